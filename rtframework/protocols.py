@@ -1,0 +1,175 @@
+"""Every extension point on one screen. They are structural: an object with the right methods will do.
+
+Authenticator, Serializer and Adapter are for plugins; Application, Receiver, Connection, Frames and Engine are the
+seam between the framework and the engine: neither side knows more of the other than what stands here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterable, Sequence
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+
+if TYPE_CHECKING:
+    from .types import Handshake, Packet, Target
+
+
+class Authenticator(Protocol):
+    """Says who a client is, before it is let into a namespace."""
+
+    async def authenticate(self, handshake: Handshake) -> Any:
+        """Return the user (any object but ``None``), which becomes ``socket.user``.
+
+        Raise :class:`~rtframework.ConnectionRefused` to refuse with a message and data for the client. ``None``
+        refuses too, so that a forgotten ``return`` lets nobody in; any other exception is logged and refuses
+        without telling the client anything of the inside.
+        """
+
+
+class Serializer(Protocol):
+    """Turns packets into frames and back; one per server. Frames are ``str`` (text) or ``bytes`` (binary)."""
+
+    def encode(self, packet: Packet) -> Sequence[str | bytes]:
+        """The frames of one packet, in the order they are sent. Raise ``EncodeError`` when it cannot be sent."""
+
+    def decoder(self) -> Decoder:
+        """A decoder for one connection. A serializer whose packets are one frame each may return itself."""
+
+
+class Decoder(Protocol):
+    """Collects the frames of one connection into packets: it holds what a packet still misses."""
+
+    def decode(self, frame: str | bytes) -> Packet | None:
+        """The packet that this frame completes, or ``None`` when more frames are needed.
+
+        Raise ``DecodeError`` for anything that is no valid packet: the connection is then closed.
+        """
+
+
+class Adapter(Protocol):
+    """Keeps the rooms of one namespace and delivers to them; made by an :data:`AdapterFactory`.
+
+    Room membership is local and synchronous, so that a socket that leaves is gone at once; what may cross a network
+    is awaited.
+    """
+
+    def add(self, sid: str, rooms: Iterable[str]) -> None:
+        """Put a socket into rooms; the first call for a sid makes it known."""
+
+    def remove(self, sid: str, rooms: Iterable[str]) -> None:
+        """Take a socket out of rooms it may or may not be in."""
+
+    def remove_all(self, sid: str) -> frozenset[str]:
+        """Forget a socket; the rooms it was in."""
+
+    def rooms(self, sid: str) -> frozenset[str]:
+        """The rooms of a socket; empty when it is not known."""
+
+    def sockets(self, target: Target) -> list[str]:
+        """The ids of this process's sockets that a target selects."""
+
+    async def broadcast(self, packet: Packet, target: Target) -> None:
+        """Deliver a packet to the sockets that a target selects, here and on the other servers of a cluster."""
+
+    async def start(self) -> None:
+        """The application starts."""
+
+    async def close(self) -> None:
+        """The application stops: every socket has been closed already."""
+
+
+class Emitter(Protocol):
+    """What an adapter may do to its namespace: deliver to sockets of this process, nothing else."""
+
+    def send(self, sids: Collection[str], packet: Packet, *, volatile: bool = False) -> None:
+        """Encode the packet once and hand it to those sockets. An id that has gone is passed over."""
+
+
+AdapterFactory: TypeAlias = Callable[[str, Emitter], Adapter]
+"""``(namespace, emitter) -> Adapter``: called once per namespace."""
+
+
+# --- between the framework and the engine ---------------------------------------------------------------------------
+
+
+class Frames(Protocol):
+    """A packet, encoded for every transport; each form is made at most once. Opaque to the framework."""
+
+    @property
+    def websocket(self) -> bytes:
+        """Its websocket frames, joined."""
+
+    @property
+    def polling(self) -> str:
+        """Its part of a polling payload."""
+
+    @property
+    def size(self) -> int:
+        """Bytes on a websocket, frame headers included."""
+
+
+class Outlet(Protocol):
+    """Where frames to one socket go: its connection, or the pen that holds them until it is let in."""
+
+    def send(self, frames: Frames, *, volatile: bool = False) -> None:
+        """Take the frames; never blocks, never raises. Dropped when the client has gone."""
+
+
+class Receiver(Protocol):
+    """One client in one namespace, as the engine sees it."""
+
+    def receive(self, packet: Packet) -> Coroutine[Any, Any, None] | None:
+        """An EVENT or ACK came. A coroutine that is returned is started at once, in the order of arrival."""
+
+    def disconnected(self, reason: str) -> None:
+        """The client left the namespace or the connection closed. Called once."""
+
+
+class Connection(Outlet, Protocol):
+    """One Engine.IO connection."""
+
+    @property
+    def transport(self) -> str:
+        """``"polling"`` or ``"websocket"``."""
+
+    @property
+    def is_open(self) -> bool:
+        """False from the moment that nothing more can be sent."""
+
+    def handshake(self, nsp: str, auth: Any) -> Handshake:
+        """Describe the client."""
+
+    def enter(self, nsp: str, receiver: Receiver) -> bool:
+        """Packets of this namespace go to the receiver from now on. False when the connection has gone."""
+
+    def leave(self, nsp: str) -> None:
+        """The server ends this namespace: the receiver hears nothing more, the client may CONNECT again."""
+
+    def close(self, reason: str) -> None:
+        """Close the connection once what waits was sent; every receiver hears the reason."""
+
+
+class Application(Protocol):
+    """What the engine calls: the framework."""
+
+    async def connect(self, connection: Connection, nsp: str, auth: Any) -> None:
+        """A client asks for a namespace. Never raises: it answers with CONNECT or CONNECT_ERROR itself."""
+
+
+class Engine(Protocol):
+    """What the framework asks of the engine."""
+
+    def encode(self, packet: Packet) -> Frames:
+        """Encode a packet for any number of connections. Raises ``EncodeError``."""
+
+    def deliver(self, outlets: Iterable[Outlet], frames: Frames, *, volatile: bool = False) -> None:
+        """Hand frames to many outlets in one plain loop."""
+
+
+CallNext: TypeAlias = Callable[[], Awaitable[Any]]
+"""Runs the rest of a middleware chain; called at most once."""
+
+ConnectMiddleware: TypeAlias = Callable[[Any, CallNext], Awaitable[None]]
+"""``async (socket, call_next) -> None``: runs before a socket is let in; raises ConnectionRefused to refuse."""
+
+EventMiddleware: TypeAlias = Callable[[Any, Any, CallNext], Awaitable[Any]]
+"""``async (socket, event, call_next) -> Any``: what it returns is the acknowledgement."""
