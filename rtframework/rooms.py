@@ -1,0 +1,93 @@
+"""Who is in which room: an index with no I/O and nothing of Socket.IO in it but the words."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+
+
+class RoomIndex:
+    """Both directions, so that each question costs what it answers: leaving costs the socket's own rooms.
+
+    A room exists while somebody is in it. Members come in the order they joined.
+    """
+
+    __slots__ = ("_members", "_rooms")
+
+    def __init__(self) -> None:
+        self._rooms: dict[str, set[str]] = {}
+        self._members: dict[str, dict[str, None]] = {}
+
+    def __len__(self) -> int:
+        """How many sids are known."""
+        return len(self._rooms)
+
+    def __contains__(self, sid: str) -> bool:
+        return sid in self._rooms
+
+    def add(self, sid: str, rooms: Iterable[str]) -> None:
+        """Put a sid into rooms; a new sid becomes known even when there are none."""
+        joined = self._rooms.setdefault(sid, set())
+        for room in rooms:
+            joined.add(room)
+            self._members.setdefault(room, {})[sid] = None
+
+    def remove(self, sid: str, rooms: Iterable[str]) -> None:
+        """Take a sid out of rooms; those it is not in are passed over."""
+        joined = self._rooms.get(sid)
+        if joined is None:
+            return
+        for room in rooms:
+            if room in joined:
+                joined.discard(room)
+                self._drop(sid, room)
+
+    def remove_all(self, sid: str) -> frozenset[str]:
+        """Forget a sid; the rooms it was in."""
+        joined = self._rooms.pop(sid, None)
+        if joined is None:
+            return frozenset()
+        for room in joined:
+            self._drop(sid, room)
+        return frozenset(joined)
+
+    def rooms(self, sid: str) -> frozenset[str]:
+        """The rooms of a sid; empty when it is not known."""
+        return frozenset(self._rooms.get(sid, ()))
+
+    def members(self, room: str) -> Collection[str]:
+        """A live view of who is in a room."""
+        members = self._members.get(room)
+        return () if members is None else members.keys()
+
+    def all_rooms(self) -> Collection[str]:
+        """A live view of the rooms that exist."""
+        return self._members.keys()
+
+    def select(self, rooms: frozenset[str] | None, except_: frozenset[str]) -> list[str]:
+        """The sids in any of the rooms (``None``: everybody) and in none of ``except_``, each once."""
+        if rooms is None:
+            selected: Iterable[str] = self._rooms
+        elif len(rooms) == 1:
+            (room,) = rooms
+            selected = self._members.get(room, ())
+        else:
+            union: dict[str, None] = {}
+            for room in rooms:
+                union.update(self._members.get(room, {}))
+            selected = union
+        if not except_:
+            return list(selected)
+        if len(except_) == 1:
+            (room,) = except_
+            excluded: Collection[str] = self._members.get(room, ())
+        else:
+            excluded = {sid for room in except_ for sid in self._members.get(room, ())}
+        if not excluded:
+            return list(selected)
+        return [sid for sid in selected if sid not in excluded]
+
+    def _drop(self, sid: str, room: str) -> None:
+        members = self._members[room]
+        del members[sid]
+        if not members:
+            del self._members[room]

@@ -1,0 +1,287 @@
+"""The JSON serializer: the Socket.IO protocol's own packet encoding (v5, section "Packet encoding")."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+import msgspec
+
+from .exceptions import DecodeError, EncodeError
+from .types import RESERVED_EVENTS, Packet, PacketType
+
+_CONNECT: Final = int(PacketType.CONNECT)
+_DISCONNECT: Final = int(PacketType.DISCONNECT)
+_EVENT: Final = int(PacketType.EVENT)
+_ACK: Final = int(PacketType.ACK)
+_CONNECT_ERROR: Final = int(PacketType.CONNECT_ERROR)
+_BINARY_EVENT: Final = int(PacketType.BINARY_EVENT)
+_BINARY_ACK: Final = int(PacketType.BINARY_ACK)
+
+_BYTES: Final = (bytes, bytearray, memoryview)
+_PLAIN: Final = frozenset({str, int, bool, type(None)})
+_MAX_WALK: Final = 100
+_MAX_SAFE_INTEGER: Final = 2**53 - 1
+
+_encode_json: Final = msgspec.json.Encoder().encode
+_decode_json: Final = msgspec.json.Decoder().decode
+# A lone surrogate escape; the other branches consume what could be mistaken for one (an escaped backslash, a pair).
+_ESCAPE: Final = re.compile(
+    r"\\(?:[^u]|u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(u[dD][89a-fA-F][0-9a-fA-F]{2})|u)"
+)
+
+
+class JSONSerializer:
+    """JSON packets with binary attachments: what every Socket.IO client speaks by default.
+
+    Besides JSON's own types it sends whatever msgspec knows: Structs, dataclasses, attrs classes, ``datetime`` (ISO
+    8601), ``UUID``, ``Decimal`` (as a string), enums, sets. ``bytes``, ``bytearray`` and ``memoryview`` go as binary
+    attachments at any depth. NaN and infinities are refused, because JSON has none.
+
+    ``enc_hook(obj)`` turns an object of another type into one of these. ``max_attachments`` bounds what a client may
+    announce for one packet; the default is Node's.
+
+    Example::
+
+        io = Server(serializer=JSONSerializer(enc_hook=str))
+    """
+
+    __slots__ = ("_enc_hook", "_max_attachments")
+
+    def __init__(self, *, enc_hook: Callable[[Any], Any] | None = None, max_attachments: int = 10) -> None:
+        self._enc_hook = enc_hook
+        self._max_attachments = max_attachments
+
+    def decoder(self) -> JSONDecoder:
+        """A decoder for one connection."""
+        return JSONDecoder(self._max_attachments)
+
+    def encode(self, packet: Packet) -> Sequence[str | bytes]:
+        """One text frame, followed by the attachments if there are any. Raises :class:`EncodeError`."""
+        data = packet.data
+        attachments: list[bytes] = []
+        if data is None:
+            body = ""
+        elif _is_plain(data):
+            try:
+                body = _encode_json(data).decode()
+            except (TypeError, ValueError, RecursionError) as error:
+                raise EncodeError(f"cannot be sent as JSON: {error}") from error
+        else:
+            body = self._encode_any(data, attachments)
+        kind = packet.type
+        head = str(int(kind))
+        if attachments:
+            if kind == _EVENT:
+                head = f"{_BINARY_EVENT}{len(attachments)}-"
+            elif kind == _ACK:
+                head = f"{_BINARY_ACK}{len(attachments)}-"
+            else:
+                raise EncodeError(f"a {PacketType(kind).name} packet cannot carry bytes")
+        if packet.nsp != "/":
+            head = f"{head}{packet.nsp},"
+        if packet.id is not None:
+            head = f"{head}{packet.id}"
+        return [head + body, *attachments]
+
+    def _encode_any(self, data: Any, attachments: list[bytes]) -> str:
+        """The general way: both walks over the data are msgspec's and json's C code."""
+
+        def attach(value: Any) -> dict[str, Any]:
+            if isinstance(value, _BYTES):
+                attachments.append(bytes(value))
+                return {"_placeholder": True, "num": len(attachments) - 1}
+            raise TypeError(f"objects of type {type(value).__name__} are unsupported")
+
+        try:
+            builtins = msgspec.to_builtins(data, builtin_types=_BYTES, str_keys=True, enc_hook=self._enc_hook)
+            body = json.JSONEncoder(
+                default=attach, allow_nan=False, ensure_ascii=False, separators=(",", ":"), check_circular=False
+            ).encode(builtins)
+            if not body.isascii():
+                body.encode()
+        except RecursionError as error:
+            raise EncodeError("cannot be sent as JSON: nested too deeply, or contains itself") from error
+        except (TypeError, ValueError) as error:
+            if "Out of range float" in str(error):
+                raise EncodeError("cannot be sent as JSON: NaN and infinities do not exist in JSON") from error
+            raise EncodeError(f"cannot be sent as JSON: {error}") from error
+        return body
+
+
+class JSONDecoder:
+    """Decodes the frames of one connection; holds a binary packet until its attachments have come."""
+
+    __slots__ = ("_attachments", "_body", "_expected", "_max_attachments", "_packet")
+
+    def __init__(self, max_attachments: int = 10) -> None:
+        self._max_attachments = max_attachments
+        self._packet: Packet | None = None
+        self._body = ""
+        self._expected = 0
+        self._attachments: list[bytes] | None = None
+
+    def decode(self, frame: str | bytes) -> Packet | None:
+        """The packet that this frame completes, or ``None`` while attachments are missing."""
+        if self._packet is not None:
+            return self._attach(frame)
+        if not isinstance(frame, str):
+            raise DecodeError("a binary frame that belongs to no packet")
+        if frame[:2] == "2[":  # by far the most frequent: an event of the main namespace without acknowledgement
+            return Packet(_EVENT, "/", _event(_parse(frame[1:])))
+        return self._decode_header(frame)
+
+    def _decode_header(self, frame: str) -> Packet | None:
+        kind = ord(frame[0]) - 48 if frame else -1
+        if not 0 <= kind <= _BINARY_ACK:
+            raise DecodeError("unknown packet type")
+        at = 1
+        attachments = 0
+        if kind >= _BINARY_EVENT:
+            dash = frame.find("-", 1, 12)
+            digits = frame[1:dash]
+            if dash < 0 or not _is_number(digits):
+                raise DecodeError("illegal number of attachments")
+            attachments = int(digits)
+            if attachments > self._max_attachments:
+                raise DecodeError("too many attachments")
+            at = dash + 1
+        nsp = "/"
+        if frame[at : at + 1] == "/":
+            comma = frame.find(",", at)
+            if comma < 0:
+                comma = len(frame)
+            nsp = frame[at:comma]
+            at = comma + 1
+        start = at
+        end = min(len(frame), at + 17)
+        while at < end and "0" <= frame[at] <= "9":
+            at += 1
+        id = None
+        if at > start:
+            id = int(frame[start:at])
+            if id > _MAX_SAFE_INTEGER:
+                raise DecodeError("illegal acknowledgement id")
+        body = frame[at:]
+        if kind >= _BINARY_EVENT:
+            packet = Packet(_EVENT if kind == _BINARY_EVENT else _ACK, nsp, None, id)
+            self._body = body
+            self._expected = attachments
+            self._attachments = []
+            if attachments:
+                self._packet = packet
+                return None
+            return self._complete(packet)
+        return Packet(kind, nsp, _payload(kind, _parse(body) if body else None, id), id)
+
+    def _attach(self, frame: str | bytes) -> Packet | None:
+        packet, attachments = self._packet, self._attachments
+        assert packet is not None
+        assert attachments is not None
+        if isinstance(frame, str):
+            raise DecodeError("a text frame where an attachment was expected")
+        attachments.append(bytes(frame))
+        if len(attachments) < self._expected:
+            return None
+        self._packet = None
+        return self._complete(packet)
+
+    def _complete(self, packet: Packet) -> Packet:
+        attachments, body = self._attachments or [], self._body
+        self._attachments, self._body = None, ""
+
+        def fill(value: dict[str, Any]) -> Any:
+            if value.get("_placeholder") is not True:
+                return value
+            number = value.get("num")
+            if type(number) is not int or not 0 <= number < len(attachments):
+                raise DecodeError("illegal attachments")
+            return attachments[number]
+
+        try:
+            data = json.loads(_mend(body), object_hook=fill, parse_constant=_refuse_constant)
+        except (ValueError, RecursionError) as error:
+            raise DecodeError(f"invalid payload: {error}") from None
+        packet.data = _payload(packet.type, data, packet.id)
+        return packet
+
+
+def _is_plain(data: Any) -> bool:
+    """Whether msgspec alone encodes it: small, and nothing but JSON's own types; it would take NaN and bytes."""
+    budget = _MAX_WALK
+    stack = [data]
+    while stack:
+        value = stack.pop()
+        kind = type(value)
+        if kind in _PLAIN:
+            continue
+        if kind is list or kind is tuple:
+            budget -= len(value)
+            if budget < 0:
+                return False
+            stack.extend(value)
+        elif kind is dict:
+            budget -= len(value)
+            if budget < 0:
+                return False
+            stack.extend(value.values())
+        elif kind is not float or not math.isfinite(value):
+            return False
+    return True
+
+
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdigit()
+
+
+def _refuse_constant(name: str) -> Any:
+    raise DecodeError(f"invalid payload: {name} is no JSON")
+
+
+def _parse(body: str) -> Any:
+    try:
+        return _decode_json(body)
+    except (ValueError, RecursionError) as error:
+        mended = _mend(body)
+        if mended is not body:
+            try:
+                return _decode_json(mended)
+            except (ValueError, RecursionError):
+                pass
+        raise DecodeError(f"invalid payload: {error}") from None
+
+
+def _mend(body: str) -> str:
+    """Replace halves of surrogate pairs: JSON.stringify writes a cut emoji as an escape that is no Unicode text."""
+    if "\\ud" not in body and "\\uD" not in body:
+        return body
+    return _ESCAPE.sub(lambda match: "\\ufffd" if match[1] else match[0], body)
+
+
+def _event(data: Any) -> Any:
+    if type(data) is not list or not data or type(data[0]) is not str:
+        raise DecodeError("invalid payload: an event is a list that starts with its name")
+    if data[0] in RESERVED_EVENTS:
+        raise DecodeError("invalid payload: a reserved event name")
+    return data
+
+
+def _payload(kind: int, data: Any, id: int | None) -> Any:
+    """What socket.io-parser calls ``isPayloadValid``."""
+    if kind == _EVENT:
+        return _event(data)
+    if kind == _ACK:
+        if type(data) is not list or id is None:
+            raise DecodeError("invalid payload: an acknowledgement is a list with an id")
+    elif kind == _CONNECT:
+        if data is not None and type(data) is not dict:
+            raise DecodeError("invalid payload: CONNECT carries an object")
+    elif kind == _DISCONNECT:
+        if data is not None:
+            raise DecodeError("invalid payload: DISCONNECT carries nothing")
+    elif kind == _CONNECT_ERROR and type(data) not in (dict, str):
+        raise DecodeError("invalid payload: CONNECT_ERROR carries an object")
+    return data
