@@ -1,0 +1,8 @@
+"""The engine: python-socketio's server with a protocol edge and a hot path of its own.
+
+This package is the only place that imports socketio or engineio.
+"""
+
+from .server import AsyncServer
+
+__all__ = ["AsyncServer"]

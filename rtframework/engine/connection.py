@@ -1,0 +1,370 @@
+"""One Engine.IO connection: its state, its heartbeat and the namespaces it is in, over whichever transport it has."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import logging
+import math
+from collections import deque
+from collections.abc import Callable, Coroutine
+from typing import TYPE_CHECKING, Any, Final
+
+from ..types import DisconnectReason, Handshake
+from .frames import CLOSE, NOOP, PING
+from .outbox import Cork, Outbox
+from .polling import PollingTransport
+from .running import run_until_wait
+from .websocket import WebSocketTransport
+
+if TYPE_CHECKING:
+    from ..options import EngineOptions
+    from ..protocols import Decoder, Frames, Receiver
+
+log: Final = logging.getLogger("rtframework.engine")
+
+OPEN: Final = 0
+CLOSING: Final = 1
+"""Nothing is read and nothing new is sent; what waits still goes out."""
+CLOSED: Final = 2
+
+MessageHandler = Callable[["Connection", str | bytes], "Coroutine[Any, Any, None] | None"]
+
+
+class Connection:
+    """What the server knows of one client; see ``rtframework.protocols.Connection`` for what the framework uses.
+
+    It is made by the engine when a handshake was accepted. Its Engine.IO session id is a secret between this client
+    and the server: it appears in no public place.
+    """
+
+    __slots__ = (
+        "_closed",
+        "_connect_by",
+        "_feeding",
+        "_handshake",
+        "_heartbeat_due",
+        "_inbox",
+        "_on_closed",
+        "_on_message",
+        "_options",
+        "_pinging",
+        "_receivers",
+        "_room_to_read",
+        "_state",
+        "_tasks",
+        "_transport",
+        "_working",
+        "deadline",
+        "decoder",
+        "loop",
+        "outbox",
+        "sid",
+        "upgrading",
+    )
+
+    def __init__(
+        self,
+        sid: str,
+        *,
+        handshake: Handshake,
+        transport: PollingTransport | WebSocketTransport,
+        options: EngineOptions,
+        cork: Cork,
+        decoder: Decoder,
+        on_message: MessageHandler,
+        on_closed: Callable[[Connection], None],
+        tasks: set[asyncio.Task[None]],
+    ) -> None:
+        self.sid = sid
+        self.loop = asyncio.get_running_loop()
+        self.decoder = decoder
+        self.upgrading = False
+        self._handshake = handshake
+        self._transport = transport
+        self._options = options
+        self._on_message = on_message
+        self._on_closed = on_closed
+        self._tasks = tasks
+        self._receivers: dict[str, Receiver | None] = {}
+        self._state = OPEN
+        self._closed: asyncio.Future[None] | None = None
+        self._inbox: deque[str | bytes] | None = None
+        self._feeding = False
+        self._working = 0
+        self._room_to_read: asyncio.Future[None] | None = None
+        self.outbox = Outbox(cork, transport, options.limits.max_outbox, self._overflow)
+        now = self.loop.time()
+        self._pinging = False
+        self._heartbeat_due = now + options.ping_interval
+        self._connect_by = now + options.connect_timeout
+        self.deadline = min(self._heartbeat_due, self._connect_by)
+        transport.connection = self
+
+    # --- what the framework uses ------------------------------------------------------------------------------------
+
+    @property
+    def transport(self) -> str:
+        """``"polling"`` or ``"websocket"``."""
+        return self._transport.name
+
+    @property
+    def is_open(self) -> bool:
+        """False from the moment that nothing more can be sent."""
+        return self._state == OPEN
+
+    def handshake(self, nsp: str, auth: Any) -> Handshake:
+        """Describe the client as it asks for a namespace."""
+        return dataclasses.replace(self._handshake, nsp=nsp, auth=auth if isinstance(auth, dict) else {})
+
+    def enter(self, nsp: str, receiver: Receiver) -> bool:
+        """Packets of this namespace go to the receiver from now on."""
+        if self._state != OPEN:
+            return False
+        self._receivers[nsp] = receiver
+        self._connect_by = math.inf
+        return True
+
+    def leave(self, nsp: str) -> None:
+        """Packets of this namespace have no receiver any more; the client may CONNECT again."""
+        self._receivers.pop(nsp, None)
+
+    def send(self, frames: Frames, *, volatile: bool = False) -> None:
+        """Send, in the order of the calls; dropped when the connection is not open."""
+        self.outbox.put(frames, volatile)
+
+    def close(self, reason: str = DisconnectReason.FORCED_CLOSE) -> None:
+        """Close once what waits was sent. Receivers hear the reason at once; nothing is read any more."""
+        if self._state != OPEN:
+            return
+        self._state = CLOSING
+        self._leave_all(reason)
+        # A client that does not come for the rest, or does not answer the close, is given up.
+        self.deadline = self.loop.time() + self._options.ping_timeout
+        if self._transport.name == "polling":
+            self.outbox.put(CLOSE)
+            self.outbox.closed = True
+        else:
+            self.outbox.closed = True
+            self.outbox.flush()
+            self._transport.close()
+
+    # --- what transports use ----------------------------------------------------------------------------------------
+
+    @property
+    def state(self) -> int:
+        """``OPEN``, ``CLOSING`` or ``CLOSED``."""
+        return self._state
+
+    @property
+    def polling(self) -> PollingTransport | None:
+        """The polling transport, while it is the one in use."""
+        transport = self._transport
+        return transport if isinstance(transport, PollingTransport) else None
+
+    @property
+    def websocket(self) -> WebSocketTransport | None:
+        """The websocket, when it is the transport in use."""
+        transport = self._transport
+        return transport if isinstance(transport, WebSocketTransport) else None
+
+    @property
+    def has_poll(self) -> bool:
+        """Whether a GET of this client waits."""
+        return self._transport.name == "polling" and self._transport.writable
+
+    @property
+    def receivers(self) -> dict[str, Receiver | None]:
+        """By namespace; ``None`` while the framework decides whether to let the client in."""
+        return self._receivers
+
+    def take(self, packet: str | bytes) -> Coroutine[Any, Any, None] | None:
+        """A packet came (Engine.IO v4, "Protocol"); what it sets off, if that is more than could be done at once."""
+        if self._state != OPEN:
+            return None
+        if not isinstance(packet, str):
+            return self._on_message(self, packet)
+        kind = packet[:1]
+        if kind == "4":
+            return self._on_message(self, packet[1:])
+        if kind == "3":
+            if self._pinging:  # one that nobody asked for counts for nothing
+                self._pinging = False
+                self._heartbeat_due = self.loop.time() + self._options.ping_interval
+                self.deadline = min(self._heartbeat_due, self._connect_by)
+        elif kind == "1":
+            self._transport.release(NOOP)
+            self.lost(DisconnectReason.TRANSPORT_CLOSE)
+            self._transport.close()
+        elif kind == "2":
+            self.fail(DisconnectReason.TRANSPORT_ERROR)  # only servers ping
+        elif kind not in ("0", "5", "6"):
+            self.fail(DisconnectReason.PARSE_ERROR)
+        return None
+
+    def feed(self, packets: list[str | bytes]) -> None:
+        """Packets came in one piece, from somebody who does not wait for what they set off."""
+        if self._inbox is None:
+            self._inbox = deque()
+        self._inbox.extend(packets)
+        if not self._feeding:
+            self._feeding = True
+            self.spawn(self._digest(self._inbox))
+
+    async def _digest(self, inbox: deque[str | bytes]) -> None:
+        handed_over = False
+
+        def hand_over() -> None:
+            nonlocal handed_over
+            handed_over = True
+            self.spawn(self._digest(inbox))
+
+        while inbox:
+            if self.busy:
+                await self.ready_to_read()
+            started = self.take(inbox.popleft())
+            if started is not None:
+                await self.run(started, hand_over)
+                if handed_over:
+                    return
+        self._feeding = False
+
+    async def run(self, started: Coroutine[Any, Any, None], on_wait: Callable[[], None]) -> None:
+        """Run what a packet set off; ``on_wait`` is called if it has to wait for something."""
+        self._working += 1
+        try:
+            await run_until_wait(started, on_wait)
+        except Exception:
+            log.exception("unhandled error while serving a packet")
+        finally:
+            self._working -= 1
+            self._let_read()
+
+    @property
+    def busy(self) -> bool:
+        """Whether as many handlers are at work as one client may have: then it is not read (back-pressure)."""
+        return self._working >= self._options.limits.max_pending_events
+
+    async def ready_to_read(self) -> None:
+        """Wait until one of the handlers at work is done."""
+        while self.busy and self._state == OPEN:
+            if self._room_to_read is None:
+                self._room_to_read = self.loop.create_future()
+            await asyncio.shield(self._room_to_read)
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        """Run something in a task of its own that is not lost."""
+        task = self.loop.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def upgraded(self, transport: WebSocketTransport) -> None:
+        """The client has moved to a websocket (Engine.IO v4, "Upgrade"): what waits goes there."""
+        old, self._transport = self._transport, transport
+        transport.connection = self
+        self.outbox.sink = transport
+        old.release(NOOP)
+        if self._state == CLOSING:
+            self.outbox.flush()
+            transport.close()
+        elif len(self.outbox):
+            self.outbox.flush()
+
+    def release_poll(self) -> None:
+        """End the waiting GET, so that an upgrade can go on."""
+        self._transport.release(NOOP)
+
+    def drained(self) -> None:
+        """A polling client has come for the rest of a closing connection."""
+        if self._state == CLOSING:
+            self._finish()
+
+    def fail(self, reason: str) -> None:
+        """The client broke the protocol: drop what waits and close."""
+        if self._state == CLOSED:
+            return
+        if reason == DisconnectReason.PARSE_ERROR:
+            log.info("closing a connection that sent something that is no packet")
+        self.lost(reason)
+        self._transport.close()
+
+    def abort(self, reason: str) -> None:
+        """The client does not answer or does not read: cut it off without a word."""
+        if self._state == CLOSED:
+            return
+        self.lost(reason)
+        self._transport.abort()
+
+    def lost(self, reason: str) -> None:
+        """The transport is gone."""
+        if self._state == CLOSED:
+            return
+        if self._state == OPEN:
+            self._state = CLOSING
+            self._leave_all(reason)
+        self._finish()
+
+    async def wait_closed(self) -> None:
+        """Wait for the end of the connection."""
+        if self._state != CLOSED:
+            if self._closed is None:
+                self._closed = self.loop.create_future()
+            await self._closed
+
+    def tick(self, now: float) -> None:
+        """The deadline has passed: ping, give up, or see to it that the client joined a namespace."""
+        if self._state != OPEN:
+            self._finish()
+            self._transport.abort()
+            return
+        if self._connect_by <= now:
+            self.close(DisconnectReason.FORCED_SERVER_CLOSE)
+            return
+        if self._heartbeat_due <= now:
+            if self._pinging:
+                self.abort(DisconnectReason.PING_TIMEOUT)
+                return
+            self._pinging = True
+            # Counted from when the ping was due, not from this sweep: what was announced to the client is exact.
+            self._heartbeat_due += self._options.ping_timeout
+            self.send(PING)
+        self.deadline = min(self._heartbeat_due, self._connect_by)
+
+    def postpone(self, seconds: float) -> None:
+        """The event loop was blocked for so long: move all deadlines."""
+        self._heartbeat_due += seconds
+        self._connect_by += seconds
+        self.deadline += seconds
+
+    def look(self) -> None:
+        """Notice a transport that ended without a word."""
+        if self._transport.abandoned:
+            self.lost(DisconnectReason.TRANSPORT_ERROR)
+
+    # --- inside -----------------------------------------------------------------------------------------------------
+
+    def _let_read(self) -> None:
+        if self._room_to_read is not None:
+            self._room_to_read.set_result(None)
+            self._room_to_read = None
+
+    def _overflow(self) -> None:
+        log.warning("disconnecting a slow consumer: more than %d bytes wait", self._options.limits.max_outbox)
+        # Not now: whoever is broadcasting at this moment iterates over the members of a room.
+        self.loop.call_soon(self.abort, DisconnectReason.SLOW_CONSUMER)
+
+    def _leave_all(self, reason: str) -> None:
+        receivers = [receiver for receiver in self._receivers.values() if receiver is not None]
+        self._receivers.clear()
+        for receiver in receivers:
+            receiver.disconnected(reason)
+
+    def _finish(self) -> None:
+        if self._state == CLOSED:
+            return
+        self._state = CLOSED
+        self.outbox.clear()
+        self._let_read()
+        if self._closed is not None and not self._closed.done():
+            self._closed.set_result(None)
+        self._on_closed(self)

@@ -1,0 +1,60 @@
+"""A packet on its way out: encoded once, whoever and however many receive it."""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from collections.abc import Sequence
+from typing import Final
+
+SEPARATOR: Final = "\x1e"
+"""Between the packets of one polling payload (Engine.IO v4, "HTTP long-polling")."""
+
+
+def websocket_frame(opcode: int, payload: bytes) -> bytes:
+    """One unfragmented, unmasked frame (RFC 6455, 5.2): what a server sends is the same for all its clients."""
+    length = len(payload)
+    if length < 126:
+        return bytes((0x80 | opcode, length)) + payload
+    if length < 65536:
+        return bytes((0x80 | opcode, 126)) + length.to_bytes(2, "big") + payload
+    return bytes((0x80 | opcode, 127)) + length.to_bytes(8, "big") + payload
+
+
+class Frames:
+    """Engine.IO packets that belong together, in each form that a transport needs, each made at most once.
+
+    ``packets`` are Engine.IO packets in their text form (type digit and data) or the ``bytes`` of a binary message.
+    ``websocket`` holds their websocket frames, joined; ``size`` is its length in bytes.
+    """
+
+    __slots__ = ("_packets", "_polling", "size", "websocket")
+
+    def __init__(self, packets: Sequence[str | bytes]) -> None:
+        self._packets = packets
+        self._polling: str | None = None
+        frames = [
+            websocket_frame(1, packet.encode()) if isinstance(packet, str) else websocket_frame(2, packet)
+            for packet in packets
+        ]
+        self.websocket = frames[0] if len(frames) == 1 else b"".join(frames)
+        self.size = len(self.websocket)
+
+    @classmethod
+    def of_messages(cls, messages: Sequence[str | bytes]) -> Frames:
+        """The frames of Engine.IO "message" packets, e.g. what a serializer made of one Socket.IO packet."""
+        return cls([f"4{message}" if isinstance(message, str) else message for message in messages])
+
+    @property
+    def polling(self) -> str:
+        """The packets as they stand in a polling payload: binary ones as ``b`` and Base64."""
+        if self._polling is None:
+            self._polling = SEPARATOR.join(
+                packet if isinstance(packet, str) else "b" + b64encode(packet).decode() for packet in self._packets
+            )
+        return self._polling
+
+
+CLOSE: Final = Frames(["1"])
+PING: Final = Frames(["2"])
+PROBE_ANSWER: Final = Frames(["3probe"])
+NOOP: Final = Frames(["6"])

@@ -1,0 +1,64 @@
+"""One sweep over all connections instead of timers for each."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable
+from typing import Protocol
+
+
+class Ticking(Protocol):
+    """Something that wants to be looked at when its time has come."""
+
+    deadline: float
+    """When ``tick`` is due, in the event loop's time."""
+
+    def tick(self, now: float) -> None:
+        """Do what is due and set the next deadline."""
+
+    def postpone(self, seconds: float) -> None:
+        """Move every deadline."""
+
+    def look(self) -> None:
+        """Called at every sweep: notice what nobody tells."""
+
+
+class Heartbeat:
+    """Looks at every connection a few times per heartbeat and ticks those whose deadline has passed.
+
+    When the event loop was blocked, by a handler that computes for seconds, the sweep comes late; the answers of the
+    clients wait unread by then. All deadlines are moved by the delay, so that nobody is disconnected for it.
+    """
+
+    def __init__(self, period: float, ticking: Callable[[], Iterable[Ticking]]) -> None:
+        self._period = period
+        self._ticking = ticking
+        self._handle: asyncio.TimerHandle | None = None
+        self._due = 0.0
+
+    def start(self) -> None:
+        """Begin to sweep, in the running loop."""
+        if self._handle is None:
+            loop = asyncio.get_running_loop()
+            self._due = loop.time() + self._period
+            self._handle = loop.call_at(self._due, self._sweep, loop)
+
+    def stop(self) -> None:
+        """Stop sweeping."""
+        if self._handle is not None:
+            self._handle.cancel()
+            self._handle = None
+
+    def _sweep(self, loop: asyncio.AbstractEventLoop) -> None:
+        now = loop.time()
+        late = now - self._due
+        ticking = list(self._ticking())
+        if late > self._period:
+            for each in ticking:
+                each.postpone(late)
+        for each in ticking:
+            each.look()
+            if each.deadline <= now:
+                each.tick(now)
+        self._due = loop.time() + self._period
+        self._handle = loop.call_at(self._due, self._sweep, loop)

@@ -1,0 +1,128 @@
+"""What waits to be sent to one client: corked, in order, and never more than its bound."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from ..protocols import Frames
+
+
+class Sink(Protocol):
+    """A transport, as an outbox sees it."""
+
+    @property
+    def writable(self) -> bool:
+        """Whether it would take frames at once, with nothing of the past still waiting in it."""
+
+    def write(self, frames: list[Frames]) -> bool:
+        """Take all frames, in order, or none (False): then they wait in the outbox until ``flush`` is called again."""
+
+    def buffered(self) -> int:
+        """Bytes that were taken and have not yet left the process."""
+
+
+class Cork:
+    """Flushes, once per turn of the event loop, the outboxes that something was put into.
+
+    Frames that one turn puts into an outbox leave in one write: one system call for a burst. One callback serves all
+    outboxes, so that a broadcast to a thousand clients schedules one callback, not a thousand.
+    """
+
+    __slots__ = ("_dirty", "_loop")
+
+    def __init__(self) -> None:
+        self._dirty: list[Outbox] = []
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    def add(self, outbox: Outbox) -> None:
+        """Have an outbox flushed at the end of this turn."""
+        self._dirty.append(outbox)
+        if len(self._dirty) == 1:
+            if self._loop is None:
+                self._loop = asyncio.get_running_loop()
+            self._loop.call_soon(self._flush)
+
+    def _flush(self) -> None:
+        dirty = self._dirty
+        self._dirty = []
+        for outbox in dirty:
+            outbox.flush()
+
+
+class Outbox:
+    """The frames that wait for one client, whatever its transport is at the moment.
+
+    ``overflow`` is called, once, when more than ``limit`` bytes wait (the transport's own buffer included); frames put
+    after that are dropped. One packet of any size is taken while nothing else waits.
+    """
+
+    __slots__ = ("_bytes", "_cork", "_corked", "_frames", "_limit", "_overflow", "closed", "dropped", "sink")
+
+    def __init__(self, cork: Cork, sink: Sink, limit: int, overflow: Callable[[], None]) -> None:
+        self._cork = cork
+        self._frames: list[Frames] = []
+        self._bytes = 0
+        self._corked = False
+        self._limit = limit
+        self._overflow = overflow
+        self.sink = sink
+        self.closed = False
+        self.dropped = 0
+
+    def __len__(self) -> int:
+        return len(self._frames)
+
+    def put(self, frames: Frames, volatile: bool = False) -> None:
+        """Add frames; they leave at the end of this turn of the event loop, or when the transport can take them."""
+        if self.closed:
+            self.dropped += 1
+            return
+        if volatile and (self._frames or not self.sink.writable):
+            self.dropped += 1
+            return
+        waiting = self._bytes
+        if waiting and waiting + frames.size > self._limit and not self._make_room(frames.size):
+            self.closed = True
+            self.dropped += 1 + len(self._frames)
+            self._frames.clear()
+            self._overflow()
+            return
+        self._frames.append(frames)
+        self._bytes += frames.size
+        if not self._corked:
+            self._corked = True
+            self._cork.add(self)
+
+    def flush(self) -> None:
+        """Hand what waits to the transport, if it takes it."""
+        self._corked = False
+        frames = self._frames
+        if frames and self.sink.write(frames):
+            self._frames = []
+            self._bytes = self.sink.buffered()
+
+    def take(self) -> list[Frames]:
+        """Everything that waits; the outbox is empty after."""
+        frames, self._frames = self._frames, []
+        self._bytes = 0
+        return frames
+
+    def clear(self) -> int:
+        """Drop what waits and everything that is put from now on; how many were dropped."""
+        self.closed = True
+        dropped = len(self._frames)
+        self._frames.clear()
+        self._bytes = 0
+        self.dropped += dropped
+        return dropped
+
+    def _make_room(self, size: int) -> bool:
+        """The figure in ``_bytes`` ages: what the transport held may have left meanwhile."""
+        if self._frames:
+            self.flush()
+        if not self._frames:
+            self._bytes = self.sink.buffered()
+        return not self._bytes or self._bytes + size <= self._limit

@@ -1,0 +1,150 @@
+"""HTTP long-polling (Engine.IO v4): a GET waits for what the server sends, POSTs bring what the client sends."""
+
+from __future__ import annotations
+
+import asyncio
+import binascii
+from base64 import b64decode
+from typing import TYPE_CHECKING, Final
+
+from aiohttp import web
+
+from ..types import DisconnectReason
+from .frames import CLOSE, NOOP, SEPARATOR
+
+if TYPE_CHECKING:
+    from ..protocols import Frames
+    from .connection import Connection
+
+_KINDS: Final = frozenset("0123456")
+
+
+class PollingTransport:
+    """The polling side of one connection: at most one GET and one POST at a time, as the protocol says."""
+
+    __slots__ = ("_posting", "_request", "_waiting", "connection")
+
+    name: Final = "polling"
+    connection: Connection
+
+    def __init__(self) -> None:
+        self._waiting: asyncio.Future[str] | None = None
+        self._request: web.Request | None = None
+        self._posting = False
+
+    @property
+    def writable(self) -> bool:
+        """Whether a GET waits."""
+        return self._waiting is not None
+
+    @property
+    def abandoned(self) -> bool:
+        """Whether the client of the waiting GET has hung up: aiohttp tells no handler."""
+        return self._request is not None and self._request.transport is None
+
+    def buffered(self) -> int:
+        """Nothing: what is not sent stays in the outbox."""
+        return 0
+
+    def write(self, frames: list[Frames]) -> bool:
+        """Answer the waiting GET."""
+        if self._waiting is None:
+            return False
+        self._answer(SEPARATOR.join([each.polling for each in frames]))
+        self.connection.drained()
+        return True
+
+    def release(self, frames: Frames) -> None:
+        """Answer the waiting GET, if there is one, with these packets and whatever waited for it."""
+        if self._waiting is not None:
+            self._answer(frames.polling)
+
+    def close(self) -> None:
+        """Tell the waiting GET that it is over."""
+        self.release(CLOSE)
+
+    abort = close
+
+    async def poll(self, request: web.Request) -> str | None:
+        """A GET: the payload to answer with, ``None`` to answer 400."""
+        connection = self.connection
+        if self._waiting is not None:
+            connection.fail(DisconnectReason.TRANSPORT_ERROR)
+            return None
+        if len(connection.outbox):
+            payload = SEPARATOR.join([frames.polling for frames in connection.outbox.take()])
+            connection.drained()
+            return payload
+        if connection.upgrading:
+            return NOOP.polling
+        self._waiting = waiting = connection.loop.create_future()
+        self._request = request
+        try:
+            answer: str = await waiting
+        finally:
+            if self._waiting is waiting:
+                self._waiting = self._request = None
+        if request.transport is None:
+            # The packets in this payload will not arrive, so the session must not go on as if they had.
+            connection.lost(DisconnectReason.TRANSPORT_ERROR)
+        return answer
+
+    async def post(self, request: web.Request, limit: int) -> int:
+        """A POST: take its packets; the HTTP status to answer with."""
+        connection = self.connection
+        if self._posting or request.content_type == "application/octet-stream":
+            connection.fail(DisconnectReason.TRANSPORT_ERROR)
+            return 400
+        self._posting = True
+        try:
+            if connection.busy:
+                await connection.ready_to_read()
+            body = await read_body(request, limit)
+            if body is None:
+                connection.fail(DisconnectReason.TRANSPORT_ERROR)
+                return 413
+            packets = decode_payload(body)
+        except (OSError, web.RequestPayloadError):
+            connection.lost(DisconnectReason.TRANSPORT_ERROR)
+            return 400
+        except ValueError:
+            connection.fail(DisconnectReason.PARSE_ERROR)
+            return 400
+        finally:
+            self._posting = False
+        connection.feed(packets)
+        return 200
+
+    def _answer(self, payload: str) -> None:
+        waiting, self._waiting, self._request = self._waiting, None, None
+        if waiting is not None and not waiting.done():
+            waiting.set_result(payload)
+
+
+async def read_body(request: web.Request, limit: int) -> bytes | None:
+    """The whole body, in however many pieces it comes; ``None`` when it is longer than ``limit`` bytes."""
+    if request.content_length is not None and request.content_length > limit:
+        return None
+    body = bytearray()
+    async for chunk in request.content.iter_any():
+        body += chunk
+        if len(body) > limit:
+            return None
+    return bytes(body)
+
+
+def decode_payload(body: bytes) -> list[str | bytes]:
+    """The packets of a POST body: text packets as they are, binary ones decoded. Raises ``ValueError``."""
+    packets: list[str | bytes] = []
+    for packet in body.decode().split(SEPARATOR):
+        kind = packet[:1]
+        if kind in _KINDS:
+            packets.append(packet)
+        elif kind == "b":
+            try:
+                packets.append(b64decode(packet[1:], validate=True))
+            except binascii.Error as error:
+                raise ValueError("illegal Base64") from error
+        else:
+            raise ValueError("unknown packet type")
+    return packets

@@ -1,0 +1,123 @@
+"""python-socketio's AsyncServer with a protocol state machine of its own, in the service of one application."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Coroutine, Iterable
+from typing import TYPE_CHECKING, Any, Final
+
+import socketio
+
+from ..exceptions import DecodeError
+from ..types import DisconnectReason, PacketType
+from .frames import Frames as EncodedFrames
+from .http import EngineServer
+
+if TYPE_CHECKING:
+    from aiohttp import web
+
+    from ..options import EngineOptions
+    from ..protocols import Application, Frames, Outlet, Serializer
+    from ..types import Packet
+    from .connection import Connection
+
+log: Final = logging.getLogger("rtframework.engine")
+
+_CONNECT: Final = int(PacketType.CONNECT)
+_DISCONNECT: Final = int(PacketType.DISCONNECT)
+_TO_RECEIVER: Final = frozenset({int(PacketType.EVENT), int(PacketType.ACK)})
+
+
+class AsyncServer(socketio.AsyncServer):  # type: ignore[misc]  # socketio is not typed
+    """Speaks Socket.IO v5 over Engine.IO v4 for an application, which it knows by its protocol only.
+
+    It decodes packets and keeps each connection's namespaces; whom to let in, what an event means and who is in which
+    room is the application's.
+    """
+
+    eio: EngineServer
+
+    def __init__(self, application: Application, *, serializer: Serializer, options: EngineOptions) -> None:
+        self._application = application
+        self._serializer = serializer
+        self._engine_options = options
+        self._encode = serializer.encode
+        # python-socketio sets a level and adds a handler to its own logger unless it is given another one.
+        super().__init__(logger=log, engineio_logger=log, async_handlers=False)
+
+    def _engineio_server_class(self) -> Any:
+        return self._make_engine
+
+    def _make_engine(self, *, logger: logging.Logger, async_handlers: bool) -> EngineServer:
+        return EngineServer(
+            options=self._engine_options,
+            decoder=self._serializer.decoder,
+            on_message=self._on_message,
+            logger=logger,
+            async_handlers=async_handlers,
+        )
+
+    def attach(self, app: web.Application, socketio_path: str = "socket.io") -> None:
+        """Serve under a path of an application."""
+        self.eio.attach(app, socketio_path)
+
+    # --- what the framework asks ------------------------------------------------------------------------------------
+
+    def encode(self, packet: Packet) -> Frames:
+        """Encode a packet for any number of connections. Raises ``EncodeError``."""
+        return EncodedFrames.of_messages(self._encode(packet))
+
+    def deliver(self, outlets: Iterable[Outlet], frames: Frames, *, volatile: bool = False) -> None:
+        """Hand frames to many outlets: no task, no await, no copy per recipient."""
+        if volatile:
+            for outlet in outlets:
+                outlet.send(frames, volatile=True)
+        else:
+            for outlet in outlets:
+                outlet.send(frames)
+
+    def start(self) -> None:
+        """Begin to serve, in the running loop."""
+        self.eio.start()
+
+    async def stop(self, timeout: float) -> None:
+        """Close every connection; at most ``timeout`` seconds."""
+        await self.eio.shutdown(DisconnectReason.SERVER_SHUTTING_DOWN, timeout)
+
+    # --- the state machine ------------------------------------------------------------------------------------------
+
+    def _on_message(self, connection: Connection, data: str | bytes) -> Coroutine[Any, Any, None] | None:
+        """One frame of the serializer (Socket.IO v5, "Packet types"); what it sets off, if anything."""
+        try:
+            packet = connection.decoder.decode(data)
+        except DecodeError:
+            connection.fail(DisconnectReason.PARSE_ERROR)
+            return None
+        if packet is None:
+            return None
+        nsp = packet.nsp
+        receivers = connection.receivers
+        kind = packet.type
+        receiver = receivers.get(nsp)
+        if receiver is not None:
+            if kind in _TO_RECEIVER:
+                return receiver.receive(packet)
+            if kind == _DISCONNECT:
+                connection.leave(nsp)
+                receiver.disconnected(DisconnectReason.CLIENT_NAMESPACE_DISCONNECT)
+                return None
+        elif kind == _CONNECT and nsp not in receivers:
+            if len(receivers) < self._engine_options.limits.max_namespaces:
+                receivers[nsp] = None
+                return self._connect(connection, nsp, packet.data)
+            log.info("closing a connection that wants to join too many namespaces")
+        # CONNECT to a namespace it is in, an event for one it is not in, CONNECT_ERROR: Node closes, too.
+        connection.close(DisconnectReason.FORCED_SERVER_CLOSE)
+        return None
+
+    async def _connect(self, connection: Connection, nsp: str, auth: Any) -> None:
+        try:
+            await self._application.connect(connection, nsp, auth)
+        finally:
+            if connection.receivers.get(nsp, self) is None:  # refused: the client may try again
+                connection.leave(nsp)

@@ -1,0 +1,108 @@
+"""The websocket transport (Engine.IO v4, "WebSocket"): one packet per message, written straight to the socket."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from aiohttp import WSCloseCode, WSMsgType, web
+
+from ..types import DisconnectReason
+
+if TYPE_CHECKING:
+    import asyncio
+
+    from ..protocols import Frames
+    from .connection import Connection
+
+_TEXT: Final = WSMsgType.TEXT
+_BINARY: Final = WSMsgType.BINARY
+
+
+class WebSocketTransport:
+    """The websocket of one connection.
+
+    Frames are written to aiohttp's socket as they are: server frames carry no mask (RFC 6455, 5.1), so one encoding
+    serves all clients, and nothing has to be awaited. Reading, control frames and the closing handshake are aiohttp's.
+    """
+
+    __slots__ = ("_socket", "_transport", "connection")
+
+    name: Final = "websocket"
+    abandoned: Final = False
+    connection: Connection
+
+    def __init__(self, socket: web.WebSocketResponse, transport: asyncio.Transport) -> None:
+        self._socket = socket
+        self._transport = transport
+
+    @property
+    def writable(self) -> bool:
+        """Whether everything of the past has left the process."""
+        return not self._transport.get_write_buffer_size()
+
+    def buffered(self) -> int:
+        """Bytes that the kernel has not taken yet."""
+        return self._transport.get_write_buffer_size()
+
+    def write(self, frames: list[Frames]) -> bool:
+        """Write all frames in one piece."""
+        if not self._transport.is_closing():
+            self._transport.write(
+                frames[0].websocket if len(frames) == 1 else b"".join([each.websocket for each in frames])
+            )
+        return True
+
+    def release(self, frames: Frames) -> None:
+        """Nobody waits here."""
+
+    def close(self) -> None:
+        """Begin the closing handshake."""
+        self.connection.spawn(self._close())
+
+    def abort(self) -> None:
+        """Cut the TCP connection."""
+        self._transport.abort()
+
+    async def _close(self) -> None:
+        await self._socket.close(code=WSCloseCode.OK)
+
+    async def read(self) -> None:
+        """Read until the connection ends; whoever started this as an HTTP handler then waits for that end."""
+        await self._read()
+        await self.connection.wait_closed()
+
+    async def _read(self) -> None:
+        connection = self.connection
+        receive = self._socket.receive
+        take = connection.take
+        handed_over = False
+
+        def hand_over() -> None:
+            nonlocal handed_over
+            handed_over = True
+            connection.spawn(self._read())
+
+        while True:
+            if connection.busy:
+                await connection.ready_to_read()
+            message = await receive()
+            if message.type is not _TEXT and message.type is not _BINARY:
+                break
+            started = take(message.data)
+            if started is not None:
+                await connection.run(started, hand_over)
+                if handed_over:
+                    return
+        failed = message.type is WSMsgType.ERROR
+        connection.lost(DisconnectReason.TRANSPORT_ERROR if failed else DisconnectReason.TRANSPORT_CLOSE)
+
+
+async def probe(socket: web.WebSocketResponse, connection: Connection) -> bool:
+    """The dance of Engine.IO v4, "Upgrade": True when the client has moved over to this websocket."""
+    message = await socket.receive()
+    if message.type is not _TEXT or message.data != "2probe":
+        return False
+    await socket.send_str("3probe")
+    connection.release_poll()
+    message = await socket.receive()
+    return message.type is _TEXT and message.data == "5"
