@@ -1,0 +1,60 @@
+"""A Socket.IO server framework for aiohttp."""
+
+from .adapter import MemoryAdapter
+from .authenticators import StaticTokenAuth, TokenSources
+from .broadcast import BroadcastOperator
+from .events import Event
+from .exceptions import (
+    AckError,
+    AckTimeout,
+    ConfigurationError,
+    ConnectionRefused,
+    DecodeError,
+    Disconnected,
+    EncodeError,
+    EventError,
+    InvalidPayload,
+    PluginNotFound,
+    RTFrameworkError,
+    SerializationError,
+)
+from .namespace import Namespace
+from .options import Limits
+from .plugins import load
+from .serializers import JSONSerializer
+from .server import Server
+from .socket import Socket
+from .types import AckResponses, DisconnectReason, Handshake, Identity, Packet, PacketType, Target
+
+__all__ = [
+    "AckError",
+    "AckResponses",
+    "AckTimeout",
+    "BroadcastOperator",
+    "ConfigurationError",
+    "ConnectionRefused",
+    "DecodeError",
+    "DisconnectReason",
+    "Disconnected",
+    "EncodeError",
+    "Event",
+    "EventError",
+    "Handshake",
+    "Identity",
+    "InvalidPayload",
+    "JSONSerializer",
+    "Limits",
+    "MemoryAdapter",
+    "Namespace",
+    "Packet",
+    "PacketType",
+    "PluginNotFound",
+    "RTFrameworkError",
+    "SerializationError",
+    "Server",
+    "Socket",
+    "StaticTokenAuth",
+    "Target",
+    "TokenSources",
+    "load",
+]
