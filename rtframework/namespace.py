@@ -279,7 +279,6 @@ class Namespace(Broadcasting):
                 return
             self._sockets[socket.id] = socket
             self._outlets[socket.id] = outlet
-            self.adapter.add(socket.id, (socket.id,))
             if self._lifecycle[CONNECTION]:
                 await self._run_connection_handlers(socket)
         except ConnectionRefused as refused:

@@ -121,6 +121,7 @@ class Server(Broadcasting):
         self._namespaces: dict[str, Namespace] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._attached = False
+        self._started = False
         self._main = self.of("/")
 
     # --- setting up -------------------------------------------------------------------------------------------------
@@ -151,6 +152,8 @@ class Server(Broadcasting):
                 raise ConfigurationError(f"the namespace {namespace.name} exists already")
         namespace.bind(self)
         self._namespaces[namespace.name] = namespace
+        if self._started:
+            self.spawn(namespace.adapter.start())
         if namespace.name == "/":
             self._main = namespace
         return namespace
@@ -207,6 +210,7 @@ class Server(Broadcasting):
 
     async def _start(self, app: web.Application) -> None:
         self._server.start()
+        self._started = True
         for namespace in self._namespaces.values():
             await namespace.adapter.start()
 

@@ -137,18 +137,22 @@ class Socket:
     @property
     def rooms(self) -> frozenset[str]:
         """The rooms it is in, its own id among them; in a "disconnecting" handler, those it has just left."""
-        return self._last_rooms if self._state == _GONE else self._nsp.adapter.rooms(self.id)
+        return self._nsp.adapter.rooms(self.id) if self.connected else self._last_rooms
 
     async def join(self, *rooms: Rooms) -> None:
         """Join rooms. A socket that has gone joins nothing."""
         names = _flatten(rooms)
-        if self._state in (_ENTERED, _ADMITTED):
+        if self._state == _ARRIVING:  # in middleware: they count from the moment it is in
+            self._last_rooms |= frozenset(names)
+        elif self._state != _GONE:
             self._nsp.adapter.add(self.id, names)
 
     async def leave(self, *rooms: Rooms) -> None:
         """Leave rooms; those it is not in are passed over."""
         names = _flatten(rooms)
-        if self._state in (_ENTERED, _ADMITTED):
+        if self._state == _ARRIVING:
+            self._last_rooms -= frozenset(names)
+        elif self._state != _GONE:
             self._nsp.adapter.remove(self.id, names)
 
     # --- to this client ---------------------------------------------------------------------------------------------
@@ -243,6 +247,7 @@ class Socket:
             return None
         self._state = _ENTERED
         self._outlet = pen = _Pen(self, self._nsp.held_limit)
+        self._nsp.adapter.add(self.id, {self.id, *self._last_rooms})
         return pen
 
     @property
@@ -311,6 +316,8 @@ class Socket:
         outlet = self._outlet
         if outlet is not None:
             outlet.send(self._nsp.engine.encode(packet), volatile=volatile)
+        elif self._state == _ARRIVING:
+            raise ConfigurationError("the client is not in yet: emit to it in a connection handler, not in middleware")
 
     async def _ask(self, event: str, args: tuple[Any, ...], timeout: float | None) -> Any:
         packet = self._nsp.packet(event, args)

@@ -41,6 +41,7 @@ class Connection:
     __slots__ = (
         "_closed",
         "_connect_by",
+        "_digested",
         "_feeding",
         "_handshake",
         "_heartbeat_due",
@@ -74,7 +75,7 @@ class Connection:
         decoder: Decoder,
         on_message: MessageHandler,
         on_closed: Callable[[Connection], None],
-        tasks: set[asyncio.Task[None]],
+        tasks: set[asyncio.Task[Any]],
     ) -> None:
         self.sid = sid
         self.loop = asyncio.get_running_loop()
@@ -91,6 +92,7 @@ class Connection:
         self._closed: asyncio.Future[None] | None = None
         self._inbox: deque[str | bytes] | None = None
         self._feeding = False
+        self._digested: asyncio.Future[None] | None = None
         self._working = 0
         self._room_to_read: asyncio.Future[None] | None = None
         self.outbox = Outbox(cork, transport, options.limits.max_outbox, self._overflow)
@@ -228,6 +230,16 @@ class Connection:
                 if handed_over:
                     return
         self._feeding = False
+        if self._digested is not None:
+            self._digested.set_result(None)
+            self._digested = None
+
+    async def digested(self) -> None:
+        """Wait until everything that came by POST has been started, so that what comes after it stays after it."""
+        while self._feeding and self._state != CLOSED:
+            if self._digested is None:
+                self._digested = self.loop.create_future()
+            await asyncio.shield(self._digested)
 
     async def run(self, started: Coroutine[Any, Any, None], on_wait: Callable[[], None]) -> None:
         """Run what a packet set off; ``on_wait`` is called if it has to wait for something."""
@@ -309,7 +321,8 @@ class Connection:
         if self._state != CLOSED:
             if self._closed is None:
                 self._closed = self.loop.create_future()
-            await self._closed
+            # Shielded: one who waits and is cancelled must not cancel the future that others wait for.
+            await asyncio.shield(self._closed)
 
     def tick(self, now: float) -> None:
         """The deadline has passed: ping, give up, or see to it that the client joined a namespace."""
@@ -321,8 +334,11 @@ class Connection:
             self.close(DisconnectReason.FORCED_SERVER_CLOSE)
             return
         if self._heartbeat_due <= now:
-            if self._pinging:
+            if self._pinging and self._room_to_read is None:
                 self.abort(DisconnectReason.PING_TIMEOUT)
+                return
+            if self._pinging:  # its answer may wait behind what we do not read at the moment
+                self._heartbeat_due = self.deadline = now + self._options.ping_timeout
                 return
             self._pinging = True
             # Counted from when the ping was due, not from this sweep: what was announced to the client is exact.

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 import engineio
 from aiohttp import web
 
-from ..types import Handshake
+from ..types import DisconnectReason, Handshake
 from .connection import CLOSED, Connection
 from .frames import Frames
 from .heartbeat import Heartbeat
@@ -74,7 +74,7 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]  # engineio is n
         )
         self.options = options
         self.connections: dict[str, Connection] = {}
-        self.tasks: set[asyncio.Task[None]] = set()
+        self.tasks: set[asyncio.Task[Any]] = set()
         self._decoder = decoder
         self._on_message = on_message
         self._origins = OriginPolicy(options.cors_allowed_origins, options.cors_credentials)
@@ -170,16 +170,21 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]  # engineio is n
             connection = self._open(request, PollingTransport())
             return self._payload(request, self._open_packet(connection), headers)
         socket = await self._accept(request)
+        if socket is None:
+            return _gone()
         connection = self._open(request, WebSocketTransport(socket, _transport_of(request)))
         connection.send(Frames([self._open_packet(connection)]))
         return await self._serve(socket, connection)
 
     async def _upgrade(self, request: web.Request, connection: Connection) -> web.StreamResponse:
         socket = await self._accept(request)
+        if socket is None:
+            return _gone()
         if connection.polling is None or connection.upgrading or connection.state == CLOSED:
             await socket.close()
             return socket
         connection.upgrading = True
+        end_with_it = asyncio.create_task(_close_after(socket, connection))
         moved = False
         try:
             async with asyncio.timeout(self.options.upgrade_timeout):
@@ -188,29 +193,36 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]  # engineio is n
             log.debug("an upgrade was not completed in time")
         finally:
             connection.upgrading = False
-            if not moved and request.transport is not None:
-                await socket.close()
-        if not moved or connection.state == CLOSED:
+            end_with_it.cancel()
+        transport = request.transport
+        if not moved or connection.state == CLOSED or transport is None:
             await socket.close()
             return socket
-        connection.upgraded(WebSocketTransport(socket, _transport_of(request)))
+        connection.upgraded(WebSocketTransport(socket, transport))
         return await self._serve(socket, connection)
 
     async def _serve(self, socket: web.WebSocketResponse, connection: Connection) -> web.StreamResponse:
-        websocket = connection.websocket
+        websocket, task = connection.websocket, asyncio.current_task()
         assert websocket is not None
+        assert task is not None
+        self.tasks.add(task)  # it may run a handler that hangs, so it must be known at shutdown
         try:
             await websocket.read()
         finally:
-            connection.lost("transport close")
+            self.tasks.discard(task)
+            connection.lost(DisconnectReason.TRANSPORT_CLOSE)
         return socket
 
-    async def _accept(self, request: web.Request) -> web.WebSocketResponse:
+    async def _accept(self, request: web.Request) -> web.WebSocketResponse | None:
+        """The websocket of a request; ``None`` when the client has gone before it was answered."""
         socket = web.WebSocketResponse(
             timeout=_CLOSE_TIMEOUT, compress=False, max_msg_size=self.options.limits.max_http_buffer_size
         )
-        await socket.prepare(request)
-        return socket
+        try:
+            await socket.prepare(request)
+        except ConnectionError:
+            return None
+        return socket if request.transport is not None else None
 
     def _open(self, request: web.Request, transport: PollingTransport | WebSocketTransport) -> Connection:
         sid = self.generate_id()
@@ -278,9 +290,18 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]  # engineio is n
 
 def _transport_of(request: web.Request) -> asyncio.Transport:
     transport = request.transport
-    if transport is None:
-        raise ConnectionResetError("the client has gone")
+    assert transport is not None
     return transport
+
+
+async def _close_after(socket: web.WebSocketResponse, connection: Connection) -> None:
+    """A session that ends while it is being upgraded takes the new websocket along."""
+    await connection.wait_closed()
+    await socket.close()
+
+
+def _gone() -> web.Response:
+    return web.Response(status=400)  # nobody will read it
 
 
 def _error(code: int, status: int = 400, headers: dict[str, str] | None = None) -> web.Response:

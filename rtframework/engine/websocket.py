@@ -68,6 +68,7 @@ class WebSocketTransport:
 
     async def read(self) -> None:
         """Read until the connection ends; whoever started this as an HTTP handler then waits for that end."""
+        await self.connection.digested()
         await self._read()
         await self.connection.wait_closed()
 
