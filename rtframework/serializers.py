@@ -11,20 +11,17 @@ from typing import Any, Final
 import msgspec
 
 from .exceptions import DecodeError, EncodeError
-from .types import RESERVED_EVENTS, Packet, PacketType
+from .packets import MAX_ID, check_event, check_payload
+from .types import Packet, PacketType
 
-_CONNECT: Final = int(PacketType.CONNECT)
-_DISCONNECT: Final = int(PacketType.DISCONNECT)
 _EVENT: Final = int(PacketType.EVENT)
 _ACK: Final = int(PacketType.ACK)
-_CONNECT_ERROR: Final = int(PacketType.CONNECT_ERROR)
 _BINARY_EVENT: Final = int(PacketType.BINARY_EVENT)
 _BINARY_ACK: Final = int(PacketType.BINARY_ACK)
 
 _BYTES: Final = (bytes, bytearray, memoryview)
 _PLAIN: Final = frozenset({str, int, bool, type(None)})
 _MAX_WALK: Final = 100
-_MAX_SAFE_INTEGER: Final = 2**53 - 1
 
 _encode_json: Final = msgspec.json.Encoder().encode
 _decode_json: Final = msgspec.json.Decoder().decode
@@ -131,7 +128,7 @@ class JSONDecoder:
         if not isinstance(frame, str):
             raise DecodeError("a binary frame that belongs to no packet")
         if frame[:2] == "2[":  # by far the most frequent: an event of the main namespace without acknowledgement
-            return Packet(_EVENT, "/", _event(_parse(frame[1:])))
+            return Packet(_EVENT, "/", check_event(_parse(frame[1:])))
         return self._decode_header(frame)
 
     def _decode_header(self, frame: str) -> Packet | None:
@@ -163,7 +160,7 @@ class JSONDecoder:
         id = None
         if at > start:
             id = int(frame[start:at])
-            if id > _MAX_SAFE_INTEGER:
+            if id > MAX_ID:
                 raise DecodeError("illegal acknowledgement id")
         body = frame[at:]
         if kind >= _BINARY_EVENT:
@@ -175,7 +172,7 @@ class JSONDecoder:
                 self._packet = packet
                 return None
             return self._complete(packet)
-        return Packet(kind, nsp, _payload(kind, _parse(body) if body else None, id), id)
+        return Packet(kind, nsp, check_payload(kind, _parse(body) if body else None, id), id)
 
     def _attach(self, frame: str | bytes) -> Packet | None:
         packet, attachments = self._packet, self._attachments
@@ -205,7 +202,7 @@ class JSONDecoder:
             data = json.loads(_mend(body), object_hook=fill, parse_constant=_refuse_constant)
         except (ValueError, RecursionError) as error:
             raise DecodeError(f"invalid payload: {error}") from None
-        packet.data = _payload(packet.type, data, packet.id)
+        packet.data = check_payload(packet.type, data, packet.id)
         return packet
 
 
@@ -259,29 +256,3 @@ def _mend(body: str) -> str:
     if "\\ud" not in body and "\\uD" not in body:
         return body
     return _ESCAPE.sub(lambda match: "\\ufffd" if match[1] else match[0], body)
-
-
-def _event(data: Any) -> Any:
-    if type(data) is not list or not data or type(data[0]) is not str:
-        raise DecodeError("invalid payload: an event is a list that starts with its name")
-    if data[0] in RESERVED_EVENTS:
-        raise DecodeError("invalid payload: a reserved event name")
-    return data
-
-
-def _payload(kind: int, data: Any, id: int | None) -> Any:
-    """What socket.io-parser calls ``isPayloadValid``."""
-    if kind == _EVENT:
-        return _event(data)
-    if kind == _ACK:
-        if type(data) is not list or id is None:
-            raise DecodeError("invalid payload: an acknowledgement is a list with an id")
-    elif kind == _CONNECT:
-        if data is not None and type(data) is not dict:
-            raise DecodeError("invalid payload: CONNECT carries an object")
-    elif kind == _DISCONNECT:
-        if data is not None:
-            raise DecodeError("invalid payload: DISCONNECT carries nothing")
-    elif kind == _CONNECT_ERROR and type(data) not in (dict, str):
-        raise DecodeError("invalid payload: CONNECT_ERROR carries an object")
-    return data

@@ -1,0 +1,142 @@
+"""Authentication by token: where a token is looked for, and a table of tokens for tests and examples."""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from .exceptions import ConfigurationError, ConnectionRefused
+from .types import Handshake
+
+MAX_TOKEN_LENGTH: Final = 8192
+"""A longer token is refused as malformed before anything is computed from it (bytes)."""
+
+
+def refusal(code: str, message: str, **details: str) -> ConnectionRefused:
+    """The refusal whose ``data`` is ``{"code": code, **details}``: what a client's ``err.data`` gets.
+
+    For authenticators that tell their failures apart as the shipped ones do. Neither message nor details may hold
+    anything of the token.
+
+    Example::
+
+        raise refusal("unknown_token", "Unknown token")
+    """
+    return ConnectionRefused(message, {"code": code, **details})
+
+
+@dataclass(frozen=True, slots=True)
+class TokenSources:
+    """Where a token is looked for, in the order of the fields; the first place that has one decides.
+
+    - ``auth``: the key of the client's ``auth`` object, ``None`` to switch it off. The safest place: only scripts of
+      a page that may read the token can put it there. JS: ``io({ auth: { token } })``.
+    - ``header``: ``Authorization: Bearer <token>``. For clients that are not browsers: a page cannot set it on a
+      websocket. Other schemes (``Basic`` for a proxy, say) are passed over.
+    - ``cookie``: the name of a cookie. A browser sends cookies along when *any* site opens the connection, so a cookie
+      is not taken from a request whose ``Origin`` is another host, unless ``cross_site_cookie`` is set. Set that only
+      together with ``cors_allowed_origins`` that names the origins; never with ``"*"``.
+    - ``query``: the name of a query parameter. URLs end up in access logs, of proxies too, and in the browser's
+      history: use short-lived tokens if you must.
+
+    Only ``auth`` and ``header`` are on by default. A token of JS ``null`` or of no characters counts as none.
+
+    Example::
+
+        StaticTokenAuth(table, sources=TokenSources(cookie="session"))
+    """
+
+    auth: str | None = "token"
+    header: bool = True
+    cookie: str | None = None
+    query: str | None = None
+    cross_site_cookie: bool = False
+
+    def find(self, handshake: Handshake) -> str:
+        """The client's token: not empty, at most 8 KiB.
+
+        Raises :class:`~rtframework.ConnectionRefused` with the code ``missing`` or ``malformed``.
+        """
+        if self.auth is not None:
+            token = handshake.auth.get(self.auth)
+            if token is not None and token != "":
+                return _checked(token)
+        if self.header:
+            scheme, _, credentials = _header(handshake, "authorization").strip().partition(" ")
+            if scheme.lower() == "bearer":
+                credentials = credentials.strip()
+                if not credentials or any(character.isspace() for character in credentials):
+                    raise refusal("malformed", "The Authorization header holds no bearer token")
+                return _checked(credentials)
+        if self.cookie is not None and (token := handshake.cookies.get(self.cookie)):
+            if handshake.xdomain and not self.cross_site_cookie:
+                raise refusal("missing", "A cookie is not taken from another site")
+            return _checked(token)
+        if self.query is not None and (token := handshake.query.get(self.query)):
+            return _checked(token)
+        raise refusal("missing", "A token is required")
+
+
+class StaticTokenAuth:
+    """Knows the tokens of a table: for tests, examples and a handful of machines.
+
+    ``tokens`` maps each token (a string of 1 to 8192 bytes) to its user: an :class:`~rtframework.Identity` or any
+    other object but ``None``. The tokens themselves are not kept. A client is refused with one of the codes
+    ``missing``, ``malformed`` and ``unknown_token`` in ``err.data.code``.
+
+    Example::
+
+        io = Server(auth=StaticTokenAuth({"secret-a": Identity("1", name="Ada")}))
+    """
+
+    __slots__ = ("_key", "_sources", "_users")
+
+    def __init__(self, tokens: Mapping[str, Any], *, sources: TokenSources | None = None) -> None:
+        # Looking up a keyed digest takes the same time however much of a guessed token is right: nobody outside can
+        # tell which digest a guess will have.
+        self._key = secrets.token_bytes(32)
+        self._sources = sources if sources is not None else TokenSources()
+        self._users: dict[bytes, Any] = {}
+        for token, user in tokens.items():
+            if not isinstance(token, str) or not 0 < len(_to_bytes(token)) <= MAX_TOKEN_LENGTH:
+                raise ConfigurationError(f"a token is a string of 1 to {MAX_TOKEN_LENGTH} bytes")
+            if user is None:
+                raise ConfigurationError("a token's user may be any object but None, which means refused")
+            self._users[self._digest(token)] = user
+
+    def __repr__(self) -> str:
+        return f"StaticTokenAuth(<{len(self._users)} tokens>, sources={self._sources!r})"
+
+    async def authenticate(self, handshake: Handshake) -> Any:
+        """The user of the client's token."""
+        user = self._users.get(self._digest(self._sources.find(handshake)))
+        if user is None:
+            raise refusal("unknown_token", "Unknown token")
+        return user
+
+    def _digest(self, token: str) -> bytes:
+        return hashlib.blake2b(_to_bytes(token), key=self._key, digest_size=32).digest()
+
+
+def _checked(token: Any) -> str:
+    if not isinstance(token, str):
+        raise refusal("malformed", "The token is not a string")
+    if len(token) > MAX_TOKEN_LENGTH or len(_to_bytes(token)) > MAX_TOKEN_LENGTH:
+        raise refusal("malformed", "The token is too long")
+    return token
+
+
+def _to_bytes(token: str) -> bytes:
+    # A client may send half a surrogate pair, which plain UTF-8 does not encode.
+    return token.encode("utf-8", "surrogatepass")
+
+
+def _header(handshake: Handshake, name: str) -> str:
+    value = handshake.headers.get(name)
+    if value is None:
+        # A mapping that heeds case, as a test may hand in.
+        value = next((text for key, text in handshake.headers.items() if key.lower() == name), "")
+    return value
