@@ -11,6 +11,7 @@ from rtframework.protocols import CallNext
 from tests.conftest import Serve
 from tests.support.js import JSClients
 from tests.support.transports import Transport
+from tests.support.until import until
 
 
 async def test_connect_middleware(serve: Serve, js: JSClients, transport: Transport) -> None:
@@ -144,6 +145,7 @@ async def test_class_based_namespaces(serve: Serve, js: JSClients, transport: Tr
     assert await client.wait_for("message") == ["hi"]
     assert await client.emit_with_ack("extra") == 1
     await client.disconnect()
+    await until(lambda: not len(chat))
     await server.stop()
     assert chat.gone == ["client namespace disconnect"]
 
