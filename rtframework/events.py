@@ -48,13 +48,13 @@ class Handler:
     called: builtins, containers, unions, ``msgspec.Struct``, dataclasses, attrs classes, TypedDicts, ``datetime``, …
     """
 
-    __slots__ = ("_converters", "_is_async", "_least", "_most", "_rest", "function", "name", "ordered")
+    __slots__ = ("_converters", "_least", "_most", "_rest", "function", "is_async", "name", "ordered")
 
     def __init__(self, name: str, function: HandlerFunction, *, ordered: bool = False) -> None:
         self.name = name
         self.function = function
         self.ordered = ordered
-        self._is_async = _is_async(function)
+        self.is_async = _is_async(function)
         self._converters: list[Any] = []
         self._least = 0
         self._rest: Any = None
@@ -80,12 +80,9 @@ class Handler:
                 raise _invalid(self.name, position, error) from None
         return bound
 
-    async def __call__(self, socket: Any, args: Sequence[Any]) -> Any:
-        """Check the arguments and run the function; what it returns."""
-        result = self.function(socket, *self.bind(args))
-        if self._is_async or inspect.isawaitable(result):
-            return await result
-        return result
+    def __call__(self, socket: Any, args: Sequence[Any]) -> Any:
+        """Check the arguments and call the function; await what it returns when ``is_async`` or it is awaitable."""
+        return self.function(socket, *self.bind(args))
 
     def _expectation(self) -> str:
         if self._most is None:

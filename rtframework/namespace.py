@@ -7,6 +7,7 @@ import itertools
 import logging
 import secrets
 from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping
+from inspect import isawaitable
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
@@ -203,11 +204,11 @@ class Namespace(Broadcasting):
         handler = self._handlers.get(event)
         return handler is not None and handler.ordered
 
-    async def dispatch(self, socket: Socket, event: Event) -> Any:
-        """Run middleware and handler."""
+    def dispatch(self, socket: Socket, name: str, args: list[Any]) -> Awaitable[Any]:
+        """Run middleware and handler; what goes into the acknowledgement."""
         if self._event_chain is not None:
-            return await self._event_chain(socket, event)
-        return await self._call(socket, event)
+            return self._event_chain(socket, Event(name, args))
+        return self._run(socket, name, args)
 
     async def ask(self, packet: Packet, target: Target, timeout: float | None) -> AckResponses:
         """Send a packet with one id to many sockets and collect what they answer."""
@@ -302,11 +303,16 @@ class Namespace(Broadcasting):
                 continue
             self.on(name.removeprefix("on_"))(getattr(self, name))
 
-    async def _call(self, socket: Socket, event: Event) -> Any:
-        handler = self._handlers.get(event.name)
+    def _call(self, socket: Socket, event: Event) -> Awaitable[Any]:
+        """The end of an event chain."""
+        return self._run(socket, event.name, event.args)
+
+    async def _run(self, socket: Socket, name: str, args: list[Any]) -> Any:
+        handler = self._handlers.get(name)
         if handler is None:
-            raise EventError("unknown_event", f"no handler for {event.name!r}")
-        return await handler(socket, event.args)
+            raise EventError("unknown_event", f"no handler for {name!r}")
+        result = handler(socket, args)
+        return await result if handler.is_async or isawaitable(result) else result
 
     async def _run_connect_middlewares(self, socket: Socket) -> None:
         passed: list[bool] = []

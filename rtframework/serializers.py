@@ -208,8 +208,12 @@ class JSONDecoder:
 
 def _is_plain(data: Any) -> bool:
     """Whether msgspec alone encodes it: small, and nothing but JSON's own types; it would take NaN and bytes."""
-    budget = _MAX_WALK
-    stack = [data]
+    if type(data) is list and len(data) <= _MAX_WALK:
+        stack = [value for value in data if type(value) not in _PLAIN]
+        budget = _MAX_WALK - len(data)
+    else:
+        stack = [data]
+        budget = _MAX_WALK
     while stack:
         value = stack.pop()
         kind = type(value)

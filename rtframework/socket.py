@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Coroutine
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from .broadcast import Audience, BroadcastOperator, Rooms
-from .events import Event, from_ack, to_ack
+from .events import from_ack, to_ack
 from .exceptions import AckTimeout, ConfigurationError, Disconnected, EncodeError, EventError
 from .types import DisconnectReason, Packet, PacketType, Target
 
@@ -42,7 +42,7 @@ class Home(Audience, Protocol):
     def is_ordered(self, event: str) -> bool:
         """Whether this event waits for the one before it."""
 
-    async def dispatch(self, socket: Socket, event: Event) -> Any:
+    def dispatch(self, socket: Socket, name: str, args: list[Any]) -> Awaitable[Any]:
         """Run middleware and handler; what goes into the acknowledgement."""
 
     def admit(self, socket: Socket, outlet: Outlet) -> None:
@@ -339,7 +339,7 @@ class Socket:
         """Run the handlers of one event and acknowledge it. Raises nothing: a failing handler harms nobody else."""
         name, *args = packet.data
         try:
-            result = to_ack(await self._nsp.dispatch(self, Event(name, args)))
+            result = to_ack(await self._nsp.dispatch(self, name, args))
         except EventError as error:
             result = [error.to_payload()]
         except Exception:

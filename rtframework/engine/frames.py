@@ -20,6 +20,10 @@ def websocket_frame(opcode: int, payload: bytes) -> bytes:
     return bytes((0x80 | opcode, 127)) + length.to_bytes(8, "big") + payload
 
 
+def _frame_of(packet: str | bytes) -> bytes:
+    return websocket_frame(1, packet.encode()) if isinstance(packet, str) else websocket_frame(2, packet)
+
+
 class Frames:
     """Engine.IO packets that belong together, in each form that a transport needs, each made at most once.
 
@@ -32,16 +36,18 @@ class Frames:
     def __init__(self, packets: Sequence[str | bytes]) -> None:
         self._packets = packets
         self._polling: str | None = None
-        frames = [
-            websocket_frame(1, packet.encode()) if isinstance(packet, str) else websocket_frame(2, packet)
-            for packet in packets
-        ]
-        self.websocket = frames[0] if len(frames) == 1 else b"".join(frames)
+        if len(packets) == 1:
+            self.websocket = _frame_of(packets[0])
+        else:
+            self.websocket = b"".join(map(_frame_of, packets))
         self.size = len(self.websocket)
 
     @classmethod
     def of_messages(cls, messages: Sequence[str | bytes]) -> Frames:
         """The frames of Engine.IO "message" packets, e.g. what a serializer made of one Socket.IO packet."""
+        first = messages[0]
+        if len(messages) == 1 and type(first) is str:
+            return cls(("4" + first,))
         return cls([f"4{message}" if isinstance(message, str) else message for message in messages])
 
     @property
