@@ -21,6 +21,7 @@ from .exceptions import (
 from .namespace import Namespace
 from .options import Limits
 from .plugins import load
+from .protocols import CallNext
 from .serializers import JSONSerializer
 from .server import Server
 from .socket import Socket
@@ -31,6 +32,7 @@ __all__ = [
     "AckResponses",
     "AckTimeout",
     "BroadcastOperator",
+    "CallNext",
     "ConfigurationError",
     "ConnectionRefused",
     "DecodeError",

@@ -71,7 +71,10 @@ class BroadcastOperator:
 
     @property
     def volatile(self) -> Self:
-        """Drop the packet for clients that cannot take it at once: a position, a cursor, a typing hint."""
+        """Drop the packet for clients that cannot take it at once: a position, a cursor, a typing hint.
+
+        A client to which something else was emitted in the same turn of the event loop cannot, as with Node.
+        """
         return self._with(volatile=True)
 
     @property
@@ -95,7 +98,8 @@ class BroadcastOperator:
         """Emit an event and collect the acknowledgement of every selected socket, by socket id.
 
         Raises :class:`~rtframework.AckTimeout`, with what did come, when the time given by :meth:`timeout` is over
-        before all have answered; without a timeout it waits until each has answered or left.
+        before all have answered; without a timeout it waits until each has answered or left. Sockets whose connection
+        handlers still run are not asked.
         """
         return await self._audience.ask(self._audience.packet(event, args), self._target, self._timeout)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 import sys
 from collections.abc import Callable, Sequence
@@ -50,7 +51,7 @@ class Handler:
 
     __slots__ = ("_converters", "_least", "_most", "_rest", "function", "is_async", "name", "ordered")
 
-    def __init__(self, name: str, function: HandlerFunction, *, ordered: bool = False) -> None:
+    def __init__(self, name: str, function: HandlerFunction, *, ordered: bool | None = False) -> None:
         self.name = name
         self.function = function
         self.ordered = ordered
@@ -222,7 +223,10 @@ def _converter(function: HandlerFunction, event: str, parameter: inspect.Paramet
 
 
 def _resolve(function: HandlerFunction, annotation: str) -> Any:
-    target = inspect.unwrap(function)
+    target = function
+    while isinstance(target, functools.partial):
+        target = target.func
+    target = inspect.unwrap(target)
     if inspect.ismethod(target):
         target = target.__func__
     names = dict(getattr(target, "__globals__", None) or vars(sys.modules[target.__module__]))

@@ -23,7 +23,7 @@ from .events import (
     check_event_name,
     from_ack,
 )
-from .exceptions import AckTimeout, ConfigurationError, ConnectionRefused, EncodeError, EventError
+from .exceptions import AckTimeout, ConfigurationError, ConnectionRefused, Disconnected, EncodeError, EventError
 from .middleware import Link, compose
 from .socket import Socket
 from .types import EVERYBODY, AckResponses, Packet, PacketType, Target
@@ -117,9 +117,9 @@ class Namespace(Broadcasting):
 
         ``"connection"`` (``"connect"``) is called with ``(socket)`` when a client has passed authentication and
         middleware: it is let in when all these handlers have returned, and refused when one raises. ``"disconnecting"``
-        and ``"disconnect"`` are called with ``(socket, reason)``. There can be several of these three, and one handler
-        for each other event, called with ``(socket, *args)``; what it returns is the acknowledgement, a tuple as
-        several values.
+        and ``"disconnect"`` are called with ``(socket, reason)``. What these three return is ignored, and there can be
+        several handlers for each. There is one handler for each other event, called with ``(socket, *args)``; what it
+        returns is the acknowledgement, a tuple as several values.
 
         ``ordered=True``: this event waits until the ordered events before it, of the same socket, are done.
 
@@ -133,11 +133,7 @@ class Namespace(Broadcasting):
             check_event_name(event)
             if event in self._handlers:
                 raise ConfigurationError(f"{event!r} has a handler in {self.name} already")
-            own = self._ordered if ordered is None else ordered
-            handler = Handler(event, function, ordered=bool(own))
-            if own is None and self._host is not None:
-                handler.ordered = self._host.ordered
-            self._handlers[event] = handler
+            self._handlers[event] = Handler(event, function, ordered=self._ordered if ordered is None else ordered)
             return function
 
         return register
@@ -202,7 +198,7 @@ class Namespace(Broadcasting):
     def is_ordered(self, event: str) -> bool:
         """Whether this event waits for the one before it."""
         handler = self._handlers.get(event)
-        return handler is not None and handler.ordered
+        return handler is not None and bool(handler.ordered)
 
     def dispatch(self, socket: Socket, name: str, args: list[Any]) -> Awaitable[Any]:
         """Run middleware and handler; what goes into the acknowledgement."""
@@ -213,7 +209,8 @@ class Namespace(Broadcasting):
     async def ask(self, packet: Packet, target: Target, timeout: float | None) -> AckResponses:
         """Send a packet with one id to many sockets and collect what they answer."""
         packet.id = id = self.next_ack_id()
-        sids = [sid for sid in self.adapter.sockets(target) if sid in self._sockets]
+        sockets = self._sockets
+        sids = [sid for sid in self.adapter.sockets(target) if sid in sockets and sockets[sid].admitted]
         asked = {sid: self._sockets[sid].expect_ack(id) for sid in sids}
         try:
             await self.adapter.broadcast(packet, target)
@@ -255,7 +252,8 @@ class Namespace(Broadcasting):
         if self._ordered is None:
             self._ordered = host.ordered
             for handler in self._handlers.values():
-                handler.ordered = handler.ordered or host.ordered
+                if handler.ordered is None:
+                    handler.ordered = host.ordered
 
     async def connect(self, connection: Connection, auth: Any) -> None:
         """A client asks to be let in: authentication, middleware, connection handlers, in this order.
@@ -284,6 +282,8 @@ class Namespace(Broadcasting):
                 await self._run_connection_handlers(socket)
         except ConnectionRefused as refused:
             self._refuse(connection, socket, refused)
+        except Disconnected:
+            self._refuse(connection, socket, _INTERNAL)  # it left while a handler waited for its answer
         except Exception:
             log.exception("unhandled error while a client connects", extra={"nsp": self.name})
             self._refuse(connection, socket, _INTERNAL)
@@ -339,6 +339,8 @@ class Namespace(Broadcasting):
             )
 
     def _refuse(self, connection: Connection, socket: Socket | None, refused: ConnectionRefused) -> None:
+        if not connection.is_open or (socket is not None and socket.left is not None):
+            return  # nobody is there to be told; the namespace may be somebody else's already
         if socket is not None and socket.admitted:
             # It has been told that it is connected: all that is left is to disconnect it.
             self._spawn(socket.disconnect())

@@ -1,4 +1,4 @@
-"""Settings, frozen: what a server is told once and never changes. Imports nothing of the project."""
+"""Settings, frozen: what a server is told once and never changes."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
+
+from .exceptions import ConfigurationError
 
 Origins: TypeAlias = str | re.Pattern[str] | Sequence[str | re.Pattern[str]] | Callable[[str], bool] | None
 """Which origins of other hosts may connect.
@@ -27,7 +29,8 @@ class Limits:
     than the bound is still taken when nothing else waits."""
 
     max_attachments: int = 10
-    """Binary attachments of one packet. Beyond: "parse error"."""
+    """Binary attachments of one packet, with the serializer that the server makes itself; one that is given as
+    ``serializer=JSONSerializer(max_attachments=...)`` has its own. Beyond: "parse error"."""
 
     max_namespaces: int = 100
     """Namespaces that one connection may be in. Beyond: the connection is closed ("forced server close")."""
@@ -55,7 +58,7 @@ class EngineOptions:
     def __post_init__(self) -> None:
         for name in ("ping_interval", "ping_timeout", "connect_timeout", "upgrade_timeout"):
             if not getattr(self, name) > 0:
-                raise ValueError(f"{name} must be a number of seconds above zero, not {getattr(self, name)!r}")
+                raise ConfigurationError(f"{name} must be a number of seconds above zero, not {getattr(self, name)!r}")
         unknown = [name for name in self.transports if name not in ("polling", "websocket")]
         if unknown or not self.transports:
-            raise ValueError(f'transports must name "polling", "websocket" or both, not {self.transports!r}')
+            raise ConfigurationError(f'transports must name "polling", "websocket" or both, not {self.transports!r}')

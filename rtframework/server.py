@@ -58,7 +58,7 @@ class Server(Broadcasting):
     ``transports``: ``"polling"``, ``"websocket"`` or both; ``allow_upgrades``: whether polling may become websocket.
     ``cors_allowed_origins``: which pages of other hosts may connect, see ``rtframework.options.Origins``; none by
     default. ``cors_credentials``: whether those may send cookies.
-    ``http_compression``: whether polling answers of more than 1 KiB are compressed for clients that take it.
+    ``http_compression``: whether polling answers of 1,024 characters and more are compressed for clients that take it.
 
     Example::
 

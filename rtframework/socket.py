@@ -234,7 +234,6 @@ class Socket:
         if close:
             self.conn.close(DisconnectReason.SERVER_NAMESPACE_DISCONNECT)
         else:
-            self._send(Packet(PacketType.DISCONNECT, self._nsp.name))
             self.conn.leave(self._nsp.name)
             self.disconnected(DisconnectReason.SERVER_NAMESPACE_DISCONNECT)
 
@@ -275,6 +274,8 @@ class Socket:
         if self._state == _GONE:
             return
         was = self._state
+        if reason == DisconnectReason.SERVER_NAMESPACE_DISCONNECT and was == _ADMITTED:
+            self._send(Packet(PacketType.DISCONNECT, self._nsp.name))  # so that the client does not come back by itself
         self._last_rooms = self._nsp.adapter.rooms(self.id)
         self.left = reason
         self._state = _GONE
@@ -341,8 +342,12 @@ class Socket:
         try:
             result = to_ack(await self._nsp.dispatch(self, name, args))
         except EventError as error:
+            log.debug("event %r refused: %s", name, error, extra={"nsp": self.nsp, "sid": self.id, "event": name})
             result = [error.to_payload()]
-        except Exception:
+        except (Exception, asyncio.CancelledError) as error:
+            task = asyncio.current_task()
+            if isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling():
+                raise  # the server stops; otherwise it is only something that the handler waited for
             log.exception(
                 "unhandled error in a handler of %r", name, extra={"nsp": self.nsp, "sid": self.id, "event": name}
             )
@@ -382,8 +387,13 @@ class SocketOperator:
 
     @property
     def volatile(self) -> SocketOperator:
-        """Only if the client can take the packet at once."""
+        """Only if the client can take the packet at once: nothing else waits for it, not even of this very moment."""
         return SocketOperator(self._socket, volatile=True, timeout=self._timeout)
+
+    @property
+    def local(self) -> BroadcastOperator:
+        """Everybody on this server but this socket."""
+        return self.broadcast.local
 
     def timeout(self, seconds: float) -> SocketOperator:
         """How long :meth:`emit_with_ack` waits."""

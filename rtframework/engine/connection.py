@@ -8,6 +8,7 @@ import logging
 import math
 from collections import deque
 from collections.abc import Callable, Coroutine
+from contextvars import copy_context
 from typing import TYPE_CHECKING, Any, Final
 
 from ..types import DisconnectReason, Handshake
@@ -28,6 +29,9 @@ CLOSING: Final = 1
 """Nothing is read and nothing new is sent; what waits still goes out."""
 CLOSED: Final = 2
 
+_PER_TURN: Final = 128
+"""How many packets of one POST are served before others have their turn."""
+
 MessageHandler = Callable[["Connection", str | bytes], "Coroutine[Any, Any, None] | None"]
 
 
@@ -41,6 +45,7 @@ class Connection:
     __slots__ = (
         "_closed",
         "_connect_by",
+        "_context",
         "_digested",
         "_feeding",
         "_handshake",
@@ -79,6 +84,7 @@ class Connection:
     ) -> None:
         self.sid = sid
         self.loop = asyncio.get_running_loop()
+        self._context = copy_context()
         self.decoder = decoder
         self.upgrading = False
         self._handshake = handshake
@@ -140,6 +146,7 @@ class Connection:
         if self._state != OPEN:
             return
         self._state = CLOSING
+        self._let_read()
         self._leave_all(reason)
         # A client that does not come for the rest, or does not answer the close, is given up.
         self.deadline = self.loop.time() + self._options.ping_timeout
@@ -204,6 +211,11 @@ class Connection:
             self.fail(DisconnectReason.PARSE_ERROR)
         return None
 
+    @property
+    def takes_packets(self) -> bool:
+        """Whether what a client sends is still heard."""
+        return self._state == OPEN
+
     def feed(self, packets: list[str | bytes]) -> None:
         """Packets came in one piece, from somebody who does not wait for what they set off."""
         if self._inbox is None:
@@ -221,9 +233,13 @@ class Connection:
             handed_over = True
             self.spawn(self._digest(inbox))
 
+        turn = 0
         while inbox:
             if self.busy:
                 await self.ready_to_read()
+            turn += 1
+            if turn % _PER_TURN == 0:  # one large POST must not keep everybody else waiting
+                await asyncio.sleep(0)
             started = self.take(inbox.popleft())
             if started is not None:
                 await self.run(started, hand_over)
@@ -241,8 +257,19 @@ class Connection:
                 self._digested = self.loop.create_future()
             await asyncio.shield(self._digested)
 
-    async def run(self, started: Coroutine[Any, Any, None], on_wait: Callable[[], None]) -> None:
-        """Run what a packet set off; ``on_wait`` is called if it has to wait for something."""
+    async def run(self, started: Coroutine[Any, Any, None], hand_over: Callable[[], None]) -> None:
+        """Run what a packet set off; ``hand_over`` is called, once, if somebody else is to read on.
+
+        That is when it has to wait for something, and when it leaves context variables behind that it has set: they
+        are its own and must not show in the next handler.
+        """
+        waited = False
+
+        def on_wait() -> None:
+            nonlocal waited
+            waited = True
+            hand_over()
+
         self._working += 1
         try:
             await run_until_wait(started, on_wait)
@@ -251,6 +278,8 @@ class Connection:
         finally:
             self._working -= 1
             self._let_read()
+        if not waited and copy_context() != self._context:
+            hand_over()
 
     @property
     def busy(self) -> bool:
@@ -266,7 +295,7 @@ class Connection:
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> None:
         """Run something in a task of its own that is not lost."""
-        task = self.loop.create_task(work)
+        task = self.loop.create_task(work, context=self._context.copy())
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
@@ -341,16 +370,22 @@ class Connection:
                 self._heartbeat_due = self.deadline = now + self._options.ping_timeout
                 return
             self._pinging = True
-            # Counted from when the ping was due, not from this sweep: what was announced to the client is exact.
-            self._heartbeat_due += self._options.ping_timeout
+            # Counted from when the ping was due, not from this sweep: what was announced to the client is exact. But a
+            # sweep that comes much too late must not use up the time that the client has.
+            timeout = self._options.ping_timeout
+            self._heartbeat_due = max(self._heartbeat_due, now - timeout / 10) + timeout
             self.send(PING)
         self.deadline = min(self._heartbeat_due, self._connect_by)
 
     def postpone(self, seconds: float) -> None:
-        """The event loop was blocked for so long: move all deadlines."""
-        self._heartbeat_due += seconds
+        """The event loop was blocked for so long: what the client owes us may wait unread."""
+        if self._pinging:
+            self._heartbeat_due += seconds
         self._connect_by += seconds
-        self.deadline += seconds
+        if self._state == OPEN:
+            self.deadline = min(self._heartbeat_due, self._connect_by)
+        else:
+            self.deadline += seconds
 
     def look(self) -> None:
         """Notice a transport that ended without a word."""
@@ -379,6 +414,7 @@ class Connection:
         if self._state == CLOSED:
             return
         self._state = CLOSED
+        self._transport.release(CLOSE)
         self.outbox.clear()
         self._let_read()
         if self._closed is not None and not self._closed.done():

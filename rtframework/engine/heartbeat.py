@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Iterable
-from typing import Protocol
+from typing import Final, Protocol
+
+log: Final = logging.getLogger("rtframework.engine")
 
 
 class Ticking(Protocol):
@@ -17,7 +20,7 @@ class Ticking(Protocol):
         """Do what is due and set the next deadline."""
 
     def postpone(self, seconds: float) -> None:
-        """Move every deadline."""
+        """Give whoever owes an answer so much more time."""
 
     def look(self) -> None:
         """Called at every sweep: notice what nobody tells."""
@@ -27,7 +30,7 @@ class Heartbeat:
     """Looks at every connection a few times per heartbeat and ticks those whose deadline has passed.
 
     When the event loop was blocked, by a handler that computes for seconds, the sweep comes late; the answers of the
-    clients wait unread by then. All deadlines are moved by the delay, so that nobody is disconnected for it.
+    clients wait unread by then. Who owes an answer gets so much more time, so that nobody is disconnected for it.
     """
 
     def __init__(self, period: float, ticking: Callable[[], Iterable[Ticking]]) -> None:
@@ -49,16 +52,28 @@ class Heartbeat:
             self._handle.cancel()
             self._handle = None
 
+    def check(self, one: Ticking) -> None:
+        """Tick one of them now if it is due, so that a deadline is exact for whoever asks."""
+        loop = asyncio.get_running_loop()
+        if self._handle is not None and loop.time() > self._due + self._period:
+            self._handle.cancel()
+            self._sweep(loop)  # the loop was blocked: deadlines have to be moved first
+        now = loop.time()
+        if one.deadline <= now:
+            one.tick(now)
+
     def _sweep(self, loop: asyncio.AbstractEventLoop) -> None:
         now = loop.time()
         late = now - self._due
         ticking = list(self._ticking())
-        if late > self._period:
-            for each in ticking:
-                each.postpone(late)
         for each in ticking:
-            each.look()
-            if each.deadline <= now:
-                each.tick(now)
+            try:
+                if late > self._period:
+                    each.postpone(late)
+                each.look()
+                if each.deadline <= now:
+                    each.tick(now)
+            except Exception:
+                log.exception("unhandled error in the heartbeat of a connection")
         self._due = loop.time() + self._period
         self._handle = loop.call_at(self._due, self._sweep, loop)

@@ -137,9 +137,7 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]  # engineio is n
             return await self._handshake(request, transport, upgrade, headers)
         connection = self.connections.get(sid)
         if connection is not None:
-            now = connection.loop.time()
-            if connection.deadline <= now:
-                connection.tick(now)
+            self._heartbeat.check(connection)
         if connection is None or connection.state == CLOSED:
             return _error(_SID_UNKNOWN, headers=headers)
         if transport == "websocket":
@@ -153,7 +151,16 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]  # engineio is n
                 return _error(_BAD_REQUEST, status, headers)
             return web.Response(text="ok", content_type="text/html", headers=headers)
         payload = await polling.poll(request)
-        return _error(_BAD_REQUEST, headers=headers) if payload is None else self._payload(request, payload, headers)
+        if payload is None:
+            return _error(_BAD_REQUEST, headers=headers)
+        response = self._payload(request, payload, headers)
+        try:
+            await response.prepare(request)
+            await response.write_eof()
+        except ConnectionError:
+            # These packets are lost, so the session must not go on as if they had arrived.
+            connection.lost(DisconnectReason.TRANSPORT_ERROR)
+        return response
 
     async def _handshake(
         self, request: web.Request, transport: str, upgrade: bool, headers: dict[str, str]
@@ -215,9 +222,9 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]  # engineio is n
 
     async def _accept(self, request: web.Request) -> web.WebSocketResponse | None:
         """The websocket of a request; ``None`` when the client has gone before it was answered."""
-        socket = web.WebSocketResponse(
-            timeout=_CLOSE_TIMEOUT, compress=False, max_msg_size=self.options.limits.max_http_buffer_size
-        )
+        # aiohttp refuses messages that are as long as its bound, and takes those below it.
+        limit = self.options.limits.max_http_buffer_size + 1
+        socket = web.WebSocketResponse(timeout=_CLOSE_TIMEOUT, compress=False, max_msg_size=limit)
         try:
             await socket.prepare(request)
         except ConnectionError:

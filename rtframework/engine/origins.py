@@ -66,11 +66,11 @@ def _matcher(pattern: re.Pattern[str]) -> Callable[[str], bool]:
 def _same_host(origin: str, host: str) -> bool:
     try:
         parts = urlsplit(origin)
+        # Behind a proxy that speaks TLS the server's own scheme is not that of the page: the page's decides.
         default = {"http": 80, "https": 443}.get(parts.scheme)
         if default is None or parts.hostname is None:
             return False
         here = urlsplit(f"//{host}")
-        # Behind a proxy that speaks TLS the port is absent from both; the scheme is not known here for sure.
-        return parts.hostname == here.hostname and parts.port in (here.port, default if here.port is None else None)
+        return parts.hostname == here.hostname and (parts.port or default) == (here.port or default)
     except ValueError:
         return False

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 if TYPE_CHECKING:
     from ..protocols import Frames
+
+log: Final = logging.getLogger("rtframework.engine")
 
 
 class Sink(Protocol):
@@ -49,7 +52,11 @@ class Cork:
         dirty = self._dirty
         self._dirty = []
         for outbox in dirty:
-            outbox.flush()
+            try:
+                outbox.flush()
+            except Exception:  # one broken transport must not keep the others waiting
+                log.exception("unhandled error while writing to a client")
+                outbox.fail()
 
 
 class Outbox:
@@ -118,6 +125,12 @@ class Outbox:
         self._bytes = 0
         self.dropped += dropped
         return dropped
+
+    def fail(self) -> None:
+        """Give up on this client."""
+        if not self.closed:
+            self.clear()
+            self._overflow()
 
     def _make_room(self, size: int) -> bool:
         """The figure in ``_bytes`` ages: what the transport held may have left meanwhile."""

@@ -81,6 +81,9 @@ class PollingTransport:
         self._request = request
         try:
             answer: str = await waiting
+        except asyncio.CancelledError:
+            connection.lost(DisconnectReason.TRANSPORT_ERROR)
+            raise
         finally:
             if self._waiting is waiting:
                 self._waiting = self._request = None
@@ -92,7 +95,7 @@ class PollingTransport:
     async def post(self, request: web.Request, limit: int) -> int:
         """A POST: take its packets; the HTTP status to answer with."""
         connection = self.connection
-        if self._posting or request.content_type == "application/octet-stream":
+        if self._posting or request.headers.get("Content-Type") == "application/octet-stream":
             connection.fail(DisconnectReason.TRANSPORT_ERROR)
             return 400
         self._posting = True
@@ -104,6 +107,9 @@ class PollingTransport:
                 connection.fail(DisconnectReason.TRANSPORT_ERROR)
                 return 413
             packets = decode_payload(body)
+        except asyncio.CancelledError:
+            connection.lost(DisconnectReason.TRANSPORT_ERROR)
+            raise
         except (OSError, web.RequestPayloadError):
             connection.lost(DisconnectReason.TRANSPORT_ERROR)
             return 400
@@ -112,6 +118,8 @@ class PollingTransport:
             return 400
         finally:
             self._posting = False
+        if not connection.takes_packets:  # it ended while the body came
+            return 400
         connection.feed(packets)
         return 200
 
