@@ -1,0 +1,29 @@
+"""The benchmark's server on rtframework: default settings, typed handlers, uvloop."""
+
+from __future__ import annotations
+
+import os
+
+import uvloop
+from aiohttp import web
+
+from rtframework import Server, Socket
+
+io = Server()
+
+
+@io.on("bcast")
+async def bcast(socket: Socket, data: dict[str, int | str]) -> None:
+    await io.emit("bcast", data)
+
+
+@io.on("echo")
+async def echo(socket: Socket, data: str) -> str:
+    return data
+
+
+if __name__ == "__main__":
+    uvloop.install()
+    app = web.Application()
+    io.attach(app)
+    web.run_app(app, host="127.0.0.1", port=int(os.environ["PORT"]), access_log=None, print=None)
