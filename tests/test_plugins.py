@@ -8,13 +8,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from rtframework_jwt import JWTAuth
-from rtframework_msgpack import MsgpackSerializer
 
 import rtframework.plugins
 from rtframework import StaticTokenAuth
 from rtframework.exceptions import ConfigurationError, PluginNotFound
 from rtframework.plugins import GROUPS, available, load
+from rtframework_jwt import JWTAuth
+from rtframework_msgpack import MsgpackSerializer
 
 _PYPROJECT = Path(__file__).parents[1] / "pyproject.toml"
 

@@ -8,13 +8,13 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import pytest
-from rtframework_msgpack import MsgpackSerializer
 
 from rtframework.authenticators import StaticTokenAuth, refusal
 from rtframework.exceptions import ConnectionRefused, DecodeError, EncodeError
 from rtframework.serializers import JSONSerializer
 from rtframework.testing import AuthenticatorConformance, SerializerConformance, run_suite
 from rtframework.types import Handshake, Identity, Packet, PacketType
+from rtframework_msgpack import MsgpackSerializer
 
 
 class TestJSON(SerializerConformance):

@@ -43,6 +43,7 @@ class Connection:
     """
 
     __slots__ = (
+        "_close_next",
         "_closed",
         "_connect_by",
         "_context",
@@ -96,6 +97,7 @@ class Connection:
         self._receivers: dict[str, Receiver | None] = {}
         self._state = OPEN
         self._closed: asyncio.Future[None] | None = None
+        self._close_next = False
         self._inbox: deque[str | bytes] | None = None
         self._feeding = False
         self._digested: asyncio.Future[None] | None = None
@@ -150,12 +152,16 @@ class Connection:
         self._leave_all(reason)
         # A client that does not come for the rest, or does not answer the close, is given up.
         self.deadline = self.loop.time() + self._options.ping_timeout
-        if self._transport.name == "polling":
-            self.outbox.put(CLOSE)
-            self.outbox.closed = True
-        else:
-            self.outbox.closed = True
-            self.outbox.flush()
+        polling = self._transport.name == "polling"
+        if polling and (reason != DisconnectReason.SERVER_NAMESPACE_DISCONNECT or not len(self.outbox)):
+            self.outbox.put_last(CLOSE)
+        elif polling:
+            # The JS client heeds a close at once and DISCONNECT one tick later: they must not be in one payload, or it
+            # would take itself for cut off and come back.
+            self._close_next = True
+        self.outbox.closed = True
+        self.outbox.flush()
+        if not polling:
             self._transport.close()
 
     # --- what transports use ----------------------------------------------------------------------------------------
@@ -190,6 +196,8 @@ class Connection:
     def take(self, packet: str | bytes) -> Coroutine[Any, Any, None] | None:
         """A packet came (Engine.IO v4, "Protocol"); what it sets off, if that is more than could be done at once."""
         if self._state != OPEN:
+            if packet == "1":
+                self.lost(DisconnectReason.TRANSPORT_CLOSE)
             return None
         if not isinstance(packet, str):
             return self._on_message(self, packet)
@@ -317,7 +325,12 @@ class Connection:
 
     def drained(self) -> None:
         """A polling client has come for the rest of a closing connection."""
-        if self._state == CLOSING:
+        if self._state != CLOSING:
+            return
+        if self._close_next:
+            self._close_next = False
+            self.outbox.put_last(CLOSE)
+        else:
             self._finish()
 
     def fail(self, reason: str) -> None:

@@ -103,13 +103,21 @@ class Outbox:
             self._corked = True
             self._cork.add(self)
 
+    def put_last(self, frames: Frames) -> None:
+        """Add frames that wait to be fetched, whatever the bound says, and take nothing more."""
+        self._frames.append(frames)
+        self.closed = True
+
     def flush(self) -> None:
         """Hand what waits to the transport, if it takes it."""
         self._corked = False
         frames = self._frames
-        if frames and self.sink.write(frames):
-            self._frames = []
-            self._bytes = self.sink.buffered()
+        if frames:
+            self._frames = []  # before they are written: the transport may hear of it and add the last ones
+            if self.sink.write(frames):
+                self._bytes = self.sink.buffered()
+            else:
+                self._frames = frames
 
     def take(self) -> list[Frames]:
         """Everything that waits; the outbox is empty after."""

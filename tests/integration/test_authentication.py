@@ -7,9 +7,9 @@ from typing import Any
 
 import jwt
 import pytest
-from rtframework_jwt import JWTAuth
 
 from rtframework import Handshake, Identity, Server, Socket, StaticTokenAuth, TokenSources
+from rtframework_jwt import JWTAuth
 from tests.conftest import Serve
 from tests.support.js import ClientOptions, JSClients
 from tests.support.transports import Transport

@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 from msgspec import Struct
-from rtframework_msgpack import MsgpackSerializer
 
-from rtframework import AckTimeout, Disconnected, EncodeError, EventError, Server, Socket
+from rtframework import AckTimeout, Disconnected, EncodeError, EventError, Namespace, Server, Socket
 from rtframework.serializers import JSONSerializer
+from rtframework_msgpack import MsgpackSerializer
 from tests.conftest import Serve
 from tests.support.js import JSClient, JSClients
 from tests.support.transports import Transport
@@ -236,6 +236,22 @@ async def test_asking_many(serve: Serve, js: JSClients, transport: Transport) ->
     assert dict(await io.to([]).emit_with_ack("vote")) == {}
 
 
+async def test_asking_everybody_in_a_connection_handler(serve: Serve, js: JSClients, transport: Transport) -> None:
+    """The handler would wait for its own client, which waits for the handler."""
+    io = Server()
+    asked: list[dict[str, Any]] = []
+
+    @io.on("connection")
+    async def connection(socket: Socket) -> None:
+        asked.append(dict(await io.emit_with_ack("vote")))
+
+    server = await serve(io)
+    first = await js.connect(server.url, via=transport)
+    await first.answer("vote", "yes")
+    await js.connect(server.url, via=transport)
+    assert asked == [{}, {await first.id(): "yes"}]
+
+
 async def test_events_of_one_socket_start_in_order(serve: Serve, js: JSClients, transport: Transport) -> None:
     """A slow handler would hold up the next event, other sockets, or the heartbeat; or events would overtake."""
     io = Server(ping_interval=0.1, ping_timeout=0.2)
@@ -265,6 +281,21 @@ async def test_events_of_one_socket_start_in_order(serve: Serve, js: JSClients, 
     assert await asyncio.gather(*asking) == list(range(10))
 
 
+def test_the_nearest_word_on_order_counts() -> None:
+    """An event that is explicitly not ordered would wait all the same."""
+    namespace = Namespace("/late")
+
+    @namespace.on("free", ordered=False)
+    async def free(socket: Socket) -> None: ...
+
+    @namespace.on("inherits")
+    async def inherits(socket: Socket) -> None: ...
+
+    Server(ordered=True).register_namespace(namespace)
+    assert not namespace.is_ordered("free")
+    assert namespace.is_ordered("inherits")
+
+
 @pytest.mark.parametrize("level", ["server", "namespace", "handler"])
 async def test_ordered_events_run_one_after_another(
     level: str, serve: Serve, js: JSClients, transport: Transport
@@ -272,8 +303,6 @@ async def test_ordered_events_run_one_after_another(
     """A program that relies on strict order (read, change, write) would lose updates."""
     io = Server(ordered=level == "server")
     if level == "namespace":
-        from rtframework import Namespace
-
         io.register_namespace(Namespace("/", ordered=True))
     log: list[str] = []
 

@@ -8,9 +8,8 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from rtframework_msgpack import MsgpackSerializer
-
 from rtframework import DecodeError, Packet, Server, Socket
+from rtframework_msgpack import MsgpackSerializer
 from tests.conftest import Serve
 from tests.support.js import JSClients
 from tests.support.transports import Transport

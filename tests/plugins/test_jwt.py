@@ -16,12 +16,12 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from rtframework_jwt import JWTAuth
 
 from rtframework.authenticators import TokenSources
 from rtframework.exceptions import ConfigurationError, ConnectionRefused
 from rtframework.testing import AuthenticatorConformance
 from rtframework.types import Handshake, Identity
+from rtframework_jwt import JWTAuth
 
 KEY = "a-secret-of-at-least-thirty-two-bytes!"
 OTHER_KEY = "another-secret-of-thirty-two-bytes-or-more"

@@ -23,11 +23,11 @@ import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from rtframework_msgpack import MsgpackSerializer
 
 from rtframework.exceptions import ConfigurationError, DecodeError, EncodeError
 from rtframework.testing import SerializerConformance
 from rtframework.types import RESERVED_EVENTS, Packet, PacketType
+from rtframework_msgpack import MsgpackSerializer
 
 _PEER = Path(__file__).with_name("msgpack_peer.cjs")
 _NODE_MODULES = Path(__file__).parents[1] / "js" / "node_modules"
