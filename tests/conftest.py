@@ -1,0 +1,144 @@
+"""Fixtures: real clients (``js``, ``py``, ``browser``) and real servers (``serve``) for every test."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+import pytest
+
+from tests.support.js import JSClients, NodeProcess, js_clients
+from tests.support.pyclient import PyClients, py_clients
+from tests.support.server import RunningServer, Served, SubprocessServer, running_server
+from tests.support.transports import TRANSPORTS, Transport
+
+if TYPE_CHECKING:
+    from playwright.async_api import Page
+
+    from tests.support.browser import Pages
+
+if os.environ.get("RTF_TEST_LOOP") == "uvloop":
+
+    def pytest_asyncio_loop_factories(
+        config: pytest.Config, item: pytest.Item
+    ) -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
+        """Run every test on uvloop: ``make test`` with RTF_TEST_LOOP=uvloop in the environment."""
+        import uvloop
+
+        return {"uvloop": uvloop.new_event_loop}
+
+
+class Serve(Protocol):
+    """What the ``serve`` fixture is."""
+
+    def __call__(self, served: Served, *, shutdown_timeout: float = 0.5, port: int = 0) -> Awaitable[RunningServer]:
+        """Start a server that is stopped when the test ends."""
+
+
+@pytest.fixture(params=TRANSPORTS, ids=str)
+def transport(request: pytest.FixtureRequest) -> Transport:
+    """Each scenario by polling, by websocket, and by polling that is upgraded: ``js.connect(url, via=transport)``."""
+    chosen: Transport = request.param
+    return chosen
+
+
+@pytest.fixture
+async def serve() -> AsyncIterator[Serve]:
+    """``server = await serve(io)``: an application, something to attach to one, or a function that makes one."""
+    async with contextlib.AsyncExitStack() as stack:
+
+        async def start(served: Served, *, shutdown_timeout: float = 0.5, port: int = 0) -> RunningServer:
+            return await stack.enter_async_context(running_server(served, shutdown_timeout=shutdown_timeout, port=port))
+
+        yield start
+
+
+class ServeProgram(Protocol):
+    """What the ``serve_program`` fixture is."""
+
+    def __call__(
+        self,
+        program: Path,
+        *,
+        args: Sequence[str] = (),
+        env: Mapping[str, str] | None = None,
+        python: str = sys.executable,
+    ) -> Awaitable[SubprocessServer]:
+        """Start a program that is ended when the test ends."""
+
+
+@pytest.fixture
+async def serve_program() -> AsyncIterator[ServeProgram]:
+    """``server = await serve_program(EXAMPLES / "chat" / "server.py")``: as a process that can be killed."""
+    async with contextlib.AsyncExitStack() as stack:
+
+        async def start(
+            program: Path,
+            *,
+            args: Sequence[str] = (),
+            env: Mapping[str, str] | None = None,
+            python: str = sys.executable,
+        ) -> SubprocessServer:
+            return await stack.enter_async_context(SubprocessServer(program, args=args, env=env, python=python))
+
+        yield start
+
+
+class _Node:
+    """Keeps one Node process for the run, and starts another when a test broke it."""
+
+    def __init__(self) -> None:
+        self._process: NodeProcess | None = None
+
+    def get(self) -> NodeProcess:
+        if self._process is None or not self._process.alive:
+            self.close()
+            self._process = NodeProcess()
+        return self._process
+
+    def close(self) -> None:
+        if self._process is not None:
+            self._process.close()
+            self._process = None
+
+
+@pytest.fixture(scope="session")
+def _node() -> Iterator[_Node]:
+    node = _Node()
+    yield node
+    node.close()
+
+
+@pytest.fixture
+async def js(_node: _Node, serve: Serve, serve_program: ServeProgram) -> AsyncIterator[JSClients]:
+    """Stock JavaScript clients: ``client = await js.connect(server.url, via=transport)``."""
+    # Servers are asked for so that they outlive the clients, whatever the order of a test's parameters.
+    async with js_clients(_node.get()) as clients:
+        yield clients
+
+
+@pytest.fixture
+async def py(serve: Serve, serve_program: ServeProgram) -> AsyncIterator[PyClients]:
+    """python-socketio clients: ``client = await py.connect(server.url, via=transport)``."""
+    async with py_clients() as clients:
+        yield clients
+
+
+@pytest.fixture
+async def browser(serve: Serve, serve_program: ServeProgram) -> AsyncIterator[Pages]:
+    """Chromium: ``page = await browser.open(url)``. Errors on a page's console fail the test unless it expects them."""
+    from tests.support.browser import browser_pages
+
+    async with browser_pages() as pages:
+        yield pages
+
+
+@pytest.fixture
+async def page(browser: Pages) -> Page:
+    """One empty page of ``browser``."""
+    return await browser.open()

@@ -1,0 +1,1 @@
+"""What the tests stand on: real clients, real servers, a hostile network."""

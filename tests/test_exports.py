@@ -1,0 +1,76 @@
+"""The public names: what programs may import, and nothing else."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+from types import ModuleType
+from typing import Final
+
+import pytest
+
+EXPORTS: Final[dict[str, tuple[str, ...]]] = {
+    "rtframework": (
+        "AckError",
+        "AckResponses",
+        "AckTimeout",
+        "BroadcastOperator",
+        "CallNext",
+        "ConfigurationError",
+        "ConnectionRefused",
+        "DecodeError",
+        "DisconnectReason",
+        "Disconnected",
+        "EncodeError",
+        "Event",
+        "EventError",
+        "Handshake",
+        "Identity",
+        "InvalidPayload",
+        "JSONSerializer",
+        "Limits",
+        "MemoryAdapter",
+        "Namespace",
+        "Packet",
+        "PacketType",
+        "PluginNotFound",
+        "RTFrameworkError",
+        "SerializationError",
+        "Server",
+        "Socket",
+        "StaticTokenAuth",
+        "Target",
+        "TokenSources",
+        "load",
+    ),
+    "rtframework.engine": ("AsyncServer",),
+    "rtframework.testing": ("AuthenticatorConformance", "SerializerConformance", "run_suite"),
+    "rtframework_jwt": ("JWTAuth",),
+    "rtframework_msgpack": ("MsgpackSerializer",),
+}
+
+
+def public_names(module: ModuleType) -> list[str]:
+    """``__all__``, or what a module without one defines."""
+    if hasattr(module, "__all__"):
+        return sorted(module.__all__)
+    own = [name for name, value in vars(module).items() if getattr(value, "__module__", None) == module.__name__]
+    return sorted(name for name in own if not name.startswith("_"))
+
+
+@pytest.mark.parametrize("name", EXPORTS)
+def test_the_public_names_are_these(name: str) -> None:
+    """A name that vanishes breaks programs; one that slips in must be kept for ever after."""
+    module = importlib.import_module(name)
+    assert public_names(module) == sorted(EXPORTS[name])
+
+
+@pytest.mark.parametrize("name", EXPORTS)
+def test_every_public_name_is_there_and_says_what_it_is(name: str) -> None:
+    """``from rtframework import *`` and ``help()`` are how people look around."""
+    module = importlib.import_module(name)
+    assert module.__doc__
+    for public in public_names(module):
+        found = getattr(module, public)
+        if inspect.isclass(found) or inspect.isroutine(found):  # a type alias cannot have one
+            assert found.__doc__, f"{name}.{public} has no docstring"

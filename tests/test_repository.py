@@ -1,0 +1,121 @@
+"""The repository as a whole: what must be in it and what must not."""
+
+from __future__ import annotations
+
+import ast
+import re
+import shutil
+import subprocess
+import tomllib
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+ROOT: Final = Path(__file__).parent.parent
+TEXT: Final = frozenset(
+    {"", ".cfg", ".css", ".html", ".js", ".json", ".md", ".mjs", ".py", ".svg", ".toml", ".yaml", ".yml"}
+)
+# Assembled, so that this file does not hold them itself.
+REGISTRIES: Final = tuple(
+    ".".join(parts)
+    for parts in (
+        ("pypi", "org"),
+        ("pythonhosted", "org"),
+        ("npmjs", "org"),
+        ("yarnpkg", "com"),
+        ("deb", "debian", "org"),
+        ("archive", "ubuntu", "com"),
+    )
+)
+MACHINE_PATH: Final = re.compile(r"(?<![\w.\-}/])/(?:home|Users|root|work|tmp|opt|mnt)/[\w.]")
+LOCK_FILES: Final = frozenset(
+    {
+        "package-lock.json",
+        "npm-shrinkwrap.json",
+        "yarn.lock",
+        "pnpm-lock.yaml",
+        "poetry.lock",
+        "uv.lock",
+        "Pipfile.lock",
+        "pdm.lock",
+    }
+)
+
+
+def repository_files() -> list[Path]:
+    """Every file that is, or would be, committed."""
+    if shutil.which("git") is None or not (ROOT / ".git").exists():
+        pytest.skip("not a git checkout")
+    listed = subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"],
+        cwd=ROOT,
+        capture_output=True,
+        check=True,
+    )
+    return [path for name in listed.stdout.decode().split("\0") if name and (path := ROOT / name).is_file()]
+
+
+def lines_with(pattern: re.Pattern[str]) -> list[str]:
+    """Where a pattern is found, in the files that people write."""
+    found = []
+    for path in repository_files():
+        if path.suffix in TEXT:
+            for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+                if pattern.search(line):
+                    found.append(f"{path.relative_to(ROOT)}:{number}: {line.strip()[:120]}")
+    return found
+
+
+def test_no_package_registry_is_named() -> None:
+    """People behind a mirror of their own install from there, not from where we happened to."""
+    assert lines_with(re.compile("|".join(map(re.escape, REGISTRIES)))) == []
+
+
+def test_no_path_of_a_machine_is_named() -> None:
+    """A path of the machine where something was written exists on no other."""
+    assert lines_with(MACHINE_PATH) == []
+
+
+def test_no_lock_file_is_kept() -> None:
+    """A library is tested with what its users get; a lock file would also name a registry."""
+    assert [path.name for path in repository_files() if path.name in LOCK_FILES] == []
+
+
+@pytest.mark.parametrize("name", ["node_modules/", ".venv/", "package-lock.json"])
+def test_what_is_installed_is_ignored(name: str) -> None:
+    """One `git add .` would commit ten thousand files."""
+    assert name in (ROOT / ".gitignore").read_text(encoding="utf-8").splitlines()
+
+
+def test_the_changelog_speaks_of_this_version() -> None:
+    """Who upgrades reads there what changes for them."""
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
+    headings = re.findall(r"^## \[?([^\]\s]+)", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert headings, "CHANGELOG.md has no version heading"
+    assert headings[0] in ("Unreleased", version)
+
+
+@pytest.mark.parametrize("package", ["rtframework", "plugins/rtframework_jwt", "plugins/rtframework_msgpack"])
+def test_packages_are_typed(package: str) -> None:
+    """Without the marker, type checkers treat all of a package as untyped."""
+    assert (ROOT / package / "py.typed").is_file()
+
+
+def test_every_test_says_what_it_is_for() -> None:
+    """A test without a reason is deleted, or kept, for no reason."""
+    silent = [
+        f"{path.relative_to(ROOT)}:{node.lineno}: {node.name}"
+        for path in sorted((ROOT / "tests").rglob("test_*.py"))
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        and node.name.startswith("test_")
+        and not ast.get_docstring(node)
+    ]
+    assert silent == []
+
+
+def test_every_folder_of_tests_is_a_package() -> None:
+    """Two test files of one name in folders that are no packages shadow each other."""
+    folders = {path.parent for path in (ROOT / "tests").rglob("*.py") if "node_modules" not in path.parts}
+    assert [folder.name for folder in sorted(folders) if not (folder / "__init__.py").is_file()] == []
