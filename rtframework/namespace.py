@@ -223,7 +223,10 @@ class Namespace(Broadcasting):
                 raise AckTimeout(responses=responses, missing=missing)
             return AckResponses(responses, missing)
         finally:
-            for sid in asked:
+            for sid, answer in asked.items():
+                answer.cancel()
+                if not answer.cancelled():
+                    answer.exception()  # looked at, also when the asking itself was cancelled
                 if sid in self._sockets:
                     self._sockets[sid].drop_ack(id)
 
@@ -354,8 +357,9 @@ class Namespace(Broadcasting):
         try:
             frames = self.engine.encode(Packet(PacketType.CONNECT_ERROR, self.name, data))
         except EncodeError:
-            log.exception("the data of ConnectionRefused cannot be sent", extra={"nsp": self.name})
-            frames = self.engine.encode(Packet(PacketType.CONNECT_ERROR, self.name, {"message": refused.message}))
+            log.exception("a ConnectionRefused cannot be sent as it is", extra={"nsp": self.name})
+            bare = {"message": ConnectionRefused().message}
+            frames = self.engine.encode(Packet(PacketType.CONNECT_ERROR, self.name, bare))
         connection.send(frames)
 
     def _notify_gone(self, socket: Socket, reason: str) -> None:

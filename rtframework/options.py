@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import TypeAlias
 
 from .exceptions import ConfigurationError
@@ -38,6 +39,13 @@ class Limits:
     max_pending_events: int = 1_000
     """Event handlers of one connection that may run at once. Beyond: the connection is not read until one is done."""
 
+    def __post_init__(self) -> None:
+        for each in fields(self):
+            value = getattr(self, each.name)
+            least = 0 if each.name == "max_attachments" else 1
+            if not isinstance(value, int) or isinstance(value, bool) or value < least:
+                raise ConfigurationError(f"{each.name} must be an integer of at least {least}, not {value!r}")
+
 
 @dataclass(frozen=True, slots=True)
 class EngineOptions:
@@ -57,7 +65,7 @@ class EngineOptions:
 
     def __post_init__(self) -> None:
         for name in ("ping_interval", "ping_timeout", "connect_timeout", "upgrade_timeout"):
-            if not getattr(self, name) > 0:
+            if not 0 < getattr(self, name) < math.inf:
                 raise ConfigurationError(f"{name} must be a number of seconds above zero, not {getattr(self, name)!r}")
         unknown = [name for name in self.transports if name not in ("polling", "websocket")]
         if unknown or not self.transports:

@@ -62,10 +62,12 @@ class Connection:
         "_tasks",
         "_transport",
         "_working",
+        "attempts",
         "deadline",
         "decoder",
         "loop",
         "outbox",
+        "probed",
         "sid",
         "upgrading",
     )
@@ -88,13 +90,19 @@ class Connection:
         self._context = copy_context()
         self.decoder = decoder
         self.upgrading = False
+        """Whether a websocket is there that may take over."""
+        self.probed = False
+        """Whether it has proved that it works, so that the client is about to move."""
         self._handshake = handshake
         self._transport = transport
         self._options = options
         self._on_message = on_message
         self._on_closed = on_closed
         self._tasks = tasks
-        self._receivers: dict[str, Receiver | None] = {}
+        self._receivers: dict[str, Receiver] = {}
+        self.attempts: dict[str, object] = {}
+        """The namespaces that the client has asked for and that are not decided yet, each with a mark of its own: a
+        client may leave and ask again while the handlers of its first attempt still run."""
         self._state = OPEN
         self._closed: asyncio.Future[None] | None = None
         self._close_next = False
@@ -132,6 +140,7 @@ class Connection:
         if self._state != OPEN:
             return False
         self._receivers[nsp] = receiver
+        self.attempts.pop(nsp, None)
         self._connect_by = math.inf
         return True
 
@@ -189,8 +198,8 @@ class Connection:
         return self._transport.name == "polling" and self._transport.writable
 
     @property
-    def receivers(self) -> dict[str, Receiver | None]:
-        """By namespace; ``None`` while the framework decides whether to let the client in."""
+    def receivers(self) -> dict[str, Receiver]:
+        """Those who hear the packets of a namespace, by its name."""
         return self._receivers
 
     def take(self, packet: str | bytes) -> Coroutine[Any, Any, None] | None:
@@ -320,7 +329,8 @@ class Connection:
             self.outbox.flush()
 
     def release_poll(self) -> None:
-        """End the waiting GET, so that an upgrade can go on."""
+        """The client is about to move: end its waiting GET, and let no other wait for long."""
+        self.probed = True
         self._transport.release(NOOP)
 
     def drained(self) -> None:
@@ -418,10 +428,13 @@ class Connection:
         self.loop.call_soon(self.abort, DisconnectReason.SLOW_CONSUMER)
 
     def _leave_all(self, reason: str) -> None:
-        receivers = [receiver for receiver in self._receivers.values() if receiver is not None]
+        receivers = list(self._receivers.values())
         self._receivers.clear()
         for receiver in receivers:
-            receiver.disconnected(reason)
+            try:
+                receiver.disconnected(reason)
+            except Exception:
+                log.exception("unhandled error while a client leaves")
 
     def _finish(self) -> None:
         if self._state == CLOSED:

@@ -45,8 +45,9 @@ _MESSAGES: Final = {
 }
 """Node's error codes and messages, which tools and people know."""
 
+
 _CLOSE_TIMEOUT: Final = 5.0
-"""Seconds that a client may take to answer the closing handshake of its websocket."""
+"""Seconds that a client may take to answer when a websocket is closed on an error."""
 
 
 class EngineServer(engineio.AsyncServer):  # type: ignore[misc]  # engineio is not typed
@@ -141,7 +142,9 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]  # engineio is n
         if connection is None or connection.state == CLOSED:
             return _error(_SID_UNKNOWN, headers=headers)
         if transport == "websocket":
-            return await self._upgrade(request, connection) if upgrade else _error(_BAD_REQUEST, headers=headers)
+            if not upgrade or not self._can_upgrade:
+                return _error(_BAD_REQUEST, headers=headers)
+            return await self._upgrade(request, connection)
         polling = connection.polling
         if polling is None or request.method not in ("GET", "POST"):
             return _error(_BAD_REQUEST, headers=headers)
@@ -199,7 +202,7 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]  # engineio is n
         except TimeoutError:
             log.debug("an upgrade was not completed in time")
         finally:
-            connection.upgrading = False
+            connection.upgrading = connection.probed = False
             end_with_it.cancel()
         transport = request.transport
         if not moved or connection.state == CLOSED or transport is None:
@@ -224,7 +227,7 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]  # engineio is n
         """The websocket of a request; ``None`` when the client has gone before it was answered."""
         # aiohttp refuses messages that are as long as its bound, and takes those below it.
         limit = self.options.limits.max_http_buffer_size + 1
-        socket = web.WebSocketResponse(timeout=_CLOSE_TIMEOUT, compress=False, max_msg_size=limit)
+        socket = web.WebSocketResponse(autoclose=False, compress=False, max_msg_size=limit, timeout=_CLOSE_TIMEOUT)
         try:
             await socket.prepare(request)
         except ConnectionError:

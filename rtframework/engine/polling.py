@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from .connection import Connection
 
 _KINDS: Final = frozenset("0123456")
+_PAUSE: Final = 0.1
+"""Seconds that a GET waits at most while the client is about to move to a websocket: Node's."""
 
 
 class PollingTransport:
@@ -75,10 +77,10 @@ class PollingTransport:
             payload = SEPARATOR.join([frames.polling for frames in connection.outbox.take()])
             connection.drained()
             return payload
-        if connection.upgrading:
-            return NOOP.polling
         self._waiting = waiting = connection.loop.create_future()
         self._request = request
+        if connection.probed:  # not at once, or a client that goes on polling would spin
+            connection.loop.call_later(_PAUSE, _noop, waiting)
         try:
             answer: str = await waiting
         except asyncio.CancelledError:
@@ -127,6 +129,11 @@ class PollingTransport:
         waiting, self._waiting, self._request = self._waiting, None, None
         if waiting is not None and not waiting.done():
             waiting.set_result(payload)
+
+
+def _noop(waiting: asyncio.Future[str]) -> None:
+    if not waiting.done():
+        waiting.set_result(NOOP.polling)
 
 
 async def read_body(request: web.Request, limit: int) -> bytes | None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import socketio
 
-from ..exceptions import DecodeError
+from ..exceptions import DecodeError, EncodeError
 from ..types import DisconnectReason, PacketType
 from .frames import Frames as EncodedFrames
 from .http import EngineServer
@@ -65,7 +65,12 @@ class AsyncServer(socketio.AsyncServer):  # type: ignore[misc]  # socketio is no
 
     def encode(self, packet: Packet) -> Frames:
         """Encode a packet for any number of connections. Raises ``EncodeError``."""
-        return EncodedFrames.of_messages(self._encode(packet))
+        try:
+            return EncodedFrames.of_messages(self._encode(packet))
+        except EncodeError:
+            raise
+        except Exception as error:  # a serializer, or a hook of it, that was not written for such data
+            raise EncodeError(f"cannot be sent: {error!r}") from error
 
     def deliver(self, outlets: Iterable[Outlet], frames: Frames, *, volatile: bool = False) -> None:
         """Hand frames to many outlets: no task, no await, no copy per recipient."""
@@ -93,6 +98,10 @@ class AsyncServer(socketio.AsyncServer):  # type: ignore[misc]  # socketio is no
         except DecodeError:
             connection.fail(DisconnectReason.PARSE_ERROR)
             return None
+        except Exception:
+            log.exception("the serializer's decoder raised something that is no DecodeError")
+            connection.fail(DisconnectReason.PARSE_ERROR)
+            return None
         if packet is None:
             return None
         nsp = packet.nsp
@@ -106,18 +115,18 @@ class AsyncServer(socketio.AsyncServer):  # type: ignore[misc]  # socketio is no
                 connection.leave(nsp)
                 receiver.disconnected(DisconnectReason.CLIENT_NAMESPACE_DISCONNECT)
                 return None
-        elif kind == _CONNECT and nsp not in receivers:
-            if len(receivers) < self._engine_options.limits.max_namespaces:
-                receivers[nsp] = None
-                return self._connect(connection, nsp, packet.data)
+        elif kind == _CONNECT and nsp not in connection.attempts:
+            if len(receivers) + len(connection.attempts) < self._engine_options.limits.max_namespaces:
+                attempt = connection.attempts[nsp] = object()
+                return self._connect(connection, nsp, packet.data, attempt)
             log.info("closing a connection that wants to join too many namespaces")
         # CONNECT to a namespace it is in, an event for one it is not in, CONNECT_ERROR: Node closes, too.
         connection.close(DisconnectReason.FORCED_SERVER_CLOSE)
         return None
 
-    async def _connect(self, connection: Connection, nsp: str, auth: Any) -> None:
+    async def _connect(self, connection: Connection, nsp: str, auth: Any, attempt: object) -> None:
         try:
             await self._application.connect(connection, nsp, auth)
         finally:
-            if connection.receivers.get(nsp, self) is None:  # refused: the client may try again
-                connection.leave(nsp)
+            if connection.attempts.get(nsp) is attempt:  # refused: the client may ask again
+                del connection.attempts[nsp]

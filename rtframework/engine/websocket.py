@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 from aiohttp import WSCloseCode, WSMsgType, web
 
 from ..types import DisconnectReason
+from .frames import websocket_frame
 
 if TYPE_CHECKING:
     import asyncio
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
 
 _TEXT: Final = WSMsgType.TEXT
 _BINARY: Final = WSMsgType.BINARY
+_CLOSE_FRAME: Final = websocket_frame(8, WSCloseCode.OK.to_bytes(2, "big"))
+_CLOSE_TIMEOUT: Final = 5.0
+"""Seconds that a client may take to answer the closing handshake."""
 
 
 class WebSocketTransport:
@@ -25,7 +29,7 @@ class WebSocketTransport:
     serves all clients, and nothing has to be awaited. Reading, control frames and the closing handshake are aiohttp's.
     """
 
-    __slots__ = ("_socket", "_transport", "connection")
+    __slots__ = ("_ended", "_linger", "_socket", "_transport", "connection")
 
     name: Final = "websocket"
     abandoned: Final = False
@@ -34,6 +38,8 @@ class WebSocketTransport:
     def __init__(self, socket: web.WebSocketResponse, transport: asyncio.Transport) -> None:
         self._socket = socket
         self._transport = transport
+        self._linger: asyncio.TimerHandle | None = None
+        self._ended: asyncio.Future[None] | None = None
 
     @property
     def writable(self) -> bool:
@@ -56,21 +62,25 @@ class WebSocketTransport:
         """Nobody waits here."""
 
     def close(self) -> None:
-        """Begin the closing handshake."""
-        self.connection.spawn(self._close())
+        """Begin the closing handshake (RFC 6455, 7.1.2); who reads sees its end.
+
+        TCP is closed after the client has answered: closed at once, what the client sends meanwhile would make the
+        kernel reset the connection, and what is on its way to the client would be lost.
+        """
+        if self._linger is None and not self._transport.is_closing():
+            self._transport.write(_CLOSE_FRAME)
+            self._linger = self.connection.loop.call_later(_CLOSE_TIMEOUT, self._transport.abort)
 
     def abort(self) -> None:
         """Cut the TCP connection."""
         self._transport.abort()
 
-    async def _close(self) -> None:
-        await self._socket.close(code=WSCloseCode.OK)
-
     async def read(self) -> None:
-        """Read until the connection ends; whoever started this as an HTTP handler then waits for that end."""
+        """Read until the websocket ends. This is for the task of the HTTP request, which has to last as long."""
+        ended = self._ended = self.connection.loop.create_future()
         await self.connection.digested()
         await self._read()
-        await self.connection.wait_closed()
+        await ended
 
     async def _read(self) -> None:
         connection = self.connection
@@ -83,19 +93,32 @@ class WebSocketTransport:
             handed_over = True
             connection.spawn(self._read())
 
-        while True:
-            if connection.busy:
-                await connection.ready_to_read()
-            message = await receive()
-            if message.type is not _TEXT and message.type is not _BINARY:
-                break
-            started = take(message.data)
-            if started is not None:
-                await connection.run(started, hand_over)
-                if handed_over:
-                    return
-        failed = message.type is WSMsgType.ERROR
-        connection.lost(DisconnectReason.TRANSPORT_ERROR if failed else DisconnectReason.TRANSPORT_CLOSE)
+        try:
+            while True:
+                if connection.busy:
+                    await connection.ready_to_read()
+                message = await receive()
+                if message.type is not _TEXT and message.type is not _BINARY:
+                    break
+                started = take(message.data)
+                if started is not None:
+                    await connection.run(started, hand_over)
+                    if handed_over:
+                        return
+            failed = message.type is WSMsgType.ERROR
+            connection.lost(DisconnectReason.TRANSPORT_ERROR if failed else DisconnectReason.TRANSPORT_CLOSE)
+            if self._linger is None:
+                await self._socket.close(drain=False)
+        finally:
+            if not handed_over:
+                self._end()
+
+    def _end(self) -> None:
+        if self._linger is not None:
+            self._linger.cancel()
+            self._transport.close()  # both sides have said that it is over
+        if self._ended is not None and not self._ended.done():
+            self._ended.set_result(None)
 
 
 async def probe(socket: web.WebSocketResponse, connection: Connection) -> bool:
