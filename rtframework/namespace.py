@@ -25,7 +25,7 @@ from .events import (
 )
 from .exceptions import AckTimeout, ConfigurationError, ConnectionRefused, Disconnected, EncodeError, EventError
 from .middleware import Link, compose
-from .socket import Socket
+from .socket import Socket, is_cancelled
 from .types import EVERYBODY, AckResponses, Packet, PacketType, Target
 
 if TYPE_CHECKING:
@@ -285,11 +285,13 @@ class Namespace(Broadcasting):
                 await self._run_connection_handlers(socket)
         except ConnectionRefused as refused:
             self._refuse(connection, socket, refused)
-        except Disconnected:
-            self._refuse(connection, socket, _INTERNAL)  # it left while a handler waited for its answer
-        except Exception:
-            log.exception("unhandled error while a client connects", extra={"nsp": self.name})
+        except (Exception, asyncio.CancelledError) as error:
+            # A client that left while a handler waited for its answer is no error.
+            if not (isinstance(error, Disconnected) and socket is not None and socket.left is not None):
+                log.exception("unhandled error while a client connects", extra={"nsp": self.name})
             self._refuse(connection, socket, _INTERNAL)
+            if is_cancelled(error):
+                raise
         else:
             if socket.left is None:
                 socket.accept()

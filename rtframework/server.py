@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from .adapter import MemoryAdapter
 from .broadcast import Broadcasting, BroadcastOperator
-from .engine import AsyncServer
+from .engine import Gateway
 from .exceptions import ConfigurationError
 from .namespace import Namespace
 from .options import EngineOptions, Limits, Origins
@@ -37,8 +37,8 @@ log: Final = logging.getLogger("rtframework.server")
 F = TypeVar("F", bound=Callable[..., Any])
 N = TypeVar("N", bound=Namespace)
 
-_SHUTDOWN_TIMEOUT: Final = 3.0
-"""Seconds that clients have, at shutdown, to take what waits for them."""
+_PATIENCE: Final = 3.0
+"""Seconds that disconnect handlers have at shutdown."""
 
 
 class Server(Broadcasting):
@@ -112,7 +112,7 @@ class Server(Broadcasting):
         self.adapter_factory = adapter
         self.ordered = ordered
         self.held_limit = limits.max_outbox
-        self._server = AsyncServer(
+        self._server = Gateway(
             self,
             serializer=serializer or JSONSerializer(max_attachments=limits.max_attachments),
             options=self.options,
@@ -209,15 +209,14 @@ class Server(Broadcasting):
         task.add_done_callback(self._tasks.discard)
 
     async def _start(self, app: web.Application) -> None:
-        self._server.start()
         self._started = True
         for namespace in self._namespaces.values():
             await namespace.adapter.start()
 
     async def _stop(self, app: web.Application) -> None:
-        await self._server.stop(_SHUTDOWN_TIMEOUT)
+        await self._server.shutdown()
         if self._tasks:
-            _, pending = await asyncio.wait(self._tasks, timeout=_SHUTDOWN_TIMEOUT)
+            _, pending = await asyncio.wait(self._tasks, timeout=_PATIENCE)
             for task in pending:
                 log.warning("a disconnect handler did not end in time and is cancelled")
                 task.cancel()

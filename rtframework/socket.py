@@ -20,6 +20,7 @@ log: Final = logging.getLogger("rtframework.socket")
 
 _ACK: Final = int(PacketType.ACK)
 _INTERNAL_ERROR: Final = EventError("internal_error", "Internal server error").to_payload()
+_CANCELLED: Final = EventError("cancelled", "The handler was cancelled").to_payload()
 
 _ARRIVING: Final = 0
 """Being authenticated: in no room, receives nothing."""
@@ -88,7 +89,7 @@ class Socket:
         "_nsp",
         "_outlet",
         "_state",
-        "_tail",
+        "_turn",
         "conn",
         "data",
         "handshake",
@@ -108,7 +109,7 @@ class Socket:
         self._acks: dict[int, asyncio.Future[list[Any]]] | None = None
         self._outlet: Outlet | None = None
         self._state = _ARRIVING
-        self._tail: asyncio.Future[None] | None = None
+        self._turn: asyncio.Lock | None = None
         self._last_rooms: frozenset[str] = frozenset()
         self.left: str | None = None
         """Why it has gone, once it has."""
@@ -345,34 +346,31 @@ class Socket:
             log.debug("event %r refused: %s", name, error, extra={"nsp": self.nsp, "sid": self.id, "event": name})
             result = [error.to_payload()]
         except (Exception, asyncio.CancelledError) as error:
-            task = asyncio.current_task()
-            if isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling():
-                raise  # the server stops; otherwise it is only something that the handler waited for
+            if is_cancelled(error):  # by the program or at shutdown; it is not for us to catch
+                self._acknowledge(packet, [_CANCELLED])
+                raise
             log.exception(
                 "unhandled error in a handler of %r", name, extra={"nsp": self.nsp, "sid": self.id, "event": name}
             )
             result = [_INTERNAL_ERROR]
+        self._acknowledge(packet, result)
+
+    def _acknowledge(self, packet: Packet, result: list[Any]) -> None:
         if packet.id is None:
             return
         try:
             self._send(Packet(_ACK, self._nsp.name, result, packet.id))
         except EncodeError:
-            log.exception(
-                "the acknowledgement of %r cannot be sent", name, extra={"nsp": self.nsp, "sid": self.id, "event": name}
-            )
+            event = packet.data[0]
+            extra = {"nsp": self.nsp, "sid": self.id, "event": event}
+            log.exception("the acknowledgement of %r cannot be sent", event, extra=extra)
             self._send(Packet(_ACK, self._nsp.name, [_INTERNAL_ERROR], packet.id))
 
     async def _serve_in_turn(self, packet: Packet) -> None:
-        before = self._tail
-        self._tail = mine = asyncio.get_running_loop().create_future()
-        try:
-            if before is not None:
-                await asyncio.wait([before])
+        if self._turn is None:
+            self._turn = asyncio.Lock()  # first come, first served
+        async with self._turn:
             await self._serve(packet)
-        finally:
-            mine.set_result(None)
-            if self._tail is mine:
-                self._tail = None
 
 
 class SocketOperator:
@@ -426,6 +424,12 @@ class SocketOperator:
     def except_(self, *rooms: Rooms) -> BroadcastOperator:
         """Everybody but this socket and the sockets in any of these rooms."""
         return self.broadcast.except_(*rooms)
+
+
+def is_cancelled(error: BaseException) -> bool:
+    """Whether the task that runs is cancelled, and not only something that it waited for."""
+    task = asyncio.current_task()
+    return isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling() > 0
 
 
 def _flatten(rooms: tuple[Rooms, ...]) -> list[str]:

@@ -19,16 +19,16 @@ import copy
 import io
 import logging
 import random
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import msgspec
 
 from .exceptions import ConnectionRefused, DecodeError, EncodeError
-from .types import RESERVED_EVENTS, Handshake, Packet, PacketType
+from .types import RESERVED_EVENTS, Handshake, Packet, PacketType, Target
 
 if TYPE_CHECKING:
-    from .protocols import Authenticator, Decoder, Serializer
+    from .protocols import Adapter, Authenticator, Decoder, Emitter, Serializer
 
 _Frame: TypeAlias = str | bytes
 
@@ -590,3 +590,295 @@ def _overheard() -> Iterator[list[str]]:
         root.setLevel(level)
         root.removeHandler(handler)
         lines.append(output.getvalue())
+
+
+class AdapterConformance:
+    """What every :class:`~rtframework.protocols.Adapter` must do for the sockets of its own server.
+
+    Give :meth:`adapter`. ``patience`` is how many seconds a broadcast may take to be delivered.
+    """
+
+    patience: float = 2.0
+
+    def adapter(self, nsp: str, emitter: Emitter) -> Adapter:
+        """A new adapter, as a program's ``Server(adapter=...)`` would make it."""
+        raise NotImplementedError("give the suite an adapter()")
+
+    def test_rooms_and_members_agree(self) -> None:
+        """A socket is told that it is in just those rooms whose broadcasts it gets."""
+
+        async def run(adapter: Adapter, sent: _Deliveries) -> None:
+            adapter.add("a", ["a", "x", "y"])
+            adapter.add("b", ["b"])
+            adapter.add("b", ("y", "z"))
+            adapter.add("c", set())
+            adapter.add("c", (room for room in ("y", "y")))
+            _check(adapter.rooms("a") == {"a", "x", "y"}, f"a is in {adapter.rooms('a')}")
+            _check(adapter.rooms("b") == {"b", "y", "z"}, f"b is in {adapter.rooms('b')}")
+            _check(adapter.rooms("stranger") == frozenset(), "a stranger is in rooms")
+            for room, members in {"x": "a", "y": "abc", "z": "b", "a": "a", "c": "", "nowhere": ""}.items():
+                self._selects(adapter, Target(frozenset((room,))), members)
+
+        self._run(run)
+
+    def test_leaving_is_at_once_and_forgiving(self) -> None:
+        """Who has left a room gets nothing more of it, and leaving twice is no mistake."""
+
+        async def run(adapter: Adapter, sent: _Deliveries) -> None:
+            adapter.add("a", ["a", "x", "y"])
+            adapter.add("b", ["b", "x"])
+            adapter.remove("a", ["x", "x", "nowhere"])
+            adapter.remove("a", iter(["x"]))
+            adapter.remove("stranger", ["x"])
+            _check(adapter.rooms("a") == {"a", "y"}, f"a is in {adapter.rooms('a')}")
+            self._selects(adapter, Target(frozenset({"x"})), "b")
+            self._selects(adapter, Target(), "ab")
+            adapter.remove("a", ["a", "y"])
+            self._selects(adapter, Target(), "ab")
+
+        self._run(run)
+
+    def test_a_socket_that_goes_is_forgotten(self) -> None:
+        """Nobody is left in a room who is not there any more; one who comes again starts anew."""
+
+        async def run(adapter: Adapter, sent: _Deliveries) -> None:
+            adapter.add("a", ["a", "x"])
+            adapter.add("b", ["b", "x"])
+            left = adapter.remove_all("a")
+            _check(left == {"a", "x"}, f"remove_all() gave {left!r}")
+            _check(adapter.remove_all("a") == frozenset(), "remove_all() of one who has gone gave rooms")
+            _check(adapter.remove_all("stranger") == frozenset(), "remove_all() of a stranger gave rooms")
+            _check(adapter.rooms("a") == frozenset(), "one who has gone is in rooms")
+            self._selects(adapter, Target(), "b")
+            self._selects(adapter, Target(frozenset({"x", "a"})), "b")
+            adapter.add("a", ["y"])
+            _check(adapter.rooms("a") == {"y"}, f"one who came again is in {adapter.rooms('a')}")
+
+        self._run(run)
+
+    def test_targets_select_whom_they_name(self) -> None:
+        """Everybody who is meant is reached once, and nobody else: least of all everybody by an empty list."""
+
+        async def run(adapter: Adapter, sent: _Deliveries) -> None:
+            for sid, rooms in {"a": "ax", "b": "bxy", "c": "cyz", "d": "d"}.items():
+                adapter.add(sid, rooms)
+            nobody: frozenset[str] = frozenset()
+            cases: tuple[tuple[frozenset[str] | None, frozenset[str], str], ...] = (
+                (None, nobody, "abcd"),
+                (nobody, nobody, ""),
+                (frozenset("x"), nobody, "ab"),
+                (frozenset("xy"), nobody, "abc"),
+                (frozenset("xyz"), frozenset("b"), "ac"),
+                (frozenset("xyz"), frozenset("y"), "a"),
+                (frozenset("xyz"), frozenset("xz"), ""),
+                (None, frozenset("d"), "abc"),
+                (None, frozenset("xd"), "c"),
+                (None, frozenset({"nowhere"}), "abcd"),
+                (frozenset("a"), frozenset("a"), ""),
+                (frozenset({"nowhere"}), nobody, ""),
+                (frozenset({"nowhere", "d"}), nobody, "d"),
+            )
+            for wanted, except_, expected in cases:
+                self._selects(adapter, Target(wanted, except_), expected)
+
+        self._run(run)
+
+    def test_a_room_s_name_is_just_a_name(self) -> None:
+        """A room that users name is no pattern, no path and no other room."""
+        names = [
+            "",
+            " ",
+            "*",
+            "a*",
+            "?",
+            "[ab]",
+            "a,b",
+            "a/b",
+            "a:b",
+            "a#b",
+            "{}",
+            "x" * 1_000,
+            "é",
+            "\U0001f600",
+            "a\n",
+        ]
+
+        async def run(adapter: Adapter, sent: _Deliveries) -> None:
+            for number, name in enumerate(names):
+                adapter.add(f"s{number}", [name])
+            adapter.add("bystander", ["a", "b", "ab", "A"])
+            for number, name in enumerate(names):
+                _check(adapter.rooms(f"s{number}") == {name}, f"the room {name[:20]!r} has become another")
+                self._selects(adapter, Target(frozenset((name,))), [f"s{number}"])
+
+        self._run(run)
+
+    def test_what_is_handed_out_is_a_copy(self) -> None:
+        """A program may loop over rooms or sockets while they change."""
+
+        async def run(adapter: Adapter, sent: _Deliveries) -> None:
+            adapter.add("a", ["x", "y"])
+            rooms = adapter.rooms("a")
+            _check(isinstance(rooms, frozenset), f"rooms() gave a {type(rooms).__name__}")
+            for room in rooms:
+                adapter.remove("a", [room])
+            sids = adapter.sockets(Target())
+            _check(isinstance(sids, list), f"sockets() gave a {type(sids).__name__}")
+            for sid in sids:
+                adapter.remove_all(sid)
+            _check(sids == ["a"], "the list of sockets changed")
+
+        self._run(run)
+
+    def test_broadcasts_are_delivered_once_and_as_they_are(self) -> None:
+        """Everybody who is meant gets the packet once, unchanged, and volatile packets stay volatile."""
+
+        async def run(adapter: Adapter, sent: _Deliveries) -> None:
+            for sid, rooms in {"a": "ax", "b": "bxy", "c": "cy"}.items():
+                adapter.add(sid, rooms)
+            data: list[Any] = ["news", {"a": [1, b"\x00\xff", None, "ü"]}]
+            for target, expected in (
+                (Target(), "abc"),
+                (Target(frozenset("xy"), frozenset("c")), "ab"),
+                (Target(frozenset("y"), volatile=True), "bc"),
+                (Target(local=True), "abc"),
+            ):
+                packet = Packet(PacketType.EVENT, "/n", data, 7 if target.volatile else None)
+                await adapter.broadcast(packet, target)
+                await sent.wait_for(len(expected), self.patience)
+                got = sorted(sid for sid, _, _ in sent.taken())
+                _check(got == sorted(expected), f"{target!r} reached {got!r}")
+                for _, delivered, volatile in sent.last:
+                    _check(delivered == packet and delivered.data == data, f"{packet!r} arrived as {delivered!r}")
+                    _check(volatile == target.volatile, f"{target!r} was sent with volatile={volatile}")
+
+        self._run(run)
+
+    def test_broadcasts_keep_their_order(self) -> None:
+        """What one program emits in some order arrives in that order."""
+
+        async def run(adapter: Adapter, sent: _Deliveries) -> None:
+            adapter.add("a", ["a", "x"])
+            for number in range(50):
+                target = (Target(), Target(frozenset("x")), Target(local=True))[number % 3]
+                await adapter.broadcast(Packet(PacketType.EVENT, "/n", ["n", number]), target)
+            await sent.wait_for(50, self.patience)
+            numbers = [packet.data[1] for _, packet, _ in sent.taken()]
+            _check(numbers == list(range(50)), f"50 broadcasts arrived as {numbers}")
+
+        self._run(run)
+
+    def test_who_has_gone_or_left_is_not_reached(self) -> None:
+        """A broadcast goes to those who are in the room when it is made."""
+
+        async def run(adapter: Adapter, sent: _Deliveries) -> None:
+            for sid in "abc":
+                adapter.add(sid, [sid, "x"])
+            adapter.remove("a", ["x"])
+            adapter.remove_all("b")
+            await adapter.broadcast(Packet(PacketType.EVENT, "/n", ["n"]), Target(frozenset("x")))
+            adapter.add("d", ["d", "x"])
+            await adapter.broadcast(Packet(PacketType.EVENT, "/n", ["last"]), Target(frozenset("c")))
+            await sent.wait_for(2, self.patience)
+            got = [(sid, packet.data[0]) for sid, packet, _ in sent.taken()]
+            _check(got == [("c", "n"), ("c", "last")], f"reached {got!r}")
+
+        self._run(run)
+
+    def test_sockets_may_go_while_they_are_sent_to(self) -> None:
+        """A client that turns out to be gone during a broadcast does not break it for the others."""
+
+        async def run(adapter: Adapter, sent: _Deliveries) -> None:
+            for number in range(20):
+                adapter.add(f"s{number}", [f"s{number}", "x"])
+            sent.on_send = lambda sid: adapter.remove_all(sid)
+            await adapter.broadcast(Packet(PacketType.EVENT, "/n", ["n"]), Target(frozenset("x")))
+            await sent.wait_for(20, self.patience)
+            _check(len(sent.taken()) == 20, "not everybody was reached")
+            self._selects(adapter, Target(), "")
+
+        self._run(run)
+
+    def test_what_cannot_be_sent_is_told_to_the_caller(self) -> None:
+        """An emit of something that no client can receive fails where it stands."""
+
+        async def run(adapter: Adapter, sent: _Deliveries) -> None:
+            adapter.add("a", ["a"])
+            sent.error = EncodeError("cannot be sent")
+            try:
+                await adapter.broadcast(Packet(PacketType.EVENT, "/n", ["n", object()]), Target(local=True))
+            except EncodeError:
+                return
+            raise AssertionError("the EncodeError of the emitter was swallowed")
+
+        self._run(run)
+
+    def test_namespaces_do_not_mix(self) -> None:
+        """A room in one namespace has nothing to do with the room of that name in another."""
+
+        async def run(adapter: Adapter, sent: _Deliveries) -> None:
+            other_sent = _Deliveries()
+            other = self.adapter("/other", other_sent)
+            await other.start()
+            try:
+                adapter.add("a", ["a", "x"])
+                other.add("b", ["b", "x"])
+                _check(other.rooms("a") == frozenset(), "a socket is in both namespaces")
+                await adapter.broadcast(Packet(PacketType.EVENT, "/n", ["n"]), Target(frozenset("x")))
+                await other.broadcast(Packet(PacketType.EVENT, "/other", ["o"]), Target())
+                await sent.wait_for(1, self.patience)
+                await other_sent.wait_for(1, self.patience)
+                _check([sid for sid, _, _ in sent.taken()] == ["a"], "a broadcast left its namespace")
+                _check([sid for sid, _, _ in other_sent.taken()] == ["b"], "a broadcast left its namespace")
+            finally:
+                await other.close()
+
+        self._run(run)
+
+    # -- what the tests are made of
+
+    def _run(self, scenario: Callable[[Adapter, _Deliveries], Awaitable[None]]) -> None:
+        async def run() -> None:
+            sent = _Deliveries()
+            adapter = self.adapter("/n", sent)
+            await adapter.start()
+            try:
+                await scenario(adapter, sent)
+            finally:
+                await adapter.close()
+
+        asyncio.run(run())
+
+    def _selects(self, adapter: Adapter, target: Target, expected: Iterable[str]) -> None:
+        selected = adapter.sockets(target)
+        _check(sorted(selected) == sorted(expected), f"{target!r:.200} selects {selected!r:.200}")
+
+
+class _Deliveries:
+    """An emitter that keeps what it is given, as ``(sid, packet, volatile)``."""
+
+    def __init__(self) -> None:
+        self.log: list[tuple[str, Packet, bool]] = []
+        self.last: list[tuple[str, Packet, bool]] = []
+        self.error: Exception | None = None
+        self.on_send: Callable[[str], Any] | None = None
+
+    def send(self, sids: Collection[str], packet: Packet, *, volatile: bool = False) -> None:
+        if self.error is not None:
+            raise self.error
+        for sid in sids:
+            self.log.append((sid, packet, volatile))
+            if self.on_send is not None:
+                self.on_send(sid)
+
+    async def wait_for(self, count: int, patience: float) -> None:
+        try:
+            async with asyncio.timeout(patience):
+                while len(self.log) < count:  # noqa: ASYNC110 - whatever the adapter does meanwhile
+                    await asyncio.sleep(0.001)
+        except TimeoutError:
+            raise AssertionError(f"{len(self.log)} of {count} deliveries within {patience:g} s") from None
+
+    def taken(self) -> list[tuple[str, Packet, bool]]:
+        self.last, self.log = self.log, []
+        return self.last

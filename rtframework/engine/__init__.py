@@ -3,6 +3,6 @@
 This package is the only place that imports socketio or engineio.
 """
 
-from .server import AsyncServer
+from .gateway import Gateway
 
-__all__ = ["AsyncServer"]
+__all__ = ["Gateway"]

@@ -46,6 +46,9 @@ _MESSAGES: Final = {
 """Node's error codes and messages, which tools and people know."""
 
 
+SHUTDOWN_TIMEOUT: Final = 3.0
+"""Seconds that clients have, at shutdown, to take what waits for them."""
+
 _CLOSE_TIMEOUT: Final = 5.0
 """Seconds that a client may take to answer when a websocket is closed on an error."""
 
@@ -90,12 +93,9 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]  # engineio is n
         app.router.add_route("*", path, self.handle_request)
         app.router.add_route("*", path + "/", self.handle_request)
 
-    def start(self) -> None:
-        """Begin to look after connections, in the running loop."""
-        self._closing = False
-        self._heartbeat.start()
-
-    async def shutdown(self, reason: str, timeout: float) -> None:
+    async def shutdown(
+        self, reason: str = DisconnectReason.SERVER_SHUTTING_DOWN, timeout: float = SHUTDOWN_TIMEOUT
+    ) -> None:
         """Close every connection, wait for what waits to be sent, at most ``timeout`` seconds; then cut the rest."""
         self._closing = True
         for connection in list(self.connections.values()):
@@ -235,6 +235,7 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]  # engineio is n
         return socket if request.transport is not None else None
 
     def _open(self, request: web.Request, transport: PollingTransport | WebSocketTransport) -> Connection:
+        self._heartbeat.start()
         sid = self.generate_id()
         connection = Connection(
             sid,

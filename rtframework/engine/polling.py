@@ -80,7 +80,7 @@ class PollingTransport:
         self._waiting = waiting = connection.loop.create_future()
         self._request = request
         if connection.probed:  # not at once, or a client that goes on polling would spin
-            connection.loop.call_later(_PAUSE, _noop, waiting)
+            connection.loop.call_later(_PAUSE, self._end_pause, waiting)
         try:
             answer: str = await waiting
         except asyncio.CancelledError:
@@ -125,15 +125,14 @@ class PollingTransport:
         connection.feed(packets)
         return 200
 
+    def _end_pause(self, waiting: asyncio.Future[str]) -> None:
+        if self._waiting is waiting:
+            self._answer(NOOP.polling)
+
     def _answer(self, payload: str) -> None:
         waiting, self._waiting, self._request = self._waiting, None, None
         if waiting is not None and not waiting.done():
             waiting.set_result(payload)
-
-
-def _noop(waiting: asyncio.Future[str]) -> None:
-    if not waiting.done():
-        waiting.set_result(NOOP.polling)
 
 
 async def read_body(request: web.Request, limit: int) -> bytes | None:

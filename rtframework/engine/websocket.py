@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Final
 
 from aiohttp import WSCloseCode, WSMsgType, web
@@ -10,8 +11,6 @@ from ..types import DisconnectReason
 from .frames import websocket_frame
 
 if TYPE_CHECKING:
-    import asyncio
-
     from ..protocols import Frames
     from .connection import Connection
 
@@ -79,7 +78,13 @@ class WebSocketTransport:
         """Read until the websocket ends. This is for the task of the HTTP request, which has to last as long."""
         ended = self._ended = self.connection.loop.create_future()
         await self.connection.digested()
-        await self._read()
+        try:
+            await self._read()
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if ended.done() or task is None:
+                raise
+            task.uncancel()  # meant for the handler that ran here, while another task reads on
         await ended
 
     async def _read(self) -> None:

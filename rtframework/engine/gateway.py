@@ -1,9 +1,9 @@
-"""python-socketio's AsyncServer with a protocol state machine of its own, in the service of one application."""
+"""The protocol state machine: python-socketio's AsyncServer in the service of one application."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Coroutine, Iterable
+from collections.abc import Coroutine, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import socketio
@@ -28,7 +28,7 @@ _DISCONNECT: Final = int(PacketType.DISCONNECT)
 _TO_RECEIVER: Final = frozenset({int(PacketType.EVENT), int(PacketType.ACK)})
 
 
-class AsyncServer(socketio.AsyncServer):  # type: ignore[misc]  # socketio is not typed
+class Gateway(socketio.AsyncServer):  # type: ignore[misc]  # socketio is not typed
     """Speaks Socket.IO v5 over Engine.IO v4 for an application, which it knows by its protocol only.
 
     It decodes packets and keeps each connection's namespaces; whom to let in, what an event means and who is in which
@@ -37,13 +37,31 @@ class AsyncServer(socketio.AsyncServer):  # type: ignore[misc]  # socketio is no
 
     eio: EngineServer
 
-    def __init__(self, application: Application, *, serializer: Serializer, options: EngineOptions) -> None:
+    def __init__(
+        self,
+        application: Application,
+        *,
+        serializer: Serializer,
+        options: EngineOptions,
+        manager: socketio.AsyncManager | None = None,
+        logger: logging.Logger = log,
+        async_handlers: bool = True,
+        always_connect: bool = False,
+        namespaces: Sequence[str] | str | None = None,
+    ) -> None:
         self._application = application
         self._serializer = serializer
         self._engine_options = options
         self._encode = serializer.encode
         # python-socketio sets a level and adds a handler to its own logger unless it is given another one.
-        super().__init__(logger=log, engineio_logger=log, async_handlers=False)
+        super().__init__(
+            client_manager=manager,
+            logger=logger,
+            engineio_logger=logger,
+            async_handlers=async_handlers,
+            always_connect=always_connect,
+            namespaces=namespaces,
+        )
 
     def _engineio_server_class(self) -> Any:
         return self._make_engine
@@ -80,14 +98,6 @@ class AsyncServer(socketio.AsyncServer):  # type: ignore[misc]  # socketio is no
         else:
             for outlet in outlets:
                 outlet.send(frames)
-
-    def start(self) -> None:
-        """Begin to serve, in the running loop."""
-        self.eio.start()
-
-    async def stop(self, timeout: float) -> None:
-        """Close every connection; at most ``timeout`` seconds."""
-        await self.eio.shutdown(DisconnectReason.SERVER_SHUTTING_DOWN, timeout)
 
     # --- the state machine ------------------------------------------------------------------------------------------
 
