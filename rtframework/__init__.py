@@ -19,7 +19,7 @@ from .exceptions import (
     SerializationError,
 )
 from .namespace import Namespace
-from .options import Limits
+from .options import Deflate, Limits
 from .plugins import load
 from .protocols import CallNext
 from .serializers import JSONSerializer
@@ -36,6 +36,7 @@ __all__ = [
     "ConfigurationError",
     "ConnectionRefused",
     "DecodeError",
+    "Deflate",
     "DisconnectReason",
     "Disconnected",
     "EncodeError",

@@ -48,7 +48,9 @@ class MemoryAdapter:
 
     async def broadcast(self, packet: Packet, target: Target) -> None:
         """Deliver a packet to the sockets that a target selects."""
-        self._emitter.send(self.index.select(target.rooms, target.except_), packet, volatile=target.volatile)
+        slow = self._emitter.send(self.index.select(target.rooms, target.except_), packet, volatile=target.volatile)
+        if slow is not None:
+            await slow
 
     async def start(self) -> None:
         """Nothing to start."""

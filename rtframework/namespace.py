@@ -29,6 +29,7 @@ from .socket import Socket, is_cancelled
 from .types import EVERYBODY, AckResponses, Packet, PacketType, Target
 
 if TYPE_CHECKING:
+    from .options import Limits
     from .protocols import (
         Adapter,
         AdapterFactory,
@@ -56,7 +57,7 @@ class Host(Protocol):
     authenticator: Authenticator | None
     adapter_factory: AdapterFactory
     ordered: bool
-    held_limit: int
+    limits: Limits
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> None:
         """Run something in the background; awaited at shutdown."""
@@ -79,7 +80,7 @@ class Namespace(Broadcasting):
     """
 
     engine: Engine
-    held_limit: int
+    limits: Limits
 
     def __init__(self, name: str = "/", *, ordered: bool | None = None) -> None:
         if not isinstance(name, str) or not name.startswith("/") or "," in name:
@@ -250,7 +251,7 @@ class Namespace(Broadcasting):
             raise ConfigurationError(f"the namespace {self.name} belongs to a server already")
         self._host = host
         self.engine = host.engine
-        self.held_limit = host.held_limit
+        self.limits = host.limits
         self._adapter = host.adapter_factory(self.name, _Emitter(host.engine, self._outlets))
         if self._ordered is None:
             self._ordered = host.ordered
@@ -391,11 +392,11 @@ class _Emitter:
         self._engine = engine
         self._outlets = outlets
 
-    def send(self, sids: Collection[str], packet: Packet, *, volatile: bool = False) -> None:
+    def send(self, sids: Collection[str], packet: Packet, *, volatile: bool = False) -> Awaitable[None] | None:
         """Encode once, deliver to those that are here. Encoded even for nobody: a mistake shows at once."""
         frames = self._engine.encode(packet)
         outlets = self._outlets
-        self._engine.deliver([outlets[sid] for sid in sids if sid in outlets], frames, volatile=volatile)
+        return self._engine.deliver([outlets[sid] for sid in sids if sid in outlets], frames, volatile=volatile)
 
 
 async def _let_pass(socket: Socket, passed: list[bool]) -> None:

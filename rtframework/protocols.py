@@ -80,8 +80,11 @@ class Adapter(Protocol):
 class Emitter(Protocol):
     """What an adapter may do to its namespace: deliver to sockets of this process, nothing else."""
 
-    def send(self, sids: Collection[str], packet: Packet, *, volatile: bool = False) -> None:
-        """Encode the packet once and hand it to those sockets. An id that has gone is passed over."""
+    def send(self, sids: Collection[str], packet: Packet, *, volatile: bool = False) -> Awaitable[None] | None:
+        """Encode the packet once and hand it to those sockets. An id that has gone is passed over.
+
+        What is returned, if anything, is to be awaited: some of the clients are slow, and emitters should wait.
+        """
 
 
 AdapterFactory: TypeAlias = Callable[[str, Emitter], Adapter]
@@ -105,6 +108,13 @@ class Frames(Protocol):
     @property
     def size(self) -> int:
         """Bytes on a websocket, frame headers included."""
+
+    @property
+    def droppable(self) -> bool:
+        """Whether a client can do without it: an event that nobody answers."""
+
+    def deflated(self, window: int, threshold: int, level: int) -> bytes:
+        """Its websocket frames, compressed for those who can read that."""
 
 
 class Outlet(Protocol):
@@ -161,8 +171,11 @@ class Engine(Protocol):
     def encode(self, packet: Packet) -> Frames:
         """Encode a packet for any number of connections. Raises ``EncodeError``."""
 
-    def deliver(self, outlets: Iterable[Outlet], frames: Frames, *, volatile: bool = False) -> None:
-        """Hand frames to many outlets in one plain loop."""
+    def deliver(self, outlets: Sequence[Outlet], frames: Frames, *, volatile: bool = False) -> Awaitable[None] | None:
+        """Hand frames to many outlets in one plain loop.
+
+        What is returned, if anything, is to be awaited: some of the clients are slow, and emitters should wait.
+        """
 
 
 CallNext: TypeAlias = Callable[[], Awaitable[Any]]

@@ -14,7 +14,7 @@ from .broadcast import Broadcasting, BroadcastOperator
 from .engine import Gateway
 from .exceptions import ConfigurationError
 from .namespace import Namespace
-from .options import EngineOptions, Limits, Origins
+from .options import Deflate, EngineOptions, Limits, Origins
 from .serializers import JSONSerializer
 from .types import Packet, PacketType
 
@@ -37,7 +37,7 @@ log: Final = logging.getLogger("rtframework.server")
 F = TypeVar("F", bound=Callable[..., Any])
 N = TypeVar("N", bound=Namespace)
 
-_PATIENCE: Final = 3.0
+_PATIENCE: Final = 1.5
 """Seconds that disconnect handlers have at shutdown."""
 
 
@@ -57,7 +57,9 @@ class Server(Broadcasting):
     ``max_http_buffer_size``: bytes of one message or POST body; other bounds are in ``limits``.
     ``transports``: ``"polling"``, ``"websocket"`` or both; ``allow_upgrades``: whether polling may become websocket.
     ``cors_allowed_origins``: which pages of other hosts may connect, see ``rtframework.options.Origins``; none by
-    default. ``cors_credentials``: whether those may send cookies.
+    default. ``cors_credentials``: whether those may send cookies. ``require_origin``: refuse requests without an
+    ``Origin`` header, for servers that serve browsers alone.
+    ``per_message_deflate``: compress websocket messages for clients that offer it; off by default, as with Node.
     ``http_compression``: whether polling answers of 1,024 characters and more are compressed for clients that take it.
 
     Example::
@@ -90,7 +92,9 @@ class Server(Broadcasting):
         allow_upgrades: bool = True,
         cors_allowed_origins: Origins = None,
         cors_credentials: bool = True,
+        require_origin: bool = False,
         http_compression: bool = True,
+        per_message_deflate: Deflate | None = None,
         limits: Limits | None = None,
     ) -> None:
         limits = limits or Limits()
@@ -105,13 +109,15 @@ class Server(Broadcasting):
             allow_upgrades=allow_upgrades,
             cors_allowed_origins=cors_allowed_origins,
             cors_credentials=cors_credentials,
+            require_origin=require_origin,
+            per_message_deflate=per_message_deflate,
             http_compression=http_compression,
             limits=limits,
         )
         self.authenticator = auth
         self.adapter_factory = adapter
         self.ordered = ordered
-        self.held_limit = limits.max_outbox
+        self.limits = limits
         self._server = Gateway(
             self,
             serializer=serializer or JSONSerializer(max_attachments=limits.max_attachments),

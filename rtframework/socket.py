@@ -13,6 +13,7 @@ from .exceptions import AckTimeout, ConfigurationError, Disconnected, EncodeErro
 from .types import DisconnectReason, Packet, PacketType, Target
 
 if TYPE_CHECKING:
+    from .options import Limits
     from .protocols import Connection, Engine, Frames, Outlet
     from .types import Handshake
 
@@ -34,8 +35,7 @@ class Home(Audience, Protocol):
     """The namespace, as its sockets see it."""
 
     engine: Engine
-    held_limit: int
-    """Bytes that may wait for a socket whose connection handlers still run."""
+    limits: Limits
 
     def next_ack_id(self) -> int:
         """A number that no packet of this namespace has had."""
@@ -141,11 +141,22 @@ class Socket:
         return self._nsp.adapter.rooms(self.id) if self.connected else self._last_rooms
 
     async def join(self, *rooms: Rooms) -> None:
-        """Join rooms. A socket that has gone joins nothing."""
+        """Join rooms. A socket that has gone joins nothing.
+
+        Raises :class:`~rtframework.EventError` for more rooms, or longer names, than ``Limits`` allows.
+        """
         names = _flatten(rooms)
+        if self._state == _GONE:
+            return
+        limits = self._nsp.limits
+        if any(len(name) > limits.max_room_name for name in names):
+            raise EventError("room_name_too_long", f"a room's name has at most {limits.max_room_name} characters")
+        joined = self.rooms
+        if len(joined) + len(names) > limits.max_rooms and len(joined.union(names)) > limits.max_rooms:
+            raise EventError("too_many_rooms", f"a socket is in at most {limits.max_rooms} rooms")
         if self._state == _ARRIVING:  # in middleware: they count from the moment it is in
             self._last_rooms |= frozenset(names)
-        elif self._state != _GONE:
+        else:
             self._nsp.adapter.add(self.id, names)
 
     async def leave(self, *rooms: Rooms) -> None:
@@ -163,7 +174,7 @@ class Socket:
 
         Raises ``EncodeError`` when the arguments cannot be sent.
         """
-        self._send(self._nsp.packet(event, args))
+        await self._emit(self._nsp.packet(event, args))
 
     async def emit_with_ack(self, event: str, *args: Any) -> Any:
         """Emit an event and wait for the client's answer: ``None``, one value, or a tuple of several.
@@ -246,7 +257,7 @@ class Socket:
             self._state = _GONE
             return None
         self._state = _ENTERED
-        self._outlet = pen = _Pen(self, self._nsp.held_limit)
+        self._outlet = pen = _Pen(self, self._nsp.limits.max_outbox)
         self._nsp.adapter.add(self.id, {self.id, *self._last_rooms})
         return pen
 
@@ -314,10 +325,17 @@ class Socket:
 
     # --- inside -----------------------------------------------------------------------------------------------------
 
-    def _send(self, packet: Packet, *, volatile: bool = False) -> None:
+    def _send(self, packet: Packet) -> None:
+        if self._outlet is not None:
+            self._outlet.send(self._nsp.engine.encode(packet))
+
+    async def _emit(self, packet: Packet, *, volatile: bool = False) -> None:
         outlet = self._outlet
         if outlet is not None:
-            outlet.send(self._nsp.engine.encode(packet), volatile=volatile)
+            engine = self._nsp.engine
+            slow = engine.deliver((outlet,), engine.encode(packet), volatile=volatile)
+            if slow is not None:
+                await slow
         elif self._state == _ARRIVING:
             raise ConfigurationError("the client is not in yet: emit to it in a connection handler, not in middleware")
 
@@ -399,7 +417,7 @@ class SocketOperator:
 
     async def emit(self, event: str, *args: Any) -> None:
         """Emit an event to the client."""
-        self._socket._send(self._socket._nsp.packet(event, args), volatile=self._volatile)
+        await self._socket._emit(self._socket._nsp.packet(event, args), volatile=self._volatile)
 
     async def emit_with_ack(self, event: str, *args: Any) -> Any:
         """Emit an event and wait for the answer. Raises ``AckTimeout`` or ``Disconnected``."""

@@ -43,7 +43,7 @@ EXPORTS: Final[dict[str, tuple[str, ...]]] = {
         "TokenSources",
         "load",
     ),
-    "rtframework.engine": ("AsyncServer",),
+    "rtframework.engine": ("Gateway",),
     "rtframework.testing": ("AuthenticatorConformance", "SerializerConformance", "run_suite"),
     "rtframework_jwt": ("JWTAuth",),
     "rtframework_msgpack": ("MsgpackSerializer",),

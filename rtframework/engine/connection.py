@@ -53,6 +53,7 @@ class Connection:
         "_heartbeat_due",
         "_inbox",
         "_on_closed",
+        "_on_connected",
         "_on_message",
         "_options",
         "_pinging",
@@ -82,6 +83,7 @@ class Connection:
         cork: Cork,
         decoder: Decoder,
         on_message: MessageHandler,
+        on_connected: Callable[[], None],
         on_closed: Callable[[Connection], None],
         tasks: set[asyncio.Task[Any]],
     ) -> None:
@@ -97,6 +99,7 @@ class Connection:
         self._transport = transport
         self._options = options
         self._on_message = on_message
+        self._on_connected: Callable[[], None] | None = on_connected
         self._on_closed = on_closed
         self._tasks = tasks
         self._receivers: dict[str, Receiver] = {}
@@ -111,7 +114,8 @@ class Connection:
         self._digested: asyncio.Future[None] | None = None
         self._working = 0
         self._room_to_read: asyncio.Future[None] | None = None
-        self.outbox = Outbox(cork, transport, options.limits.max_outbox, self._overflow)
+        limits = options.limits
+        self.outbox = Outbox(cork, transport, limits.max_outbox, self._overflow, limits.slow_consumer)
         now = self.loop.time()
         self._pinging = False
         self._heartbeat_due = now + options.ping_interval
@@ -142,6 +146,7 @@ class Connection:
         self._receivers[nsp] = receiver
         self.attempts.pop(nsp, None)
         self._connect_by = math.inf
+        self._count_as_connected()
         return True
 
     def leave(self, nsp: str) -> None:
@@ -309,6 +314,10 @@ class Connection:
             if self._room_to_read is None:
                 self._room_to_read = self.loop.create_future()
             await asyncio.shield(self._room_to_read)
+            if self._pinging and self._state == OPEN:
+                # Its answer may still wait behind events for which there will be no room for a while.
+                self._heartbeat_due = self.loop.time() + self._options.ping_timeout
+                self.deadline = min(self._heartbeat_due, self._connect_by)
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> None:
         """Run something in a task of its own that is not lost."""
@@ -422,6 +431,11 @@ class Connection:
             self._room_to_read.set_result(None)
             self._room_to_read = None
 
+    def _count_as_connected(self) -> None:
+        if self._on_connected is not None:
+            self._on_connected()
+            self._on_connected = None
+
     def _overflow(self) -> None:
         log.warning("disconnecting a slow consumer: more than %d bytes wait", self._options.limits.max_outbox)
         # Not now: whoever is broadcasting at this moment iterates over the members of a room.
@@ -440,6 +454,7 @@ class Connection:
         if self._state == CLOSED:
             return
         self._state = CLOSED
+        self._count_as_connected()
         self._transport.release(CLOSE)
         self.outbox.clear()
         self._let_read()

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import zlib
 from base64 import b64encode
 from collections.abc import Sequence
 from typing import Final
 
 SEPARATOR: Final = "\x1e"
 """Between the packets of one polling payload (Engine.IO v4, "HTTP long-polling")."""
+
+_RSV1: Final = 0x40
+"""Set in the first byte of a compressed message (RFC 7692, 6)."""
+_TAIL: Final = b"\x00\x00\xff\xff"
+"""What a flush ends with, and a compressed message does not (RFC 7692, 7.2.1)."""
 
 
 def websocket_frame(opcode: int, payload: bytes) -> bytes:
@@ -31,10 +37,13 @@ class Frames:
     ``websocket`` holds their websocket frames, joined; ``size`` is its length in bytes.
     """
 
-    __slots__ = ("_packets", "_polling", "size", "websocket")
+    __slots__ = ("_deflated", "_packets", "_polling", "droppable", "size", "websocket")
 
-    def __init__(self, packets: Sequence[str | bytes]) -> None:
+    def __init__(self, packets: Sequence[str | bytes], droppable: bool = False) -> None:
         self._packets = packets
+        self.droppable = droppable
+        """Whether a client can do without it: an event that nobody answers."""
+        self._deflated: dict[tuple[int, int, int], bytes] | None = None
         self._polling: str | None = None
         if len(packets) == 1:
             self.websocket = _frame_of(packets[0])
@@ -43,12 +52,12 @@ class Frames:
         self.size = len(self.websocket)
 
     @classmethod
-    def of_messages(cls, messages: Sequence[str | bytes]) -> Frames:
+    def of_messages(cls, messages: Sequence[str | bytes], droppable: bool = False) -> Frames:
         """The frames of Engine.IO "message" packets, e.g. what a serializer made of one Socket.IO packet."""
         first = messages[0]
         if len(messages) == 1 and type(first) is str:
-            return cls(("4" + first,))
-        return cls([f"4{message}" if isinstance(message, str) else message for message in messages])
+            return cls(("4" + first,), droppable)
+        return cls([f"4{message}" if isinstance(message, str) else message for message in messages], droppable)
 
     @property
     def polling(self) -> str:
@@ -58,6 +67,26 @@ class Frames:
                 packet if isinstance(packet, str) else "b" + b64encode(packet).decode() for packet in self._packets
             )
         return self._polling
+
+    def deflated(self, window: int, threshold: int, level: int) -> bytes:
+        """The websocket frames, those of ``threshold`` bytes and more compressed (RFC 7692), with ``window`` bits."""
+        key = (window, threshold, level)
+        if self._deflated is None:
+            self._deflated = {}
+        frames = self._deflated.get(key)
+        if frames is None:
+            frames = b"".join(_deflated_frame_of(packet, *key) for packet in self._packets)
+            self._deflated[key] = frames
+        return frames
+
+
+def _deflated_frame_of(packet: str | bytes, window: int, threshold: int, level: int) -> bytes:
+    opcode, payload = (1, packet.encode()) if isinstance(packet, str) else (2, packet)
+    if len(payload) < threshold:
+        return websocket_frame(opcode, payload)
+    compressor = zlib.compressobj(level, zlib.DEFLATED, -window)
+    compressed = compressor.compress(payload) + compressor.flush(zlib.Z_SYNC_FLUSH)
+    return websocket_frame(_RSV1 | opcode, compressed.removesuffix(_TAIL))
 
 
 CLOSE: Final = Frames(["1"])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Coroutine, Iterable, Sequence
+from collections.abc import Awaitable, Coroutine, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import socketio
@@ -25,7 +25,8 @@ log: Final = logging.getLogger("rtframework.engine")
 
 _CONNECT: Final = int(PacketType.CONNECT)
 _DISCONNECT: Final = int(PacketType.DISCONNECT)
-_TO_RECEIVER: Final = frozenset({int(PacketType.EVENT), int(PacketType.ACK)})
+_EVENT: Final = int(PacketType.EVENT)
+_ACK: Final = int(PacketType.ACK)
 
 
 class Gateway(socketio.AsyncServer):  # type: ignore[misc]  # socketio is not typed
@@ -84,13 +85,14 @@ class Gateway(socketio.AsyncServer):  # type: ignore[misc]  # socketio is not ty
     def encode(self, packet: Packet) -> Frames:
         """Encode a packet for any number of connections. Raises ``EncodeError``."""
         try:
-            return EncodedFrames.of_messages(self._encode(packet))
+            droppable = packet.type == _EVENT and packet.id is None
+            return EncodedFrames.of_messages(self._encode(packet), droppable)
         except EncodeError:
             raise
         except Exception as error:  # a serializer, or a hook of it, that was not written for such data
             raise EncodeError(f"cannot be sent: {error!r}") from error
 
-    def deliver(self, outlets: Iterable[Outlet], frames: Frames, *, volatile: bool = False) -> None:
+    def deliver(self, outlets: Sequence[Outlet], frames: Frames, *, volatile: bool = False) -> Awaitable[None] | None:
         """Hand frames to many outlets: no task, no await, no copy per recipient."""
         if volatile:
             for outlet in outlets:
@@ -98,6 +100,7 @@ class Gateway(socketio.AsyncServer):  # type: ignore[misc]  # socketio is not ty
         else:
             for outlet in outlets:
                 outlet.send(frames)
+        return self.eio.room_for(outlets) if self.eio.congested else None
 
     # --- the state machine ------------------------------------------------------------------------------------------
 
@@ -119,7 +122,12 @@ class Gateway(socketio.AsyncServer):  # type: ignore[misc]  # socketio is not ty
         kind = packet.type
         receiver = receivers.get(nsp)
         if receiver is not None:
-            if kind in _TO_RECEIVER:
+            if kind == _EVENT:
+                if len(packet.data[0]) > self._engine_options.limits.max_event_name:
+                    connection.fail(DisconnectReason.PARSE_ERROR)
+                    return None
+                return receiver.receive(packet)
+            if kind == _ACK:
                 return receiver.receive(packet)
             if kind == _DISCONNECT:
                 connection.leave(nsp)

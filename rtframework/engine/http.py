@@ -16,15 +16,15 @@ from .connection import CLOSED, Connection
 from .frames import Frames
 from .heartbeat import Heartbeat
 from .origins import OriginPolicy
-from .outbox import Cork
+from .outbox import Cork, Outbox
 from .polling import PollingTransport
 from .websocket import WebSocketTransport, probe
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable, Sequence
 
     from ..options import EngineOptions
-    from ..protocols import Decoder
+    from ..protocols import Decoder, Outlet
     from .connection import MessageHandler
 
 log: Final = logging.getLogger("rtframework.engine")
@@ -46,8 +46,11 @@ _MESSAGES: Final = {
 """Node's error codes and messages, which tools and people know."""
 
 
-SHUTDOWN_TIMEOUT: Final = 3.0
+SHUTDOWN_TIMEOUT: Final = 2.5
 """Seconds that clients have, at shutdown, to take what waits for them."""
+
+_ASK_AGAIN: Final = 0.02
+"""Seconds between two looks at a client for which an emitter waits."""
 
 _CLOSE_TIMEOUT: Final = 5.0
 """Seconds that a client may take to answer when a websocket is closed on an error."""
@@ -85,6 +88,7 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]  # engineio is n
         self._cork = Cork()
         shortest = min(options.ping_interval, options.ping_timeout, options.connect_timeout)
         self._heartbeat = Heartbeat(max(0.01, min(0.25, shortest / 20)), self.connections.values)
+        self._unconnected = 0
         self._closing = False
 
     def attach(self, app: web.Application, engineio_path: str = "engine.io") -> None:
@@ -118,12 +122,12 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]  # engineio is n
             for task in pending:
                 task.cancel()
             if pending:
-                await asyncio.wait(pending, timeout=1.0)
+                await asyncio.wait(pending, timeout=0.5)
 
     async def handle_request(self, request: web.Request) -> web.StreamResponse:
         """Serve one HTTP request of the protocol."""
         origin, host = request.headers.get("Origin"), request.host
-        if not self._origins.accepts(origin, host):
+        if not self._origins.accepts(origin, host) or (origin is None and self.options.require_origin):
             return _error(_FORBIDDEN, 403)
         headers = self._origins.headers(origin, host)
         if request.method == "OPTIONS":
@@ -149,7 +153,7 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]  # engineio is n
         if polling is None or request.method not in ("GET", "POST"):
             return _error(_BAD_REQUEST, headers=headers)
         if request.method == "POST":
-            status = await polling.post(request, self.options.limits.max_http_buffer_size)
+            status = await polling.post(request, self.options.limits)
             if status != 200:
                 return _error(_BAD_REQUEST, status, headers)
             return web.Response(text="ok", content_type="text/html", headers=headers)
@@ -162,7 +166,8 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]  # engineio is n
             await response.write_eof()
         except ConnectionError:
             # These packets are lost, so the session must not go on as if they had arrived.
-            connection.lost(DisconnectReason.TRANSPORT_ERROR)
+            if connection.polling is polling:
+                connection.lost(DisconnectReason.TRANSPORT_ERROR)
         return response
 
     async def _handshake(
@@ -174,7 +179,7 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]  # engineio is n
             return _error(_UNSUPPORTED_VERSION, headers=headers)
         if (transport == "websocket") is not upgrade:
             return _error(_BAD_REQUEST, headers=headers)
-        if self._closing:
+        if self._closing or self._unconnected >= self.options.limits.max_unconnected:
             return _error(_FORBIDDEN, 503, headers)
         if transport == "polling":
             connection = self._open(request, PollingTransport())
@@ -182,7 +187,10 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]  # engineio is n
         socket = await self._accept(request)
         if socket is None:
             return _gone()
-        connection = self._open(request, WebSocketTransport(socket, _transport_of(request)))
+        if self._closing:  # meanwhile
+            await socket.close()
+            return socket
+        connection = self._open(request, WebSocketTransport(socket, _transport_of(request), self.options))
         connection.send(Frames([self._open_packet(connection)]))
         return await self._serve(socket, connection)
 
@@ -208,7 +216,7 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]  # engineio is n
         if not moved or connection.state == CLOSED or transport is None:
             await socket.close()
             return socket
-        connection.upgraded(WebSocketTransport(socket, transport))
+        connection.upgraded(WebSocketTransport(socket, transport, self.options))
         return await self._serve(socket, connection)
 
     async def _serve(self, socket: web.WebSocketResponse, connection: Connection) -> web.StreamResponse:
@@ -227,7 +235,8 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]  # engineio is n
         """The websocket of a request; ``None`` when the client has gone before it was answered."""
         # aiohttp refuses messages that are as long as its bound, and takes those below it.
         limit = self.options.limits.max_http_buffer_size + 1
-        socket = web.WebSocketResponse(autoclose=False, compress=False, max_msg_size=limit, timeout=_CLOSE_TIMEOUT)
+        compress = self.options.per_message_deflate is not None
+        socket = web.WebSocketResponse(autoclose=False, compress=compress, max_msg_size=limit, timeout=_CLOSE_TIMEOUT)
         try:
             await socket.prepare(request)
         except ConnectionError:
@@ -254,14 +263,39 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]  # engineio is n
             cork=self._cork,
             decoder=self._decoder(),
             on_message=self._on_message,
+            on_connected=self._connected,
             on_closed=self._forget,
             tasks=self.tasks,
         )
         self.connections[sid] = connection
+        self._unconnected += 1
         return connection
+
+    def _connected(self) -> None:
+        self._unconnected -= 1
 
     def _forget(self, connection: Connection) -> None:
         self.connections.pop(connection.sid, None)
+        self._cork.congested.discard(connection.outbox)
+
+    @property
+    def congested(self) -> bool:
+        """Whether there are clients for which emitters should wait."""
+        return bool(self._cork.congested)
+
+    def room_for(self, outlets: Sequence[Outlet]) -> Awaitable[None] | None:
+        """Something to wait for until each of these clients has room again; ``None`` when they have."""
+        congested = self._cork.congested
+        slow = [each.outbox for each in outlets if isinstance(each, Connection) and each.outbox in congested]
+        return self._until_room(slow) if slow else None
+
+    async def _until_room(self, outboxes: list[Outbox]) -> None:
+        # Neither the transport nor a polling client says when something has left, so they are asked: it is the way of
+        # slow clients only.
+        for outbox in outboxes:
+            while outbox.full:  # noqa: ASYNC110
+                await asyncio.sleep(_ASK_AGAIN)
+            self._cork.congested.discard(outbox)
 
     def _open_packet(self, connection: Connection) -> str:
         options = self.options

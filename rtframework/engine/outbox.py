@@ -8,9 +8,13 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, Protocol
 
 if TYPE_CHECKING:
+    from ..options import SlowConsumer
     from ..protocols import Frames
 
 log: Final = logging.getLogger("rtframework.engine")
+
+_OVERDRAFT: Final = 4
+"""With the policy "wait", how many times its bound an outbox may hold when emitters do not wait for each other."""
 
 
 class Sink(Protocol):
@@ -34,9 +38,11 @@ class Cork:
     outboxes, so that a broadcast to a thousand clients schedules one callback, not a thousand.
     """
 
-    __slots__ = ("_dirty", "_loop")
+    __slots__ = ("_dirty", "_loop", "congested")
 
     def __init__(self) -> None:
+        self.congested: set[Outbox] = set()
+        """Those for which emitters wait, with the policy "wait"."""
         self._dirty: list[Outbox] = []
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -62,19 +68,23 @@ class Cork:
 class Outbox:
     """The frames that wait for one client, whatever its transport is at the moment.
 
-    ``overflow`` is called, once, when more than ``limit`` bytes wait (the transport's own buffer included); frames put
-    after that are dropped. One packet of any size is taken while nothing else waits.
+    When more than ``limit`` bytes would wait (the transport's own buffer included) the policy decides, see
+    ``rtframework.Limits.slow_consumer``; ``overflow`` is called, once, when the client is to be cut off. One packet of
+    any size is taken while nothing else waits.
     """
 
-    __slots__ = ("_bytes", "_cork", "_corked", "_frames", "_limit", "_overflow", "closed", "dropped", "sink")
+    __slots__ = ("_bytes", "_cork", "_corked", "_frames", "_limit", "_overflow", "_policy", "closed", "dropped", "sink")
 
-    def __init__(self, cork: Cork, sink: Sink, limit: int, overflow: Callable[[], None]) -> None:
+    def __init__(
+        self, cork: Cork, sink: Sink, limit: int, overflow: Callable[[], None], policy: SlowConsumer = "disconnect"
+    ) -> None:
         self._cork = cork
         self._frames: list[Frames] = []
         self._bytes = 0
         self._corked = False
         self._limit = limit
         self._overflow = overflow
+        self._policy = policy
         self.sink = sink
         self.closed = False
         self.dropped = 0
@@ -91,11 +101,8 @@ class Outbox:
             self.dropped += 1
             return
         waiting = self._bytes
-        if waiting and waiting + frames.size > self._limit and not self._make_room(frames.size):
-            self.closed = True
-            self.dropped += 1 + len(self._frames)
-            self._frames.clear()
-            self._overflow()
+        if waiting and waiting + frames.size > self._limit and not self._find_room(frames):
+            self.dropped += 1
             return
         self._frames.append(frames)
         self._bytes += frames.size
@@ -139,6 +146,43 @@ class Outbox:
         if not self.closed:
             self.clear()
             self._overflow()
+
+    @property
+    def full(self) -> bool:
+        """Whether emitters should wait."""
+        if self._bytes <= self._limit or self.closed:
+            return False
+        return not self._make_room(0)
+
+    def _find_room(self, frames: Frames) -> bool:
+        """Whether frames beyond the bound are taken, because something has left meanwhile or the policy says so."""
+        if self._make_room(frames.size):
+            return True
+        if self._policy == "drop_oldest":
+            if not self.dropped:
+                log.warning("dropping events for a slow consumer: more than %d bytes wait", self._limit)
+            self._drop_oldest(frames.size)
+            return not frames.droppable or not self._bytes or self._bytes + frames.size <= self._limit
+        if self._policy == "wait" and self._bytes + frames.size <= _OVERDRAFT * self._limit:
+            self._cork.congested.add(self)
+            return True
+        self.dropped += len(self._frames)
+        self.closed = True
+        self._frames.clear()
+        self._overflow()
+        return False
+
+    def _drop_oldest(self, size: int) -> None:
+        too_much = self._bytes + size - self._limit
+        kept: list[Frames] = []
+        for frames in self._frames:
+            if too_much > 0 and frames.droppable:
+                too_much -= frames.size
+                self._bytes -= frames.size
+                self.dropped += 1
+            else:
+                kept.append(frames)
+        self._frames = kept
 
     def _make_room(self, size: int) -> bool:
         """The figure in ``_bytes`` ages: what the transport held may have left meanwhile."""

@@ -13,6 +13,7 @@ from ..types import DisconnectReason
 from .frames import CLOSE, NOOP, SEPARATOR
 
 if TYPE_CHECKING:
+    from ..options import Limits
     from ..protocols import Frames
     from .connection import Connection
 
@@ -84,17 +85,17 @@ class PollingTransport:
         try:
             answer: str = await waiting
         except asyncio.CancelledError:
-            connection.lost(DisconnectReason.TRANSPORT_ERROR)
+            self._lost()
             raise
         finally:
             if self._waiting is waiting:
                 self._waiting = self._request = None
         if request.transport is None:
             # The packets in this payload will not arrive, so the session must not go on as if they had.
-            connection.lost(DisconnectReason.TRANSPORT_ERROR)
+            self._lost()
         return answer
 
-    async def post(self, request: web.Request, limit: int) -> int:
+    async def post(self, request: web.Request, limits: Limits) -> int:
         """A POST: take its packets; the HTTP status to answer with."""
         connection = self.connection
         if self._posting or request.headers.get("Content-Type") == "application/octet-stream":
@@ -104,7 +105,8 @@ class PollingTransport:
         try:
             if connection.busy:
                 await connection.ready_to_read()
-            body = await read_body(request, limit)
+            async with asyncio.timeout(limits.body_timeout):
+                body = await read_body(request, limits.max_http_buffer_size)
             if body is None:
                 connection.fail(DisconnectReason.TRANSPORT_ERROR)
                 return 413
@@ -112,6 +114,9 @@ class PollingTransport:
         except asyncio.CancelledError:
             connection.lost(DisconnectReason.TRANSPORT_ERROR)
             raise
+        except TimeoutError:
+            connection.fail(DisconnectReason.TRANSPORT_ERROR)
+            return 408
         except (OSError, web.RequestPayloadError):
             connection.lost(DisconnectReason.TRANSPORT_ERROR)
             return 400
@@ -124,6 +129,10 @@ class PollingTransport:
             return 400
         connection.feed(packets)
         return 200
+
+    def _lost(self) -> None:
+        if self.connection.polling is self:  # else the client has moved to a websocket meanwhile
+            self.connection.lost(DisconnectReason.TRANSPORT_ERROR)
 
     def _end_pause(self, waiting: asyncio.Future[str]) -> None:
         if self._waiting is waiting:

@@ -11,12 +11,17 @@ from ..types import DisconnectReason
 from .frames import websocket_frame
 
 if TYPE_CHECKING:
+    from ..options import EngineOptions
     from ..protocols import Frames
     from .connection import Connection
 
 _TEXT: Final = WSMsgType.TEXT
 _BINARY: Final = WSMsgType.BINARY
 _CLOSE_FRAME: Final = websocket_frame(8, WSCloseCode.OK.to_bytes(2, "big"))
+_HOLD_FROM: Final = 65_536
+"""Bytes in the transport's buffer from which frames stay in the outbox, where the oldest can be dropped."""
+_RETRY: Final = 0.02
+"""Seconds after which a transport that was full is tried again."""
 _CLOSE_TIMEOUT: Final = 5.0
 """Seconds that a client may take to answer the closing handshake."""
 
@@ -28,15 +33,26 @@ class WebSocketTransport:
     serves all clients, and nothing has to be awaited. Reading, control frames and the closing handshake are aiohttp's.
     """
 
-    __slots__ = ("_ended", "_linger", "_socket", "_transport", "connection")
+    __slots__ = ("_deflate", "_ended", "_hold_from", "_linger", "_retry", "_socket", "_transport", "connection")
 
     name: Final = "websocket"
     abandoned: Final = False
     connection: Connection
 
-    def __init__(self, socket: web.WebSocketResponse, transport: asyncio.Transport) -> None:
+    def __init__(self, socket: web.WebSocketResponse, transport: asyncio.Transport, options: EngineOptions) -> None:
         self._socket = socket
         self._transport = transport
+        self._deflate: tuple[int, int, int] | None = None
+        if options.per_message_deflate is not None and socket.compress:
+            # What the client asked for, as aiohttp has agreed to it: the size of the window (RFC 7692, 7.1.2.1).
+            self._deflate = (
+                max(9, int(socket.compress)),  # zlib has no window of 8 bits
+                options.per_message_deflate.threshold,
+                options.per_message_deflate.level,
+            )
+        # What this transport has taken cannot be dropped any more.
+        self._hold_from = _HOLD_FROM if options.limits.slow_consumer == "drop_oldest" else None
+        self._retry: asyncio.TimerHandle | None = None
         self._linger: asyncio.TimerHandle | None = None
         self._ended: asyncio.Future[None] | None = None
 
@@ -51,11 +67,22 @@ class WebSocketTransport:
 
     def write(self, frames: list[Frames]) -> bool:
         """Write all frames in one piece."""
-        if not self._transport.is_closing():
-            self._transport.write(
-                frames[0].websocket if len(frames) == 1 else b"".join([each.websocket for each in frames])
-            )
+        transport = self._transport
+        if transport.is_closing():
+            return True
+        if self._hold_from is not None and transport.get_write_buffer_size() > self._hold_from:
+            if self._retry is None:
+                self._retry = self.connection.loop.call_later(_RETRY, self._try_again)
+            return False
+        if self._deflate is not None:
+            transport.write(b"".join([each.deflated(*self._deflate) for each in frames]))
+        else:
+            transport.write(frames[0].websocket if len(frames) == 1 else b"".join([each.websocket for each in frames]))
         return True
+
+    def _try_again(self) -> None:
+        self._retry = None
+        self.connection.outbox.flush()
 
     def release(self, frames: Frames) -> None:
         """Nobody waits here."""
@@ -114,6 +141,10 @@ class WebSocketTransport:
             connection.lost(DisconnectReason.TRANSPORT_ERROR if failed else DisconnectReason.TRANSPORT_CLOSE)
             if self._linger is None:
                 await self._socket.close(drain=False)
+                await asyncio.sleep(0)  # uvloop writes at the end of a turn
+                if self._transport.get_write_buffer_size():
+                    # It has said goodbye and does not read: closing would wait for it to do so, for ever.
+                    self._transport.abort()
         finally:
             if not handed_over:
                 self._end()

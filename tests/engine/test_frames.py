@@ -1,0 +1,79 @@
+"""Frames: RFC 6455 and Engine.IO payloads, to the byte."""
+
+from __future__ import annotations
+
+import pytest
+from aiohttp import WSMsgType, web
+
+from rtframework.engine.frames import CLOSE, NOOP, PING, Frames, websocket_frame
+from tests.conftest import Serve
+from tests.engine import raw_client
+from tests.support.raw import decode_payload
+
+
+@pytest.mark.parametrize(
+    ("length", "head"),
+    [
+        (0, b"\x81\x00"),
+        (125, b"\x81\x7d"),
+        (126, b"\x81\x7e\x00\x7e"),
+        (65_535, b"\x81\x7e\xff\xff"),
+        (65_536, b"\x81\x7f" + (65_536).to_bytes(8, "big")),
+        (1_000_000, b"\x81\x7f" + (1_000_000).to_bytes(8, "big")),
+    ],
+)
+def test_websocket_frames_at_the_edges_of_each_length(length: int, head: bytes) -> None:
+    """A message of just the wrong length would break the connection of everybody in the room."""
+    assert websocket_frame(1, b"x" * length) == head + b"x" * length
+
+
+def test_messages_get_their_type_and_binary_goes_as_it_is() -> None:
+    """Engine.IO v4 marks text messages with a 4, and binary ones not at all."""
+    frames = Frames.of_messages(['51-["a"]', b"\x00\xff"])
+    assert (
+        frames.websocket == b'\x81\x0951-["a"]'.replace(b"51-", b"451-").replace(b"\x09", b"\x09") + b"\x82\x02\x00\xff"
+    )
+    assert frames.polling == '451-["a"]\x1ebAP8='
+    assert frames.size == len(frames.websocket)
+
+
+def test_each_form_is_made_once() -> None:
+    """A broadcast to a thousand polling clients would be encoded a thousand times."""
+    frames = Frames.of_messages(["é" * 10, b"x"])
+    assert frames.websocket is frames.websocket
+    assert frames.polling is frames.polling
+
+
+def test_lengths_are_counted_in_bytes() -> None:
+    """Text that is not English would break the websocket."""
+    assert Frames(["é" * 63]).websocket == b"\x81\x7e\x00\x7e" + "é".encode() * 63
+    assert Frames(["\U0001f600"]).size == 6
+
+
+def test_the_packets_of_the_protocol() -> None:
+    """Clients would not know a ping from a close."""
+    assert [frames.polling for frames in (CLOSE, PING, NOOP)] == ["1", "2", "6"]
+    assert [frames.websocket for frames in (CLOSE, PING, NOOP)] == [b"\x81\x011", b"\x81\x012", b"\x81\x016"]
+
+
+async def test_another_implementation_reads_them(serve: Serve) -> None:
+    """The frames would be right in our own eyes only."""
+    messages: list[str | bytes] = ["", "é" * 200, b"", b"\xff" * 70_000, "x" * 70_000, b"\x00"]
+
+    async def handle(request: web.Request) -> web.WebSocketResponse:
+        socket = web.WebSocketResponse(compress=False)
+        await socket.prepare(request)
+        assert request.transport is not None
+        request.transport.write(Frames(messages).websocket)
+        await socket.close()
+        return socket
+
+    app = web.Application()
+    app.router.add_get("/socket.io/", handle)
+    server = await serve(app)
+    async with raw_client(server.url) as raw:
+        websocket = await raw.websocket()
+        received = [await websocket.ws.receive() for _ in messages]
+        assert [message.data for message in received] == messages
+        assert {message.type for message in received} == {WSMsgType.TEXT, WSMsgType.BINARY}
+    assert decode_payload(Frames(["4a", b"\xff"]).polling) == ["4a", b"\xff"]
