@@ -123,6 +123,7 @@ class RawClient:
         self.sid: str | None = None
         self.answer_pings = True
         self.pings = 0
+        self.websockets: list[ClientWebSocketResponse] = []
 
     def query(self, transport: str, more: Mapping[str, str] | None = None) -> dict[str, str]:
         """The query of a request, with the session id when there is one."""
@@ -194,6 +195,7 @@ class RawClient:
         ws = await self._session.ws_connect(
             self.endpoint, params=self.query("websocket", query), headers=headers, max_msg_size=0, autoping=True
         )
+        self.websockets.append(ws)
         return RawWebSocket(ws)
 
     async def open_websocket(
@@ -231,4 +233,9 @@ class RawClient:
 async def raw_client(url: str, *, path: str = "/socket.io/") -> AsyncIterator[RawClient]:
     """A client for one session; closes its connections at the end."""
     async with ClientSession(cookie_jar=DummyCookieJar()) as session:
-        yield RawClient(session, url, path)
+        client = RawClient(session, url, path)
+        try:
+            yield client
+        finally:
+            for websocket in client.websockets:
+                await websocket.close()

@@ -35,8 +35,9 @@ def reset(transport: asyncio.BaseTransport) -> None:
     if sock is not None:
         with contextlib.suppress(OSError):  # closed already
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    if isinstance(transport, asyncio.WriteTransport):
-        transport.abort()
+    abort = getattr(transport, "abort", None)  # uvloop's transports are no asyncio.WriteTransport
+    if abort is not None:
+        abort()
 
 
 def free_port() -> int:
