@@ -35,6 +35,35 @@ _PER_TURN: Final = 128
 MessageHandler = Callable[["Connection", str | bytes], "Coroutine[Any, Any, None] | None"]
 
 
+class _NoTransport:
+    """What a connection has when its websocket has ended."""
+
+    __slots__ = ("connection",)
+
+    name: Final = "websocket"
+    abandoned: Final = False
+    writable: Final = False
+
+    def buffered(self) -> int:
+        """Nothing."""
+        return 0
+
+    def write(self, frames: list[Frames]) -> bool:
+        """Nobody is there."""
+        return True
+
+    def release(self, frames: Frames) -> None:
+        """Nobody waits."""
+
+    def close(self) -> None:
+        """Closed already."""
+
+    abort = close
+
+
+_NO_TRANSPORT: Final = _NoTransport()
+
+
 class Connection:
     """What the server knows of one client; see ``rtframework.protocols.Connection`` for what the framework uses.
 
@@ -96,7 +125,7 @@ class Connection:
         self.probed = False
         """Whether it has proved that it works, so that the client is about to move."""
         self._handshake = handshake
-        self._transport = transport
+        self._transport: PollingTransport | WebSocketTransport | _NoTransport = transport
         self._options = options
         self._on_message = on_message
         self._on_connected: Callable[[], None] | None = on_connected
@@ -376,6 +405,11 @@ class Connection:
             self._state = CLOSING
             self._leave_all(reason)
         self._finish()
+
+    def without_transport(self) -> None:
+        """The transport has ended: let go of it."""
+        if self._transport.name == "websocket":
+            self._transport = self.outbox.sink = _NO_TRANSPORT
 
     async def wait_closed(self) -> None:
         """Wait for the end of the connection."""

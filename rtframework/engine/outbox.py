@@ -65,6 +65,10 @@ class Cork:
                 outbox.fail()
 
 
+def _nothing() -> None:
+    pass
+
+
 class Outbox:
     """The frames that wait for one client, whatever its transport is at the moment.
 
@@ -135,6 +139,7 @@ class Outbox:
     def clear(self) -> int:
         """Drop what waits and everything that is put from now on; how many were dropped."""
         self.closed = True
+        self._overflow = _nothing  # so that the client it belongs to is not kept by it
         dropped = len(self._frames)
         self._frames.clear()
         self._bytes = 0
@@ -144,8 +149,9 @@ class Outbox:
     def fail(self) -> None:
         """Give up on this client."""
         if not self.closed:
+            overflow = self._overflow
             self.clear()
-            self._overflow()
+            overflow()
 
     @property
     def full(self) -> bool:

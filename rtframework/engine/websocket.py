@@ -153,6 +153,11 @@ class WebSocketTransport:
         if self._linger is not None:
             self._linger.cancel()
             self._transport.close()  # both sides have said that it is over
+        # Nothing is to wait for the garbage collector: a full collection is what connections cost most.
+        self.connection.without_transport()
+        error = self._socket.exception()
+        if error is not None:
+            error.__traceback__ = error.__context__ = None
         if self._ended is not None and not self._ended.done():
             self._ended.set_result(None)
 

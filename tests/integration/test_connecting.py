@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
+import weakref
 
 import pytest
 
@@ -395,6 +397,31 @@ async def test_a_failing_disconnect_handler_leaves_nothing_behind(
     await asyncio.wait_for(ran.wait(), 5)
     assert not io.sockets
     assert "a bug" in caplog.text
+
+
+async def test_who_has_left_needs_no_garbage_collector(serve: Serve, js: JSClients, transport: Transport) -> None:
+    """Memory would be held until a full collection, which is what coming and going would then cost most."""
+    io = Server()
+
+    @io.on("connection")
+    async def connection(socket: Socket) -> None:
+        await socket.join("room")
+
+    @io.on("echo")
+    async def echo(socket: Socket, value: int) -> int:
+        await asyncio.sleep(0)
+        return value
+
+    client = await js.connect((await serve(io)).url, via=transport)
+    assert await client.emit_with_ack("echo", 1) == 1
+    (left,) = (weakref.ref(socket) for socket in io.sockets.values())
+    gc.disable()
+    try:
+        await client.close_engine()
+        await until(lambda: not io.sockets)
+        await until(lambda: left() is None)
+    finally:
+        gc.enable()
 
 
 async def test_invalid_namespace(serve: Serve, js: JSClients, transport: Transport) -> None:
