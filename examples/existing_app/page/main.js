@@ -3,6 +3,7 @@
 const $ = (id) => document.getElementById(id);
 const LABELS = { new: "ordered", making: "being made", ready: "ready" };
 let socket;
+let again;
 
 function element(tag, properties = {}, ...children) {
   const { dataset, ...rest } = properties;
@@ -67,6 +68,7 @@ function status(state, text, transport = "") {
 function signedIn() {
   $("sign-in").hidden = true;
   $("board").hidden = $("sign-out").hidden = false;
+  clearTimeout(again);
   socket?.close();
   socket = window.io({ path: "/api/live" }); // the cookie goes along by itself
   socket.on("connect", async () => {
@@ -86,7 +88,7 @@ function signedIn() {
   });
   socket.on("disconnect", (reason) => {
     status("offline", "Reconnecting …");
-    if (reason === "io server disconnect") setTimeout(() => socket.connect(), 1000);
+    if (reason === "io server disconnect") again = setTimeout(() => socket.connect(), 1000);
   });
   socket.on("order", draw);
   socket.on("called_out", (order, by) => {
@@ -95,6 +97,7 @@ function signedIn() {
 }
 
 function signedOut() {
+  clearTimeout(again);
   socket?.close();
   status("offline", "");
   $("sign-in").hidden = false;
