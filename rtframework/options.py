@@ -17,6 +17,12 @@ Origins: TypeAlias = str | re.Pattern[str] | Sequence[str | re.Pattern[str]] | C
 or a function of the origin. Requests without an ``Origin`` header do not come from a page of another host and pass.
 """
 
+
+def _check_seconds(name: str, value: object) -> None:
+    if not isinstance(value, int | float) or isinstance(value, bool) or not 0 < value < math.inf:
+        raise ConfigurationError(f"{name} must be a number of seconds above zero, not {value!r}")
+
+
 SlowConsumer: TypeAlias = Literal["disconnect", "drop_oldest", "wait"]
 
 
@@ -86,8 +92,7 @@ class Limits:
                 if value not in get_args(SlowConsumer):
                     raise ConfigurationError(f"slow_consumer is one of {get_args(SlowConsumer)}, not {value!r}")
             elif each.name == "body_timeout":
-                if not 0 < value < math.inf:
-                    raise ConfigurationError(f"body_timeout must be a number of seconds above zero, not {value!r}")
+                _check_seconds(each.name, value)
             else:
                 least = 0 if each.name == "max_attachments" else 1
                 if not isinstance(value, int) or isinstance(value, bool) or value < least:
@@ -114,8 +119,7 @@ class EngineOptions:
 
     def __post_init__(self) -> None:
         for name in ("ping_interval", "ping_timeout", "connect_timeout", "upgrade_timeout"):
-            if not 0 < getattr(self, name) < math.inf:
-                raise ConfigurationError(f"{name} must be a number of seconds above zero, not {getattr(self, name)!r}")
+            _check_seconds(name, getattr(self, name))
         unknown = [name for name in self.transports if name not in ("polling", "websocket")]
         if unknown or not self.transports:
             raise ConfigurationError(f'transports must name "polling", "websocket" or both, not {self.transports!r}')

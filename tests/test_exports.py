@@ -19,6 +19,7 @@ EXPORTS: Final[dict[str, tuple[str, ...]]] = {
         "ConfigurationError",
         "ConnectionRefused",
         "DecodeError",
+        "Deflate",
         "DisconnectReason",
         "Disconnected",
         "EncodeError",
@@ -44,7 +45,7 @@ EXPORTS: Final[dict[str, tuple[str, ...]]] = {
         "load",
     ),
     "rtframework.engine": ("Gateway",),
-    "rtframework.testing": ("AuthenticatorConformance", "SerializerConformance", "run_suite"),
+    "rtframework.testing": ("AdapterConformance", "AuthenticatorConformance", "SerializerConformance", "run_suite"),
     "rtframework_jwt": ("JWTAuth",),
     "rtframework_msgpack": ("MsgpackSerializer",),
 }
