@@ -32,7 +32,10 @@ MAP: Final = {
     "rtframework.socket": ("broadcast events exceptions types protocols", ""),
     "rtframework.namespace": ("broadcast events exceptions middleware socket types protocols recovery", ""),
     "rtframework.engine": ("engine.*", ""),
-    "rtframework.engine.*": ("exceptions options protocols types engine.*", "aiohttp engineio multidict socketio"),
+    "rtframework.engine.*": (
+        "exceptions options protocols types packets rooms serializers engine.*",
+        "aiohttp engineio multidict socketio",
+    ),
     "rtframework.server": ("*", "aiohttp"),
     "rtframework.testing": ("*", "aiohttp msgspec"),
     "rtframework": ("*", ""),

@@ -44,7 +44,7 @@ EXPORTS: Final[dict[str, tuple[str, ...]]] = {
         "TokenSources",
         "load",
     ),
-    "rtframework.engine": ("Gateway",),
+    "rtframework.engine": ("AsyncServer", "Gateway", "Manager"),
     "rtframework.testing": ("AdapterConformance", "AuthenticatorConformance", "SerializerConformance", "run_suite"),
     "rtframework_jwt": ("JWTAuth",),
     "rtframework_msgpack": ("MsgpackSerializer",),

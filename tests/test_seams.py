@@ -31,6 +31,60 @@ SEAMS: Final = {
     "engineio.async_server.AsyncServer.attach": "(self, app, engineio_path='engine.io')",
     "engineio.async_server.AsyncServer.handle_request": "(self, *args, **kwargs)",
     "engineio.async_server.AsyncServer.shutdown": "(self)",
+    "engineio.async_server.AsyncServer.disconnect": "(self, sid=None)",
+    "engineio.async_server.AsyncServer.start_background_task": "(self, target, *args, **kwargs)",
+    "socketio.async_manager.AsyncManager.connect": "(self, sid, namespace)",
+    "socketio.async_manager.AsyncManager.emit": (
+        "(self, event, data, namespace, room=None, skip_sid=None, callback=None, to=None, **kwargs)"
+    ),
+    "socketio.async_manager.AsyncManager.pre_connect": "(self, eio_sid, namespace)",
+    "socketio.async_manager.AsyncManager.trigger_callback": "(self, sid, id, data)",
+    "socketio.async_server.AsyncServer._trigger_event": "(self, event, namespace, *args)",
+    "socketio.async_server.AsyncServer.call": (
+        "(self, event, data=None, to=None, sid=None, namespace=None, timeout=60, ignore_queue=False)"
+    ),
+    "socketio.async_server.AsyncServer.disconnect": "(self, sid, namespace=None, ignore_queue=False)",
+    "socketio.async_server.AsyncServer.emit": (
+        "(self, event, data=None, to=None, room=None, skip_sid=None, namespace=None, callback=None, ignore_queue=False)"
+    ),
+    "socketio.async_server.AsyncServer.instrument": (
+        "(self, auth=None, mode='development', read_only=False, server_id=None, namespace='/admin', "
+        "server_stats_interval=2)"
+    ),
+    "socketio.async_server.AsyncServer.shutdown": "(self)",
+    "socketio.base_manager.BaseManager.__init__": "(self)",
+    "socketio.base_manager.BaseManager._generate_ack_id": "(self, sid, callback)",
+    "socketio.base_manager.BaseManager.basic_close_room": "(self, room, namespace)",
+    "socketio.base_manager.BaseManager.basic_disconnect": "(self, sid, namespace, **kwargs)",
+    "socketio.base_manager.BaseManager.basic_enter_room": "(self, sid, namespace, room, eio_sid=None)",
+    "socketio.base_manager.BaseManager.basic_leave_room": "(self, sid, namespace, room)",
+    "socketio.base_manager.BaseManager.eio_sid_from_sid": "(self, sid, namespace)",
+    "socketio.base_manager.BaseManager.get_namespaces": "(self)",
+    "socketio.base_manager.BaseManager.get_participants": "(self, namespace, room)",
+    "socketio.base_manager.BaseManager.get_rooms": "(self, sid, namespace)",
+    "socketio.base_manager.BaseManager.is_connected": "(self, sid, namespace)",
+    "socketio.base_manager.BaseManager.is_pre_connected": "(self, sid, namespace)",
+    "socketio.base_manager.BaseManager.is_sid_room": "(self, namespace, room)",
+    "socketio.base_manager.BaseManager.pre_disconnect": "(self, sid, namespace)",
+    "socketio.base_manager.BaseManager.sid_from_eio_sid": "(self, eio_sid, namespace)",
+    "socketio.base_server.BaseServer.event": "(self, *args, **kwargs)",
+    "socketio.base_server.BaseServer.on": "(self, event, handler=None, namespace=None)",
+    # What programs reach through ours: called, not replaced.
+    "socketio.base_server.BaseServer._get_event_handler": "(self, event, namespace, args)",
+    "socketio.base_server.BaseServer._get_namespace_handler": "(self, namespace, args)",
+    "socketio.base_server.BaseServer.get_environ": "(self, sid, namespace=None)",
+    "socketio.async_server.AsyncServer.get_session": "(self, sid, namespace=None)",
+    "socketio.async_server.AsyncServer.save_session": "(self, sid, session, namespace=None)",
+    "socketio.async_server.AsyncServer._send_packet": "(self, eio_sid, pkt)",
+    "socketio.async_server.AsyncServer._send_eio_packet": "(self, eio_sid, eio_pkt)",
+    "socketio.async_manager.AsyncManager.can_disconnect": "(self, sid, namespace)",
+    "socketio.async_manager.AsyncManager.disconnect": "(self, sid, namespace, **kwargs)",
+    "socketio.async_namespace.AsyncNamespace.trigger_event": "(self, event, *args)",
+    "engineio.async_server.AsyncServer.send_packet": "(self, sid, pkt)",
+    "engineio.async_server.AsyncServer.get_session": "(self, sid)",
+    "engineio.base_server.BaseServer._get_socket": "(self, sid)",
+    "engineio.base_server.BaseServer._generate_sid_cookie": "(self, sid, attributes)",
+    "engineio.async_drivers.aiohttp.translate_request": "(request)",
 }
 
 

@@ -4,5 +4,7 @@ This package is the only place that imports socketio or engineio.
 """
 
 from .gateway import Gateway
+from .manager import Manager
+from .server import AsyncServer
 
-__all__ = ["Gateway"]
+__all__ = ["AsyncServer", "Gateway", "Manager"]

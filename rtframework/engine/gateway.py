@@ -49,6 +49,7 @@ class Gateway(socketio.AsyncServer):  # type: ignore[misc]  # socketio is not ty
         async_handlers: bool = True,
         always_connect: bool = False,
         namespaces: Sequence[str] | str | None = None,
+        packet_class: Any = "default",
     ) -> None:
         self._application = application
         self._serializer = serializer
@@ -59,6 +60,7 @@ class Gateway(socketio.AsyncServer):  # type: ignore[misc]  # socketio is not ty
             client_manager=manager,
             logger=logger,
             engineio_logger=logger,
+            serializer=packet_class,  # for managers that encode packets themselves; it speaks what the serializer does
             async_handlers=async_handlers,
             always_connect=always_connect,
             namespaces=namespaces,

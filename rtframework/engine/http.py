@@ -127,7 +127,7 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]  # engineio is n
     async def handle_request(self, request: web.Request) -> web.StreamResponse:
         """Serve one HTTP request of the protocol."""
         origin, host = request.headers.get("Origin"), request.host
-        if not self._origins.accepts(origin, host) or (origin is None and self.options.require_origin):
+        if not self._accepts(request) or (origin is None and self.options.require_origin):
             return _error(_FORBIDDEN, 403)
         headers = self._origins.headers(origin, host)
         if request.method == "OPTIONS":
@@ -170,6 +170,14 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]  # engineio is n
                 connection.lost(DisconnectReason.TRANSPORT_ERROR)
         return response
 
+    def _accepts(self, request: web.Request) -> bool:
+        """Whether the page that a request comes from may connect."""
+        return self._origins.accepts(request.headers.get("Origin"), request.host)
+
+    def _initial_headers(self, connection: Connection) -> dict[str, str]:
+        """More headers for the answer to a handshake by polling."""
+        return {}
+
     async def _handshake(
         self, request: web.Request, transport: str, upgrade: bool, headers: dict[str, str]
     ) -> web.StreamResponse:
@@ -183,6 +191,7 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]  # engineio is n
             return _error(_FORBIDDEN, 503, headers)
         if transport == "polling":
             connection = self._open(request, PollingTransport())
+            headers = {**headers, **self._initial_headers(connection)}
             return self._payload(request, self._open_packet(connection), headers)
         socket = await self._accept(request)
         if socket is None:
