@@ -218,6 +218,8 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]  # engineio is n
                 moved = await probe(socket, connection)
         except TimeoutError:
             log.debug("an upgrade was not completed in time")
+        except ConnectionError:
+            log.debug("a client has gone in the middle of an upgrade")
         finally:
             connection.upgrading = connection.probed = False
             end_with_it.cancel()
