@@ -26,6 +26,8 @@ LIFECYCLE: Final = {
 }
 
 _BYTES: Final = (bytes, bytearray, memoryview)
+_EXACT: Final = frozenset({str, int, bool})
+"""Types whose own objects need no look inside."""
 _UNCHECKED: Final = (Any, object, inspect.Parameter.empty)
 
 
@@ -72,7 +74,7 @@ class Handler:
         bound: list[Any] = []
         for position, value in enumerate(args):
             kind = self._converters[position] if position < len(self._converters) else self._rest
-            if kind is None:
+            if kind is None or (type(value) is kind and kind in _EXACT):
                 bound.append(value)
                 continue
             try:

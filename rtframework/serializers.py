@@ -129,6 +129,11 @@ class JSONDecoder:
             raise DecodeError("a binary frame that belongs to no packet")
         if frame[:2] == "2[":  # by far the most frequent: an event of the main namespace without acknowledgement
             return Packet(_EVENT, "/", check_event(_parse(frame[1:])))
+        if frame[:1] == "2":  # the same with one
+            start = frame.find("[", 1, 17)  # 15 digits at most: none beyond MAX_ID
+            digits = frame[1:start]
+            if start > 0 and _is_number(digits):
+                return Packet(_EVENT, "/", check_event(_parse(frame[start:])), int(digits))
         return self._decode_header(frame)
 
     def _decode_header(self, frame: str) -> Packet | None:
