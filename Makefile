@@ -1,10 +1,11 @@
 # Two commands: `make demo` runs the chat, `make test` runs every check. Each first installs what it needs.
 #   make demo PORT=9000        another port than 8080
 #   make test ARGS="-k rooms"  arguments for pytest
+# And one to compare: `make bench` measures what an operation costs here and elsewhere, see benchmarks/README.md.
 
 PY := .venv/bin/python
 
-.PHONY: demo test clean
+.PHONY: demo test bench clean
 
 demo:
 	@scripts/bootstrap demo
@@ -18,5 +19,9 @@ test:
 	$(PY) -m mypy
 	$(PY) -m pytest $(ARGS)
 
+bench:
+	@scripts/bootstrap demo
+	@$(PY) -m benchmarks $(ARGS)
+
 clean:
-	rm -rf .venv tests/js/node_modules .pytest_cache .mypy_cache .ruff_cache
+	rm -rf .venv tests/js/node_modules benchmarks/.venv benchmarks/node_modules benchmarks/build .pytest_cache .mypy_cache .ruff_cache

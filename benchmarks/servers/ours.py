@@ -22,8 +22,20 @@ async def echo(socket: Socket, data: str) -> str:
     return data
 
 
+@io.on("join")
+async def join(socket: Socket, prefix: str, count: int) -> int:
+    await socket.join([f"{prefix}{number}" for number in range(count)])
+    return count
+
+
 if __name__ == "__main__":
-    uvloop.install()
     app = web.Application()
     io.attach(app)
-    web.run_app(app, host="127.0.0.1", port=int(os.environ["PORT"]), access_log=None, print=None)
+    web.run_app(
+        app,
+        host="127.0.0.1",
+        port=int(os.environ["PORT"]),
+        access_log=None,
+        print=None,
+        loop=uvloop.new_event_loop(),
+    )

@@ -20,12 +20,25 @@ async def echo(sid: str, data: Any) -> Any:
     return data
 
 
+async def join(sid: str, prefix: str, count: int) -> int:
+    for number in range(count):
+        await sio.enter_room(sid, f"{prefix}{number}")
+    return count
+
+
 sio.on("bcast", bcast)
 sio.on("echo", echo)
+sio.on("join", join)
 
 
 if __name__ == "__main__":
-    uvloop.install()
     app = web.Application()
     sio.attach(app)
-    web.run_app(app, host="127.0.0.1", port=int(os.environ["PORT"]), access_log=None, print=None)
+    web.run_app(
+        app,
+        host="127.0.0.1",
+        port=int(os.environ["PORT"]),
+        access_log=None,
+        print=None,
+        loop=uvloop.new_event_loop(),
+    )

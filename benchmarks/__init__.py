@@ -1,0 +1,1 @@
+"""What rtframework costs next to its peers: ``make bench``, or ``python -m benchmarks``. See README.md."""

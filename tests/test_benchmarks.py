@@ -1,0 +1,159 @@
+"""The benchmarks: the load generator builds and works, and what the docs show is what was measured. Times nothing."""
+
+from __future__ import annotations
+
+import os
+import socketserver
+import sys
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Final
+from xml.etree import ElementTree
+
+import pytest
+
+from benchmarks import chart, publish, report
+from benchmarks.install import Missing, build_load
+from benchmarks.peers import HERE, OURS, PEERS, SERVERS
+from benchmarks.rows import CURVES, ROWS
+from benchmarks.runner import Cores, Failed, Server, running
+
+ROOT: Final = Path(__file__).parent.parent
+ANYWHERE: Final = Cores(None, None)
+
+needs_linux = pytest.mark.skipif(sys.platform != "linux", reason="the load generator is for Linux")
+
+
+@pytest.fixture(scope="module")
+def load() -> Path:
+    """The load generator."""
+    try:
+        return build_load()
+    except Missing as missing:
+        pytest.skip(str(missing))
+
+
+@pytest.fixture(scope="module")
+def server(load: Path) -> Iterator[Server]:
+    """Our benchmark server, with this Python."""
+    peer = replace(PEERS[OURS], command=(sys.executable, str(SERVERS / "ours.py")))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", os.pathsep.join((str(ROOT), str(ROOT / "plugins"))))
+        with running(peer, load, ANYWHERE) as started:
+            yield started
+
+
+@needs_linux
+@pytest.mark.parametrize(
+    ("scenario", "options", "operations"),
+    [
+        ("fan-out", {"clients": 5, "window": 2, "count": 10, "warm-up": 2}, 50),
+        ("fan-out", {"clients": 3, "window": 16, "count": 20, "size": 70_000}, 60),
+        ("acks", {"clients": 3, "window": 4, "count": 50, "warm-up": 10}, 50),
+        ("polling", {"clients": 3, "count": 20, "warm-up": 5}, 20),
+        ("connect", {"clients": 10, "warm-up": 5}, 10),
+        ("memory", {"clients": 10, "warm-up": 2}, 10),
+        ("disconnect", {"rooms": 100, "count": 5, "warm-up": 2}, 5),
+    ],
+)
+def test_every_scenario_runs(server: Server, scenario: str, options: dict[str, int], operations: int) -> None:
+    """Whoever wants to check our figures needs a load generator that works on their machine."""
+    told = server.drive(scenario, options)
+    assert told["operations"] == operations
+    assert told["scenario"] == scenario
+    assert ("kib" if scenario == "memory" else "cpu_us") in told
+
+
+@needs_linux
+def test_a_run_in_which_something_fails_does_not_count(load: Path) -> None:
+    """A server that refuses its clients would look like the fastest one."""
+
+    class Refuse(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            self.request.recv(4096)
+            self.request.sendall(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n")
+
+    with socketserver.TCPServer(("127.0.0.1", 0), Refuse) as refusing:
+        thread = threading.Thread(target=refusing.serve_forever, daemon=True)
+        thread.start()
+        try:
+            idle = Server(os.getpid(), refusing.server_address[1], load, None)
+            with pytest.raises(Failed, match=r"not accepted: HTTP/1\.1 400"):
+                idle.drive("connect", {"clients": 1})
+        finally:
+            refusing.shutdown()
+            thread.join(10)
+
+
+@needs_linux
+def test_a_scenario_that_does_not_exist_is_an_error(server: Server) -> None:
+    """A misspelt row must not pass for a measured one."""
+    with pytest.raises(Failed, match="no such scenario: fanout"):
+        server.drive("fanout", {})
+
+
+RESULTS: Final[report.Json] = {
+    "date": "2026-01-02",
+    "count": 3,
+    "versions": {OURS: {"Python": "3.11.7"}, "node": {"Node": "20.0.0", "socket.io": "4.8.1"}},
+    "machine": {"cpu": "A <processor>", "cores": 2, "system": "Linux 6", "pinned": True, "others": 0.01},
+    "rounds": {
+        "fan-out": {OURS: [3.0, 2.9, 3.4], "node": [9.0, 10.0, 12.0]},
+        "disconnect": {OURS: [50.0], "node": [100.0]},
+        "memory": {OURS: [6.0], "node": []},
+    },
+}
+
+
+def test_a_figure_is_the_median_of_the_rounds() -> None:
+    """One disturbed round must not decide."""
+    figure = report.figures(RESULTS)["fan-out"][OURS]
+    assert (figure.median, figure.spread) == (3.0, "2.90-3.40")
+
+
+def test_the_table_shows_figures_and_ratios() -> None:
+    """The ratio is what survives a change of machine."""
+    lines = {line[0]: line[1:] for line in report.table(RESULTS)}
+    assert lines[""] == [OURS, "node", "of node"]
+    assert lines["fan-out, per delivery, window 2 (µs)"] == ["3.00", "10.0", "0.30"]
+    assert lines["memory per idle connection (KiB)"] == ["6.00", "-", "-"]
+
+
+def test_targets_that_are_missed_are_said_to_be() -> None:
+    """A table without the misses would be advertising."""
+    assert report.targets(RESULTS) == [
+        "reached fan-out, per delivery, window 2: 0.30 of node, wanted 0.45",
+        "MISSED  one disconnect with 100,000 other rooms: 0.50 of node, wanted 0.2",
+    ]
+
+
+def test_who_measured_on_a_busy_machine_is_told() -> None:
+    """Figures that other work has spoilt must not be taken for good ones."""
+    busy = {**RESULTS, "machine": {**RESULTS["machine"], "others": 0.9}}
+    assert any("quiet" in line for line in report.conditions(RESULTS))
+    assert any("under load: others used 90%" in line for line in report.conditions(busy))
+
+
+def test_the_pictures_are_pictures() -> None:
+    """A browser shows nothing at all of an SVG that is not well formed."""
+    results = {**RESULTS, "curves": {"fan-out-clients": {OURS: {"100": 3.0, "300": 4.0}, "node": {"100": 9.0}}}}
+    for picture in (chart.bars(results), chart.curves(results)):
+        assert ElementTree.fromstring(picture).tag == "{http://www.w3.org/2000/svg}svg"
+        assert "A &lt;processor&gt;" in picture
+
+
+def test_every_row_and_curve_names_a_scenario() -> None:
+    """A row that the load generator does not know would fail only after minutes."""
+    source = (HERE / "load/main.c").read_text(encoding="utf-8")
+    for scenario in {row.scenario for row in ROWS.values()} | {curve.scenario for curve in CURVES.values()}:
+        assert f'{{"{scenario}", ' in source
+
+
+@pytest.mark.parametrize("page", publish.PAGES, ids=lambda path: path.name)
+def test_the_docs_quote_what_was_measured(page: Path) -> None:
+    """Figures in the docs that nobody measured."""
+    text = page.read_text(encoding="utf-8")
+    assert "<!-- bench: table -->" in text
+    assert publish.fill(text) == text
