@@ -117,7 +117,7 @@ class PollingTransport:
         except TimeoutError:
             connection.fail(DisconnectReason.TRANSPORT_ERROR)
             return 408
-        except (OSError, web.RequestPayloadError):
+        except (OSError, RuntimeError, web.RequestPayloadError):  # RuntimeError: aiohttp's "Connection closed."
             connection.lost(DisconnectReason.TRANSPORT_ERROR)
             return 400
         except ValueError:

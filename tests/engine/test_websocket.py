@@ -195,7 +195,7 @@ async def test_a_client_that_closes_is_gone_at_once(party: Party) -> None:
     started = time.monotonic()
     await party.websocket.close()
     await party.assert_gone("transport close")
-    assert time.monotonic() - started < 1
+    assert time.monotonic() - started < 4
     assert party.websocket.ws.close_code == 1000
 
 
@@ -519,7 +519,7 @@ async def test_shutdown_tells_everybody_and_leaves_nothing(serve: Serve) -> None
         assert (await websocket.closed())[0] == ['42["last words"]']
         assert await upgraded.closed() == ([], 1000)
         await stopping
-        assert time.monotonic() - started < 1
+        assert time.monotonic() - started < 4
         assert witness.reasons == ["server shutting down"] * 2
         assert (await poll).packets() == ["1"]
         with pytest.raises(OSError):  # noqa: PT011 - refused or reset, as the system pleases
