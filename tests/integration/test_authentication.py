@@ -18,8 +18,8 @@ KEY = "a key for tests that is long enough for HS256"
 
 
 def token(key: str = KEY, **claims: Any) -> str:
-    """A token that is good for a minute unless the claims say otherwise."""
-    return jwt.encode({"sub": "42", "name": "Ada", "exp": time.time() + 60, **claims}, key, algorithm="HS256")
+    """A token that is good for an hour, longer than any test run, unless the claims say otherwise."""
+    return jwt.encode({"sub": "42", "name": "Ada", "exp": time.time() + 3600, **claims}, key, algorithm="HS256")
 
 
 def whoami(io: Server) -> Server:
@@ -51,7 +51,7 @@ async def test_jwt(serve: Serve, js: JSClients, transport: Transport, caplog: py
     assert await client.emit_with_ack("whoami") == {"id": "42", "name": "Ada", "roles": ["admin"]}
     forged = {
         "expired": token(exp=time.time() - 60),
-        "not_yet_valid": token(nbf=time.time() + 60),
+        "not_yet_valid": token(nbf=time.time() + 600),
         "bad_signature": token(key=KEY + "!"),
         "bad_algorithm": jwt.encode({"sub": "42"}, "", algorithm="none"),
         "malformed": "no token at all",
