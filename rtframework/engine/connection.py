@@ -7,20 +7,22 @@ import dataclasses
 import logging
 import math
 from collections import deque
-from collections.abc import Callable, Coroutine
-from contextvars import copy_context
+from collections.abc import Callable, Coroutine, Iterable
 from typing import TYPE_CHECKING, Any, Final
 
 from ..types import DisconnectReason, Handshake
 from .frames import CLOSE, NOOP, PING
 from .outbox import Cork, Outbox
 from .polling import PollingTransport
-from .running import run_until_wait
 from .websocket import WebSocketTransport
 
 if TYPE_CHECKING:
+    from contextvars import Context
+
     from ..options import EngineOptions
     from ..protocols import Decoder, Frames, Receiver
+    from .runner import Runner
+    from .upgrade import Upgrade
 
 log: Final = logging.getLogger("rtframework.engine")
 
@@ -29,10 +31,16 @@ CLOSING: Final = 1
 """Nothing is read and nothing new is sent; what waits still goes out."""
 CLOSED: Final = 2
 
-_PER_TURN: Final = 128
-"""How many packets of one POST are served before others have their turn."""
-
 MessageHandler = Callable[["Connection", str | bytes], "Coroutine[Any, Any, None] | None"]
+
+
+class Ending:
+    """Stands in an inbox behind the last packet that came."""
+
+    __slots__ = ("reason",)
+
+    def __init__(self, reason: str) -> None:
+        self.reason = reason
 
 
 class _NoTransport:
@@ -59,6 +67,7 @@ class _NoTransport:
         """Closed already."""
 
     abort = close
+    resume_reading = close
 
 
 _NO_TRANSPORT: Final = _NoTransport()
@@ -75,12 +84,8 @@ class Connection:
         "_close_next",
         "_closed",
         "_connect_by",
-        "_context",
-        "_digested",
-        "_feeding",
         "_handshake",
         "_heartbeat_due",
-        "_inbox",
         "_on_closed",
         "_on_connected",
         "_on_message",
@@ -88,18 +93,20 @@ class Connection:
         "_pinging",
         "_receivers",
         "_room_to_read",
+        "_runner",
         "_state",
-        "_tasks",
         "_transport",
         "_working",
         "attempts",
+        "blocked",
+        "context",
         "deadline",
         "decoder",
+        "inbox",
         "loop",
         "outbox",
-        "probed",
         "sid",
-        "upgrading",
+        "upgrade",
     )
 
     def __init__(
@@ -114,23 +121,23 @@ class Connection:
         on_message: MessageHandler,
         on_connected: Callable[[], None],
         on_closed: Callable[[Connection], None],
-        tasks: set[asyncio.Task[Any]],
+        runner: Runner,
     ) -> None:
         self.sid = sid
         self.loop = asyncio.get_running_loop()
-        self._context = copy_context()
         self.decoder = decoder
-        self.upgrading = False
-        """Whether a websocket is there that may take over."""
-        self.probed = False
-        """Whether it has proved that it works, so that the client is about to move."""
+        self.context: Context | None = runner.context()
+        self.inbox: deque[str | bytes | Ending] | None = None
+        self.blocked = False
+        self.upgrade: Upgrade | None = None
+        """The websocket that may take over."""
         self._handshake = handshake
         self._transport: PollingTransport | WebSocketTransport | _NoTransport = transport
         self._options = options
         self._on_message = on_message
         self._on_connected: Callable[[], None] | None = on_connected
         self._on_closed = on_closed
-        self._tasks = tasks
+        self._runner = runner
         self._receivers: dict[str, Receiver] = {}
         self.attempts: dict[str, object] = {}
         """The namespaces that the client has asked for and that are not decided yet, each with a mark of its own: a
@@ -138,9 +145,6 @@ class Connection:
         self._state = OPEN
         self._closed: asyncio.Future[None] | None = None
         self._close_next = False
-        self._inbox: deque[str | bytes] | None = None
-        self._feeding = False
-        self._digested: asyncio.Future[None] | None = None
         self._working = 0
         self._room_to_read: asyncio.Future[None] | None = None
         limits = options.limits
@@ -150,7 +154,7 @@ class Connection:
         self._heartbeat_due = now + options.ping_interval
         self._connect_by = now + options.connect_timeout
         self.deadline = min(self._heartbeat_due, self._connect_by)
-        transport.connection = self
+        transport.serve(self)
 
     # --- what the framework uses ------------------------------------------------------------------------------------
 
@@ -191,6 +195,7 @@ class Connection:
         if self._state != OPEN:
             return
         self._state = CLOSING
+        self._forget_inbox()
         self._let_read()
         self._leave_all(reason)
         # A client that does not come for the rest, or does not answer the close, is given up.
@@ -236,13 +241,16 @@ class Connection:
         """Those who hear the packets of a namespace, by its name."""
         return self._receivers
 
-    def take(self, packet: str | bytes) -> Coroutine[Any, Any, None] | None:
+    def take(self, packet: str | bytes | Ending) -> Coroutine[Any, Any, None] | None:
         """A packet came (Engine.IO v4, "Protocol"); what it sets off, if that is more than could be done at once."""
         if self._state != OPEN:
-            if packet == "1":
+            if packet == "1" or isinstance(packet, Ending):
                 self.lost(DisconnectReason.TRANSPORT_CLOSE)
             return None
         if not isinstance(packet, str):
+            if isinstance(packet, Ending):
+                self.lost(packet.reason)
+                return None
             return self._on_message(self, packet)
         kind = packet[:1]
         if kind == "4":
@@ -267,97 +275,57 @@ class Connection:
         """Whether what a client sends is still heard."""
         return self._state == OPEN
 
-    def feed(self, packets: list[str | bytes]) -> None:
-        """Packets came in one piece, from somebody who does not wait for what they set off."""
-        if self._inbox is None:
-            self._inbox = deque()
-        self._inbox.extend(packets)
-        if not self._feeding:
-            self._feeding = True
-            self.spawn(self._digest(self._inbox))
+    def receive(self, packet: str | bytes) -> None:
+        """A packet came: it is served after those before it."""
+        if self.inbox is not None:
+            self.inbox.append(packet)
+            return
+        self.inbox = deque((packet,))
+        if not self.blocked:
+            self._runner.add(self)
 
-    async def _digest(self, inbox: deque[str | bytes]) -> None:
-        handed_over = False
+    def receive_all(self, packets: Iterable[str | bytes]) -> None:
+        """Packets came in one piece."""
+        if self._state != OPEN:
+            for packet in packets:
+                self.take(packet)
+            return
+        for packet in packets:
+            self.receive(packet)
 
-        def hand_over() -> None:
-            nonlocal handed_over
-            handed_over = True
-            self.spawn(self._digest(inbox))
+    def end(self, reason: str) -> None:
+        """The transport has ended, and with it the connection, once what came before has been served."""
+        if self.inbox is None or self._state != OPEN:
+            self.lost(reason)
+        else:
+            self.inbox.append(Ending(reason))
 
-        turn = 0
-        while inbox:
-            if self.busy:
-                await self.ready_to_read()
-            turn += 1
-            if turn % _PER_TURN == 0:  # one large POST must not keep everybody else waiting
-                await asyncio.sleep(0)
-            started = self.take(inbox.popleft())
-            if started is not None:
-                await self.run(started, hand_over)
-                if handed_over:
-                    return
-        self._feeding = False
-        if self._digested is not None:
-            self._digested.set_result(None)
-            self._digested = None
+    def emptied(self) -> None:
+        """Everything that came has been taken."""
+        self._transport.resume_reading()
 
-    async def digested(self) -> None:
-        """Wait until everything that came by POST has been started, so that what comes after it stays after it."""
-        while self._feeding and self._state != CLOSED:
-            if self._digested is None:
-                self._digested = self.loop.create_future()
-            await asyncio.shield(self._digested)
-
-    async def run(self, started: Coroutine[Any, Any, None], hand_over: Callable[[], None]) -> None:
-        """Run what a packet set off; ``hand_over`` is called, once, if somebody else is to read on.
-
-        That is when it has to wait for something, and when it leaves context variables behind that it has set: they
-        are its own and must not show in the next handler.
-        """
-        waited = False
-
-        def on_wait() -> None:
-            nonlocal waited
-            waited = True
-            hand_over()
-
+    def began(self) -> None:
+        """A handler of this connection waits for something."""
         self._working += 1
-        try:
-            await run_until_wait(started, on_wait)
-        except Exception:
-            log.exception("unhandled error while serving a packet")
-        finally:
-            self._working -= 1
-            self._let_read()
-        if not waited and copy_context() != self._context:
-            hand_over()
+        self.blocked = self._working >= self._options.limits.max_pending_events
 
-    @property
-    def busy(self) -> bool:
-        """Whether as many handlers are at work as one client may have: then it is not read (back-pressure)."""
-        return self._working >= self._options.limits.max_pending_events
+    def ended(self) -> None:
+        """… and is done."""
+        self._working -= 1
+        if self.blocked:
+            self._unblock()
 
     async def ready_to_read(self) -> None:
-        """Wait until one of the handlers at work is done."""
-        while self.busy and self._state == OPEN:
+        """Wait until not as many handlers are at work as one client may have (back-pressure)."""
+        while self.blocked and self._state == OPEN:
             if self._room_to_read is None:
                 self._room_to_read = self.loop.create_future()
             await asyncio.shield(self._room_to_read)
-            if self._pinging and self._state == OPEN:
-                # Its answer may still wait behind events for which there will be no room for a while.
-                self._heartbeat_due = self.loop.time() + self._options.ping_timeout
-                self.deadline = min(self._heartbeat_due, self._connect_by)
-
-    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        """Run something in a task of its own that is not lost."""
-        task = self.loop.create_task(work, context=self._context.copy())
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
 
     def upgraded(self, transport: WebSocketTransport) -> None:
         """The client has moved to a websocket (Engine.IO v4, "Upgrade"): what waits goes there."""
         old, self._transport = self._transport, transport
-        transport.connection = self
+        transport.serve(self)
         self.outbox.sink = transport
         old.release(NOOP)
         if self._state == CLOSING:
@@ -367,9 +335,13 @@ class Connection:
             self.outbox.flush()
 
     def release_poll(self) -> None:
-        """The client is about to move: end its waiting GET, and let no other wait for long."""
-        self.probed = True
+        """The client is about to move: end its waiting GET."""
         self._transport.release(NOOP)
+
+    @property
+    def is_moving(self) -> bool:
+        """Whether the client is about to move to a websocket that has proved that it works."""
+        return self.upgrade is not None and self.upgrade.probed
 
     def drained(self) -> None:
         """A polling client has come for the rest of a closing connection."""
@@ -429,7 +401,7 @@ class Connection:
             self.close(DisconnectReason.FORCED_SERVER_CLOSE)
             return
         if self._heartbeat_due <= now:
-            if self._pinging and self._room_to_read is None:
+            if self._pinging and not self.blocked:
                 self.abort(DisconnectReason.PING_TIMEOUT)
                 return
             if self._pinging:  # its answer may wait behind what we do not read at the moment
@@ -459,6 +431,21 @@ class Connection:
             self.lost(DisconnectReason.TRANSPORT_ERROR)
 
     # --- inside -----------------------------------------------------------------------------------------------------
+
+    def _unblock(self) -> None:
+        self.blocked = False
+        if self._pinging and self._state == OPEN:
+            # Its answer may still wait behind events for which there will be no room for a while.
+            self._heartbeat_due = self.loop.time() + self._options.ping_timeout
+            self.deadline = min(self._heartbeat_due, self._connect_by)
+        if self.inbox is not None:
+            self._runner.add(self)
+        self._let_read()
+
+    def _forget_inbox(self) -> None:
+        if self.inbox is not None:
+            self.inbox.clear()
+            self.inbox = None
 
     def _let_read(self) -> None:
         if self._room_to_read is not None:
@@ -491,7 +478,10 @@ class Connection:
         self._count_as_connected()
         self._transport.release(CLOSE)
         self.outbox.clear()
+        self._forget_inbox()
         self._let_read()
+        if self.upgrade is not None:
+            self.upgrade.give_up()
         if self._closed is not None and not self._closed.done():
             self._closed.set_result(None)
         self._on_closed(self)

@@ -9,16 +9,21 @@ import time
 from typing import TYPE_CHECKING, Any, Final
 
 import engineio
-from aiohttp import web
+from aiohttp import HttpVersion11, web
 
 from ..types import DisconnectReason, Handshake
 from .connection import CLOSED, Connection
+from .deflate import negotiate
 from .frames import Frames
 from .heartbeat import Heartbeat
 from .origins import OriginPolicy
 from .outbox import Cork, Outbox
 from .polling import PollingTransport
-from .websocket import WebSocketTransport, probe
+from .rfc6455 import VERSION, accept_of
+from .runner import Runner
+from .takeover import Answered, has_hooks, header_line, run_hooks, take_over
+from .upgrade import Upgrade
+from .websocket import WebSocketTransport
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -52,8 +57,9 @@ SHUTDOWN_TIMEOUT: Final = 2.5
 _ASK_AGAIN: Final = 0.02
 """Seconds between two looks at a client for which an emitter waits."""
 
-_CLOSE_TIMEOUT: Final = 5.0
-"""Seconds that a client may take to answer when a websocket is closed on an error."""
+_SWITCHING: Final = (
+    b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: "
+)
 
 
 class EngineServer(engineio.AsyncServer):  # type: ignore[misc]  # engineio is not typed
@@ -88,6 +94,8 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]  # engineio is n
         self._cork = Cork()
         shortest = min(options.ping_interval, options.ping_timeout, options.connect_timeout)
         self._heartbeat = Heartbeat(max(0.01, min(0.25, shortest / 20)), self.connections.values)
+        self._runner = Runner(self.tasks, lambda: not self.connections)
+        self._leaving: set[WebSocketTransport] = set()
         self._unconnected = 0
         self._closing = False
 
@@ -96,6 +104,10 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]  # engineio is n
         path = "/" + engineio_path.strip("/")
         app.router.add_route("*", path, self.handle_request)
         app.router.add_route("*", path + "/", self.handle_request)
+        app.on_startup.append(self._start)
+
+    async def _start(self, app: web.Application) -> None:
+        self._runner.start()
 
     async def shutdown(
         self, reason: str = DisconnectReason.SERVER_SHUTTING_DOWN, timeout: float = SHUTDOWN_TIMEOUT
@@ -115,6 +127,10 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]  # engineio is n
             pass
         for connection in list(self.connections.values()):
             connection.abort(reason)
+        while self._leaving and asyncio.get_running_loop().time() < deadline:  # noqa: ASYNC110
+            await asyncio.sleep(_ASK_AGAIN)
+        for websocket in list(self._leaving):
+            websocket.abort()
         self._heartbeat.stop()
         tasks = [task for task in self.tasks if task is not asyncio.current_task()]
         if tasks:
@@ -148,7 +164,7 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]  # engineio is n
         if transport == "websocket":
             if not upgrade or not self._can_upgrade:
                 return _error(_BAD_REQUEST, headers=headers)
-            return await self._upgrade(request, connection)
+            return await self._upgrade(request, connection, headers)
         polling = connection.polling
         if polling is None or request.method not in ("GET", "POST"):
             return _error(_BAD_REQUEST, headers=headers)
@@ -193,66 +209,52 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]  # engineio is n
             connection = self._open(request, PollingTransport())
             headers = {**headers, **self._initial_headers(connection)}
             return self._payload(request, self._open_packet(connection), headers)
-        socket = await self._accept(request)
-        if socket is None:
-            return _gone()
-        if self._closing:  # meanwhile
-            await socket.close()
-            return socket
-        connection = self._open(request, WebSocketTransport(socket, _transport_of(request), self.options))
-        connection.send(Frames([self._open_packet(connection)]))
-        return await self._serve(socket, connection)
+        agreed = await self._agree(request, headers)
+        if isinstance(agreed, web.Response):
+            return agreed
+        websocket, answer = agreed
+        connection = self._open(request, websocket)
+        return _begin(request, websocket, answer + Frames([self._open_packet(connection)]).websocket)
 
-    async def _upgrade(self, request: web.Request, connection: Connection) -> web.StreamResponse:
-        socket = await self._accept(request)
-        if socket is None:
-            return _gone()
-        if connection.polling is None or connection.upgrading or connection.state == CLOSED:
-            await socket.close()
-            return socket
-        connection.upgrading = True
-        end_with_it = asyncio.create_task(_close_after(socket, connection))
-        moved = False
-        try:
-            async with asyncio.timeout(self.options.upgrade_timeout):
-                moved = await probe(socket, connection)
-        except TimeoutError:
-            log.debug("an upgrade was not completed in time")
-        except ConnectionError:
-            log.debug("a client has gone in the middle of an upgrade")
-        finally:
-            connection.upgrading = connection.probed = False
-            end_with_it.cancel()
+    async def _upgrade(
+        self, request: web.Request, connection: Connection, headers: dict[str, str]
+    ) -> web.StreamResponse:
+        agreed = await self._agree(request, headers)
+        if isinstance(agreed, web.Response):
+            return agreed
+        websocket, answer = agreed
+        if connection.polling is None or connection.upgrade is not None or connection.state == CLOSED:
+            return _begin(request, websocket, answer, websocket.close)
+        Upgrade(connection, websocket, self.options.upgrade_timeout)
+        return _begin(request, websocket, answer)
+
+    async def _agree(
+        self, request: web.Request, headers: dict[str, str]
+    ) -> tuple[WebSocketTransport, bytes] | web.Response:
+        """The websocket that a request asks for and the answer, which is still to be sent (RFC 6455, 4.2)."""
+        if request.headers.get("Sec-WebSocket-Version") != VERSION:
+            return _error(_BAD_REQUEST, 426, {**headers, "Sec-WebSocket-Version": VERSION, "Upgrade": "websocket"})
+        keys = request.headers.getall("Sec-WebSocket-Key", ())
+        accept = accept_of(keys[0]) if len(keys) == 1 else None
+        wants = (token.strip().lower() for token in request.headers.get("Connection", "").split(","))
+        if accept is None or request.method != "GET" or request.version < HttpVersion11 or "upgrade" not in wants:
+            return _error(_BAD_REQUEST, headers=headers)
+        more: list[tuple[str, str]] = []
+        window: int | None = None
+        if self.options.per_message_deflate is not None:
+            agreement = negotiate(request.headers.getall("Sec-WebSocket-Extensions", ()))
+            if agreement is not None:
+                window = agreement[0]
+                more.append(("Sec-WebSocket-Extensions", agreement[1]))
+        if has_hooks(request):
+            more += await run_hooks(request, Answered(101))
+        if self._closing:
+            return _error(_FORBIDDEN, 503, headers)
         transport = request.transport
-        if not moved or connection.state == CLOSED or transport is None:
-            await socket.close()
-            return socket
-        connection.upgraded(WebSocketTransport(socket, transport, self.options))
-        return await self._serve(socket, connection)
-
-    async def _serve(self, socket: web.WebSocketResponse, connection: Connection) -> web.StreamResponse:
-        websocket, task = connection.websocket, asyncio.current_task()
-        assert websocket is not None
-        assert task is not None
-        self.tasks.add(task)  # it may run a handler that hangs, so it must be known at shutdown
-        try:
-            await websocket.read()
-        finally:
-            self.tasks.discard(task)
-            connection.lost(DisconnectReason.TRANSPORT_CLOSE)
-        return socket
-
-    async def _accept(self, request: web.Request) -> web.WebSocketResponse | None:
-        """The websocket of a request; ``None`` when the client has gone before it was answered."""
-        # aiohttp refuses messages that are as long as its bound, and takes those below it.
-        limit = self.options.limits.max_http_buffer_size + 1
-        compress = self.options.per_message_deflate is not None
-        socket = web.WebSocketResponse(autoclose=False, compress=compress, max_msg_size=limit, timeout=_CLOSE_TIMEOUT)
-        try:
-            await socket.prepare(request)
-        except ConnectionError:
-            return None
-        return socket if request.transport is not None else None
+        if transport is None or transport.is_closing():
+            return web.Response(status=400)  # nobody will read it
+        answer = _SWITCHING + accept.encode() + b"\r\n" + b"".join(map(header_line, more)) + b"\r\n"
+        return WebSocketTransport(transport, self.options, self._leaving, window), answer
 
     def _open(self, request: web.Request, transport: PollingTransport | WebSocketTransport) -> Connection:
         self._heartbeat.start()
@@ -276,7 +278,7 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]  # engineio is n
             on_message=self._on_message,
             on_connected=self._connected,
             on_closed=self._forget,
-            tasks=self.tasks,
+            runner=self._runner,
         )
         self.connections[sid] = connection
         self._unconnected += 1
@@ -287,6 +289,8 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]  # engineio is n
 
     def _forget(self, connection: Connection) -> None:
         self.connections.pop(connection.sid, None)
+        if not self.connections:
+            self._runner.rest()
         self._cork.congested.discard(connection.outbox)
 
     @property
@@ -344,20 +348,15 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]  # engineio is n
         return web.Response(status=204, headers=headers)
 
 
-def _transport_of(request: web.Request) -> asyncio.Transport:
-    transport = request.transport
-    assert transport is not None
-    return transport
-
-
-async def _close_after(socket: web.WebSocketResponse, connection: Connection) -> None:
-    """A session that ends while it is being upgraded takes the new websocket along."""
-    await connection.wait_closed()
-    await socket.close()
-
-
-def _gone() -> web.Response:
-    return web.Response(status=400)  # nobody will read it
+def _begin(
+    request: web.Request, websocket: WebSocketTransport, answer: bytes, then: Callable[[], None] | None = None
+) -> Answered:
+    rest = take_over(request, websocket, answer)
+    if then is not None:
+        then()
+    if rest:
+        websocket.data_received(rest)
+    return Answered(101)
 
 
 def _error(code: int, status: int = 400, headers: dict[str, str] | None = None) -> web.Response:

@@ -35,6 +35,13 @@ class PollingTransport:
         self._request: web.Request | None = None
         self._posting = False
 
+    def serve(self, connection: Connection) -> None:
+        """It is the transport of this connection from now on."""
+        self.connection = connection
+
+    def resume_reading(self) -> None:
+        """Clients of whom too much is being served wait with their next POST, see ``post``."""
+
     @property
     def writable(self) -> bool:
         """Whether a GET waits."""
@@ -80,7 +87,7 @@ class PollingTransport:
             return payload
         self._waiting = waiting = connection.loop.create_future()
         self._request = request
-        if connection.probed:  # not at once, or a client that goes on polling would spin
+        if connection.is_moving:  # not at once, or a client that goes on polling would spin
             connection.loop.call_later(_PAUSE, self._end_pause, waiting)
         try:
             answer: str = await waiting
@@ -103,7 +110,7 @@ class PollingTransport:
             return 400
         self._posting = True
         try:
-            if connection.busy:
+            if connection.blocked:
                 await connection.ready_to_read()
             async with asyncio.timeout(limits.body_timeout):
                 body = await read_body(request, limits.max_http_buffer_size)
@@ -127,7 +134,7 @@ class PollingTransport:
             self._posting = False
         if not connection.takes_packets:  # it ended while the body came
             return 400
-        connection.feed(packets)
+        connection.receive_all(packets)
         return 200
 
     def _lost(self) -> None:

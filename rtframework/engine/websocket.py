@@ -1,60 +1,143 @@
-"""The websocket transport (Engine.IO v4, "WebSocket"): one packet per message, written straight to the socket."""
+"""The websocket transport (Engine.IO v4, "WebSocket"): one packet per message, straight from and to the socket."""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
-
-from aiohttp import WSCloseCode, WSMsgType, web
 
 from ..types import DisconnectReason
 from .frames import websocket_frame
+from .rfc6455 import CLOSE, NORMAL, PING, PONG, FrameError, FrameReader
 
 if TYPE_CHECKING:
     from ..options import EngineOptions
     from ..protocols import Frames
     from .connection import Connection
 
-_TEXT: Final = WSMsgType.TEXT
-_BINARY: Final = WSMsgType.BINARY
-_CLOSE_FRAME: Final = websocket_frame(8, WSCloseCode.OK.to_bytes(2, "big"))
-_HOLD_FROM: Final = 65_536
-"""Bytes in the transport's buffer from which frames stay in the outbox, where the oldest can be dropped."""
-_RETRY: Final = 0.02
-"""Seconds after which a transport that was full is tried again."""
+_CLOSE_FRAME: Final = websocket_frame(CLOSE, NORMAL.to_bytes(2, "big"))
 _CLOSE_TIMEOUT: Final = 5.0
-"""Seconds that a client may take to answer the closing handshake."""
+"""Seconds that a client may take to answer the closing handshake, or to take what was still sent to it."""
+_MUCH: Final = 65_536
+"""Bytes in the transport's buffer from which pings are not answered: a client that does not read needs no answer."""
 
 
-class WebSocketTransport:
-    """The websocket of one connection.
+def _ignore(packet: str | bytes) -> None:
+    pass
 
-    Frames are written to aiohttp's socket as they are: server frames carry no mask (RFC 6455, 5.1), so one encoding
-    serves all clients, and nothing has to be awaited. Reading, control frames and the closing handshake are aiohttp's.
+
+def _nothing() -> None:
+    pass
+
+
+class WebSocketTransport(asyncio.Protocol):
+    """The websocket of one connection: the asyncio protocol that aiohttp's gives way to after the handshake.
+
+    Frames are written as they are: server frames carry no mask (RFC 6455, 5.1), so one encoding serves all clients, and
+    nothing has to be awaited. ``leaving`` holds those whose connection has ended, or has not begun, until TCP has.
     """
 
-    __slots__ = ("_deflate", "_ended", "_hold_from", "_linger", "_retry", "_socket", "_transport", "connection")
+    __slots__ = (
+        "_closing",
+        "_deflate",
+        "_full",
+        "_holds",
+        "_leaving",
+        "_on_end",
+        "_paused",
+        "_reader",
+        "_timer",
+        "_transport",
+        "connection",
+    )
 
     name: Final = "websocket"
     abandoned: Final = False
-    connection: Connection
 
-    def __init__(self, socket: web.WebSocketResponse, transport: asyncio.Transport, options: EngineOptions) -> None:
-        self._socket = socket
+    def __init__(
+        self,
+        transport: asyncio.Transport,
+        options: EngineOptions,
+        leaving: set[WebSocketTransport],
+        window: int | None = None,
+    ) -> None:
+        self.connection: Connection | None = None
         self._transport = transport
+        self._reader = FrameReader(_ignore, self._control, options.limits.max_http_buffer_size, window is not None)
         self._deflate: tuple[int, int, int] | None = None
-        if options.per_message_deflate is not None and socket.compress:
-            # What the client asked for, as aiohttp has agreed to it: the size of the window (RFC 7692, 7.1.2.1).
-            self._deflate = (
-                max(9, int(socket.compress)),  # zlib has no window of 8 bits
-                options.per_message_deflate.threshold,
-                options.per_message_deflate.level,
-            )
-        # What this transport has taken cannot be dropped any more.
-        self._hold_from = _HOLD_FROM if options.limits.slow_consumer == "drop_oldest" else None
-        self._retry: asyncio.TimerHandle | None = None
-        self._linger: asyncio.TimerHandle | None = None
-        self._ended: asyncio.Future[None] | None = None
+        if window is not None and options.per_message_deflate is not None:
+            # zlib has no window of 8 bits, but keeps 262 bytes of a window of 9 unused.
+            self._deflate = (max(9, window), options.per_message_deflate.threshold, options.per_message_deflate.level)
+        # What the transport has taken cannot be dropped any more.
+        self._holds = options.limits.slow_consumer == "drop_oldest"
+        self._full = False
+        self._paused = False
+        self._closing = False
+        self._timer: asyncio.TimerHandle | None = None
+        self._leaving = leaving
+        self._on_end: Callable[[], None] = _nothing
+
+    def begin(self, on_packet: Callable[[str | bytes], None], on_end: Callable[[], None] = _nothing) -> None:
+        """Hand packets, and the news of the end, to somebody who is no connection, or not yet."""
+        self._leaving.add(self)
+        self._reader.message = on_packet
+        self._on_end = on_end
+
+    def serve(self, connection: Connection) -> None:
+        """It is the transport of this connection from now on."""
+        self._leaving.discard(self)
+        self.connection = connection
+        self._on_end = _nothing
+        self._reader.message = connection.receive
+
+    # --- asyncio.Protocol -------------------------------------------------------------------------------------------
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes came (RFC 6455, 5)."""
+        connection = self.connection
+        if connection is not None and connection.inbox is not None and not self._paused:
+            # What came before still waits to be served: let TCP, not our memory, hold the rest.
+            self._paused = True
+            self._transport.pause_reading()
+        try:
+            self._reader.feed(data)
+        except FrameError as error:
+            self._fail(error.code)
+
+    def eof_received(self) -> None:
+        """The client sends nothing more: to go on half-open serves nobody."""
+        self._lose(DisconnectReason.TRANSPORT_CLOSE)
+        self._leave()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """TCP has ended."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self._leaving.discard(self)
+        self._lose(DisconnectReason.TRANSPORT_CLOSE)
+        # Nothing is to wait for the garbage collector: a full collection is what connections cost most.
+        self._reader.message, self._reader.control = _ignore, _ignore_control
+        connection, self.connection = self.connection, None
+        if connection is not None:
+            connection.without_transport()
+
+    def pause_writing(self) -> None:
+        """The kernel does not take what is written."""
+        self._full = True
+
+    def resume_writing(self) -> None:
+        """It does again."""
+        self._full = False
+        if self._holds and self.connection is not None:
+            self.connection.outbox.flush()
+
+    def resume_reading(self) -> None:
+        """What came has been served."""
+        if self._paused:
+            self._paused = False
+            self._transport.resume_reading()
+
+    # --- the sink of an outbox --------------------------------------------------------------------------------------
 
     @property
     def writable(self) -> bool:
@@ -70,9 +153,7 @@ class WebSocketTransport:
         transport = self._transport
         if transport.is_closing():
             return True
-        if self._hold_from is not None and transport.get_write_buffer_size() > self._hold_from:
-            if self._retry is None:
-                self._retry = self.connection.loop.call_later(_RETRY, self._try_again)
+        if self._full and self._holds:
             return False
         if self._deflate is not None:
             transport.write(b"".join([each.deflated(*self._deflate) for each in frames]))
@@ -80,94 +161,86 @@ class WebSocketTransport:
             transport.write(frames[0].websocket if len(frames) == 1 else b"".join([each.websocket for each in frames]))
         return True
 
-    def _try_again(self) -> None:
-        self._retry = None
-        self.connection.outbox.flush()
-
     def release(self, frames: Frames) -> None:
         """Nobody waits here."""
 
+    # --- the end ----------------------------------------------------------------------------------------------------
+
     def close(self) -> None:
-        """Begin the closing handshake (RFC 6455, 7.1.2); who reads sees its end.
+        """Begin the closing handshake (RFC 6455, 7.1.2).
 
         TCP is closed after the client has answered: closed at once, what the client sends meanwhile would make the
         kernel reset the connection, and what is on its way to the client would be lost.
         """
-        if self._linger is None and not self._transport.is_closing():
-            self._transport.write(_CLOSE_FRAME)
-            self._linger = self.connection.loop.call_later(_CLOSE_TIMEOUT, self._transport.abort)
+        if self._closing or self._transport.is_closing():
+            return
+        self._closing = True
+        self._transport.write(_CLOSE_FRAME)
+        self._reader.message = _ignore
+        self.resume_reading()
+        self._give_time()
 
     def abort(self) -> None:
         """Cut the TCP connection."""
         self._transport.abort()
 
-    async def read(self) -> None:
-        """Read until the websocket ends. This is for the task of the HTTP request, which has to last as long."""
-        ended = self._ended = self.connection.loop.create_future()
-        await self.connection.digested()
-        try:
-            await self._read()
-        except asyncio.CancelledError:
-            task = asyncio.current_task()
-            if ended.done() or task is None:
-                raise
-            task.uncancel()  # meant for the handler that ran here, while another task reads on
-        await ended
+    def _control(self, opcode: int, payload: bytes) -> None:
+        if opcode == PING:
+            if self._transport.get_write_buffer_size() < _MUCH and not self._closing:
+                self._transport.write(websocket_frame(PONG, payload))
+        elif opcode == CLOSE:
+            if not self._closing:
+                self._closing = True
+                self._transport.write(websocket_frame(CLOSE, payload[:2]))
+                self._lose(DisconnectReason.TRANSPORT_CLOSE)
+            self._leave()
 
-    async def _read(self) -> None:
-        connection = self.connection
-        receive = self._socket.receive
-        take = connection.take
-        handed_over = False
+    def _fail(self, code: int) -> None:
+        """The client broke the protocol (RFC 6455, 7.1.7)."""
+        self._lose(DisconnectReason.TRANSPORT_ERROR)
+        transport = self._transport
+        self._reader = _DEAF
+        if not self._closing:
+            self._closing = True
+            transport.write(websocket_frame(CLOSE, code.to_bytes(2, "big")))
+        if transport.can_write_eof():
+            # What the client still sends is read and forgotten, or a reset would overtake the close frame.
+            transport.write_eof()
+            self.resume_reading()
+            self._give_time()
+        else:
+            self._leave()
 
-        def hand_over() -> None:
-            nonlocal handed_over
-            handed_over = True
-            connection.spawn(self._read())
+    def _lose(self, reason: str) -> None:
+        self._reader.message = _ignore
+        if self.connection is not None:
+            self.connection.end(reason)
+        on_end, self._on_end = self._on_end, _nothing
+        on_end()
 
-        try:
-            while True:
-                if connection.busy:
-                    await connection.ready_to_read()
-                message = await receive()
-                if message.type is not _TEXT and message.type is not _BINARY:
-                    break
-                started = take(message.data)
-                if started is not None:
-                    await connection.run(started, hand_over)
-                    if handed_over:
-                        return
-            failed = message.type is WSMsgType.ERROR
-            connection.lost(DisconnectReason.TRANSPORT_ERROR if failed else DisconnectReason.TRANSPORT_CLOSE)
-            if self._linger is None:
-                await self._socket.close(drain=False)
-                await asyncio.sleep(0)  # uvloop writes at the end of a turn
-                if self._transport.get_write_buffer_size():
-                    # It has said goodbye and does not read: closing would wait for it to do so, for ever.
-                    self._transport.abort()
-        finally:
-            if not handed_over:
-                self._end()
+    def _leave(self) -> None:
+        """Both sides have said that it is over: close once the rest is written."""
+        self._transport.close()
+        if self._transport.get_write_buffer_size():
+            self._give_time()
 
-    def _end(self) -> None:
-        if self._linger is not None:
-            self._linger.cancel()
-            self._transport.close()  # both sides have said that it is over
-        # Nothing is to wait for the garbage collector: a full collection is what connections cost most.
-        self.connection.without_transport()
-        error = self._socket.exception()
-        if error is not None:
-            error.__traceback__ = error.__context__ = None
-        if self._ended is not None and not self._ended.done():
-            self._ended.set_result(None)
+    def _give_time(self) -> None:
+        self._leaving.add(self)
+        if self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(_CLOSE_TIMEOUT, self._transport.abort)
 
 
-async def probe(socket: web.WebSocketResponse, connection: Connection) -> bool:
-    """The dance of Engine.IO v4, "Upgrade": True when the client has moved over to this websocket."""
-    message = await socket.receive()
-    if message.type is not _TEXT or message.data != "2probe":
-        return False
-    await socket.send_str("3probe")
-    connection.release_poll()
-    message = await socket.receive()
-    return message.type is _TEXT and message.data == "5"
+def _ignore_control(opcode: int, payload: bytes) -> None:
+    pass
+
+
+class _Deaf(FrameReader):
+    """Reads nothing any more."""
+
+    __slots__ = ()
+
+    def feed(self, data: bytes) -> None:
+        pass
+
+
+_DEAF: Final = _Deaf(_ignore, _ignore_control, 0)

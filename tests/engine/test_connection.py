@@ -45,7 +45,7 @@ async def test_a_connection_ends_once(serve: Serve, transport: Transport) -> Non
         connection.drained()
         connection.look()
         assert not connection.enter("/", witness)  # type: ignore[arg-type]
-    await eventually(lambda: not witness.engine.tasks)
+    await eventually(lambda: not (witness.engine.tasks or witness.engine.connections))
     assert witness.reasons == ["first"]
     witness.assert_nothing_left()
 
@@ -83,7 +83,7 @@ async def test_every_namespace_hears_the_reason(serve: Serve, transport: Transpo
         assert await witness.reason() == "transport close"
     await eventually(lambda: len(heard) == 2)
     assert sorted(heard) == [("/a", "transport close"), ("/b", "transport close")]
-    await eventually(lambda: not witness.engine.tasks)
+    await eventually(lambda: not (witness.engine.tasks or witness.engine.connections))
     witness.assert_nothing_left()
 
 
@@ -314,7 +314,7 @@ async def test_comings_and_goings_leave_nothing(serve: Serve) -> None:
     total = 1_000
     await asyncio.gather(*(visits(range(start, total, 10)) for start in range(10)))
     await eventually(lambda: not witness.engine.connections)
-    await eventually(lambda: not witness.engine.tasks)
+    await eventually(lambda: not (witness.engine.tasks or witness.engine.connections))
     await eventually(lambda: len(other_tasks()) <= baseline)
     witness.assert_nothing_left()
     gc.collect()
@@ -334,9 +334,9 @@ async def test_thousands_of_sessions_leave_nothing() -> None:
             response = await engine.handle_request(request)
             assert response.status == 200
             (connection,) = engine.connections.values()
-            connection.feed(["40", '42["note",1]'])
+            connection.receive_all(["40", '42["note",1]'])
             await turns_until(lambda: len(connection.outbox))  # noqa: B023 - it is over before the next one
-            connection.feed(["1"])
+            connection.receive_all(["1"])
             await turns_until(lambda: not engine.connections)
         await eventually(lambda: not engine.tasks)
         await eventually(lambda: len(witness.reasons) == 5_000)
@@ -354,14 +354,14 @@ async def test_fed_packets_are_served_in_order_across_feeds(serve: Serve) -> Non
         await join(raw)
         (connection,) = witness.engine.connections.values()
         for start in range(0, 1_000, 100):
-            connection.feed([f'42["note",{number}]' for number in range(start, start + 100)])
+            connection.receive_all([f'42["note",{number}]' for number in range(start, start + 100)])
             if start % 300 == 0:
-                connection.feed(['42["hold"]'])
+                connection.receive_all(['42["hold"]'])
                 await asyncio.sleep(0)
                 if witness.holding > 1:
                     witness.gate.set()
         witness.gate.set()
-        await asyncio.wait_for(connection.digested(), 2)
+        await eventually(lambda: connection.inbox is None)
         await witness.noted(*range(1_000))
 
 
@@ -372,12 +372,12 @@ async def test_a_closed_connection_serves_nothing_of_what_waits(serve: Serve) ->
     async with raw_client(server.url) as raw:
         await join(raw)
         (connection,) = witness.engine.connections.values()
-        connection.feed(['42["hold"]', '42["note",1]', '42["note",2]'])
+        connection.receive_all(['42["hold"]', '42["note",1]', '42["note",2]'])
         await eventually(lambda: witness.holding)
         connection.abort("forced close")
         witness.gate.set()
-        await asyncio.wait_for(connection.digested(), 2)
-        await eventually(lambda: not witness.engine.tasks)
+        await eventually(lambda: connection.inbox is None)
+        await eventually(lambda: not (witness.engine.tasks or witness.engine.connections))
         assert witness.notes == []
         witness.assert_nothing_left()
 

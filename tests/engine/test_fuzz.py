@@ -259,13 +259,13 @@ async def test_no_packet_breaks_a_session(caplog: pytest.LogCaptureFixture) -> N
             assert (await engine.handle_request(request)).status == 200
         for connection in list(engine.connections.values()):
             if rng.random() < 0.9:
-                connection.feed(["40"])
+                connection.receive_all(["40"])
             frames = frames_of(rng)
-            connection.feed([f"4{frame}" if isinstance(frame, str) else frame for frame in frames])
-            connection.feed([mutate(rng, "42", ("0{}", "1", "2probe", "3", "5", "6"))])
-        await eventually(lambda: not any(each._feeding for each in engine.connections.values()))
+            connection.receive_all([f"4{frame}" if isinstance(frame, str) else frame for frame in frames])
+            connection.receive_all([mutate(rng, "42", ("0{}", "1", "2probe", "3", "5", "6"))])
+        await eventually(lambda: all(each.inbox is None for each in engine.connections.values()))
         for connection in list(engine.connections.values()):
-            connection.feed(["1"])
+            connection.receive_all(["1"])
         await eventually(lambda: not engine.connections)
         await eventually(lambda: not engine.tasks)
         witness.assert_nothing_left()

@@ -6,12 +6,15 @@ import asyncio
 import gzip
 import json
 from collections.abc import AsyncIterator
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 from aiohttp import web
 
 from rtframework import Limits
 from rtframework.engine.frames import Frames
+from rtframework.engine.upgrade import Upgrade
 from tests.conftest import Serve
 from tests.engine import PATIENCE, Witness, eventually, join, line, other_tasks, raw_client, turns_until, wire
 from tests.support.raw import NOOP, SEPARATOR, RawClient, encode_payload
@@ -58,7 +61,7 @@ class Party:
         assert await self.witness.reason() == reason
         answer = await self.raw.request("GET")
         assert (answer.status, json.loads(answer.text)["code"]) == (400, 1)
-        await eventually(lambda: not self.witness.engine.tasks)
+        await eventually(lambda: not (self.witness.engine.tasks or self.witness.engine.connections))
         self.witness.assert_nothing_left()
 
 
@@ -342,14 +345,14 @@ async def test_a_message_at_the_moment_of_a_noop_is_not_lost(party: Party) -> No
     (connection,) = party.witness.engine.connections.values()
     polling = connection.polling
     assert polling is not None
-    connection.probed = True
+    connection.upgrade = cast(Upgrade, SimpleNamespace(probed=True))
     poll = await party.start_poll()
     ended = polling._waiting
     assert ended is not None
     await turns_until(ended.done)
     connection.send(Frames.of_messages(['2["n",1]']))
     connection.outbox.flush()
-    connection.probed = False
+    connection.upgrade = None
     received = (await poll).partition(" ")[2]
     if received == NOOP:
         received = str(await party.raw.receive(timeout=1))

@@ -242,7 +242,7 @@ async def test_events_before_joining_close_the_connection(serve: Serve) -> None:
         websocket, _ = await raw.open_websocket()
         await websocket.send('42["note",1]')
         assert await websocket.closed() == ([], 1000)
-    await eventually(lambda: not witness.engine.tasks)
+    await eventually(lambda: not (witness.engine.tasks or witness.engine.connections))
     witness.assert_nothing_left()
     assert witness.notes == []
 
@@ -265,7 +265,7 @@ async def test_a_client_that_does_not_wait_to_be_let_in_is_closed(serve: Serve, 
         await websocket.send(packet)
         assert await websocket.closed() == ([], 1000)
         gate.set()
-        await eventually(lambda: not witness.engine.tasks)
+        await eventually(lambda: not (witness.engine.tasks or witness.engine.connections))
         await eventually(lambda: not witness.engine.connections)
         witness.assert_nothing_left()
     assert (witness.notes, witness.reasons) == ([], [])
@@ -288,7 +288,7 @@ async def test_too_many_namespaces_close_the_connection(serve: Serve) -> None:
         await websocket.send("40/3,")
         assert await websocket.closed() == ([], 1000)
         assert await witness.reason() == "forced server close"
-    await eventually(lambda: not witness.engine.tasks)
+    await eventually(lambda: not (witness.engine.tasks or witness.engine.connections))
     witness.assert_nothing_left()
 
 
@@ -332,7 +332,7 @@ async def test_a_late_refusal_does_not_hit_the_next_attempt(serve: Serve, caplog
         await websocket.close()
     await eventually(lambda: not witness.engine.connections)
     await eventually(lambda: not witness.io.sockets, within=0.5)
-    await eventually(lambda: not witness.engine.tasks)
+    await eventually(lambda: not (witness.engine.tasks or witness.engine.connections))
     witness.assert_nothing_left()
 
 
@@ -374,7 +374,7 @@ async def test_two_attempts_at_once_leave_no_ghost(serve: Serve) -> None:
         await asyncio.sleep(0.05)
         await websocket.close()
     await eventually(lambda: not witness.engine.connections)
-    await eventually(lambda: not witness.engine.tasks)
+    await eventually(lambda: not (witness.engine.tasks or witness.engine.connections))
     witness.assert_nothing_left()
 
 
@@ -393,7 +393,7 @@ async def test_leaving_during_the_connection_handler(serve: Serve) -> None:
         assert witness.reasons == []
         gate.set()
         assert await witness.reason() == "transport close"
-    await eventually(lambda: not witness.engine.tasks)
+    await eventually(lambda: not (witness.engine.tasks or witness.engine.connections))
     witness.assert_nothing_left()
 
 
@@ -537,7 +537,7 @@ async def test_a_decoder_that_fails_closes_that_connection(serve: Serve, by: str
             await websocket.send('42["bug"]')
         assert await witness.reason(within=0.5) == "parse error"
         witness.gate.set()
-    await eventually(lambda: not witness.engine.tasks)
+    await eventually(lambda: not (witness.engine.tasks or witness.engine.connections))
     witness.assert_nothing_left()
 
 

@@ -35,7 +35,7 @@ class Party:
     async def websocket(self) -> RawWebSocket:
         """A websocket for the session, that the server has seen."""
         websocket = await self.raw.websocket()
-        await eventually(lambda: self.connection.upgrading)
+        await eventually(lambda: self.connection.upgrade)
         return websocket
 
     async def probed(self) -> RawWebSocket:
@@ -188,7 +188,7 @@ async def test_polls_do_not_spin_while_an_upgrade_is_under_way(serve: Serve, pro
     async with raw_client(server.url) as raw:
         await join(raw)
         websocket = await raw.websocket()
-        await eventually(lambda: all(each.upgrading for each in witness.engine.connections.values()))
+        await eventually(lambda: all(each.upgrade for each in witness.engine.connections.values()))
         if probes:
             await websocket.send("2probe")
             assert await websocket.receive() == "3probe"
@@ -211,7 +211,7 @@ async def test_a_websocket_that_drops_leaves_the_session_polling(serve: Serve, h
         await join(raw)
         (connection,) = witness.engine.connections.values()
         websocket = await raw.websocket()
-        await eventually(lambda: connection.upgrading)
+        await eventually(lambda: connection.upgrade)
         if how == "close":
             await websocket.close()
         elif how == "reset":
@@ -221,7 +221,7 @@ async def test_a_websocket_that_drops_leaves_the_session_polling(serve: Serve, h
         else:
             await websocket.send("2probe")
             assert await websocket.receive() == "3probe"
-        await eventually(lambda: not connection.upgrading)
+        await eventually(lambda: not connection.upgrade)
         poll = asyncio.create_task(raw.receive())
         await eventually(lambda: connection.has_poll)
         await witness.io.emit("n", 1)
@@ -364,7 +364,7 @@ async def test_upgrades_at_the_same_time(serve: Serve) -> None:
     await asyncio.gather(*(one(number) for number in range(20)))
     await eventually(lambda: len(witness.reasons) == 20)
     assert set(witness.reasons) == {"transport close"}
-    await eventually(lambda: not witness.engine.tasks)
+    await eventually(lambda: not (witness.engine.tasks or witness.engine.connections))
     witness.assert_nothing_left()
 
 
@@ -377,7 +377,7 @@ async def test_attempts_leave_nothing_behind(party: Party, caplog: pytest.LogCap
             await websocket.send("2probe")
             await websocket.receive()
         await websocket.close()
-        await eventually(lambda: not party.connection.upgrading)
+        await eventually(lambda: not party.connection.upgrade)
     await eventually(lambda: len(other_tasks()) <= before + 2)
     assert not caplog.records
 
@@ -397,7 +397,7 @@ async def test_a_client_that_vanishes_as_it_probes_costs_no_traceback(
                 body=b"\x81\x86\0\0\0\0" + b"2probe" + (b"\x81\x81\0\0\0\0" + b"5" if number % 2 else b""),
             )
             http.reset()
-        await eventually(lambda: all(not each.upgrading for each in party.witness.engine.connections.values()))
+        await eventually(lambda: all(not each.upgrade for each in party.witness.engine.connections.values()))
         if not party.witness.engine.connections:  # this one had moved over before it vanished
             party.raw.sid = None
             await join(party.raw)

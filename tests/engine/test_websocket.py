@@ -46,7 +46,7 @@ class Party:
     async def assert_gone(self, reason: str) -> None:
         """The session has ended and nothing of it is left."""
         assert await self.witness.reason() == reason
-        await eventually(lambda: not self.witness.engine.tasks)
+        await eventually(lambda: not (self.witness.engine.tasks or self.witness.engine.connections))
         self.witness.assert_nothing_left()
 
 
@@ -185,7 +185,7 @@ async def test_bad_frames_end_the_connection(serve: Serve, data: bytes, code: in
             rest = await http.reader.read()
         assert code.to_bytes(2, "big") in rest
     assert await witness.reason() == "transport error"
-    await eventually(lambda: not witness.engine.tasks)
+    await eventually(lambda: not (witness.engine.tasks or witness.engine.connections))
     witness.assert_nothing_left()
     assert witness.notes == []
 
@@ -210,7 +210,7 @@ async def test_a_client_that_is_cut_off_is_gone_at_once(serve: Serve) -> None:
         await eventually(lambda: witness.io.sockets)
         http.reset()
         assert await witness.reason(within=1) in ("transport close", "transport error")
-    await eventually(lambda: not witness.engine.tasks)
+    await eventually(lambda: not (witness.engine.tasks or witness.engine.connections))
     witness.assert_nothing_left()
 
 
@@ -326,11 +326,11 @@ async def test_a_session_that_closes_while_it_is_not_read_ends(serve: Serve) -> 
         await websocket.send('42["hold"]')
         await websocket.send('42["hold"]')
         (connection,) = witness.engine.connections.values()
-        await eventually(lambda: connection._room_to_read is not None)
+        await eventually(lambda: connection.blocked and connection.inbox)
         connection.abort("ping timeout")
         await websocket.closed()
         witness.gate.set()
-        await eventually(lambda: not witness.engine.tasks)
+        await eventually(lambda: not (witness.engine.tasks or witness.engine.connections))
         assert witness.reasons == ["ping timeout"]
         witness.assert_nothing_left()
 
@@ -344,7 +344,7 @@ async def test_closing_does_not_wait_for_handlers(serve: Serve) -> None:
         await websocket.send('42["hold"]')
         await websocket.send('42["hold"]')
         (connection,) = witness.engine.connections.values()
-        await eventually(lambda: connection._room_to_read is not None)
+        await eventually(lambda: connection.blocked and connection.inbox)
         connection.close("forced close")
         assert await websocket.closed() == ([], 1000)
         try:
@@ -570,7 +570,7 @@ async def test_the_closing_handshake_is_completed(serve: Serve) -> None:
             assert await http.reader.read() == b""
     assert witness.reasons == ["forced close"]
     assert witness.notes == []
-    await eventually(lambda: not witness.engine.tasks)
+    await eventually(lambda: not (witness.engine.tasks or witness.engine.connections))
     witness.assert_nothing_left()
 
 

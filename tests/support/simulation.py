@@ -160,6 +160,14 @@ class Line(asyncio.Transport):
         self._paused = False
         self._loop.call_soon(self._arrive)
 
+    def can_write_eof(self) -> bool:
+        """As a TCP connection, and no TLS one, can."""
+        return True
+
+    def write_eof(self) -> None:
+        """The server writes nothing more, and reads on."""
+        self.reader.feed_eof()
+
     def is_reading(self) -> bool:
         """Whether the server reads."""
         return not self._paused and not self.is_closing()

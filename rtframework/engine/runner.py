@@ -1,0 +1,206 @@
+"""Serving packets in the order they came, without a task for each.
+
+Whoever reads puts packets into the inbox of a connection; one task of the server, the leader, takes them out. Most
+handlers never wait: they run to their end in the leader's task, at no cost. One that does wait keeps the task, so that
+``asyncio.current_task()``, timeouts and cancellation work in it as in any coroutine, and a new task takes the lead
+(leader and followers).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Awaitable, Callable, Coroutine, Generator
+from contextvars import Context, copy_context
+from types import coroutine
+from typing import Any, Final, Protocol
+
+log: Final = logging.getLogger("rtframework.engine")
+
+_PER_VISIT: Final = 32
+"""Packets of one connection that are served before the next connection has its turn."""
+_PER_TURN: Final = 128
+"""Packets that are served before the event loop has its turn: others have to be read, and written to."""
+
+
+class Client(Protocol):
+    """A connection, as the runner sees it."""
+
+    inbox: deque[Any] | None
+    """What it has sent and is still to be served; ``None`` rather than empty."""
+    blocked: bool
+    """Whether as many of its handlers are at work as it may have."""
+    context: Context | None
+    """The context variables that its handlers are to see, if they are other than the server's."""
+
+    def take(self, packet: Any) -> Coroutine[Any, Any, None] | None:
+        """A packet came; what it sets off, if that is more than could be done at once."""
+
+    def emptied(self) -> None:
+        """Everything in the inbox has been taken."""
+
+    def began(self) -> None:
+        """A handler of this connection waits for something."""
+
+    def ended(self) -> None:
+        """… and is done."""
+
+
+class Runner:
+    """The leader and those who follow it. ``tasks`` holds the tasks that handlers have kept, and no leader."""
+
+    def __init__(self, tasks: set[asyncio.Task[Any]], idle: Callable[[], bool]) -> None:
+        self._tasks = tasks
+        self._idle = idle
+        self._ready: deque[Client] = deque()
+        self._leader: asyncio.Task[None] | None = None
+        self._waiter: asyncio.Future[None] | None = None
+        self._context = copy_context()
+
+    def start(self) -> None:
+        """Handlers see the context variables as they are now, unless their connection has others."""
+        self._context = copy_context()
+
+    def context(self) -> Context | None:
+        """The context of whoever calls, if it is other than the one in which handlers run."""
+        context = copy_context()
+        return None if context == self._context else context
+
+    def add(self, client: Client) -> None:
+        """A connection, which is not waiting for the runner yet, has something in its inbox."""
+        self._ready.append(client)
+        waiter = self._waiter
+        if waiter is not None:
+            self._waiter = None
+            if not waiter.done():
+                waiter.set_result(None)
+        elif self._leader is None:
+            self._lead()
+
+    def rest(self) -> None:
+        """There may be nothing to do for a while: then there is no leader either."""
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+            self._waiter = None
+
+    def _run_alone(self, client: Client, work: Coroutine[Any, Any, None], context: Context) -> None:
+        """Run what a packet sets off in a task of its own, with a copy of these context variables."""
+        client.began()
+        task = asyncio.get_running_loop().create_task(_finish(client, work), context=context.copy())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def _lead(self) -> None:
+        self._leader = asyncio.get_running_loop().create_task(self._work(), context=self._context.copy())
+
+    def _follow(self, task: asyncio.Task[Any]) -> None:
+        """The leader has to stay where it is: somebody else goes on."""
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        self._lead()
+
+    async def _work(self) -> None:
+        me = asyncio.current_task()
+        assert me is not None
+        try:
+            await self._serve(me)
+        finally:
+            if self._leader is me:  # it has nothing to do, or was cancelled
+                self._leader = self._waiter = None
+                if self._ready:
+                    self._lead()
+
+    async def _serve(self, me: asyncio.Task[Any]) -> None:
+        loop = asyncio.get_running_loop()
+        ready = self._ready
+        base = copy_context()
+        served = 0
+        while True:
+            while ready:
+                client = ready.popleft()
+                inbox = client.inbox
+                if inbox is None or client.blocked:
+                    continue
+                left = _PER_VISIT
+                while inbox and left:
+                    left -= 1
+                    try:
+                        started = client.take(inbox.popleft())
+                        if started is None:
+                            continue
+                        if client.context is not None:
+                            self._run_alone(client, started, client.context)
+                            if client.blocked:
+                                break
+                            continue
+                        waits_for = started.send(None)
+                    except StopIteration:
+                        # What it has set for itself must not show in the next handler.
+                        if copy_context() == base:
+                            continue
+                        self._put_back(client)
+                        self._lead()
+                        return
+                    except (Exception, asyncio.CancelledError):
+                        log.exception("unhandled error while serving a packet")
+                        continue
+                    client.began()
+                    self._put_back(client)
+                    self._follow(me)
+                    await _finish(client, go_on(started, waits_for))
+                    return
+                if not inbox:
+                    client.inbox = None
+                    client.emptied()
+                elif not client.blocked:
+                    ready.append(client)
+                if me.cancelling():  # by a handler that did not wait: it is meant for nobody else
+                    self._lead()
+                    return
+                served += _PER_VISIT - left
+                if served >= _PER_TURN:
+                    served = 0
+                    await asyncio.sleep(0)
+            if self._idle():
+                return
+            served = 0
+            self._waiter = waiter = loop.create_future()
+            await waiter
+
+    def _put_back(self, client: Client) -> None:
+        """Go on with this one, whose turn it still is."""
+        if not client.inbox:
+            client.inbox = None
+            client.emptied()
+        elif not client.blocked:
+            self._ready.appendleft(client)
+
+
+async def _finish(client: Client, work: Awaitable[None]) -> None:
+    try:
+        await work
+    except Exception:
+        log.exception("unhandled error while serving a packet")
+    finally:
+        client.ended()
+
+
+@coroutine
+def go_on(work: Coroutine[Any, Any, None], waits_for: Any) -> Generator[Any, Any, None]:
+    """Await the rest of a coroutine that has begun and waits for something."""
+    while True:
+        try:
+            sent = yield waits_for
+        except GeneratorExit:
+            work.close()
+            raise
+        except BaseException as error:  # noqa: BLE001 - handed on to the coroutine, as "yield from" would
+            step: Callable[[Any], Any] = work.throw
+            argument: Any = error
+        else:
+            step, argument = work.send, sent
+        try:
+            waits_for = step(argument)
+        except StopIteration:
+            return

@@ -1,0 +1,103 @@
+"""Taking a TCP connection away from aiohttp, once the request to upgrade it has been answered.
+
+aiohttp keeps two tasks, the request, its parser, its headers and a queue for each websocket, and wakes a task for each
+message. None of that is needed after the handshake: the socket's bytes go to a protocol of the engine's own, and all
+that aiohttp held is freed. What is used of aiohttp has no leading underscore, but is not described either: tests watch
+it (tests/test_seams.py).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from aiohttp import web
+
+if TYPE_CHECKING:
+    from aiohttp.abc import AbstractStreamWriter
+
+
+class Answered(web.StreamResponse):
+    """What a handler returns that has answered by itself: there is nothing left for aiohttp to send."""
+
+    def __init__(self, status: int, *, length: int = 0, keep_alive: bool = False) -> None:
+        super().__init__(status=status)
+        self._length = length
+        self._goes_on = keep_alive
+
+    @property
+    def prepared(self) -> bool:
+        """Its headers have been sent."""
+        return True
+
+    @property
+    def keep_alive(self) -> bool | None:
+        """Whether another request may follow on this connection."""
+        return self._goes_on
+
+    @property
+    def body_length(self) -> int:
+        """The size of the body in bytes, for the access log."""
+        return self._length
+
+    async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
+        """Its headers have been sent."""
+        return None
+
+    async def write_eof(self, data: bytes = b"") -> None:
+        """Its body has been sent."""
+
+
+class _Rest:
+    """Where aiohttp puts what has come behind a request to upgrade."""
+
+    def __init__(self) -> None:
+        self.data = b""
+
+    def feed_data(self, data: bytes) -> tuple[bool, bytes]:
+        self.data += data
+        return False, b""
+
+    def feed_eof(self) -> None:
+        """The end is told to the new protocol."""
+
+
+def take_over(request: web.Request, protocol: asyncio.Protocol, answer: bytes) -> bytes:
+    """Answer a request and give its connection to another protocol; the bytes that came behind the request.
+
+    The request's handler has to return an ``Answered`` without waiting for anything in between. Raises
+    ``ConnectionResetError`` when the client has gone.
+    """
+    handler, transport = request.protocol, request.transport
+    if transport is None or transport.is_closing():
+        raise ConnectionResetError("the client has gone")
+    rest = _Rest()
+    handler.set_parser(rest)  # type: ignore[arg-type]  # it is used as any parser
+    transport.write(answer)
+    transport.set_protocol(protocol)
+    # aiohttp cleans up as if the connection were lost, but cannot close what it does not have any more.
+    handler.transport = None
+    handler.force_close()
+    asyncio.get_running_loop().call_soon(handler.connection_lost, None)
+    return rest.data
+
+
+def header_line(header: tuple[str, str]) -> bytes:
+    """One line of a response's head. Raises ``ValueError`` for what would be more than one."""
+    name, value = header
+    if "\r" in value or "\n" in value:
+        raise ValueError(f"a header's value is one line, not {value!r}")
+    return f"{name}: {value}\r\n".encode()
+
+
+def has_hooks(request: web.Request) -> bool:
+    """Whether an application on the way wants to see each response before it is sent (``on_response_prepare``)."""
+    return any(app.on_response_prepare for app in request.match_info.apps)
+
+
+async def run_hooks(request: web.Request, response: web.StreamResponse) -> list[tuple[str, str]]:
+    """Show them the response; the headers that it has after it, cookies among them."""
+    for app in request.match_info.apps:
+        await app.on_response_prepare.send(request, response)
+    cookies = [("Set-Cookie", cookie.output(header="").strip()) for cookie in response.cookies.values()]
+    return [*response.headers.items(), *cookies]

@@ -1,0 +1,474 @@
+"""The runner: a handler must not be able to tell that it shares a task, nor a client that it shares a runner."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import contextvars
+import itertools
+import logging
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Coroutine, Generator
+from contextvars import Context
+from typing import Any, cast
+
+import pytest
+
+from rtframework.engine.runner import Runner, go_on
+from tests.engine import eventually, turns_until
+
+Work = Coroutine[Any, Any, None]
+
+
+class Client:
+    """Somebody whose packets are functions that make the work they set off."""
+
+    def __init__(self, runner: Runner, most: int = 1_000, context: Context | None = None) -> None:
+        self.runner = runner
+        self.inbox: deque[Any] | None = None
+        self.blocked = False
+        self.context = context
+        self.most = most
+        self.working = 0
+        self.times_emptied = 0
+
+    def send(self, *packets: Callable[[], Work | None]) -> None:
+        """Packets come."""
+        for packet in packets:
+            if self.inbox is None:
+                self.inbox = deque((packet,))
+                if not self.blocked:
+                    self.runner.add(self)
+            else:
+                self.inbox.append(packet)
+
+    def take(self, packet: Any) -> Work | None:
+        return cast("Work | None", packet())
+
+    def emptied(self) -> None:
+        self.times_emptied += 1
+
+    def began(self) -> None:
+        self.working += 1
+        self.blocked = self.working >= self.most
+
+    def ended(self) -> None:
+        self.working -= 1
+        if self.blocked:
+            self.blocked = False
+            if self.inbox is not None:
+                self.runner.add(self)
+
+
+class Stage:
+    """A runner that goes on until the end of the test."""
+
+    def __init__(self) -> None:
+        self.tasks: set[asyncio.Task[Any]] = set()
+        self.over = False
+        self.runner = Runner(self.tasks, lambda: self.over)
+
+    def client(self, most: int = 1_000, context: Context | None = None) -> Client:
+        """One more client."""
+        return Client(self.runner, most, context)
+
+    async def run(self, handler: Callable[[], Coroutine[Any, Any, Any]]) -> Any:
+        """What a handler returned, or raised, when it was run."""
+        outcome: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+
+        async def work() -> None:
+            try:
+                outcome.set_result(await handler())
+            except BaseException as error:
+                outcome.set_exception(error)
+                raise
+
+        self.client().send(work)
+        async with asyncio.timeout(3):
+            return await outcome
+
+
+@pytest.fixture
+async def stage() -> AsyncIterator[Stage]:
+    """A runner, and nothing of it left after the test."""
+    before = asyncio.all_tasks()
+    stage = Stage()
+    yield stage
+    stage.over = True
+    stage.runner.rest()
+    me = asyncio.current_task()
+    await eventually(lambda: asyncio.all_tasks() - before <= {me})
+
+
+async def test_handlers_that_do_not_wait_share_one_task_and_one_turn(stage: Stage) -> None:
+    """Every event would cost a task, and a turn of the event loop."""
+    tasks: list[Any] = []
+    turns = 0
+
+    async def handler() -> None:
+        tasks.append(asyncio.current_task())
+
+    def turn() -> None:
+        nonlocal turns
+        turns += 1
+        if len(tasks) < 60:
+            asyncio.get_running_loop().call_soon(turn)
+
+    one, two = stage.client(), stage.client()
+    one.send(*[handler] * 30)
+    two.send(*[handler] * 30)
+    turn()
+    await turns_until(lambda: len(tasks) == 60)
+    assert len(set(tasks)) == 1
+    assert turns <= 3
+    assert (one.times_emptied, two.times_emptied) == (1, 1)
+    assert not stage.tasks
+
+
+async def test_events_start_in_order_and_end_when_they_please(stage: Stage) -> None:
+    """The order in which events start would not be the order in which they came."""
+    started: list[int] = []
+    finished: list[int] = []
+    gates = [asyncio.Event() for _ in range(5)]
+
+    def packet(number: int) -> Callable[[], Work]:
+        async def handler() -> None:
+            started.append(number)
+            if number % 2:
+                await gates[number].wait()
+            finished.append(number)
+
+        return handler
+
+    stage.client().send(*map(packet, range(5)))
+    await turns_until(lambda: len(started) == 5)
+    assert started == [0, 1, 2, 3, 4]
+    assert finished == [0, 2, 4]
+    assert len(stage.tasks) == 2
+    gates[3].set()
+    gates[1].set()
+    await turns_until(lambda: len(finished) == 5)
+    assert finished == [0, 2, 4, 3, 1]
+    await turns_until(lambda: not stage.tasks)
+
+
+async def test_a_busy_client_does_not_keep_the_others_waiting(stage: Stage) -> None:
+    """One client that sends thousands of events at once would be served before everybody else."""
+    order: list[str] = []
+
+    def packet(name: str) -> Callable[[], Work]:
+        async def handler() -> None:
+            order.append(name)
+
+        return handler
+
+    stage.client().send(*[packet("many")] * 5_000)
+    stage.client().send(packet("one"))
+    await turns_until(lambda: len(order) == 5_001)
+    assert order.index("one") < 100
+
+
+async def test_the_event_loop_has_its_turn_between_many_packets(stage: Stage) -> None:
+    """While a flood is served nothing would be read or written for anybody."""
+    served = 0
+    seen: list[int] = []
+
+    async def handler() -> None:
+        nonlocal served
+        served += 1
+
+    def look() -> None:
+        seen.append(served)
+        if served < 2_000:
+            asyncio.get_running_loop().call_soon(look)
+
+    stage.client().send(*[handler] * 2_000)
+    look()
+    await turns_until(lambda: served == 2_000)
+    assert max(after - before for before, after in itertools.pairwise(seen)) <= 200
+
+
+async def test_a_blocked_client_waits_and_the_others_do_not(stage: Stage) -> None:
+    """Back-pressure on one client would be a stop for all."""
+    gate = asyncio.Event()
+    heard: list[str] = []
+
+    async def hold() -> None:
+        await gate.wait()
+
+    def note(name: str) -> Callable[[], None]:
+        return lambda: heard.append(name)
+
+    slow, quick = stage.client(most=2), stage.client()
+    slow.send(hold, note("a"), hold, note("b"), note("c"))
+    quick.send(note("quick"))
+    await turns_until(lambda: slow.blocked and "quick" in heard)
+    slow.send(note("d"))
+    assert sorted(heard) == ["a", "quick"]
+    gate.set()
+    await turns_until(lambda: len(heard) == 5)
+    assert [name for name in heard if name != "quick"] == ["a", "b", "c", "d"]
+    assert slow.inbox is None
+
+
+async def test_a_failing_handler_is_logged_and_harms_nobody(stage: Stage, caplog: pytest.LogCaptureFixture) -> None:
+    """One mistake would stop the server, or leave no trace."""
+    heard: list[str] = []
+
+    async def fails() -> None:
+        raise LookupError("at once")
+
+    async def fails_later() -> None:
+        await asyncio.sleep(0)
+        raise LookupError("later")
+
+    def cannot_even_be_taken() -> None:
+        raise LookupError("taken")
+
+    stage.client().send(fails, fails_later, cannot_even_be_taken, lambda: heard.append("after"))
+    with caplog.at_level(logging.ERROR):
+        await turns_until(lambda: heard and not stage.tasks)
+    errors = [str(record.exc_info[1]) for record in caplog.records if record.exc_info]
+    assert sorted(errors) == ["'at once'", "'later'", "'taken'"] or sorted(errors) == ["at once", "later", "taken"]
+
+
+async def test_futures_tasks_and_values_come_through(stage: Stage) -> None:
+    """What a handler awaits would be lost on the way."""
+    loop = asyncio.get_running_loop()
+    future: asyncio.Future[str] = loop.create_future()
+
+    async def later() -> str:
+        await asyncio.sleep(0)
+        future.set_result("future")
+        return "task"
+
+    async def one() -> int:
+        await asyncio.sleep(0.001)
+        return 1
+
+    async def handler() -> list[Any]:
+        return [await loop.create_task(later()), await future, *await asyncio.gather(one(), one())]
+
+    assert await stage.run(handler) == ["task", "future", 1, 1]
+
+
+async def test_exceptions_thrown_in_are_the_handler_s_to_answer(stage: Stage) -> None:
+    """A handler could not catch what its database raises."""
+    loop = asyncio.get_running_loop()
+    future: asyncio.Future[None] = loop.create_future()
+    loop.call_soon(future.set_exception, OSError("gone"))
+
+    async def handler() -> str:
+        try:
+            await future
+        except OSError as error:
+            await asyncio.sleep(0)
+            return f"caught {error}"
+        return "nothing"
+
+    assert await stage.run(handler) == "caught gone"
+
+
+async def test_the_current_task_is_the_same_before_and_after_waiting(stage: Stage) -> None:
+    """Libraries that ask for the current task (locks, timeouts, tracing) would fail inside handlers."""
+
+    async def handler() -> list[asyncio.Task[Any] | None]:
+        before = asyncio.current_task()
+        await asyncio.sleep(0)
+        return [before, asyncio.current_task()]
+
+    before, after = await stage.run(handler)
+    assert before is after is not None
+
+
+async def test_timeouts_and_task_groups_work_inside(stage: Stage) -> None:
+    """A handler with a timeout would hang, or be cancelled for good."""
+    done: list[int] = []
+
+    async def part(number: int) -> None:
+        await asyncio.sleep(0)
+        done.append(number)
+
+    async def handler() -> int:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(0.01):
+                await asyncio.sleep(60)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(asyncio.sleep(60), 0.01)
+        async with asyncio.TaskGroup() as group:
+            for number in range(3):
+                group.create_task(part(number))
+        task = asyncio.current_task()
+        assert task is not None
+        return task.cancelling()
+
+    assert await stage.run(handler) == 0
+    assert done == [0, 1, 2]
+
+
+async def test_cancellation_reaches_the_handler_that_waits(stage: Stage) -> None:
+    """At shutdown handlers would not be told to clean up."""
+    cleaned: list[str] = []
+
+    async def handler() -> None:
+        try:
+            await asyncio.sleep(60)
+        except asyncio.CancelledError:
+            await asyncio.sleep(0)
+            cleaned.append("yes")
+            raise
+
+    client = stage.client()
+    client.send(handler)
+    await turns_until(lambda: stage.tasks)
+    (task,) = stage.tasks
+    task.cancel()
+    await turns_until(lambda: not stage.tasks)
+    assert cleaned == ["yes"]
+    assert client.working == 0
+
+
+async def test_a_handler_may_refuse_to_be_cancelled(stage: Stage) -> None:
+    """A shielded commit would be torn in two."""
+
+    async def handler() -> str:
+        try:
+            await asyncio.sleep(60)
+        except asyncio.CancelledError:
+            return "finished"
+        return "slept"
+
+    running = asyncio.create_task(stage.run(handler))
+    await turns_until(lambda: stage.tasks)
+    (task,) = stage.tasks
+    task.cancel()
+    assert await running == "finished"
+
+
+async def test_a_handler_that_cancels_its_task_and_does_not_wait_cancels_nobody_else(stage: Stage) -> None:
+    """The next client's handler would be cancelled for it."""
+    heard: list[str] = []
+
+    async def cancels() -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        task.cancel()
+
+    async def waits() -> None:
+        await asyncio.sleep(0)
+        heard.append("done")
+
+    stage.client().send(cancels)
+    stage.client().send(waits)
+    await turns_until(lambda: heard)
+
+
+async def test_a_leader_that_is_cancelled_is_replaced(stage: Stage) -> None:
+    """Something that cancels every task it finds would leave a server that hears nobody."""
+    heard: list[int] = []
+    client = stage.client()
+    client.send(lambda: heard.append(1))
+    await turns_until(lambda: heard == [1])
+    leader = stage.runner._leader
+    assert leader is not None
+    leader.cancel()
+    await turns_until(leader.done)
+    client.send(lambda: heard.append(2))
+    await turns_until(lambda: heard == [1, 2])
+
+
+NAME: contextvars.ContextVar[str] = contextvars.ContextVar("NAME", default="nobody")
+
+
+async def test_context_variables_stay_with_the_handler_that_set_them(stage: Stage) -> None:
+    """One client's request id, or user, would show up while another client is served."""
+    seen: list[str] = []
+
+    async def sets() -> None:
+        seen.append(NAME.get())
+        NAME.set("somebody")
+
+    async def sets_and_waits() -> None:
+        seen.append(NAME.get())
+        NAME.set("somebody else")
+        await asyncio.sleep(0)
+        seen.append(NAME.get())
+
+    client = stage.client()
+    client.send(sets, sets, sets_and_waits, sets)
+    await turns_until(lambda: len(seen) == 5 and not stage.tasks)
+    assert sorted(seen) == ["nobody"] * 4 + ["somebody else"]
+    assert client.inbox is None
+
+
+async def test_a_connection_s_own_context_variables_are_there(stage: Stage) -> None:
+    """What a middleware of the application has set for a connection would be lost."""
+    context = contextvars.copy_context()
+    context.run(NAME.set, "theirs")
+    seen: list[str] = []
+
+    async def handler() -> None:
+        seen.append(NAME.get())
+        NAME.set("changed")
+
+    async def waits() -> None:
+        await asyncio.sleep(0)
+        seen.append(NAME.get())
+
+    client = stage.client(most=2, context=context)
+    client.send(handler, handler, waits, handler)
+    stage.client().send(handler)
+    await turns_until(lambda: len(seen) == 5 and not stage.tasks)
+    assert sorted(seen) == ["nobody", *["theirs"] * 4]
+    assert stage.runner.context() is None
+    assert context.run(stage.runner.context) is not None
+
+
+def drive(work: Coroutine[Any, Any, None]) -> Generator[Any, Any, None]:
+    """The steps of an event loop, one by one, after the first."""
+    return cast("Generator[Any, Any, None]", go_on(work, work.send(None)))
+
+
+@pytest.mark.parametrize("make_error", [GeneratorExit, RuntimeError])
+def test_a_task_that_is_dropped_closes_its_handler(make_error: type[BaseException]) -> None:
+    """A loop that ends would leave handlers half-way, without their ``finally``."""
+    closed: list[type[BaseException]] = []
+
+    class Pause:
+        def __await__(self) -> Generator[str, Any, None]:
+            yield "pause"
+
+    async def handler() -> None:
+        try:
+            await Pause()
+        except BaseException as error:
+            closed.append(type(error))
+            raise
+
+    generator = drive(handler())
+    assert next(generator) == "pause"
+    if make_error is GeneratorExit:
+        generator.close()
+    else:
+        with pytest.raises(make_error):
+            generator.throw(make_error())
+    assert closed == [make_error]
+
+
+def test_values_that_are_sent_in_arrive() -> None:
+    """It would be no faithful stand-in for ``await``."""
+    got: list[str] = []
+
+    class Ask:
+        def __await__(self) -> Generator[str, str, str]:
+            return (yield "?")
+
+    async def handler() -> None:
+        got.append(await Ask() + await Ask())
+
+    generator = drive(handler())
+    assert next(generator) == "?"
+    assert generator.send("a") == "?"
+    with pytest.raises(StopIteration):
+        generator.send("b")
+    assert got == ["ab"]
