@@ -22,6 +22,7 @@ _BINARY_ACK: Final = int(PacketType.BINARY_ACK)
 _BYTES: Final = (bytes, bytearray, memoryview)
 _PLAIN: Final = frozenset({str, int, bool, type(None)})
 _MAX_WALK: Final = 100
+_HEADS: Final = {int(kind): str(int(kind)) for kind in PacketType}
 
 _encode_json: Final = msgspec.json.Encoder().encode
 _decode_json: Final = msgspec.json.Decoder().decode
@@ -70,7 +71,7 @@ class JSONSerializer:
         else:
             body = self._encode_any(data, attachments)
         kind = packet.type
-        head = str(int(kind))
+        head = _HEADS.get(kind) or str(int(kind))
         if attachments:
             if kind == _EVENT:
                 head = f"{_BINARY_EVENT}{len(attachments)}-"
@@ -127,13 +128,15 @@ class JSONDecoder:
             return self._attach(frame)
         if not isinstance(frame, str):
             raise DecodeError("a binary frame that belongs to no packet")
-        if frame[:2] == "2[":  # by far the most frequent: an event of the main namespace without acknowledgement
-            return Packet(_EVENT, "/", check_event(_parse(frame[1:])))
-        if frame[:1] == "2":  # the same with one
+        if frame[:1] == "2":  # by far the most frequent: an event of the main namespace
             start = frame.find("[", 1, 17)  # 15 digits at most: none beyond MAX_ID
             digits = frame[1:start]
-            if start > 0 and _is_number(digits):
-                return Packet(_EVENT, "/", check_event(_parse(frame[start:])), int(digits))
+            if start == 1 or (start > 0 and digits.isascii() and digits.isdigit()):
+                try:
+                    data = _decode_json(frame[start:])
+                except (ValueError, RecursionError):
+                    data = _parse(frame[start:])
+                return Packet(_EVENT, "/", check_event(data), int(digits) if digits else None)
         return self._decode_header(frame)
 
     def _decode_header(self, frame: str) -> Packet | None:
@@ -214,6 +217,11 @@ class JSONDecoder:
 def _is_plain(data: Any) -> bool:
     """Whether msgspec alone encodes it: small, and nothing but JSON's own types; it would take NaN and bytes."""
     if type(data) is list and len(data) <= _MAX_WALK:
+        for value in data:
+            if type(value) not in _PLAIN:
+                break
+        else:
+            return True
         stack = [value for value in data if type(value) not in _PLAIN]
         budget = _MAX_WALK - len(data)
     else:

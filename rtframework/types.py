@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Final
 
+import msgspec
+
 
 class PacketType(enum.IntEnum):
     """Packet types of the Socket.IO protocol v5 (section "Packet encoding").
@@ -24,8 +26,7 @@ class PacketType(enum.IntEnum):
     BINARY_ACK = 6
 
 
-@dataclass(slots=True)
-class Packet:
+class Packet(msgspec.Struct):
     """One Socket.IO packet, before it is encoded or after it was decoded.
 
     ``data`` is a list (event name first) for ``EVENT``, a list for ``ACK``, a mapping for ``CONNECT`` and

@@ -16,7 +16,7 @@ ROOT: Final = Path(__file__).parent.parent
 # module: what it may import of the project | which libraries. "engine.*" is every module of that package, "*" all.
 MAP: Final = {
     "rtframework.exceptions": ("", ""),
-    "rtframework.types": ("", ""),
+    "rtframework.types": ("", "msgspec"),
     "rtframework.options": ("exceptions", ""),
     "rtframework.rooms": ("", ""),
     "rtframework.protocols": ("types", ""),

@@ -150,7 +150,9 @@ def test_the_mask_is_taken_off_in_c() -> None:
     again = bytearray(data)
     xor_mask(b"\x01\x02\x03\x04", again)
     assert again == b"0123456789"
-    assert unmask is not xor_mask, "aiohttp has moved its websocket_mask: see where to, in rtframework/engine/rfc6455.py"
+    assert unmask is not xor_mask, (
+        "aiohttp has moved its websocket_mask: see where to, in rtframework/engine/rfc6455.py"
+    )
 
 
 def test_every_override_has_a_row() -> None:

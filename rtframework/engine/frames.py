@@ -30,6 +30,11 @@ def _frame_of(packet: str | bytes) -> bytes:
     return websocket_frame(1, packet.encode()) if isinstance(packet, str) else websocket_frame(2, packet)
 
 
+_new: Final = object.__new__
+_SHORT_TEXT: Final = tuple(bytes((0x81, length)) for length in range(126))
+"""The heads of short text frames."""
+
+
 class Frames:
     """Engine.IO packets that belong together, in each form that a transport needs, each made at most once.
 
@@ -56,7 +61,19 @@ class Frames:
         """The frames of Engine.IO "message" packets, e.g. what a serializer made of one Socket.IO packet."""
         first = messages[0]
         if len(messages) == 1 and type(first) is str:
-            return cls(("4" + first,), droppable)
+            packet = "4" + first
+            payload = packet.encode()
+            length = len(payload)
+            if length >= 126:
+                return cls((packet,), droppable)
+            frames = _new(cls)  # by far the most frequent: no detours
+            frames._packets = (packet,)
+            frames._polling = packet
+            frames._deflated = None
+            frames.droppable = droppable
+            frames.websocket = _SHORT_TEXT[length] + payload
+            frames.size = length + 2
+            return frames
         return cls([f"4{message}" if isinstance(message, str) else message for message in messages], droppable)
 
     @property

@@ -55,6 +55,7 @@ class Gateway(socketio.AsyncServer):  # type: ignore[misc]  # socketio is not ty
         self._serializer = serializer
         self._engine_options = options
         self._encode = serializer.encode
+        self._max_event_name = options.limits.max_event_name
         # python-socketio sets a level and adds a handler to its own logger unless it is given another one.
         super().__init__(
             client_manager=manager,
@@ -125,7 +126,7 @@ class Gateway(socketio.AsyncServer):  # type: ignore[misc]  # socketio is not ty
         receiver = receivers.get(nsp)
         if receiver is not None:
             if kind == _EVENT:
-                if len(packet.data[0]) > self._engine_options.limits.max_event_name:
+                if len(packet.data[0]) > self._max_event_name:
                     connection.fail(DisconnectReason.PARSE_ERROR)
                     return None
                 return receiver.receive(packet)

@@ -13,6 +13,7 @@ from aiohttp import HttpVersion11, web
 
 from ..types import DisconnectReason, Handshake
 from .connection import CLOSED, Connection
+from .cookies import Cookies
 from .deflate import negotiate
 from .frames import Frames
 from .heartbeat import Heartbeat
@@ -21,12 +22,21 @@ from .outbox import Cork, Outbox
 from .polling import PollingTransport
 from .rfc6455 import VERSION, accept_of
 from .runner import Runner
-from .takeover import Answered, has_hooks, header_line, run_hooks, take_over
+from .takeover import (
+    Answered,
+    can_write,
+    has_hooks,
+    has_middlewares,
+    header_line,
+    run_hooks,
+    take_over,
+    write,
+)
 from .upgrade import Upgrade
 from .websocket import WebSocketTransport
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     from ..options import EngineOptions
     from ..protocols import Decoder, Outlet
@@ -57,6 +67,8 @@ SHUTDOWN_TIMEOUT: Final = 2.5
 _ASK_AGAIN: Final = 0.02
 """Seconds between two looks at a client for which an emitter waits."""
 
+_OK: Final = b"HTTP/1.1 200 OK\r\nContent-Type: text/html; charset=utf-8\r\n"
+_PAYLOAD: Final = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain; charset=UTF-8\r\nCache-Control: no-store\r\n"
 _SWITCHING: Final = (
     b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: "
 )
@@ -94,6 +106,7 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]  # engineio is n
         self._cork = Cork()
         shortest = min(options.ping_interval, options.ping_timeout, options.connect_timeout)
         self._heartbeat = Heartbeat(max(0.01, min(0.25, shortest / 20)), self.connections.values)
+        self._open_packets = self._announce(interval=options.ping_interval, timeout=options.ping_timeout)
         self._runner = Runner(self.tasks, lambda: not self.connections)
         self._leaving: set[WebSocketTransport] = set()
         self._unconnected = 0
@@ -102,8 +115,8 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]  # engineio is n
     def attach(self, app: web.Application, engineio_path: str = "engine.io") -> None:
         """Serve under a path of an application, with and without a slash at its end."""
         path = "/" + engineio_path.strip("/")
+        app.router.add_route("*", path + "/", self.handle_request)  # first: it is what clients ask for
         app.router.add_route("*", path, self.handle_request)
-        app.router.add_route("*", path + "/", self.handle_request)
         app.on_startup.append(self._start)
 
     async def _start(self, app: web.Application) -> None:
@@ -148,7 +161,7 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]  # engineio is n
         headers = self._origins.headers(origin, host)
         if request.method == "OPTIONS":
             return self._preflight(request, headers)
-        query = request.query
+        query = _query_of(request)
         transport = query.get("transport")
         if transport not in self.options.transports:
             return _error(_TRANSPORT_UNKNOWN, headers=headers)
@@ -172,10 +185,16 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]  # engineio is n
             status = await polling.post(request, self.options.limits)
             if status != 200:
                 return _error(_BAD_REQUEST, status, headers)
+            if not headers and can_write(request) and not has_middlewares(request):
+                return write(request, _OK, b"ok")
             return web.Response(text="ok", content_type="text/html", headers=headers)
         payload = await polling.poll(request)
         if payload is None:
             return _error(_BAD_REQUEST, headers=headers)
+        compresses = self.options.http_compression and len(payload) >= self.options.http_compression_threshold
+        if not compresses and can_write(request):
+            more = b"".join(map(header_line, headers.items())) if headers else b""
+            return write(request, _PAYLOAD + more, payload.encode())
         response = self._payload(request, payload, headers)
         try:
             await response.prepare(request)
@@ -199,7 +218,7 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]  # engineio is n
     ) -> web.StreamResponse:
         if request.method != "GET":
             return _error(_BAD_METHOD, headers=headers)
-        if request.query.get("EIO") != "4":
+        if _query_of(request).get("EIO") != "4":
             return _error(_UNSUPPORTED_VERSION, headers=headers)
         if (transport == "websocket") is not upgrade:
             return _error(_BAD_REQUEST, headers=headers)
@@ -263,13 +282,13 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]  # engineio is n
             sid,
             handshake=Handshake(
                 headers=request.headers,
-                query=request.query,
-                cookies=request.cookies,
+                query=_query_of(request),
+                cookies=Cookies("; ".join(request.headers.getall("Cookie", ()))),
                 address=request.remote,
                 secure=request.secure,
                 xdomain=self._origins.is_foreign(request.headers.get("Origin"), request.host),
                 time=time.time(),
-                url=request.path_qs,
+                url=request.raw_path,
             ),
             transport=transport,
             options=self.options,
@@ -313,18 +332,23 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]  # engineio is n
             self._cork.congested.discard(outbox)
 
     def _open_packet(self, connection: Connection) -> str:
-        options = self.options
-        upgrades = ["websocket"] if connection.transport == "polling" and self._can_upgrade else []
-        return "0" + json.dumps(
-            {
-                "sid": connection.sid,
-                "upgrades": upgrades,
-                "pingInterval": round(options.ping_interval * 1000),
-                "pingTimeout": round(options.ping_timeout * 1000),
-                "maxPayload": options.limits.max_http_buffer_size,
-            },
-            separators=(",", ":"),
-        )
+        head, tail = self._open_packets[connection.transport]
+        return head + connection.sid + tail
+
+    def _announce(self, *, interval: float, timeout: float) -> dict[str, tuple[str, str]]:
+        """The open packet for each transport, before and after the session id (Engine.IO v4, "Handshake")."""
+        packets = {}
+        for transport in ("polling", "websocket"):
+            content = {
+                "sid": "?",
+                "upgrades": ["websocket"] if transport == "polling" and self._can_upgrade else [],
+                "pingInterval": round(interval * 1000),
+                "pingTimeout": round(timeout * 1000),
+                "maxPayload": self.options.limits.max_http_buffer_size,
+            }
+            head, _, tail = json.dumps(content, separators=(",", ":")).partition("?")
+            packets[transport] = ("0" + head, tail)
+        return packets
 
     @property
     def _can_upgrade(self) -> bool:
@@ -346,6 +370,18 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]  # engineio is n
         if wanted is not None:
             headers["Access-Control-Allow-Headers"] = wanted
         return web.Response(status=204, headers=headers)
+
+
+def _query_of(request: web.Request) -> Mapping[str, str]:
+    """The query string; what the first of each name says."""
+    raw = request.raw_path.partition("?")[2]
+    if "%" in raw or "+" in raw or "#" in raw:
+        return request.query
+    query: dict[str, str] = {}
+    for part in raw.split("&"):  # a third of what the general way costs
+        name, _, value = part.partition("=")
+        query.setdefault(name, value)
+    return query
 
 
 def _begin(

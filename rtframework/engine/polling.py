@@ -112,8 +112,14 @@ class PollingTransport:
         try:
             if connection.blocked:
                 await connection.ready_to_read()
-            async with asyncio.timeout(limits.body_timeout):
-                body = await read_body(request, limits.max_http_buffer_size)
+            body: bytes | None
+            if request.content.is_eof():  # it came with the head, as most do
+                body = request.content.read_nowait()
+                if len(body) > limits.max_http_buffer_size:
+                    body = None
+            else:
+                async with asyncio.timeout(limits.body_timeout):
+                    body = await read_body(request, limits.max_http_buffer_size)
             if body is None:
                 connection.fail(DisconnectReason.TRANSPORT_ERROR)
                 return 413

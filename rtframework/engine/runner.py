@@ -105,6 +105,9 @@ class Runner:
         assert me is not None
         try:
             await self._serve(me)
+        except GeneratorExit:  # the event loop has gone
+            self._leader = None
+            raise
         finally:
             if self._leader is me:  # it has nothing to do, or was cancelled
                 self._leader = self._waiter = None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Final, Protocol
@@ -57,6 +56,7 @@ class Session:
         """Held while an event is served, when events are served one after another."""
         self._server = server
         self._request = request
+        self._peer = request.get_extra_info("peername")  # while the request still has its connection
         self._environ: dict[str, Any] | None = None
         self._residents: set[Resident] = set()
         self._pens: dict[str, Pen] = {}
@@ -76,7 +76,7 @@ class Session:
     def environ(self) -> dict[str, Any]:
         """The WSGI environ of the request that opened the connection; always the same dict."""
         if self._environ is None:
-            self._environ = self._server.environ_of(self._request)
+            self._environ = self._server.environ_of(self._request, self._peer)
         return self._environ
 
     def move_in(self, resident: Resident) -> None:
@@ -157,15 +157,16 @@ class SessionServer(EngineServer):
         self.cookie = cookie
         self.cors_allowed_origins = cors_allowed_origins
         self.ping_interval_grace_period = grace
+        self._open_packets = self._announce(interval=options.ping_interval + grace, timeout=options.ping_timeout)
         self._origins = self._rules = CorsRules(cors_allowed_origins, options.cors_credentials, self.environ_of)
         self._frames: WeakKeyDictionary[Any, Frames] = WeakKeyDictionary()
         self._background: set[asyncio.Future[Any]] = set()
 
-    def environ_of(self, request: web.Request) -> dict[str, Any]:
+    def environ_of(self, request: web.Request, peer: Any = None) -> dict[str, Any]:
         """A request as python-engineio's WSGI environ, with the client's own address."""
         environ: dict[str, Any] = self._async["translate_request"](request)
         environ["REMOTE_ADDR"] = request.remote or ""
-        peer = request.get_extra_info("peername")
+        peer = peer or request.get_extra_info("peername")
         if isinstance(peer, tuple) and len(peer) > 1:
             environ["REMOTE_PORT"] = str(peer[1])
         environ.setdefault("HTTP_HOST", request.host)
@@ -221,14 +222,6 @@ class SessionServer(EngineServer):
         session = self.sockets.get(connection.sid)
         if session is not None:
             self.forget_if_over(session)
-
-    def _open_packet(self, connection: Connection) -> str:
-        packet = super()._open_packet(connection)
-        if not self.ping_interval_grace_period:
-            return packet
-        content = json.loads(packet[1:])
-        content["pingInterval"] += round(self.ping_interval_grace_period * 1000)
-        return packet[0] + json.dumps(content, separators=(",", ":"))
 
 
 class Environs(Mapping[str, dict[str, Any]]):
