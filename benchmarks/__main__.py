@@ -10,7 +10,7 @@ from datetime import date
 from pathlib import Path
 from typing import Final
 
-from . import chart, install, machine, publish, report
+from . import chart, install, machine, publish, report, slow_consumer
 from .peers import PEERS, Peer
 from .rows import CURVES, ROWS, Curve, Options, Row
 from .runner import Cores, Failed, Server, raise_file_limit, running
@@ -112,6 +112,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="one round with less work: whether everything runs")
     parser.add_argument("--curve", action="store_true", help="the curves instead of the table")
     parser.add_argument("--publish", action="store_true", help="put the results and the picture into the docs")
+    parser.add_argument("--slow-consumer", action="store_true", help="memory when a client never reads")
     options = parser.parse_args()
     if options.rounds < 1:
         parser.error("at least one round")
@@ -126,6 +127,8 @@ def main() -> int:
     if sys.platform != "linux":
         print("The benchmarks run on Linux only: they read CPU time from its process clocks and /proc.")
         return 2
+    if options.slow_consumer:
+        return slow_consumer.main()
     files = raise_file_limit()
     if files < _FILES_NEEDED:
         print(f"Only {files} files may be open, {_FILES_NEEDED} are needed: raise the limit (ulimit -Hn).")

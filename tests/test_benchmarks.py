@@ -9,12 +9,12 @@ import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 from xml.etree import ElementTree
 
 import pytest
 
-from benchmarks import chart, publish, report
+from benchmarks import chart, publish, report, slow_consumer
 from benchmarks.install import Missing, build_load
 from benchmarks.peers import HERE, OURS, PEERS, SERVERS
 from benchmarks.rows import CURVES, ROWS
@@ -85,6 +85,19 @@ def test_a_run_in_which_something_fails_does_not_count(load: Path) -> None:
         finally:
             refusing.shutdown()
             thread.join(10)
+
+
+@needs_linux
+@pytest.mark.parametrize("transport", ["websocket", "polling"])
+def test_a_client_that_never_reads_is_measured(
+    monkeypatch: pytest.MonkeyPatch, transport: Literal["websocket", "polling"]
+) -> None:
+    """Whoever doubts that memory is bounded needs a command that shows it."""
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join((str(ROOT), str(ROOT / "plugins"))))
+    found = slow_consumer.run({"max_outbox": 100_000}, transport, 2_000, sys.executable)
+    assert found.received == 2_000
+    assert found.left.startswith("slow consumer, after ")
+    assert 0 < found.before <= found.most
 
 
 @needs_linux
