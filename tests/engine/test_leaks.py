@@ -23,9 +23,7 @@ from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
 from rtframework import AckError, ConnectionRefused, Server, Socket
-from rtframework.engine.connection import Connection
 from rtframework.engine.http import EngineServer
-from rtframework.engine.outbox import Outbox
 from rtframework.types import Handshake
 from tests.engine import engine_of
 from tests.support.simulation import (
@@ -411,10 +409,13 @@ class Log(logging.Handler):
 
 
 def census() -> Counter[str]:
-    """How many objects of ours, and of what is made for each visitor, are alive."""
+    """How many objects of our classes, of aiohttp's server, and tasks and futures are alive."""
     gc.collect()
-    kinds = (Connection, Socket, Outbox, Handshake, web.Request, web.WebSocketResponse, asyncio.Task, asyncio.Future)
-    return Counter(type(each).__name__ for each in gc.get_objects() if isinstance(each, kinds))
+    return Counter(
+        f"{kind.__module__}.{kind.__qualname__}"
+        for kind in map(type, gc.get_objects())
+        if str(kind.__module__).startswith(("rtframework", "aiohttp.web", "aiohttp.streams", "_asyncio"))
+    )
 
 
 def memory() -> int:
@@ -448,7 +449,7 @@ def test_visitors_leave_nothing_behind() -> None:
     before, *others = measured[WARM - 1 :]
     for after in others:
         assert after[0] == before[0]
-    assert sum(before[0].values()) < 20, before[0]
+    assert sum(before[0].values()) < 200, before[0]
     # Whatever stays of a visitor is more than a block or two.
     assert measured[-1][2] - before[2] < max(500, (VISITS - VISITS * WARM // POINTS) // 10)
 
