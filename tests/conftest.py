@@ -142,3 +142,9 @@ async def browser(serve: Serve, serve_program: ServeProgram) -> AsyncIterator[Pa
 async def page(browser: Pages) -> Page:
     """One empty page of ``browser``."""
     return await browser.open()
+
+
+@pytest.fixture(autouse=True)
+def every_notice(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a test looks for in the log is not left out because of the test before it."""
+    monkeypatch.setattr("rtframework.engine.notices.PERIOD", 0.0)

@@ -124,7 +124,7 @@ DEFECTS: Final = {
     14: (
         "Neither a receiver of a broadcast nor a message that comes costs a task or a log line.",
         "test_defects::test_neither_a_broadcast_nor_an_event_makes_a_task",
-        "engine/test_running::test_a_handler_that_does_not_wait_costs_no_turn",
+        "engine/test_runner::test_handlers_that_do_not_wait_share_one_task_and_one_turn",
         "test_adapter::test_a_broadcast_is_encoded_once_and_to_nobody_too",
     ),
     15: (

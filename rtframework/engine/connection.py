@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ..types import DisconnectReason, Handshake
 from .frames import CLOSE, NOOP, PING
+from .notices import Notice
 from .outbox import Cork, Outbox
 from .polling import PollingTransport
 from .websocket import WebSocketTransport
@@ -30,6 +31,9 @@ OPEN: Final = 0
 CLOSING: Final = 1
 """Nothing is read and nothing new is sent; what waits still goes out."""
 CLOSED: Final = 2
+
+_no_packet: Final = Notice(log, logging.INFO, "closing a connection that sent something that is no packet")
+_slow: Final = Notice(log, logging.WARNING, "disconnecting a slow consumer: more than %d bytes wait")
 
 MessageHandler = Callable[["Connection", str | bytes], "Coroutine[Any, Any, None] | None"]
 
@@ -358,7 +362,7 @@ class Connection:
         if self._state == CLOSED:
             return
         if reason == DisconnectReason.PARSE_ERROR:
-            log.info("closing a connection that sent something that is no packet")
+            _no_packet()
         self.lost(reason)
         self._transport.close()
 
@@ -458,7 +462,7 @@ class Connection:
             self._on_connected = None
 
     def _overflow(self) -> None:
-        log.warning("disconnecting a slow consumer: more than %d bytes wait", self._options.limits.max_outbox)
+        _slow(self._options.limits.max_outbox)
         # Not now: whoever is broadcasting at this moment iterates over the members of a room.
         self.loop.call_soon(self.abort, DisconnectReason.SLOW_CONSUMER)
 

@@ -23,7 +23,7 @@ def negotiate(offers: Iterable[str]) -> tuple[int, str] | None:
             window = _window_of(offer)
             if window is not None:
                 answer = f"{_NAME}; server_no_context_takeover; client_no_context_takeover"
-                if window != _LARGEST:
+                if "server_max_window_bits" in offer:
                     answer += f"; server_max_window_bits={window}"
                 return window, answer
     return None

@@ -12,6 +12,7 @@ from ..exceptions import DecodeError, EncodeError
 from ..types import DisconnectReason, PacketType
 from .frames import Frames as EncodedFrames
 from .http import EngineServer
+from .notices import Notice
 
 if TYPE_CHECKING:
     from aiohttp import web
@@ -27,6 +28,8 @@ _CONNECT: Final = int(PacketType.CONNECT)
 _DISCONNECT: Final = int(PacketType.DISCONNECT)
 _EVENT: Final = int(PacketType.EVENT)
 _ACK: Final = int(PacketType.ACK)
+
+_too_many: Final = Notice(log, logging.INFO, "closing a connection that wants to join too many namespaces")
 
 
 class Gateway(socketio.AsyncServer):  # type: ignore[misc]  # socketio is not typed
@@ -140,7 +143,7 @@ class Gateway(socketio.AsyncServer):  # type: ignore[misc]  # socketio is not ty
             if len(receivers) + len(connection.attempts) < self._engine_options.limits.max_namespaces:
                 attempt = connection.attempts[nsp] = object()
                 return self._connect(connection, nsp, packet.data, attempt)
-            log.info("closing a connection that wants to join too many namespaces")
+            _too_many()
         # CONNECT to a namespace it is in, an event for one it is not in, CONNECT_ERROR: Node closes, too.
         connection.close(DisconnectReason.FORCED_SERVER_CLOSE)
         return None

@@ -255,7 +255,8 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]  # engineio is n
             return _error(_BAD_REQUEST, 426, {**headers, "Sec-WebSocket-Version": VERSION, "Upgrade": "websocket"})
         keys = request.headers.getall("Sec-WebSocket-Key", ())
         accept = accept_of(keys[0]) if len(keys) == 1 else None
-        wants = (token.strip().lower() for token in request.headers.get("Connection", "").split(","))
+        connection = ",".join(request.headers.getall("Connection", ()))
+        wants = (token.strip().lower() for token in connection.split(","))
         if accept is None or request.method != "GET" or request.version < HttpVersion11 or "upgrade" not in wants:
             return _error(_BAD_REQUEST, headers=headers)
         more: list[tuple[str, str]] = []

@@ -7,11 +7,15 @@ import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, Protocol
 
+from .notices import Notice
+
 if TYPE_CHECKING:
     from ..options import SlowConsumer
     from ..protocols import Frames
 
 log: Final = logging.getLogger("rtframework.engine")
+
+_dropping: Final = Notice(log, logging.WARNING, "dropping events for a slow consumer: more than %d bytes wait")
 
 _OVERDRAFT: Final = 4
 """With the policy "wait", how many times its bound an outbox may hold when emitters do not wait for each other."""
@@ -166,7 +170,7 @@ class Outbox:
             return True
         if self._policy == "drop_oldest":
             if not self.dropped:
-                log.warning("dropping events for a slow consumer: more than %d bytes wait", self._limit)
+                _dropping(self._limit)
             self._drop_oldest(frames.size)
             return not frames.droppable or not self._bytes or self._bytes + frames.size <= self._limit
         if self._policy == "wait" and self._bytes + frames.size <= _OVERDRAFT * self._limit:

@@ -197,12 +197,12 @@ class WebSocketTransport(asyncio.Protocol):
 
     def _fail(self, code: int) -> None:
         """The client broke the protocol (RFC 6455, 7.1.7)."""
-        self._lose(DisconnectReason.TRANSPORT_ERROR)
         transport = self._transport
-        self._reader = _DEAF
         if not self._closing:
             self._closing = True
             transport.write(websocket_frame(CLOSE, code.to_bytes(2, "big")))
+        self._lose(DisconnectReason.TRANSPORT_ERROR)
+        self._reader = _DEAF
         if transport.can_write_eof():
             # What the client still sends is read and forgotten, or a reset would overtake the close frame.
             transport.write_eof()

@@ -1,0 +1,34 @@
+"""Log lines that clients can cause: told, but not as often as they please."""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import Final
+
+PERIOD: Final = 1.0
+"""Seconds between two lines of the same notice."""
+
+
+class Notice:
+    """One log line, written at most once a second; how many were left out stands in the next one."""
+
+    def __init__(self, log: logging.Logger, level: int, text: str) -> None:
+        self._log = log
+        self._level = level
+        self._text = text
+        self._next = 0.0
+        self._left_out = 0
+
+    def __call__(self, *args: object) -> None:
+        """Write the line, unless one has been written within the last second."""
+        if not self._log.isEnabledFor(self._level):
+            return
+        now = time.monotonic()
+        if now < self._next:
+            self._left_out += 1
+            return
+        self._next = now + PERIOD
+        left_out, self._left_out = self._left_out, 0
+        more = f" ({left_out} more since the last such line)" if left_out else ""
+        self._log.log(self._level, self._text + more, *args)
