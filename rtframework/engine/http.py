@@ -160,7 +160,7 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]  # engineio is n
         payload = await polling.poll(request)
         if payload is None:
             return _error(_BAD_REQUEST, headers=headers)
-        response = self._payload(request, payload, headers)
+        response = self._payload(request, payload, headers, compress=polling.compress)
         try:
             await response.prepare(request)
             await response.write_eof()
@@ -326,13 +326,15 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]  # engineio is n
     def _can_upgrade(self) -> bool:
         return self.options.allow_upgrades and "websocket" in self.options.transports
 
-    def _payload(self, request: web.Request, payload: str, headers: dict[str, str]) -> web.Response:
+    def _payload(
+        self, request: web.Request, payload: str, headers: dict[str, str], *, compress: bool = True
+    ) -> web.Response:
         response = web.Response(
             body=payload.encode(),
             headers={**headers, "Content-Type": "text/plain; charset=UTF-8", "Cache-Control": "no-store"},
         )
         options = self.options
-        if options.http_compression and len(payload) >= options.http_compression_threshold:
+        if options.http_compression and compress and len(payload) >= options.http_compression_threshold:
             response.enable_compression()
         return response
 

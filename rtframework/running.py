@@ -7,7 +7,8 @@ timeouts and cancellation work in it as in any coroutine, and a new task goes on
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Generator
+import asyncio
+from collections.abc import Callable, Coroutine, Generator, Sequence
 from types import coroutine
 from typing import Any, TypeVar
 
@@ -38,3 +39,33 @@ def run_until_wait(work: Coroutine[Any, Any, T], on_wait: Callable[[], None]) ->
             waiting_for = step(argument)
         except StopIteration as stop:
             return stop.value  # type: ignore[no-any-return]
+
+
+async def run_abreast(
+    works: Sequence[Callable[[], Coroutine[Any, Any, None]]], tasks: set[asyncio.Task[None]], start: int = 0
+) -> None:
+    """Start each of these in order, none waiting for the one before it; return when all are done.
+
+    Those that never wait run here, one after another. When one waits, a task that is kept in ``tasks`` goes on with
+    the rest. What they raise is theirs to catch; only a cancellation is passed on.
+    """
+    rest: asyncio.Task[None] | None = None
+
+    def go_on() -> None:
+        nonlocal rest
+        if position + 1 < len(works):
+            rest = asyncio.get_running_loop().create_task(run_abreast(works, tasks, position + 1))
+            tasks.add(rest)
+            rest.add_done_callback(tasks.discard)
+
+    for position in range(start, len(works)):
+        await run_until_wait(works[position](), go_on)
+        if rest is not None:
+            await rest
+            return
+
+
+def is_cancelled(error: BaseException) -> bool:
+    """Whether the task that runs is cancelled, and not only something that it waited for."""
+    task = asyncio.current_task()
+    return isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling() > 0

@@ -8,7 +8,7 @@ from typing import Any, cast
 
 import pytest
 
-from rtframework.engine.running import run_until_wait
+from rtframework.running import run_until_wait
 from tests.engine import turns_until
 
 
