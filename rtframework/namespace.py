@@ -206,6 +206,8 @@ class Namespace(Broadcasting):
 
         def register(function: F) -> F:
             signature = Signature.of(event, function, takes_socket=False)
+            if signature.ack_at is not None:
+                raise ConfigurationError(f"a handler of {event!r} of another server answers by returning: no `ack`")
             handler = SpecialHandler(event, function, signature=signature, takes_socket=False)
             self._server_side.setdefault(event, []).append(handler)
             return function

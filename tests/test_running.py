@@ -8,7 +8,7 @@ from typing import Any, cast
 
 import pytest
 
-from rtframework.running import run_until_wait
+from rtframework.running import run_abreast, run_until_wait
 from tests.engine import turns_until
 
 
@@ -304,3 +304,62 @@ async def test_readers_follow_each_other() -> None:
     gates[1].set()
     await asyncio.gather(*tasks)
     assert finished == [0, 2, 4, 3, 1]
+
+
+async def test_abreast_nothing_waits_for_what_stands_before_it() -> None:
+    """One slow handler of an event would hold up the others, or those that do not wait would cost tasks."""
+    log: list[str] = []
+    release = asyncio.Event()
+    tasks: set[asyncio.Task[None]] = set()
+
+    def work(name: str, waits: bool = False) -> Callable[[], Coroutine[Any, Any, None]]:
+        async def run() -> None:
+            log.append(name)
+            if waits:
+                await release.wait()
+                log.append(name + " ends")
+
+        return run
+
+    quick = run_abreast([work("a"), work("b")], tasks)
+    with pytest.raises(StopIteration):
+        quick.send(None)
+    assert log == ["a", "b"]
+    log.clear()
+    running = asyncio.create_task(
+        run_abreast([work("a"), work("b", waits=True), work("c"), work("d", waits=True)], tasks)
+    )
+    for _ in range(3):
+        await asyncio.sleep(0)
+    assert log == ["a", "b", "c", "d"]
+    assert len(tasks) == 1
+    release.set()
+    await running
+    assert sorted(log[4:]) == ["b ends", "d ends"]
+    await asyncio.sleep(0)
+    assert not tasks
+
+
+async def test_abreast_a_cancellation_reaches_those_behind() -> None:
+    """Handlers would go on after their event was given up at shutdown."""
+    ended: list[str] = []
+
+    def work(name: str) -> Callable[[], Coroutine[Any, Any, None]]:
+        async def run() -> None:
+            try:
+                if name == "b":
+                    await asyncio.sleep(60)
+                await asyncio.sleep(0)
+            except asyncio.CancelledError:
+                ended.append(name)
+                raise
+
+        return run
+
+    running = asyncio.create_task(run_abreast([work("a"), work("b")], set()))
+    for _ in range(5):
+        await asyncio.sleep(0)
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    assert ended == ["b"]
