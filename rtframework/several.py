@@ -62,9 +62,7 @@ class Several:
         except (Exception, asyncio.CancelledError) as error:
             if is_cancelled(error):
                 raise
-            outcome.failed = True
-            where = {"nsp": socket.nsp, "sid": socket.id, "event": handler.name}
-            log.exception("unhandled error in a handler of %r", handler.name, extra=where)
+            outcome.fail(handler.name, error)
         else:
             outcome.take(result)
 
@@ -72,14 +70,15 @@ class Several:
 class _Outcome:
     """What they have made of one event so far."""
 
-    __slots__ = ("_answer", "_deferred", "_packet", "_socket", "failed")
+    __slots__ = ("_answer", "_deferred", "_failed", "_failure", "_packet", "_socket")
 
     def __init__(self, socket: Acknowledging, packet: Packet | None) -> None:
         self._socket = socket
         self._packet = packet
         self._answer: Any = None
         self._deferred = False
-        self.failed = False
+        self._failed = False
+        self._failure: tuple[str, BaseException] | None = None
 
     def take(self, answer: Any) -> None:
         """What one of them returned, or the ``EventError`` that it raised."""
@@ -91,14 +90,27 @@ class _Outcome:
                 args = [answer.to_payload()] if isinstance(answer, EventError) else to_ack(answer)
                 self._socket.answer(self._packet, args)
 
+    def fail(self, event: str, error: BaseException) -> None:
+        """One of them has failed: this is logged, unless it is left to middleware."""
+        if self._packet is None and self._failure is None:
+            self._failure = (event, error)
+        else:
+            self._failed = True
+            self._log(event, error)
+
     def result(self) -> Any:
         """What all of them together return or raise."""
+        unanswered = self._answer is None and not self._deferred
+        if self._failure is not None:
+            if unanswered:
+                raise self._failure[1]
+            self._log(*self._failure)
+        if unanswered and self._failed:
+            raise EventError("internal_error", "Internal server error")
         if isinstance(self._answer, EventError):
             raise self._answer
-        if self._answer is not None:
-            return self._answer
-        if self._deferred:
-            return DEFERRED
-        if self.failed:  # it has been logged
-            raise EventError("internal_error", "Internal server error")
-        return None
+        return DEFERRED if self._answer is None and self._deferred else self._answer
+
+    def _log(self, event: str, error: BaseException) -> None:
+        where = {"nsp": self._socket.nsp, "sid": self._socket.id, "event": event}
+        log.error("unhandled error in a handler of %r", event, exc_info=error, extra=where)

@@ -114,8 +114,10 @@ async def test_the_first_answer_counts(
     ]
 
 
-async def test_middleware_sees_the_first_answer(serve: Serve, js: JSClients, transport: Transport) -> None:
-    """An answer that middleware changes would have been sent before it could."""
+async def test_middleware_sees_the_first_answer(
+    serve: Serve, js: JSClients, transport: Transport, caplog: pytest.LogCaptureFixture
+) -> None:
+    """An answer that middleware changes would have been sent before it could, or it would miss an exception."""
     io = Server()
 
     @io.use_event
@@ -123,8 +125,23 @@ async def test_middleware_sees_the_first_answer(serve: Serve, js: JSClients, tra
         answer = await call_next()
         return answer.upper() if isinstance(answer, str) else answer
 
+    @io.use_event
+    async def errors(socket: Socket, event: Event, call_next: CallNext) -> Any:
+        try:
+            return await call_next()
+        except LookupError as error:
+            raise EventError("not_found") from error
+
     @io.on("x")
-    async def quiet(socket: Socket) -> None: ...
+    async def quiet(socket: Socket) -> None:
+        raise RuntimeError("another's answer is there")
+
+    @io.on("lookup")
+    async def lookup(socket: Socket) -> None:
+        raise LookupError
+
+    @io.on("lookup")
+    async def log(socket: Socket) -> None: ...
 
     @io.on("x")
     async def answers(socket: Socket) -> str:
@@ -136,6 +153,9 @@ async def test_middleware_sees_the_first_answer(serve: Serve, js: JSClients, tra
 
     client = await js.connect((await serve(io)).url, via=transport)
     assert await client.emit_with_ack("x") == "ANSWER"
+    assert "another's answer is there" in caplog.text
+    assert (await client.emit_with_ack("lookup"))["error"]["code"] == "not_found"
+    assert len(caplog.records) == 1
     assert await client.emit_with_ack("by ack") == "as it is"
     assert (await client.emit_with_ack("unheard"))["error"]["code"] == "unknown_event"
 
