@@ -476,19 +476,20 @@ class Namespace(Broadcasting):
 class _Emitter:
     """What an adapter may do."""
 
-    __slots__ = ("_engine", "_nsp", "_outlets")
+    __slots__ = ("_engine", "_nsp", "_outlets", "_tapped")
 
     def __init__(self, nsp: Namespace, engine: Engine, outlets: Mapping[str, Outlet]) -> None:
         self._nsp = nsp
         self._engine = engine
         self._outlets = outlets
+        self._tapped = nsp.tapped
 
     def send(
         self, sids: Collection[str], packet: Packet, *, volatile: bool = False, compress: bool = True
     ) -> Awaitable[None] | None:
         """Encode once, deliver to those that are here. Encoded even for nobody: a mistake shows at once."""
         frames = self._engine.encode(packet) if compress else self._engine.encode(packet, compress=False)
-        if self._nsp.tapped:
+        if self._tapped:
             self._nsp.tell(sids, packet)
         outlets = self._outlets
         return self._engine.deliver([outlets[sid] for sid in sids if sid in outlets], frames, volatile=volatile)

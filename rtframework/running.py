@@ -1,8 +1,8 @@
-"""Running handlers in the order their events came, without a task for each.
+"""Running several coroutines side by side, in order, without a task for each.
 
-A reader takes an event, starts its handler and would then have to wait for it. Most handlers never wait: they run to
-their end in the reader's own task, at no cost. One that does wait keeps the task, so that ``asyncio.current_task()``,
-timeouts and cancellation work in it as in any coroutine, and a new task goes on reading (leader and followers).
+The first ones that never wait run to their end in the task that is there, at no cost. One that does wait keeps that
+task, so that ``asyncio.current_task()``, timeouts and cancellation work in it as in any coroutine, and a new task goes
+on with the rest: what the engine does with the events of a client, for the handlers of one event.
 """
 
 from __future__ import annotations

@@ -41,7 +41,7 @@ MAP: Final = {
     ),
     "rtframework.engine": ("engine.*", ""),
     "rtframework.engine.*": (
-        "exceptions options protocols types packets rooms running serializers engine.*",
+        "exceptions options protocols types packets rooms serializers engine.*",
         "aiohttp engineio multidict socketio",
     ),
     "rtframework.server": ("*", "aiohttp"),

@@ -11,11 +11,11 @@ from collections.abc import Callable, Coroutine
 from contextvars import copy_context
 from typing import TYPE_CHECKING, Any, Final
 
-from ..running import run_until_wait
 from ..types import DisconnectReason, Handshake
 from .frames import CLOSE, NOOP, PING
 from .outbox import Cork, Outbox
 from .polling import PollingTransport
+from .running import run_until_wait
 from .websocket import WebSocketTransport
 
 if TYPE_CHECKING:
