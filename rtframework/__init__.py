@@ -3,7 +3,7 @@
 from .adapter import MemoryAdapter
 from .authenticators import StaticTokenAuth, TokenSources
 from .broadcast import BroadcastOperator
-from .events import Event
+from .events import Ack, Event
 from .exceptions import (
     AckError,
     AckTimeout,
@@ -22,12 +22,14 @@ from .namespace import Namespace
 from .options import Deflate, Limits
 from .plugins import load
 from .protocols import CallNext
+from .remote import RemoteSocket
 from .serializers import JSONSerializer
 from .server import Server
 from .socket import Socket
 from .types import AckResponses, DisconnectReason, Handshake, Identity, Packet, PacketType, Target
 
 __all__ = [
+    "Ack",
     "AckError",
     "AckResponses",
     "AckTimeout",
@@ -53,6 +55,7 @@ __all__ = [
     "PacketType",
     "PluginNotFound",
     "RTFrameworkError",
+    "RemoteSocket",
     "SerializationError",
     "Server",
     "Socket",

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import TYPE_CHECKING
+import logging
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any, Final
 
 from .rooms import RoomIndex
+from .tally import Tally
+from .types import AckResponses
 
 if TYPE_CHECKING:
     from .protocols import Emitter
-    from .types import Packet, Target
+    from .types import Packet, SocketDetails, Target
+
+log: Final = logging.getLogger("rtframework.adapter")
 
 
 class MemoryAdapter:
@@ -19,12 +24,13 @@ class MemoryAdapter:
     ``Server(adapter=...)`` to reach the sockets of other processes.
     """
 
-    __slots__ = ("_emitter", "index", "nsp")
+    __slots__ = ("_emitter", "_warned", "index", "nsp")
 
     def __init__(self, nsp: str, emitter: Emitter) -> None:
         self.nsp = nsp
         self.index = RoomIndex()
         self._emitter = emitter
+        self._warned = False
 
     def add(self, sid: str, rooms: Iterable[str]) -> None:
         """Put a socket into rooms."""
@@ -48,9 +54,44 @@ class MemoryAdapter:
 
     async def broadcast(self, packet: Packet, target: Target) -> None:
         """Deliver a packet to the sockets that a target selects."""
-        slow = self._emitter.send(self.index.select(target.rooms, target.except_), packet, volatile=target.volatile)
+        sids = self.index.select(target.rooms, target.except_)
+        slow = self._emitter.send(sids, packet, volatile=target.volatile, compress=target.compress)
         if slow is not None:
             await slow
+
+    async def broadcast_with_ack(self, packet: Packet, target: Target, timeout: float | None) -> AckResponses:
+        """Deliver a packet and collect the answers."""
+        sids = self.index.select(target.rooms, target.except_)
+        tally = Tally()
+        tally.ask(self._emitter.ask(sids, packet, volatile=target.volatile, compress=target.compress))
+        return await tally.result(timeout)
+
+    async def fetch_sockets(self, target: Target) -> list[SocketDetails]:
+        """Describe the sockets that a target selects."""
+        return self._emitter.describe(self.sockets(target))
+
+    async def add_sockets(self, target: Target, rooms: Sequence[str]) -> None:
+        """Make the sockets that a target selects join rooms."""
+        self._emitter.join(self.sockets(target), rooms)
+
+    async def del_sockets(self, target: Target, rooms: Sequence[str]) -> None:
+        """Make the sockets that a target selects leave rooms."""
+        self._emitter.leave(self.sockets(target), rooms)
+
+    async def disconnect_sockets(self, target: Target, close: bool) -> None:
+        """Disconnect the sockets that a target selects."""
+        self._emitter.disconnect(self.sockets(target), close)
+
+    async def server_side_emit(self, args: Sequence[Any]) -> None:
+        """There is no other server: the log says so, once."""
+        if not self._warned:
+            self._warned = True
+            log.warning("server_side_emit in %s reaches nobody: this adapter knows no other server", self.nsp)
+
+    async def server_side_emit_with_ack(self, args: Sequence[Any], timeout: float) -> AckResponses:
+        """There is no other server, so nobody answers: the log says so, once."""
+        await self.server_side_emit(args)
+        return AckResponses({})
 
     async def start(self) -> None:
         """Nothing to start."""

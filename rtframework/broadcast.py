@@ -6,6 +6,8 @@ import dataclasses
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Protocol
 
+from .exceptions import ConfigurationError
+from .remote import RemoteSocket
 from .types import AckResponses, Packet, Target
 
 if TYPE_CHECKING:
@@ -30,9 +32,6 @@ class Audience(Protocol):
     def packet(self, event: str, args: tuple[Any, ...]) -> Packet:
         """The packet of an event. Raises ``ConfigurationError`` for a reserved name."""
 
-    async def ask(self, packet: Packet, target: Target, timeout: float | None) -> AckResponses:
-        """Send a packet and collect the acknowledgements."""
-
 
 class BroadcastOperator:
     """Emits to a selection of the sockets of a namespace. Made by ``io.to()``, ``socket.broadcast`` and their like.
@@ -54,7 +53,7 @@ class BroadcastOperator:
 
         A socket's id is a room that this socket alone is in.
         """
-        return self._with(rooms=(self._target.rooms or frozenset()) | _names(rooms))
+        return self._with(rooms=(self._target.rooms or frozenset()).union(room_names(rooms)))
 
     def in_(self, *rooms: Rooms) -> Self:
         """The same as :meth:`to`, Node's ``in``."""
@@ -62,7 +61,7 @@ class BroadcastOperator:
 
     def except_(self, *rooms: Rooms) -> Self:
         """Not to the sockets in any of these rooms."""
-        return self._with(except_=self._target.except_ | _names(rooms))
+        return self._with(except_=self._target.except_.union(room_names(rooms)))
 
     @property
     def broadcast(self) -> Self:
@@ -79,8 +78,15 @@ class BroadcastOperator:
 
     @property
     def local(self) -> Self:
-        """Only to the sockets of this server, when there is a cluster."""
+        """Only the sockets of this server, when there is a cluster."""
         return self._with(local=True)
+
+    def compress(self, compress: bool) -> Self:
+        """Whether the packet is compressed where the transport does that, as it is by default.
+
+        ``False`` is for what is compressed already, such as pictures.
+        """
+        return self._with(compress=compress)
 
     def timeout(self, seconds: float) -> Self:
         """How long :meth:`emit_with_ack` waits."""
@@ -101,7 +107,35 @@ class BroadcastOperator:
         before all have answered; without a timeout it waits until each has answered or left. Sockets whose connection
         handlers still run are not asked.
         """
-        return await self._audience.ask(self._audience.packet(event, args), self._target, self._timeout)
+        packet = self._audience.packet(event, args)
+        return await self._audience.adapter.broadcast_with_ack(packet, self._target, self._timeout)
+
+    # --- the sockets themselves -------------------------------------------------------------------------------------
+
+    async def fetch_sockets(self) -> list[RemoteSocket]:
+        """The selected sockets, of all servers of a cluster. Sockets whose connection handlers still run are included.
+
+        Raises ``TimeoutError`` when another server does not answer.
+        """
+        return [
+            RemoteSocket(BroadcastOperator(self._audience, Target(rooms=frozenset((each.id,)))), each)
+            for each in await self._audience.adapter.fetch_sockets(self._target)
+        ]
+
+    async def sockets_join(self, *rooms: Rooms) -> None:
+        """Make the selected sockets join rooms.
+
+        Raises :class:`~rtframework.EventError` when ``Limits`` forbid it to one of this server's; the others join.
+        """
+        await self._audience.adapter.add_sockets(self._target, room_names(rooms))
+
+    async def sockets_leave(self, *rooms: Rooms) -> None:
+        """Make the selected sockets leave rooms; those they are not in are passed over."""
+        await self._audience.adapter.del_sockets(self._target, room_names(rooms))
+
+    async def disconnect_sockets(self, *, close: bool = False) -> None:
+        """Disconnect the selected sockets, or, with ``close=True``, close their connections."""
+        await self._audience.adapter.disconnect_sockets(self._target, close)
 
     def _with(self, **changes: Any) -> Self:
         return type(self)(self._audience, dataclasses.replace(self._target, **changes), self._timeout)
@@ -141,6 +175,10 @@ class Broadcasting:
         """How long ``emit_with_ack`` waits."""
         return self._everybody().timeout(seconds)
 
+    def compress(self, compress: bool) -> BroadcastOperator:
+        """Whether packets are compressed where the transport does that."""
+        return self._everybody().compress(compress)
+
     async def emit(self, event: str, *args: Any) -> None:
         """Emit an event to every socket of the namespace."""
         await self._everybody().emit(event, *args)
@@ -149,12 +187,34 @@ class Broadcasting:
         """Emit an event to every socket of the namespace and collect the acknowledgements."""
         return await self._everybody().emit_with_ack(event, *args)
 
+    async def fetch_sockets(self) -> list[RemoteSocket]:
+        """The sockets of the namespace, of all servers of a cluster."""
+        return await self._everybody().fetch_sockets()
 
-def _names(rooms: tuple[Rooms, ...]) -> frozenset[str]:
-    names: set[str] = set()
+    async def sockets_join(self, *rooms: Rooms) -> None:
+        """Make every socket of the namespace join rooms."""
+        await self._everybody().sockets_join(*rooms)
+
+    async def sockets_leave(self, *rooms: Rooms) -> None:
+        """Make every socket of the namespace leave rooms."""
+        await self._everybody().sockets_leave(*rooms)
+
+    async def disconnect_sockets(self, *, close: bool = False) -> None:
+        """Disconnect every socket of the namespace, or, with ``close=True``, close their connections."""
+        await self._everybody().disconnect_sockets(close=close)
+
+
+def room_names(rooms: tuple[Rooms, ...]) -> list[str]:
+    """Rooms given one by one or in collections. Raises ``ConfigurationError`` for what is no string."""
+    names: list[str] = []
     for room in rooms:
         if isinstance(room, str):
-            names.add(room)
+            names.append(room)
+        elif isinstance(room, Iterable):
+            names.extend(room)
         else:
-            names.update(room)
-    return frozenset(names)
+            names.append(room)
+    for name in names:
+        if not isinstance(name, str):
+            raise ConfigurationError(f"a room's name is a string, not {name!r}")
+    return names

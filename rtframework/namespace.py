@@ -6,7 +6,8 @@ import asyncio
 import itertools
 import logging
 import secrets
-from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping, Sequence
+from functools import partial
 from inspect import isawaitable
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
@@ -16,17 +17,18 @@ from .events import (
     CONNECTION,
     DISCONNECT,
     DISCONNECTING,
-    LIFECYCLE,
     Event,
     Handler,
-    LifecycleHandler,
+    Signature,
+    SpecialHandler,
     check_event_name,
-    from_ack,
 )
-from .exceptions import AckTimeout, ConfigurationError, ConnectionRefused, Disconnected, EncodeError, EventError
+from .exceptions import ConfigurationError, ConnectionRefused, Disconnected, EncodeError, EventError
+from .listeners import Listeners
 from .middleware import Link, compose
-from .socket import Socket, is_cancelled
-from .types import EVERYBODY, AckResponses, Packet, PacketType, Target
+from .running import is_cancelled
+from .socket import Socket
+from .types import EVERYBODY, AckResponses, Packet, PacketType, SocketDetails
 
 if TYPE_CHECKING:
     from .options import Limits
@@ -86,15 +88,16 @@ class Namespace(Broadcasting):
         if not isinstance(name, str) or not name.startswith("/") or "," in name:
             raise ConfigurationError(f'a namespace is a string that starts with "/" and has no comma, not {name!r}')
         self.name = name
-        self._ordered = ordered
         self._host: Host | None = None
         self._adapter: Adapter | None = None
-        self._handlers: dict[str, Handler] = {}
-        self._lifecycle: dict[str, list[LifecycleHandler]] = {CONNECTION: [], DISCONNECTING: [], DISCONNECT: []}
+        self.listening = Listeners(ordered=ordered, on_outgoing=self._outgoing_changed)
+        self.tapped: set[str | None] = set()
+        self._lifecycle = self.listening.lifecycle
+        self._server_side: dict[str, list[Handler]] = {}
         self._connect_middlewares: list[ConnectMiddleware] = []
         self._event_middlewares: list[EventMiddleware] = []
         self._connect_chain: Link = _let_pass
-        self._event_chain: Link | None = None
+        self.event_chain: Link | None = None
         self._sockets: dict[str, Socket] = {}
         self._outlets: dict[str, Outlet] = {}
         self._ack_ids = itertools.count()
@@ -118,30 +121,98 @@ class Namespace(Broadcasting):
 
         ``"connection"`` (``"connect"``) is called with ``(socket)`` when a client has passed authentication and
         middleware: it is let in when all these handlers have returned, and refused when one raises. ``"disconnecting"``
-        and ``"disconnect"`` are called with ``(socket, reason)``. What these three return is ignored, and there can be
-        several handlers for each. There is one handler for each other event, called with ``(socket, *args)``; what it
-        returns is the acknowledgement, a tuple as several values.
+        and ``"disconnect"`` are called with ``(socket, reason)``. What these three return is ignored; several handlers
+        of one of them run one after another.
+
+        Handlers of other events are called with ``(socket, *args)``. What one returns is the acknowledgement, a tuple
+        as several values; one with a parameter named ``ack`` is given an :class:`~rtframework.Ack` and answers by
+        calling it. Several handlers of one event start in the order of registration, without waiting for each other;
+        the first that answers is the one whose answer counts, and ``None`` is no answer while another may give one.
 
         ``ordered=True``: this event waits until the ordered events before it, of the same socket, are done.
 
-        Raises :class:`~rtframework.ConfigurationError` for a reserved name, a second handler or a wrong signature.
+        Raises :class:`~rtframework.ConfigurationError` for a reserved name or a wrong signature.
         """
+        return partial(self.listening.on, event, ordered=ordered)
 
-        def register(function: F) -> F:
-            if event in LIFECYCLE:
-                self._lifecycle[LIFECYCLE[event]].append(LifecycleHandler(LIFECYCLE[event], function))
-                return function
-            check_event_name(event)
-            if event in self._handlers:
-                raise ConfigurationError(f"{event!r} has a handler in {self.name} already")
-            self._handlers[event] = Handler(event, function, ordered=self._ordered if ordered is None else ordered)
-            return function
+    def once(self, event: str, *, ordered: bool | None = None) -> Callable[[F], F]:
+        """Register the decorated function for the next such event only, whichever socket it comes from.
 
-        return register
+        An event whose arguments do not fit does not count.
+        """
+        return partial(self.listening.on, event, ordered=ordered, once=True)
+
+    def off(self, event: str, handler: Callable[..., Any] | None = None) -> None:
+        """Remove a handler, or all handlers of an event. What is not there is passed over."""
+        self.listening.off(event, handler)
+
+    def listeners(self, event: str) -> tuple[Callable[..., Any], ...]:
+        """The handlers of an event, in the order in which they are called."""
+        return self.listening.of(event)
 
     def event(self, function: F) -> F:
         """Register the decorated function for the event of its own name."""
         return self.on(function.__name__)(function)
+
+    def on_any(self, function: F) -> F:
+        """Call the function with ``(socket, event, *args)`` for every event that comes in, before its handlers.
+
+        It sees each event as it came, before event middleware; what it returns is ignored, and an event that has no
+        handler is answered with ``unknown_event`` all the same. It answers itself if it has a parameter named ``ack``:
+        then events without a handler are left to it.
+        """
+        return self.listening.on_any(function)
+
+    def prepend_any(self, function: F) -> F:
+        """As :meth:`on_any`, before those that are there."""
+        return self.listening.on_any(function, first=True)
+
+    def off_any(self, function: Callable[..., Any] | None = None) -> None:
+        """Remove a catch-all, or all."""
+        self.listening.off_any(function)
+
+    def listeners_any(self) -> tuple[Callable[..., Any], ...]:
+        """The catch-alls."""
+        return tuple(each.function for each in self.listening.catch_all)
+
+    def on_any_outgoing(self, function: F) -> F:
+        """Call the function with ``(socket, event, *args)`` for every event that is sent, once for each receiver.
+
+        Acknowledgements are not shown. A volatile event is, though it may be dropped. The arguments are those that
+        were given to ``emit``, unchecked. A plain function is called before
+        the event is sent. What it raises is logged.
+        """
+        return self.listening.on_any_outgoing(function)
+
+    def prepend_any_outgoing(self, function: F) -> F:
+        """As :meth:`on_any_outgoing`, before those that are there."""
+        return self.listening.on_any_outgoing(function, first=True)
+
+    def off_any_outgoing(self, function: Callable[..., Any] | None = None) -> None:
+        """Remove a catch-all for events that go out, or all."""
+        self.listening.off_any_outgoing(function)
+
+    def listeners_any_outgoing(self) -> tuple[Callable[..., Any], ...]:
+        """The catch-alls for events that go out."""
+        return tuple(each.function for each in self.listening.outgoing)
+
+    def on_server_side(self, event: str) -> Callable[[F], F]:
+        """Register the decorated function for an event that another server emits with :meth:`server_side_emit`.
+
+        It is called with ``(*args)``, checked as those of clients; what it returns is the answer, if one is asked for.
+        No client can send such an event.
+        """
+        check_event_name(event)
+
+        def register(function: F) -> F:
+            signature = Signature.of(event, function, takes_socket=False)
+            if signature.ack_at is not None:
+                raise ConfigurationError(f"a handler of {event!r} of another server answers by returning: no `ack`")
+            handler = SpecialHandler(event, function, signature=signature, takes_socket=False)
+            self._server_side.setdefault(event, []).append(handler)
+            return function
+
+        return register
 
     def use(self, middleware: ConnectMiddleware) -> ConnectMiddleware:
         """Add connect middleware, ``async (socket, call_next)``: it runs before a client is let in.
@@ -159,7 +230,7 @@ class Namespace(Broadcasting):
         into the acknowledgement, as a rule ``await call_next()``.
         """
         self._event_middlewares.append(middleware)
-        self._event_chain = compose(self._event_middlewares, self._call)
+        self.event_chain = compose(self._event_middlewares, self._call)
         return middleware
 
     # --- what a program asks ----------------------------------------------------------------------------------------
@@ -167,9 +238,7 @@ class Namespace(Broadcasting):
     @property
     def is_pristine(self) -> bool:
         """Whether nothing has been registered with it."""
-        return not (
-            self._handlers or self._connect_middlewares or self._event_middlewares or any(self._lifecycle.values())
-        )
+        return not (self.listening or self._connect_middlewares or self._event_middlewares or self._server_side)
 
     @property
     def sockets(self) -> Mapping[str, Socket]:
@@ -182,6 +251,21 @@ class Namespace(Broadcasting):
         if self._adapter is None:
             raise ConfigurationError(f"the namespace {self.name} belongs to no server: see Server.register_namespace")
         return self._adapter
+
+    async def server_side_emit(self, event: str, *args: Any) -> None:
+        """Emit an event to this namespace on the other servers of the cluster, see :meth:`on_server_side`.
+
+        With one server it reaches nobody, and the log says so.
+        """
+        await self.adapter.server_side_emit([check_event_name(event), *args])
+
+    async def server_side_emit_with_ack(self, event: str, *args: Any, timeout: float = 5.0) -> AckResponses:
+        """Emit an event to the other servers of the cluster and collect what each answers; never this one's answer.
+
+        Raises :class:`~rtframework.AckTimeout`, with what did come, when not all have answered within ``timeout``
+        seconds. With one server nobody answers, and the log says so.
+        """
+        return await self.adapter.server_side_emit_with_ack([check_event_name(event), *args], timeout)
 
     def _everybody(self) -> BroadcastOperator:
         return self._everyone
@@ -196,40 +280,24 @@ class Namespace(Broadcasting):
         """A number that no packet of this namespace has had."""
         return next(self._ack_ids)
 
-    def is_ordered(self, event: str) -> bool:
-        """Whether this event waits for the one before it."""
-        handler = self._handlers.get(event)
-        return handler is not None and bool(handler.ordered)
+    def tap(self, socket: Socket) -> None:
+        """The catch-alls of a socket for what goes out have changed."""
+        if socket.taps and socket.left is None:
+            self.tapped.add(socket.id)
+        else:
+            self.tapped.discard(socket.id)
 
-    def dispatch(self, socket: Socket, name: str, args: list[Any]) -> Awaitable[Any]:
-        """Run middleware and handler; what goes into the acknowledgement."""
-        if self._event_chain is not None:
-            return self._event_chain(socket, Event(name, args))
-        return self._run(socket, name, args)
-
-    async def ask(self, packet: Packet, target: Target, timeout: float | None) -> AckResponses:
-        """Send a packet with one id to many sockets and collect what they answer."""
-        packet.id = id = self.next_ack_id()
-        sockets = self._sockets
-        sids = [sid for sid in self.adapter.sockets(target) if sid in sockets and sockets[sid].admitted]
-        asked = {sid: self._sockets[sid].expect_ack(id) for sid in sids}
-        try:
-            await self.adapter.broadcast(packet, target)
-            if asked:
-                await asyncio.wait(asked.values(), timeout=timeout)
-            answered = [sid for sid, answer in asked.items() if answer.done() and answer.exception() is None]
-            responses = {sid: from_ack(asked[sid].result()) for sid in answered}
-            missing = tuple(sid for sid in asked if sid not in responses)
-            if any(not answer.done() for answer in asked.values()):
-                raise AckTimeout(responses=responses, missing=missing)
-            return AckResponses(responses, missing)
-        finally:
-            for sid, answer in asked.items():
-                answer.cancel()
-                if not answer.cancelled():
-                    answer.exception()  # looked at, also when the asking itself was cancelled
-                if sid in self._sockets:
-                    self._sockets[sid].drop_ack(id)
+    def tell(self, sids: Collection[str], packet: Packet) -> None:
+        """Show a packet to the catch-alls of those whom it is sent to."""
+        of_all = self.listening.outgoing
+        for sid in list(sids) if of_all else self.tapped.intersection(sids):
+            socket = self._sockets.get(sid) if sid is not None else None
+            if socket is None:
+                continue
+            for handler in of_all:
+                self._tell(socket, packet, partial(handler.function, socket), handler.is_async)
+            for handler in socket.taps:
+                self._tell(socket, packet, handler.function, handler.is_async)
 
     def admit(self, socket: Socket, outlet: Outlet) -> None:
         """Frames for this socket go to its connection from now on."""
@@ -239,6 +307,7 @@ class Namespace(Broadcasting):
         """The socket has gone: nothing of it is left in the namespace when this returns."""
         self._sockets.pop(socket.id, None)
         self._outlets.pop(socket.id, None)
+        self.tapped.discard(socket.id)
         self.adapter.remove_all(socket.id)
         if notify:
             self._notify_gone(socket, reason)
@@ -252,12 +321,8 @@ class Namespace(Broadcasting):
         self._host = host
         self.engine = host.engine
         self.limits = host.limits
-        self._adapter = host.adapter_factory(self.name, _Emitter(host.engine, self._outlets))
-        if self._ordered is None:
-            self._ordered = host.ordered
-            for handler in self._handlers.values():
-                if handler.ordered is None:
-                    handler.ordered = host.ordered
+        self._adapter = host.adapter_factory(self.name, _Emitter(self, host.engine, self._outlets))
+        self.listening.settle(host.ordered)
 
     async def connect(self, connection: Connection, auth: Any) -> None:
         """A client asks to be let in: authentication, middleware, connection handlers, in this order.
@@ -305,20 +370,40 @@ class Namespace(Broadcasting):
     def _collect(self) -> None:
         """Register the ``on_<event>`` methods of a class-based namespace."""
         for name in dir(type(self)):
-            if not name.startswith("on_") or hasattr(Namespace, name):
+            if not name.startswith("on_"):
+                continue
+            if hasattr(Namespace, name):
+                if getattr(type(self), name) is not getattr(Namespace, name):
+                    raise ConfigurationError(
+                        f"{name} of {type(self).__name__} would replace Namespace.{name}: give the method another name "
+                        f"and register it, e.g. with self.{name}(self.<method>) in __init__"
+                    )
                 continue
             self.on(name.removeprefix("on_"))(getattr(self, name))
 
     def _call(self, socket: Socket, event: Event) -> Awaitable[Any]:
         """The end of an event chain."""
-        return self._run(socket, event.name, event.args)
+        return socket.run_handler(event)
 
-    async def _run(self, socket: Socket, name: str, args: list[Any]) -> Any:
-        handler = self._handlers.get(name)
-        if handler is None:
-            raise EventError("unknown_event", f"no handler for {name!r}")
-        result = handler(socket, args)
-        return await result if handler.is_async or isawaitable(result) else result
+    def _outgoing_changed(self) -> None:
+        if self.listening.outgoing:
+            self.tapped.add(None)
+        else:
+            self.tapped.discard(None)
+
+    def _tell(self, socket: Socket, packet: Packet, function: Callable[..., Any], is_async: bool) -> None:
+        try:
+            result = function(*packet.data)
+            if is_async or isawaitable(result):
+                self._spawn(self._finish_telling(socket, packet, result))
+        except Exception:
+            log.exception("unhandled error in a catch-all for what goes out", extra=_where(socket, packet))
+
+    async def _finish_telling(self, socket: Socket, packet: Packet, result: Awaitable[Any]) -> None:
+        try:
+            await result
+        except Exception:
+            log.exception("unhandled error in a catch-all for what goes out", extra=_where(socket, packet))
 
     async def _run_connect_middlewares(self, socket: Socket) -> None:
         passed: list[bool] = []
@@ -330,7 +415,7 @@ class Namespace(Broadcasting):
     async def _run_connection_handlers(self, socket: Socket) -> None:
         patience = asyncio.get_running_loop().call_later(_PATIENCE, self._warn, socket)
         try:
-            for handler in self._lifecycle[CONNECTION]:
+            for handler in self.listening.take(CONNECTION):
                 await handler(socket)
         finally:
             patience.cancel()
@@ -345,6 +430,8 @@ class Namespace(Broadcasting):
             )
 
     def _refuse(self, connection: Connection, socket: Socket | None, refused: ConnectionRefused) -> None:
+        if socket is not None and not socket.admitted:
+            socket.forget_listeners()
         if not connection.is_open or (socket is not None and socket.left is not None):
             return  # nobody is there to be told; the namespace may be somebody else's already
         if socket is not None and socket.admitted:
@@ -366,17 +453,20 @@ class Namespace(Broadcasting):
         connection.send(frames)
 
     def _notify_gone(self, socket: Socket, reason: str) -> None:
-        if self._lifecycle[DISCONNECTING] or self._lifecycle[DISCONNECT]:
+        if any(self._lifecycle[phase] or socket.listens_to(phase) for phase in (DISCONNECTING, DISCONNECT)):
             self._spawn(self._run_disconnect_handlers(socket, reason))
+        else:
+            socket.forget_listeners()
 
     async def _run_disconnect_handlers(self, socket: Socket, reason: str) -> None:
         for phase in (DISCONNECTING, DISCONNECT):
-            for handler in self._lifecycle[phase]:
+            for handler in (*self.listening.take(phase), *socket.take_handlers(phase)):
                 try:
                     await handler(socket, reason)
                 except Exception:
                     log.exception("unhandled error in a %r handler", phase, extra={"nsp": self.name, "sid": socket.id})
             socket.forget_rooms()
+        socket.forget_listeners()
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         assert self._host is not None
@@ -386,17 +476,95 @@ class Namespace(Broadcasting):
 class _Emitter:
     """What an adapter may do."""
 
-    __slots__ = ("_engine", "_outlets")
+    __slots__ = ("_engine", "_nsp", "_outlets", "_tapped")
 
-    def __init__(self, engine: Engine, outlets: Mapping[str, Outlet]) -> None:
+    def __init__(self, nsp: Namespace, engine: Engine, outlets: Mapping[str, Outlet]) -> None:
+        self._nsp = nsp
         self._engine = engine
         self._outlets = outlets
+        self._tapped = nsp.tapped
 
-    def send(self, sids: Collection[str], packet: Packet, *, volatile: bool = False) -> Awaitable[None] | None:
+    def send(
+        self, sids: Collection[str], packet: Packet, *, volatile: bool = False, compress: bool = True
+    ) -> Awaitable[None] | None:
         """Encode once, deliver to those that are here. Encoded even for nobody: a mistake shows at once."""
-        frames = self._engine.encode(packet)
+        frames = self._engine.encode(packet) if compress else self._engine.encode(packet, compress=False)
+        if self._tapped:
+            self._nsp.tell(sids, packet)
         outlets = self._outlets
         return self._engine.deliver([outlets[sid] for sid in sids if sid in outlets], frames, volatile=volatile)
+
+    def ask(
+        self, sids: Collection[str], packet: Packet, *, volatile: bool = False, compress: bool = True
+    ) -> dict[str, asyncio.Future[list[Any]]]:
+        """Send to those that are let in, with an id of this namespace; what each will answer."""
+        id = self._nsp.next_ack_id()
+        asked = {}
+        sockets = [socket for socket in self._sockets(sids) if socket.admitted]
+        try:
+            for socket in sockets:
+                answer = asked[socket.id] = socket.expect_ack(id)
+                answer.add_done_callback(partial(_forget_question, socket, id))
+            question = Packet(packet.type, packet.nsp, packet.data, id)
+            self.send(list(asked), question, volatile=volatile, compress=compress)
+        except BaseException:
+            for answer in asked.values():
+                answer.cancel()
+            raise
+        return asked
+
+    def describe(self, sids: Collection[str]) -> list[SocketDetails]:
+        """What other servers may know of those that are here."""
+        return [SocketDetails(socket.id, socket.handshake, socket.rooms, socket.data) for socket in self._sockets(sids)]
+
+    def join(self, sids: Collection[str], rooms: Collection[str]) -> None:
+        """Make those that are here join rooms."""
+        refused: EventError | None = None
+        for socket in self._sockets(sids):
+            try:
+                socket.enter_rooms(rooms)
+            except EventError as error:
+                refused = error
+        if refused is not None:
+            raise refused
+
+    def leave(self, sids: Collection[str], rooms: Collection[str]) -> None:
+        """Make those that are here leave rooms."""
+        for socket in self._sockets(sids):
+            socket.leave_rooms(rooms)
+
+    def disconnect(self, sids: Collection[str], close: bool) -> None:
+        """Disconnect those that are here."""
+        for socket in self._sockets(sids):
+            socket.dismiss(close)
+
+    async def serve(self, args: Sequence[Any]) -> Any:
+        """Run the handlers of an event of another server; the first answer that is not ``None``."""
+        answer = None
+        for handler in tuple(self._nsp._server_side.get(args[0], ())):
+            try:
+                result = handler(None, args[1:])
+                if handler.is_async or isawaitable(result):
+                    result = await result
+            except Exception:
+                extra = {"nsp": self._nsp.name, "event": args[0]}
+                log.exception("unhandled error in a handler of %r of another server", args[0], extra=extra)
+            else:
+                answer = result if answer is None else answer
+        return answer
+
+    def _sockets(self, sids: Collection[str]) -> list[Socket]:
+        sockets = self._nsp.sockets
+        return [sockets[sid] for sid in sids if sid in sockets]
+
+
+def _forget_question(socket: Socket, id: int, answer: asyncio.Future[list[Any]]) -> None:
+    if answer.cancelled():
+        socket.drop_ack(id)
+
+
+def _where(socket: Socket, packet: Packet) -> dict[str, Any]:
+    return {"nsp": socket.nsp, "sid": socket.id, "event": packet.data[0]}
 
 
 async def _let_pass(socket: Socket, passed: list[bool]) -> None:

@@ -6,11 +6,13 @@ seam between the framework and the engine: neither side knows more of the other 
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 if TYPE_CHECKING:
-    from .types import Handshake, Packet, Target
+    import asyncio
+
+    from .types import AckResponses, Handshake, Packet, SocketDetails, Target
 
 
 class Authenticator(Protocol):
@@ -49,7 +51,7 @@ class Adapter(Protocol):
     """Keeps the rooms of one namespace and delivers to them; made by an :data:`AdapterFactory`.
 
     Room membership is local and synchronous, so that a socket that leaves is gone at once; what may cross a network
-    is awaited.
+    is awaited. A ``target`` that is ``local`` means the sockets of this server alone.
     """
 
     def add(self, sid: str, rooms: Iterable[str]) -> None:
@@ -70,6 +72,34 @@ class Adapter(Protocol):
     async def broadcast(self, packet: Packet, target: Target) -> None:
         """Deliver a packet to the sockets that a target selects, here and on the other servers of a cluster."""
 
+    async def broadcast_with_ack(self, packet: Packet, target: Target, timeout: float | None) -> AckResponses:
+        """Deliver a packet and collect the answers, see :class:`rtframework.tally.Tally`.
+
+        Raise :class:`~rtframework.AckTimeout`, with what did come, when not all have answered within ``timeout``
+        seconds; ``None``: until each has answered or left.
+        """
+
+    async def fetch_sockets(self, target: Target) -> list[SocketDetails]:
+        """Describe the sockets that a target selects. Raise ``TimeoutError`` when a server does not answer."""
+
+    async def add_sockets(self, target: Target, rooms: Sequence[str]) -> None:
+        """Make the sockets that a target selects join rooms."""
+
+    async def del_sockets(self, target: Target, rooms: Sequence[str]) -> None:
+        """Make the sockets that a target selects leave rooms."""
+
+    async def disconnect_sockets(self, target: Target, close: bool) -> None:
+        """Disconnect the sockets that a target selects; ``close``: from all namespaces, and their transport."""
+
+    async def server_side_emit(self, args: Sequence[Any]) -> None:
+        """Hand an event (its name first) to this namespace on the other servers; never to this one."""
+
+    async def server_side_emit_with_ack(self, args: Sequence[Any], timeout: float) -> AckResponses:
+        """The same, and collect what each answers, by a name of that server.
+
+        Raise :class:`~rtframework.AckTimeout`, with what did come, after ``timeout`` seconds.
+        """
+
     async def start(self) -> None:
         """The application starts."""
 
@@ -78,13 +108,39 @@ class Adapter(Protocol):
 
 
 class Emitter(Protocol):
-    """What an adapter may do to its namespace: deliver to sockets of this process, nothing else."""
+    """What an adapter may do to its namespace, on this server. An id of a socket that has gone is passed over."""
 
-    def send(self, sids: Collection[str], packet: Packet, *, volatile: bool = False) -> Awaitable[None] | None:
-        """Encode the packet once and hand it to those sockets. An id that has gone is passed over.
+    def send(
+        self, sids: Collection[str], packet: Packet, *, volatile: bool = False, compress: bool = True
+    ) -> Awaitable[None] | None:
+        """Encode the packet once and hand it to those sockets.
 
         What is returned, if anything, is to be awaited: some of the clients are slow, and emitters should wait.
         """
+
+    def ask(
+        self, sids: Collection[str], packet: Packet, *, volatile: bool = False, compress: bool = True
+    ) -> Mapping[str, asyncio.Future[list[Any]]]:
+        """Send the packet with an id of this server; by socket id, the arguments that each client will answer with.
+
+        Sockets that are not let in yet are not asked. A future fails with ``Disconnected`` when its socket leaves;
+        cancel those that nobody waits for any more.
+        """
+
+    def describe(self, sids: Collection[str]) -> list[SocketDetails]:
+        """What other servers may know of those sockets."""
+
+    def join(self, sids: Collection[str], rooms: Collection[str]) -> None:
+        """Make those sockets join rooms. Raises ``EventError``, after the others have, when limits forbid it to one."""
+
+    def leave(self, sids: Collection[str], rooms: Collection[str]) -> None:
+        """Make those sockets leave rooms."""
+
+    def disconnect(self, sids: Collection[str], close: bool) -> None:
+        """Disconnect those sockets."""
+
+    async def serve(self, args: Sequence[Any]) -> Any:
+        """Another server has emitted this event (its name first): run the handlers; what they answer."""
 
 
 AdapterFactory: TypeAlias = Callable[[str, Emitter], Adapter]
@@ -108,6 +164,10 @@ class Frames(Protocol):
     @property
     def size(self) -> int:
         """Bytes on a websocket, frame headers included."""
+
+    @property
+    def compress(self) -> bool:
+        """Whether it is worth compressing, as far as who emitted it knows."""
 
     @property
     def droppable(self) -> bool:
@@ -168,7 +228,7 @@ class Application(Protocol):
 class Engine(Protocol):
     """What the framework asks of the engine."""
 
-    def encode(self, packet: Packet) -> Frames:
+    def encode(self, packet: Packet, *, compress: bool = True) -> Frames:
         """Encode a packet for any number of connections. Raises ``EncodeError``."""
 
     def deliver(self, outlets: Sequence[Outlet], frames: Frames, *, volatile: bool = False) -> Awaitable[None] | None:

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
         Serializer,
     )
     from .socket import Socket
+    from .types import AckResponses
 
 log: Final = logging.getLogger("rtframework.server")
 
@@ -174,6 +175,62 @@ class Server(Broadcasting):
     def on(self, event: str, *, ordered: bool | None = None) -> Callable[[F], F]:
         """Register a handler in the main namespace; see :meth:`Namespace.on`."""
         return self._main.on(event, ordered=ordered)
+
+    def once(self, event: str, *, ordered: bool | None = None) -> Callable[[F], F]:
+        """Register a handler for one event in the main namespace; see :meth:`Namespace.once`."""
+        return self._main.once(event, ordered=ordered)
+
+    def off(self, event: str, handler: Callable[..., Any] | None = None) -> None:
+        """Remove a handler, or all handlers of an event, from the main namespace."""
+        self._main.off(event, handler)
+
+    def listeners(self, event: str) -> tuple[Callable[..., Any], ...]:
+        """The handlers of an event of the main namespace."""
+        return self._main.listeners(event)
+
+    def on_any(self, function: F) -> F:
+        """Add a catch-all to the main namespace; see :meth:`Namespace.on_any`."""
+        return self._main.on_any(function)
+
+    def prepend_any(self, function: F) -> F:
+        """As :meth:`on_any`, before those that are there."""
+        return self._main.prepend_any(function)
+
+    def off_any(self, function: Callable[..., Any] | None = None) -> None:
+        """Remove a catch-all of the main namespace, or all."""
+        self._main.off_any(function)
+
+    def listeners_any(self) -> tuple[Callable[..., Any], ...]:
+        """The catch-alls of the main namespace."""
+        return self._main.listeners_any()
+
+    def on_any_outgoing(self, function: F) -> F:
+        """Add a catch-all for events that go out to the main namespace; see :meth:`Namespace.on_any_outgoing`."""
+        return self._main.on_any_outgoing(function)
+
+    def prepend_any_outgoing(self, function: F) -> F:
+        """As :meth:`on_any_outgoing`, before those that are there."""
+        return self._main.prepend_any_outgoing(function)
+
+    def off_any_outgoing(self, function: Callable[..., Any] | None = None) -> None:
+        """Remove a catch-all of the main namespace for events that go out, or all."""
+        self._main.off_any_outgoing(function)
+
+    def listeners_any_outgoing(self) -> tuple[Callable[..., Any], ...]:
+        """The catch-alls of the main namespace for events that go out."""
+        return self._main.listeners_any_outgoing()
+
+    def on_server_side(self, event: str) -> Callable[[F], F]:
+        """Register a handler for an event of another server; see :meth:`Namespace.on_server_side`."""
+        return self._main.on_server_side(event)
+
+    async def server_side_emit(self, event: str, *args: Any) -> None:
+        """Emit an event to the other servers of the cluster; see :meth:`Namespace.server_side_emit`."""
+        await self._main.server_side_emit(event, *args)
+
+    async def server_side_emit_with_ack(self, event: str, *args: Any, timeout: float = 5.0) -> AckResponses:
+        """The same, and collect what they answer; see :meth:`Namespace.server_side_emit_with_ack`."""
+        return await self._main.server_side_emit_with_ack(event, *args, timeout=timeout)
 
     def event(self, function: F) -> F:
         """Register the decorated function for the event of its own name."""

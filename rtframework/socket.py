@@ -4,20 +4,31 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Coroutine
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from collections.abc import Callable, Collection, Coroutine
+from functools import partial
+from inspect import isawaitable
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
-from .broadcast import Audience, BroadcastOperator, Rooms
-from .events import from_ack, to_ack
+from .broadcast import Audience, BroadcastOperator, Rooms, room_names
+from .events import DEFERRED, LEFT_TO_CATCH_ALL, UNKNOWN, Event, from_ack, to_ack
 from .exceptions import AckTimeout, ConfigurationError, Disconnected, EncodeError, EventError
+from .listeners import Listeners
+from .running import is_cancelled
+from .several import Several
 from .types import DisconnectReason, Packet, PacketType, Target
 
 if TYPE_CHECKING:
+    from .events import Handler, LifecycleHandler
+    from .middleware import Link
     from .options import Limits
     from .protocols import Connection, Engine, Frames, Outlet
     from .types import Handshake
 
 log: Final = logging.getLogger("rtframework.socket")
+
+F = TypeVar("F", bound=Callable[..., Any])
+Serving = Any
+"""A handler, several as one, or what serves the events that have none."""
 
 _ACK: Final = int(PacketType.ACK)
 _INTERNAL_ERROR: Final = EventError("internal_error", "Internal server error").to_payload()
@@ -36,15 +47,20 @@ class Home(Audience, Protocol):
 
     engine: Engine
     limits: Limits
+    listening: Listeners
+    event_chain: Link | None
+    """Event middleware, composed; ``None`` without any."""
+    tapped: set[str | None]
+    """The sockets with catch-alls for what goes out; ``None`` is among them when the namespace has some itself."""
 
     def next_ack_id(self) -> int:
         """A number that no packet of this namespace has had."""
 
-    def is_ordered(self, event: str) -> bool:
-        """Whether this event waits for the one before it."""
+    def tap(self, socket: Socket) -> None:
+        """The catch-alls of this socket for what goes out have changed."""
 
-    def dispatch(self, socket: Socket, name: str, args: list[Any]) -> Awaitable[Any]:
-        """Run middleware and handler; what goes into the acknowledgement."""
+    def tell(self, sids: Collection[str], packet: Packet) -> None:
+        """Show a packet to the catch-alls of those whom it is sent to."""
 
     def admit(self, socket: Socket, outlet: Outlet) -> None:
         """Frames for this socket go to that outlet from now on."""
@@ -88,6 +104,7 @@ class Socket:
         "_last_rooms",
         "_nsp",
         "_outlet",
+        "_own",
         "_state",
         "_turn",
         "conn",
@@ -108,6 +125,7 @@ class Socket:
         self._nsp = nsp
         self._acks: dict[int, asyncio.Future[list[Any]]] | None = None
         self._outlet: Outlet | None = None
+        self._own: Listeners | None = None
         self._state = _ARRIVING
         self._turn: asyncio.Lock | None = None
         self._last_rooms: frozenset[str] = frozenset()
@@ -145,7 +163,10 @@ class Socket:
 
         Raises :class:`~rtframework.EventError` for more rooms, or longer names, than ``Limits`` allows.
         """
-        names = _flatten(rooms)
+        self.enter_rooms(room_names(rooms))
+
+    def enter_rooms(self, names: Collection[str]) -> None:
+        """What :meth:`join` does; nothing of it waits."""
         if self._state == _GONE:
             return
         limits = self._nsp.limits
@@ -161,7 +182,10 @@ class Socket:
 
     async def leave(self, *rooms: Rooms) -> None:
         """Leave rooms; those it is not in are passed over."""
-        names = _flatten(rooms)
+        self.leave_rooms(room_names(rooms))
+
+    def leave_rooms(self, names: Collection[str]) -> None:
+        """What :meth:`leave` does; nothing of it waits."""
         if self._state == _ARRIVING:
             self._last_rooms -= frozenset(names)
         elif self._state != _GONE:
@@ -183,7 +207,7 @@ class Socket:
         ``socket.timeout(seconds).emit_with_ack(...)``. In a connection handler it lets the client in first, as
         :meth:`accept` does, because nobody could answer otherwise.
         """
-        return await self._ask(event, args, None)
+        return await self._ask(event, args)
 
     @property
     def volatile(self) -> SocketOperator:
@@ -193,6 +217,10 @@ class Socket:
     def timeout(self, seconds: float) -> SocketOperator:
         """How long ``emit_with_ack`` waits for the client's answer."""
         return SocketOperator(self, timeout=seconds)
+
+    def compress(self, compress: bool) -> SocketOperator:
+        """Whether what is emitted is compressed where the transport does that, as it is by default."""
+        return SocketOperator(self, compress=compress)
 
     # --- to others --------------------------------------------------------------------------------------------------
 
@@ -218,6 +246,77 @@ class Socket:
         """Everybody but this socket and the sockets in any of these rooms."""
         return self.broadcast.except_(*rooms)
 
+    # --- listening --------------------------------------------------------------------------------------------------
+
+    def on(self, event: str, *, ordered: bool | None = None) -> Callable[[F], F]:
+        """Listen to an event of this socket alone: the function is called with the event's arguments, no socket.
+
+        It runs beside the handlers of the namespace, after them; ``"disconnecting"`` and ``"disconnect"`` are called
+        with ``(reason)``. Everything else is as with :meth:`Namespace.on`.
+
+        Example::
+
+            @io.on("connection")
+            async def connection(socket: Socket) -> None:
+                @socket.on("rename")
+                async def rename(name: str) -> None:
+                    socket.data["name"] = name
+        """
+        return partial(self._listeners().on, event, ordered=ordered)
+
+    def once(self, event: str, *, ordered: bool | None = None) -> Callable[[F], F]:
+        """Listen to the next such event only."""
+        return partial(self._listeners().on, event, ordered=ordered, once=True)
+
+    def off(self, event: str, handler: Callable[..., Any] | None = None) -> None:
+        """Remove a handler of this socket, or all of its handlers of the event; those of the namespace stay."""
+        if self._own is not None:
+            self._own.off(event, handler)
+
+    def listeners(self, event: str) -> tuple[Callable[..., Any], ...]:
+        """This socket's own handlers of an event."""
+        return () if self._own is None else self._own.of(event)
+
+    def on_any(self, function: F) -> F:
+        """Call the function with ``(event, *args)`` for every event that comes from this client.
+
+        See :meth:`Namespace.on_any`.
+        """
+        return self._listeners().on_any(function)
+
+    def prepend_any(self, function: F) -> F:
+        """As :meth:`on_any`, before those that are there."""
+        return self._listeners().on_any(function, first=True)
+
+    def off_any(self, function: Callable[..., Any] | None = None) -> None:
+        """Remove a catch-all of this socket, or all."""
+        if self._own is not None:
+            self._own.off_any(function)
+
+    def listeners_any(self) -> tuple[Callable[..., Any], ...]:
+        """This socket's own catch-alls."""
+        return () if self._own is None else tuple(each.function for each in self._own.catch_all)
+
+    def on_any_outgoing(self, function: F) -> F:
+        """Call the function with ``(event, *args)`` for every event that is sent to this client, broadcasts too.
+
+        See :meth:`Namespace.on_any_outgoing`.
+        """
+        return self._listeners().on_any_outgoing(function)
+
+    def prepend_any_outgoing(self, function: F) -> F:
+        """As :meth:`on_any_outgoing`, before those that are there."""
+        return self._listeners().on_any_outgoing(function, first=True)
+
+    def off_any_outgoing(self, function: Callable[..., Any] | None = None) -> None:
+        """Remove a catch-all of this socket for events that go out, or all."""
+        if self._own is not None:
+            self._own.off_any_outgoing(function)
+
+    def listeners_any_outgoing(self) -> tuple[Callable[..., Any], ...]:
+        """This socket's own catch-alls for events that go out."""
+        return () if self._own is None else tuple(each.function for each in self._own.outgoing)
+
     # --- coming and going -------------------------------------------------------------------------------------------
 
     def accept(self) -> None:
@@ -240,6 +339,10 @@ class Socket:
 
     async def disconnect(self, close: bool = False) -> None:
         """Disconnect the client from this namespace, or, with ``close=True``, from all of them and the transport."""
+        self.dismiss(close)
+
+    def dismiss(self, close: bool) -> None:
+        """What :meth:`disconnect` does; nothing of it waits."""
         if self._state not in (_ENTERED, _ADMITTED):
             return
         self.accept()
@@ -255,6 +358,7 @@ class Socket:
         """It is authenticated: where frames for it go for the time being; ``None`` when it has left meanwhile."""
         if not self.conn.enter(self._nsp.name, self):
             self._state = _GONE
+            self.forget_listeners()
             return None
         self._state = _ENTERED
         self._outlet = pen = _Pen(self, self._nsp.limits.max_outbox)
@@ -277,9 +381,13 @@ class Socket:
             if future is not None and not future.done():
                 future.set_result(packet.data)
             return None
-        if self._nsp.is_ordered(packet.data[0]):
-            return self._serve_in_turn(packet)
-        return self._serve(packet)
+        listeners = self._nsp.listening
+        if self._own is not None or listeners.catch_all:
+            return self._receive_watched(packet)
+        handler = listeners.handlers.get(packet.data[0], UNKNOWN)
+        if handler.ordered:
+            return self._serve_in_turn(packet, handler)
+        return self._serve(packet, handler)
 
     def disconnected(self, reason: str) -> None:
         """The client has left the namespace."""
@@ -305,10 +413,25 @@ class Socket:
             self._nsp.remove(self, "", notify=False)
         self._state = _GONE
         self._outlet = None
+        self.forget_listeners()
 
     def forget_rooms(self) -> None:
         """The "disconnecting" handlers are done."""
         self._last_rooms = frozenset()
+
+    def forget_listeners(self) -> None:
+        """Nothing will be listened to any more; as a rule its handlers hold the socket, too."""
+        if self._own is not None:
+            self._own = None
+            self._nsp.tap(self)
+
+    def listens_to(self, lifecycle: str) -> bool:
+        """Whether it has handlers of its own for its disconnecting or its disconnect."""
+        return self._own is not None and bool(self._own.lifecycle[lifecycle])
+
+    def take_handlers(self, lifecycle: str) -> tuple[LifecycleHandler, ...]:
+        """Its own handlers of its disconnecting or its disconnect."""
+        return () if self._own is None else self._own.take(lifecycle)
 
     def expect_ack(self, id: int) -> asyncio.Future[list[Any]]:
         """The answer that the client will give to a packet with this id."""
@@ -325,21 +448,47 @@ class Socket:
 
     # --- inside -----------------------------------------------------------------------------------------------------
 
+    def _listeners(self) -> Listeners:
+        if self._own is None:
+            of_all = self._nsp.listening
+            self._own = Listeners(
+                of_socket=True,
+                ordered=of_all.ordered,
+                signatures=of_all.signatures,
+                on_outgoing=partial(self._nsp.tap, self),
+            )
+        return self._own
+
+    @property
+    def taps(self) -> tuple[Handler, ...]:
+        """Its own catch-alls for what goes out."""
+        return () if self._own is None else self._own.outgoing
+
     def _send(self, packet: Packet) -> None:
         if self._outlet is not None:
             self._outlet.send(self._nsp.engine.encode(packet))
 
-    async def _emit(self, packet: Packet, *, volatile: bool = False) -> None:
+    async def _emit(self, packet: Packet, *, volatile: bool = False, compress: bool = True) -> None:
         outlet = self._outlet
         if outlet is not None:
             engine = self._nsp.engine
-            slow = engine.deliver((outlet,), engine.encode(packet), volatile=volatile)
+            frames = engine.encode(packet) if compress else engine.encode(packet, compress=False)
+            if self._nsp.tapped:
+                self._nsp.tell((self.id,), packet)
+            slow = engine.deliver((outlet,), frames, volatile=volatile)
             if slow is not None:
                 await slow
         elif self._state == _ARRIVING:
             raise ConfigurationError("the client is not in yet: emit to it in a connection handler, not in middleware")
 
-    async def _ask(self, event: str, args: tuple[Any, ...], timeout: float | None) -> Any:
+    async def _ask(
+        self,
+        event: str,
+        args: tuple[Any, ...],
+        timeout: float | None = None,
+        volatile: bool = False,
+        compress: bool = True,
+    ) -> Any:
         packet = self._nsp.packet(event, args)
         packet.id = id = self._nsp.next_ack_id()
         self.accept()
@@ -347,64 +496,117 @@ class Socket:
             raise Disconnected("socket has been disconnected")
         future = self.expect_ack(id)
         try:
-            self._send(packet)
             async with asyncio.timeout(timeout):
+                await self._emit(packet, volatile=volatile, compress=compress)
                 return from_ack(await future)
         except TimeoutError:
             raise AckTimeout from None
         finally:
             self.drop_ack(id)
 
-    async def _serve(self, packet: Packet) -> None:
+    async def _serve(self, packet: Packet, handler: Serving) -> None:
         """Run the handlers of one event and acknowledge it. Raises nothing: a failing handler harms nobody else."""
-        name, *args = packet.data
         try:
-            result = to_ack(await self._nsp.dispatch(self, name, args))
+            chain = self._nsp.event_chain
+            if chain is None:
+                result = handler(self, packet.data[1:], packet)
+                if handler.is_async or isawaitable(result):
+                    result = await result
+            else:
+                result = await chain(self, Event(packet.data[0], packet.data[1:], packet))
         except EventError as error:
+            name = packet.data[0]
             log.debug("event %r refused: %s", name, error, extra={"nsp": self.nsp, "sid": self.id, "event": name})
-            result = [error.to_payload()]
+            self.answer(packet, [error.to_payload()])
         except (Exception, asyncio.CancelledError) as error:
             if is_cancelled(error):  # by the program or at shutdown; it is not for us to catch
-                self._acknowledge(packet, [_CANCELLED])
+                self.answer(packet, [_CANCELLED])
                 raise
+            name = packet.data[0]
             log.exception(
                 "unhandled error in a handler of %r", name, extra={"nsp": self.nsp, "sid": self.id, "event": name}
             )
-            result = [_INTERNAL_ERROR]
-        self._acknowledge(packet, result)
+            self.answer(packet, [_INTERNAL_ERROR])
+        else:
+            if packet.id is not None and result is not DEFERRED:
+                self.answer(packet, to_ack(result))
 
-    def _acknowledge(self, packet: Packet, result: list[Any]) -> None:
-        if packet.id is None:
-            return
+    def _receive_watched(self, packet: Packet) -> Coroutine[Any, Any, None]:
+        """An event of a socket that has handlers of its own, or in a namespace that has catch-alls."""
+        of_all, own = self._nsp.listening, self._own
+        handler = self.handler_of(packet.data[0])
+        watchers = of_all.catch_all if own is None else (*of_all.catch_all, *own.catch_all)
+        if watchers:
+            return of_all.watch(watchers, self, packet, partial(self._serve_watched, packet, handler))
+        return self._serve_in_turn(packet, handler) if handler.ordered else self._serve(packet, handler)
+
+    async def _serve_watched(self, packet: Packet, handler: Serving) -> None:
+        if self._state == _ADMITTED:  # a catch-all may have disconnected it
+            await (self._serve_in_turn(packet, handler) if handler.ordered else self._serve(packet, handler))
+
+    def handler_of(self, event: str) -> Serving:
+        """What serves an event: the handlers of the namespace and those of the socket, as one."""
+        of_all, own = self._nsp.listening, self._own
+        handler = of_all.handlers.get(event)
+        answering = of_all.answering
+        if own is not None:
+            mine = own.handlers.get(event)
+            if mine is not None:
+                handler = mine if handler is None else of_all.together(handler, mine)
+            answering = answering or own.answering
+        if handler is None:
+            return LEFT_TO_CATCH_ALL if answering else UNKNOWN
+        return handler
+
+    async def run_handler(self, event: Event) -> Any:
+        """The end of an event chain: run what serves the event, by the name that it has now."""
+        handler = self.handler_of(event.name)
+        if handler is UNKNOWN:
+            raise EventError("unknown_event", f"no handler for {event.name!r}")
+        serve = handler.under_middleware if isinstance(handler, Several) else handler
+        result = serve(self, event.args, event.packet)
+        return await result if handler.is_async or isawaitable(result) else result
+
+    def acknowledge(self, packet: Packet, args: list[Any]) -> None:
+        """Send the answer to an event, unless it has one. Raises ``EncodeError``."""
+        if packet.id is not None:
+            self._send(Packet(_ACK, self._nsp.name, args, packet.id))
+            packet.id = None  # one answer is all that a client takes
+
+    def answer(self, packet: Packet, args: list[Any]) -> None:
+        """The same; what cannot be sent is logged and answered with ``internal_error``."""
         try:
-            self._send(Packet(_ACK, self._nsp.name, result, packet.id))
+            self.acknowledge(packet, args)
         except EncodeError:
             event = packet.data[0]
             extra = {"nsp": self.nsp, "sid": self.id, "event": event}
             log.exception("the acknowledgement of %r cannot be sent", event, extra=extra)
-            self._send(Packet(_ACK, self._nsp.name, [_INTERNAL_ERROR], packet.id))
+            self.acknowledge(packet, [_INTERNAL_ERROR])
 
-    async def _serve_in_turn(self, packet: Packet) -> None:
+    async def _serve_in_turn(self, packet: Packet, handler: Serving) -> None:
         if self._turn is None:
             self._turn = asyncio.Lock()  # first come, first served
         async with self._turn:
-            await self._serve(packet)
+            await self._serve(packet, handler)
 
 
 class SocketOperator:
-    """Emits to one socket, with options; immutable. Made by ``socket.volatile`` and ``socket.timeout()``."""
+    """Emits to one socket, with options; immutable. Made by ``socket.volatile``, ``timeout()`` and ``compress()``."""
 
-    __slots__ = ("_socket", "_timeout", "_volatile")
+    __slots__ = ("_compress", "_socket", "_timeout", "_volatile")
 
-    def __init__(self, socket: Socket, *, volatile: bool = False, timeout: float | None = None) -> None:
+    def __init__(
+        self, socket: Socket, *, volatile: bool = False, timeout: float | None = None, compress: bool = True
+    ) -> None:
         self._socket = socket
         self._volatile = volatile
         self._timeout = timeout
+        self._compress = compress
 
     @property
     def volatile(self) -> SocketOperator:
         """Only if the client can take the packet at once: nothing else waits for it, not even of this very moment."""
-        return SocketOperator(self._socket, volatile=True, timeout=self._timeout)
+        return SocketOperator(self._socket, volatile=True, timeout=self._timeout, compress=self._compress)
 
     @property
     def local(self) -> BroadcastOperator:
@@ -413,15 +615,20 @@ class SocketOperator:
 
     def timeout(self, seconds: float) -> SocketOperator:
         """How long :meth:`emit_with_ack` waits."""
-        return SocketOperator(self._socket, volatile=self._volatile, timeout=seconds)
+        return SocketOperator(self._socket, volatile=self._volatile, timeout=seconds, compress=self._compress)
+
+    def compress(self, compress: bool) -> SocketOperator:
+        """Whether the packet is compressed where the transport does that, as it is by default."""
+        return SocketOperator(self._socket, volatile=self._volatile, timeout=self._timeout, compress=compress)
 
     async def emit(self, event: str, *args: Any) -> None:
         """Emit an event to the client."""
-        await self._socket._emit(self._socket._nsp.packet(event, args), volatile=self._volatile)
+        packet = self._socket._nsp.packet(event, args)
+        await self._socket._emit(packet, volatile=self._volatile, compress=self._compress)
 
     async def emit_with_ack(self, event: str, *args: Any) -> Any:
         """Emit an event and wait for the answer. Raises ``AckTimeout`` or ``Disconnected``."""
-        return await self._socket._ask(event, args, self._timeout)
+        return await self._socket._ask(event, args, self._timeout, self._volatile, self._compress)
 
     @property
     def broadcast(self) -> BroadcastOperator:
@@ -429,6 +636,8 @@ class SocketOperator:
         operator = self._socket.broadcast
         if self._volatile:
             operator = operator.volatile
+        if not self._compress:
+            operator = operator.compress(False)
         return operator if self._timeout is None else operator.timeout(self._timeout)
 
     def to(self, *rooms: Rooms) -> BroadcastOperator:
@@ -442,22 +651,3 @@ class SocketOperator:
     def except_(self, *rooms: Rooms) -> BroadcastOperator:
         """Everybody but this socket and the sockets in any of these rooms."""
         return self.broadcast.except_(*rooms)
-
-
-def is_cancelled(error: BaseException) -> bool:
-    """Whether the task that runs is cancelled, and not only something that it waited for."""
-    task = asyncio.current_task()
-    return isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling() > 0
-
-
-def _flatten(rooms: tuple[Rooms, ...]) -> list[str]:
-    names: list[str] = []
-    for room in rooms:
-        if isinstance(room, str):
-            names.append(room)
-        else:
-            names.extend(room)
-    for name in names:
-        if not isinstance(name, str):
-            raise ConfigurationError(f"a room's name is a string, not {name!r}")
-    return names

@@ -24,8 +24,8 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import msgspec
 
-from .exceptions import ConnectionRefused, DecodeError, EncodeError
-from .types import RESERVED_EVENTS, Handshake, Packet, PacketType, Target
+from .exceptions import AckTimeout, ConnectionRefused, DecodeError, Disconnected, EncodeError
+from .types import RESERVED_EVENTS, Handshake, Packet, PacketType, SocketDetails, Target
 
 if TYPE_CHECKING:
     from .protocols import Adapter, Authenticator, Decoder, Emitter, Serializer
@@ -731,7 +731,7 @@ class AdapterConformance:
         self._run(run)
 
     def test_broadcasts_are_delivered_once_and_as_they_are(self) -> None:
-        """Everybody who is meant gets the packet once, unchanged, and volatile packets stay volatile."""
+        """Everybody who is meant gets the packet once, unchanged, and what was said about it stays said."""
 
         async def run(adapter: Adapter, sent: _Deliveries) -> None:
             for sid, rooms in {"a": "ax", "b": "bxy", "c": "cy"}.items():
@@ -741,16 +741,18 @@ class AdapterConformance:
                 (Target(), "abc"),
                 (Target(frozenset("xy"), frozenset("c")), "ab"),
                 (Target(frozenset("y"), volatile=True), "bc"),
+                (Target(frozenset("x"), compress=False), "ab"),
                 (Target(local=True), "abc"),
             ):
                 packet = Packet(PacketType.EVENT, "/n", data, 7 if target.volatile else None)
                 await adapter.broadcast(packet, target)
                 await sent.wait_for(len(expected), self.patience)
-                got = sorted(sid for sid, _, _ in sent.taken())
+                got = sorted(sid for sid, _ in sent.taken())
                 _check(got == sorted(expected), f"{target!r} reached {got!r}")
-                for _, delivered, volatile in sent.last:
+                for _, delivered in sent.last:
                     _check(delivered == packet and delivered.data == data, f"{packet!r} arrived as {delivered!r}")
-                    _check(volatile == target.volatile, f"{target!r} was sent with volatile={volatile}")
+                wanted = {"volatile": target.volatile, "compress": target.compress}
+                _check(sent.flags == wanted, f"{target!r} was sent with {sent.flags}")
 
         self._run(run)
 
@@ -763,7 +765,7 @@ class AdapterConformance:
                 target = (Target(), Target(frozenset("x")), Target(local=True))[number % 3]
                 await adapter.broadcast(Packet(PacketType.EVENT, "/n", ["n", number]), target)
             await sent.wait_for(50, self.patience)
-            numbers = [packet.data[1] for _, packet, _ in sent.taken()]
+            numbers = [packet.data[1] for _, packet in sent.taken()]
             _check(numbers == list(range(50)), f"50 broadcasts arrived as {numbers}")
 
         self._run(run)
@@ -780,7 +782,7 @@ class AdapterConformance:
             adapter.add("d", ["d", "x"])
             await adapter.broadcast(Packet(PacketType.EVENT, "/n", ["last"]), Target(frozenset("c")))
             await sent.wait_for(2, self.patience)
-            got = [(sid, packet.data[0]) for sid, packet, _ in sent.taken()]
+            got = [(sid, packet.data[0]) for sid, packet in sent.taken()]
             _check(got == [("c", "n"), ("c", "last")], f"reached {got!r}")
 
         self._run(run)
@@ -828,10 +830,120 @@ class AdapterConformance:
                 await other.broadcast(Packet(PacketType.EVENT, "/other", ["o"]), Target())
                 await sent.wait_for(1, self.patience)
                 await other_sent.wait_for(1, self.patience)
-                _check([sid for sid, _, _ in sent.taken()] == ["a"], "a broadcast left its namespace")
-                _check([sid for sid, _, _ in other_sent.taken()] == ["b"], "a broadcast left its namespace")
+                _check([sid for sid, _ in sent.taken()] == ["a"], "a broadcast left its namespace")
+                _check([sid for sid, _ in other_sent.taken()] == ["b"], "a broadcast left its namespace")
             finally:
                 await other.close()
+
+        self._run(run)
+
+    def test_questions_are_answered_by_socket(self) -> None:
+        """A vote counts everybody who is asked once, and says who left; one of nobody does not wait."""
+
+        async def run(adapter: Adapter, sent: _Deliveries) -> None:
+            for sid, rooms in {"a": "ax", "b": "bx", "c": "cx", "d": "d"}.items():
+                adapter.add(sid, rooms)
+            for local in (False, True):
+                question = Packet(PacketType.EVENT, "/n", ["q", 1])
+                target = Target(frozenset("x"), frozenset("c"), compress=False, local=local)
+                asking = asyncio.create_task(adapter.broadcast_with_ack(question, target, self.patience))
+                await sent.wait_for(2, self.patience)
+                _check(sorted(sid for sid, _ in sent.taken()) == ["a", "b"], f"{target!r} asked {sent.last!r}")
+                _check(all(packet.data == ["q", 1] for _, packet in sent.last), "the question was changed")
+                _check(sent.flags == {"volatile": False, "compress": False}, f"asked with {sent.flags}")
+                sent.asked["a"].set_result([{"yes": 1}, 2])
+                sent.asked["b"].set_exception(Disconnected())
+                answers = await asking
+                _check(dict(answers) == {"a": ({"yes": 1}, 2)}, f"the answers are {dict(answers)!r}")
+                _check(answers.missing == ("b",), f"{answers.missing!r} are missing")
+            nobody = await adapter.broadcast_with_ack(question, Target(frozenset(), local=True), None)
+            _check(not nobody and not nobody.missing, "nobody answered something")
+
+        self._run(run)
+
+    def test_questions_end_in_time(self) -> None:
+        """Who does not answer holds nobody up, and what did come is not lost; no question is kept for ever."""
+
+        async def run(adapter: Adapter, sent: _Deliveries) -> None:
+            for sid in "abc":
+                adapter.add(sid, sid)
+            question = Packet(PacketType.EVENT, "/n", ["q"])
+            asking = asyncio.create_task(adapter.broadcast_with_ack(question, Target(local=True), self.patience / 10))
+            await sent.wait_for(3, self.patience)
+            sent.asked["b"].set_result([])
+            try:
+                await asking
+            except AckTimeout as timeout:
+                _check(timeout.responses == {"b": None}, f"what did come: {timeout.responses!r}")
+                _check(sorted(timeout.missing) == ["a", "c"], f"{timeout.missing!r} are missing")
+            else:
+                raise AssertionError("no AckTimeout")
+            _check(sent.asked["a"].cancelled(), "nobody waits for an answer any more, and it was not cancelled")
+
+        self._run(run)
+
+    def test_selected_sockets_are_described(self) -> None:
+        """A list of who is in a room shows all of them, and nobody else."""
+
+        async def run(adapter: Adapter, sent: _Deliveries) -> None:
+            for sid, rooms in {"a": "ax", "b": "bxy", "c": "c"}.items():
+                adapter.add(sid, rooms)
+            for target, expected in (
+                (Target(), "abc"),
+                (Target(frozenset("x"), frozenset("y")), "a"),
+                (Target(frozenset()), ""),
+                (Target(frozenset("y"), local=True), "b"),
+            ):
+                found = {each.id: each for each in await adapter.fetch_sockets(target)}
+                _check(sorted(found) == sorted(expected), f"{target!r} gave {sorted(found)}")
+                for sid, each in found.items():
+                    _check(each.rooms == adapter.rooms(sid), f"{sid} is said to be in {each.rooms}")
+                    _check(each.data == {"of": sid}, f"the data of {sid} are {each.data!r}")
+
+        self._run(run)
+
+    def test_selected_sockets_join_and_leave(self) -> None:
+        """Moving a room's people to another room moves all of them, and nobody else."""
+
+        async def run(adapter: Adapter, sent: _Deliveries) -> None:
+            for sid, rooms in {"a": "ax", "b": "bxy", "c": "c"}.items():
+                adapter.add(sid, rooms)
+            await adapter.add_sockets(Target(frozenset("x"), frozenset("y")), ["m", "n"])
+            await adapter.add_sockets(Target(frozenset()), ["m"])
+            await self._until(lambda: adapter.rooms("a") == set("axmn"), "a did not join")
+            await adapter.add_sockets(Target(local=True), ["all"])
+            await self._until(lambda: adapter.rooms("c") == {"c", "all"}, "c did not join, or too much")
+            _check(adapter.rooms("b") == {*"bxy", "all"}, f"b is in {adapter.rooms('b')}")
+            await adapter.del_sockets(Target(frozenset("x")), ["x", "n", "nowhere"])
+            await self._until(lambda: adapter.rooms("a") == {*"am", "all"}, f"a is in {adapter.rooms('a')}")
+            self._selects(adapter, Target(frozenset("x")), "")
+            self._selects(adapter, Target(frozenset("m")), "a")
+
+        self._run(run)
+
+    def test_selected_sockets_are_disconnected(self) -> None:
+        """Throwing a room out throws out those who are in it, and nobody else."""
+
+        async def run(adapter: Adapter, sent: _Deliveries) -> None:
+            for sid, rooms in {"a": "ax", "b": "bxy", "c": "c"}.items():
+                adapter.add(sid, rooms)
+            await adapter.disconnect_sockets(Target(frozenset()), True)
+            await adapter.disconnect_sockets(Target(frozenset("x"), frozenset("y")), False)
+            await self._until(lambda: sent.disconnected == [("a", False)], f"{sent.disconnected!r}")
+            await adapter.disconnect_sockets(Target(local=True), True)
+            await self._until(lambda: len(sent.disconnected) == 3, f"{sent.disconnected!r}")
+            _check(sorted(sent.disconnected[1:]) == [("b", True), ("c", True)], f"{sent.disconnected!r}")
+
+        self._run(run)
+
+    def test_server_side_events_do_not_come_back(self) -> None:
+        """A server that tells the others something does not tell itself, and a lone one does not wait for answers."""
+
+        async def run(adapter: Adapter, sent: _Deliveries) -> None:
+            await adapter.server_side_emit(["cache.clear", "key"])
+            answers = await adapter.server_side_emit_with_ack(["who?"], self.patience)
+            _check(not answers, f"nobody is there, and answered {answers!r}")
+            _check(not sent.served, f"this server heard itself: {sent.served!r}")
 
         self._run(run)
 
@@ -840,7 +952,7 @@ class AdapterConformance:
     def _run(self, scenario: Callable[[Adapter, _Deliveries], Awaitable[None]]) -> None:
         async def run() -> None:
             sent = _Deliveries()
-            adapter = self.adapter("/n", sent)
+            sent.adapter = adapter = self.adapter("/n", sent)
             await adapter.start()
             try:
                 await scenario(adapter, sent)
@@ -853,23 +965,68 @@ class AdapterConformance:
         selected = adapter.sockets(target)
         _check(sorted(selected) == sorted(expected), f"{target!r:.200} selects {selected!r:.200}")
 
+    async def _until(self, condition: Callable[[], bool], message: str) -> None:
+        try:
+            async with asyncio.timeout(self.patience):
+                while not condition():  # noqa: ASYNC110 - whatever the adapter does meanwhile
+                    await asyncio.sleep(0.001)
+        except TimeoutError:
+            raise AssertionError(message) from None
+
 
 class _Deliveries:
-    """An emitter that keeps what it is given, as ``(sid, packet, volatile)``."""
+    """An emitter that keeps what it is given, and does to the adapter what a namespace would."""
 
     def __init__(self) -> None:
-        self.log: list[tuple[str, Packet, bool]] = []
-        self.last: list[tuple[str, Packet, bool]] = []
+        self.adapter: Adapter | None = None
+        self.log: list[tuple[str, Packet]] = []
+        self.last: list[tuple[str, Packet]] = []
+        self.flags: dict[str, bool] = {}
+        self.asked: dict[str, asyncio.Future[list[Any]]] = {}
+        self.disconnected: list[tuple[str, bool]] = []
+        self.served: list[Sequence[Any]] = []
         self.error: Exception | None = None
         self.on_send: Callable[[str], Any] | None = None
 
-    def send(self, sids: Collection[str], packet: Packet, *, volatile: bool = False) -> None:
+    def send(self, sids: Collection[str], packet: Packet, *, volatile: bool = False, compress: bool = True) -> None:
+        self.flags = {"volatile": volatile, "compress": compress}
         if self.error is not None:
             raise self.error
         for sid in sids:
-            self.log.append((sid, packet, volatile))
+            self.log.append((sid, packet))
             if self.on_send is not None:
                 self.on_send(sid)
+
+    def ask(
+        self, sids: Collection[str], packet: Packet, *, volatile: bool = False, compress: bool = True
+    ) -> dict[str, asyncio.Future[list[Any]]]:
+        self.asked = {sid: asyncio.get_running_loop().create_future() for sid in sids}
+        self.send(sids, packet, volatile=volatile, compress=compress)
+        return self.asked
+
+    def describe(self, sids: Collection[str]) -> list[SocketDetails]:
+        return [SocketDetails(sid, Handshake(nsp="/n"), self._adapter.rooms(sid), {"of": sid}) for sid in sids]
+
+    def join(self, sids: Collection[str], rooms: Collection[str]) -> None:
+        for sid in sids:
+            self._adapter.add(sid, rooms)
+
+    def leave(self, sids: Collection[str], rooms: Collection[str]) -> None:
+        for sid in sids:
+            self._adapter.remove(sid, rooms)
+
+    def disconnect(self, sids: Collection[str], close: bool) -> None:
+        for sid in sids:
+            self.disconnected.append((sid, close))
+            self._adapter.remove_all(sid)
+
+    async def serve(self, args: Sequence[Any]) -> Any:
+        self.served.append(args)
+
+    @property
+    def _adapter(self) -> Adapter:
+        assert self.adapter is not None
+        return self.adapter
 
     async def wait_for(self, count: int, patience: float) -> None:
         try:
@@ -879,6 +1036,6 @@ class _Deliveries:
         except TimeoutError:
             raise AssertionError(f"{len(self.log)} of {count} deliveries within {patience:g} s") from None
 
-    def taken(self) -> list[tuple[str, Packet, bool]]:
+    def taken(self) -> list[tuple[str, Packet]]:
         self.last, self.log = self.log, []
         return self.last

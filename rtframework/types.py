@@ -118,15 +118,30 @@ class Target:
     volatile: bool = False
     """Drop the packet for clients whose transport is not ready to take it."""
     local: bool = False
-    """Do not pass the packet on to other servers of a cluster."""
+    """Only sockets of this server, in a cluster."""
+    compress: bool = True
+    """Compress the packet for clients whose transport does that."""
 
 
 EVERYBODY: Final = Target()
 
 
 @dataclass(frozen=True, slots=True)
+class SocketDetails:
+    """What one server of a cluster tells another about a socket."""
+
+    id: str
+    handshake: Handshake
+    rooms: frozenset[str]
+    data: dict[str, Any]
+    """Of a socket of this server, the socket's own; of another server's, a copy."""
+
+
+@dataclass(frozen=True, slots=True)
 class AckResponses(Mapping[str, Any]):
     """The answers of several sockets, by socket id; ``missing`` are those that left before they answered.
+
+    The answers of several servers, by what their adapter calls them, when servers were asked.
 
     Example::
 

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from fnmatch import fnmatchcase
 from typing import Any
 
 import pytest
 
-from rtframework import MemoryAdapter, Packet, PacketType, Target
+from rtframework import AckResponses, AckTimeout, MemoryAdapter, Packet, PacketType, Target
 from rtframework.exceptions import EncodeError
 from rtframework.protocols import Emitter
-from rtframework.testing import AdapterConformance, run_suite
+from rtframework.testing import AdapterConformance, _Deliveries, run_suite
+from rtframework.types import SocketDetails
 
 
 class TestMemoryAdapter(AdapterConformance):
@@ -33,12 +35,18 @@ class ReachesAllByNothing(_Broken):
 
 class ForgetsExcept(_Broken):
     async def broadcast(self, packet: Packet, target: Target) -> None:
-        self._emitter.send(self.sockets(Target(target.rooms)), packet, volatile=target.volatile)
+        sids = self.sockets(Target(target.rooms))
+        self._emitter.send(sids, packet, volatile=target.volatile, compress=target.compress)
 
 
 class ForgetsVolatile(_Broken):
     async def broadcast(self, packet: Packet, target: Target) -> None:
         self._emitter.send(self.sockets(target), packet)
+
+
+class ForgetsCompress(_Broken):
+    async def broadcast(self, packet: Packet, target: Target) -> None:
+        self._emitter.send(self.sockets(target), packet, volatile=target.volatile)
 
 
 class SendsTwice(_Broken):
@@ -102,6 +110,43 @@ class Shares(_Broken):
         self.index = Shares.common
 
 
+class CountsTwice(_Broken):
+    async def broadcast_with_ack(self, packet: Packet, target: Target, timeout: float | None) -> AckResponses:
+        await self.broadcast(packet, target)
+        return await super().broadcast_with_ack(packet, target, timeout)
+
+
+class ForgetsAnswers(_Broken):
+    async def broadcast_with_ack(self, packet: Packet, target: Target, timeout: float | None) -> AckResponses:
+        asked = self._emitter.ask(self.sockets(target), packet, compress=target.compress)
+        try:
+            async with asyncio.timeout(timeout):
+                answers = await asyncio.gather(*asked.values())
+        except TimeoutError:
+            raise AckTimeout from None
+        return AckResponses(dict(zip(asked, answers, strict=True)))
+
+
+class DescribesAll(_Broken):
+    async def fetch_sockets(self, target: Target) -> list[SocketDetails]:
+        return self._emitter.describe(self.sockets(Target()))
+
+
+class JoinsOnlyOne(_Broken):
+    async def add_sockets(self, target: Target, rooms: Sequence[str]) -> None:
+        self._emitter.join(self.sockets(target), rooms[:1])
+
+
+class NeverCloses(_Broken):
+    async def disconnect_sockets(self, target: Target, close: bool) -> None:
+        self._emitter.disconnect(self.sockets(target), False)
+
+
+class HearsItself(_Broken):
+    async def server_side_emit(self, args: Sequence[Any]) -> None:
+        await self._emitter.serve(args)
+
+
 class TakesLists(_Broken):
     def add(self, sid: str, rooms: Iterable[str]) -> None:
         if not isinstance(rooms, list | tuple | str):
@@ -113,6 +158,7 @@ BROKEN: dict[Callable[..., MemoryAdapter], str] = {
     ReachesAllByNothing: "test_targets_select_whom_they_name",
     ForgetsExcept: "test_broadcasts_are_delivered_once_and_as_they_are",
     ForgetsVolatile: "test_broadcasts_are_delivered_once_and_as_they_are",
+    ForgetsCompress: "test_broadcasts_are_delivered_once_and_as_they_are",
     SendsTwice: "test_broadcasts_are_delivered_once_and_as_they_are",
     DropsLocal: "test_broadcasts_keep_their_order",
     TakesPatterns: "test_a_room_s_name_is_just_a_name",
@@ -123,6 +169,12 @@ BROKEN: dict[Callable[..., MemoryAdapter], str] = {
     Iterates: "test_sockets_may_go_while_they_are_sent_to",
     Shares: "test_namespaces_do_not_mix",
     TakesLists: "test_rooms_and_members_agree",
+    CountsTwice: "test_questions_are_answered_by_socket",
+    ForgetsAnswers: "test_questions_end_in_time",
+    DescribesAll: "test_selected_sockets_are_described",
+    JoinsOnlyOne: "test_selected_sockets_join_and_leave",
+    NeverCloses: "test_selected_sockets_are_disconnected",
+    HearsItself: "test_server_side_events_do_not_come_back",
 }
 
 
@@ -156,8 +208,8 @@ async def test_a_broadcast_is_encoded_once_and_to_nobody_too() -> None:
     """A room of a thousand would cost a thousand encodings; a mistake would show only when somebody is there."""
     calls: list[list[str]] = []
 
-    class Counts:
-        def send(self, sids: Collection[str], packet: Packet, *, volatile: bool = False) -> None:
+    class Counts(_Deliveries):
+        def send(self, sids: Collection[str], packet: Packet, *, volatile: bool = False, compress: bool = True) -> None:
             calls.append(list(sids))
 
     adapter = MemoryAdapter("/", Counts())

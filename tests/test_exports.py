@@ -11,6 +11,7 @@ import pytest
 
 EXPORTS: Final[dict[str, tuple[str, ...]]] = {
     "rtframework": (
+        "Ack",
         "AckError",
         "AckResponses",
         "AckTimeout",
@@ -36,6 +37,7 @@ EXPORTS: Final[dict[str, tuple[str, ...]]] = {
         "PacketType",
         "PluginNotFound",
         "RTFrameworkError",
+        "RemoteSocket",
         "SerializationError",
         "Server",
         "Socket",

@@ -44,6 +44,9 @@ class Frames:
 
     __slots__ = ("_deflated", "_packets", "_polling", "droppable", "size", "websocket")
 
+    compress: bool = True
+    """Whether it is worth compressing, as far as who emitted it knows."""
+
     def __init__(self, packets: Sequence[str | bytes], droppable: bool = False) -> None:
         self._packets = packets
         self.droppable = droppable
@@ -95,6 +98,18 @@ class Frames:
             frames = b"".join(_deflated_frame_of(packet, *key) for packet in self._packets)
             self._deflated[key] = frames
         return frames
+
+
+class PlainFrames(Frames):
+    """Frames that are not worth compressing: what they carry is compressed already."""
+
+    __slots__ = ()
+
+    compress = False
+
+    def deflated(self, window: int, threshold: int, level: int) -> bytes:
+        """The websocket frames as they are."""
+        return self.websocket
 
 
 def _deflated_frame_of(packet: str | bytes, window: int, threshold: int, level: int) -> bytes:

@@ -11,6 +11,7 @@ import socketio
 from ..exceptions import DecodeError, EncodeError
 from ..types import DisconnectReason, PacketType
 from .frames import Frames as EncodedFrames
+from .frames import PlainFrames
 from .http import EngineServer
 from .notices import Notice
 
@@ -88,11 +89,11 @@ class Gateway(socketio.AsyncServer):  # type: ignore[misc]  # socketio is not ty
 
     # --- what the framework asks ------------------------------------------------------------------------------------
 
-    def encode(self, packet: Packet) -> Frames:
+    def encode(self, packet: Packet, *, compress: bool = True) -> Frames:
         """Encode a packet for any number of connections. Raises ``EncodeError``."""
         try:
             droppable = packet.type == _EVENT and packet.id is None
-            return EncodedFrames.of_messages(self._encode(packet), droppable)
+            return (EncodedFrames if compress else PlainFrames).of_messages(self._encode(packet), droppable)
         except EncodeError:
             raise
         except Exception as error:  # a serializer, or a hook of it, that was not written for such data

@@ -191,11 +191,10 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]  # engineio is n
         payload = await polling.poll(request)
         if payload is None:
             return _error(_BAD_REQUEST, headers=headers)
-        compresses = self.options.http_compression and len(payload) >= self.options.http_compression_threshold
-        if not compresses and can_write(request):
+        if not self._compresses(payload, polling.compress) and can_write(request):
             more = b"".join(map(header_line, headers.items())) if headers else b""
             return write(request, _PAYLOAD + more, payload.encode())
-        response = self._payload(request, payload, headers)
+        response = self._payload(request, payload, headers, compress=polling.compress)
         try:
             await response.prepare(request)
             await response.write_eof()
@@ -355,15 +354,21 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]  # engineio is n
     def _can_upgrade(self) -> bool:
         return self.options.allow_upgrades and "websocket" in self.options.transports
 
-    def _payload(self, request: web.Request, payload: str, headers: dict[str, str]) -> web.Response:
+    def _payload(
+        self, request: web.Request, payload: str, headers: dict[str, str], *, compress: bool = True
+    ) -> web.Response:
         response = web.Response(
             body=payload.encode(),
             headers={**headers, "Content-Type": "text/plain; charset=UTF-8", "Cache-Control": "no-store"},
         )
-        options = self.options
-        if options.http_compression and len(payload) >= options.http_compression_threshold:
+        if self._compresses(payload, compress):
             response.enable_compression()
         return response
+
+    def _compresses(self, payload: str, compress: bool) -> bool:
+        """Whether a payload is to be compressed, if its client can read that."""
+        options = self.options
+        return options.http_compression and compress and len(payload) >= options.http_compression_threshold
 
     def _preflight(self, request: web.Request, headers: dict[str, str]) -> web.Response:
         headers = {**headers, "Access-Control-Allow-Methods": "GET, POST, OPTIONS", "Access-Control-Max-Age": "600"}

@@ -25,7 +25,7 @@ _PAUSE: Final = 0.1
 class PollingTransport:
     """The polling side of one connection: at most one GET and one POST at a time, as the protocol says."""
 
-    __slots__ = ("_posting", "_request", "_waiting", "connection")
+    __slots__ = ("_posting", "_request", "_waiting", "compress", "connection")
 
     name: Final = "polling"
     connection: Connection
@@ -34,6 +34,8 @@ class PollingTransport:
         self._waiting: asyncio.Future[str] | None = None
         self._request: web.Request | None = None
         self._posting = False
+        self.compress = True
+        """Whether something in the payload that was made last is worth compressing."""
 
     def serve(self, connection: Connection) -> None:
         """It is the transport of this connection from now on."""
@@ -60,7 +62,7 @@ class PollingTransport:
         """Answer the waiting GET."""
         if self._waiting is None:
             return False
-        self._answer(SEPARATOR.join([each.polling for each in frames]))
+        self._answer(self._payload_of(frames))
         self.connection.drained()
         return True
 
@@ -82,7 +84,7 @@ class PollingTransport:
             connection.fail(DisconnectReason.TRANSPORT_ERROR)
             return None
         if len(connection.outbox):
-            payload = SEPARATOR.join([frames.polling for frames in connection.outbox.take()])
+            payload = self._payload_of(connection.outbox.take())
             connection.drained()
             return payload
         self._waiting = waiting = connection.loop.create_future()
@@ -150,6 +152,10 @@ class PollingTransport:
     def _end_pause(self, waiting: asyncio.Future[str]) -> None:
         if self._waiting is waiting:
             self._answer(NOOP.polling)
+
+    def _payload_of(self, frames: list[Frames]) -> str:
+        self.compress = any(each.compress for each in frames)
+        return SEPARATOR.join([each.polling for each in frames])
 
     def _answer(self, payload: str) -> None:
         waiting, self._waiting, self._request = self._waiting, None, None

@@ -292,8 +292,8 @@ def test_the_nearest_word_on_order_counts() -> None:
     async def inherits(socket: Socket) -> None: ...
 
     Server(ordered=True).register_namespace(namespace)
-    assert not namespace.is_ordered("free")
-    assert namespace.is_ordered("inherits")
+    assert not namespace.listening.handlers["free"].ordered
+    assert namespace.listening.handlers["inherits"].ordered
 
 
 @pytest.mark.parametrize("level", ["server", "namespace", "handler"])

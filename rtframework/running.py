@@ -1,0 +1,71 @@
+"""Running several coroutines side by side, in order, without a task for each.
+
+The first ones that never wait run to their end in the task that is there, at no cost. One that does wait keeps that
+task, so that ``asyncio.current_task()``, timeouts and cancellation work in it as in any coroutine, and a new task goes
+on with the rest: what the engine does with the events of a client, for the handlers of one event.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine, Generator, Sequence
+from types import coroutine
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+
+@coroutine
+def run_until_wait(work: Coroutine[Any, Any, T], on_wait: Callable[[], None]) -> Generator[Any, Any, T]:
+    """Await ``work``; call ``on_wait`` when it waits for the first time, before control goes to the event loop."""
+    try:
+        waiting_for = work.send(None)
+    except StopIteration as stop:
+        return stop.value  # type: ignore[no-any-return]
+    on_wait()
+    while True:
+        try:
+            sent = yield waiting_for
+        except GeneratorExit:
+            work.close()
+            raise
+        except BaseException as error:  # noqa: BLE001 - handed on to the coroutine, as "yield from" would
+            step = work.throw
+            argument: Any = error
+        else:
+            step = work.send  # type: ignore[assignment]
+            argument = sent
+        try:
+            waiting_for = step(argument)
+        except StopIteration as stop:
+            return stop.value  # type: ignore[no-any-return]
+
+
+async def run_abreast(
+    works: Sequence[Callable[[], Coroutine[Any, Any, None]]], tasks: set[asyncio.Task[None]], start: int = 0
+) -> None:
+    """Start each of these in order, none waiting for the one before it; return when all are done.
+
+    Those that never wait run here, one after another. When one waits, a task that is kept in ``tasks`` goes on with
+    the rest. What they raise is theirs to catch; only a cancellation is passed on.
+    """
+    rest: asyncio.Task[None] | None = None
+
+    def go_on() -> None:
+        nonlocal rest
+        if position + 1 < len(works):
+            rest = asyncio.get_running_loop().create_task(run_abreast(works, tasks, position + 1))
+            tasks.add(rest)
+            rest.add_done_callback(tasks.discard)
+
+    for position in range(start, len(works)):
+        await run_until_wait(works[position](), go_on)
+        if rest is not None:
+            await rest
+            return
+
+
+def is_cancelled(error: BaseException) -> bool:
+    """Whether the task that runs is cancelled, and not only something that it waited for."""
+    task = asyncio.current_task()
+    return isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling() > 0

@@ -1,0 +1,116 @@
+"""Several handlers of one event that act as one."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Sequence
+from functools import partial
+from inspect import isawaitable
+from typing import TYPE_CHECKING, Any, Final
+
+from .events import DEFERRED, to_ack
+from .exceptions import EventError
+from .running import is_cancelled, run_abreast
+
+if TYPE_CHECKING:
+    from .events import Acknowledging, Handler
+    from .types import Packet
+
+log: Final = logging.getLogger("rtframework.socket")
+
+
+class Several:
+    """Handlers of one event, in the order of registration.
+
+    They start in that order, and one that waits does not hold up the next. The first that answers is the one whose
+    answer counts: by returning something other than ``None``, by raising an ``EventError``, or by ``ack``. When none
+    does, the answer is empty, or ``internal_error`` if one of them failed.
+    """
+
+    __slots__ = ("_tasks", "handlers", "ordered")
+
+    is_async: Final = True
+
+    def __init__(self, handlers: Sequence[Handler], tasks: set[asyncio.Task[None]]) -> None:
+        self.handlers = tuple(handlers)
+        self.ordered = any(each.ordered for each in handlers)
+        self._tasks = tasks
+
+    def __call__(self, socket: Acknowledging, args: Sequence[Any], packet: Packet | None = None) -> Awaitable[Any]:
+        """Run them all; the client has the first answer as soon as it is there."""
+        return self._run(socket, args, packet, _Outcome(socket, packet))
+
+    def under_middleware(self, socket: Acknowledging, args: Sequence[Any], packet: Packet | None) -> Awaitable[Any]:
+        """Run them all; the first answer is what is returned, for middleware to see before the client does."""
+        return self._run(socket, args, packet, _Outcome(socket, None))
+
+    async def _run(self, socket: Acknowledging, args: Sequence[Any], packet: Packet | None, outcome: _Outcome) -> Any:
+        works = [partial(self._one, each, socket, args, packet, outcome) for each in self.handlers]
+        await run_abreast(works, self._tasks)
+        return outcome.result()
+
+    async def _one(
+        self, handler: Handler, socket: Acknowledging, args: Sequence[Any], packet: Packet | None, outcome: _Outcome
+    ) -> None:
+        try:
+            result = handler(socket, args, packet)
+            if handler.is_async or isawaitable(result):
+                result = await result
+        except EventError as error:
+            outcome.take(error)
+        except (Exception, asyncio.CancelledError) as error:
+            if is_cancelled(error):
+                raise
+            outcome.fail(handler.name, error)
+        else:
+            outcome.take(result)
+
+
+class _Outcome:
+    """What they have made of one event so far."""
+
+    __slots__ = ("_answer", "_deferred", "_failed", "_failure", "_packet", "_socket")
+
+    def __init__(self, socket: Acknowledging, packet: Packet | None) -> None:
+        self._socket = socket
+        self._packet = packet
+        self._answer: Any = None
+        self._deferred = False
+        self._failed = False
+        self._failure: tuple[str, BaseException] | None = None
+
+    def take(self, answer: Any) -> None:
+        """What one of them returned, or the ``EventError`` that it raised."""
+        if answer is DEFERRED:
+            self._deferred = True
+        elif answer is not None and self._answer is None:
+            self._answer = answer
+            if self._packet is not None:
+                args = [answer.to_payload()] if isinstance(answer, EventError) else to_ack(answer)
+                self._socket.answer(self._packet, args)
+
+    def fail(self, event: str, error: BaseException) -> None:
+        """One of them has failed: this is logged, unless it is left to middleware."""
+        if self._packet is None and self._failure is None:
+            self._failure = (event, error)
+        else:
+            self._failed = True
+            self._log(event, error)
+
+    def result(self) -> Any:
+        """What all of them together return or raise."""
+        unanswered = self._answer is None and not self._deferred
+        if self._failure is not None:
+            if unanswered:
+                raise self._failure[1]
+            self._log(*self._failure)
+        if unanswered and self._failed:
+            raise EventError("internal_error", "Internal server error")
+        if isinstance(self._answer, EventError):
+            raise self._answer
+        return DEFERRED if self._answer is None and self._deferred else self._answer
+
+    def _log(self, event: str, error: BaseException) -> None:
+        where = {"nsp": self._socket.nsp, "sid": self._socket.id, "event": event}
+        log.error("unhandled error in a handler of %r", event, exc_info=error, extra=where)
