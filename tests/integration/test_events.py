@@ -254,7 +254,7 @@ async def test_asking_everybody_in_a_connection_handler(serve: Serve, js: JSClie
 
 async def test_events_of_one_socket_start_in_order(serve: Serve, js: JSClients, transport: Transport) -> None:
     """A slow handler would hold up the next event, other sockets, or the heartbeat; or events would overtake."""
-    io = Server(ping_interval=0.1, ping_timeout=0.2)
+    io = Server(ping_interval=0.15, ping_timeout=0.6)
     started: list[int] = []
     release = asyncio.Event()
 
@@ -274,7 +274,7 @@ async def test_events_of_one_socket_start_in_order(serve: Serve, js: JSClients, 
     await until(lambda: len(started) == 10)
     assert await client.emit_with_ack("fast") == list(range(10))
     assert await other.emit_with_ack("fast") == list(range(10))
-    for _ in range(4):  # longer than interval and timeout together
+    for _ in range(6):  # longer than interval and timeout together
         await client.life("ping")
     assert len(io.sockets) == 2
     release.set()
