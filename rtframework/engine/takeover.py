@@ -136,8 +136,7 @@ def has_middlewares(request: web.Request) -> bool:
 
 
 async def run_hooks(request: web.Request, response: web.StreamResponse) -> list[tuple[str, str]]:
-    """Show them the response; the headers that it has after it, cookies among them."""
+    """Show them the response; the headers that it has after it."""
     for app in request.match_info.apps:
         await app.on_response_prepare.send(request, response)
-    cookies = [("Set-Cookie", cookie.output(header="").strip()) for cookie in response.cookies.values()]
-    return [*response.headers.items(), *cookies]
+    return list(response.headers.items())
