@@ -47,7 +47,7 @@ async def run_abreast(
     """Start each of these in order, none waiting for the one before it; return when all are done.
 
     Those that never wait run here, one after another. When one waits, a task that is kept in ``tasks`` goes on with
-    the rest. What they raise is theirs to catch; only a cancellation is passed on.
+    the rest. What they raise is theirs to catch; only a cancellation comes out, and ends all that still run.
     """
     rest: asyncio.Task[None] | None = None
 
@@ -59,7 +59,12 @@ async def run_abreast(
             rest.add_done_callback(tasks.discard)
 
     for position in range(start, len(works)):
-        await run_until_wait(works[position](), go_on)
+        try:
+            await run_until_wait(works[position](), go_on)
+        except asyncio.CancelledError:
+            if rest is not None:
+                rest.cancel()
+            raise
         if rest is not None:
             await rest
             return

@@ -471,10 +471,11 @@ class Socket:
     async def _emit(self, packet: Packet, *, volatile: bool = False, compress: bool = True) -> None:
         outlet = self._outlet
         if outlet is not None:
-            engine = self._nsp.engine
+            nsp = self._nsp
+            engine = nsp.engine
             frames = engine.encode(packet) if compress else engine.encode(packet, compress=False)
-            if self._nsp.tapped:
-                self._nsp.tell((self.id,), packet)
+            if nsp.tapped:
+                nsp.tell((self.id,), packet)
             slow = engine.deliver((outlet,), frames, volatile=volatile)
             if slow is not None:
                 await slow

@@ -340,26 +340,27 @@ async def test_abreast_nothing_waits_for_what_stands_before_it() -> None:
     assert not tasks
 
 
-async def test_abreast_a_cancellation_reaches_those_behind() -> None:
+@pytest.mark.parametrize("waiting", ["abc", "b", "c", "ac"])
+async def test_abreast_a_cancellation_reaches_all(waiting: str) -> None:
     """Handlers would go on after their event was given up at shutdown."""
     ended: list[str] = []
+    tasks: set[asyncio.Task[None]] = set()
 
     def work(name: str) -> Callable[[], Coroutine[Any, Any, None]]:
         async def run() -> None:
             try:
-                if name == "b":
-                    await asyncio.sleep(60)
-                await asyncio.sleep(0)
+                await asyncio.sleep(60 if name in waiting else 0)
             except asyncio.CancelledError:
                 ended.append(name)
                 raise
 
         return run
 
-    running = asyncio.create_task(run_abreast([work("a"), work("b")], set()))
-    for _ in range(5):
+    running = asyncio.create_task(run_abreast([work(name) for name in "abc"], tasks))
+    for _ in range(8):
         await asyncio.sleep(0)
     running.cancel()
     with pytest.raises(asyncio.CancelledError):
         await running
-    assert ended == ["b"]
+    await turns_until(lambda: not tasks)
+    assert sorted(ended) == list(waiting)
