@@ -115,7 +115,18 @@ class Handler:
     called: builtins, containers, unions, ``msgspec.Struct``, dataclasses, attrs classes, TypedDicts, ``datetime``, …
     """
 
-    __slots__ = ("_converters", "_least", "_most", "_rest", "ack_at", "function", "is_async", "name", "ordered")
+    __slots__ = (
+        "_converters",
+        "_least",
+        "_most",
+        "_rest",
+        "_single",
+        "ack_at",
+        "function",
+        "is_async",
+        "name",
+        "ordered",
+    )
 
     def __init__(
         self,
@@ -136,10 +147,16 @@ class Handler:
         self._least = signature.least
         self._most = signature.most
         self._rest = signature.rest
+        first = self._converters[0] if self._converters else None
+        takes_one = self._least <= 1 and (self._most is None or self._most >= 1)
+        self._single = first if takes_one and isinstance(first, type) and first in _EXACT else None
+        """The type of a single argument that is passed on as it is."""
 
     def bind(self, args: Sequence[Any]) -> Sequence[Any]:
         """The arguments to call the function with. Raises :class:`~rtframework.InvalidPayload`."""
         count = len(args)
+        if count == 1 and type(args[0]) is self._single:
+            return args
         if count < self._least or (self._most is not None and count > self._most):
             raise InvalidPayload(f"{self.name!r} takes {self._expectation()}, got {count}")
         if not self._converters:

@@ -12,7 +12,7 @@ import msgspec
 
 from .exceptions import DecodeError, EncodeError
 from .packets import MAX_ID, check_event, check_payload
-from .types import Packet, PacketType
+from .types import RESERVED_EVENTS, Packet, PacketType
 
 _EVENT: Final = int(PacketType.EVENT)
 _ACK: Final = int(PacketType.ACK)
@@ -136,7 +136,9 @@ class JSONDecoder:
                     data = _decode_json(frame[start:])
                 except (ValueError, RecursionError):
                     data = _parse(frame[start:])
-                return Packet(_EVENT, "/", check_event(data), int(digits) if digits else None)
+                if type(data) is not list or not data or type(data[0]) is not str or data[0] in RESERVED_EVENTS:
+                    check_event(data)  # says what is wrong
+                return Packet(_EVENT, "/", data, int(digits) if digits else None)
         return self._decode_header(frame)
 
     def _decode_header(self, frame: str) -> Packet | None:

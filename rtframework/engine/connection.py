@@ -95,7 +95,6 @@ class Connection:
         "_on_message",
         "_options",
         "_pinging",
-        "_receivers",
         "_room_to_read",
         "_runner",
         "_state",
@@ -109,6 +108,7 @@ class Connection:
         "inbox",
         "loop",
         "outbox",
+        "receivers",
         "sid",
         "upgrade",
     )
@@ -142,7 +142,8 @@ class Connection:
         self._on_connected: Callable[[], None] | None = on_connected
         self._on_closed = on_closed
         self._runner = runner
-        self._receivers: dict[str, Receiver] = {}
+        self.receivers: dict[str, Receiver] = {}
+        """Those who hear the packets of a namespace, by its name."""
         self.attempts: dict[str, object] = {}
         """The namespaces that the client has asked for and that are not decided yet, each with a mark of its own: a
         client may leave and ask again while the handlers of its first attempt still run."""
@@ -180,7 +181,7 @@ class Connection:
         """Packets of this namespace go to the receiver from now on."""
         if self._state != OPEN:
             return False
-        self._receivers[nsp] = receiver
+        self.receivers[nsp] = receiver
         self.attempts.pop(nsp, None)
         self._connect_by = math.inf
         self._count_as_connected()
@@ -188,7 +189,7 @@ class Connection:
 
     def leave(self, nsp: str) -> None:
         """Packets of this namespace have no receiver any more; the client may CONNECT again."""
-        self._receivers.pop(nsp, None)
+        self.receivers.pop(nsp, None)
 
     def send(self, frames: Frames, *, volatile: bool = False) -> None:
         """Send, in the order of the calls; dropped when the connection is not open."""
@@ -239,11 +240,6 @@ class Connection:
     def has_poll(self) -> bool:
         """Whether a GET of this client waits."""
         return self._transport.name == "polling" and self._transport.writable
-
-    @property
-    def receivers(self) -> dict[str, Receiver]:
-        """Those who hear the packets of a namespace, by its name."""
-        return self._receivers
 
     def take(self, packet: str | bytes | Ending) -> Coroutine[Any, Any, None] | None:
         """A packet came (Engine.IO v4, "Protocol"); what it sets off, if that is more than could be done at once."""
@@ -467,8 +463,8 @@ class Connection:
         self.loop.call_soon(self.abort, DisconnectReason.SLOW_CONSUMER)
 
     def _leave_all(self, reason: str) -> None:
-        receivers = list(self._receivers.values())
-        self._receivers.clear()
+        receivers = list(self.receivers.values())
+        self.receivers.clear()
         for receiver in receivers:
             try:
                 receiver.disconnected(reason)
