@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from .rooms import RoomIndex
 
 if TYPE_CHECKING:
     from .protocols import Emitter
     from .types import Packet, Target
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 
 class MemoryAdapter:
@@ -57,3 +59,11 @@ class MemoryAdapter:
 
     async def close(self) -> None:
         """Nothing to close."""
+
+    def on(self, event: str) -> Callable[[F], F]:
+        """Register the decorated function for ``create_room``, ``join_room``, ``leave_room`` or ``delete_room``."""
+        return self.index.events.on(event)
+
+    def off(self, event: str, function: Callable[..., Any]) -> None:
+        """Forget a function that was registered."""
+        self.index.events.off(event, function)
