@@ -25,6 +25,7 @@ from .events import (
 )
 from .exceptions import AckTimeout, ConfigurationError, ConnectionRefused, Disconnected, EncodeError, EventError
 from .middleware import Link, compose
+from .patterns import NO_PARAMS, is_namespace
 from .socket import Socket, is_cancelled
 from .types import EVERYBODY, AckResponses, Packet, PacketType, Target
 
@@ -59,8 +60,11 @@ class Host(Protocol):
     ordered: bool
     limits: Limits
 
-    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
+    def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Run something in the background; awaited at shutdown."""
+
+    def emptied(self) -> None:
+        """The last socket of a namespace has gone."""
 
 
 class Namespace(Broadcasting):
@@ -83,9 +87,13 @@ class Namespace(Broadcasting):
     limits: Limits
 
     def __init__(self, name: str = "/", *, ordered: bool | None = None) -> None:
-        if not isinstance(name, str) or not name.startswith("/") or "," in name:
+        if not is_namespace(name):
             raise ConfigurationError(f'a namespace is a string that starts with "/" and has no comma, not {name!r}')
         self.name = name
+        self.parent: Namespace | None = None
+        """The parent that it is a child of, see ``Server.of``."""
+        self.params: Mapping[str, str] = NO_PARAMS
+        """The parameters in its name, when it is a child: ``"acme"`` for ``"tenant"``."""
         self._ordered = ordered
         self._host: Host | None = None
         self._adapter: Adapter | None = None
@@ -102,7 +110,7 @@ class Namespace(Broadcasting):
         self._collect()
 
     def __repr__(self) -> str:
-        return f"<{type(self).__name__} {self.name} with {len(self._sockets)} socket(s)>"
+        return f"<{type(self).__name__} {self.name} with {len(self)} socket(s)>"
 
     def __len__(self) -> int:
         """How many sockets are in it, on this server."""
@@ -128,6 +136,8 @@ class Namespace(Broadcasting):
         """
 
         def register(function: F) -> F:
+            if event == "new_namespace":
+                raise ConfigurationError("the server tells of new namespaces: write io.on('new_namespace')")
             if event in LIFECYCLE:
                 self._lifecycle[LIFECYCLE[event]].append(LifecycleHandler(LIFECYCLE[event], function))
                 return function
@@ -149,7 +159,7 @@ class Namespace(Broadcasting):
         Raise :class:`~rtframework.ConnectionRefused` to refuse; ``await call_next()`` to go on.
         """
         self._connect_middlewares.append(middleware)
-        self._connect_chain = compose([_without(each) for each in self._connect_middlewares], _let_pass)
+        self._compose()
         return middleware
 
     def use_event(self, middleware: EventMiddleware) -> EventMiddleware:
@@ -159,7 +169,7 @@ class Namespace(Broadcasting):
         into the acknowledgement, as a rule ``await call_next()``.
         """
         self._event_middlewares.append(middleware)
-        self._event_chain = compose(self._event_middlewares, self._call)
+        self._compose()
         return middleware
 
     # --- what a program asks ----------------------------------------------------------------------------------------
@@ -171,10 +181,19 @@ class Namespace(Broadcasting):
             self._handlers or self._connect_middlewares or self._event_middlewares or any(self._lifecycle.values())
         )
 
+    def handles(self, event: str) -> bool:
+        """Whether there is a handler for this event of clients."""
+        return event in self._handlers
+
     @property
     def sockets(self) -> Mapping[str, Socket]:
         """The sockets of this namespace on this server, by id; a live view."""
         return MappingProxyType(self._sockets)
+
+    @property
+    def children(self) -> Mapping[str, Namespace]:
+        """The namespaces that it is the parent of, by name; a live view. A namespace with one name has none."""
+        return MappingProxyType({})
 
     @property
     def adapter(self) -> Adapter:
@@ -242,6 +261,8 @@ class Namespace(Broadcasting):
         self.adapter.remove_all(socket.id)
         if notify:
             self._notify_gone(socket, reason)
+        if not self._sockets and self._host is not None:
+            self._host.emptied()
 
     # --- what the server calls --------------------------------------------------------------------------------------
 
@@ -252,7 +273,7 @@ class Namespace(Broadcasting):
         self._host = host
         self.engine = host.engine
         self.limits = host.limits
-        self._adapter = host.adapter_factory(self.name, _Emitter(host.engine, self._outlets))
+        self._adapter = self._make_adapter(host)
         if self._ordered is None:
             self._ordered = host.ordered
             for handler in self._handlers.values():
@@ -300,7 +321,26 @@ class Namespace(Broadcasting):
                 # The handlers have run to their end, so what they set up has to be taken down.
                 self._notify_gone(socket, socket.left)
 
+    def inherit(self, parent: Namespace) -> None:
+        """Become a child: what is registered with the parent comes before its own; its own handlers stay its own."""
+        self.parent = parent
+        self._handlers = {**parent._handlers, **self._handlers}
+        for phase, handlers in parent._lifecycle.items():
+            self._lifecycle[phase][:0] = handlers
+        self._connect_middlewares[:0] = parent._connect_middlewares
+        self._event_middlewares[:0] = parent._event_middlewares
+        self._compose()
+
     # --- inside -----------------------------------------------------------------------------------------------------
+
+    def _make_adapter(self, host: Host) -> Adapter:
+        return host.adapter_factory(self.name, _Emitter(host.engine, self._outlets))
+
+    def _compose(self) -> None:
+        if self._connect_middlewares:
+            self._connect_chain = compose([_without(each) for each in self._connect_middlewares], _let_pass)
+        if self._event_middlewares:
+            self._event_chain = compose(self._event_middlewares, self._call)
 
     def _collect(self) -> None:
         """Register the ``on_<event>`` methods of a class-based namespace."""

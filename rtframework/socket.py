@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Coroutine
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol, cast
 
 from .broadcast import Audience, BroadcastOperator, Rooms
 from .events import from_ack, to_ack
@@ -13,6 +13,7 @@ from .exceptions import AckTimeout, ConfigurationError, Disconnected, EncodeErro
 from .types import DisconnectReason, Packet, PacketType, Target
 
 if TYPE_CHECKING:
+    from .namespace import Namespace
     from .options import Limits
     from .protocols import Connection, Engine, Frames, Outlet
     from .types import Handshake
@@ -124,6 +125,11 @@ class Socket:
     def nsp(self) -> str:
         """The name of its namespace."""
         return self._nsp.name
+
+    @property
+    def namespace(self) -> Namespace:
+        """Its namespace."""
+        return cast("Namespace", self._nsp)
 
     @property
     def connected(self) -> bool:
