@@ -100,6 +100,7 @@ class DynamicNamespaces:
         self._closing: dict[str, asyncio.Task[None]] = {}
         self._pinned = 0
         self._full = False
+        self._stopped = False
 
     # --- what the program asks --------------------------------------------------------------------------------------
 
@@ -236,23 +237,25 @@ class DynamicNamespaces:
             self._forget(child)
             raise
         if self._host.started:
-            child.opening = self._host.spawn(self._open(child, pending))
+            child.opening = child.spawn(self._open(child, pending))
         return child
 
     async def _open(self, child: _Child, pending: list[Pending]) -> None:
         name = child.namespace.name
+        give_up = self._forget
         try:
             async with asyncio.timeout(self._host.limits.namespace_timeout):
                 if name in self._closing:  # one adapter at a time for a name
                     await asyncio.wait({self._closing[name]})
                 for announce in pending:
                     await announce()
+                give_up = self._close  # from here on the adapter has something to close
                 await child.namespace.adapter.start()
         except (Exception, asyncio.CancelledError) as error:
-            log.exception("a namespace cannot be opened", extra={"nsp": name})
-            self._close(child)
+            give_up(child)
             if is_cancelled(error):
                 raise
+            log.exception("a namespace cannot be opened", extra={"nsp": name})
         finally:
             child.opening = None
 
@@ -266,7 +269,13 @@ class DynamicNamespaces:
         else:
             self._idle[name] = child
 
+    def stop(self) -> None:
+        """The server closes what is left: nothing is cleaned up any more."""
+        self._stopped = True
+
     def _close(self, child: _Child) -> None:
+        if self._stopped:
+            return
         self._forget(child)
         name = child.namespace.name
         self._closing[name] = task = self._host.spawn(self._shut(child.namespace))

@@ -50,6 +50,7 @@ class ParentNamespace(Namespace):
 
         A child that has a handler of its own for the event keeps that.
         """
+        ordered = self._ordered if ordered is None else ordered
         register_here = super().on(event, ordered=ordered)
 
         def register(function: F) -> F:

@@ -232,7 +232,7 @@ class Server(Broadcasting):
 
     def event(self, function: F) -> F:
         """Register the decorated function for the event of its own name."""
-        return self._main.event(function)
+        return self.on(function.__name__)(function)
 
     def use(self, middleware: ConnectMiddleware) -> ConnectMiddleware:
         """Add connect middleware to the main namespace; see :meth:`Namespace.use`."""
@@ -295,9 +295,12 @@ class Server(Broadcasting):
             await namespace.adapter.start()
 
     async def _open(self, namespace: Namespace, pending: list[Pending]) -> None:
-        for announce in pending:
-            await announce()
-        await namespace.adapter.start()
+        try:
+            for announce in pending:
+                await announce()
+            await namespace.adapter.start()
+        except Exception:
+            log.exception("a namespace cannot be opened", extra={"nsp": namespace.name})
 
     async def _stop(self, app: web.Application) -> None:
         await self._server.shutdown()
@@ -308,5 +311,6 @@ class Server(Broadcasting):
         for task in self._tasks:
             log.warning("a disconnect handler did not end in time and is cancelled")
             task.cancel()
+        self._dynamic.stop()
         for namespace in list(self._namespaces.values()):
             await namespace.adapter.close()

@@ -47,12 +47,18 @@ def test_a_namespace_that_is_given_by_name_is_told_of() -> None:
         told.append(namespace)
         assert io.namespaces[namespace.name] is namespace
 
+    @io.event
+    def new_namespace(namespace: Namespace) -> None:
+        told.append(namespace)
+
     x = io.of("/x")
     assert io.of("/x") is x
+    assert told == [x, x]
+    told.clear()
     y = io.register_namespace(Namespace("/y"))
     io.of("/z/{tenant}")
     one = io.of("/z/one")
-    assert told == [x, y, one]
+    assert told == [y, y, one, one]
 
 
 def test_a_namespace_whose_handler_fails_is_not_there() -> None:

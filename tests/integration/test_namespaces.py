@@ -30,6 +30,7 @@ from rtframework import (
     Target,
 )
 from rtframework.protocols import CallNext, Emitter
+from rtframework_msgpack import MsgpackSerializer
 from tests.conftest import Serve
 from tests.support.js import JSClients
 from tests.support.raw import raw_client
@@ -261,6 +262,44 @@ async def test_a_factory_that_fails(serve: Serve, js: JSClients, caplog: pytest.
     assert "boom" in caplog.text
     assert caplog.text.count("has to return a new namespace") == 2
     await client.barrier()
+
+
+async def test_names_that_only_other_serializers_can_carry(serve: Serve, js: JSClients) -> None:
+    """A name without a slash would be an exception in the log for whoever sends one."""
+    io = Server(serializer=MsgpackSerializer())
+    everything = io.of(re.compile("(?s).*"))
+    client = await js.connect((await serve(io)).url + "/a b", parser="msgpack")
+    other = await client.of("/a,b", wait=False)
+    assert (await other.refused())["message"] == "Invalid namespace"
+    assert list(everything.children) == ["/a b"]
+
+
+async def test_the_order_of_events_is_that_of_the_parent(serve: Serve, js: JSClients) -> None:
+    """A handler would wait its turn or not, depending on when it was registered."""
+    io = Server()
+    chats = io.of("/{tenant}", factory=partial(Namespace, ordered=True))
+
+    @chats.on("early")
+    async def early(socket: Socket) -> None: ...
+
+    child = io.of("/acme")
+
+    @chats.on("late")
+    async def late(socket: Socket) -> None: ...
+
+    @chats.on("ordered", ordered=True)
+    async def ordered(socket: Socket) -> None: ...
+
+    @child.on("own")
+    async def own(socket: Socket) -> None: ...
+
+    events = ("early", "late", "ordered", "own")
+    assert {event: child.is_ordered(event) for event in events} == {
+        "early": False,
+        "late": False,
+        "ordered": True,
+        "own": True,
+    }
 
 
 # --- handlers and middleware ------------------------------------------------------------------------------------------
@@ -851,6 +890,46 @@ async def test_the_number_of_children_is_bounded(serve: Serve, js: JSClients, ca
     assert len(chats.children) == 4
     assert await refusal(js, f"{url}/chat/d") == "Invalid namespace"
     await a.barrier()
+
+
+async def test_stopping_closes_a_child_once_whose_handler_hangs(serve: Serve, js: JSClients) -> None:
+    """An adapter would be closed under itself when a server stops that is busy."""
+    adapter = recorded()
+    io = Server(adapter=adapter, cleanup_empty_child_namespaces=True)
+    chats = io.of("/chat/{tenant}")
+
+    @chats.on("disconnect")
+    async def disconnect(socket: Socket) -> None:
+        await asyncio.Event().wait()
+
+    server = await serve(io)
+    await js.connect(f"{server.url}/chat/a")
+    adapter.log.clear()
+    await server.stop()
+    await asyncio.sleep(0)
+    assert sorted(adapter.log) == sorted(
+        f"{what} {name}" for name in ("/", "/chat/a") for what in ("closing", "closed")
+    )
+
+
+async def test_an_adapter_that_does_not_close(serve: Serve, js: JSClients, caplog: pytest.LogCaptureFixture) -> None:
+    """One name could be lost for ever, or be served by two adapters at once."""
+    adapter = recorded()
+    adapter.gate = asyncio.Event()
+    io = Server(adapter=adapter, cleanup_empty_child_namespaces=True, limits=Limits(namespace_timeout=0.2))
+    chats = io.of("/chat/{tenant}")
+    url = (await serve(io)).url
+    await (await js.connect(f"{url}/chat/a")).disconnect()
+    await until(lambda: not chats.children)
+    for _ in range(2):
+        assert await refusal(js, f"{url}/chat/a") == "Internal server error"
+    assert caplog.text.count("cannot be opened") == 2
+    assert adapter.log.count("closing /chat/a") == 1
+    adapter.gate.set()
+    await until(lambda: not io._dynamic._closing)
+    client = await js.connect(f"{url}/chat/a")
+    await client.barrier()
+    assert len(chats) == 1
 
 
 async def test_stopping_closes_every_child_once(serve: Serve, js: JSClients) -> None:
