@@ -883,6 +883,11 @@ async def test_the_number_of_children_is_bounded(serve: Serve, js: JSClients, ca
     assert (len(kept), len(chats)) == (1, 4)
     await b.disconnect()
     await until(lambda: len(chats) == 3)
+    assert list(io._dynamic._idle) == ["/chat/b"]
+    back = await js.connect(f"{url}/chat/b")
+    assert await refusal(js, f"{url}/chat/c") == "Invalid namespace"  # it is not empty any more
+    await back.disconnect()
+    await until(lambda: io._dynamic._idle)
     await client.of("/chat/c")  # in the place of the empty one
     assert sorted(chats.children) == ["/chat/a", "/chat/c", "/chat/kept"]
     await until(lambda: "closed /chat/b" in adapter.log)
@@ -895,7 +900,20 @@ async def test_the_number_of_children_is_bounded(serve: Serve, js: JSClients, ca
 async def test_stopping_closes_a_child_once_whose_handler_hangs(serve: Serve, js: JSClients) -> None:
     """An adapter would be closed under itself when a server stops that is busy."""
     adapter = recorded()
-    io = Server(adapter=adapter, cleanup_empty_child_namespaces=True)
+
+    def make(nsp: str, emitter: Emitter) -> Recorded:
+        made = adapter(nsp, emitter)
+        close = made.close
+
+        async def close_slowly() -> None:
+            for _ in range(5):
+                await asyncio.sleep(0)
+            await close()
+
+        made.close = close_slowly  # type: ignore[method-assign]
+        return made
+
+    io = Server(adapter=make, cleanup_empty_child_namespaces=True)
     chats = io.of("/chat/{tenant}")
 
     @chats.on("disconnect")
