@@ -29,7 +29,7 @@ from rtframework import (
     Socket,
     Target,
 )
-from rtframework.protocols import CallNext, Emitter
+from rtframework.protocols import AdapterFactory, CallNext, Emitter
 from rtframework_msgpack import MsgpackSerializer
 from tests.conftest import Serve
 from tests.support.js import JSClients
@@ -737,6 +737,24 @@ def recorded() -> type[Recorded]:
     return type("OfThisTest", (Recorded,), {"log": []})
 
 
+def closing_slowly(adapter: type[Recorded]) -> AdapterFactory:
+    """Its adapters close in several steps."""
+
+    def make(nsp: str, emitter: Emitter) -> Recorded:
+        made = adapter(nsp, emitter)
+        close = made.close
+
+        async def close_slowly() -> None:
+            for _ in range(5):
+                await asyncio.sleep(0)
+            await close()
+
+        made.close = close_slowly  # type: ignore[method-assign]
+        return made
+
+    return make
+
+
 @pytest.mark.parametrize("leaving", ["disconnect", "kill", "refused"])
 async def test_empty_children_are_cleaned_up(leaving: str, serve: Serve, js: JSClients, transport: Transport) -> None:
     """A namespace for each document would cost memory long after all have closed the document."""
@@ -900,20 +918,7 @@ async def test_the_number_of_children_is_bounded(serve: Serve, js: JSClients, ca
 async def test_stopping_closes_a_child_once_whose_handler_hangs(serve: Serve, js: JSClients) -> None:
     """An adapter would be closed under itself when a server stops that is busy."""
     adapter = recorded()
-
-    def make(nsp: str, emitter: Emitter) -> Recorded:
-        made = adapter(nsp, emitter)
-        close = made.close
-
-        async def close_slowly() -> None:
-            for _ in range(5):
-                await asyncio.sleep(0)
-            await close()
-
-        made.close = close_slowly  # type: ignore[method-assign]
-        return made
-
-    io = Server(adapter=make, cleanup_empty_child_namespaces=True)
+    io = Server(adapter=closing_slowly(adapter), cleanup_empty_child_namespaces=True)
     chats = io.of("/chat/{tenant}")
 
     @chats.on("disconnect")
@@ -953,7 +958,7 @@ async def test_an_adapter_that_does_not_close(serve: Serve, js: JSClients, caplo
 async def test_stopping_closes_every_child_once(serve: Serve, js: JSClients) -> None:
     """An adapter's connection would be left open, or be closed twice, at every restart."""
     adapter = recorded()
-    io = Server(adapter=adapter, cleanup_empty_child_namespaces=True)
+    io = Server(adapter=closing_slowly(adapter), cleanup_empty_child_namespaces=True)
     chats = io.of("/chat/{tenant}")
 
     @chats.on("disconnect")
