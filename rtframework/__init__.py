@@ -19,13 +19,13 @@ from .exceptions import (
     SerializationError,
 )
 from .namespace import Namespace
-from .options import Deflate, Limits
+from .options import Cookie, Cors, Deflate, Limits
 from .plugins import load
 from .protocols import CallNext
 from .serializers import JSONSerializer
 from .server import Server
 from .socket import Socket
-from .types import AckResponses, DisconnectReason, Handshake, Identity, Packet, PacketType, Target
+from .types import AckResponses, ConnectionFailure, DisconnectReason, Handshake, Identity, Packet, PacketType, Target
 
 __all__ = [
     "AckError",
@@ -34,7 +34,10 @@ __all__ = [
     "BroadcastOperator",
     "CallNext",
     "ConfigurationError",
+    "ConnectionFailure",
     "ConnectionRefused",
+    "Cookie",
+    "Cors",
     "DecodeError",
     "Deflate",
     "DisconnectReason",

@@ -53,7 +53,7 @@ _PATIENCE: Final = 10.0
 class Host(Protocol):
     """The server, as its namespaces see it."""
 
-    engine: Engine
+    gateway: Engine
     authenticator: Authenticator | None
     adapter_factory: AdapterFactory
     ordered: bool
@@ -250,9 +250,9 @@ class Namespace(Broadcasting):
         if self._host is not None:
             raise ConfigurationError(f"the namespace {self.name} belongs to a server already")
         self._host = host
-        self.engine = host.engine
+        self.engine = host.gateway
         self.limits = host.limits
-        self._adapter = host.adapter_factory(self.name, _Emitter(host.engine, self._outlets))
+        self._adapter = host.adapter_factory(self.name, _Emitter(host.gateway, self._outlets))
         if self._ordered is None:
             self._ordered = host.ordered
             for handler in self._handlers.values():
