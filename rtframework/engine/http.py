@@ -296,8 +296,9 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]  # engineio is n
         except Exception as error:
             exchange.forget()
             log.exception("unhandled error in engine middleware")
-            context = {"name": "MIDDLEWARE_FAILURE", "error": error}
-            return await self._refuse(request, _BAD_REQUEST, context, self._page_headers(request))
+            return await self._refuse(
+                request, _BAD_REQUEST, {"name": "MIDDLEWARE_FAILURE", "error": error}, self._page_headers(request)
+            )
         except BaseException:
             exchange.forget()
             raise
@@ -433,8 +434,7 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]  # engineio is n
                 raise ValueError("generate_id has not made a new session id")
         except Exception as error:
             log.exception("unhandled error in generate_id")
-            context = {"name": "ID_GENERATION_ERROR", "error": error}
-            return await self._refuse(request, _BAD_REQUEST, context, headers)
+            return await self._refuse(request, _BAD_REQUEST, {"name": "ID_GENERATION_ERROR", "error": error}, headers)
         return sid
 
     async def _upgrade(

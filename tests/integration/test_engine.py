@@ -620,7 +620,7 @@ async def test_session_ids_that_are_none_refuse_the_client(
     async with raw_client(server.url) as raw:
         await raw.handshake()
         raw.sid = None
-        for _ in list(ids):
+        for _ in ids.copy():
             more = WEBSOCKET if by == "websocket" else {}
             answer = await raw.request("GET", query=raw.query(by), headers=more)
             assert (answer.status, answer.text) == (400, '{"code": 3, "message": "Bad request"}')
