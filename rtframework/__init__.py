@@ -19,14 +19,14 @@ from .exceptions import (
     SerializationError,
 )
 from .namespace import Namespace
-from .options import Deflate, Limits
+from .options import Cookie, Cors, Deflate, Limits
 from .plugins import load
 from .protocols import CallNext
 from .remote import RemoteSocket
 from .serializers import JSONSerializer
 from .server import Server
 from .socket import Socket
-from .types import AckResponses, DisconnectReason, Handshake, Identity, Packet, PacketType, Target
+from .types import AckResponses, ConnectionFailure, DisconnectReason, Handshake, Identity, Packet, PacketType, Target
 
 __all__ = [
     "Ack",
@@ -36,7 +36,10 @@ __all__ = [
     "BroadcastOperator",
     "CallNext",
     "ConfigurationError",
+    "ConnectionFailure",
     "ConnectionRefused",
+    "Cookie",
+    "Cors",
     "DecodeError",
     "Deflate",
     "DisconnectReason",

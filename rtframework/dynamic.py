@@ -42,7 +42,7 @@ class _Child:
     def __init__(
         self, registry: DynamicNamespaces, host: Keeper, namespace: Namespace, parent: ParentNamespace
     ) -> None:
-        self.engine = host.engine
+        self.gateway = host.gateway
         self.authenticator = host.authenticator
         self.adapter_factory = host.adapter_factory
         self.ordered = host.ordered

@@ -56,7 +56,7 @@ _PATIENCE: Final = 10.0
 class Host(Protocol):
     """The server, as its namespaces see it."""
 
-    engine: Engine
+    gateway: Engine
     authenticator: Authenticator | None
     adapter_factory: AdapterFactory
     ordered: bool
@@ -348,7 +348,7 @@ class Namespace(Broadcasting):
         if self._host is not None:
             raise ConfigurationError(f"the namespace {self.name} belongs to a server already")
         self._host = host
-        self.engine = host.engine
+        self.engine = host.gateway
         self.limits = host.limits
         self._adapter = self._make_adapter(host)
         self.listening.settle(host.ordered)
@@ -405,7 +405,7 @@ class Namespace(Broadcasting):
     # --- inside -----------------------------------------------------------------------------------------------------
 
     def _make_adapter(self, host: Host) -> Adapter:
-        return host.adapter_factory(self.name, _Emitter(self, host.engine, self._outlets))
+        return host.adapter_factory(self.name, _Emitter(self, host.gateway, self._outlets))
 
     def _compose(self) -> None:
         if self._connect_middlewares:

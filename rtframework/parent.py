@@ -94,7 +94,7 @@ class ParentNamespace(Namespace):
     # --- inside -----------------------------------------------------------------------------------------------------
 
     def _make_adapter(self, host: Host) -> Adapter:
-        return _Adapters(host.engine, self._members)
+        return _Adapters(host.gateway, self._members)
 
 
 class _Adapters:

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar
 if TYPE_CHECKING:
     import asyncio
 
+    from aiohttp import web
+
     from .types import AckResponses, Handshake, Packet, SocketDetails, Target
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -258,3 +260,14 @@ ConnectMiddleware: TypeAlias = Callable[[Any, CallNext], Awaitable[None]]
 
 EventMiddleware: TypeAlias = Callable[[Any, Any, CallNext], Awaitable[Any]]
 """``async (socket, event, call_next) -> Any``: what it returns is the acknowledgement."""
+
+
+class HandleRequest(Protocol):
+    """Serves the rest of an HTTP request: what engine middleware gets as ``call_next``; called at most once."""
+
+    def __call__(self, request: web.Request = ..., /) -> Awaitable[web.StreamResponse]:
+        """The response, which is not sent yet. Another request may be given, e.g. one made by ``request.clone``."""
+
+
+EngineMiddleware: TypeAlias = "Callable[[web.Request, HandleRequest], Awaitable[web.StreamResponse | None]]"
+"""``async (request, call_next) -> response``: runs around each HTTP request of the protocol; see ``io.engine.use``."""

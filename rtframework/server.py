@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
+from os import PathLike
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -15,11 +16,21 @@ from .adapter import MemoryAdapter
 from .announcements import Announcements
 from .broadcast import Broadcasting, BroadcastOperator
 from .dynamic import DynamicNamespaces
-from .engine import Gateway
+from .engine import EngineIO, Gateway
 from .events import NEW_NAMESPACE
 from .exceptions import ConfigurationError, ConnectionRefused
 from .namespace import Namespace
-from .options import Deflate, EngineOptions, Limits, Origins
+from .options import (
+    AllowRequest,
+    Cookie,
+    Cors,
+    Deflate,
+    EngineOptions,
+    Limits,
+    Origins,
+    ProxyHeaders,
+    TrustedProxies,
+)
 from .patterns import is_template
 from .serializers import JSONSerializer
 from .types import Packet, PacketType
@@ -68,10 +79,18 @@ class Server(Broadcasting):
     ``max_http_buffer_size``: bytes of one message or POST body; other bounds are in ``limits``.
     ``transports``: ``"polling"``, ``"websocket"`` or both; ``allow_upgrades``: whether polling may become websocket.
     ``cors_allowed_origins``: which pages of other hosts may connect, see ``rtframework.options.Origins``; none by
-    default. ``cors_credentials``: whether those may send cookies. ``require_origin``: refuse requests without an
-    ``Origin`` header, for servers that serve browsers alone.
+    default. ``cors_credentials``: whether those may send cookies. ``cors``: these two, and the headers of CORS.
+    ``require_origin``: refuse requests without an ``Origin`` header, for servers that serve browsers alone.
+    ``allow_request``: a function of the aiohttp request, ``async`` or not, that says whether a client may open a
+    connection; ``False`` and ``ConnectionRefused(message)`` refuse it.
+    ``cookie``: a cookie that holds the session id, for proxies; a name, ``True`` (``"io"``) or a ``Cookie``.
+    ``trusted_proxies``: how many proxies there are, or their addresses: they say what the client's address is, by
+    ``proxy_headers``, ``"x-forwarded"`` or ``"forwarded"``.
+    ``serve_client``: serve the JavaScript client's files under the path; ``True`` for an installed npm package, or the
+    folder that has them.
     ``per_message_deflate``: compress websocket messages for clients that offer it; off by default, as with Node.
-    ``http_compression``: whether polling answers of 1,024 characters and more are compressed for clients that take it.
+    ``http_compression``: whether polling answers of ``http_compression_threshold`` characters and more are compressed
+    for clients that take it.
 
     Example::
 
@@ -103,15 +122,27 @@ class Server(Broadcasting):
         transports: Sequence[str] = ("polling", "websocket"),
         allow_upgrades: bool = True,
         cors_allowed_origins: Origins = None,
-        cors_credentials: bool = True,
+        cors_credentials: bool | None = None,
+        cors: Cors | None = None,
         require_origin: bool = False,
+        allow_request: AllowRequest | None = None,
+        cookie: bool | str | Cookie = False,
+        trusted_proxies: TrustedProxies = None,
+        proxy_headers: ProxyHeaders = "x-forwarded",
+        serve_client: bool | str | PathLike[str] = False,
         http_compression: bool = True,
+        http_compression_threshold: int = 1024,
         per_message_deflate: Deflate | None = None,
         limits: Limits | None = None,
     ) -> None:
         limits = limits or Limits()
         if max_http_buffer_size is not None:
             limits = replace(limits, max_http_buffer_size=max_http_buffer_size)
+        cors = cors or Cors()
+        if cors_allowed_origins is not None:
+            cors = replace(cors, allowed_origins=cors_allowed_origins)
+        if cors_credentials is not None:
+            cors = replace(cors, credentials=cors_credentials)
         self.options = EngineOptions(
             ping_interval=ping_interval,
             ping_timeout=ping_timeout,
@@ -119,11 +150,16 @@ class Server(Broadcasting):
             upgrade_timeout=upgrade_timeout,
             transports=tuple(transports),
             allow_upgrades=allow_upgrades,
-            cors_allowed_origins=cors_allowed_origins,
-            cors_credentials=cors_credentials,
+            cors=cors,
             require_origin=require_origin,
+            allow_request=allow_request,
+            cookie=_cookie(cookie),
+            trusted_proxies=trusted_proxies,
+            proxy_headers=proxy_headers,
+            serve_client=serve_client,
             per_message_deflate=per_message_deflate,
             http_compression=http_compression,
+            http_compression_threshold=http_compression_threshold,
             limits=limits,
         )
         self.authenticator = auth
@@ -135,7 +171,9 @@ class Server(Broadcasting):
             serializer=serializer or JSONSerializer(max_attachments=limits.max_attachments),
             options=self.options,
         )
-        self.engine: Engine = self._server
+        self.gateway: Engine = self._server
+        self.engine = EngineIO(self._server.eio)
+        """The Engine.IO server: middleware, events and ids below Socket.IO."""
         self.started = False
         self._namespaces: dict[str, Namespace] = {}
         self._dynamic = DynamicNamespaces(self, self._namespaces, clean_up=cleanup_empty_child_namespaces)
@@ -147,8 +185,10 @@ class Server(Broadcasting):
 
     # --- setting up -------------------------------------------------------------------------------------------------
 
-    def attach(self, app: web.Application, path: str = "/socket.io") -> None:
+    def attach(self, app: web.Application, path: str = "/socket.io", *, add_trailing_slash: bool | None = None) -> None:
         """Serve under a path of an aiohttp application, or of a sub-application; start and stop with it.
+
+        ``add_trailing_slash``: serve it with a slash at its end only, or without only; both by default.
 
         Raises :class:`~rtframework.ConfigurationError` when the server is attached already: one server serves one
         application, an application may have several servers.
@@ -156,7 +196,7 @@ class Server(Broadcasting):
         if self._attached:
             raise ConfigurationError("this server is attached to an application already")
         self._attached = True
-        self._server.attach(app, path)
+        self._server.eio.attach(app, path, add_trailing_slash)
         app.on_startup.append(self._start)
         app.on_shutdown.append(self._stop)
 
@@ -325,7 +365,7 @@ class Server(Broadcasting):
         try:
             await self._dynamic.connect(connection, nsp, auth)
         except ConnectionRefused as refused:
-            connection.send(self.engine.encode(Packet(PacketType.CONNECT_ERROR, nsp, refused.to_payload())))
+            connection.send(self.gateway.encode(Packet(PacketType.CONNECT_ERROR, nsp, refused.to_payload())))
 
     # --- with the application ---------------------------------------------------------------------------------------
 
@@ -375,3 +415,9 @@ class Server(Broadcasting):
         self._dynamic.stop()
         for namespace in list(self._namespaces.values()):
             await namespace.adapter.close()
+
+
+def _cookie(cookie: bool | str | Cookie) -> Cookie | None:
+    if isinstance(cookie, bool):
+        return Cookie() if cookie else None
+    return Cookie(cookie) if isinstance(cookie, str) else cookie

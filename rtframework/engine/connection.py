@@ -48,13 +48,15 @@ class Ending:
 
 
 class _NoTransport:
-    """What a connection has when its websocket has ended."""
+    """What a connection has when its transport has ended."""
 
-    __slots__ = ("connection",)
+    __slots__ = ("name",)
 
-    name: Final = "websocket"
     abandoned: Final = False
     writable: Final = False
+
+    def __init__(self, name: str) -> None:
+        self.name = name
 
     def buffered(self) -> int:
         """Nothing."""
@@ -74,7 +76,8 @@ class _NoTransport:
     resume_reading = close
 
 
-_NO_TRANSPORT: Final = _NoTransport()
+_NO_WEBSOCKET: Final = _NoTransport("websocket")
+_NO_POLLING: Final = _NoTransport("polling")
 
 
 class Connection:
@@ -379,9 +382,9 @@ class Connection:
         self._finish()
 
     def without_transport(self) -> None:
-        """The transport has ended: let go of it."""
+        """The websocket has ended: let go of it."""
         if self._transport.name == "websocket":
-            self._transport = self.outbox.sink = _NO_TRANSPORT
+            self._transport = self.outbox.sink = _NO_WEBSOCKET
 
     async def wait_closed(self) -> None:
         """Wait for the end of the connection."""
@@ -477,6 +480,8 @@ class Connection:
         self._state = CLOSED
         self._count_as_connected()
         self._transport.release(CLOSE)
+        if self._transport.name == "polling":  # a websocket may still have to say goodbye
+            self._transport = self.outbox.sink = _NO_POLLING
         self.outbox.clear()
         self._forget_inbox()
         self._let_read()

@@ -158,7 +158,7 @@ class SessionServer(EngineServer):
         self.cors_allowed_origins = cors_allowed_origins
         self.ping_interval_grace_period = grace
         self._open_packets = self._announce(interval=options.ping_interval + grace, timeout=options.ping_timeout)
-        self._origins = self._rules = CorsRules(cors_allowed_origins, options.cors_credentials, self.environ_of)
+        self._origins = self._rules = CorsRules(cors_allowed_origins, options.cors.credentials, self.environ_of)
         self._frames: WeakKeyDictionary[Any, Frames] = WeakKeyDictionary()
         self._background: set[asyncio.Future[Any]] = set()
 
@@ -212,8 +212,8 @@ class SessionServer(EngineServer):
         attributes = {"name": cookie, "path": "/", "SameSite": "Lax"} if isinstance(cookie, str) else cookie
         return {"Set-Cookie": self._generate_sid_cookie(connection.sid, attributes)}
 
-    def _open(self, request: web.Request, transport: PollingTransport | WebSocketTransport) -> Connection:
-        connection = super()._open(request, transport)
+    def _open(self, request: web.Request, transport: PollingTransport | WebSocketTransport, sid: str) -> Connection:
+        connection = super()._open(request, transport, sid)
         self.sockets[connection.sid] = Session(self, connection, request)
         return connection
 
