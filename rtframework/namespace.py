@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
-import secrets
 from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping
 from inspect import isawaitable
 from types import MappingProxyType
@@ -274,7 +273,7 @@ class Namespace(Broadcasting):
                 user = await host.authenticator.authenticate(handshake)
                 if user is None:
                     raise ConnectionRefused("Unauthorized", {"code": "unauthorized"})
-            socket = Socket(self, connection, secrets.token_urlsafe(15), handshake, user)
+            socket = Socket(self, connection, connection.new_id(self.name), handshake, user)
             if self._connect_middlewares:
                 await self._run_connect_middlewares(socket)
             outlet = socket.enter()
@@ -354,14 +353,12 @@ class Namespace(Broadcasting):
         if socket is not None:
             socket.evict()
         connection.leave(self.name)
-        data: dict[str, Any] = {"message": refused.message}
-        if refused.data is not None:
-            data["data"] = refused.data
+        data = connection.refusal(refused.message, refused.data)
         try:
             frames = self.engine.encode(Packet(PacketType.CONNECT_ERROR, self.name, data))
         except EncodeError:
             log.exception("a ConnectionRefused cannot be sent as it is", extra={"nsp": self.name})
-            bare = {"message": ConnectionRefused().message}
+            bare = connection.refusal(ConnectionRefused().message)
             frames = self.engine.encode(Packet(PacketType.CONNECT_ERROR, self.name, bare))
         connection.send(frames)
 

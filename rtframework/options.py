@@ -109,6 +109,7 @@ class EngineOptions:
     upgrade_timeout: float = 10.0
     transports: tuple[str, ...] = ("polling", "websocket")
     allow_upgrades: bool = True
+    allow_eio3: bool = False
     cors_allowed_origins: Origins = None
     cors_credentials: bool = True
     require_origin: bool = False

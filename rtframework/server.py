@@ -56,6 +56,7 @@ class Server(Broadcasting):
     ``upgrade_timeout``: seconds that a client has to complete a change to websocket.
     ``max_http_buffer_size``: bytes of one message or POST body; other bounds are in ``limits``.
     ``transports``: ``"polling"``, ``"websocket"`` or both; ``allow_upgrades``: whether polling may become websocket.
+    ``allow_eio3``: whether clients of Socket.IO 2 may connect, too; they are refused by default, as with Node.
     ``cors_allowed_origins``: which pages of other hosts may connect, see ``rtframework.options.Origins``; none by
     default. ``cors_credentials``: whether those may send cookies. ``require_origin``: refuse requests without an
     ``Origin`` header, for servers that serve browsers alone.
@@ -90,6 +91,7 @@ class Server(Broadcasting):
         max_http_buffer_size: int | None = None,
         transports: Sequence[str] = ("polling", "websocket"),
         allow_upgrades: bool = True,
+        allow_eio3: bool = False,
         cors_allowed_origins: Origins = None,
         cors_credentials: bool = True,
         require_origin: bool = False,
@@ -107,6 +109,7 @@ class Server(Broadcasting):
             upgrade_timeout=upgrade_timeout,
             transports=tuple(transports),
             allow_upgrades=allow_upgrades,
+            allow_eio3=allow_eio3,
             cors_allowed_origins=cors_allowed_origins,
             cors_credentials=cors_credentials,
             require_origin=require_origin,
@@ -201,7 +204,7 @@ class Server(Broadcasting):
         """A client asks for a namespace."""
         namespace = self._namespaces.get(nsp)
         if namespace is None:
-            refusal = Packet(PacketType.CONNECT_ERROR, nsp, {"message": "Invalid namespace"})
+            refusal = Packet(PacketType.CONNECT_ERROR, nsp, connection.refusal("Invalid namespace"))
             connection.send(self.engine.encode(refusal))
         else:
             await namespace.connect(connection, auth)

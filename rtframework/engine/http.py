@@ -19,7 +19,7 @@ from .frames import Frames
 from .heartbeat import Heartbeat
 from .origins import OriginPolicy
 from .outbox import Cork, Outbox
-from .polling import PollingTransport
+from .polling import BINARY, TEXT, PollingTransport
 from .rfc6455 import VERSION, accept_of
 from .runner import Runner
 from .takeover import (
@@ -33,6 +33,8 @@ from .takeover import (
     write,
 )
 from .upgrade import Upgrade
+from .v3 import Version3
+from .versions import Version4
 from .websocket import WebSocketTransport
 
 if TYPE_CHECKING:
@@ -68,7 +70,10 @@ _ASK_AGAIN: Final = 0.02
 """Seconds between two looks at a client for which an emitter waits."""
 
 _OK: Final = b"HTTP/1.1 200 OK\r\nContent-Type: text/html; charset=utf-8\r\n"
-_PAYLOAD: Final = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain; charset=UTF-8\r\nCache-Control: no-store\r\n"
+_PAYLOADS: Final = {
+    content_type: b"HTTP/1.1 200 OK\r\nContent-Type: %b\r\nCache-Control: no-store\r\n" % content_type.encode()
+    for content_type in (TEXT, BINARY)
+}
 _SWITCHING: Final = (
     b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: "
 )
@@ -98,6 +103,9 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]  # engineio is n
             monitor_clients=False,
         )
         self.options = options
+        self._versions = {"4": Version4()}
+        if options.allow_eio3:
+            self._versions["3"] = Version3()
         self.connections: dict[str, Connection] = {}
         self.tasks: set[asyncio.Task[Any]] = set()
         self._decoder = decoder
@@ -194,8 +202,8 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]  # engineio is n
         compresses = self.options.http_compression and len(payload) >= self.options.http_compression_threshold
         if not compresses and can_write(request):
             more = b"".join(map(header_line, headers.items())) if headers else b""
-            return write(request, _PAYLOAD + more, payload.encode())
-        response = self._payload(request, payload, headers)
+            return write(request, _PAYLOADS[polling.content_type] + more, payload)
+        response = self._payload(request, payload, headers, polling.content_type)
         try:
             await response.prepare(request)
             await response.write_eof()
@@ -218,27 +226,29 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]  # engineio is n
     ) -> web.StreamResponse:
         if request.method != "GET":
             return _error(_BAD_METHOD, headers=headers)
-        if _query_of(request).get("EIO") != "4":
+        query = _query_of(request)
+        version = self._versions.get(query.get("EIO", "3"))  # who says nothing is old
+        if version is None:
             return _error(_UNSUPPORTED_VERSION, headers=headers)
-        if (transport == "websocket") is not upgrade:
+        if (transport == "websocket") is not upgrade or not version.serves(query):
             return _error(_BAD_REQUEST, headers=headers)
         if self._closing or self._unconnected >= self.options.limits.max_unconnected:
             return _error(_FORBIDDEN, 503, headers)
         if transport == "polling":
-            connection = self._open(request, PollingTransport())
+            connection = self._open(request, version.polling(query), version)
             headers = {**headers, **self._initial_headers(connection)}
-            return self._payload(request, self._open_packet(connection), headers)
-        agreed = await self._agree(request, headers)
+            return self._payload(request, version.payload(self._open_packet(connection)).encode(), headers)
+        agreed = await self._agree(request, headers, version)
         if isinstance(agreed, web.Response):
             return agreed
         websocket, answer = agreed
-        connection = self._open(request, websocket)
+        connection = self._open(request, websocket, version)
         return _begin(request, websocket, answer + Frames([self._open_packet(connection)]).websocket)
 
     async def _upgrade(
         self, request: web.Request, connection: Connection, headers: dict[str, str]
     ) -> web.StreamResponse:
-        agreed = await self._agree(request, headers)
+        agreed = await self._agree(request, headers, self._versions[str(connection.protocol)])
         if isinstance(agreed, web.Response):
             return agreed
         websocket, answer = agreed
@@ -248,7 +258,7 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]  # engineio is n
         return _begin(request, websocket, answer)
 
     async def _agree(
-        self, request: web.Request, headers: dict[str, str]
+        self, request: web.Request, headers: dict[str, str], version: Version4
     ) -> tuple[WebSocketTransport, bytes] | web.Response:
         """The websocket that a request asks for and the answer, which is still to be sent (RFC 6455, 4.2)."""
         if request.headers.get("Sec-WebSocket-Version") != VERSION:
@@ -273,12 +283,14 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]  # engineio is n
         if transport is None or transport.is_closing():
             return web.Response(status=400)  # nobody will read it
         answer = _SWITCHING + accept.encode() + b"\r\n" + b"".join(map(header_line, more)) + b"\r\n"
-        return WebSocketTransport(transport, self.options, self._leaving, window), answer
+        return version.websocket(_query_of(request), transport, self.options, self._leaving, window), answer
 
-    def _open(self, request: web.Request, transport: PollingTransport | WebSocketTransport) -> Connection:
+    def _open(
+        self, request: web.Request, transport: PollingTransport | WebSocketTransport, version: Version4
+    ) -> Connection:
         self._heartbeat.start()
         sid = self.generate_id()
-        connection = Connection(
+        connection = version.connection(
             sid,
             handshake=Handshake(
                 headers=request.headers,
@@ -301,6 +313,7 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]  # engineio is n
         )
         self.connections[sid] = connection
         self._unconnected += 1
+        version.opened(connection)
         return connection
 
     def _connected(self) -> None:
@@ -354,10 +367,11 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]  # engineio is n
     def _can_upgrade(self) -> bool:
         return self.options.allow_upgrades and "websocket" in self.options.transports
 
-    def _payload(self, request: web.Request, payload: str, headers: dict[str, str]) -> web.Response:
+    def _payload(
+        self, request: web.Request, payload: bytes, headers: dict[str, str], content_type: str = TEXT
+    ) -> web.Response:
         response = web.Response(
-            body=payload.encode(),
-            headers={**headers, "Content-Type": "text/plain; charset=UTF-8", "Cache-Control": "no-store"},
+            body=payload, headers={**headers, "Content-Type": content_type, "Cache-Control": "no-store"}
         )
         options = self.options
         if options.http_compression and len(payload) >= options.http_compression_threshold:
