@@ -112,6 +112,9 @@ class Connection:
 
     protocol: int = 4
     """The version of Engine.IO that the client speaks."""
+    close_apart: bool = True
+    """The JS client heeds a close at once and DISCONNECT one tick later: they must not be in one payload, or it would
+    take itself for cut off and come back."""
 
     def __init__(
         self,
@@ -217,11 +220,10 @@ class Connection:
         # A client that does not come for the rest, or does not answer the close, is given up.
         self.deadline = self.loop.time() + self._options.ping_timeout
         polling = self._transport.name == "polling"
-        if polling and (reason != DisconnectReason.SERVER_NAMESPACE_DISCONNECT or not len(self.outbox)):
+        apart = reason == DisconnectReason.SERVER_NAMESPACE_DISCONNECT and len(self.outbox) and self.close_apart
+        if polling and not apart:
             self.outbox.put_last(CLOSE)
         elif polling:
-            # The JS client heeds a close at once and DISCONNECT one tick later: they must not be in one payload, or it
-            # would take itself for cut off and come back.
             self._close_next = True
         self.outbox.closed = True
         self.outbox.flush()

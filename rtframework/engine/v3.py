@@ -14,7 +14,7 @@ from urllib.parse import parse_qsl
 from ..exceptions import DecodeError
 from ..types import DisconnectReason, Packet, PacketType
 from .connection import OPEN, Connection, Ending
-from .frames import NOOP, Frames
+from .frames import Frames
 from .polling import BINARY, TEXT, PollingTransport
 from .v3_frames import Forms, forms_of
 from .v3_payload import MESSAGE, decode_binary, decode_text, encode_text, from_base64
@@ -52,6 +52,7 @@ class Connection3(Connection):
     __slots__ = ()
 
     protocol = 3
+    close_apart = False  # it heeds DISCONNECT at once, and does not come for more
 
     def open(self) -> None:
         """It is in the main namespace as soon as it is let in."""
@@ -101,17 +102,17 @@ class Connection3(Connection):
         """A handler of this connection waits for something."""
         super().began()
         if self.blocked:
-            self.deadline = min(self.deadline, self._next_sign(self.loop.time()))
+            self.deadline = min(self.deadline, self._next_answer(self.loop.time()))
 
     def tick(self, now: float) -> None:
         """The deadline has passed: give up, or see to it that the client joined a namespace."""
         if self._state != OPEN or self._connect_by <= now:
             super().tick(now)
         elif self.blocked:
-            # Its pings may wait in what we do not read at the moment, and it would give up on us: any packet keeps it.
+            # Its pings may wait in what we do not read at the moment, and it would give up on us.
             self._expect_ping()
-            self.send(NOOP)
-            self.deadline = min(self.deadline, self._next_sign(now))
+            self.send(PONG)
+            self.deadline = min(self.deadline, self._next_answer(now))
         elif self._heartbeat_due <= now:
             self.abort(DisconnectReason.PING_TIMEOUT)
         else:
@@ -121,7 +122,7 @@ class Connection3(Connection):
         self._heartbeat_due = self.loop.time() + self._options.ping_interval + self._options.ping_timeout
         self.deadline = min(self._heartbeat_due, self._connect_by)
 
-    def _next_sign(self, now: float) -> float:
+    def _next_answer(self, now: float) -> float:
         return now + self._options.ping_timeout / 2
 
     def _take_base64(self, packet: str) -> Coroutine[Any, Any, None] | None:
