@@ -7,6 +7,7 @@ carries a query and no object, it computes the ids of its sockets itself, and a 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Coroutine, Mapping
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import parse_qsl
@@ -49,7 +50,7 @@ _JOINING: Final = _Joining()
 class Connection3(Connection):
     """A client that pings: it is gone when it has not done so for an interval and a timeout."""
 
-    __slots__ = ()
+    __slots__ = ("_answer_due",)
 
     protocol = 3
     close_apart = False  # it heeds DISCONNECT at once, and does not come for more
@@ -57,6 +58,7 @@ class Connection3(Connection):
     def open(self) -> None:
         """It is in the main namespace as soon as it is let in."""
         self.decoder = NamespaceDecoder(self.decoder)
+        self._answer_due = math.inf  # whether it has asked or not
         self._pinging = True  # it owes us a ping, always
         self._expect_ping()
         self.receive(_JOINING)
@@ -101,8 +103,9 @@ class Connection3(Connection):
     def began(self) -> None:
         """A handler of this connection waits for something."""
         super().began()
-        if self.blocked:
-            self.deadline = min(self.deadline, self._next_answer(self.loop.time()))
+        if self.blocked and self._answer_due == math.inf and self._state == OPEN:
+            self._answer_due = self.loop.time() + self._options.ping_timeout / 2
+            self._arm()
 
     def tick(self, now: float) -> None:
         """The deadline has passed: give up, or see to it that the client joined a namespace."""
@@ -110,20 +113,30 @@ class Connection3(Connection):
             super().tick(now)
         elif self.blocked:
             # Its pings may wait in what we do not read at the moment, and it would give up on us.
+            self._answer_due = now + self._options.ping_timeout / 2
             self._expect_ping()
             self.send(PONG)
-            self.deadline = min(self.deadline, self._next_answer(now))
         elif self._heartbeat_due <= now:
             self.abort(DisconnectReason.PING_TIMEOUT)
         else:
-            self.deadline = min(self._heartbeat_due, self._connect_by)
+            self._arm()
+
+    def postpone(self, seconds: float) -> None:
+        """The event loop was blocked for so long: what the client owes us may wait unread."""
+        super().postpone(seconds)
+        if self._state == OPEN:
+            self._arm()
+
+    def _unblock(self) -> None:
+        self._answer_due = math.inf
+        super()._unblock()
 
     def _expect_ping(self) -> None:
         self._heartbeat_due = self.loop.time() + self._options.ping_interval + self._options.ping_timeout
-        self.deadline = min(self._heartbeat_due, self._connect_by)
+        self._arm()
 
-    def _next_answer(self, now: float) -> float:
-        return now + self._options.ping_timeout / 2
+    def _arm(self) -> None:
+        self.deadline = min(self._heartbeat_due, self._connect_by, self._answer_due)
 
     def _take_base64(self, packet: str) -> Coroutine[Any, Any, None] | None:
         try:

@@ -330,7 +330,7 @@ async def test_heartbeats(serve: Serve, js: JSClients, transport: Transport) -> 
 
 async def test_a_client_with_much_to_do_is_kept(serve: Serve, js: JSClients, transport: Transport) -> None:
     """An old client whose handlers are all at work would give up, because nobody reads its pings."""
-    io, reasons = talking(ping_interval=0.15, ping_timeout=0.3, limits=Limits(max_pending_events=1))
+    io, reasons = talking(ping_interval=0.2, ping_timeout=0.6, limits=Limits(max_pending_events=1))
     gate = asyncio.Event()
 
     @io.on("hold")
@@ -414,7 +414,9 @@ async def test_upgrades_that_fail_leave_polling(serve: Serve, js: JSClients) -> 
         await client.disconnect()
 
 
-PAGE: Final = """<!doctype html><title>v2</title><link rel="icon" href="data:,"><script src="socket.io.js"></script><script>
+PAGE: Final = """<!doctype html><title>v2</title><link rel="icon" href="data:,">
+<script src="socket.io.js"></script>
+<script>
 const got = [];
 const socket = io({ transports: TRANSPORTS });
 socket.on("news", (blob, text) => got.push([[...new Uint8Array(blob)], text]));
