@@ -18,7 +18,7 @@ _KINDS: Final = frozenset("0123456")
 _MAX_DIGITS: Final = 10
 _TEXT: Final = 0
 _BINARY: Final = 1
-_END: Final = 0xFF
+_END: Final = b"\xff"
 """Behind the digits of a length, in a payload of bytes."""
 _TO_DIGITS: Final = bytes.maketrans(bytes(range(10)), b"0123456789")
 _FROM_DIGITS: Final = bytes.maketrans(b"0123456789", bytes(range(10)))
@@ -64,64 +64,66 @@ def decode_text(body: bytes) -> list[str | bytes]:
     text = body.decode()
     if text == "0:":
         return []
-    wide = None if text.isascii() else text.encode("utf-16-le")
-    if wide is not None and len(wide) == 2 * len(text):
-        wide = None  # every character is one unit
+    if not text.isascii():
+        wide = text.encode("utf-16-le")
+        if len(wide) != 2 * len(text):  # some characters are two units
+            return _decode_wide(wide)
     packets: list[str | bytes] = []
-    # "at" counts characters, "unit" the code units up to there: they differ where there are surrogate pairs.
-    at = unit = 0
-    while at < len(text):
+    at, end = 0, len(text)
+    while at < end:
         colon = text.find(":", at, at + _MAX_DIGITS + 1)
-        length = _length_of(text[at:colon] if colon >= 0 else "")
-        if wide is None:
-            packet = text[colon + 1 : colon + 1 + length]
-            complete = len(packet) == length
-        else:
-            unit += colon + 1 - at
-            packet = wide[2 * unit : 2 * (unit + length)].decode("utf-16-le")  # not so if it ends within a pair
-            complete = 2 * (unit + length) <= len(wide)
-            unit += length
-        if not complete:
-            raise ValueError("a packet that is shorter than announced")
-        at = colon + 1 + len(packet)
-        packets.append(_check(packet))
-    if not packets:
-        raise ValueError("an empty payload")
+        digits = text[at:colon] if colon > 0 else ""
+        if not digits.isdigit() or not digits.isascii():
+            raise ValueError("illegal length")
+        at = colon + 1 + int(digits)
+        packet = text[colon + 1 : at]
+        packets.append(packet if packet[:1] in _KINDS else _take(packet))
+    if at > end or not packets:
+        raise ValueError("a packet that is shorter than announced")
+    return packets
+
+
+def _decode_wide(wide: bytes) -> list[str | bytes]:
+    """The same, of a text in UTF-16."""
+    packets: list[str | bytes] = []
+    at, end = 0, len(wide)
+    while at < end:
+        head = wide[at : at + 2 * _MAX_DIGITS + 2].decode("utf-16-le", "replace")
+        digits, colon, _ = head.partition(":")
+        if not colon or not digits.isdigit() or not digits.isascii():
+            raise ValueError("illegal length")
+        start = at + 2 * (len(digits) + 1)
+        at = start + 2 * int(digits)
+        packets.append(_take(wide[start:at].decode("utf-16-le")))  # raises when it ends within a character
+    if at > end:
+        raise ValueError("a packet that is shorter than announced")
     return packets
 
 
 def decode_binary(body: bytes) -> list[str | bytes]:
     """The packets of a payload of bytes. Raises ``ValueError``."""
     packets: list[str | bytes] = []
-    at = 0
-    while at < len(body):
+    at, end = 0, len(body)
+    while at < end:
         kind = body[at]
-        end = body.find(_END, at + 1, at + _MAX_DIGITS + 2)
-        if kind not in (_TEXT, _BINARY) or end < 0 or max(body[at + 1 : end], default=10) > 9:
+        stop = body.find(_END, at + 1, at + _MAX_DIGITS + 2)
+        digits = body[at + 1 : stop] if stop > 0 else b""
+        if kind > _BINARY or not digits or max(digits) > 9:
             raise ValueError("illegal length")
-        length = _length_of(body[at + 1 : end].translate(_TO_DIGITS).decode())
-        data = body[end + 1 : end + 1 + length]
-        if len(data) != length:
-            raise ValueError("a packet that is shorter than announced")
-        at = end + 1 + length
+        at = stop + 1 + int(digits.translate(_TO_DIGITS))
+        data = body[stop + 1 : at]
         if kind == _TEXT:
-            packets.append(_check(data.decode()))
+            packets.append(_take(data.decode()))
         elif data[:1] == MESSAGE:
             packets.append(data)
         else:
             raise ValueError("a binary packet that is no message")
-    if not packets:
-        raise ValueError("an empty payload")
+    if at > end or not packets:
+        raise ValueError("a packet that is shorter than announced")
     return packets
 
 
-def _length_of(digits: str) -> int:
-    if not (digits.isascii() and digits.isdigit()):
-        raise ValueError("illegal length")
-    return int(digits)
-
-
-def _check(packet: str) -> str | bytes:
+def _take(packet: str) -> str | bytes:
     kind = packet[:1]
     if kind in _KINDS:
         return packet
