@@ -61,7 +61,7 @@ class Server(Broadcasting):
     default. ``cors_credentials``: whether those may send cookies. ``require_origin``: refuse requests without an
     ``Origin`` header, for servers that serve browsers alone.
     ``per_message_deflate``: compress websocket messages for clients that offer it; off by default, as with Node.
-    ``http_compression``: whether polling answers of 1,024 characters and more are compressed for clients that take it.
+    ``http_compression``: whether polling answers of 1,024 bytes and more are compressed for clients that take it.
 
     Example::
 

@@ -9,8 +9,17 @@ from typing import Any, Final
 import pytest
 from aiohttp import web
 
-from rtframework import ConnectionRefused, Deflate, Disconnected, Identity, Limits, Server, Socket, StaticTokenAuth
-from rtframework.authenticators import TokenSources
+from rtframework import (
+    ConnectionRefused,
+    Deflate,
+    Disconnected,
+    Identity,
+    Limits,
+    Server,
+    Socket,
+    StaticTokenAuth,
+    TokenSources,
+)
 from rtframework.protocols import CallNext
 from tests.conftest import Serve
 from tests.support.browser import Pages
