@@ -273,8 +273,9 @@ async def test_refusals(serve: Serve, js: JSClients, transport: Transport) -> No
     assert list(io.sockets.values()) == [socket]
     # It is in no namespace, so it may not stay.
     await refused.life("engine_close")
-    assert await client.of("/bare", wait=False) is not None
-    assert client.received("error") == []
+    # What cannot be sent is not said, but refused it is.
+    assert await (await client.of("/bare", wait=False)).life("error") == [ConnectionRefused().message]
+    assert not bare.sockets
 
 
 async def test_leaving_and_its_reasons(serve: Serve, js: JSClients, transport: Transport) -> None:
