@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
-import secrets
 from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping, Sequence
 from functools import partial
 from inspect import isawaitable
@@ -368,7 +367,7 @@ class Namespace(Broadcasting):
                 user = await host.authenticator.authenticate(handshake)
                 if user is None:
                     raise ConnectionRefused("Unauthorized", {"code": "unauthorized"})
-            socket = Socket(self, connection, secrets.token_urlsafe(15), handshake, user)
+            socket = Socket(self, connection, connection.new_id(self.name), handshake, user)
             if self._connect_middlewares:
                 await self._run_connect_middlewares(socket)
             outlet = socket.enter()
@@ -488,10 +487,12 @@ class Namespace(Broadcasting):
             socket.evict()
         connection.leave(self.name)
         try:
-            frames = self.engine.encode(Packet(PacketType.CONNECT_ERROR, self.name, refused.to_payload()))
+            frames = self.engine.encode(
+                Packet(PacketType.CONNECT_ERROR, self.name, connection.refusal(refused.message, refused.data))
+            )
         except EncodeError:
             log.exception("a ConnectionRefused cannot be sent as it is", extra={"nsp": self.name})
-            bare = ConnectionRefused().to_payload()
+            bare = connection.refusal(ConnectionRefused().message)
             frames = self.engine.encode(Packet(PacketType.CONNECT_ERROR, self.name, bare))
         connection.send(frames)
 

@@ -211,6 +211,7 @@ class EngineOptions:
     upgrade_timeout: float = 10.0
     transports: tuple[str, ...] = ("polling", "websocket")
     allow_upgrades: bool = True
+    allow_eio3: bool = False
     cors: Cors = field(default_factory=Cors)
     require_origin: bool = False
     allow_request: AllowRequest | None = None

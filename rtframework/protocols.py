@@ -216,11 +216,24 @@ class Connection(Outlet, Protocol):
         """``"polling"`` or ``"websocket"``."""
 
     @property
+    def protocol(self) -> int:
+        """The version of Engine.IO that the client speaks: 4, or 3 for clients of Socket.IO 2."""
+
+    @property
     def is_open(self) -> bool:
         """False from the moment that nothing more can be sent."""
 
     def handshake(self, nsp: str, auth: Any) -> Handshake:
         """Describe the client."""
+
+    def new_id(self, nsp: str) -> str:
+        """An id for a socket of this client in a namespace: public, and unique."""
+
+    def greeting(self, data: dict[str, Any]) -> Any:
+        """What CONNECT carries to this client, when there is so much to tell."""
+
+    def refusal(self, message: str, data: Any = None) -> Any:
+        """What CONNECT_ERROR carries to this client."""
 
     def enter(self, nsp: str, receiver: Receiver) -> bool:
         """Packets of this namespace go to the receiver from now on. False when the connection has gone."""

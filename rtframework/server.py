@@ -78,6 +78,7 @@ class Server(Broadcasting):
     ``upgrade_timeout``: seconds that a client has to complete a change to websocket.
     ``max_http_buffer_size``: bytes of one message or POST body; other bounds are in ``limits``.
     ``transports``: ``"polling"``, ``"websocket"`` or both; ``allow_upgrades``: whether polling may become websocket.
+    ``allow_eio3``: whether clients of Socket.IO 2 may connect, too; they are refused by default, as with Node.
     ``cors_allowed_origins``: which pages of other hosts may connect, see ``rtframework.options.Origins``; none by
     default. ``cors_credentials``: whether those may send cookies. ``cors``: these two, and the headers of CORS.
     ``require_origin``: refuse requests without an ``Origin`` header, for servers that serve browsers alone.
@@ -89,7 +90,7 @@ class Server(Broadcasting):
     ``serve_client``: serve the JavaScript client's files under the path; ``True`` for an installed npm package, or the
     folder that has them.
     ``per_message_deflate``: compress websocket messages for clients that offer it; off by default, as with Node.
-    ``http_compression``: whether polling answers of ``http_compression_threshold`` characters and more are compressed
+    ``http_compression``: whether polling answers of ``http_compression_threshold`` bytes and more are compressed
     for clients that take it.
 
     Example::
@@ -121,6 +122,7 @@ class Server(Broadcasting):
         max_http_buffer_size: int | None = None,
         transports: Sequence[str] = ("polling", "websocket"),
         allow_upgrades: bool = True,
+        allow_eio3: bool = False,
         cors_allowed_origins: Origins = None,
         cors_credentials: bool | None = None,
         cors: Cors | None = None,
@@ -150,6 +152,7 @@ class Server(Broadcasting):
             upgrade_timeout=upgrade_timeout,
             transports=tuple(transports),
             allow_upgrades=allow_upgrades,
+            allow_eio3=allow_eio3,
             cors=cors,
             require_origin=require_origin,
             allow_request=allow_request,
@@ -365,7 +368,8 @@ class Server(Broadcasting):
         try:
             await self._dynamic.connect(connection, nsp, auth)
         except ConnectionRefused as refused:
-            connection.send(self.gateway.encode(Packet(PacketType.CONNECT_ERROR, nsp, refused.to_payload())))
+            refusal = connection.refusal(refused.message, refused.data)
+            connection.send(self.gateway.encode(Packet(PacketType.CONNECT_ERROR, nsp, refusal)))
 
     # --- with the application ---------------------------------------------------------------------------------------
 

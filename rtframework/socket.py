@@ -339,7 +339,7 @@ class Socket:
         self.was_admitted = True
         self._outlet = self.conn
         self._nsp.admit(self, self.conn)
-        self._send(Packet(PacketType.CONNECT, self._nsp.name, {"sid": self.id}))
+        self._send(Packet(PacketType.CONNECT, self._nsp.name, self.conn.greeting({"sid": self.id})))
         for frames in pen.frames:
             self.conn.send(frames)
 

@@ -6,6 +6,7 @@ import asyncio
 import dataclasses
 import logging
 import math
+import secrets
 from collections import deque
 from collections.abc import Callable, Coroutine, Iterable
 from typing import TYPE_CHECKING, Any, Final
@@ -116,6 +117,12 @@ class Connection:
         "upgrade",
     )
 
+    protocol: int = 4
+    """The version of Engine.IO that the client speaks."""
+    close_apart: bool = True
+    """The JS client heeds a close at once and DISCONNECT one tick later: they must not be in one payload, or it would
+    take itself for cut off and come back."""
+
     def __init__(
         self,
         sid: str,
@@ -180,6 +187,18 @@ class Connection:
         """Describe the client as it asks for a namespace."""
         return dataclasses.replace(self._handshake, nsp=nsp, auth=auth if isinstance(auth, dict) else {})
 
+    def new_id(self, nsp: str) -> str:
+        """An id for a socket of this client: public, and unique."""
+        return secrets.token_urlsafe(15)
+
+    def greeting(self, data: dict[str, Any]) -> Any:
+        """What CONNECT carries to this client (Socket.IO v5, "Connection to a namespace")."""
+        return data
+
+    def refusal(self, message: str, data: Any = None) -> Any:
+        """What CONNECT_ERROR carries to this client."""
+        return {"message": message} if data is None else {"message": message, "data": data}
+
     def enter(self, nsp: str, receiver: Receiver) -> bool:
         """Packets of this namespace go to the receiver from now on."""
         if self._state != OPEN:
@@ -209,11 +228,10 @@ class Connection:
         # A client that does not come for the rest, or does not answer the close, is given up.
         self.deadline = self.loop.time() + self._options.ping_timeout
         polling = self._transport.name == "polling"
-        if polling and (reason != DisconnectReason.SERVER_NAMESPACE_DISCONNECT or not len(self.outbox)):
+        apart = reason == DisconnectReason.SERVER_NAMESPACE_DISCONNECT and len(self.outbox) and self.close_apart
+        if polling and not apart:
             self.outbox.put_last(CLOSE)
         elif polling:
-            # The JS client heeds a close at once and DISCONNECT one tick later: they must not be in one payload, or it
-            # would take itself for cut off and come back.
             self._close_next = True
         self.outbox.closed = True
         self.outbox.flush()
@@ -439,7 +457,7 @@ class Connection:
         self.blocked = False
         if self._pinging and self._state == OPEN:
             # Its answer may still wait behind events for which there will be no room for a while.
-            self._heartbeat_due = self.loop.time() + self._options.ping_timeout
+            self._heartbeat_due = max(self._heartbeat_due, self.loop.time() + self._options.ping_timeout)
             self.deadline = min(self._heartbeat_due, self._connect_by)
         if self.inbox is not None:
             self._runner.add(self)

@@ -5,7 +5,10 @@ from __future__ import annotations
 import zlib
 from base64 import b64encode
 from collections.abc import Sequence
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from .v3_frames import Forms
 
 SEPARATOR: Final = "\x1e"
 """Between the packets of one polling payload (Engine.IO v4, "HTTP long-polling")."""
@@ -42,7 +45,10 @@ class Frames:
     ``websocket`` holds their websocket frames, joined; ``size`` is its length in bytes.
     """
 
-    __slots__ = ("_deflated", "_packets", "_polling", "droppable", "size", "websocket")
+    __slots__ = ("_deflated", "_packets", "_polling", "droppable", "size", "v3", "websocket")
+
+    v3: Forms
+    """Its forms for clients of Engine.IO 3; unset until one needs them, see ``v3_frames.forms_of``."""
 
     compress: bool = True
     """Whether it is worth compressing, as far as who emitted it knows."""
@@ -78,6 +84,11 @@ class Frames:
             frames.size = length + 2
             return frames
         return cls([f"4{message}" if isinstance(message, str) else message for message in messages], droppable)
+
+    @property
+    def packets(self) -> Sequence[str | bytes]:
+        """The packets, as they were given."""
+        return self._packets
 
     @property
     def polling(self) -> str:

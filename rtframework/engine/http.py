@@ -25,7 +25,7 @@ from .frames import Frames
 from .heartbeat import Heartbeat
 from .origins import OriginPolicy
 from .outbox import Cork, Outbox
-from .polling import PollingTransport
+from .polling import BINARY, TEXT, PollingTransport
 from .proxies import Proxies
 from .rfc6455 import VERSION, accept_of
 from .runner import Runner
@@ -41,6 +41,8 @@ from .takeover import (
     write,
 )
 from .upgrade import Upgrade
+from .v3 import Version3
+from .versions import Version4
 from .websocket import WebSocketTransport
 
 if TYPE_CHECKING:
@@ -80,7 +82,10 @@ _SESSION_ID: Final = re.compile(r"[\w.~-]{1,256}", re.ASCII)
 """What needs no quoting in a URL, a cookie and JSON."""
 
 _OK: Final = b"HTTP/1.1 200 OK\r\nContent-Type: text/html; charset=utf-8\r\n"
-_PAYLOAD: Final = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain; charset=UTF-8\r\nCache-Control: no-store\r\n"
+_PAYLOADS: Final = {
+    content_type: b"HTTP/1.1 200 OK\r\nContent-Type: %b\r\nCache-Control: no-store\r\n" % content_type.encode()
+    for content_type in (TEXT, BINARY)
+}
 _SWITCHING: Final = (
     b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: "
 )
@@ -110,6 +115,9 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]  # engineio is n
             monitor_clients=False,
         )
         self.options = options
+        self._versions = {"4": Version4()}
+        if options.allow_eio3:
+            self._versions["3"] = Version3()
         self.connections: dict[str, Connection] = {}
         self.tasks: set[asyncio.Task[Any]] = set()
         self._decoder = decoder
@@ -242,8 +250,8 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]  # engineio is n
             return _error(_BAD_REQUEST, headers=headers)
         if not later and not self._compresses(payload, polling.compress) and can_write(request):
             more = b"".join(map(header_line, headers.items())) if headers else b""
-            return write(request, _PAYLOAD + more, payload.encode())
-        response = self._payload(request, payload, headers, compress=polling.compress)
+            return write(request, _PAYLOADS[polling.content_type] + more, payload)
+        response = self._payload(request, payload, headers, polling.content_type, compress=polling.compress)
         response.lost = partial(_lose, connection, polling)
         return response if later else await self._send(request, response)
 
@@ -364,10 +372,11 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]  # engineio is n
     ) -> web.StreamResponse:
         if request.method != "GET":
             return await self._refuse(request, _BAD_METHOD, {"method": request.method}, headers)
-        protocol = _query_of(request).get("EIO")
-        if protocol != "4":
-            return await self._refuse(request, _UNSUPPORTED_VERSION, {"protocol": protocol}, headers)
-        if (transport == "websocket") is not upgrade:
+        query = _query_of(request)
+        version = self._versions.get(query.get("EIO", "3"))  # who says nothing is old
+        if version is None:
+            return await self._refuse(request, _UNSUPPORTED_VERSION, {"protocol": query.get("EIO")}, headers)
+        if (transport == "websocket") is not upgrade or not version.serves(query):
             return await self._refuse(request, _BAD_REQUEST, {"name": "TRANSPORT_HANDSHAKE_ERROR"}, headers)
         if self._is_full:
             return await self._refuse_when_full(request, headers)
@@ -385,10 +394,9 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]  # engineio is n
                 return made
             sid = made
         if transport == "polling":
-            connection = self._open(request, PollingTransport(), sid)
-            response = self._payload(
-                request, self._open_packet(connection), {**headers, **self._initial_headers(connection)}
-            )
+            connection = self._open(request, version.polling(query), sid, version)
+            packet = version.payload(self._open_packet(connection)).encode()
+            response = self._payload(request, packet, {**headers, **self._initial_headers(connection)})
             if later:
                 response.lost = partial(connection.lost, DisconnectReason.TRANSPORT_ERROR)
             return response
@@ -396,10 +404,10 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]  # engineio is n
         def begin(websocket: WebSocketTransport, answer: bytes) -> web.StreamResponse:
             if sid in self.connections:  # since it was made
                 return _error(_BAD_REQUEST, headers=headers)
-            connection = self._open(request, websocket, sid)
+            connection = self._open(request, websocket, sid, version)
             return _begin(request, websocket, answer + Frames([self._open_packet(connection)]).websocket)
 
-        return await self._switch(request, begin, headers, later)
+        return await self._switch(request, version, begin, headers, later)
 
     @property
     def _is_full(self) -> bool:
@@ -445,11 +453,12 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]  # engineio is n
             Upgrade(connection, websocket, self.options.upgrade_timeout)
             return _begin(request, websocket, answer)
 
-        return await self._switch(request, begin, headers, later)
+        return await self._switch(request, self._versions[str(connection.protocol)], begin, headers, later)
 
     async def _switch(
         self,
         request: web.Request,
+        version: Version4,
         begin: Callable[[WebSocketTransport, bytes], web.StreamResponse],
         headers: dict[str, str],
         later: bool,
@@ -483,7 +492,8 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]  # engineio is n
             if transport is None or transport.is_closing():
                 return web.Response(status=400)  # nobody will read it
             answer = head + b"".join(map(header_line, lines)) + b"\r\n"
-            return begin(WebSocketTransport(transport, self.options, self._leaving, window), answer)
+            websocket = version.websocket(_query_of(request), transport, self.options, self._leaving, window)
+            return begin(websocket, answer)
 
         if not later:
             return await send(None)
@@ -491,9 +501,11 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]  # engineio is n
         response.switch = send
         return response
 
-    def _open(self, request: web.Request, transport: PollingTransport | WebSocketTransport, sid: str) -> Connection:
+    def _open(
+        self, request: web.Request, transport: PollingTransport | WebSocketTransport, sid: str, version: Version4
+    ) -> Connection:
         self._heartbeat.start()
-        connection = Connection(
+        connection = version.connection(
             sid,
             handshake=Handshake(
                 headers=request.headers,
@@ -516,6 +528,7 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]  # engineio is n
         )
         self.connections[sid] = connection
         self._unconnected += 1
+        version.opened(connection)
         return connection
 
     def _connected(self) -> None:
@@ -569,16 +582,15 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]  # engineio is n
     def _can_upgrade(self) -> bool:
         return self.options.allow_upgrades and "websocket" in self.options.transports
 
-    def _payload(self, request: web.Request, payload: str, headers: dict[str, str], *, compress: bool = True) -> Unsent:
-        response = Unsent(
-            body=payload.encode(),
-            headers={**headers, "Content-Type": "text/plain; charset=UTF-8", "Cache-Control": "no-store"},
-        )
+    def _payload(
+        self, request: web.Request, payload: bytes, headers: dict[str, str], kind: str = TEXT, *, compress: bool = True
+    ) -> Unsent:
+        response = Unsent(body=payload, headers={**headers, "Content-Type": kind, "Cache-Control": "no-store"})
         if self._compresses(payload, compress):
             response.enable_compression()
         return response
 
-    def _compresses(self, payload: str, compress: bool) -> bool:
+    def _compresses(self, payload: bytes, compress: bool) -> bool:
         """Whether a payload is to be compressed, if its client can read that."""
         options = self.options
         return options.http_compression and compress and len(payload) >= options.http_compression_threshold

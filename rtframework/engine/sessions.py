@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from .connection import MessageHandler
     from .cors import CorsOrigins
     from .polling import PollingTransport
+    from .versions import Version4
     from .websocket import WebSocketTransport
 
 Cookie = str | Mapping[str, str | bool | Callable[[], str | bool]]
@@ -212,8 +213,10 @@ class SessionServer(EngineServer):
         attributes = {"name": cookie, "path": "/", "SameSite": "Lax"} if isinstance(cookie, str) else cookie
         return {"Set-Cookie": self._generate_sid_cookie(connection.sid, attributes)}
 
-    def _open(self, request: web.Request, transport: PollingTransport | WebSocketTransport, sid: str) -> Connection:
-        connection = super()._open(request, transport, sid)
+    def _open(
+        self, request: web.Request, transport: PollingTransport | WebSocketTransport, sid: str, version: Version4
+    ) -> Connection:
+        connection = super()._open(request, transport, sid, version)
         self.sockets[connection.sid] = Session(self, connection, request)
         return connection
 
