@@ -22,6 +22,7 @@ from .namespace import Namespace
 from .options import Deflate, Limits
 from .plugins import load
 from .protocols import CallNext
+from .recovery import Recovery
 from .serializers import JSONSerializer
 from .server import Server
 from .socket import Socket
@@ -53,6 +54,7 @@ __all__ = [
     "PacketType",
     "PluginNotFound",
     "RTFrameworkError",
+    "Recovery",
     "SerializationError",
     "Server",
     "Socket",

@@ -9,6 +9,7 @@ from .rooms import RoomIndex
 
 if TYPE_CHECKING:
     from .protocols import Emitter
+    from .recovery import Session
     from .types import Packet, Target
 
 
@@ -51,6 +52,13 @@ class MemoryAdapter:
         slow = self._emitter.send(self.index.select(target.rooms, target.except_), packet, volatile=target.volatile)
         if slow is not None:
             await slow
+
+    def persist_session(self, session: Session) -> None:
+        """Nothing is kept: see ``Server(connection_state_recovery=...)``."""
+
+    async def restore_session(self, pid: str, offset: str | None) -> Session | None:
+        """Nothing is kept."""
+        return None
 
     async def start(self) -> None:
         """Nothing to start."""

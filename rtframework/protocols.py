@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterable
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 if TYPE_CHECKING:
+    from .recovery import Session
     from .types import Handshake, Packet, Target
 
 
@@ -70,6 +71,21 @@ class Adapter(Protocol):
     async def broadcast(self, packet: Packet, target: Target) -> None:
         """Deliver a packet to the sockets that a target selects, here and on the other servers of a cluster."""
 
+    def persist_session(self, session: Session) -> None:
+        """Keep the state of a socket that goes and may come back; it is still in its rooms.
+
+        Also called with a session that was handed out and has not been used. Called only when the server has
+        connection state recovery; ``pass`` keeps nothing.
+        """
+
+    async def restore_session(self, pid: str, offset: str | None) -> Session | None:
+        """Hand out a session and everything that its client has missed since that offset; it is not kept any more.
+
+        ``None`` when it is not known, or when anything that was missed is not there. The caller puts the socket into
+        its rooms before it waits for anything, so nothing may be emitted between looking for what was missed and
+        returning.
+        """
+
     async def start(self) -> None:
         """The application starts."""
 
@@ -85,6 +101,12 @@ class Emitter(Protocol):
 
         What is returned, if anything, is to be awaited: some of the clients are slow, and emitters should wait.
         """
+
+    def encode(self, packet: Packet) -> Frames:
+        """The first half of ``send``, for adapters that keep what they send. Raises ``EncodeError``."""
+
+    def deliver(self, sids: Collection[str], frames: Frames, *, volatile: bool = False) -> Awaitable[None] | None:
+        """The second half of ``send``."""
 
 
 AdapterFactory: TypeAlias = Callable[[str, Emitter], Adapter]
@@ -145,6 +167,10 @@ class Connection(Outlet, Protocol):
     def is_open(self) -> bool:
         """False from the moment that nothing more can be sent."""
 
+    @property
+    def has_dropped(self) -> bool:
+        """Whether an event was dropped because the client was too slow; volatile ones do not count."""
+
     def handshake(self, nsp: str, auth: Any) -> Handshake:
         """Describe the client."""
 
@@ -170,6 +196,9 @@ class Engine(Protocol):
 
     def encode(self, packet: Packet) -> Frames:
         """Encode a packet for any number of connections. Raises ``EncodeError``."""
+
+    def join(self, frames: Sequence[Frames]) -> Frames:
+        """Several packets as one: sent together, and not dropped for a slow client."""
 
     def deliver(self, outlets: Sequence[Outlet], frames: Frames, *, volatile: bool = False) -> Awaitable[None] | None:
         """Hand frames to many outlets in one plain loop.

@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -16,6 +17,7 @@ from .exceptions import ConfigurationError
 from .namespace import Namespace
 from .options import Deflate, EngineOptions, Limits, Origins
 from .serializers import JSONSerializer
+from .session_aware_adapter import SessionAwareAdapter
 from .types import Packet, PacketType
 
 if TYPE_CHECKING:
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
         EventMiddleware,
         Serializer,
     )
+    from .recovery import Recovery
     from .socket import Socket
 
 log: Final = logging.getLogger("rtframework.server")
@@ -51,6 +54,8 @@ class Server(Broadcasting):
     ``serializer``: JSON unless another is given; clients need the same one.
     ``adapter``: a factory ``(namespace, emitter) -> Adapter``; rooms in memory unless another is given.
     ``ordered``: the events of one socket are served strictly one after another.
+    ``connection_state_recovery``: a client whose connection was lost goes on where it was, see
+    :class:`~rtframework.Recovery`; off by default, as with Node.
     ``ping_interval``, ``ping_timeout``: seconds between heartbeats, and seconds that a client has to answer one.
     ``connect_timeout``: seconds after which a client that joined no namespace is closed.
     ``upgrade_timeout``: seconds that a client has to complete a change to websocket.
@@ -83,6 +88,7 @@ class Server(Broadcasting):
         serializer: Serializer | None = None,
         adapter: AdapterFactory = MemoryAdapter,
         ordered: bool = False,
+        connection_state_recovery: Recovery | None = None,
         ping_interval: float = 25.0,
         ping_timeout: float = 20.0,
         connect_timeout: float = 45.0,
@@ -115,7 +121,12 @@ class Server(Broadcasting):
             limits=limits,
         )
         self.authenticator = auth
+        if connection_state_recovery is not None and adapter is MemoryAdapter:
+            adapter = partial(
+                SessionAwareAdapter, recovery=connection_state_recovery, delay=ping_interval + ping_timeout
+            )
         self.adapter_factory = adapter
+        self.recovery = connection_state_recovery
         self.ordered = ordered
         self.limits = limits
         self._server = Gateway(

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 from .broadcast import Audience, BroadcastOperator, Rooms
 from .events import from_ack, to_ack
 from .exceptions import AckTimeout, ConfigurationError, Disconnected, EncodeError, EventError
+from .recovery import RECOVERABLE, Session
 from .types import DisconnectReason, Packet, PacketType, Target
 
 if TYPE_CHECKING:
@@ -88,23 +89,36 @@ class Socket:
         "_last_rooms",
         "_nsp",
         "_outlet",
+        "_session",
         "_state",
         "_turn",
+        "authenticated",
         "conn",
         "data",
+        "farewell",
         "handshake",
         "id",
         "left",
+        "pid",
         "user",
         "was_admitted",
     )
 
-    def __init__(self, nsp: Home, conn: Connection, id: str, handshake: Handshake, user: Any) -> None:
+    def __init__(
+        self, nsp: Home, conn: Connection, id: str, handshake: Handshake, user: Any, pid: str | None = None
+    ) -> None:
         self.id = id
         self.conn = conn
         self.handshake = handshake
         self.user = user
+        self.authenticated = user
+        """What the authenticator returned, whatever middleware makes of ``user``."""
+        self.pid = pid
+        """A secret between this client and the server, by which it is known again; ``None`` without recovery."""
         self.data: dict[str, Any] = {}
+        self._session: Session | None = None
+        self.farewell: asyncio.Event | None = None
+        """Set when its handlers are done, after it has gone; only with recovery."""
         self._nsp = nsp
         self._acks: dict[int, asyncio.Future[list[Any]]] | None = None
         self._outlet: Outlet | None = None
@@ -131,6 +145,11 @@ class Socket:
         return self._state in (_ENTERED, _ADMITTED)
 
     @property
+    def recovered(self) -> bool:
+        """Whether it is the continuation of a socket whose connection was lost, with its id, rooms and data."""
+        return self._session is not None
+
+    @property
     def transport(self) -> str:
         """``"polling"`` or ``"websocket"``: the transport at this moment."""
         return self.conn.transport
@@ -138,7 +157,7 @@ class Socket:
     @property
     def rooms(self) -> frozenset[str]:
         """The rooms it is in, its own id among them; in a "disconnecting" handler, those it has just left."""
-        return self._nsp.adapter.rooms(self.id) if self.connected else self._last_rooms
+        return self._nsp.adapter.rooms(self.id) if self._has_rooms else self._last_rooms
 
     async def join(self, *rooms: Rooms) -> None:
         """Join rooms. A socket that has gone joins nothing.
@@ -154,7 +173,7 @@ class Socket:
         joined = self.rooms
         if len(joined) + len(names) > limits.max_rooms and len(joined.union(names)) > limits.max_rooms:
             raise EventError("too_many_rooms", f"a socket is in at most {limits.max_rooms} rooms")
-        if self._state == _ARRIVING:  # in middleware: they count from the moment it is in
+        if not self._has_rooms:  # in middleware: they count from the moment it is in
             self._last_rooms |= frozenset(names)
         else:
             self._nsp.adapter.add(self.id, names)
@@ -162,15 +181,15 @@ class Socket:
     async def leave(self, *rooms: Rooms) -> None:
         """Leave rooms; those it is not in are passed over."""
         names = _flatten(rooms)
-        if self._state == _ARRIVING:
-            self._last_rooms -= frozenset(names)
-        elif self._state != _GONE:
+        if self._has_rooms:
             self._nsp.adapter.remove(self.id, names)
+        elif self._state == _ARRIVING:
+            self._last_rooms -= frozenset(names)
 
     # --- to this client ---------------------------------------------------------------------------------------------
 
     async def emit(self, event: str, *args: Any) -> None:
-        """Emit an event to this client; lost without a word when it has gone.
+        """Emit an event to this client; lost without a word when it has gone and is not recovered.
 
         Raises ``EncodeError`` when the arguments cannot be sent.
         """
@@ -234,7 +253,10 @@ class Socket:
         self.was_admitted = True
         self._outlet = self.conn
         self._nsp.admit(self, self.conn)
-        self._send(Packet(PacketType.CONNECT, self._nsp.name, {"sid": self.id}))
+        if self.pid is None:
+            self._send(Packet(PacketType.CONNECT, self._nsp.name, {"sid": self.id}))
+        else:
+            self._connect_with_pid()
         for frames in pen.frames:
             self.conn.send(frames)
 
@@ -253,12 +275,23 @@ class Socket:
 
     def enter(self) -> Outlet | None:
         """It is authenticated: where frames for it go for the time being; ``None`` when it has left meanwhile."""
-        if not self.conn.enter(self._nsp.name, self):
-            self._state = _GONE
+        if self._state == _GONE or not self.conn.enter(self._nsp.name, self):
+            self.evict()
             return None
         self._state = _ENTERED
+        if self._outlet is None:
+            self._outlet = _Pen(self, self._nsp.limits.max_outbox)
+            self._nsp.adapter.add(self.id, {self.id, *self._last_rooms})
+        return self._outlet
+
+    def restore(self, session: Session) -> Outlet:
+        """It continues this session: from now on it is in its rooms; where frames for it go for the time being."""
+        self._session = session
+        self.data = session.data
+        if session.user is not session.authenticated:  # middleware has made another of it, and may be skipped now
+            self.user = session.user
         self._outlet = pen = _Pen(self, self._nsp.limits.max_outbox)
-        self._nsp.adapter.add(self.id, {self.id, *self._last_rooms})
+        self._nsp.adapter.add(self.id, session.rooms)
         return pen
 
     @property
@@ -289,6 +322,8 @@ class Socket:
         if reason == DisconnectReason.SERVER_NAMESPACE_DISCONNECT and was == _ADMITTED:
             self._send(Packet(PacketType.DISCONNECT, self._nsp.name))  # so that the client does not come back by itself
         self._last_rooms = self._nsp.adapter.rooms(self.id)
+        if self.pid is not None and reason in RECOVERABLE and not self.conn.has_dropped:
+            self._persist()
         self.left = reason
         self._state = _GONE
         self._outlet = None
@@ -301,7 +336,8 @@ class Socket:
 
     def evict(self) -> None:
         """It is refused: take it out again without a word to anybody."""
-        if self._state == _ENTERED:
+        if self._has_rooms:
+            self._persist()
             self._nsp.remove(self, "", notify=False)
         self._state = _GONE
         self._outlet = None
@@ -325,11 +361,43 @@ class Socket:
 
     # --- inside -----------------------------------------------------------------------------------------------------
 
+    @property
+    def _has_rooms(self) -> bool:
+        """Whether the adapter knows it; else it keeps its rooms itself."""
+        state = self._state
+        return state in (_ENTERED, _ADMITTED) or (state == _ARRIVING and self._session is not None)
+
+    def _connect_with_pid(self) -> None:
+        """What was missed comes before CONNECT, as with Node: the client holds it until it knows that it is let in."""
+        engine = self._nsp.engine
+        connect = engine.encode(Packet(PacketType.CONNECT, self._nsp.name, {"sid": self.id, "pid": self.pid}))
+        missed = self._session.missed if self._session is not None else ()
+        self.conn.send(engine.join([*missed, connect]) if missed else connect)
+
+    def _persist(self) -> None:
+        """Have its state kept, if its client knows how to ask for it."""
+        session = self._session
+        if self.pid is None or not (self.was_admitted or session is not None):
+            return
+        replayed = left_at = None
+        if not self.was_admitted and session is not None:  # it was not used after all
+            replayed, left_at = session.replayed, session.left_at
+        elif session is not None and session.missed and self.conn.transport != "polling":
+            # One payload of polling arrives whole or not at all; of a websocket's messages the first may have come.
+            replayed = self.handshake.auth.get("offset") or ""
+        rooms = self._nsp.adapter.rooms(self.id)
+        self._nsp.adapter.persist_session(
+            Session(self.id, self.pid, rooms, self.data, self.user, self.authenticated, replayed, left_at)
+        )
+
     def _send(self, packet: Packet) -> None:
         if self._outlet is not None:
             self._outlet.send(self._nsp.engine.encode(packet))
 
     async def _emit(self, packet: Packet, *, volatile: bool = False) -> None:
+        if self.pid is not None and self._state != _ARRIVING:  # also when it has gone: it may come back
+            await self._nsp.adapter.broadcast(packet, Target(frozenset((self.id,)), volatile=volatile))
+            return
         outlet = self._outlet
         if outlet is not None:
             engine = self._nsp.engine

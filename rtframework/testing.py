@@ -28,7 +28,7 @@ from .exceptions import ConnectionRefused, DecodeError, EncodeError
 from .types import RESERVED_EVENTS, Handshake, Packet, PacketType, Target
 
 if TYPE_CHECKING:
-    from .protocols import Adapter, Authenticator, Decoder, Emitter, Serializer
+    from .protocols import Adapter, Authenticator, Decoder, Emitter, Frames, Serializer
 
 _Frame: TypeAlias = str | bytes
 
@@ -871,6 +871,15 @@ class _Deliveries:
             if self.on_send is not None:
                 self.on_send(sid)
 
+    def encode(self, packet: Packet) -> Frames:
+        if self.error is not None:
+            raise self.error
+        return _Kept(packet)
+
+    def deliver(self, sids: Collection[str], frames: Frames, *, volatile: bool = False) -> None:
+        assert isinstance(frames, _Kept)
+        self.send(sids, frames.packet, volatile=volatile)
+
     async def wait_for(self, count: int, patience: float) -> None:
         try:
             async with asyncio.timeout(patience):
@@ -882,3 +891,18 @@ class _Deliveries:
     def taken(self) -> list[tuple[str, Packet, bool]]:
         self.last, self.log = self.log, []
         return self.last
+
+
+class _Kept:
+    """A packet that was not encoded."""
+
+    websocket = b""
+    polling = ""
+    size = 0
+    droppable = True
+
+    def __init__(self, packet: Packet) -> None:
+        self.packet = packet
+
+    def deflated(self, window: int, threshold: int, level: int) -> bytes:
+        return b""

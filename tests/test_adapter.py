@@ -11,7 +11,7 @@ import pytest
 
 from rtframework import MemoryAdapter, Packet, PacketType, Target
 from rtframework.exceptions import EncodeError
-from rtframework.protocols import Emitter
+from rtframework.protocols import Emitter, Frames
 from rtframework.testing import AdapterConformance, run_suite
 
 
@@ -159,6 +159,12 @@ async def test_a_broadcast_is_encoded_once_and_to_nobody_too() -> None:
     class Counts:
         def send(self, sids: Collection[str], packet: Packet, *, volatile: bool = False) -> None:
             calls.append(list(sids))
+
+        def encode(self, packet: Packet) -> Frames:
+            raise AssertionError("nothing is kept")
+
+        def deliver(self, sids: Collection[str], frames: Frames, *, volatile: bool = False) -> None:
+            raise AssertionError("nothing is kept")
 
     adapter = MemoryAdapter("/", Counts())
     for number in range(3):

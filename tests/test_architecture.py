@@ -25,11 +25,12 @@ MAP: Final = {
     "rtframework.plugins": ("exceptions", ""),
     "rtframework.authenticators": ("exceptions types protocols", ""),
     "rtframework.serializers": ("exceptions types protocols packets", "msgspec"),
-    "rtframework.recovery": ("types", ""),
+    "rtframework.recovery": ("exceptions types", ""),
     "rtframework.events": ("exceptions types", "msgspec"),
     "rtframework.adapter": ("rooms types protocols", ""),
+    "rtframework.session_aware_adapter": ("adapter recovery types protocols", ""),
     "rtframework.broadcast": ("exceptions types protocols", ""),
-    "rtframework.socket": ("broadcast events exceptions types protocols", ""),
+    "rtframework.socket": ("broadcast events exceptions types protocols recovery", ""),
     "rtframework.namespace": ("broadcast events exceptions middleware socket types protocols recovery", ""),
     "rtframework.engine": ("engine.*", ""),
     "rtframework.engine.*": (
@@ -44,7 +45,7 @@ MAP: Final = {
     "rtframework_msgpack": ("rtframework_msgpack.*", ""),
     "rtframework_msgpack.*": ("exceptions types protocols packets rtframework_msgpack.*", "msgpack msgspec"),
 }
-PLANNED: Final = frozenset({"rtframework.recovery"})
+PLANNED: Final[frozenset[str]] = frozenset()
 """Rows whose module is still to be written."""
 
 PACKAGES: Final = {"rtframework": ROOT, "rtframework_jwt": ROOT / "plugins", "rtframework_msgpack": ROOT / "plugins"}

@@ -36,6 +36,7 @@ EXPORTS: Final[dict[str, tuple[str, ...]]] = {
         "PacketType",
         "PluginNotFound",
         "RTFrameworkError",
+        "Recovery",
         "SerializationError",
         "Server",
         "Socket",

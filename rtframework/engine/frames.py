@@ -59,6 +59,11 @@ class Frames:
             return cls(("4" + first,), droppable)
         return cls([f"4{message}" if isinstance(message, str) else message for message in messages], droppable)
 
+    @classmethod
+    def joined(cls, parts: Sequence[Frames]) -> Frames:
+        """What several of them hold, as one that no client can do without."""
+        return cls([packet for part in parts for packet in part._packets])
+
     @property
     def polling(self) -> str:
         """The packets as they stand in a polling payload: binary ones as ``b`` and Base64."""
