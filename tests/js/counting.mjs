@@ -2,8 +2,8 @@
 //
 //   node counting.mjs <url> <transport> <clients>     transport: "polling", "websocket" or "upgrade"
 //
-// Standard input, one word per line: "leave" closes every engine below its client's feet, as a client does that notices
-// that its network has gone; "report" writes one JSON line, [[entry, …] per client]; "end" ends.
+// Standard input, one word per line: "leave" has every client notice that its network has gone, without a word to the
+// server; "report" writes one JSON line, [[entry, …] per client]; "end" ends.
 //   entry: a number that came with "n", or {"connect": recovered, "id": …}, or {"disconnect": reason}
 
 import { createInterface } from "node:readline";
@@ -31,8 +31,17 @@ for (let number = 0; number < Number(count); number++) {
   sockets.push(socket);
 }
 
+function leave({ io: { engine } }) {
+  const transport = engine?.transport;
+  if (transport?.name === "websocket") transport.ws?.terminate();
+  else if (transport?.readyState === "open") {
+    transport.readyState = "closed";
+    engine._onClose("transport close");
+  }
+}
+
 for await (const line of createInterface({ input: process.stdin })) {
-  if (line === "leave") sockets.forEach((socket) => socket.io.engine?.close());
+  if (line === "leave") sockets.forEach(leave);
   else if (line === "report") process.stdout.write(JSON.stringify(logs) + "\n");
   else break;
 }
