@@ -385,10 +385,13 @@ class Socket:
         elif session is not None and session.missed and self.conn.transport != "polling":
             # One payload of polling arrives whole or not at all; of a websocket's messages the first may have come.
             replayed = self.handshake.auth.get("offset") or ""
-        rooms = self._nsp.adapter.rooms(self.id)
-        self._nsp.adapter.persist_session(
-            Session(self.id, self.pid, rooms, self.data, self.user, self.authenticated, replayed, left_at)
-        )
+        adapter = self._nsp.adapter
+        rooms = adapter.rooms(self.id)
+        kept = Session(self.id, self.pid, rooms, self.data, self.user, self.authenticated, replayed, left_at)
+        try:
+            adapter.persist_session(kept)
+        except Exception:  # the socket goes all the same
+            log.exception("unhandled error while a session is kept", extra={"nsp": self.nsp, "sid": self.id})
 
     def _send(self, packet: Packet) -> None:
         if self._outlet is not None:

@@ -37,6 +37,17 @@ def test_messages_get_their_type_and_binary_goes_as_it_is() -> None:
     assert frames.size == len(frames.websocket)
 
 
+def test_frames_can_be_joined() -> None:
+    """What a client has missed would be sent in a form of its own, or dropped on the way because it is slow."""
+    one, two = Frames.of_messages(['2["a"]'], droppable=True), Frames.of_messages(['51-["b"]', b"\x00"], droppable=True)
+    joined = Frames.joined([one, two])
+    assert joined.websocket == one.websocket + two.websocket
+    assert joined.polling == one.polling + "\x1e" + two.polling
+    assert joined.size == one.size + two.size
+    assert joined.deflated(15, 0, 6) == one.deflated(15, 0, 6) + two.deflated(15, 0, 6)
+    assert not joined.droppable
+
+
 def test_each_form_is_made_once() -> None:
     """A broadcast to a thousand polling clients would be encoded a thousand times."""
     frames = Frames.of_messages(["é" * 10, b"x"])

@@ -17,11 +17,13 @@ from rtframework import (
     Disconnected,
     Identity,
     Limits,
+    MemoryAdapter,
     Recovery,
     Server,
     Socket,
     StaticTokenAuth,
 )
+from rtframework.recovery import Session
 from rtframework.session_aware_adapter import SessionAwareAdapter
 from rtframework_msgpack import MsgpackSerializer
 from tests.conftest import Serve
@@ -562,6 +564,30 @@ async def test_nothing_is_left_behind(serve: Serve, js: JSClients, transport: Tr
     await until(lambda: not main._departing)
     for left in (main._by_pid, main._outlets, adapter._present, adapter.index):
         assert not len(left)
+
+
+async def test_an_adapter_that_fails_harms_nobody(
+    serve: Serve, js: JSClients, caplog: pytest.LogCaptureFixture
+) -> None:
+    """When the store of a cluster is down, sockets would not go, and nobody could come."""
+
+    class Fails(MemoryAdapter):
+        def persist_session(self, session: Session) -> None:
+            raise OSError("the store is down")
+
+        async def restore_session(self, pid: str, offset: str | None) -> Session | None:
+            raise OSError("the store is down")
+
+    io = recovering(adapter=Fails)
+    client = await js.connect((await serve(io)).url, via=WEBSOCKET)
+    id = await client.id()
+    await lose(client, io)
+    assert not await come_back(client)
+    assert await client.id() != id
+    assert [record.getMessage() for record in caplog.records if record.levelname == "ERROR"] == [
+        "unhandled error while a session is kept",
+        "unhandled error while a session is restored",
+    ]
 
 
 async def test_off_by_default(serve: Serve) -> None:
