@@ -263,6 +263,7 @@ async def test_a_ghost_is_evicted(serve: Serve, js: JSClients, transport: Transp
         ghost = only(io)
         await io.emit("n", 1)
         assert await numbers(client, 1) == [1]
+        await reachable(io)
         proxy.strand()
         await io.emit("n", 2)
         await client.kill()
@@ -515,6 +516,7 @@ async def test_each_namespace_recovers(serve: Serve, js: JSClients, transport: T
         await admin.emit("n", 1)
         await admin.emit("n", 2)
         assert await numbers(other, 2) == [1, 2]
+        await reachable(io)
         proxy.strand()
         await client.kill()
         await client.disconnected()
@@ -759,7 +761,7 @@ async def test_every_packet_is_counted(via: Via, serve: Serve) -> None:
         counts = await measure(via=via, resets=3, silent=3, pause=(0.1, 0.4))
     print(f"{via}: {counts}")
     assert counts.flawless, str(counts)
-    assert counts.returns >= (800 if LONG else 24)
+    assert counts.returns >= (800 if LONG else 8)
     assert counts.recovered >= 0.8 * counts.returns, str(counts)
 
 
