@@ -758,7 +758,7 @@ async def test_every_packet_is_counted(via: Via, serve: Serve) -> None:
     if LONG:
         counts = await measure(via=via, resets=100, silent=100, pause=(0.1, 1.2), ping=0.5)
     else:
-        counts = await measure(via=via, resets=3, silent=3, pause=(0.1, 0.4))
+        counts = await measure(via=via, resets=3, silent=3, pause=(0.1, 0.4), ping=3)
     print(f"{via}: {counts}")
     assert counts.flawless, str(counts)
     assert counts.returns >= (800 if LONG else 8)

@@ -34,8 +34,8 @@ for (let number = 0; number < Number(count); number++) {
 function leave({ io: { engine } }) {
   const transport = engine?.transport;
   if (transport?.name === "websocket") transport.ws?.terminate();
-  else if (transport?.readyState === "open") {
-    transport.readyState = "closed";
+  else if (transport) {
+    transport.readyState = "closed"; // so that it sends no "close"; also in the middle of an upgrade
     engine._onClose("transport close");
   }
 }

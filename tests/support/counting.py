@@ -160,7 +160,7 @@ async def measure(
     """Cut all connections so many times, in any order, and count.
 
     A reset is told to both sides; of a silent cut neither hears. Every other time the client notices that by itself
-    (with a short ``ping``), and else it is told to, and the server is not.
+    (with a ``ping`` of a second at most), and else it is told to, and the server is not.
     """
     traffic = Traffic(ping=ping, recovery=Recovery() if recovery is None else recovery)
     kinds = ["reset"] * resets + ["silent"] * silent
@@ -184,9 +184,9 @@ async def measure(
                     await proxy.cut()
                 else:
                     proxy.strand()
-                    if number % 2 or ping > 5:
+                    if number % 2 or ping > 1:
                         node.stdin.write(b"leave\n")
-            await asyncio.sleep(2 * ping if silent and ping <= 5 else 0)  # until all have noticed the last one
+            await asyncio.sleep(2 * ping if silent and ping <= 1 else 0)  # until all have noticed the last one
             await _settle(node, traffic)
             traffic.stop()
             await emitting
