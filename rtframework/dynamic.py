@@ -37,7 +37,7 @@ class Keeper(Host, Protocol):
 
 
 class _Child:
-    """What keeps one child alive: its sockets, clients on their way in, handlers at work. Its host, too."""
+    """What keeps one child alive: its sockets, clients on their way in or to be recovered, handlers. Its host, too."""
 
     def __init__(
         self, registry: DynamicNamespaces, host: Keeper, namespace: Namespace, parent: ParentNamespace
@@ -47,9 +47,12 @@ class _Child:
         self.adapter_factory = host.adapter_factory
         self.ordered = host.ordered
         self.limits = host.limits
+        self.recovery = host.recovery
         self.namespace = namespace
         self.parent = parent
         self.opening: asyncio.Task[None] | None = None
+        self.waiting: asyncio.TimerHandle | None = None
+        """Ends the time for which it is kept for those who may come back."""
         self.pinned = False
         """The program has asked for it by name, and may hold it: it is kept."""
         self._registry = registry
@@ -71,12 +74,19 @@ class _Child:
     def hold(self) -> None:
         """Somebody needs it."""
         self._needed += 1
+        self.wait_no_longer()
 
     def release(self) -> None:
         """… and does not any more."""
         self._needed -= 1
         if not self._needed and not len(self.namespace):
             self._registry.retire(self)
+
+    def wait_no_longer(self) -> None:
+        """Somebody is here, or it has gone."""
+        if self.waiting is not None:
+            self.waiting.cancel()
+            self.waiting = None
 
     def _done(self, task: asyncio.Task[None]) -> None:
         self.release()
@@ -134,6 +144,7 @@ class DynamicNamespaces:
             child.pinned = True
             self._pinned += 1
             self._idle.pop(name, None)
+            child.wait_no_longer()
         return child.namespace
 
     # --- what a client asks -----------------------------------------------------------------------------------------
@@ -260,11 +271,15 @@ class DynamicNamespaces:
             child.opening = None
 
     def retire(self, child: _Child) -> None:
-        """Nobody needs it any more."""
+        """Nobody needs it any more, unless somebody may come back whose session it keeps."""
         name = child.namespace.name
-        if child.pinned or self._children.get(name) is not child:
+        child.wait_no_longer()
+        if child.pinned or self._stopped or self._children.get(name) is not child:
             return
-        if self._clean_up:
+        seconds = child.namespace.adapter.session_time()
+        if seconds:
+            child.waiting = asyncio.get_running_loop().call_later(seconds, self.retire, child)
+        elif self._clean_up:
             self._close(child)
         else:
             self._idle[name] = child
@@ -272,6 +287,8 @@ class DynamicNamespaces:
     def stop(self) -> None:
         """The server closes what is left: nothing is cleaned up any more."""
         self._stopped = True
+        for child in self._children.values():
+            child.wait_no_longer()
 
     def _close(self, child: _Child) -> None:
         if self._stopped:
@@ -296,4 +313,5 @@ class DynamicNamespaces:
         del self._children[name], self._namespaces[name]
         self._idle.pop(name, None)
         self._pinned -= child.pinned
+        child.wait_no_longer()
         child.parent.remove_child(child.namespace)

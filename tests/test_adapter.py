@@ -217,7 +217,7 @@ async def test_a_broadcast_is_encoded_once_and_to_nobody_too() -> None:
     calls: list[list[str]] = []
 
     class Counts(_Deliveries):
-        def send(self, sids: Collection[str], packet: Packet, *, volatile: bool = False, compress: bool = True) -> None:
+        def send(self, sids: Collection[str], packet: Packet, **options: Any) -> None:
             calls.append(list(sids))
 
     adapter = MemoryAdapter("/", Counts())

@@ -28,17 +28,19 @@ MAP: Final = {
     "rtframework.plugins": ("exceptions", ""),
     "rtframework.authenticators": ("exceptions types protocols", ""),
     "rtframework.serializers": ("exceptions types protocols packets", "msgspec"),
-    "rtframework.recovery": ("types", ""),
+    "rtframework.recovery": ("exceptions types", ""),
     "rtframework.events": ("exceptions types", "msgspec"),
+    "rtframework.pen": ("types", ""),
     "rtframework.several": ("exceptions types events running", ""),
     "rtframework.listeners": ("exceptions types events running several", ""),
     "rtframework.tally": ("exceptions types events", ""),
     "rtframework.adapter": ("rooms types protocols tally", ""),
+    "rtframework.session_aware_adapter": ("adapter recovery types protocols", ""),
     "rtframework.remote": ("exceptions types", ""),
     "rtframework.broadcast": ("exceptions types protocols remote", ""),
-    "rtframework.socket": ("broadcast events exceptions listeners running several types protocols", ""),
+    "rtframework.socket": ("broadcast events exceptions listeners pen recovery running several types protocols", ""),
     "rtframework.namespace": (
-        "broadcast events exceptions listeners middleware patterns running socket types protocols recovery",
+        "broadcast events exceptions listeners middleware patterns recovery running socket types protocols",
         "",
     ),
     "rtframework.parent": ("exceptions namespace patterns room_events running types protocols", ""),
@@ -46,7 +48,7 @@ MAP: Final = {
     "rtframework.dynamic": ("exceptions namespace parent patterns running types protocols", ""),
     "rtframework.engine": ("engine.*", ""),
     "rtframework.engine.*": (
-        "exceptions options protocols types packets rooms serializers engine.*",
+        "exceptions options pen protocols types packets rooms serializers engine.*",
         "aiohttp engineio multidict socketio",
     ),
     "rtframework.server": ("*", "aiohttp"),
@@ -57,7 +59,7 @@ MAP: Final = {
     "rtframework_msgpack": ("rtframework_msgpack.*", ""),
     "rtframework_msgpack.*": ("exceptions types protocols packets rtframework_msgpack.*", "msgpack msgspec"),
 }
-PLANNED: Final = frozenset({"rtframework.recovery"})
+PLANNED: Final[frozenset[str]] = frozenset()
 """Rows whose module is still to be written."""
 
 PACKAGES: Final = {"rtframework": ROOT, "rtframework_jwt": ROOT / "plugins", "rtframework_msgpack": ROOT / "plugins"}

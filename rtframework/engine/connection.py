@@ -172,6 +172,11 @@ class Connection:
         """False from the moment that nothing more can be sent."""
         return self._state == OPEN
 
+    @property
+    def has_dropped(self) -> bool:
+        """Whether an event was dropped because the client was too slow; volatile ones do not count."""
+        return self.outbox.has_gap
+
     def handshake(self, nsp: str, auth: Any) -> Handshake:
         """Describe the client as it asks for a namespace."""
         return dataclasses.replace(self._handshake, nsp=nsp, auth=auth if isinstance(auth, dict) else {})
