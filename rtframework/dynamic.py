@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from .exceptions import ConfigurationError, ConnectionRefused
 from .namespace import Host, Namespace
+from .notices import Notice
 from .parent import Factory, ParentNamespace
 from .patterns import NO_PARAMS, Pattern, Predicate, Question, is_namespace
 from .running import is_cancelled
@@ -21,6 +22,10 @@ if TYPE_CHECKING:
     from .protocols import Connection
 
 log: Final = logging.getLogger("rtframework.namespace")
+
+_full: Final = Notice(
+    log, logging.WARNING, "there are %d dynamic namespaces with clients: those who ask for another are refused"
+)
 
 _INVALID: Final = ("Invalid namespace",)
 _INTERNAL: Final = ("Internal server error", {"code": "internal_error"})
@@ -109,7 +114,6 @@ class DynamicNamespaces:
         """Children that nobody needs, the one that has been so for longest first."""
         self._closing: dict[str, asyncio.Task[None]] = {}
         self._pinned = 0
-        self._full = False
         self._stopped = False
 
     # --- what the program asks --------------------------------------------------------------------------------------
@@ -219,14 +223,11 @@ class DynamicNamespaces:
     def _make_room(self) -> bool:
         limit = self._host.limits.max_dynamic_namespaces
         if len(self._children) - self._pinned < limit:
-            self._full = False
-        elif self._idle:
-            self._close(next(iter(self._idle.values())))
-        else:
-            if not self._full:
-                log.warning("there are %d dynamic namespaces: clients that ask for another are refused", limit)
-            self._full = True
+            return True
+        if not self._idle:
+            _full(limit)
             return False
+        self._close(next(iter(self._idle.values())))
         return True
 
     def _make(self, parent: ParentNamespace, name: str, params: Mapping[str, str]) -> _Child:

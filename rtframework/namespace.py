@@ -26,6 +26,7 @@ from .events import (
 from .exceptions import ConfigurationError, ConnectionRefused, Disconnected, EncodeError, EventError
 from .listeners import Listeners
 from .middleware import Link, compose
+from .notices import Notice
 from .patterns import NO_PARAMS, is_namespace
 from .running import is_cancelled
 from .socket import Socket
@@ -51,6 +52,8 @@ if TYPE_CHECKING:
 log: Final = logging.getLogger("rtframework.namespace")
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+_another_user: Final = Notice(log, logging.WARNING, "a session of %s was asked for by another user")
 
 _PATIENCE: Final = 10.0
 """Seconds after which a connection handler that keeps a client out is worth a warning."""
@@ -575,7 +578,7 @@ class Namespace(Broadcasting):
 
     def _fits(self, session: Session, offset: str | None, user: Any, recovery: Recovery) -> bool:
         if not recovery.is_same(session.authenticated, user):
-            log.warning("a session of %s was asked for by another user", self.name)
+            _another_user(self.name)
             return False
         if session.replayed == (offset or ""):
             return False  # which of the packets that were sent again it has got, nobody knows

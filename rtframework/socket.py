@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import logging
 from collections.abc import Callable, Collection, Coroutine
 from functools import partial
@@ -495,20 +496,25 @@ class Socket:
         """What was missed comes before CONNECT, as with Node: the client holds it until it knows that it is let in."""
         engine = self._nsp.engine
         connect = engine.encode(Packet(PacketType.CONNECT, self._nsp.name, {"sid": self.id, "pid": self.pid}))
-        missed = self._session.missed if self._session is not None else ()
+        session = self._session
+        missed = session.missed if session is not None else ()
         self.conn.send(engine.join([*missed, connect]) if missed else connect)
+        if session is not None:
+            offset = self.handshake.auth.get("offset") or ""
+            self._session = dataclasses.replace(session, missed=(), replayed=offset if missed else None)
 
     def _persist(self) -> None:
         """Have its state kept, if its client knows how to ask for it."""
         session = self._session
         if self.pid is None or not (self.was_admitted or session is not None):
             return
-        replayed = left_at = None
+        replayed = session.replayed if session is not None else None
+        left_at = None
         if not self.was_admitted and session is not None:  # it was not used after all
-            replayed, left_at = session.replayed, session.left_at
-        elif session is not None and session.missed and self.conn.transport != "polling":
+            left_at = session.left_at
+        elif self.conn.transport == "polling":
             # One payload of polling arrives whole or not at all; of a websocket's messages the first may have come.
-            replayed = self.handshake.auth.get("offset") or ""
+            replayed = None
         adapter = self._nsp.adapter
         rooms = adapter.rooms(self.id)
         kept = Session(self.id, self.pid, rooms, self.data, self.user, self.authenticated, replayed, left_at)

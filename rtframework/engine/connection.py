@@ -10,9 +10,9 @@ from collections import deque
 from collections.abc import Callable, Coroutine, Iterable
 from typing import TYPE_CHECKING, Any, Final
 
+from ..notices import Notice
 from ..types import DisconnectReason, Handshake
 from .frames import CLOSE, NOOP, PING
-from .notices import Notice
 from .outbox import Cork, Outbox
 from .polling import PollingTransport
 from .websocket import WebSocketTransport

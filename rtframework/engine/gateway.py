@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any, Final, cast
 import socketio
 
 from ..exceptions import DecodeError, EncodeError
+from ..notices import Notice
 from ..types import DisconnectReason, PacketType
 from .frames import Frames as EncodedFrames
 from .frames import JoinedFrames, PlainFrames
 from .http import EngineServer
-from .notices import Notice
 
 if TYPE_CHECKING:
     from aiohttp import web

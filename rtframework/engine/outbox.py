@@ -7,7 +7,7 @@ import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, Protocol
 
-from .notices import Notice
+from ..notices import Notice
 
 if TYPE_CHECKING:
     from ..options import SlowConsumer

@@ -116,6 +116,8 @@ async def test_a_client_goes_on_where_it_was(serve: Serve, js: JSClients, transp
     assert await come_back(client)
     assert await numbers(client, 4) == [2, 3, 4, 5]
     after = only(io)
+    assert after._session is not None
+    assert not after._session.missed, "what was sent is nobody's memory any more"
     assert after is not before
     assert after.id == before.id == await client.id()
     assert after.data is before.data
