@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 import msgspec
 
 from .exceptions import AckTimeout, ConnectionRefused, DecodeError, Disconnected, EncodeError
+from .recovery import Session
 from .types import RESERVED_EVENTS, Handshake, Packet, PacketType, SocketDetails, Target
 
 if TYPE_CHECKING:
@@ -831,6 +832,26 @@ class AdapterConformance:
             await sent.wait_for(2, self.patience)
             got = [(sid, packet.data[0]) for sid, packet in sent.taken()]
             _check(got == [("c", "n"), ("c", "last")], f"reached {got!r}")
+
+        self._run(run)
+
+    def test_sessions_are_handed_out_once(self) -> None:
+        """Whoever comes back finds what was kept, if anything is, and nobody finds it a second time."""
+
+        async def run(adapter: Adapter, sent: _Deliveries) -> None:
+            _check(adapter.session_time() == 0, "something is kept of which nobody has heard")
+            adapter.add("a", ["a", "x"])
+            adapter.persist_session(Session("a", "pid of a", adapter.rooms("a"), {"n": 1}, None, None))
+            adapter.remove_all("a")
+            self._selects(adapter, Target(), "")
+            _check(await adapter.restore_session("another", None) is None, "a session for another pid")
+            back = await adapter.restore_session("pid of a", None)
+            if back is not None:
+                _check(
+                    back.sid == "a" and back.rooms == {"a", "x"} and back.data == {"n": 1}, f"{back!r:.200} came back"
+                )
+            _check(await adapter.restore_session("pid of a", None) is None, "a session was handed out twice")
+            _check(adapter.session_time() == 0, "what is not kept is to be waited for")
 
         self._run(run)
 
