@@ -40,6 +40,7 @@ EXPORTS: Final[dict[str, tuple[str, ...]]] = {
         "PacketType",
         "PluginNotFound",
         "RTFrameworkError",
+        "Recovery",
         "RemoteSocket",
         "SerializationError",
         "Server",
