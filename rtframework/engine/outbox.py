@@ -29,7 +29,10 @@ class Sink(Protocol):
         """Whether it would take frames at once, with nothing of the past still waiting in it."""
 
     def write(self, frames: list[Frames]) -> bool:
-        """Take all frames, in order, or none (False): then they wait in the outbox until ``flush`` is called again."""
+        """Take frames, in order; whether it has taken all.
+
+        If not, those it has taken are removed from the list, and the rest waits until ``flush`` is called again.
+        """
 
     def buffered(self) -> int:
         """Bytes that were taken and have not yet left the process."""
@@ -143,10 +146,13 @@ class Outbox:
         frames = self._frames
         if frames:
             self._frames = []  # before they are written: the transport may hear of it and add the last ones
+            count = len(frames)
             if self.sink.write(frames):
                 self._bytes = self.sink.buffered()
             else:
                 self._frames = frames
+                if len(frames) < count:
+                    self._bytes = sum(each.size for each in frames) + self.sink.buffered()
 
     def take(self) -> list[Frames]:
         """Everything that waits; the outbox is empty after."""

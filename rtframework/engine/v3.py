@@ -215,9 +215,12 @@ class WebSocketTransport3(WebSocketTransport):
         self._base64 = base64
 
     def write(self, frames: list[AnyFrames]) -> bool:
-        """Write all frames in one piece."""
+        """Write frames in one piece, or as many as the transport takes."""
         forms = [_forms(each) for each in frames]
-        return super().write([each.base64 if self._base64 else each.binary for each in forms])
+        written: list[AnyFrames] = [each.base64 if self._base64 else each.binary for each in forms]
+        done = super().write(written)
+        del frames[: len(frames) - len(written)]
+        return done
 
 
 class Version3(Version4):
