@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from .rooms import RoomIndex
 from .tally import Tally
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from .types import Packet, SocketDetails, Target
 
 log: Final = logging.getLogger("rtframework.adapter")
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 
 class MemoryAdapter:
@@ -98,3 +100,11 @@ class MemoryAdapter:
 
     async def close(self) -> None:
         """Nothing to close."""
+
+    def on(self, event: str) -> Callable[[F], F]:
+        """Register the decorated function for ``create_room``, ``join_room``, ``leave_room`` or ``delete_room``."""
+        return self.index.events.on(event)
+
+    def off(self, event: str, function: Callable[..., Any]) -> None:
+        """Forget a function that was registered."""
+        self.index.events.off(event, function)

@@ -49,6 +49,10 @@ class ConnectionRefused(RTFrameworkError):
         self.message = message
         self.data = data
 
+    def to_payload(self) -> dict[str, Any]:
+        """The object that the client's CONNECT_ERROR carries."""
+        return {"message": self.message} if self.data is None else {"message": self.message, "data": self.data}
+
 
 class EventError(RTFrameworkError):
     """Raise it in an event handler to refuse the event.

@@ -26,6 +26,7 @@ from .events import (
 from .exceptions import ConfigurationError, ConnectionRefused, Disconnected, EncodeError, EventError
 from .listeners import Listeners
 from .middleware import Link, compose
+from .patterns import NO_PARAMS, is_namespace
 from .running import is_cancelled
 from .socket import Socket
 from .types import EVERYBODY, AckResponses, Packet, PacketType, SocketDetails
@@ -61,8 +62,11 @@ class Host(Protocol):
     ordered: bool
     limits: Limits
 
-    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
+    def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Run something in the background; awaited at shutdown."""
+
+    def emptied(self) -> None:
+        """The last socket of a namespace has gone."""
 
 
 class Namespace(Broadcasting):
@@ -85,9 +89,13 @@ class Namespace(Broadcasting):
     limits: Limits
 
     def __init__(self, name: str = "/", *, ordered: bool | None = None) -> None:
-        if not isinstance(name, str) or not name.startswith("/") or "," in name:
+        if not is_namespace(name):
             raise ConfigurationError(f'a namespace is a string that starts with "/" and has no comma, not {name!r}')
         self.name = name
+        self.parent: Namespace | None = None
+        """The parent that it is a child of, see ``Server.of``."""
+        self.params: Mapping[str, str] = NO_PARAMS
+        """The parameters in its name, when it is a child: ``"acme"`` for ``"tenant"``."""
         self._host: Host | None = None
         self._adapter: Adapter | None = None
         self.listening = Listeners(ordered=ordered, on_outgoing=self._outgoing_changed)
@@ -105,7 +113,7 @@ class Namespace(Broadcasting):
         self._collect()
 
     def __repr__(self) -> str:
-        return f"<{type(self).__name__} {self.name} with {len(self._sockets)} socket(s)>"
+        return f"<{type(self).__name__} {self.name} with {len(self)} socket(s)>"
 
     def __len__(self) -> int:
         """How many sockets are in it, on this server."""
@@ -131,6 +139,8 @@ class Namespace(Broadcasting):
 
         ``ordered=True``: this event waits until the ordered events before it, of the same socket, are done.
 
+        In a child namespace the handlers of its parent are called first.
+
         Raises :class:`~rtframework.ConfigurationError` for a reserved name or a wrong signature.
         """
         return partial(self.listening.on, event, ordered=ordered)
@@ -143,7 +153,10 @@ class Namespace(Broadcasting):
         return partial(self.listening.on, event, ordered=ordered, once=True)
 
     def off(self, event: str, handler: Callable[..., Any] | None = None) -> None:
-        """Remove a handler, or all handlers of an event. What is not there is passed over."""
+        """Remove a handler, or all handlers of an event. What is not there is passed over.
+
+        What a parent has registered goes when it is taken off there, and then from all children.
+        """
         self.listening.off(event, handler)
 
     def listeners(self, event: str) -> tuple[Callable[..., Any], ...]:
@@ -220,7 +233,7 @@ class Namespace(Broadcasting):
         Raise :class:`~rtframework.ConnectionRefused` to refuse; ``await call_next()`` to go on.
         """
         self._connect_middlewares.append(middleware)
-        self._connect_chain = compose([_without(each) for each in self._connect_middlewares], _let_pass)
+        self._compose()
         return middleware
 
     def use_event(self, middleware: EventMiddleware) -> EventMiddleware:
@@ -230,7 +243,7 @@ class Namespace(Broadcasting):
         into the acknowledgement, as a rule ``await call_next()``.
         """
         self._event_middlewares.append(middleware)
-        self.event_chain = compose(self._event_middlewares, self._call)
+        self._compose()
         return middleware
 
     # --- what a program asks ----------------------------------------------------------------------------------------
@@ -244,6 +257,11 @@ class Namespace(Broadcasting):
     def sockets(self) -> Mapping[str, Socket]:
         """The sockets of this namespace on this server, by id; a live view."""
         return MappingProxyType(self._sockets)
+
+    @property
+    def children(self) -> Mapping[str, Namespace]:
+        """The namespaces that it is the parent of, by name; a live view. A namespace with one name has none."""
+        return MappingProxyType({})
 
     @property
     def adapter(self) -> Adapter:
@@ -270,11 +288,20 @@ class Namespace(Broadcasting):
     def _everybody(self) -> BroadcastOperator:
         return self._everyone
 
+    def server_side_handlers(self, event: str) -> tuple[Handler, ...]:
+        """The handlers of an event of another server, in the order in which they are called."""
+        own = tuple(self._server_side.get(event, ()))
+        return own if self.parent is None else (*self.parent.server_side_handlers(event), *own)
+
     # --- what sockets and operators ask -----------------------------------------------------------------------------
 
     def packet(self, event: str, args: tuple[Any, ...]) -> Packet:
         """The packet of an event. Raises ``ConfigurationError`` for a reserved name."""
         return Packet(PacketType.EVENT, self.name, [check_event_name(event), *args])
+
+    def audience_of(self, details: SocketDetails) -> Namespace:
+        """The namespace of a socket that was selected here."""
+        return self
 
     def next_ack_id(self) -> int:
         """A number that no packet of this namespace has had."""
@@ -311,6 +338,8 @@ class Namespace(Broadcasting):
         self.adapter.remove_all(socket.id)
         if notify:
             self._notify_gone(socket, reason)
+        if not self._sockets and self._host is not None:
+            self._host.emptied()
 
     # --- what the server calls --------------------------------------------------------------------------------------
 
@@ -321,7 +350,7 @@ class Namespace(Broadcasting):
         self._host = host
         self.engine = host.engine
         self.limits = host.limits
-        self._adapter = host.adapter_factory(self.name, _Emitter(self, host.engine, self._outlets))
+        self._adapter = self._make_adapter(host)
         self.listening.settle(host.ordered)
 
     async def connect(self, connection: Connection, auth: Any) -> None:
@@ -365,7 +394,24 @@ class Namespace(Broadcasting):
                 # The handlers have run to their end, so what they set up has to be taken down.
                 self._notify_gone(socket, socket.left)
 
+    def inherit(self, parent: Namespace) -> None:
+        """Become a child: what is registered with the parent comes before its own."""
+        self.parent = parent
+        self.listening.inherit(parent.listening)
+        self._connect_middlewares[:0] = parent._connect_middlewares
+        self._event_middlewares[:0] = parent._event_middlewares
+        self._compose()
+
     # --- inside -----------------------------------------------------------------------------------------------------
+
+    def _make_adapter(self, host: Host) -> Adapter:
+        return host.adapter_factory(self.name, _Emitter(self, host.engine, self._outlets))
+
+    def _compose(self) -> None:
+        if self._connect_middlewares:
+            self._connect_chain = compose([_without(each) for each in self._connect_middlewares], _let_pass)
+        if self._event_middlewares:
+            self.event_chain = compose(self._event_middlewares, self._call)
 
     def _collect(self) -> None:
         """Register the ``on_<event>`` methods of a class-based namespace."""
@@ -441,14 +487,11 @@ class Namespace(Broadcasting):
         if socket is not None:
             socket.evict()
         connection.leave(self.name)
-        data: dict[str, Any] = {"message": refused.message}
-        if refused.data is not None:
-            data["data"] = refused.data
         try:
-            frames = self.engine.encode(Packet(PacketType.CONNECT_ERROR, self.name, data))
+            frames = self.engine.encode(Packet(PacketType.CONNECT_ERROR, self.name, refused.to_payload()))
         except EncodeError:
             log.exception("a ConnectionRefused cannot be sent as it is", extra={"nsp": self.name})
-            bare = {"message": ConnectionRefused().message}
+            bare = ConnectionRefused().to_payload()
             frames = self.engine.encode(Packet(PacketType.CONNECT_ERROR, self.name, bare))
         connection.send(frames)
 
@@ -541,7 +584,7 @@ class _Emitter:
     async def serve(self, args: Sequence[Any]) -> Any:
         """Run the handlers of an event of another server; the first answer that is not ``None``."""
         answer = None
-        for handler in tuple(self._nsp._server_side.get(args[0], ())):
+        for handler in self._nsp.server_side_handlers(args[0]):
             try:
                 result = handler(None, args[1:])
                 if handler.is_async or isawaitable(result):

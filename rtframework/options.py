@@ -67,6 +67,17 @@ class Limits:
     max_namespaces: int = 100
     """Namespaces that one connection may be in. Beyond: the connection is closed ("forced server close")."""
 
+    max_dynamic_namespaces: int = 10_000
+    """Namespaces that clients bring into being, see ``Server.of``, and that are there at once. Beyond: the empty one
+    that was left first is closed; if none is empty, clients are refused ("Invalid namespace")."""
+
+    max_namespace_name: int = 256
+    """Characters of the name of such a namespace. Beyond: "Invalid namespace"."""
+
+    namespace_timeout: float = 10.0
+    """Seconds that a function given to ``Server.of`` has to decide, and a new namespace to open. Beyond: the client is
+    refused."""
+
     max_rooms: int = 10_000
     """Rooms that one socket may be in, its own among them. Beyond: ``join`` raises ``EventError("too_many_rooms")``."""
 
@@ -91,7 +102,7 @@ class Limits:
             if each.name == "slow_consumer":
                 if value not in get_args(SlowConsumer):
                     raise ConfigurationError(f"slow_consumer is one of {get_args(SlowConsumer)}, not {value!r}")
-            elif each.name == "body_timeout":
+            elif each.name.endswith("_timeout"):
                 _check_seconds(each.name, value)
             else:
                 least = 0 if each.name == "max_attachments" else 1

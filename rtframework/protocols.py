@@ -7,12 +7,14 @@ seam between the framework and the engine: neither side knows more of the other 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar
 
 if TYPE_CHECKING:
     import asyncio
 
     from .types import AckResponses, Handshake, Packet, SocketDetails, Target
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 
 class Authenticator(Protocol):
@@ -101,10 +103,20 @@ class Adapter(Protocol):
         """
 
     async def start(self) -> None:
-        """The application starts."""
+        """The application starts, or a namespace is made while it runs."""
 
     async def close(self) -> None:
-        """The application stops: every socket has been closed already."""
+        """The application stops, or the namespace goes: every socket has been closed already."""
+
+    def on(self, event: str) -> Callable[[F], F]:
+        """Register the decorated plain function for changes of this process's rooms.
+
+        ``"create_room"`` and ``"delete_room"`` are told ``(room)``, ``"join_room"`` and ``"leave_room"`` are told
+        ``(room, sid)``, after the change. ``rtframework.rooms.RoomIndex`` does all of that.
+        """
+
+    def off(self, event: str, function: Callable[..., Any]) -> None:
+        """Forget a function; nothing happens when it was not registered."""
 
 
 class Emitter(Protocol):

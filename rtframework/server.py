@@ -4,23 +4,32 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from .adapter import MemoryAdapter
+from .announcements import Announcements
 from .broadcast import Broadcasting, BroadcastOperator
+from .dynamic import DynamicNamespaces
 from .engine import Gateway
-from .exceptions import ConfigurationError
+from .events import NEW_NAMESPACE
+from .exceptions import ConfigurationError, ConnectionRefused
 from .namespace import Namespace
 from .options import Deflate, EngineOptions, Limits, Origins
+from .patterns import is_template
 from .serializers import JSONSerializer
 from .types import Packet, PacketType
 
 if TYPE_CHECKING:
     from aiohttp import web
 
+    from .announcements import Pending
+    from .parent import Factory
+    from .patterns import Predicate
     from .protocols import (
         AdapterFactory,
         Authenticator,
@@ -52,6 +61,7 @@ class Server(Broadcasting):
     ``serializer``: JSON unless another is given; clients need the same one.
     ``adapter``: a factory ``(namespace, emitter) -> Adapter``; rooms in memory unless another is given.
     ``ordered``: the events of one socket are served strictly one after another.
+    ``cleanup_empty_child_namespaces``: whether a namespace that clients brought into being goes with its last client.
     ``ping_interval``, ``ping_timeout``: seconds between heartbeats, and seconds that a client has to answer one.
     ``connect_timeout``: seconds after which a client that joined no namespace is closed.
     ``upgrade_timeout``: seconds that a client has to complete a change to websocket.
@@ -84,6 +94,7 @@ class Server(Broadcasting):
         serializer: Serializer | None = None,
         adapter: AdapterFactory = MemoryAdapter,
         ordered: bool = False,
+        cleanup_empty_child_namespaces: bool = False,
         ping_interval: float = 25.0,
         ping_timeout: float = 20.0,
         connect_timeout: float = 45.0,
@@ -125,11 +136,14 @@ class Server(Broadcasting):
             options=self.options,
         )
         self.engine: Engine = self._server
+        self.started = False
         self._namespaces: dict[str, Namespace] = {}
+        self._dynamic = DynamicNamespaces(self, self._namespaces, clean_up=cleanup_empty_child_namespaces)
+        self._announcements = Announcements()
+        self._pending: list[Pending] = []
         self._tasks: set[asyncio.Task[None]] = set()
         self._attached = False
-        self._started = False
-        self._main = self.of("/")
+        self._main = self.register_namespace(Namespace("/"))
 
     # --- setting up -------------------------------------------------------------------------------------------------
 
@@ -146,23 +160,60 @@ class Server(Broadcasting):
         app.on_startup.append(self._start)
         app.on_shutdown.append(self._stop)
 
-    def of(self, name: str) -> Namespace:
-        """The namespace of that name; made when it is asked for first."""
+    def of(self, name: str | re.Pattern[str] | Predicate, *, factory: Factory | None = None) -> Namespace:
+        r"""The namespace of that name, or the parent of many; made when it is asked for first.
+
+        ``"/admin"``: one namespace. ``"/chat/{tenant}"``, ``"/room/{id:\d+}"``: all whose names fit, with
+        ``namespace.params``. A regular expression: all whose names it matches as a whole, with its named groups as
+        ``params``. A function ``(name, auth) -> bool``, async or not: all that it says yes to; it is asked for each
+        client.
+
+        For more than one name it is their parent that is given: what is registered with it is registered with each,
+        what is emitted with it goes to all. A child is made when the first client asks for its name. Names that are
+        given come first, then parents in the order of registration; other names are refused ("Invalid namespace").
+
+        ``factory``: called with the name of a namespace to make it; a class that derives from ``Namespace``, say.
+
+        Raises :class:`~rtframework.ConfigurationError` for a name that cannot be one, and for a second factory.
+
+        Example::
+
+            chats = io.of("/chat/{tenant}")
+
+            @chats.on("connection")
+            async def connection(socket: Socket) -> None:
+                await socket.join(socket.namespace.params["tenant"])
+        """
+        if is_template(name) or isinstance(name, re.Pattern) or callable(name):
+            return self._dynamic.parent(name, factory)
         namespace = self._namespaces.get(name)
-        return self.register_namespace(Namespace(name)) if namespace is None else namespace
+        if namespace is not None and factory is not None:
+            raise ConfigurationError(f"the namespace {name} exists already")
+        if namespace is None or namespace.parent is not None:
+            namespace = self._dynamic.claim(name) if factory is None else None
+        return self.register_namespace((factory or Namespace)(name)) if namespace is None else namespace
 
     def register_namespace(self, namespace: N) -> N:
         """Add a namespace that was written as a class."""
+        if is_template(namespace.name):
+            raise ConfigurationError(f"for many namespaces give the class: of({namespace.name!r}, factory=...)")
         if namespace.name in self._namespaces:
             existing = self._namespaces[namespace.name]
-            if type(existing) is not Namespace or not existing.is_pristine:
+            if type(existing) is not Namespace or not existing.is_pristine or existing.parent is not None:
                 raise ConfigurationError(f"the namespace {namespace.name} exists already")
         namespace.bind(self)
         self._namespaces[namespace.name] = namespace
-        if self._started:
-            self.spawn(namespace.adapter.start())
         if namespace.name == "/":
             self._main = namespace
+            pending = []
+        else:
+            try:
+                pending = self.announce(namespace)
+            except BaseException:
+                del self._namespaces[namespace.name]
+                raise
+        if self.started:
+            self.spawn(self._open(namespace, pending))
         return namespace
 
     @property
@@ -173,20 +224,31 @@ class Server(Broadcasting):
     # --- the main namespace -----------------------------------------------------------------------------------------
 
     def on(self, event: str, *, ordered: bool | None = None) -> Callable[[F], F]:
-        """Register a handler in the main namespace; see :meth:`Namespace.on`."""
+        """Register a handler in the main namespace; see :meth:`Namespace.on`.
+
+        ``"new_namespace"`` is called with ``(namespace)`` whenever a namespace is made, before its first client is let
+        in. A client whose request made it is refused when the handler fails.
+        """
+        if event == NEW_NAMESPACE:
+            return self._announcements.on
         return self._main.on(event, ordered=ordered)
 
     def once(self, event: str, *, ordered: bool | None = None) -> Callable[[F], F]:
         """Register a handler for one event in the main namespace; see :meth:`Namespace.once`."""
+        if event == NEW_NAMESPACE:
+            return partial(self._announcements.on, once=True)
         return self._main.once(event, ordered=ordered)
 
     def off(self, event: str, handler: Callable[..., Any] | None = None) -> None:
-        """Remove a handler, or all handlers of an event, from the main namespace."""
-        self._main.off(event, handler)
+        """Remove a handler, or all handlers of an event, from the main namespace; or of ``"new_namespace"``."""
+        if event == NEW_NAMESPACE:
+            self._announcements.off(handler)
+        else:
+            self._main.off(event, handler)
 
     def listeners(self, event: str) -> tuple[Callable[..., Any], ...]:
-        """The handlers of an event of the main namespace."""
-        return self._main.listeners(event)
+        """The handlers of an event of the main namespace, or of ``"new_namespace"``."""
+        return self._announcements.functions if event == NEW_NAMESPACE else self._main.listeners(event)
 
     def on_any(self, function: F) -> F:
         """Add a catch-all to the main namespace; see :meth:`Namespace.on_any`."""
@@ -234,7 +296,7 @@ class Server(Broadcasting):
 
     def event(self, function: F) -> F:
         """Register the decorated function for the event of its own name."""
-        return self._main.event(function)
+        return self.on(function.__name__)(function)
 
     def use(self, middleware: ConnectMiddleware) -> ConnectMiddleware:
         """Add connect middleware to the main namespace; see :meth:`Namespace.use`."""
@@ -257,31 +319,59 @@ class Server(Broadcasting):
     async def connect(self, connection: Connection, nsp: str, auth: Any) -> None:
         """A client asks for a namespace."""
         namespace = self._namespaces.get(nsp)
-        if namespace is None:
-            refusal = Packet(PacketType.CONNECT_ERROR, nsp, {"message": "Invalid namespace"})
-            connection.send(self.engine.encode(refusal))
-        else:
+        if namespace is not None and namespace.parent is None:
             await namespace.connect(connection, auth)
+            return
+        try:
+            await self._dynamic.connect(connection, nsp, auth)
+        except ConnectionRefused as refused:
+            connection.send(self.engine.encode(Packet(PacketType.CONNECT_ERROR, nsp, refused.to_payload())))
 
     # --- with the application ---------------------------------------------------------------------------------------
 
-    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
+    def announce(self, namespace: Namespace) -> list[Pending]:
+        """Tell who wants to hear of a new namespace; what is still to be awaited."""
+        pending = self._announcements.tell(namespace)
+        if self.started:
+            return pending
+        self._pending.extend(pending)
+        return []
+
+    def emptied(self) -> None:
+        """A namespace that was given by name stays."""
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Run something in the background that is awaited, for a bounded time, at shutdown."""
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task
 
     async def _start(self, app: web.Application) -> None:
-        self._started = True
-        for namespace in self._namespaces.values():
+        self.started = True
+        starting = list(self._namespaces.values())
+        while self._pending:
+            await self._pending.pop(0)()
+        for namespace in starting:
             await namespace.adapter.start()
+
+    async def _open(self, namespace: Namespace, pending: list[Pending]) -> None:
+        try:
+            for announce in pending:
+                await announce()
+            await namespace.adapter.start()
+        except Exception:
+            log.exception("a namespace cannot be opened", extra={"nsp": namespace.name})
 
     async def _stop(self, app: web.Application) -> None:
         await self._server.shutdown()
-        if self._tasks:
-            _, pending = await asyncio.wait(self._tasks, timeout=_PATIENCE)
-            for task in pending:
-                log.warning("a disconnect handler did not end in time and is cancelled")
-                task.cancel()
-        for namespace in self._namespaces.values():
+        loop = asyncio.get_running_loop()
+        end = loop.time() + _PATIENCE
+        while self._tasks and loop.time() < end:  # one may start another
+            await asyncio.wait(self._tasks, timeout=end - loop.time())
+        for task in self._tasks:
+            log.warning("a disconnect handler did not end in time and is cancelled")
+            task.cancel()
+        self._dynamic.stop()
+        for namespace in list(self._namespaces.values()):
             await namespace.adapter.close()

@@ -7,7 +7,7 @@ import logging
 from collections.abc import Callable, Collection, Coroutine
 from functools import partial
 from inspect import isawaitable
-from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar, cast
 
 from .broadcast import Audience, BroadcastOperator, Rooms, room_names
 from .events import DEFERRED, LEFT_TO_CATCH_ALL, UNKNOWN, Event, from_ack, to_ack
@@ -20,6 +20,7 @@ from .types import DisconnectReason, Packet, PacketType, Target
 if TYPE_CHECKING:
     from .events import Handler, LifecycleHandler
     from .middleware import Link
+    from .namespace import Namespace
     from .options import Limits
     from .protocols import Connection, Engine, Frames, Outlet
     from .types import Handshake
@@ -142,6 +143,11 @@ class Socket:
     def nsp(self) -> str:
         """The name of its namespace."""
         return self._nsp.name
+
+    @property
+    def namespace(self) -> Namespace:
+        """Its namespace."""
+        return cast("Namespace", self._nsp)
 
     @property
     def connected(self) -> bool:

@@ -656,6 +656,53 @@ class AdapterConformance:
 
         self._run(run)
 
+    def test_listeners_hear_of_rooms(self) -> None:
+        """Each room is announced once and in time, and a listener that fails harms nobody."""
+
+        async def run(adapter: Adapter, sent: _Deliveries) -> None:
+            heard: list[tuple[str, ...]] = []
+
+            def listen(event: str) -> Callable[..., None]:
+                def listener(*args: str) -> None:
+                    if event == "join_room" and args[0] not in adapter.rooms(args[1]):
+                        heard.append(("too early", *args))
+                    heard.append((event, *args))
+
+                return adapter.on(event)(listener)
+
+            def fail(*args: str) -> None:
+                raise RuntimeError("a listener that fails")
+
+            with _silence("rtframework.rooms"):
+                adapter.add("early", ["early"])
+                adapter.on("join_room")(fail)
+                listeners = {
+                    event: listen(event) for event in ("create_room", "join_room", "leave_room", "delete_room")
+                }
+                adapter.add("a", ["x", "x"])
+                adapter.add("a", ["x"])
+                adapter.add("b", ["x"])
+                adapter.remove("a", ["x", "x", "nowhere"])
+                adapter.remove("stranger", ["x"])
+                adapter.remove_all("b")
+                adapter.remove_all("b")
+                expected = [
+                    ("create_room", "x"),
+                    ("join_room", "x", "a"),
+                    ("join_room", "x", "b"),
+                    ("leave_room", "x", "a"),
+                    ("leave_room", "x", "b"),
+                    ("delete_room", "x"),
+                ]
+                _check(heard == expected, f"listeners heard {heard}")
+                for event, listener in listeners.items():
+                    adapter.off(event, listener)
+                    adapter.off(event, listener)
+                adapter.add("c", ["y"])
+                _check(heard == expected, "a listener that was taken off hears more")
+
+        self._run(run)
+
     def test_targets_select_whom_they_name(self) -> None:
         """Everybody who is meant is reached once, and nobody else: least of all everybody by an empty list."""
 
@@ -972,6 +1019,17 @@ class AdapterConformance:
                     await asyncio.sleep(0.001)
         except TimeoutError:
             raise AssertionError(message) from None
+
+
+@contextlib.contextmanager
+def _silence(name: str) -> Iterator[None]:
+    """What is provoked is not to be seen in the log."""
+    logger = logging.getLogger(name)
+    disabled, logger.disabled = logger.disabled, True
+    try:
+        yield
+    finally:
+        logger.disabled = disabled
 
 
 class _Deliveries:

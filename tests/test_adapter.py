@@ -154,6 +154,13 @@ class TakesLists(_Broken):
         super().add(sid, rooms)
 
 
+class AnnouncesTwice(_Broken):
+    def add(self, sid: str, rooms: Iterable[str]) -> None:
+        for room in rooms:
+            super().add(sid, [room])
+            self.index.events.tell("join_room", room, sid)
+
+
 BROKEN: dict[Callable[..., MemoryAdapter], str] = {
     ReachesAllByNothing: "test_targets_select_whom_they_name",
     ForgetsExcept: "test_broadcasts_are_delivered_once_and_as_they_are",
@@ -168,6 +175,7 @@ BROKEN: dict[Callable[..., MemoryAdapter], str] = {
     Swallows: "test_what_cannot_be_sent_is_told_to_the_caller",
     Iterates: "test_sockets_may_go_while_they_are_sent_to",
     Shares: "test_namespaces_do_not_mix",
+    AnnouncesTwice: "test_listeners_hear_of_rooms",
     TakesLists: "test_rooms_and_members_agree",
     CountsTwice: "test_questions_are_answered_by_socket",
     ForgetsAnswers: "test_questions_end_in_time",
