@@ -43,7 +43,9 @@ if TYPE_CHECKING:
         Engine,
         EventMiddleware,
         Outlet,
+        Watcher,
     )
+    from .types import Handshake
 
 log: Final = logging.getLogger("rtframework.namespace")
 
@@ -108,6 +110,8 @@ class Namespace(Broadcasting):
         self.event_chain: Link | None = None
         self._sockets: dict[str, Socket] = {}
         self._outlets: dict[str, Outlet] = {}
+        self.watcher: Watcher | None = None
+        """Hears who comes and who leaves; ``None`` unless the Admin UI shows it."""
         self._ack_ids = itertools.count()
         self._everyone = BroadcastOperator(self, EVERYBODY)
         self._collect()
@@ -335,6 +339,8 @@ class Namespace(Broadcasting):
         self._sockets.pop(socket.id, None)
         self._outlets.pop(socket.id, None)
         self.tapped.discard(socket.id)
+        if notify and self.watcher is not None:
+            self.watcher.gone(socket, reason)
         self.adapter.remove_all(socket.id)
         if notify:
             self._notify_gone(socket, reason)
@@ -363,11 +369,7 @@ class Namespace(Broadcasting):
         handshake = connection.handshake(self.name, auth)
         socket: Socket | None = None
         try:
-            user = None
-            if host.authenticator is not None:
-                user = await host.authenticator.authenticate(handshake)
-                if user is None:
-                    raise ConnectionRefused("Unauthorized", {"code": "unauthorized"})
+            user = await self._authenticate(handshake)
             socket = Socket(self, connection, secrets.token_urlsafe(15), handshake, user)
             if self._connect_middlewares:
                 await self._run_connect_middlewares(socket)
@@ -403,6 +405,16 @@ class Namespace(Broadcasting):
         self._compose()
 
     # --- inside -----------------------------------------------------------------------------------------------------
+
+    async def _authenticate(self, handshake: Handshake) -> Any:
+        """Who the client is. Raises ``ConnectionRefused``."""
+        authenticator = self._host.authenticator if self._host is not None else None
+        if authenticator is None:
+            return None
+        user = await authenticator.authenticate(handshake)
+        if user is None:
+            raise ConnectionRefused("Unauthorized", {"code": "unauthorized"})
+        return user
 
     def _make_adapter(self, host: Host) -> Adapter:
         return host.adapter_factory(self.name, _Emitter(self, host.engine, self._outlets))

@@ -250,6 +250,42 @@ class Engine(Protocol):
         """
 
 
+class Line(Protocol):
+    """The engine's connections, as the Admin UI sees them."""
+
+    def count_clients(self) -> tuple[int, int]:
+        """How many connections are open, and how many of them are polling."""
+
+    def measure(self, meter: Meter | None) -> None:
+        """Tell the meter what passes from now on; ``None``: nobody, at no cost."""
+
+
+class Meter(Protocol):
+    """Counts what passes on the connections of a server."""
+
+    def opened(self) -> None:
+        """A connection was opened."""
+
+    def closed(self) -> None:
+        """A connection has ended."""
+
+    def came(self, data: str | bytes) -> None:
+        """A message came in."""
+
+    def went(self, size: int) -> None:
+        """Frames of that many bytes go out."""
+
+
+class Watcher(Protocol):
+    """Hears who comes into a namespace and who leaves it, in the middle of it: it may not fail."""
+
+    def admitted(self, socket: Any) -> None:
+        """The socket was told that it is connected."""
+
+    def gone(self, socket: Any, reason: str) -> None:
+        """A socket that was admitted has left; its rooms are left after this."""
+
+
 CallNext: TypeAlias = Callable[[], Awaitable[Any]]
 """Runs the rest of a middleware chain; called at most once."""
 

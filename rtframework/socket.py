@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from .middleware import Link
     from .namespace import Namespace
     from .options import Limits
-    from .protocols import Connection, Engine, Frames, Outlet
+    from .protocols import Connection, Engine, Frames, Outlet, Watcher
     from .types import Handshake
 
 log: Final = logging.getLogger("rtframework.socket")
@@ -53,6 +53,8 @@ class Home(Audience, Protocol):
     """Event middleware, composed; ``None`` without any."""
     tapped: set[str | None]
     """The sockets with catch-alls for what goes out; ``None`` is among them when the namespace has some itself."""
+    watcher: Watcher | None
+    """Hears who comes and who leaves."""
 
     def next_ack_id(self) -> int:
         """A number that no packet of this namespace has had."""
@@ -342,6 +344,9 @@ class Socket:
         self._send(Packet(PacketType.CONNECT, self._nsp.name, {"sid": self.id}))
         for frames in pen.frames:
             self.conn.send(frames)
+        watcher = self._nsp.watcher
+        if watcher is not None:
+            watcher.admitted(self)
 
     async def disconnect(self, close: bool = False) -> None:
         """Disconnect the client from this namespace, or, with ``close=True``, from all of them and the transport."""

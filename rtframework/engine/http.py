@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     from ..options import EngineOptions
-    from ..protocols import Decoder, Outlet
+    from ..protocols import Decoder, Meter, Outlet
     from .connection import MessageHandler
 
 log: Final = logging.getLogger("rtframework.engine")
@@ -111,6 +111,7 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]  # engineio is n
         self._leaving: set[WebSocketTransport] = set()
         self._unconnected = 0
         self._closing = False
+        self._meter: Meter | None = None
 
     def attach(self, app: web.Application, engineio_path: str = "engine.io") -> None:
         """Serve under a path of an application, with and without a slash at its end."""
@@ -301,6 +302,9 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]  # engineio is n
         )
         self.connections[sid] = connection
         self._unconnected += 1
+        if self._meter is not None:
+            self._meter.opened()
+            connection.measure(self._meter)
         return connection
 
     def _connected(self) -> None:
@@ -311,6 +315,18 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]  # engineio is n
         if not self.connections:
             self._runner.rest()
         self._cork.congested.discard(connection.outbox)
+        if self._meter is not None:
+            self._meter.closed()
+
+    def count_clients(self) -> tuple[int, int]:
+        """How many connections are open, and how many of them are polling."""
+        return len(self.connections), sum(each.transport == "polling" for each in self.connections.values())
+
+    def measure(self, meter: Meter | None) -> None:
+        """Tell the meter what passes from now on; ``None``: nobody, at no cost."""
+        self._meter = self._cork.meter = meter
+        for connection in self.connections.values():
+            connection.measure(meter)
 
     @property
     def congested(self) -> bool:
