@@ -22,6 +22,7 @@ from .namespace import Namespace
 from .options import Deflate, Limits
 from .plugins import load
 from .protocols import CallNext
+from .recovery import Recovery
 from .remote import RemoteSocket
 from .serializers import JSONSerializer
 from .server import Server
@@ -55,6 +56,7 @@ __all__ = [
     "PacketType",
     "PluginNotFound",
     "RTFrameworkError",
+    "Recovery",
     "RemoteSocket",
     "SerializationError",
     "Server",

@@ -12,6 +12,7 @@ from .types import AckResponses
 
 if TYPE_CHECKING:
     from .protocols import Emitter
+    from .recovery import Session
     from .types import Packet, SocketDetails, Target
 
 log: Final = logging.getLogger("rtframework.adapter")
@@ -94,6 +95,17 @@ class MemoryAdapter:
         """There is no other server, so nobody answers: the log says so, once."""
         await self.server_side_emit(args)
         return AckResponses({})
+
+    def persist_session(self, session: Session) -> None:
+        """Nothing is kept: see ``Server(connection_state_recovery=...)``."""
+
+    async def restore_session(self, pid: str, offset: str | None) -> Session | None:
+        """Nothing is kept."""
+        return None
+
+    def session_time(self) -> float:
+        """Nothing is kept."""
+        return 0.0
 
     async def start(self) -> None:
         """Nothing to start."""

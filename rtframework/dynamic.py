@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from .exceptions import ConfigurationError, ConnectionRefused
 from .namespace import Host, Namespace
+from .notices import Notice
 from .parent import Factory, ParentNamespace
 from .patterns import NO_PARAMS, Pattern, Predicate, Question, is_namespace
 from .running import is_cancelled
@@ -21,6 +22,10 @@ if TYPE_CHECKING:
     from .protocols import Connection
 
 log: Final = logging.getLogger("rtframework.namespace")
+
+_full: Final = Notice(
+    log, logging.WARNING, "there are %d dynamic namespaces with clients: those who ask for another are refused"
+)
 
 _INVALID: Final = ("Invalid namespace",)
 _INTERNAL: Final = ("Internal server error", {"code": "internal_error"})
@@ -37,7 +42,7 @@ class Keeper(Host, Protocol):
 
 
 class _Child:
-    """What keeps one child alive: its sockets, clients on their way in, handlers at work. Its host, too."""
+    """What keeps one child alive: its sockets, clients on their way in or to be recovered, handlers. Its host, too."""
 
     def __init__(
         self, registry: DynamicNamespaces, host: Keeper, namespace: Namespace, parent: ParentNamespace
@@ -47,9 +52,12 @@ class _Child:
         self.adapter_factory = host.adapter_factory
         self.ordered = host.ordered
         self.limits = host.limits
+        self.recovery = host.recovery
         self.namespace = namespace
         self.parent = parent
         self.opening: asyncio.Task[None] | None = None
+        self.waiting: asyncio.TimerHandle | None = None
+        """Ends the time for which it is kept for those who may come back."""
         self.pinned = False
         """The program has asked for it by name, and may hold it: it is kept."""
         self._registry = registry
@@ -71,12 +79,19 @@ class _Child:
     def hold(self) -> None:
         """Somebody needs it."""
         self._needed += 1
+        self.wait_no_longer()
 
     def release(self) -> None:
         """… and does not any more."""
         self._needed -= 1
         if not self._needed and not len(self.namespace):
             self._registry.retire(self)
+
+    def wait_no_longer(self) -> None:
+        """Somebody is here, or it has gone."""
+        if self.waiting is not None:
+            self.waiting.cancel()
+            self.waiting = None
 
     def _done(self, task: asyncio.Task[None]) -> None:
         self.release()
@@ -99,7 +114,6 @@ class DynamicNamespaces:
         """Children that nobody needs, the one that has been so for longest first."""
         self._closing: dict[str, asyncio.Task[None]] = {}
         self._pinned = 0
-        self._full = False
         self._stopped = False
 
     # --- what the program asks --------------------------------------------------------------------------------------
@@ -134,6 +148,7 @@ class DynamicNamespaces:
             child.pinned = True
             self._pinned += 1
             self._idle.pop(name, None)
+            child.wait_no_longer()
         return child.namespace
 
     # --- what a client asks -----------------------------------------------------------------------------------------
@@ -208,14 +223,11 @@ class DynamicNamespaces:
     def _make_room(self) -> bool:
         limit = self._host.limits.max_dynamic_namespaces
         if len(self._children) - self._pinned < limit:
-            self._full = False
-        elif self._idle:
-            self._close(next(iter(self._idle.values())))
-        else:
-            if not self._full:
-                log.warning("there are %d dynamic namespaces: clients that ask for another are refused", limit)
-            self._full = True
+            return True
+        if not self._idle:
+            _full(limit)
             return False
+        self._close(next(iter(self._idle.values())))
         return True
 
     def _make(self, parent: ParentNamespace, name: str, params: Mapping[str, str]) -> _Child:
@@ -260,11 +272,15 @@ class DynamicNamespaces:
             child.opening = None
 
     def retire(self, child: _Child) -> None:
-        """Nobody needs it any more."""
+        """Nobody needs it any more, unless somebody may come back whose session it keeps."""
         name = child.namespace.name
-        if child.pinned or self._children.get(name) is not child:
+        child.wait_no_longer()
+        if child.pinned or self._stopped or self._children.get(name) is not child:
             return
-        if self._clean_up:
+        seconds = child.namespace.adapter.session_time()
+        if seconds:
+            child.waiting = asyncio.get_running_loop().call_later(seconds, self.retire, child)
+        elif self._clean_up:
             self._close(child)
         else:
             self._idle[name] = child
@@ -272,6 +288,8 @@ class DynamicNamespaces:
     def stop(self) -> None:
         """The server closes what is left: nothing is cleaned up any more."""
         self._stopped = True
+        for child in self._children.values():
+            child.wait_no_longer()
 
     def _close(self, child: _Child) -> None:
         if self._stopped:
@@ -296,4 +314,5 @@ class DynamicNamespaces:
         del self._children[name], self._namespaces[name]
         self._idle.pop(name, None)
         self._pinned -= child.pinned
+        child.wait_no_longer()
         child.parent.remove_child(child.namespace)

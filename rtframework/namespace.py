@@ -26,10 +26,11 @@ from .events import (
 from .exceptions import ConfigurationError, ConnectionRefused, Disconnected, EncodeError, EventError
 from .listeners import Listeners
 from .middleware import Link, compose
+from .notices import Notice
 from .patterns import NO_PARAMS, is_namespace
 from .running import is_cancelled
 from .socket import Socket
-from .types import EVERYBODY, AckResponses, Packet, PacketType, SocketDetails
+from .types import EVERYBODY, AckResponses, DisconnectReason, Packet, PacketType, SocketDetails
 
 if TYPE_CHECKING:
     from .options import Limits
@@ -42,14 +43,18 @@ if TYPE_CHECKING:
         ConnectMiddleware,
         Engine,
         EventMiddleware,
+        Frames,
         Outlet,
         Watcher,
     )
+    from .recovery import Recovery, Session
     from .types import Handshake
 
 log: Final = logging.getLogger("rtframework.namespace")
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+_another_user: Final = Notice(log, logging.WARNING, "a session of %s was asked for by another user")
 
 _PATIENCE: Final = 10.0
 """Seconds after which a connection handler that keeps a client out is worth a warning."""
@@ -63,6 +68,7 @@ class Host(Protocol):
     adapter_factory: AdapterFactory
     ordered: bool
     limits: Limits
+    recovery: Recovery | None
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Run something in the background; awaited at shutdown."""
@@ -112,6 +118,8 @@ class Namespace(Broadcasting):
         self._outlets: dict[str, Outlet] = {}
         self.watcher: Watcher | None = None
         """Hears who comes and who leaves; ``None`` unless the Admin UI shows it."""
+        self._by_pid: dict[str, Socket] = {}
+        self._departing: dict[str, Socket] = {}
         self._ack_ids = itertools.count()
         self._everyone = BroadcastOperator(self, EVERYBODY)
         self._collect()
@@ -333,6 +341,8 @@ class Namespace(Broadcasting):
     def admit(self, socket: Socket, outlet: Outlet) -> None:
         """Frames for this socket go to its connection from now on."""
         self._outlets[socket.id] = outlet
+        if socket.pid is not None:
+            self._by_pid[socket.pid] = socket
 
     def remove(self, socket: Socket, reason: str, *, notify: bool) -> None:
         """The socket has gone: nothing of it is left in the namespace when this returns."""
@@ -341,6 +351,11 @@ class Namespace(Broadcasting):
         self.tapped.discard(socket.id)
         if notify and self.watcher is not None:
             self.watcher.gone(socket, reason)
+        if socket.pid is not None:
+            self._by_pid.pop(socket.pid, None)
+            if reason:  # its handlers still run, or are about to
+                socket.farewell = asyncio.Event()
+                self._departing[socket.id] = socket
         self.adapter.remove_all(socket.id)
         if notify:
             self._notify_gone(socket, reason)
@@ -370,8 +385,15 @@ class Namespace(Broadcasting):
         socket: Socket | None = None
         try:
             user = await self._authenticate(handshake)
-            socket = Socket(self, connection, secrets.token_urlsafe(15), handshake, user)
-            if self._connect_middlewares:
+            skip = False
+            if host.recovery is None:
+                socket = Socket(self, connection, secrets.token_urlsafe(15), handshake, user)
+            else:
+                socket = await self._recover(connection, handshake, user, host.recovery)
+                if socket.recovered:
+                    skip = host.recovery.skip_middlewares
+                    await self._farewell_of(socket.id)
+            if self._connect_middlewares and not skip:
                 await self._run_connect_middlewares(socket)
             outlet = socket.enter()
             if outlet is None:
@@ -382,11 +404,13 @@ class Namespace(Broadcasting):
                 await self._run_connection_handlers(socket)
         except ConnectionRefused as refused:
             self._refuse(connection, socket, refused)
+            self._has_departed(socket)
         except (Exception, asyncio.CancelledError) as error:
             # A client that left while a handler waited for its answer is no error.
             if not (isinstance(error, Disconnected) and socket is not None and socket.left is not None):
                 log.exception("unhandled error while a client connects", extra={"nsp": self.name})
             self._refuse(connection, socket, _INTERNAL)
+            self._has_departed(socket)
             if is_cancelled(error):
                 raise
         else:
@@ -491,6 +515,8 @@ class Namespace(Broadcasting):
         if socket is not None and not socket.admitted:
             socket.forget_listeners()
         if not connection.is_open or (socket is not None and socket.left is not None):
+            if socket is not None and socket.left is None:
+                socket.evict()
             return  # nobody is there to be told; the namespace may be somebody else's already
         if socket is not None and socket.admitted:
             # It has been told that it is connected: all that is left is to disconnect it.
@@ -512,16 +538,88 @@ class Namespace(Broadcasting):
             self._spawn(self._run_disconnect_handlers(socket, reason))
         else:
             socket.forget_listeners()
+            self._has_departed(socket)
 
     async def _run_disconnect_handlers(self, socket: Socket, reason: str) -> None:
-        for phase in (DISCONNECTING, DISCONNECT):
-            for handler in (*self.listening.take(phase), *socket.take_handlers(phase)):
+        try:
+            for phase in (DISCONNECTING, DISCONNECT):
+                for handler in (*self.listening.take(phase), *socket.take_handlers(phase)):
+                    try:
+                        await handler(socket, reason)
+                    except Exception:
+                        extra = {"nsp": self.name, "sid": socket.id}
+                        log.exception("unhandled error in a %r handler", phase, extra=extra)
+                socket.forget_rooms()
+        finally:
+            socket.forget_listeners()
+            self._has_departed(socket)
+
+    # --- connection state recovery ----------------------------------------------------------------------------------
+
+    async def _recover(self, connection: Connection, handshake: Handshake, user: Any, recovery: Recovery) -> Socket:
+        """The socket that continues what the client had before, or, when that is not to be had, a new one."""
+        pid, offset = handshake.auth.get("pid"), handshake.auth.get("offset")
+        if isinstance(pid, str) and (offset is None or isinstance(offset, str)):
+            ghost = self._by_pid.get(pid)
+            if ghost is not None and ghost.conn is not connection and recovery.is_same(ghost.authenticated, user):
+                self._evict_ghost(ghost)
+            session = await self._restore(pid, offset)
+            if session is not None:
+                # Nothing is waited for from here on, so that no packet falls between what was missed and what comes.
+                fits = False
                 try:
-                    await handler(socket, reason)
-                except Exception:
-                    log.exception("unhandled error in a %r handler", phase, extra={"nsp": self.name, "sid": socket.id})
-            socket.forget_rooms()
-        socket.forget_listeners()
+                    fits = connection.is_open and self._fits(session, offset, user, recovery)
+                finally:
+                    if not fits:
+                        self.adapter.persist_session(session)
+                if fits:
+                    socket = Socket(self, connection, session.sid, handshake, user, pid)
+                    self._outlets[socket.id] = socket.restore(session)
+                    self._by_pid[pid] = socket
+                    return socket
+            log.debug("a client of %s is not recovered", self.name)
+        return Socket(self, connection, secrets.token_urlsafe(15), handshake, user, secrets.token_urlsafe(15))
+
+    async def _restore(self, pid: str, offset: str | None) -> Session | None:
+        try:
+            return await self.adapter.restore_session(pid, offset)
+        except Exception:
+            log.exception("unhandled error while a session is restored", extra={"nsp": self.name})
+            return None
+
+    def _fits(self, session: Session, offset: str | None, user: Any, recovery: Recovery) -> bool:
+        if not recovery.is_same(session.authenticated, user):
+            _another_user(self.name)
+            return False
+        if session.replayed == (offset or ""):
+            return False  # which of the packets that were sent again it has got, nobody knows
+        return sum(frames.size for frames in session.missed) <= self.limits.max_outbox
+
+    def _evict_ghost(self, ghost: Socket) -> None:
+        """The client is here again, so its old connection is dead, though nobody has noticed yet."""
+        ghost.conn.close(DisconnectReason.TRANSPORT_CLOSE)
+        if ghost.left is None:
+            ghost.evict()  # its middleware still runs
+
+    async def _farewell_of(self, sid: str) -> None:
+        """Wait for the handlers of the socket that had this id before, for a bounded time.
+
+        What they take down by the socket's id must not be what the connection handlers have just set up.
+        """
+        before = self._departing.get(sid)
+        if before is not None and before.farewell is not None:
+            try:
+                async with asyncio.timeout(_PATIENCE):
+                    await before.farewell.wait()
+            except TimeoutError:
+                log.warning("a disconnect handler of %s still runs: its client has come back meanwhile", self.name)
+
+    def _has_departed(self, socket: Socket | None) -> None:
+        """No handler that is to do with its coming or going runs any more."""
+        if socket is not None and socket.farewell is not None:
+            socket.farewell.set()
+            if self._departing.get(socket.id) is socket:
+                del self._departing[socket.id]
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         assert self._host is not None
@@ -540,14 +638,25 @@ class _Emitter:
         self._tapped = nsp.tapped
 
     def send(
-        self, sids: Collection[str], packet: Packet, *, volatile: bool = False, compress: bool = True
+        self,
+        sids: Collection[str],
+        packet: Packet,
+        *,
+        volatile: bool = False,
+        compress: bool = True,
+        frames: Frames | None = None,
     ) -> Awaitable[None] | None:
         """Encode once, deliver to those that are here. Encoded even for nobody: a mistake shows at once."""
-        frames = self._engine.encode(packet) if compress else self._engine.encode(packet, compress=False)
+        if frames is None:
+            frames = self._engine.encode(packet) if compress else self._engine.encode(packet, compress=False)
         if self._tapped:
             self._nsp.tell(sids, packet)
         outlets = self._outlets
         return self._engine.deliver([outlets[sid] for sid in sids if sid in outlets], frames, volatile=volatile)
+
+    def encode(self, packet: Packet, *, compress: bool = True) -> Frames:
+        """Encode for those who keep what they send."""
+        return self._engine.encode(packet, compress=compress)
 
     def ask(
         self, sids: Collection[str], packet: Packet, *, volatile: bool = False, compress: bool = True

@@ -19,6 +19,7 @@ from .types import AckResponses, Packet, Target
 if TYPE_CHECKING:
     from .namespace import Host
     from .protocols import Adapter, ConnectMiddleware, Engine, EventMiddleware
+    from .recovery import Session
     from .socket import Socket
     from .types import SocketDetails
 
@@ -175,6 +176,17 @@ class _Adapters:
     async def server_side_emit_with_ack(self, args: Sequence[Any], timeout: float) -> AckResponses:
         """The same, and collect what they answer: a server answers once for each child, whose name follows its own."""
         return await self._collect(lambda child: child.adapter.server_side_emit_with_ack(args, timeout), by_child=True)
+
+    def persist_session(self, session: Session) -> None:
+        """Each child keeps its own."""
+
+    async def restore_session(self, pid: str, offset: str | None) -> Session | None:
+        """Each child keeps its own."""
+        return None
+
+    def session_time(self) -> float:
+        """Each child keeps its own."""
+        return 0.0
 
     async def start(self) -> None:
         """Each child starts its own."""

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar
 if TYPE_CHECKING:
     import asyncio
 
+    from .recovery import Session
     from .types import AckResponses, Handshake, Packet, SocketDetails, Target
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -102,6 +103,27 @@ class Adapter(Protocol):
         Raise :class:`~rtframework.AckTimeout`, with what did come, after ``timeout`` seconds.
         """
 
+    def persist_session(self, session: Session) -> None:
+        """Keep the state of a socket that goes and may come back; it is still in its rooms.
+
+        Also called with a session that was handed out and has not been used. Called only when the server has
+        connection state recovery; ``pass`` keeps nothing.
+        """
+
+    async def restore_session(self, pid: str, offset: str | None) -> Session | None:
+        """Hand out a session and everything that its client has missed since that offset; it is not kept any more.
+
+        ``None`` when it is not known, or when anything that was missed is not there. The caller puts the socket into
+        its rooms before it waits for anything, so nothing may be emitted between looking for what was missed and
+        returning.
+        """
+
+    def session_time(self) -> float:
+        """Seconds for which sessions may be asked for that would be lost if it were closed now; 0.0 for none.
+
+        For so long a namespace that clients have brought into being is kept though nobody is in it.
+        """
+
     async def start(self) -> None:
         """The application starts, or a namespace is made while it runs."""
 
@@ -123,12 +145,23 @@ class Emitter(Protocol):
     """What an adapter may do to its namespace, on this server. An id of a socket that has gone is passed over."""
 
     def send(
-        self, sids: Collection[str], packet: Packet, *, volatile: bool = False, compress: bool = True
+        self,
+        sids: Collection[str],
+        packet: Packet,
+        *,
+        volatile: bool = False,
+        compress: bool = True,
+        frames: Frames | None = None,
     ) -> Awaitable[None] | None:
         """Encode the packet once and hand it to those sockets.
 
+        ``frames``: what is sent in its place, from :meth:`encode`; the program's catch-alls are shown the packet.
+
         What is returned, if anything, is to be awaited: some of the clients are slow, and emitters should wait.
         """
+
+    def encode(self, packet: Packet, *, compress: bool = True) -> Frames:
+        """Encode a packet, for adapters that keep what they send or add to it. Raises ``EncodeError``."""
 
     def ask(
         self, sids: Collection[str], packet: Packet, *, volatile: bool = False, compress: bool = True
@@ -217,6 +250,10 @@ class Connection(Outlet, Protocol):
     def is_open(self) -> bool:
         """False from the moment that nothing more can be sent."""
 
+    @property
+    def has_dropped(self) -> bool:
+        """Whether an event was dropped because the client was too slow; volatile ones do not count."""
+
     def handshake(self, nsp: str, auth: Any) -> Handshake:
         """Describe the client."""
 
@@ -242,6 +279,9 @@ class Engine(Protocol):
 
     def encode(self, packet: Packet, *, compress: bool = True) -> Frames:
         """Encode a packet for any number of connections. Raises ``EncodeError``."""
+
+    def join(self, frames: Sequence[Frames]) -> Frames:
+        """Several packets as one: sent together, and not dropped for a slow client."""
 
     def deliver(self, outlets: Sequence[Outlet], frames: Frames, *, volatile: bool = False) -> Awaitable[None] | None:
         """Hand frames to many outlets in one plain loop.

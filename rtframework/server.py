@@ -23,6 +23,7 @@ from .namespace import Namespace
 from .options import Deflate, EngineOptions, Limits, Origins
 from .patterns import is_template
 from .serializers import JSONSerializer
+from .session_aware_adapter import SessionAwareAdapter
 from .types import Packet, PacketType
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
         EventMiddleware,
         Serializer,
     )
+    from .recovery import Recovery
     from .socket import Socket
     from .types import AckResponses
 
@@ -63,6 +65,8 @@ class Server(Broadcasting):
     ``adapter``: a factory ``(namespace, emitter) -> Adapter``; rooms in memory unless another is given.
     ``ordered``: the events of one socket are served strictly one after another.
     ``cleanup_empty_child_namespaces``: whether a namespace that clients brought into being goes with its last client.
+    ``connection_state_recovery``: a client whose connection was lost goes on where it was, see
+    :class:`~rtframework.Recovery`; off by default, as with Node.
     ``ping_interval``, ``ping_timeout``: seconds between heartbeats, and seconds that a client has to answer one.
     ``connect_timeout``: seconds after which a client that joined no namespace is closed.
     ``upgrade_timeout``: seconds that a client has to complete a change to websocket.
@@ -96,6 +100,7 @@ class Server(Broadcasting):
         adapter: AdapterFactory = MemoryAdapter,
         ordered: bool = False,
         cleanup_empty_child_namespaces: bool = False,
+        connection_state_recovery: Recovery | None = None,
         ping_interval: float = 25.0,
         ping_timeout: float = 20.0,
         connect_timeout: float = 45.0,
@@ -128,7 +133,12 @@ class Server(Broadcasting):
             limits=limits,
         )
         self.authenticator = auth
+        if connection_state_recovery is not None and adapter is MemoryAdapter:
+            adapter = partial(
+                SessionAwareAdapter, recovery=connection_state_recovery, delay=ping_interval + ping_timeout
+            )
         self.adapter_factory = adapter
+        self.recovery = connection_state_recovery
         self.ordered = ordered
         self.limits = limits
         self._server = Gateway(

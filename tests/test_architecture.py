@@ -19,6 +19,7 @@ MAP: Final = {
     "rtframework.types": ("", "msgspec"),
     "rtframework.options": ("exceptions", ""),
     "rtframework.patterns": ("exceptions", ""),
+    "rtframework.notices": ("", ""),
     "rtframework.running": ("", ""),
     "rtframework.room_events": ("exceptions", ""),
     "rtframework.rooms": ("room_events", ""),
@@ -28,25 +29,27 @@ MAP: Final = {
     "rtframework.plugins": ("exceptions", ""),
     "rtframework.authenticators": ("exceptions types protocols", ""),
     "rtframework.serializers": ("exceptions types protocols packets", "msgspec"),
-    "rtframework.recovery": ("types", ""),
+    "rtframework.recovery": ("exceptions types", ""),
     "rtframework.events": ("exceptions types", "msgspec"),
+    "rtframework.pen": ("types", ""),
     "rtframework.several": ("exceptions types events running", ""),
     "rtframework.listeners": ("exceptions types events running several", ""),
     "rtframework.tally": ("exceptions types events", ""),
     "rtframework.adapter": ("rooms types protocols tally", ""),
+    "rtframework.session_aware_adapter": ("adapter recovery types protocols", ""),
     "rtframework.remote": ("exceptions types", ""),
     "rtframework.broadcast": ("exceptions types protocols remote", ""),
-    "rtframework.socket": ("broadcast events exceptions listeners running several types protocols", ""),
+    "rtframework.socket": ("broadcast events exceptions listeners pen recovery running several types protocols", ""),
     "rtframework.namespace": (
-        "broadcast events exceptions listeners middleware patterns running socket types protocols recovery",
+        "broadcast events exceptions listeners middleware notices patterns recovery running socket types protocols",
         "",
     ),
     "rtframework.parent": ("exceptions namespace patterns room_events running types protocols", ""),
     "rtframework.announcements": ("exceptions events", ""),
-    "rtframework.dynamic": ("exceptions namespace parent patterns running types protocols", ""),
+    "rtframework.dynamic": ("exceptions namespace notices parent patterns running types protocols", ""),
     "rtframework.engine": ("engine.*", ""),
     "rtframework.engine.*": (
-        "exceptions options protocols types packets rooms serializers engine.*",
+        "exceptions notices options pen protocols types packets rooms serializers engine.*",
         "aiohttp engineio multidict socketio",
     ),
     "rtframework.admin": ("admin.*", ""),
@@ -59,7 +62,7 @@ MAP: Final = {
     "rtframework_msgpack": ("rtframework_msgpack.*", ""),
     "rtframework_msgpack.*": ("exceptions types protocols packets rtframework_msgpack.*", "msgpack msgspec"),
 }
-PLANNED: Final = frozenset({"rtframework.recovery"})
+PLANNED: Final[frozenset[str]] = frozenset()
 """Rows whose module is still to be written."""
 
 PACKAGES: Final = {"rtframework": ROOT, "rtframework_jwt": ROOT / "plugins", "rtframework_msgpack": ROOT / "plugins"}

@@ -37,6 +37,7 @@ EXPORTS: Final[dict[str, tuple[str, ...]]] = {
         "PacketType",
         "PluginNotFound",
         "RTFrameworkError",
+        "Recovery",
         "RemoteSocket",
         "SerializationError",
         "Server",

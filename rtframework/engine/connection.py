@@ -10,10 +10,10 @@ from collections import deque
 from collections.abc import Callable, Coroutine, Iterable
 from typing import TYPE_CHECKING, Any, Final
 
+from ..notices import Notice
 from ..types import DisconnectReason, Handshake
 from .frames import CLOSE, NOOP, PING
 from .metering import MeteredHandler, MeteredOutbox
-from .notices import Notice
 from .outbox import Cork, Outbox
 from .polling import PollingTransport
 from .websocket import WebSocketTransport
@@ -173,6 +173,11 @@ class Connection:
     def is_open(self) -> bool:
         """False from the moment that nothing more can be sent."""
         return self._state == OPEN
+
+    @property
+    def has_dropped(self) -> bool:
+        """Whether an event was dropped because the client was too slow; volatile ones do not count."""
+        return self.outbox.has_gap
 
     def handshake(self, nsp: str, auth: Any) -> Handshake:
         """Describe the client as it asks for a namespace."""

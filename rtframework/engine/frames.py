@@ -112,6 +112,21 @@ class PlainFrames(Frames):
         return self.websocket
 
 
+class JoinedFrames(Frames):
+    """What several of them hold, as one that no client can do without; each part is compressed as it would be alone."""
+
+    __slots__ = ("_parts", "compress")
+
+    def __init__(self, parts: Sequence[Frames]) -> None:
+        super().__init__([packet for part in parts for packet in part._packets])
+        self._parts = parts
+        self.compress = any(part.compress for part in parts)
+
+    def deflated(self, window: int, threshold: int, level: int) -> bytes:
+        """The websocket frames of the parts."""
+        return b"".join(part.deflated(window, threshold, level) for part in self._parts)
+
+
 def _deflated_frame_of(packet: str | bytes, window: int, threshold: int, level: int) -> bytes:
     opcode, payload = (1, packet.encode()) if isinstance(packet, str) else (2, packet)
     if len(payload) < threshold:

@@ -7,7 +7,7 @@ import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, Protocol
 
-from .notices import Notice
+from ..notices import Notice
 
 if TYPE_CHECKING:
     from ..options import SlowConsumer
@@ -83,7 +83,19 @@ class Outbox:
     any size is taken while nothing else waits.
     """
 
-    __slots__ = ("_bytes", "_cork", "_corked", "_frames", "_limit", "_overflow", "_policy", "closed", "dropped", "sink")
+    __slots__ = (
+        "_bytes",
+        "_cork",
+        "_corked",
+        "_frames",
+        "_limit",
+        "_overflow",
+        "_policy",
+        "closed",
+        "dropped",
+        "has_gap",
+        "sink",
+    )
 
     def __init__(
         self, cork: Cork, sink: Sink, limit: int, overflow: Callable[[], None], policy: SlowConsumer = "disconnect"
@@ -98,6 +110,8 @@ class Outbox:
         self.sink = sink
         self.closed = False
         self.dropped = 0
+        self.has_gap = False
+        """Whether something was dropped to make room, and the client goes on without it."""
 
     def __len__(self) -> int:
         return len(self._frames)
@@ -171,6 +185,7 @@ class Outbox:
         if self._make_room(frames.size):
             return True
         if self._policy == "drop_oldest":
+            self.has_gap = True
             if not self.dropped:
                 _dropping(self._limit)
             self._drop_oldest(frames.size)

@@ -8,12 +8,12 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Final, Protocol
 from weakref import WeakKeyDictionary
 
+from ..pen import Pen
 from ..types import DisconnectReason
 from .connection import CLOSED, Connection
 from .cors import CorsRules
 from .frames import Frames
 from .http import EngineServer
-from .pen import Pen
 
 if TYPE_CHECKING:
     import logging

@@ -1048,9 +1048,8 @@ async def test_the_number_of_children_is_bounded(serve: Serve, js: JSClients, ca
     client = await js.connect(url)
     a, b = await client.of("/chat/a"), await client.of("/chat/b")
     with caplog.at_level(logging.WARNING):
-        for _ in range(2):
-            assert await refusal(js, f"{url}/chat/c") == "Invalid namespace"
-    assert caplog.text.count("there are 2 dynamic namespaces") == 1
+        assert await refusal(js, f"{url}/chat/c") == "Invalid namespace"
+    assert "there are 2 dynamic namespaces" in caplog.text
     await client.of("/chat/kept")
     await js.connect(f"{url}/chat/a")
     assert (len(kept), len(chats)) == (1, 4)
