@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, get_args
 
 from ..exceptions import ConfigurationError, EncodeError, EventError
@@ -18,7 +18,7 @@ from .watch import Watch
 
 if TYPE_CHECKING:
     from ..broadcast import BroadcastOperator
-    from ..protocols import Line
+    from ..protocols import Line, Outlet
     from ..types import Handshake
 
 log: Final = logging.getLogger("rtframework.admin")
@@ -59,7 +59,7 @@ class AdminNamespace(Namespace):
         self._door = Door(username or "", _credentials(username, password, auth))
         self._portraits = Portraits(show_handshake=show_handshake)
         self._statistics = Statistics(line, namespaces, server_id)
-        self._watch = Watch(namespaces, self._portraits, self._tell_all, silent=name) if mode == "development" else None
+        self._watch = Watch(namespaces, self._portraits, self._show_all, silent=name) if mode == "development" else None
         self._server_namespaces = namespaces
         self._timer: asyncio.TimerHandle | None = None
         self._features = ["AGGREGATED_EVENTS"]
@@ -92,12 +92,13 @@ class AdminNamespace(Namespace):
     async def _arrive(self, socket: Any) -> None:
         if self._timer is None:
             self._begin()
+        to = [self._outlets[socket.id]]
         if socket.user.session_id is not None:
-            await socket.emit("session", socket.user.session_id)
-        await socket.emit("config", {"supportedFeatures": self._features})
-        await socket.emit("server_stats", self._statistics.now(take=False))
+            self._show(to, "session", socket.user.session_id)
+        self._show(to, "config", {"supportedFeatures": self._features})
+        self._show(to, "server_stats", self._statistics.now(take=False))
         if self._watch is not None:
-            await socket.emit("all_sockets", self._all_sockets())
+            self._show(to, "all_sockets", self._all_sockets())
 
     def _begin(self) -> None:
         self._statistics.start()
@@ -115,7 +116,7 @@ class AdminNamespace(Namespace):
 
     def _tick(self) -> None:
         self._timer = asyncio.get_running_loop().call_later(PERIOD, self._tick)
-        self._tell_all("server_stats", self._statistics.now(take=True))
+        self._show_all("server_stats", self._statistics.now(take=True))
         if self._watch is not None:
             self._watch.look()
 
@@ -138,14 +139,19 @@ class AdminNamespace(Namespace):
             shown.append(portrait)
         return shown
 
-    def _tell_all(self, event: str, *args: Any) -> None:
+    def _show_all(self, event: str, *args: Any) -> None:
         """Emit to all pages of the Admin UI; from anywhere, since nothing is waited for."""
+        self._show(list(self._outlets.values()), event, *args)
+
+    def _show(self, outlets: Sequence[Outlet], event: str, *args: Any) -> None:
+        # Past the adapter: with connection state recovery it would keep all of this for pages that come back, and they
+        # are told everything anew.
         try:
             frames = self.engine.encode(Packet(PacketType.EVENT, self.name, [event, *args]))
         except EncodeError:
             log.debug("the Admin UI cannot be told of a %s", event, exc_info=True)
             return
-        for outlet in list(self._outlets.values()):
+        for outlet in outlets:
             outlet.send(frames)
 
     # --- what they may do -------------------------------------------------------------------------------------------

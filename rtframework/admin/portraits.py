@@ -141,6 +141,7 @@ def plain(value: Any, depth: int = 0) -> Any:
 
 
 def _text(text: str) -> str:
+    text = str.__str__(text)  # serializers take no subclasses
     if len(text) > _MAX_LENGTH:
         text = text[:_MAX_LENGTH] + "…"
     return text if text.isascii() else text.encode("utf-8", "replace").decode()

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from rtframework import ConfigurationError, ConnectionRefused, EventError, Limits, Namespace, Server, Socket
+from rtframework import ConfigurationError, ConnectionRefused, EventError, Limits, Namespace, Recovery, Server, Socket
 from rtframework import StaticTokenAuth as Tokens
 from rtframework.admin import attempts, door
 from rtframework.admin import namespace as admin_namespace
@@ -499,6 +499,26 @@ async def test_nothing_is_left_when_nobody_watches(serve: Serve, js: JSClients, 
     assert {each["id"] for each in sockets} == {await client.id(), await late.id()}
     await again.disconnect()
     await until(lambda: quiet(io))
+
+
+async def test_a_page_that_comes_back(serve: Serve, js: JSClients) -> None:
+    """After the network was gone a page would show what was there before, above all with recovery."""
+    io = instrumented(connection_state_recovery=Recovery())
+    server = await serve(io)
+    admin = await js.connect(
+        server.url + "/admin", transports=["websocket"], auth=CREDENTIALS, reconnection=True, reconnectionDelay=10
+    )
+    await admin.wait_for("all_sockets")
+    await admin.kill()
+    await admin.disconnected()
+    client = await js.connect(server.url)
+    await admin.reconnected()
+    [sockets] = await admin.wait_for("all_sockets")
+    assert [each["id"] for each in sockets] == [await client.id()]
+    other = await js.connect(server.url)
+    await admin.wait_for("socket_connected", where=lambda socket, when: socket["nsp"] == "/")
+    await other.disconnect()
+    await admin.wait_for("socket_disconnected", where=lambda nsp, *args: nsp == "/")
 
 
 async def test_who_is_refused_is_never_shown(serve: Serve, js: JSClients) -> None:
