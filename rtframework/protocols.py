@@ -301,19 +301,18 @@ class Line(Protocol):
 
 
 class Meter(Protocol):
-    """Counts what passes on the connections of a server."""
+    """Counts what passes on the connections of a server. Numbers, not methods: they are added to at every packet."""
 
-    def opened(self) -> None:
-        """A connection was opened."""
-
-    def closed(self) -> None:
-        """A connection has ended."""
-
-    def came(self, data: str | bytes) -> None:
-        """A message came in."""
-
-    def went(self, size: int) -> None:
-        """Frames of that many bytes go out."""
+    opened: int
+    """Connections that were opened."""
+    closed: int
+    """Connections that have ended."""
+    packets_in: int
+    """Messages that came in."""
+    bytes_in: int
+    packets_out: int
+    """Packets that were sent; one with its attachments, or a ping, is one."""
+    bytes_out: int
 
 
 class Watcher(Protocol):

@@ -24,7 +24,7 @@ _MAX_LENGTH: Final = 4096
 class Credentials:
     """Compares what a client gives with a name and a password, in a time that tells nothing of either.
 
-    ``password``: as it is, or its bcrypt hash, which needs the package ``bcrypt`` (``rtframework[admin]``).
+    ``password``: as it is, or its bcrypt hash, which needs the package ``bcrypt``.
     Raises :class:`~rtframework.ConfigurationError` for an empty one, and for a hash that cannot be used.
     """
 
@@ -84,6 +84,6 @@ def _bcrypt() -> Any:
         import bcrypt
     except ImportError:
         raise ConfigurationError(
-            "a bcrypt hash as the Admin UI's password needs the package bcrypt: pip install 'rtframework[admin]'"
+            "a bcrypt hash as the Admin UI's password needs the package bcrypt: pip install bcrypt"
         ) from None
     return bcrypt

@@ -13,45 +13,27 @@ if TYPE_CHECKING:
 
 
 class Traffic:
-    """Counts what passes on all connections of a server; see ``rtframework.protocols.Meter``."""
+    """What has passed on all connections of a server; see ``rtframework.protocols.Meter``."""
 
-    __slots__ = ("_bytes_in", "_bytes_out", "_closed", "_opened", "_packets_in", "_packets_out")
+    __slots__ = ("bytes_in", "bytes_out", "closed", "opened", "packets_in", "packets_out")
 
     def __init__(self) -> None:
         self._clear()
 
     def _clear(self) -> None:
-        self._opened = self._closed = 0
-        self._packets_in = self._packets_out = 0
-        self._bytes_in = self._bytes_out = 0
-
-    def opened(self) -> None:
-        """A connection was opened."""
-        self._opened += 1
-
-    def closed(self) -> None:
-        """A connection has ended."""
-        self._closed += 1
-
-    def came(self, data: str | bytes) -> None:
-        """A message came in."""
-        self._packets_in += 1
-        self._bytes_in += len(data) if isinstance(data, bytes) or data.isascii() else len(data.encode())
-
-    def went(self, size: int) -> None:
-        """A packet of that many bytes goes out."""
-        self._packets_out += 1
-        self._bytes_out += size
+        self.opened = self.closed = 0
+        self.packets_in = self.packets_out = 0
+        self.bytes_in = self.bytes_out = 0
 
     def take(self) -> list[dict[str, Any]]:
         """What was counted since the last time, by the names of Node's Admin UI."""
         counts = {
-            "rawConnection": self._opened,
-            "rawDisconnection": self._closed,
-            "packetsIn": self._packets_in,
-            "packetsOut": self._packets_out,
-            "bytesIn": self._bytes_in,
-            "bytesOut": self._bytes_out,
+            "rawConnection": self.opened,
+            "rawDisconnection": self.closed,
+            "packetsIn": self.packets_in,
+            "packetsOut": self.packets_out,
+            "bytesIn": self.bytes_in,
+            "bytesOut": self.bytes_out,
         }
         self._clear()
         now = int(time.time()) * 1000

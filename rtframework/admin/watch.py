@@ -6,6 +6,8 @@ import datetime
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from .portraits import plain
+
 if TYPE_CHECKING:
     from ..namespace import Namespace
     from ..socket import Socket
@@ -109,15 +111,13 @@ class _NamespaceWatch:
                 self._tell("socket_updated", {"id": id, "nsp": self._name, "transport": now[0], "data": now[1]})
 
     def _changeable(self, socket: Socket) -> tuple[str, Any]:
-        portrait = self._portraits.of(socket)
-        return portrait["transport"], portrait["data"]
+        return socket.transport, plain(socket.data)
 
     # --- what is told -----------------------------------------------------------------------------------------------
 
     def admitted(self, socket: Socket) -> None:
-        portrait = self._portraits.of(socket)
-        self._last[socket.id] = (portrait["transport"], portrait["data"])
-        self._tell("socket_connected", portrait, _now())
+        self._last[socket.id] = self._changeable(socket)
+        self._tell("socket_connected", self._portraits.of(socket), _now())
 
     def gone(self, socket: Socket, reason: str) -> None:
         self._last.pop(socket.id, None)

@@ -303,7 +303,7 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]  # engineio is n
         self.connections[sid] = connection
         self._unconnected += 1
         if self._meter is not None:
-            self._meter.opened()
+            self._meter.opened += 1
             connection.measure(self._meter)
         return connection
 
@@ -316,7 +316,7 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]  # engineio is n
             self._runner.rest()
         self._cork.congested.discard(connection.outbox)
         if self._meter is not None:
-            self._meter.closed()
+            self._meter.closed += 1
 
     def count_clients(self) -> tuple[int, int]:
         """How many connections are open, and how many of them are polling."""

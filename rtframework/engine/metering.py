@@ -25,8 +25,9 @@ class MeteredOutbox(Outbox):
         """Add frames."""
         meter = self._cork.meter
         if meter is not None and not self.closed:
-            meter.went(frames.size)
-        super().put(frames, volatile)
+            meter.packets_out += 1
+            meter.bytes_out += frames.size
+        Outbox.put(self, frames, volatile)
 
 
 class MeteredHandler:
@@ -40,5 +41,7 @@ class MeteredHandler:
 
     def __call__(self, connection: Connection, data: str | bytes) -> Coroutine[Any, Any, None] | None:
         """A message came."""
-        self._meter.came(data)
+        meter = self._meter
+        meter.packets_in += 1
+        meter.bytes_in += len(data) if isinstance(data, bytes) or data.isascii() else len(data.encode())
         return self.handler(connection, data)
