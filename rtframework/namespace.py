@@ -45,6 +45,7 @@ if TYPE_CHECKING:
         EventMiddleware,
         Frames,
         Outlet,
+        Watcher,
     )
     from .recovery import Recovery, Session
     from .types import Handshake
@@ -115,6 +116,8 @@ class Namespace(Broadcasting):
         self.event_chain: Link | None = None
         self._sockets: dict[str, Socket] = {}
         self._outlets: dict[str, Outlet] = {}
+        self.watcher: Watcher | None = None
+        """Hears who comes and who leaves; ``None`` unless the Admin UI shows it."""
         self._by_pid: dict[str, Socket] = {}
         self._departing: dict[str, Socket] = {}
         self._ack_ids = itertools.count()
@@ -346,6 +349,8 @@ class Namespace(Broadcasting):
         self._sockets.pop(socket.id, None)
         self._outlets.pop(socket.id, None)
         self.tapped.discard(socket.id)
+        if notify and self.watcher is not None:
+            self.watcher.gone(socket, reason)
         if socket.pid is not None:
             self._by_pid.pop(socket.pid, None)
             if reason:  # its handlers still run, or are about to
@@ -379,11 +384,7 @@ class Namespace(Broadcasting):
         handshake = connection.handshake(self.name, auth)
         socket: Socket | None = None
         try:
-            user = None
-            if host.authenticator is not None:
-                user = await host.authenticator.authenticate(handshake)
-                if user is None:
-                    raise ConnectionRefused("Unauthorized", {"code": "unauthorized"})
+            user = await self._authenticate(handshake)
             skip = False
             if host.recovery is None or connection.protocol < 4:  # older clients cannot ask for it
                 socket = Socket(self, connection, connection.new_id(self.name), handshake, user)
@@ -428,6 +429,16 @@ class Namespace(Broadcasting):
         self._compose()
 
     # --- inside -----------------------------------------------------------------------------------------------------
+
+    async def _authenticate(self, handshake: Handshake) -> Any:
+        """Who the client is. Raises ``ConnectionRefused``."""
+        authenticator = self._host.authenticator if self._host is not None else None
+        if authenticator is None:
+            return None
+        user = await authenticator.authenticate(handshake)
+        if user is None:
+            raise ConnectionRefused("Unauthorized", {"code": "unauthorized"})
+        return user
 
     def _make_adapter(self, host: Host) -> Adapter:
         return host.adapter_factory(self.name, _Emitter(self, host.gateway, self._outlets))

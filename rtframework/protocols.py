@@ -305,6 +305,41 @@ class Engine(Protocol):
         """
 
 
+class Line(Protocol):
+    """The engine's connections, as the Admin UI sees them."""
+
+    def count_clients(self) -> tuple[int, int]:
+        """How many connections are open, and how many of them are polling."""
+
+    def measure(self, meter: Meter | None) -> None:
+        """Tell the meter what passes from now on; ``None``: nobody, at no cost."""
+
+
+class Meter(Protocol):
+    """Counts what passes on the connections of a server. Numbers, not methods: they are added to at every packet."""
+
+    opened: int
+    """Connections that were opened."""
+    closed: int
+    """Connections that have ended."""
+    packets_in: int
+    """Messages that came in."""
+    bytes_in: int
+    packets_out: int
+    """Packets that were sent; one with its attachments, or a ping, is one."""
+    bytes_out: int
+
+
+class Watcher(Protocol):
+    """Hears who comes into a namespace and who leaves it, in the middle of it: it may not fail."""
+
+    def admitted(self, socket: Any) -> None:
+        """The socket was told that it is connected."""
+
+    def gone(self, socket: Any, reason: str) -> None:
+        """A socket that was admitted has left; its rooms are left after this."""
+
+
 CallNext: TypeAlias = Callable[[], Awaitable[Any]]
 """Runs the rest of a middleware chain; called at most once."""
 

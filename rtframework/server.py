@@ -10,9 +10,10 @@ from dataclasses import replace
 from functools import partial
 from os import PathLike
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
 
 from .adapter import MemoryAdapter
+from .admin import AdminNamespace, Mode
 from .announcements import Announcements
 from .broadcast import Broadcasting, BroadcastOperator
 from .dynamic import DynamicNamespaces
@@ -194,6 +195,7 @@ class Server(Broadcasting):
         self._pending: list[Pending] = []
         self._tasks: set[asyncio.Task[None]] = set()
         self._attached = False
+        self._admin: AdminNamespace | None = None
         self._main = self.register_namespace(Namespace("/"))
 
     # --- setting up -------------------------------------------------------------------------------------------------
@@ -268,6 +270,55 @@ class Server(Broadcasting):
         if self.started:
             self.spawn(self._open(namespace, pending))
         return namespace
+
+    def instrument(
+        self,
+        *,
+        username: str | None = None,
+        password: str | None = None,
+        auth: Literal[False] | None = None,
+        mode: Mode = "production",
+        read_only: bool = False,
+        namespace: str = "/admin",
+        server_id: str | None = None,
+        show_handshake: bool = False,
+    ) -> None:
+        """Let the Admin UI of Socket.IO (``@socket.io/admin-ui``) show this server.
+
+        ``username``, ``password``: who may use it; the password as it is, or its bcrypt hash. ``auth=False``: anybody.
+        The server's own authenticator is not asked.
+        ``mode``: ``"production"`` shows counts alone, ``"development"`` also every socket, its rooms, its ``data`` and
+        its events, at the cost of a packet to the UI for each.
+        ``read_only``: it shows, and changes nothing; otherwise who is let in may emit, and make sockets join rooms,
+        leave them and disconnect.
+        ``namespace``: where the UI connects. ``server_id``: the server's name in the UI, host and process by default.
+        ``show_handshake``: show all headers and query parameters of clients, cookies and tokens too.
+
+        While no UI is connected all of this costs nothing.
+
+        Raises :class:`~rtframework.ConfigurationError` without credentials, for a bcrypt hash without the package
+        ``bcrypt``, and the second time.
+
+        Example::
+
+            io.instrument(username="ada", password=os.environ["ADMIN_PASSWORD"])
+        """
+        if self._admin is not None:
+            raise ConfigurationError(f"the Admin UI has the namespace {self._admin.name} already")
+        self._admin = self.register_namespace(
+            AdminNamespace(
+                namespace,
+                namespaces=self.namespaces,
+                line=self._server.eio,
+                username=username,
+                password=password,
+                auth=auth,
+                mode=mode,
+                read_only=read_only,
+                server_id=server_id,
+                show_handshake=show_handshake,
+            )
+        )
 
     @property
     def namespaces(self) -> Mapping[str, Namespace]:
@@ -386,6 +437,8 @@ class Server(Broadcasting):
     def announce(self, namespace: Namespace) -> list[Pending]:
         """Tell who wants to hear of a new namespace; what is still to be awaited."""
         pending = self._announcements.tell(namespace)
+        if self._admin is not None:
+            self._admin.introduce(namespace)
         if self.started:
             return pending
         self._pending.extend(pending)

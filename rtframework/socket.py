@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from .middleware import Link
     from .namespace import Namespace
     from .options import Limits
-    from .protocols import Connection, Engine, Outlet
+    from .protocols import Connection, Engine, Outlet, Watcher
     from .types import Handshake
 
 log: Final = logging.getLogger("rtframework.socket")
@@ -58,6 +58,8 @@ class Home(Audience, Protocol):
     """Event middleware, composed; ``None`` without any."""
     tapped: set[str | None]
     """The sockets with catch-alls for what goes out; ``None`` is among them when the namespace has some itself."""
+    watcher: Watcher | None
+    """Hears who comes and who leaves."""
 
     def next_ack_id(self) -> int:
         """A number that no packet of this namespace has had."""
@@ -345,6 +347,9 @@ class Socket:
         else:
             self._connect_with_pid()
         pen.open()
+        watcher = self._nsp.watcher
+        if watcher is not None:
+            watcher.admitted(self)
 
     async def disconnect(self, close: bool = False) -> None:
         """Disconnect the client from this namespace, or, with ``close=True``, from all of them and the transport."""

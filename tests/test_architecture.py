@@ -52,6 +52,8 @@ MAP: Final = {
         "exceptions notices options pen protocols types packets rooms serializers engine.*",
         "aiohttp engineio multidict socketio",
     ),
+    "rtframework.admin": ("admin.*", ""),
+    "rtframework.admin.*": ("exceptions types protocols namespace admin.*", "bcrypt"),
     "rtframework.server": ("*", "aiohttp"),
     "rtframework.testing": ("*", "aiohttp msgspec"),
     "rtframework": ("*", ""),

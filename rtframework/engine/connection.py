@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 from ..notices import Notice
 from ..types import DisconnectReason, Handshake
 from .frames import CLOSE, NOOP, PING
+from .metering import MeteredHandler, MeteredOutbox
 from .outbox import Cork, Outbox
 from .polling import PollingTransport
 from .websocket import WebSocketTransport
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from contextvars import Context
 
     from ..options import EngineOptions
-    from ..protocols import Decoder, Frames, Receiver
+    from ..protocols import Decoder, Frames, Meter, Receiver
     from .runner import Runner
     from .upgrade import Upgrade
 
@@ -455,6 +456,14 @@ class Connection:
         """Notice a transport that ended without a word."""
         if self._transport.abandoned:
             self.lost(DisconnectReason.TRANSPORT_ERROR)
+
+    def measure(self, meter: Meter | None) -> None:
+        """Tell the meter what passes from now on; ``None``: nobody."""
+        handler = self._on_message
+        if isinstance(handler, MeteredHandler):
+            handler = handler.handler
+        self._on_message = handler if meter is None else MeteredHandler(handler, meter)
+        self.outbox.__class__ = Outbox if meter is None else MeteredOutbox
 
     # --- inside -----------------------------------------------------------------------------------------------------
 

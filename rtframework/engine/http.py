@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     from ..options import EngineOptions
-    from ..protocols import Decoder, EngineMiddleware, Outlet
+    from ..protocols import Decoder, EngineMiddleware, Meter, Outlet
     from .connection import MessageHandler
     from .engine_io import GenerateId
 
@@ -146,6 +146,7 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]  # engineio is n
         self._leaving: set[WebSocketTransport] = set()
         self._unconnected = 0
         self._closing = False
+        self._meter: Meter | None = None
 
     def attach(
         self, app: web.Application, engineio_path: str = "engine.io", add_trailing_slash: bool | None = None
@@ -528,6 +529,9 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]  # engineio is n
         )
         self.connections[sid] = connection
         self._unconnected += 1
+        if self._meter is not None:
+            self._meter.opened += 1
+            connection.measure(self._meter)
         version.opened(connection)
         return connection
 
@@ -539,6 +543,18 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]  # engineio is n
         if not self.connections:
             self._runner.rest()
         self._cork.congested.discard(connection.outbox)
+        if self._meter is not None:
+            self._meter.closed += 1
+
+    def count_clients(self) -> tuple[int, int]:
+        """How many connections are open, and how many of them are polling."""
+        return len(self.connections), sum(each.transport == "polling" for each in self.connections.values())
+
+    def measure(self, meter: Meter | None) -> None:
+        """Tell the meter what passes from now on; ``None``: nobody, at no cost."""
+        self._meter = self._cork.meter = meter
+        for connection in self.connections.values():
+            connection.measure(meter)
 
     @property
     def congested(self) -> bool:

@@ -11,7 +11,7 @@ from ..notices import Notice
 
 if TYPE_CHECKING:
     from ..options import SlowConsumer
-    from ..protocols import Frames
+    from ..protocols import Frames, Meter
 
 log: Final = logging.getLogger("rtframework.engine")
 
@@ -45,11 +45,13 @@ class Cork:
     outboxes, so that a broadcast to a thousand clients schedules one callback, not a thousand.
     """
 
-    __slots__ = ("_dirty", "_loop", "congested")
+    __slots__ = ("_dirty", "_loop", "congested", "meter")
 
     def __init__(self) -> None:
         self.congested: set[Outbox] = set()
         """Those for which emitters wait, with the policy "wait"."""
+        self.meter: Meter | None = None
+        """Told by outboxes that are metered."""
         self._dirty: list[Outbox] = []
         self._loop: asyncio.AbstractEventLoop | None = None
 
