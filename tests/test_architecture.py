@@ -53,7 +53,7 @@ MAP: Final = {
         "aiohttp engineio multidict socketio",
     ),
     "rtframework.admin": ("admin.*", ""),
-    "rtframework.admin.*": ("exceptions types protocols namespace admin.*", "bcrypt"),
+    "rtframework.admin.*": ("exceptions notices types protocols namespace admin.*", "bcrypt"),
     "rtframework.server": ("*", "aiohttp"),
     "rtframework.testing": ("*", "aiohttp msgspec"),
     "rtframework": ("*", ""),

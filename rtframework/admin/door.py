@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from ..exceptions import ConnectionRefused
+from ..notices import Notice
 from .attempts import Attempts
 from .sessions import Sessions
 
@@ -18,10 +19,13 @@ if TYPE_CHECKING:
 
 log: Final = logging.getLogger("rtframework.admin")
 
+_wrong: Final = Notice(log, logging.WARNING, "a wrong name or password for the Admin UI from %s")
+_too_many: Final = Notice(log, logging.WARNING, "too many attempts to log in to the Admin UI from %s")
+
 DELAY: Final = 1.0
 """Seconds after which a wrong password is answered."""
 
-_WRONG: Final = "invalid credentials"
+_REFUSAL: Final = "invalid credentials"
 """The words that the UI knows and translates."""
 
 
@@ -56,15 +60,15 @@ class Door:
         if auth.get("sessionId") in self._sessions:
             return Admin(self._name)
         if auth.get("password") is None:  # the page was loaded: it will ask the user when this is refused
-            raise ConnectionRefused(_WRONG)
+            raise ConnectionRefused(_REFUSAL)
         wait = self._attempts.begin(address)
         if wait:
-            log.warning("too many attempts to log in to the Admin UI from %s", address)
+            _too_many(address)
             raise ConnectionRefused("too many attempts", {"code": "too_many_attempts", "retryAfter": math.ceil(wait)})
         if not await self._credentials.match(auth.get("username"), auth["password"]):
-            log.warning("a wrong name or password for the Admin UI from %s", address)
+            _wrong(address)
             await asyncio.sleep(DELAY)
-            raise ConnectionRefused(_WRONG)
+            raise ConnectionRefused(_REFUSAL)
         self._attempts.forgive(address)
         log.info("a login to the Admin UI from %s", address)
         return Admin(self._name, self._sessions.new())

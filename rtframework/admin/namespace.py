@@ -101,10 +101,10 @@ class AdminNamespace(Namespace):
             self._show(to, "all_sockets", self._all_sockets())
 
     def _begin(self) -> None:
+        self._timer = asyncio.get_running_loop().call_later(PERIOD, self._tick)
         self._statistics.start()
         if self._watch is not None:
             self._watch.start()
-        self._timer = asyncio.get_running_loop().call_later(PERIOD, self._tick)
 
     def _rest(self) -> None:
         if self._timer is not None:

@@ -13,6 +13,7 @@ from rtframework import ConfigurationError, ConnectionRefused, EventError, Limit
 from rtframework import StaticTokenAuth as Tokens
 from rtframework.admin import attempts, door
 from rtframework.admin import namespace as admin_namespace
+from rtframework.admin.watch import Watch
 from rtframework.types import Identity
 from rtframework_msgpack import MsgpackSerializer
 from tests.conftest import Serve
@@ -512,6 +513,23 @@ async def test_nothing_is_left_when_nobody_watches(serve: Serve, js: JSClients, 
     assert {each["id"] for each in sockets} == {await client.id(), await late.id()}
     await again.disconnect()
     await until(lambda: quiet(io))
+
+
+async def test_what_fails_to_begin_leaves_nothing(
+    serve: Serve, js: JSClients, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """An adapter without room events, say, would leave a timer and meters behind at every login."""
+    io = instrumented()
+    server = await serve(io)
+
+    def fail(self: object) -> None:
+        raise RuntimeError("no such thing")
+
+    monkeypatch.setattr(Watch, "start", fail)
+    client = await js.connect(server.url + "/admin", wait=False, auth=CREDENTIALS)
+    assert (await client.refused())["message"] == "Internal server error"
+    assert "no such thing" in caplog.text
+    assert quiet(io)
 
 
 async def test_a_page_that_comes_back(serve: Serve, js: JSClients) -> None:
