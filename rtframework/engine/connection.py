@@ -191,6 +191,8 @@ class Connection:
 
     def handshake(self, nsp: str, auth: Any) -> Handshake:
         """Describe the client as it asks for a namespace."""
+        if not auth and nsp == "/":
+            return self._handshake
         return dataclasses.replace(self._handshake, nsp=nsp, auth=auth if isinstance(auth, dict) else {})
 
     def new_id(self, nsp: str) -> str:

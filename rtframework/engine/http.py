@@ -9,6 +9,7 @@ import logging
 import re
 import time
 from functools import partial
+from itertools import chain
 from typing import TYPE_CHECKING, Any, Final
 
 import engineio
@@ -46,12 +47,13 @@ from .versions import Version4
 from .websocket import WebSocketTransport
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 
     from ..options import EngineOptions
     from ..protocols import Decoder, EngineMiddleware, Meter, Outlet
     from .connection import MessageHandler
     from .engine_io import GenerateId
+    from .heartbeat import Ticking
 
 log: Final = logging.getLogger("rtframework.engine")
 
@@ -140,7 +142,7 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]  # engineio is n
         self._client_files = None if serve is False else ClientFiles(serve, self._origins)
         self._cork = Cork()
         shortest = min(options.ping_interval, options.ping_timeout, options.connect_timeout)
-        self._heartbeat = Heartbeat(max(0.01, min(0.25, shortest / 20)), self.connections.values)
+        self._heartbeat = Heartbeat(max(0.01, min(0.25, shortest / 20)), self._ticking)
         self._open_packets = self._announce(interval=options.ping_interval, timeout=options.ping_timeout)
         self._runner = Runner(self.tasks, lambda: not self.connections)
         self._leaving: set[WebSocketTransport] = set()
@@ -534,6 +536,9 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]  # engineio is n
             connection.measure(self._meter)
         version.opened(connection)
         return connection
+
+    def _ticking(self) -> Iterable[Ticking]:
+        return chain(self.connections.values(), self._leaving)
 
     def _connected(self) -> None:
         self._unconnected -= 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
@@ -46,9 +47,9 @@ class WebSocketTransport(asyncio.Protocol):
         "_on_end",
         "_paused",
         "_reader",
-        "_timer",
         "_transport",
         "connection",
+        "deadline",
     )
 
     name: Final = "websocket"
@@ -74,7 +75,8 @@ class WebSocketTransport(asyncio.Protocol):
         self._full = False
         self._paused = False
         self._closing = False
-        self._timer: asyncio.TimerHandle | None = None
+        self.deadline = math.inf
+        """When it is cut off, unless TCP has ended by then: looked at by the heartbeat's sweep, while it is leaving."""
         self._leaving = leaving
         self._on_end: Callable[[], None] = _nothing
 
@@ -112,8 +114,6 @@ class WebSocketTransport(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """TCP has ended."""
-        if self._timer is not None:
-            self._timer.cancel()
         self._leaving.discard(self)
         self._lose(DisconnectReason.TRANSPORT_CLOSE)
         # Nothing is to wait for the garbage collector: a full collection is what connections cost most.
@@ -196,6 +196,17 @@ class WebSocketTransport(asyncio.Protocol):
         """Cut the TCP connection."""
         self._transport.abort()
 
+    def tick(self, now: float) -> None:
+        """The client has had its time."""
+        self._transport.abort()
+
+    def postpone(self, seconds: float) -> None:
+        """The event loop was blocked for so long: what the client owes us may wait unread."""
+        self.deadline += seconds
+
+    def look(self) -> None:
+        """asyncio tells of the end."""
+
     def _control(self, opcode: int, payload: bytes) -> None:
         if opcode == PING:
             if self._transport.get_write_buffer_size() < _MUCH and not self._closing:
@@ -238,8 +249,8 @@ class WebSocketTransport(asyncio.Protocol):
 
     def _give_time(self) -> None:
         self._leaving.add(self)
-        if self._timer is None:
-            self._timer = asyncio.get_running_loop().call_later(_CLOSE_TIMEOUT, self._transport.abort)
+        if self.deadline == math.inf:
+            self.deadline = asyncio.get_running_loop().time() + _CLOSE_TIMEOUT
 
 
 def _ignore_control(opcode: int, payload: bytes) -> None:
