@@ -123,6 +123,8 @@ async def test_classes(library: str, visitors: Visitors, serve: Serve) -> None:
     await ada.disconnected()
     await until(lambda: board.gone)
     assert board.gone == [True]
+    unknown = await ben.ack_args("unknown")
+    assert unknown == [] if library == THERE else unknown[0]["error"]["code"] == "unknown_event"
 
 
 # --- where they differ ------------------------------------------------------------------------------------------------
