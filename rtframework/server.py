@@ -119,9 +119,10 @@ class Server(Broadcasting):
         self.adapter_factory = adapter
         self.ordered = ordered
         self.limits = limits
+        self.serializer: Serializer = serializer or JSONSerializer(max_attachments=limits.max_attachments)
         self._server = Gateway(
             self,
-            serializer=serializer or JSONSerializer(max_attachments=limits.max_attachments),
+            serializer=self.serializer,
             options=self.options,
         )
         self.engine: Engine = self._server
@@ -285,3 +286,4 @@ class Server(Broadcasting):
                 task.cancel()
         for namespace in self._namespaces.values():
             await namespace.adapter.close()
+        self._attached = self._started = False

@@ -13,7 +13,8 @@ import pytest
 from rtframework import AckResponses, AckTimeout, MemoryAdapter, Packet, PacketType, Target
 from rtframework.exceptions import EncodeError
 from rtframework.protocols import Emitter
-from rtframework.testing import AdapterConformance, _Deliveries, run_suite
+from rtframework.testing import AdapterConformance, run_suite
+from rtframework.testing.conformance import _Deliveries
 from rtframework.types import SocketDetails
 
 

@@ -120,6 +120,8 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]  # engineio is n
         app.on_startup.append(self._start)
 
     async def _start(self, app: web.Application) -> None:
+        self._closing = False  # it may have served another application, in another event loop
+        self._cork = Cork()
         self._runner.start()
 
     async def shutdown(
