@@ -135,6 +135,7 @@ class TestClient:
         """
         if not await settle():
             raise AssertionError("nobody can tell: something runs on in the event loop without ever waiting")
+        self.raise_errors()
         found = self._inbox.peek(event)
         if not found and within > 0 and await self._inbox.take(event, within, lambda: not self.connected) is not None:
             found = [self._inbox.items[-1]]

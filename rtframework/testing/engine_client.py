@@ -92,6 +92,7 @@ class EngineClient:
         await websocket.send_str("2probe")
         answer = await websocket.receive()
         if answer.data != "3probe":
+            await websocket.close()
             raise ConnectionRefused(f"the websocket was not accepted: {answer.data!r}")
         self._moving = True
         await asyncio.wait({self._poller})  # the server ends the poll that waits
@@ -117,11 +118,13 @@ class EngineClient:
         """Lose the network: the connection breaks, or (``silently``) nothing gets through and nobody is told."""
         if silently:
             self._silent = True
-            for line in self._connector.lines:
-                line.die()
+            self._connector.die()
         else:
-            for line in self._connector.lines:
-                line.reset()
+            self._connector.reset()
+
+    def be_missed(self) -> None:
+        """If the server still takes a client for alive that has lost the network, let it hear of it."""
+        self._connector.bury()
 
     def end(self, reason: str) -> None:
         """It is over: tell it, once."""
@@ -139,8 +142,9 @@ class EngineClient:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        for line in self._connector.lines:
-            line.reset()
+        self._connector.reset()
+        if self._websocket is not None:
+            await self._websocket.close()
         await self._session.close()
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
@@ -243,5 +247,4 @@ class EngineClient:
 
     def _give_up(self) -> None:
         self.end("ping timeout")
-        for line in self._connector.lines:
-            line.reset()
+        self._connector.reset()

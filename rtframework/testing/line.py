@@ -82,6 +82,12 @@ class Line(asyncio.Transport):
         self._arriving.clear()
         self.stop_reading()
 
+    def bury(self) -> None:
+        """If nothing gets through any more, let both sides hear of it."""
+        if self._dead:
+            self._dead = False
+            self.reset()
+
     def stop_reading(self) -> None:
         """Read nothing any more; the network takes a little, the rest stays with the server."""
         self._reads = False

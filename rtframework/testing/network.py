@@ -67,9 +67,23 @@ class ClientEnd(asyncio.Transport):
             self._line.reset()
         self._lose(None)
 
+    def die(self) -> None:
+        """From now on nothing gets through, neither way, and nobody is told."""
+        if self._line is not None:
+            self._line.die()
+
+    def bury(self) -> None:
+        """If nothing gets through any more, let both sides hear of it."""
+        if self._line is not None:
+            self._line.bury()
+
     def is_closing(self) -> bool:
         """Whether it is closed, or will be."""
         return self._closing
+
+    def is_over(self) -> bool:
+        """Whether the server has heard of the end, too."""
+        return self._closing and (self._line is None or self._line.ended)
 
     def pause_reading(self) -> None:
         """Leave what comes with the server."""
@@ -105,7 +119,7 @@ class MemoryConnector(BaseConnector):
 
     def __init__(self, serve: Callable[[], asyncio.BaseProtocol | None], address: str) -> None:
         super().__init__(limit=0)
-        self.lines: list[Line] = []
+        self._ends: list[ClientEnd] = []
         self._serve = serve
         self._address = address
 
@@ -116,10 +130,25 @@ class MemoryConnector(BaseConnector):
         client: ResponseHandler = self._factory()
         end = ClientEnd(self._loop, client)
         line = Line(self._loop, protocol, far_end=end, address=self._address)
-        self.lines = [line for line in self.lines if not line.ended]
-        self.lines.append(line)
+        self._ends = [end for end in self._ends if not end.is_over()]
+        self._ends.append(end)
         end.connect(line)
         return client
+
+    def die(self) -> None:
+        """From now on nothing gets through, neither way, and nobody is told."""
+        for end in self._ends:
+            end.die()
+
+    def bury(self) -> None:
+        """Where nothing gets through any more, let both sides hear of it."""
+        for end in self._ends:
+            end.bury()
+
+    def reset(self) -> None:
+        """Break all connections: both sides hear of it, but for servers to which nothing gets through."""
+        for end in self._ends:
+            end.abort()
 
 
 def memory_session(

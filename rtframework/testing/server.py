@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from .clock import Clock
     from .engine_client import Transport
 
+_NOT_RUNNING: Final = "the server does not run: `async with TestServer(...)`"
 _SHUTDOWN_TIMEOUT: Final = 1.0
 """Seconds that requests which still run have to end by themselves when the server stops."""
 
@@ -130,11 +131,15 @@ class TestServer:
             return
         if self._clock is not None:
             self._clock.release()
+        for connection in self._connections:  # the server would wait for them, seconds that are real
+            connection.engine.be_missed()
+        await settle()
         try:
             await runner.cleanup()
         finally:
             await settle()
-            for connection in self._connections:
+            connections, self._connections = self._connections, []
+            for connection in connections:
                 await connection.engine.dispose()
             if self._session is not None:
                 await self._session.close()
@@ -184,6 +189,8 @@ class TestServer:
 
     async def open(self, route: Route, within: float) -> Connection:
         """A connection that has shaken hands. Raises ``ConnectionRefused``."""
+        if self._runner is None:
+            raise RuntimeError(_NOT_RUNNING)
         connection = Connection(self, route)
         self._connections.append(connection)
         opening = asyncio.get_running_loop().create_task(connection.engine.open(route.transport))
@@ -200,7 +207,7 @@ class TestServer:
     @property
     def _running(self) -> web.AppRunner:
         if self._runner is None:
-            raise RuntimeError("the server does not run: `async with TestServer(...)`")
+            raise RuntimeError(_NOT_RUNNING)
         return self._runner
 
     def _accept(self) -> asyncio.BaseProtocol | None:
