@@ -137,14 +137,18 @@ class Server(Broadcasting):
     def attach(self, app: web.Application, path: str = "/socket.io") -> None:
         """Serve under a path of an aiohttp application, or of a sub-application; start and stop with it.
 
-        Raises :class:`~rtframework.ConfigurationError` when the server is attached already: one server serves one
-        application, an application may have several servers.
+        Raises :class:`~rtframework.ConfigurationError` when the server is attached to an application that has not
+        stopped: one server serves one application at a time, an application may have several servers.
         """
         if self._attached:
             raise ConfigurationError("this server is attached to an application already")
         self._attached = True
-        self._server.attach(app, path)
+        self.mount(app, path)
+
+    def mount(self, app: web.Application, path: str = "/socket.io") -> None:
+        """What :meth:`attach` does, any number of times, for tests: one of the applications may run at a time."""
         app.on_startup.append(self._start)
+        self._server.attach(app, path)
         app.on_shutdown.append(self._stop)
 
     def of(self, name: str) -> Namespace:
@@ -273,6 +277,8 @@ class Server(Broadcasting):
         task.add_done_callback(self._tasks.discard)
 
     async def _start(self, app: web.Application) -> None:
+        if self._started:
+            raise ConfigurationError("this server serves another application at this moment")
         self._started = True
         for namespace in self._namespaces.values():
             await namespace.adapter.start()

@@ -11,6 +11,7 @@ from aiohttp import ClientSession, CookieJar, web
 
 from ..exceptions import ConfigurationError
 from ..serializers import JSONSerializer
+from ..server import Server
 from .client import PATIENCE, TestClient, open_client
 from .connection import Connection, Route
 from .network import MemoryConnector, memory_session
@@ -44,7 +45,8 @@ class TestServer:
     ``path``: where the server is. ``serializer``: what clients speak; by default what a server that is given speaks,
     and JSON with an application.
 
-    The application starts and ends with ``async with``, and a server can be served again after it.
+    The application starts and ends with ``async with``. A server can be served again after it, and also when the
+    program has attached it to an application that does not run.
 
     Example::
 
@@ -217,9 +219,11 @@ class TestServer:
     async def _application(self) -> web.Application:
         if isinstance(self._served, web.Application):
             return self._served
+        if isinstance(self._served, Server):  # a program may have attached it to an application of its own
+            self._served.mount(app := web.Application(), self.path)
+            return app
         if hasattr(self._served, "attach"):
-            app = web.Application()
-            self._served.attach(app, self.path)
+            self._served.attach(app := web.Application(), self.path)
             return app
         made = self._served()
         return await made if inspect.isawaitable(made) else made

@@ -358,6 +358,22 @@ async def test_an_application_is_served_with_all_that_is_in_it(transport: Transp
         assert len(server.app.middlewares) == 1
 
 
+async def test_an_application_is_made_for_each_test() -> None:
+    """A function that makes the application, around a server that is kept in a module, is what programs have."""
+    io = chat()
+    for _ in range(2):
+        async with TestServer(lambda: application(io, [])) as server:
+            assert await (await server.connect()).emit_with_ack("add", 1, 2) == 3
+            with pytest.raises(ConfigurationError, match="attached"):
+                io.attach(web.Application())
+
+    async def make() -> web.Application:
+        return application(io, [])
+
+    async with TestServer(make) as server:
+        await server.connect()
+
+
 async def test_origins_are_checked() -> None:
     """A page of another host that must not connect is a thing to test."""
     async with TestServer(Server(cors_allowed_origins=["https://a.example"])) as server:
@@ -497,6 +513,7 @@ async def test_a_stopped_server_tells_its_clients() -> None:
 def test_a_server_is_served_again_in_another_loop(clock: bool) -> None:
     """A program keeps its server in a module, and each test has an event loop of its own."""
     io = chat()
+    io.attach(web.Application())  # as programs do; it never runs
 
     async def once() -> None:
         async with TestServer(io, clock=Clock() if clock else None) as server:
@@ -505,8 +522,8 @@ def test_a_server_is_served_again_in_another_loop(clock: bool) -> None:
             await alice.emit("message", "hi")
             assert await bob.receive("message") == "hi"
             assert await bob.emit_with_ack("add", 1, 2) == 3
-            with pytest.raises(ConfigurationError, match="attached"):
-                io.attach(web.Application())
+            with pytest.raises(ConfigurationError, match="serves another application"):
+                await TestServer(io).start()
             if clock:
                 await server.clock.advance(100)
             assert len(io.sockets) == 2

@@ -11,6 +11,7 @@ from typing import Final
 
 import pytest
 
+from tests.support.markdown import read_page
 from tests.testing import NOT_ON_UVLOOP
 
 pytestmark = NOT_ON_UVLOOP
@@ -132,3 +133,12 @@ def test_pytest_finds_it() -> None:
     """Without the entry point, people would have to name the plugin."""
     entry_points = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["entry-points"]
     assert entry_points["pytest11"] == {"rtframework_pytest": "rtframework_pytest"}
+
+
+def test_the_fixtures_of_the_docs(tmp_path: Path) -> None:
+    """What is copied from the page on testing must run under pytest, not only be defined."""
+    blocks = [block for block in read_page(ROOT / "docs" / "testing.md").blocks if block.info[:1] == ("python",)]
+    program, tests = blocks[0], [block for block in blocks if "pytest" in block.info]
+    (tmp_path / "test_page.py").write_text("\n".join(block.code for block in (program, *tests)))
+    done = run_pytest(tmp_path, "-p", "rtframework_pytest", *_ASYNCIO, "-o", "asyncio_mode=auto")
+    assert "2 passed" in done.stdout, done.stdout + done.stderr
