@@ -59,6 +59,7 @@ class TestClient:
         self._handlers: dict[str, Callable[..., Any]] = {}
         self._ids = itertools.count()
         self._questions: dict[int, asyncio.Future[list[Any]]] = {}
+        self._earlier: str | None = None
         self._pid: str | None = None
         self._offset: str | None = None
         self._errors: list[Exception] = []
@@ -136,9 +137,9 @@ class TestClient:
         if not await settle():
             raise AssertionError("nobody can tell: something runs on in the event loop without ever waiting")
         self.raise_errors()
+        if within > 0:
+            await self._inbox.until(lambda: self._inbox.peek(event) or not self.connected, within)
         found = self._inbox.peek(event)
-        if not found and within > 0 and await self._inbox.take(event, within, lambda: not self.connected) is not None:
-            found = [self._inbox.items[-1]]
         if found:
             names = ", ".join(repr(item.event) for item in found)
             raise AssertionError(f"{self!r}: has received {names}\n{self._inbox.describe()}")
@@ -187,10 +188,16 @@ class TestClient:
         """A client in another namespace, by the same connection. Raises ``ConnectionRefused``."""
         return await open_client(self._network, self._connection, nsp, self._route, auth, within)
 
-    async def upgrade(self) -> None:
+    async def upgrade(self, *, within: float = PATIENCE) -> None:
         """Move from polling to a websocket, with all namespaces. Raises ``ConnectionRefused``."""
         self.raise_errors()
-        await self._connection.engine.upgrade()
+        upgrading = asyncio.get_running_loop().create_task(self._connection.engine.upgrade())
+        try:
+            if not await wait(upgrading, within):
+                raise AssertionError(f"{self!r}: the server has not let it upgrade{_real(within)}")
+            await upgrading
+        finally:
+            upgrading.cancel()
         await settle()
 
     async def disconnect(self) -> None:
@@ -218,7 +225,11 @@ class TestClient:
         if self.connected:
             raise RuntimeError("it is connected: lose_connection() or disconnect() come first")
         self._connection = await self._network.open(self._route, within)
-        await self._join(self._auth if auth is None else auth, within)
+        try:
+            await self._join(self._auth if auth is None else auth, within)
+        except BaseException:
+            self._connection.engine.close()
+            raise
 
     def raise_errors(self) -> None:
         """Raise what a handler given to :meth:`on` has raised; done by the other methods, and when the server stops."""
@@ -233,17 +244,20 @@ class TestClient:
         if earlier is not None:
             offset = {} if self._offset is None else {"offset": self._offset}
             auth = {"pid": earlier, **offset, **(auth or {})}
-        member = Member(event=self._event, answer=self._answer, gone=self._gone)
+        self._earlier = earlier
+        member = Member(welcome=self._welcome, event=self._event, answer=self._answer, gone=self._gone)
         self.disconnect_reason = None
         try:
-            welcome = await self._connection.join(self.nsp, auth, member, within)
+            await self._connection.join(self.nsp, auth, member, within)
         except BaseException:
             self._pid = earlier
             self.disconnect_reason = self.disconnect_reason or "refused"
             raise
-        self.id = welcome["sid"]
-        self._pid = welcome.get("pid")
-        self.recovered = self._pid is not None and self._pid == earlier
+
+    def _welcome(self, data: Mapping[str, Any]) -> None:
+        self.id = data["sid"]
+        self._pid = data.get("pid")
+        self.recovered = self._pid is not None and self._pid == self._earlier
 
     async def _send(self, kind: PacketType, data: list[Any], id: int | None = None) -> None:
         self.raise_errors()

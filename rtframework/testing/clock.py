@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from typing import Any, Final
 
 from ..exceptions import ConfigurationError
-from .settling import next_timer, own_loop, settle
+from .settling import next_timer, own_loop, settle, wait
+
+_PAUSE: Final = 0.01
+"""Real seconds that threads have before each jump, when a clock runs by itself."""
 
 
 class Clock:
@@ -60,6 +64,17 @@ class Clock:
             await self._settle()
         self._time.set(max(self._time(), target))
         await self._settle()
+
+    async def run(self, work: Coroutine[Any, Any, None]) -> None:
+        """Run something to its end, and move on to the next timer whenever it waits for one."""
+        task = asyncio.get_running_loop().create_task(work)
+        while not await wait(task, _PAUSE):
+            assert self._loop is not None
+            assert self._time is not None
+            due = next_timer(self._loop)
+            if due is not None:
+                self._time.set(max(self._time(), math.nextafter(due, math.inf)))
+        await task
 
     # --- what a server calls ----------------------------------------------------------------------------------------
 

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 class Member:
     """A client in one namespace, as its connection sees it."""
 
+    welcome: Callable[[Mapping[str, Any]], None]
+    """The server has let it in, and says this."""
     event: Callable[[list[Any], int | None], None]
     """An event came; with an id the server wants an answer."""
     answer: Callable[[list[Any], int], None]
@@ -62,7 +64,7 @@ class Connection:
         self.members: dict[str, Member] = {}
         self._serializer = network.serializer
         self._decoder = network.serializer.decoder()
-        self._joining: dict[str, asyncio.Future[Mapping[str, Any]]] = {}
+        self._joining: dict[str, asyncio.Future[None]] = {}
         connector = network.connector(route.address)
         self.engine = EngineClient(
             memory_session(connector, "http://localhost"),
@@ -74,8 +76,8 @@ class Connection:
             on_close=self._closed,
         )
 
-    async def join(self, nsp: str, auth: Mapping[str, Any] | None, member: Member, within: float) -> Mapping[str, Any]:
-        """Ask for a namespace; what the server says when it lets the client in.
+    async def join(self, nsp: str, auth: Mapping[str, Any] | None, member: Member, within: float) -> None:
+        """Ask for a namespace, and wait to be let in.
 
         Raises ``ConnectionRefused`` when it does not, ``Disconnected`` when the connection ends before.
         """
@@ -83,21 +85,20 @@ class Connection:
             raise RuntimeError(f"this connection is in {nsp} already: a second client needs server.connect()")
         if self.engine.reason is not None:
             raise Disconnected(self.engine.reason)
-        answer: asyncio.Future[Mapping[str, Any]] = asyncio.get_running_loop().create_future()
+        answer: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._joining[nsp] = answer
         self.members[nsp] = member
         try:
             await self.send(Packet(PacketType.CONNECT, nsp, auth))
             if not await wait(answer, within):
                 raise AssertionError(f"the server has neither let the client into {nsp} nor refused it")
-            welcome = answer.result()
+            answer.result()
         except BaseException:
             self.members.pop(nsp, None)
             raise
         finally:
             self._joining.pop(nsp, None)
         await settle()
-        return welcome
 
     async def send(self, packet: Packet) -> None:
         """Send a packet. Raises ``EncodeError``."""
@@ -108,7 +109,7 @@ class Connection:
         if self.members.pop(nsp, None) is not None:
             await self.send(Packet(PacketType.DISCONNECT, nsp))
         if not self.members:
-            await self.engine.close()
+            self.engine.close()
 
     # --- what comes -------------------------------------------------------------------------------------------------
 
@@ -116,7 +117,7 @@ class Connection:
         try:
             packet = self._decoder.decode(frame)
         except DecodeError:
-            self.engine.end("parse error")
+            self.engine.fail("parse error")
             return
         if packet is None:
             return
@@ -132,7 +133,8 @@ class Connection:
             return
         if packet.type == PacketType.CONNECT:
             if joining is not None and not joining.done():
-                joining.set_result(data or {})
+                member.welcome(data or {})  # now: events may follow at once
+                joining.set_result(None)
         elif packet.type == PacketType.EVENT:
             member.event(data, packet.id)
         elif packet.type == PacketType.ACK and packet.id is not None:

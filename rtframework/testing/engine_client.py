@@ -102,17 +102,15 @@ class EngineClient:
             self.transport = "websocket"
         self.spawn(self._read(websocket))
 
-    async def close(self) -> None:
-        """Leave by the client's own will."""
-        if self.reason is not None or self._silent:
-            self.end("forced close")
-            return
-        if self._websocket is not None:
-            self.end("forced close")
-            await self._websocket.close()
-        else:
-            await self._send(["1"])
-            self.end("forced close")
+    def close(self) -> None:
+        """Leave by the client's own will, once what was sent before has arrived."""
+        if self.reason is None and not self._silent:
+            if self._websocket is not None:
+                self.spawn(self._close(self._websocket))
+            else:
+                self._outgoing.append("1")
+                self.spawn(self._flush())
+        self.end("forced close")
 
     def cut(self, silently: bool) -> None:
         """Lose the network: the connection breaks, or (``silently``) nothing gets through and nobody is told."""
@@ -125,6 +123,11 @@ class EngineClient:
     def be_missed(self) -> None:
         """If the server still takes a client for alive that has lost the network, let it hear of it."""
         self._connector.bury()
+
+    def fail(self, reason: str) -> None:
+        """The server cannot be understood: hang up."""
+        self.end(reason)
+        self._connector.reset()
 
     def end(self, reason: str) -> None:
         """It is over: tell it, once."""
@@ -177,13 +180,19 @@ class EngineClient:
         return [b64decode(packet[1:]) if packet[:1] == "b" else packet for packet in body.split(_SEPARATOR)]
 
     async def _send(self, packets: list[str | bytes]) -> None:
-        self._outgoing += packets
-        if self._silent:
+        if self._silent or self.reason is not None:
             return
+        self._outgoing += packets
+        if self._websocket is None:
+            self.spawn(self._flush())  # who sends does not wait for the answer: the server may take its time
+        else:
+            await self._flush()
+
+    async def _flush(self) -> None:
         async with self._sending:
             # Whatever has gathered while another request was on its way goes in one, as the protocol wants it.
             packets, self._outgoing = self._outgoing, []
-            if not packets or self.reason is not None:
+            if not packets:
                 return
             try:
                 if self._websocket is None:
@@ -207,6 +216,9 @@ class EngineClient:
             await response.read()
         if response.status != 200:
             self.end("transport error")
+
+    async def _close(self, websocket: ClientWebSocketResponse) -> None:
+        await websocket.close()
 
     async def _poll(self) -> None:
         while self.reason is None and not self._moving:

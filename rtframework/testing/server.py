@@ -112,33 +112,30 @@ class TestServer:
         runner = web.AppRunner(await self._application(), access_log=None, shutdown_timeout=_SHUTDOWN_TIMEOUT)
         try:
             await runner.setup()
+            if self._clock is not None:
+                self._clock.hold()
         except BaseException:
             await runner.cleanup()
             raise
         self._runner = runner
-        if self._clock is not None:
-            try:
-                self._clock.hold()
-            except BaseException:
-                await self.stop()
-                raise
 
     async def stop(self) -> None:
-        """Stop, as at SIGTERM: clients are disconnected, the application is cleaned up. Time is real from here on.
+        """Stop, as at SIGTERM: clients are disconnected, the application is cleaned up.
 
+        A clock goes on by itself meanwhile, from timer to timer, and time is real from then on.
         Raises what handlers that tests gave to clients have raised and nobody has heard of yet.
         """
         runner, self._runner = self._runner, None
         if runner is None:
             return
-        if self._clock is not None:
-            self._clock.release()
         for connection in self._connections:  # the server would wait for them, seconds that are real
             connection.engine.be_missed()
         await settle()
         try:
-            await runner.cleanup()
+            await (runner.cleanup() if self._clock is None else self._clock.run(runner.cleanup()))
         finally:
+            if self._clock is not None:
+                self._clock.release()
             await settle()
             connections, self._connections = self._connections, []
             for connection in connections:
@@ -179,7 +176,7 @@ class TestServer:
         try:
             return await open_client(self, connection, nsp, route, auth, within)
         except BaseException:
-            await connection.engine.close()
+            connection.engine.close()
             await settle()
             raise
 

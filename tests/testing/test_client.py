@@ -20,6 +20,7 @@ from rtframework import (
     Disconnected,
     EncodeError,
     Identity,
+    Limits,
     Server,
     Socket,
     StaticTokenAuth,
@@ -441,6 +442,32 @@ async def test_disconnecting(transport: Transport) -> None:
             assert reasons.pop() == "transport close"
         await server.stop()
     assert not io.sockets
+
+
+@BOTH
+async def test_a_server_that_does_not_read_holds_nobody_up(transport: Transport) -> None:
+    """A test of what happens when too much is sent would hang."""
+    io = chat(limits=Limits(max_pending_events=2))
+    gate = asyncio.Event()
+    served: list[int] = []
+
+    @io.on("hold")
+    async def hold(socket: Socket, number: int) -> None:
+        await gate.wait()
+        served.append(number)
+
+    for leave in (False, True):
+        async with TestServer(io, clock=Clock()) as server:
+            alice = await server.connect(transport=transport)
+            for number in range(10):
+                await alice.emit("hold", number)
+            if leave:
+                await alice.disconnect()
+            else:
+                gate.set()
+                await server.settle()
+                assert served == list(range(10))
+                gate.clear()
 
 
 async def test_coming_back() -> None:

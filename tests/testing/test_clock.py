@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import Literal
 
 import pytest
@@ -89,6 +90,33 @@ async def test_timeouts_and_delays_of_the_program() -> None:
         await server.clock.advance(3600)
         assert log == ["10", "20.5", "30"]
         assert [await alice.receive("reminder") for _ in range(3)] == [10, 20.5, 30]
+
+
+async def test_stopping_takes_no_time(caplog: pytest.LogCaptureFixture) -> None:
+    """A handler that sleeps would cost each test the seconds that a server has to shut down."""
+    io = chat()
+    ended: list[str] = []
+
+    @io.on("sleep")
+    async def sleep(socket: Socket) -> None:
+        try:
+            await asyncio.sleep(3600)
+        finally:
+            ended.append("sleep")
+
+    @io.on("disconnect")
+    async def disconnect(socket: Socket) -> None:
+        await asyncio.to_thread(ended.append, "thread")
+        await asyncio.sleep(1)
+        ended.append("disconnect")
+
+    started = time.monotonic()
+    async with TestServer(io, clock=Clock()) as server:
+        alice = await server.connect()
+        await alice.emit("sleep")
+    assert ended == ["thread", "disconnect", "sleep"]
+    assert time.monotonic() - started < 2  # of the 2.5 seconds that it would be
+    assert not caplog.records
 
 
 async def test_time_stands_still_meanwhile() -> None:
