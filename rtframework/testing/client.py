@@ -59,7 +59,6 @@ class TestClient:
         self._handlers: dict[str, Callable[..., Any]] = {}
         self._ids = itertools.count()
         self._questions: dict[int, asyncio.Future[list[Any]]] = {}
-        self._earlier: str | None = None
         self._pid: str | None = None
         self._offset: str | None = None
         self._errors: list[Exception] = []
@@ -240,24 +239,22 @@ class TestClient:
 
     async def _join(self, auth: Mapping[str, Any] | None, within: float) -> None:
         self._auth = auth
-        earlier, self._pid = self._pid, None
-        if earlier is not None:
+        if self._pid is not None:  # kept until the server answers: what was missed may come before
             offset = {} if self._offset is None else {"offset": self._offset}
-            auth = {"pid": earlier, **offset, **(auth or {})}
-        self._earlier = earlier
+            auth = {"pid": self._pid, **offset, **(auth or {})}
         member = Member(welcome=self._welcome, event=self._event, answer=self._answer, gone=self._gone)
         self.disconnect_reason = None
         try:
             await self._connection.join(self.nsp, auth, member, within)
         except BaseException:
-            self._pid = earlier
             self.disconnect_reason = self.disconnect_reason or "refused"
             raise
 
     def _welcome(self, data: Mapping[str, Any]) -> None:
         self.id = data["sid"]
-        self._pid = data.get("pid")
-        self.recovered = self._pid is not None and self._pid == self._earlier
+        pid = data.get("pid")
+        self.recovered = pid is not None and pid == self._pid
+        self._pid = pid
 
     async def _send(self, kind: PacketType, data: list[Any], id: int | None = None) -> None:
         self.raise_errors()
@@ -282,8 +279,8 @@ class TestClient:
                 await self._send(PacketType.ACK, list(answer), id)
 
         event, *rest = args
-        if self._pid is not None and rest and isinstance(rest[-1], str):
-            self._offset = rest[-1]
+        if self._pid is not None and id is None and rest and isinstance(rest[-1], str):
+            self._offset = rest.pop()  # what the server adds to each event: not what was emitted
         item = self._inbox.put(event, tuple(rest), reply)
         handler = self._handlers.get(event)
         if handler is not None:
