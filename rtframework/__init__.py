@@ -19,14 +19,15 @@ from .exceptions import (
     SerializationError,
 )
 from .namespace import Namespace
-from .options import Deflate, Limits
+from .options import Cookie, Cors, Deflate, Limits
 from .plugins import load
 from .protocols import CallNext
+from .recovery import Recovery
 from .remote import RemoteSocket
 from .serializers import JSONSerializer
 from .server import Server
 from .socket import Socket
-from .types import AckResponses, DisconnectReason, Handshake, Identity, Packet, PacketType, Target
+from .types import AckResponses, ConnectionFailure, DisconnectReason, Handshake, Identity, Packet, PacketType, Target
 
 __all__ = [
     "Ack",
@@ -36,7 +37,10 @@ __all__ = [
     "BroadcastOperator",
     "CallNext",
     "ConfigurationError",
+    "ConnectionFailure",
     "ConnectionRefused",
+    "Cookie",
+    "Cors",
     "DecodeError",
     "Deflate",
     "DisconnectReason",
@@ -55,6 +59,7 @@ __all__ = [
     "PacketType",
     "PluginNotFound",
     "RTFrameworkError",
+    "Recovery",
     "RemoteSocket",
     "SerializationError",
     "Server",

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from .rooms import RoomIndex
 from .tally import Tally
@@ -12,9 +12,12 @@ from .types import AckResponses
 
 if TYPE_CHECKING:
     from .protocols import Emitter
+    from .recovery import Session
     from .types import Packet, SocketDetails, Target
 
 log: Final = logging.getLogger("rtframework.adapter")
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 
 class MemoryAdapter:
@@ -93,8 +96,27 @@ class MemoryAdapter:
         await self.server_side_emit(args)
         return AckResponses({})
 
+    def persist_session(self, session: Session) -> None:
+        """Nothing is kept: see ``Server(connection_state_recovery=...)``."""
+
+    async def restore_session(self, pid: str, offset: str | None) -> Session | None:
+        """Nothing is kept."""
+        return None
+
+    def session_time(self) -> float:
+        """Nothing is kept."""
+        return 0.0
+
     async def start(self) -> None:
         """Nothing to start."""
 
     async def close(self) -> None:
         """Nothing to close."""
+
+    def on(self, event: str) -> Callable[[F], F]:
+        """Register the decorated function for ``create_room``, ``join_room``, ``leave_room`` or ``delete_room``."""
+        return self.index.events.on(event)
+
+    def off(self, event: str, function: Callable[..., Any]) -> None:
+        """Forget a function that was registered."""
+        self.index.events.off(event, function)

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from typing import Self
 
     from .protocols import Adapter
+    from .types import SocketDetails
 
 Rooms = str | Iterable[str]
 
@@ -31,6 +32,9 @@ class Audience(Protocol):
 
     def packet(self, event: str, args: tuple[Any, ...]) -> Packet:
         """The packet of an event. Raises ``ConfigurationError`` for a reserved name."""
+
+    def audience_of(self, details: SocketDetails) -> Audience:
+        """The namespace of a socket that was selected here."""
 
 
 class BroadcastOperator:
@@ -118,7 +122,7 @@ class BroadcastOperator:
         Raises ``TimeoutError`` when another server does not answer.
         """
         return [
-            RemoteSocket(BroadcastOperator(self._audience, Target(rooms=frozenset((each.id,)))), each)
+            RemoteSocket(BroadcastOperator(self._audience.audience_of(each), Target(frozenset((each.id,)))), each)
             for each in await self._audience.adapter.fetch_sockets(self._target)
         ]
 

@@ -26,6 +26,8 @@ LIFECYCLE: Final = {
     "disconnecting": DISCONNECTING,
     "disconnect": DISCONNECT,
 }
+NEW_NAMESPACE: Final = "new_namespace"
+"""The server tells of it, and no namespace."""
 
 _BYTES: Final = (bytes, bytearray, memoryview)
 _EXACT: Final = frozenset({str, int, bool})

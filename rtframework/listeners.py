@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import enum
 import logging
 import weakref
 from collections.abc import Callable, Sequence
@@ -15,6 +16,7 @@ from .events import (
     DISCONNECT,
     DISCONNECTING,
     LIFECYCLE,
+    NEW_NAMESPACE,
     Handler,
     LifecycleHandler,
     Signature,
@@ -33,24 +35,35 @@ if TYPE_CHECKING:
 log: Final = logging.getLogger("rtframework.socket")
 
 F = TypeVar("F", bound=Callable[..., Any])
-H = TypeVar("H", bound=Handler | LifecycleHandler)
 
 ANY: Final = "any event"
 """How errors call the event of a catch-all."""
 
 
+class _CatchAll(enum.Enum):
+    """What takes the place of an event's name, for catch-alls."""
+
+    IN = enum.auto()
+    OUT = enum.auto()
+
+
 class Listeners:
     """The handlers of a namespace or, with ``of_socket``, of one socket: those are not given the socket.
 
-    ``handlers`` is ready to be used: it holds, by event, one handler, or several that act as one. ``catch_all`` and
-    ``outgoing`` are tuples: they are replaced when something changes, so that whoever goes through them is not
-    disturbed.
+    ``handlers`` is ready to be used: it holds, by event, one handler, or several that act as one. ``catch_all``,
+    ``outgoing`` and those of ``lifecycle`` are tuples: they are replaced when something changes, so that whoever goes
+    through them is not disturbed.
+
+    Those of a child namespace begin with what its parent has at any moment, see :meth:`inherit`; only what comes after
+    that is its own.
     """
 
     __slots__ = (
         "_handlers",
+        "_heirs",
         "_of_socket",
         "_on_outgoing",
+        "_parent",
         "_tasks",
         "answering",
         "catch_all",
@@ -78,6 +91,8 @@ class Listeners:
         self.lifecycle: dict[str, tuple[LifecycleHandler, ...]] = {CONNECTION: (), DISCONNECTING: (), DISCONNECT: ()}
         self.signatures = signatures if signatures is not None else weakref.WeakKeyDictionary()
         self._handlers: dict[str, tuple[Handler, ...]] = {}
+        self._parent: Listeners | None = None
+        self._heirs: set[Listeners] | None = None
         self._of_socket = of_socket
         self._on_outgoing = on_outgoing
         self._tasks: set[asyncio.Task[None]] = set()
@@ -86,35 +101,46 @@ class Listeners:
         """Whether anybody listens."""
         return bool(self._handlers or self.catch_all or self.outgoing or any(self.lifecycle.values()))
 
+    def inherit(self, parent: Listeners) -> None:
+        """Whatever is registered with a parent, now or later, is here as well, before what is registered here."""
+        self._parent = parent
+        self.signatures = parent.signatures
+        for key in (*parent._handlers, *parent.lifecycle, *_CatchAll):
+            self._set(key, (*parent._of(key), *self._of(key)))
+        if parent._heirs is None:
+            parent._heirs = set()
+        parent._heirs.add(self)
+
+    def disown(self, heir: Listeners) -> None:
+        """An heir has gone."""
+        assert self._heirs is not None
+        self._heirs.discard(heir)
+
     # --- events -----------------------------------------------------------------------------------------------------
 
     def on(self, event: str, function: F, *, ordered: bool | None = None, once: bool = False) -> F:
         """Add a handler. Raises :class:`~rtframework.ConfigurationError`."""
+        added: Handler | LifecycleHandler
         if event in LIFECYCLE:
             name = LIFECYCLE[event]
             if name == CONNECTION and self._of_socket:
                 raise ConfigurationError("a socket is connected already when it can be listened to")
             added = LifecycleHandler(name, function, takes_socket=not self._of_socket, once=once)
-            self.lifecycle[name] = (*self.lifecycle[name], added)
-            return function
-        check_event_name(event)
-        self._set(event, (*self._handlers.get(event, ()), self._handler(event, function, ordered, once)))
+        elif event == NEW_NAMESPACE and not self._of_socket:
+            raise ConfigurationError("the server tells of new namespaces: write io.on('new_namespace')")
+        else:
+            name = check_event_name(event)
+            added = self._handler(event, function, ordered, once)
+        self._set(name, (*self._of(name), added))
         return function
 
     def off(self, event: str, function: Callable[..., Any] | None) -> None:
         """Remove a handler, the one that was added last if it was added several times, or all of the event."""
-        if event in LIFECYCLE:
-            name = LIFECYCLE[event]
-            self.lifecycle[name] = _without(self.lifecycle[name], function)
-        else:
-            self._set(event, _without(self._handlers.get(event, ()), function))
+        self._remove(LIFECYCLE.get(event, event), function)
 
     def of(self, event: str) -> tuple[Callable[..., Any], ...]:
         """The functions that listen to an event."""
-        handlers: Sequence[Handler | LifecycleHandler] = (
-            self.lifecycle[LIFECYCLE[event]] if event in LIFECYCLE else self._handlers.get(event, ())
-        )
-        return tuple(each.function for each in handlers)
+        return tuple(each.function for each in self._of(LIFECYCLE.get(event, event)))
 
     def settle(self, ordered: bool) -> None:
         """Say what holds for those that were added without a word on order."""
@@ -130,7 +156,9 @@ class Listeners:
         """The handlers of a lifecycle event, to be run now: those that are for one time are not there any more."""
         handlers = self.lifecycle[name]
         if any(each.once for each in handlers):
-            self.lifecycle[name] = tuple(each for each in handlers if not each.once)
+            if self._parent is not None:
+                self._parent.take(name)
+            self._set(name, tuple(each for each in self.lifecycle[name] if not each.once))
         return handlers
 
     def _handler(self, event: str, function: Callable[..., Any], ordered: bool | None, once: bool) -> Handler:
@@ -150,14 +178,6 @@ class Listeners:
             spent=self._spent if once else None,
         )
 
-    def _set(self, event: str, handlers: tuple[Handler, ...]) -> None:
-        if handlers:
-            self._handlers[event] = handlers
-            self.handlers[event] = handlers[0] if len(handlers) == 1 else Several(handlers, self._tasks)
-        else:
-            self._handlers.pop(event, None)
-            self.handlers.pop(event, None)
-
     def _spent(self, handler: Handler) -> bool:
         """Remove a handler that is for one time; whether this is that time."""
         handlers = self._handlers.get(handler.name, ())
@@ -170,29 +190,24 @@ class Listeners:
 
     def on_any(self, function: F, *, first: bool = False) -> F:
         """Add a catch-all for events that come in."""
-        added = self._catch_all(function)
-        self.catch_all = (added, *self.catch_all) if first else (*self.catch_all, added)
-        self.answering = self.answering or added.ack_at is not None
+        self._add_catch_all(_CatchAll.IN, self._catch_all(function), first)
         return function
 
     def off_any(self, function: Callable[..., Any] | None) -> None:
         """Remove a catch-all, or all."""
-        self.catch_all = _without(self.catch_all, function)
-        self.answering = any(each.ack_at is not None for each in self.catch_all)
+        self._remove(_CatchAll.IN, function)
 
     def on_any_outgoing(self, function: F, *, first: bool = False) -> F:
         """Add a catch-all for events that go out."""
         added = self._catch_all(function)
         if added.ack_at is not None:
             raise ConfigurationError("a catch-all for events that go out has nobody to answer: it takes no `ack`")
-        self.outgoing = (added, *self.outgoing) if first else (*self.outgoing, added)
-        self._outgoing_changed()
+        self._add_catch_all(_CatchAll.OUT, added, first)
         return function
 
     def off_any_outgoing(self, function: Callable[..., Any] | None) -> None:
         """Remove a catch-all, or all."""
-        self.outgoing = _without(self.outgoing, function)
-        self._outgoing_changed()
+        self._remove(_CatchAll.OUT, function)
 
     def _catch_all(self, function: Callable[..., Any]) -> Handler:
         added = self._handler(ANY, function, False, False)
@@ -200,9 +215,60 @@ class Listeners:
             raise ConfigurationError(f"a catch-all is given the event's name and its arguments: {function!r}")
         return added
 
-    def _outgoing_changed(self) -> None:
-        if self._on_outgoing is not None:
-            self._on_outgoing()
+    def _add_catch_all(self, key: _CatchAll, added: Handler, first: bool) -> None:
+        there = self._of(key)
+        place = self._inherited(key) if first else len(there)
+        self._set(key, (*there[:place], added, *there[place:]))
+
+    # --- what all kinds have in common ------------------------------------------------------------------------------
+
+    def _of(self, key: str | _CatchAll) -> tuple[Any, ...]:
+        """All there are of an event, by its name, or of a kind of catch-alls."""
+        if key is _CatchAll.IN:
+            return self.catch_all
+        if key is _CatchAll.OUT:
+            return self.outgoing
+        assert isinstance(key, str)
+        return self.lifecycle[key] if key in self.lifecycle else self._handlers.get(key, ())
+
+    def _inherited(self, key: str | _CatchAll) -> int:
+        """How many of those are the parent's."""
+        return len(self._parent._of(key)) if self._parent is not None else 0
+
+    def _remove(self, key: str | _CatchAll, function: Callable[..., Any] | None) -> None:
+        there = self._of(key)
+        own = self._inherited(key)
+        if function is None:
+            self._set(key, there[:own])
+            return
+        for position in reversed(range(own, len(there))):
+            if there[position].function == function:  # bound methods are equal, not identical
+                self._set(key, (*there[:position], *there[position + 1 :]))
+                return
+
+    def _set(self, key: str | _CatchAll, listening: tuple[Any, ...]) -> None:
+        before = len(self._of(key))
+        if key is _CatchAll.IN:
+            self.catch_all = listening
+            self.answering = any(each.ack_at is not None for each in listening)
+        elif key is _CatchAll.OUT:
+            self.outgoing = listening
+            if self._on_outgoing is not None:
+                self._on_outgoing()
+        elif isinstance(key, str):
+            self._set_handlers(key, listening)
+        for heir in self._heirs or ():
+            heir._set(key, (*listening, *heir._of(key)[before:]))
+
+    def _set_handlers(self, event: str, handlers: tuple[Any, ...]) -> None:
+        if event in self.lifecycle:
+            self.lifecycle[event] = handlers
+        elif handlers:
+            self._handlers[event] = handlers
+            self.handlers[event] = handlers[0] if len(handlers) == 1 else Several(handlers, self._tasks)
+        else:
+            self._handlers.pop(event, None)
+            self.handlers.pop(event, None)
 
     # --- running ----------------------------------------------------------------------------------------------------
 
@@ -223,15 +289,6 @@ class Listeners:
         works: list[Callable[[], Any]] = [partial(_show, each, socket, packet) for each in watchers]
         works.append(serve)
         await run_abreast(works, self._tasks)
-
-
-def _without(handlers: tuple[H, ...], function: Callable[..., Any] | None) -> tuple[H, ...]:
-    if function is None:
-        return ()
-    for position in reversed(range(len(handlers))):
-        if handlers[position].function == function:  # bound methods are equal, not identical
-            return (*handlers[:position], *handlers[position + 1 :])
-    return handlers
 
 
 async def _show(handler: Handler, socket: Acknowledging, packet: Packet) -> None:

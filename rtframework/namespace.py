@@ -26,9 +26,11 @@ from .events import (
 from .exceptions import ConfigurationError, ConnectionRefused, Disconnected, EncodeError, EventError
 from .listeners import Listeners
 from .middleware import Link, compose
+from .notices import Notice
+from .patterns import NO_PARAMS, is_namespace
 from .running import is_cancelled
 from .socket import Socket
-from .types import EVERYBODY, AckResponses, Packet, PacketType, SocketDetails
+from .types import EVERYBODY, AckResponses, DisconnectReason, Packet, PacketType, SocketDetails
 
 if TYPE_CHECKING:
     from .options import Limits
@@ -41,12 +43,18 @@ if TYPE_CHECKING:
         ConnectMiddleware,
         Engine,
         EventMiddleware,
+        Frames,
         Outlet,
+        Watcher,
     )
+    from .recovery import Recovery, Session
+    from .types import Handshake
 
 log: Final = logging.getLogger("rtframework.namespace")
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+_another_user: Final = Notice(log, logging.WARNING, "a session of %s was asked for by another user")
 
 _PATIENCE: Final = 10.0
 """Seconds after which a connection handler that keeps a client out is worth a warning."""
@@ -55,14 +63,18 @@ _PATIENCE: Final = 10.0
 class Host(Protocol):
     """The server, as its namespaces see it."""
 
-    engine: Engine
+    gateway: Engine
     authenticator: Authenticator | None
     adapter_factory: AdapterFactory
     ordered: bool
     limits: Limits
+    recovery: Recovery | None
 
-    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
+    def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Run something in the background; awaited at shutdown."""
+
+    def emptied(self) -> None:
+        """The last socket of a namespace has gone."""
 
 
 class Namespace(Broadcasting):
@@ -85,9 +97,13 @@ class Namespace(Broadcasting):
     limits: Limits
 
     def __init__(self, name: str = "/", *, ordered: bool | None = None) -> None:
-        if not isinstance(name, str) or not name.startswith("/") or "," in name:
+        if not is_namespace(name):
             raise ConfigurationError(f'a namespace is a string that starts with "/" and has no comma, not {name!r}')
         self.name = name
+        self.parent: Namespace | None = None
+        """The parent that it is a child of, see ``Server.of``."""
+        self.params: Mapping[str, str] = NO_PARAMS
+        """The parameters in its name, when it is a child: ``"acme"`` for ``"tenant"``."""
         self._host: Host | None = None
         self._adapter: Adapter | None = None
         self.listening = Listeners(ordered=ordered, on_outgoing=self._outgoing_changed)
@@ -100,12 +116,16 @@ class Namespace(Broadcasting):
         self.event_chain: Link | None = None
         self._sockets: dict[str, Socket] = {}
         self._outlets: dict[str, Outlet] = {}
+        self.watcher: Watcher | None = None
+        """Hears who comes and who leaves; ``None`` unless the Admin UI shows it."""
+        self._by_pid: dict[str, Socket] = {}
+        self._departing: dict[str, Socket] = {}
         self._ack_ids = itertools.count()
         self._everyone = BroadcastOperator(self, EVERYBODY)
         self._collect()
 
     def __repr__(self) -> str:
-        return f"<{type(self).__name__} {self.name} with {len(self._sockets)} socket(s)>"
+        return f"<{type(self).__name__} {self.name} with {len(self)} socket(s)>"
 
     def __len__(self) -> int:
         """How many sockets are in it, on this server."""
@@ -131,6 +151,8 @@ class Namespace(Broadcasting):
 
         ``ordered=True``: this event waits until the ordered events before it, of the same socket, are done.
 
+        In a child namespace the handlers of its parent are called first.
+
         Raises :class:`~rtframework.ConfigurationError` for a reserved name or a wrong signature.
         """
         return partial(self.listening.on, event, ordered=ordered)
@@ -143,7 +165,10 @@ class Namespace(Broadcasting):
         return partial(self.listening.on, event, ordered=ordered, once=True)
 
     def off(self, event: str, handler: Callable[..., Any] | None = None) -> None:
-        """Remove a handler, or all handlers of an event. What is not there is passed over."""
+        """Remove a handler, or all handlers of an event. What is not there is passed over.
+
+        What a parent has registered goes when it is taken off there, and then from all children.
+        """
         self.listening.off(event, handler)
 
     def listeners(self, event: str) -> tuple[Callable[..., Any], ...]:
@@ -220,7 +245,7 @@ class Namespace(Broadcasting):
         Raise :class:`~rtframework.ConnectionRefused` to refuse; ``await call_next()`` to go on.
         """
         self._connect_middlewares.append(middleware)
-        self._connect_chain = compose([_without(each) for each in self._connect_middlewares], _let_pass)
+        self._compose()
         return middleware
 
     def use_event(self, middleware: EventMiddleware) -> EventMiddleware:
@@ -230,7 +255,7 @@ class Namespace(Broadcasting):
         into the acknowledgement, as a rule ``await call_next()``.
         """
         self._event_middlewares.append(middleware)
-        self.event_chain = compose(self._event_middlewares, self._call)
+        self._compose()
         return middleware
 
     # --- what a program asks ----------------------------------------------------------------------------------------
@@ -244,6 +269,11 @@ class Namespace(Broadcasting):
     def sockets(self) -> Mapping[str, Socket]:
         """The sockets of this namespace on this server, by id; a live view."""
         return MappingProxyType(self._sockets)
+
+    @property
+    def children(self) -> Mapping[str, Namespace]:
+        """The namespaces that it is the parent of, by name; a live view. A namespace with one name has none."""
+        return MappingProxyType({})
 
     @property
     def adapter(self) -> Adapter:
@@ -270,11 +300,20 @@ class Namespace(Broadcasting):
     def _everybody(self) -> BroadcastOperator:
         return self._everyone
 
+    def server_side_handlers(self, event: str) -> tuple[Handler, ...]:
+        """The handlers of an event of another server, in the order in which they are called."""
+        own = tuple(self._server_side.get(event, ()))
+        return own if self.parent is None else (*self.parent.server_side_handlers(event), *own)
+
     # --- what sockets and operators ask -----------------------------------------------------------------------------
 
     def packet(self, event: str, args: tuple[Any, ...]) -> Packet:
         """The packet of an event. Raises ``ConfigurationError`` for a reserved name."""
         return Packet(PacketType.EVENT, self.name, [check_event_name(event), *args])
+
+    def audience_of(self, details: SocketDetails) -> Namespace:
+        """The namespace of a socket that was selected here."""
+        return self
 
     def next_ack_id(self) -> int:
         """A number that no packet of this namespace has had."""
@@ -302,15 +341,26 @@ class Namespace(Broadcasting):
     def admit(self, socket: Socket, outlet: Outlet) -> None:
         """Frames for this socket go to its connection from now on."""
         self._outlets[socket.id] = outlet
+        if socket.pid is not None:
+            self._by_pid[socket.pid] = socket
 
     def remove(self, socket: Socket, reason: str, *, notify: bool) -> None:
         """The socket has gone: nothing of it is left in the namespace when this returns."""
         self._sockets.pop(socket.id, None)
         self._outlets.pop(socket.id, None)
         self.tapped.discard(socket.id)
+        if notify and self.watcher is not None:
+            self.watcher.gone(socket, reason)
+        if socket.pid is not None:
+            self._by_pid.pop(socket.pid, None)
+            if reason:  # its handlers still run, or are about to
+                socket.farewell = asyncio.Event()
+                self._departing[socket.id] = socket
         self.adapter.remove_all(socket.id)
         if notify:
             self._notify_gone(socket, reason)
+        if not self._sockets and self._host is not None:
+            self._host.emptied()
 
     # --- what the server calls --------------------------------------------------------------------------------------
 
@@ -319,9 +369,9 @@ class Namespace(Broadcasting):
         if self._host is not None:
             raise ConfigurationError(f"the namespace {self.name} belongs to a server already")
         self._host = host
-        self.engine = host.engine
+        self.engine = host.gateway
         self.limits = host.limits
-        self._adapter = host.adapter_factory(self.name, _Emitter(self, host.engine, self._outlets))
+        self._adapter = self._make_adapter(host)
         self.listening.settle(host.ordered)
 
     async def connect(self, connection: Connection, auth: Any) -> None:
@@ -334,13 +384,16 @@ class Namespace(Broadcasting):
         handshake = connection.handshake(self.name, auth)
         socket: Socket | None = None
         try:
-            user = None
-            if host.authenticator is not None:
-                user = await host.authenticator.authenticate(handshake)
-                if user is None:
-                    raise ConnectionRefused("Unauthorized", {"code": "unauthorized"})
-            socket = Socket(self, connection, secrets.token_urlsafe(15), handshake, user)
-            if self._connect_middlewares:
+            user = await self._authenticate(handshake)
+            skip = False
+            if host.recovery is None or connection.protocol < 4:  # older clients cannot ask for it
+                socket = Socket(self, connection, connection.new_id(self.name), handshake, user)
+            else:
+                socket = await self._recover(connection, handshake, user, host.recovery)
+                if socket.recovered:
+                    skip = host.recovery.skip_middlewares
+                    await self._farewell_of(socket.id)
+            if self._connect_middlewares and not skip:
                 await self._run_connect_middlewares(socket)
             outlet = socket.enter()
             if outlet is None:
@@ -351,11 +404,13 @@ class Namespace(Broadcasting):
                 await self._run_connection_handlers(socket)
         except ConnectionRefused as refused:
             self._refuse(connection, socket, refused)
+            self._has_departed(socket)
         except (Exception, asyncio.CancelledError) as error:
             # A client that left while a handler waited for its answer is no error.
             if not (isinstance(error, Disconnected) and socket is not None and socket.left is not None):
                 log.exception("unhandled error while a client connects", extra={"nsp": self.name})
             self._refuse(connection, socket, _INTERNAL)
+            self._has_departed(socket)
             if is_cancelled(error):
                 raise
         else:
@@ -365,7 +420,34 @@ class Namespace(Broadcasting):
                 # The handlers have run to their end, so what they set up has to be taken down.
                 self._notify_gone(socket, socket.left)
 
+    def inherit(self, parent: Namespace) -> None:
+        """Become a child: what is registered with the parent comes before its own."""
+        self.parent = parent
+        self.listening.inherit(parent.listening)
+        self._connect_middlewares[:0] = parent._connect_middlewares
+        self._event_middlewares[:0] = parent._event_middlewares
+        self._compose()
+
     # --- inside -----------------------------------------------------------------------------------------------------
+
+    async def _authenticate(self, handshake: Handshake) -> Any:
+        """Who the client is. Raises ``ConnectionRefused``."""
+        authenticator = self._host.authenticator if self._host is not None else None
+        if authenticator is None:
+            return None
+        user = await authenticator.authenticate(handshake)
+        if user is None:
+            raise ConnectionRefused("Unauthorized", {"code": "unauthorized"})
+        return user
+
+    def _make_adapter(self, host: Host) -> Adapter:
+        return host.adapter_factory(self.name, _Emitter(self, host.gateway, self._outlets))
+
+    def _compose(self) -> None:
+        if self._connect_middlewares:
+            self._connect_chain = compose([_without(each) for each in self._connect_middlewares], _let_pass)
+        if self._event_middlewares:
+            self.event_chain = compose(self._event_middlewares, self._call)
 
     def _collect(self) -> None:
         """Register the ``on_<event>`` methods of a class-based namespace."""
@@ -433,6 +515,8 @@ class Namespace(Broadcasting):
         if socket is not None and not socket.admitted:
             socket.forget_listeners()
         if not connection.is_open or (socket is not None and socket.left is not None):
+            if socket is not None and socket.left is None:
+                socket.evict()
             return  # nobody is there to be told; the namespace may be somebody else's already
         if socket is not None and socket.admitted:
             # It has been told that it is connected: all that is left is to disconnect it.
@@ -441,14 +525,13 @@ class Namespace(Broadcasting):
         if socket is not None:
             socket.evict()
         connection.leave(self.name)
-        data: dict[str, Any] = {"message": refused.message}
-        if refused.data is not None:
-            data["data"] = refused.data
         try:
-            frames = self.engine.encode(Packet(PacketType.CONNECT_ERROR, self.name, data))
+            frames = self.engine.encode(
+                Packet(PacketType.CONNECT_ERROR, self.name, connection.refusal(refused.message, refused.data))
+            )
         except EncodeError:
             log.exception("a ConnectionRefused cannot be sent as it is", extra={"nsp": self.name})
-            bare = {"message": ConnectionRefused().message}
+            bare = connection.refusal(ConnectionRefused().message)
             frames = self.engine.encode(Packet(PacketType.CONNECT_ERROR, self.name, bare))
         connection.send(frames)
 
@@ -457,16 +540,88 @@ class Namespace(Broadcasting):
             self._spawn(self._run_disconnect_handlers(socket, reason))
         else:
             socket.forget_listeners()
+            self._has_departed(socket)
 
     async def _run_disconnect_handlers(self, socket: Socket, reason: str) -> None:
-        for phase in (DISCONNECTING, DISCONNECT):
-            for handler in (*self.listening.take(phase), *socket.take_handlers(phase)):
+        try:
+            for phase in (DISCONNECTING, DISCONNECT):
+                for handler in (*self.listening.take(phase), *socket.take_handlers(phase)):
+                    try:
+                        await handler(socket, reason)
+                    except Exception:
+                        extra = {"nsp": self.name, "sid": socket.id}
+                        log.exception("unhandled error in a %r handler", phase, extra=extra)
+                socket.forget_rooms()
+        finally:
+            socket.forget_listeners()
+            self._has_departed(socket)
+
+    # --- connection state recovery ----------------------------------------------------------------------------------
+
+    async def _recover(self, connection: Connection, handshake: Handshake, user: Any, recovery: Recovery) -> Socket:
+        """The socket that continues what the client had before, or, when that is not to be had, a new one."""
+        pid, offset = handshake.auth.get("pid"), handshake.auth.get("offset")
+        if isinstance(pid, str) and (offset is None or isinstance(offset, str)):
+            ghost = self._by_pid.get(pid)
+            if ghost is not None and ghost.conn is not connection and recovery.is_same(ghost.authenticated, user):
+                self._evict_ghost(ghost)
+            session = await self._restore(pid, offset)
+            if session is not None:
+                # Nothing is waited for from here on, so that no packet falls between what was missed and what comes.
+                fits = False
                 try:
-                    await handler(socket, reason)
-                except Exception:
-                    log.exception("unhandled error in a %r handler", phase, extra={"nsp": self.name, "sid": socket.id})
-            socket.forget_rooms()
-        socket.forget_listeners()
+                    fits = connection.is_open and self._fits(session, offset, user, recovery)
+                finally:
+                    if not fits:
+                        self.adapter.persist_session(session)
+                if fits:
+                    socket = Socket(self, connection, session.sid, handshake, user, pid)
+                    self._outlets[socket.id] = socket.restore(session)
+                    self._by_pid[pid] = socket
+                    return socket
+            log.debug("a client of %s is not recovered", self.name)
+        return Socket(self, connection, connection.new_id(self.name), handshake, user, secrets.token_urlsafe(15))
+
+    async def _restore(self, pid: str, offset: str | None) -> Session | None:
+        try:
+            return await self.adapter.restore_session(pid, offset)
+        except Exception:
+            log.exception("unhandled error while a session is restored", extra={"nsp": self.name})
+            return None
+
+    def _fits(self, session: Session, offset: str | None, user: Any, recovery: Recovery) -> bool:
+        if not recovery.is_same(session.authenticated, user):
+            _another_user(self.name)
+            return False
+        if session.replayed == (offset or ""):
+            return False  # which of the packets that were sent again it has got, nobody knows
+        return sum(frames.size for frames in session.missed) <= self.limits.max_outbox
+
+    def _evict_ghost(self, ghost: Socket) -> None:
+        """The client is here again, so its old connection is dead, though nobody has noticed yet."""
+        ghost.conn.close(DisconnectReason.TRANSPORT_CLOSE)
+        if ghost.left is None:
+            ghost.evict()  # its middleware still runs
+
+    async def _farewell_of(self, sid: str) -> None:
+        """Wait for the handlers of the socket that had this id before, for a bounded time.
+
+        What they take down by the socket's id must not be what the connection handlers have just set up.
+        """
+        before = self._departing.get(sid)
+        if before is not None and before.farewell is not None:
+            try:
+                async with asyncio.timeout(_PATIENCE):
+                    await before.farewell.wait()
+            except TimeoutError:
+                log.warning("a disconnect handler of %s still runs: its client has come back meanwhile", self.name)
+
+    def _has_departed(self, socket: Socket | None) -> None:
+        """No handler that is to do with its coming or going runs any more."""
+        if socket is not None and socket.farewell is not None:
+            socket.farewell.set()
+            if self._departing.get(socket.id) is socket:
+                del self._departing[socket.id]
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         assert self._host is not None
@@ -485,14 +640,25 @@ class _Emitter:
         self._tapped = nsp.tapped
 
     def send(
-        self, sids: Collection[str], packet: Packet, *, volatile: bool = False, compress: bool = True
+        self,
+        sids: Collection[str],
+        packet: Packet,
+        *,
+        volatile: bool = False,
+        compress: bool = True,
+        frames: Frames | None = None,
     ) -> Awaitable[None] | None:
         """Encode once, deliver to those that are here. Encoded even for nobody: a mistake shows at once."""
-        frames = self._engine.encode(packet) if compress else self._engine.encode(packet, compress=False)
+        if frames is None:
+            frames = self._engine.encode(packet) if compress else self._engine.encode(packet, compress=False)
         if self._tapped:
             self._nsp.tell(sids, packet)
         outlets = self._outlets
         return self._engine.deliver([outlets[sid] for sid in sids if sid in outlets], frames, volatile=volatile)
+
+    def encode(self, packet: Packet, *, compress: bool = True) -> Frames:
+        """Encode for those who keep what they send."""
+        return self._engine.encode(packet, compress=compress)
 
     def ask(
         self, sids: Collection[str], packet: Packet, *, volatile: bool = False, compress: bool = True
@@ -541,7 +707,7 @@ class _Emitter:
     async def serve(self, args: Sequence[Any]) -> Any:
         """Run the handlers of an event of another server; the first answer that is not ``None``."""
         answer = None
-        for handler in tuple(self._nsp._server_side.get(args[0], ())):
+        for handler in self._nsp.server_side_handlers(args[0]):
             try:
                 result = handler(None, args[1:])
                 if handler.is_async or isawaitable(result):

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, fields
-from typing import Literal, TypeAlias, get_args
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+from os import PathLike
+from typing import TYPE_CHECKING, Final, Literal, TypeAlias, get_args
 
 from .exceptions import ConfigurationError
+
+if TYPE_CHECKING:
+    from aiohttp import web
 
 Origins: TypeAlias = str | re.Pattern[str] | Sequence[str | re.Pattern[str]] | Callable[[str], bool] | None
 """Which origins of other hosts may connect.
@@ -16,6 +21,35 @@ Origins: TypeAlias = str | re.Pattern[str] | Sequence[str | re.Pattern[str]] | C
 ``None``: only pages of the server's own host. ``"*"``: all. A string or a pattern (matched whole), several of them,
 or a function of the origin. Requests without an ``Origin`` header do not come from a page of another host and pass.
 """
+
+AllowRequest: TypeAlias = "Callable[[web.Request], bool | Awaitable[bool]]"
+"""Whether a client may open a connection; it may raise ``ConnectionRefused(message)``, too."""
+
+TrustedProxies: TypeAlias = (
+    int
+    | str
+    | IPv4Address
+    | IPv6Address
+    | IPv4Network
+    | IPv6Network
+    | Sequence[str | IPv4Address | IPv6Address | IPv4Network | IPv6Network]
+    | None
+)
+"""Whose word on a client's address is taken.
+
+``None``: nobody's. A number: there are always so many proxies in front of the server. Addresses and networks, such as
+``"10.0.0.0/8"``: the proxies have these; ``"unix"`` is whoever comes by a Unix socket.
+"""
+
+ProxyHeaders: TypeAlias = Literal["x-forwarded", "forwarded"]
+"""Which headers the proxies write: ``X-Forwarded-For``, ``-Proto`` and ``-Host``, or ``Forwarded`` (RFC 7239)."""
+
+SameSite: TypeAlias = Literal["strict", "lax", "none"]
+
+_TOKEN: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+"""A word in a header (RFC 9110, 5.6.2)."""
+_ATTRIBUTE: Final = re.compile(r"[\x20-\x3a\x3c-\x7e]+")
+"""The value of a cookie's attribute (RFC 6265, 4.1.1)."""
 
 
 def _check_seconds(name: str, value: object) -> None:
@@ -44,6 +78,63 @@ class Deflate:
 
 
 @dataclass(frozen=True, slots=True)
+class Cookie:
+    """A cookie that holds the session id, for proxies that send the requests of one session to one server.
+
+    ``max_age``: seconds that browsers keep it; without, until they are closed. ``path=None`` and ``same_site=None``
+    leave the attribute out. See RFC 6265 for what each means.
+    """
+
+    name: str = "io"
+    path: str | None = "/"
+    http_only: bool = True
+    same_site: SameSite | None = "lax"
+    max_age: int | None = None
+    domain: str | None = None
+    secure: bool = False
+    partitioned: bool = False
+
+    def __post_init__(self) -> None:
+        if not _TOKEN.fullmatch(self.name):
+            raise ConfigurationError(f"Cookie: {self.name!r} is no name for a cookie")
+        for name in ("path", "domain"):
+            value = getattr(self, name)
+            if value is not None and not _ATTRIBUTE.fullmatch(value):
+                raise ConfigurationError(f"Cookie: {name} cannot be {value!r}")
+        if self.same_site not in (*get_args(SameSite), None):
+            raise ConfigurationError(f"Cookie: same_site is one of {get_args(SameSite)}, not {self.same_site!r}")
+        if self.max_age is not None and (not isinstance(self.max_age, int) or isinstance(self.max_age, bool)):
+            raise ConfigurationError(f"Cookie: max_age is a whole number of seconds, not {self.max_age!r}")
+        if (self.same_site == "none" or self.partitioned) and not self.secure:
+            raise ConfigurationError('Cookie: browsers take same_site="none" and partitioned with secure=True only')
+
+
+@dataclass(frozen=True, slots=True)
+class Cors:
+    """What pages of other hosts may do: which may connect, and the CORS headers that browsers get.
+
+    ``credentials``: whether they may send cookies. ``methods``, ``allowed_headers`` and ``max_age`` (seconds) are for
+    preflight requests; without ``allowed_headers`` a page may send whichever headers it asks for. ``exposed_headers``
+    are those of answers that its scripts may read.
+    """
+
+    allowed_origins: Origins = None
+    credentials: bool = True
+    methods: Sequence[str] = ("GET", "POST", "OPTIONS")
+    allowed_headers: Sequence[str] | None = None
+    exposed_headers: Sequence[str] = ()
+    max_age: int | None = 600
+
+    def __post_init__(self) -> None:
+        for name in ("methods", "allowed_headers", "exposed_headers"):
+            words = getattr(self, name)
+            if isinstance(words, str) or not all(_TOKEN.fullmatch(word) for word in words or ()):
+                raise ConfigurationError(f"Cors: {name} is a sequence of names, not {words!r}")
+        if self.max_age is not None and (not isinstance(self.max_age, int) or self.max_age < 0):
+            raise ConfigurationError(f"Cors: max_age is a whole number of seconds, not {self.max_age!r}")
+
+
+@dataclass(frozen=True, slots=True)
 class Limits:
     """What one client may cost. Each limit has a default that real clients do not reach."""
 
@@ -66,6 +157,17 @@ class Limits:
 
     max_namespaces: int = 100
     """Namespaces that one connection may be in. Beyond: the connection is closed ("forced server close")."""
+
+    max_dynamic_namespaces: int = 10_000
+    """Namespaces that clients bring into being, see ``Server.of``, and that are there at once. Beyond: the empty one
+    that was left first is closed; if none is empty, clients are refused ("Invalid namespace")."""
+
+    max_namespace_name: int = 256
+    """Characters of the name of such a namespace. Beyond: "Invalid namespace"."""
+
+    namespace_timeout: float = 10.0
+    """Seconds that a function given to ``Server.of`` has to decide, and a new namespace to open. Beyond: the client is
+    refused."""
 
     max_rooms: int = 10_000
     """Rooms that one socket may be in, its own among them. Beyond: ``join`` raises ``EventError("too_many_rooms")``."""
@@ -91,7 +193,7 @@ class Limits:
             if each.name == "slow_consumer":
                 if value not in get_args(SlowConsumer):
                     raise ConfigurationError(f"slow_consumer is one of {get_args(SlowConsumer)}, not {value!r}")
-            elif each.name == "body_timeout":
+            elif each.name.endswith("_timeout"):
                 _check_seconds(each.name, value)
             else:
                 least = 0 if each.name == "max_attachments" else 1
@@ -109,9 +211,14 @@ class EngineOptions:
     upgrade_timeout: float = 10.0
     transports: tuple[str, ...] = ("polling", "websocket")
     allow_upgrades: bool = True
-    cors_allowed_origins: Origins = None
-    cors_credentials: bool = True
+    allow_eio3: bool = False
+    cors: Cors = field(default_factory=Cors)
     require_origin: bool = False
+    allow_request: AllowRequest | None = None
+    cookie: Cookie | None = None
+    trusted_proxies: TrustedProxies = None
+    proxy_headers: ProxyHeaders = "x-forwarded"
+    serve_client: bool | str | PathLike[str] = False
     per_message_deflate: Deflate | None = None
     http_compression: bool = True
     http_compression_threshold: int = 1024
@@ -123,3 +230,8 @@ class EngineOptions:
         unknown = [name for name in self.transports if name not in ("polling", "websocket")]
         if unknown or not self.transports:
             raise ConfigurationError(f'transports must name "polling", "websocket" or both, not {self.transports!r}')
+        if self.proxy_headers not in get_args(ProxyHeaders):
+            raise ConfigurationError(f"proxy_headers is one of {get_args(ProxyHeaders)}, not {self.proxy_headers!r}")
+        threshold = self.http_compression_threshold
+        if not isinstance(threshold, int) or threshold < 0:
+            raise ConfigurationError(f"http_compression_threshold is a number of characters, not {threshold!r}")

@@ -7,12 +7,17 @@ seam between the framework and the engine: neither side knows more of the other 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar
 
 if TYPE_CHECKING:
     import asyncio
 
+    from aiohttp import web
+
+    from .recovery import Session
     from .types import AckResponses, Handshake, Packet, SocketDetails, Target
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 
 class Authenticator(Protocol):
@@ -100,23 +105,65 @@ class Adapter(Protocol):
         Raise :class:`~rtframework.AckTimeout`, with what did come, after ``timeout`` seconds.
         """
 
+    def persist_session(self, session: Session) -> None:
+        """Keep the state of a socket that goes and may come back; it is still in its rooms.
+
+        Also called with a session that was handed out and has not been used. Called only when the server has
+        connection state recovery; ``pass`` keeps nothing.
+        """
+
+    async def restore_session(self, pid: str, offset: str | None) -> Session | None:
+        """Hand out a session and everything that its client has missed since that offset; it is not kept any more.
+
+        ``None`` when it is not known, or when anything that was missed is not there. The caller puts the socket into
+        its rooms before it waits for anything, so nothing may be emitted between looking for what was missed and
+        returning.
+        """
+
+    def session_time(self) -> float:
+        """Seconds for which sessions may be asked for that would be lost if it were closed now; 0.0 for none.
+
+        For so long a namespace that clients have brought into being is kept though nobody is in it.
+        """
+
     async def start(self) -> None:
-        """The application starts."""
+        """The application starts, or a namespace is made while it runs."""
 
     async def close(self) -> None:
-        """The application stops: every socket has been closed already."""
+        """The application stops, or the namespace goes: every socket has been closed already."""
+
+    def on(self, event: str) -> Callable[[F], F]:
+        """Register the decorated plain function for changes of this process's rooms.
+
+        ``"create_room"`` and ``"delete_room"`` are told ``(room)``, ``"join_room"`` and ``"leave_room"`` are told
+        ``(room, sid)``, after the change. ``rtframework.rooms.RoomIndex`` does all of that.
+        """
+
+    def off(self, event: str, function: Callable[..., Any]) -> None:
+        """Forget a function; nothing happens when it was not registered."""
 
 
 class Emitter(Protocol):
     """What an adapter may do to its namespace, on this server. An id of a socket that has gone is passed over."""
 
     def send(
-        self, sids: Collection[str], packet: Packet, *, volatile: bool = False, compress: bool = True
+        self,
+        sids: Collection[str],
+        packet: Packet,
+        *,
+        volatile: bool = False,
+        compress: bool = True,
+        frames: Frames | None = None,
     ) -> Awaitable[None] | None:
         """Encode the packet once and hand it to those sockets.
 
+        ``frames``: what is sent in its place, from :meth:`encode`; the program's catch-alls are shown the packet.
+
         What is returned, if anything, is to be awaited: some of the clients are slow, and emitters should wait.
         """
+
+    def encode(self, packet: Packet, *, compress: bool = True) -> Frames:
+        """Encode a packet, for adapters that keep what they send or add to it. Raises ``EncodeError``."""
 
     def ask(
         self, sids: Collection[str], packet: Packet, *, volatile: bool = False, compress: bool = True
@@ -202,11 +249,28 @@ class Connection(Outlet, Protocol):
         """``"polling"`` or ``"websocket"``."""
 
     @property
+    def protocol(self) -> int:
+        """The version of Engine.IO that the client speaks: 4, or 3 for clients of Socket.IO 2."""
+
+    @property
     def is_open(self) -> bool:
         """False from the moment that nothing more can be sent."""
 
+    @property
+    def has_dropped(self) -> bool:
+        """Whether an event was dropped because the client was too slow; volatile ones do not count."""
+
     def handshake(self, nsp: str, auth: Any) -> Handshake:
         """Describe the client."""
+
+    def new_id(self, nsp: str) -> str:
+        """An id for a socket of this client in a namespace: public, and unique."""
+
+    def greeting(self, data: dict[str, Any]) -> Any:
+        """What CONNECT carries to this client, when there is so much to tell."""
+
+    def refusal(self, message: str, data: Any = None) -> Any:
+        """What CONNECT_ERROR carries to this client."""
 
     def enter(self, nsp: str, receiver: Receiver) -> bool:
         """Packets of this namespace go to the receiver from now on. False when the connection has gone."""
@@ -231,11 +295,49 @@ class Engine(Protocol):
     def encode(self, packet: Packet, *, compress: bool = True) -> Frames:
         """Encode a packet for any number of connections. Raises ``EncodeError``."""
 
+    def join(self, frames: Sequence[Frames]) -> Frames:
+        """Several packets as one: sent together, and not dropped for a slow client."""
+
     def deliver(self, outlets: Sequence[Outlet], frames: Frames, *, volatile: bool = False) -> Awaitable[None] | None:
         """Hand frames to many outlets in one plain loop.
 
         What is returned, if anything, is to be awaited: some of the clients are slow, and emitters should wait.
         """
+
+
+class Line(Protocol):
+    """The engine's connections, as the Admin UI sees them."""
+
+    def count_clients(self) -> tuple[int, int]:
+        """How many connections are open, and how many of them are polling."""
+
+    def measure(self, meter: Meter | None) -> None:
+        """Tell the meter what passes from now on; ``None``: nobody, at no cost."""
+
+
+class Meter(Protocol):
+    """Counts what passes on the connections of a server. Numbers, not methods: they are added to at every packet."""
+
+    opened: int
+    """Connections that were opened."""
+    closed: int
+    """Connections that have ended."""
+    packets_in: int
+    """Messages that came in."""
+    bytes_in: int
+    packets_out: int
+    """Packets that were sent; one with its attachments, or a ping, is one."""
+    bytes_out: int
+
+
+class Watcher(Protocol):
+    """Hears who comes into a namespace and who leaves it, in the middle of it: it may not fail."""
+
+    def admitted(self, socket: Any) -> None:
+        """The socket was told that it is connected."""
+
+    def gone(self, socket: Any, reason: str) -> None:
+        """A socket that was admitted has left; its rooms are left after this."""
 
 
 CallNext: TypeAlias = Callable[[], Awaitable[Any]]
@@ -246,3 +348,14 @@ ConnectMiddleware: TypeAlias = Callable[[Any, CallNext], Awaitable[None]]
 
 EventMiddleware: TypeAlias = Callable[[Any, Any, CallNext], Awaitable[Any]]
 """``async (socket, event, call_next) -> Any``: what it returns is the acknowledgement."""
+
+
+class HandleRequest(Protocol):
+    """Serves the rest of an HTTP request: what engine middleware gets as ``call_next``; called at most once."""
+
+    def __call__(self, request: web.Request = ..., /) -> Awaitable[web.StreamResponse]:
+        """The response, which is not sent yet. Another request may be given, e.g. one made by ``request.clone``."""
+
+
+EngineMiddleware: TypeAlias = "Callable[[web.Request, HandleRequest], Awaitable[web.StreamResponse | None]]"
+"""``async (request, call_next) -> response``: runs around each HTTP request of the protocol; see ``io.engine.use``."""

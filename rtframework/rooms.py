@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 
+from .room_events import CREATE_ROOM, DELETE_ROOM, JOIN_ROOM, LEAVE_ROOM, RoomEvents
+
 
 class RoomIndex:
     """Both directions, so that each question costs what it answers: leaving costs the socket's own rooms.
@@ -11,9 +13,10 @@ class RoomIndex:
     A room exists while somebody is in it. Members come in the order they joined.
     """
 
-    __slots__ = ("_members", "_rooms")
+    __slots__ = ("_events", "_members", "_rooms")
 
     def __init__(self) -> None:
+        self._events: RoomEvents | None = None
         self._rooms: dict[str, set[str]] = {}
         self._members: dict[str, dict[str, None]] = {}
 
@@ -24,8 +27,18 @@ class RoomIndex:
     def __contains__(self, sid: str) -> bool:
         return sid in self._rooms
 
+    @property
+    def events(self) -> RoomEvents:
+        """Who wants to hear of changes; costs nothing until it is asked for."""
+        if self._events is None:
+            self._events = RoomEvents()
+        return self._events
+
     def add(self, sid: str, rooms: Iterable[str]) -> None:
         """Put a sid into rooms; a new sid becomes known even when there are none."""
+        if self._events is not None:
+            self._add_and_tell(self._events, sid, rooms)
+            return
         joined = self._rooms.setdefault(sid, set())
         for room in rooms:
             joined.add(room)
@@ -36,10 +49,15 @@ class RoomIndex:
         joined = self._rooms.get(sid)
         if joined is None:
             return
+        left: list[str] | None = [] if self._events is not None else None
         for room in rooms:
             if room in joined:
                 joined.discard(room)
                 self._drop(sid, room)
+                if left is not None:
+                    left.append(room)
+        if left:
+            self._tell_left(sid, left)
 
     def remove_all(self, sid: str) -> frozenset[str]:
         """Forget a sid; the rooms it was in."""
@@ -48,6 +66,8 @@ class RoomIndex:
             return frozenset()
         for room in joined:
             self._drop(sid, room)
+        if self._events is not None:
+            self._tell_left(sid, joined)
         return frozenset(joined)
 
     def rooms(self, sid: str) -> frozenset[str]:
@@ -91,3 +111,26 @@ class RoomIndex:
         del members[sid]
         if not members:
             del self._members[room]
+
+    # All is done before anybody hears of it: a listener may look, and may change rooms itself.
+
+    def _add_and_tell(self, events: RoomEvents, sid: str, rooms: Iterable[str]) -> None:
+        joined = self._rooms.setdefault(sid, set())
+        told: list[tuple[str, ...]] = []
+        for room in rooms:
+            if room in joined:
+                continue
+            if room not in self._members:
+                told.append((CREATE_ROOM, room))
+            joined.add(room)
+            self._members.setdefault(room, {})[sid] = None
+            told.append((JOIN_ROOM, room, sid))
+        for event, *args in told:
+            events.tell(event, *args)
+
+    def _tell_left(self, sid: str, rooms: Iterable[str]) -> None:
+        assert self._events is not None
+        for room, gone in [(room, room not in self._members) for room in rooms]:
+            self._events.tell(LEAVE_ROOM, room, sid)
+            if gone:
+                self._events.tell(DELETE_ROOM, room)

@@ -13,6 +13,7 @@ from types import coroutine
 from typing import Any, TypeVar
 
 T = TypeVar("T")
+Work = Callable[[], Coroutine[Any, Any, None]]
 
 
 @coroutine
@@ -41,32 +42,40 @@ def run_until_wait(work: Coroutine[Any, Any, T], on_wait: Callable[[], None]) ->
             return stop.value  # type: ignore[no-any-return]
 
 
-async def run_abreast(
-    works: Sequence[Callable[[], Coroutine[Any, Any, None]]], tasks: set[asyncio.Task[None]], start: int = 0
-) -> None:
+async def run_abreast(works: Sequence[Work], tasks: set[asyncio.Task[None]]) -> None:
     """Start each of these in order, none waiting for the one before it; return when all are done.
 
     Those that never wait run here, one after another. When one waits, a task that is kept in ``tasks`` goes on with
     the rest. What they raise is theirs to catch; only a cancellation comes out, and ends all that still run.
     """
-    rest: asyncio.Task[None] | None = None
+    followers: list[asyncio.Task[None]] = []
+    try:
+        await _run_from(0, works, followers, tasks)
+        for task in followers:  # they may still become more
+            await task
+    except asyncio.CancelledError:
+        for task in followers:
+            task.cancel()
+        raise
+
+
+async def _run_from(
+    start: int, works: Sequence[Work], followers: list[asyncio.Task[None]], tasks: set[asyncio.Task[None]]
+) -> None:
+    waited = False
 
     def go_on() -> None:
-        nonlocal rest
+        nonlocal waited
+        waited = True
         if position + 1 < len(works):
-            rest = asyncio.get_running_loop().create_task(run_abreast(works, tasks, position + 1))
+            rest = asyncio.get_running_loop().create_task(_run_from(position + 1, works, followers, tasks))
+            followers.append(rest)
             tasks.add(rest)
             rest.add_done_callback(tasks.discard)
 
     for position in range(start, len(works)):
-        try:
-            await run_until_wait(works[position](), go_on)
-        except asyncio.CancelledError:
-            if rest is not None:
-                rest.cancel()
-            raise
-        if rest is not None:
-            await rest
+        await run_until_wait(works[position](), go_on)
+        if waited:
             return
 
 

@@ -4,23 +4,45 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
+from os import PathLike
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
 
 from .adapter import MemoryAdapter
+from .admin import AdminNamespace, Mode
+from .announcements import Announcements
 from .broadcast import Broadcasting, BroadcastOperator
-from .engine import Gateway
-from .exceptions import ConfigurationError
+from .dynamic import DynamicNamespaces
+from .engine import EngineIO, Gateway
+from .events import NEW_NAMESPACE
+from .exceptions import ConfigurationError, ConnectionRefused
 from .namespace import Namespace
-from .options import Deflate, EngineOptions, Limits, Origins
+from .options import (
+    AllowRequest,
+    Cookie,
+    Cors,
+    Deflate,
+    EngineOptions,
+    Limits,
+    Origins,
+    ProxyHeaders,
+    TrustedProxies,
+)
+from .patterns import is_template
 from .serializers import JSONSerializer
+from .session_aware_adapter import SessionAwareAdapter
 from .types import Packet, PacketType
 
 if TYPE_CHECKING:
     from aiohttp import web
 
+    from .announcements import Pending
+    from .parent import Factory
+    from .patterns import Predicate
     from .protocols import (
         AdapterFactory,
         Authenticator,
@@ -30,6 +52,7 @@ if TYPE_CHECKING:
         EventMiddleware,
         Serializer,
     )
+    from .recovery import Recovery
     from .socket import Socket
     from .types import AckResponses
 
@@ -52,16 +75,28 @@ class Server(Broadcasting):
     ``serializer``: JSON unless another is given; clients need the same one.
     ``adapter``: a factory ``(namespace, emitter) -> Adapter``; rooms in memory unless another is given.
     ``ordered``: the events of one socket are served strictly one after another.
+    ``cleanup_empty_child_namespaces``: whether a namespace that clients brought into being goes with its last client.
+    ``connection_state_recovery``: a client whose connection was lost goes on where it was, see
+    :class:`~rtframework.Recovery`; off by default, as with Node.
     ``ping_interval``, ``ping_timeout``: seconds between heartbeats, and seconds that a client has to answer one.
     ``connect_timeout``: seconds after which a client that joined no namespace is closed.
     ``upgrade_timeout``: seconds that a client has to complete a change to websocket.
     ``max_http_buffer_size``: bytes of one message or POST body; other bounds are in ``limits``.
     ``transports``: ``"polling"``, ``"websocket"`` or both; ``allow_upgrades``: whether polling may become websocket.
+    ``allow_eio3``: whether clients of Socket.IO 2 may connect, too; they are refused by default, as with Node.
     ``cors_allowed_origins``: which pages of other hosts may connect, see ``rtframework.options.Origins``; none by
-    default. ``cors_credentials``: whether those may send cookies. ``require_origin``: refuse requests without an
-    ``Origin`` header, for servers that serve browsers alone.
+    default. ``cors_credentials``: whether those may send cookies. ``cors``: these two, and the headers of CORS.
+    ``require_origin``: refuse requests without an ``Origin`` header, for servers that serve browsers alone.
+    ``allow_request``: a function of the aiohttp request, ``async`` or not, that says whether a client may open a
+    connection; ``False`` and ``ConnectionRefused(message)`` refuse it.
+    ``cookie``: a cookie that holds the session id, for proxies; a name, ``True`` (``"io"``) or a ``Cookie``.
+    ``trusted_proxies``: how many proxies there are, or their addresses: they say what the client's address is, by
+    ``proxy_headers``, ``"x-forwarded"`` or ``"forwarded"``.
+    ``serve_client``: serve the JavaScript client's files under the path; ``True`` for an installed npm package, or the
+    folder that has them.
     ``per_message_deflate``: compress websocket messages for clients that offer it; off by default, as with Node.
-    ``http_compression``: whether polling answers of 1,024 characters and more are compressed for clients that take it.
+    ``http_compression``: whether polling answers of ``http_compression_threshold`` characters and more are compressed
+    for clients that take it.
 
     Example::
 
@@ -84,6 +119,8 @@ class Server(Broadcasting):
         serializer: Serializer | None = None,
         adapter: AdapterFactory = MemoryAdapter,
         ordered: bool = False,
+        cleanup_empty_child_namespaces: bool = False,
+        connection_state_recovery: Recovery | None = None,
         ping_interval: float = 25.0,
         ping_timeout: float = 20.0,
         connect_timeout: float = 45.0,
@@ -91,16 +128,29 @@ class Server(Broadcasting):
         max_http_buffer_size: int | None = None,
         transports: Sequence[str] = ("polling", "websocket"),
         allow_upgrades: bool = True,
+        allow_eio3: bool = False,
         cors_allowed_origins: Origins = None,
-        cors_credentials: bool = True,
+        cors_credentials: bool | None = None,
+        cors: Cors | None = None,
         require_origin: bool = False,
+        allow_request: AllowRequest | None = None,
+        cookie: bool | str | Cookie = False,
+        trusted_proxies: TrustedProxies = None,
+        proxy_headers: ProxyHeaders = "x-forwarded",
+        serve_client: bool | str | PathLike[str] = False,
         http_compression: bool = True,
+        http_compression_threshold: int = 1024,
         per_message_deflate: Deflate | None = None,
         limits: Limits | None = None,
     ) -> None:
         limits = limits or Limits()
         if max_http_buffer_size is not None:
             limits = replace(limits, max_http_buffer_size=max_http_buffer_size)
+        cors = cors or Cors()
+        if cors_allowed_origins is not None:
+            cors = replace(cors, allowed_origins=cors_allowed_origins)
+        if cors_credentials is not None:
+            cors = replace(cors, credentials=cors_credentials)
         self.options = EngineOptions(
             ping_interval=ping_interval,
             ping_timeout=ping_timeout,
@@ -108,15 +158,26 @@ class Server(Broadcasting):
             upgrade_timeout=upgrade_timeout,
             transports=tuple(transports),
             allow_upgrades=allow_upgrades,
-            cors_allowed_origins=cors_allowed_origins,
-            cors_credentials=cors_credentials,
+            allow_eio3=allow_eio3,
+            cors=cors,
             require_origin=require_origin,
+            allow_request=allow_request,
+            cookie=_cookie(cookie),
+            trusted_proxies=trusted_proxies,
+            proxy_headers=proxy_headers,
+            serve_client=serve_client,
             per_message_deflate=per_message_deflate,
             http_compression=http_compression,
+            http_compression_threshold=http_compression_threshold,
             limits=limits,
         )
         self.authenticator = auth
+        if connection_state_recovery is not None and adapter is MemoryAdapter:
+            adapter = partial(
+                SessionAwareAdapter, recovery=connection_state_recovery, delay=ping_interval + ping_timeout
+            )
         self.adapter_factory = adapter
+        self.recovery = connection_state_recovery
         self.ordered = ordered
         self.limits = limits
         self.serializer: Serializer = serializer or JSONSerializer(max_attachments=limits.max_attachments)
@@ -125,17 +186,25 @@ class Server(Broadcasting):
             serializer=self.serializer,
             options=self.options,
         )
-        self.engine: Engine = self._server
+        self.gateway: Engine = self._server
+        self.engine = EngineIO(self._server.eio)
+        """The Engine.IO server: middleware, events and ids below Socket.IO."""
+        self.started = False
         self._namespaces: dict[str, Namespace] = {}
+        self._dynamic = DynamicNamespaces(self, self._namespaces, clean_up=cleanup_empty_child_namespaces)
+        self._announcements = Announcements()
+        self._pending: list[Pending] = []
         self._tasks: set[asyncio.Task[None]] = set()
         self._attached = False
-        self._started = False
-        self._main = self.of("/")
+        self._admin: AdminNamespace | None = None
+        self._main = self.register_namespace(Namespace("/"))
 
     # --- setting up -------------------------------------------------------------------------------------------------
 
-    def attach(self, app: web.Application, path: str = "/socket.io") -> None:
+    def attach(self, app: web.Application, path: str = "/socket.io", *, add_trailing_slash: bool | None = None) -> None:
         """Serve under a path of an aiohttp application, or of a sub-application; start and stop with it.
+
+        ``add_trailing_slash``: serve it with a slash at its end only, or without only; both by default.
 
         Raises :class:`~rtframework.ConfigurationError` when the server is attached to an application that has not
         stopped: one server serves one application at a time, an application may have several servers.
@@ -143,32 +212,118 @@ class Server(Broadcasting):
         if self._attached:
             raise ConfigurationError("this server is attached to an application already")
         self._attached = True
-        self.mount(app, path)
+        self.mount(app, path, add_trailing_slash=add_trailing_slash)
 
-    def mount(self, app: web.Application, path: str = "/socket.io") -> None:
+    def mount(self, app: web.Application, path: str = "/socket.io", *, add_trailing_slash: bool | None = None) -> None:
         """What :meth:`attach` does, any number of times, for tests: one of the applications may run at a time."""
         app.on_startup.append(self._start)
-        self._server.attach(app, path)
+        self._server.eio.attach(app, path, add_trailing_slash)
         app.on_shutdown.append(self._stop)
 
-    def of(self, name: str) -> Namespace:
-        """The namespace of that name; made when it is asked for first."""
+    def of(self, name: str | re.Pattern[str] | Predicate, *, factory: Factory | None = None) -> Namespace:
+        r"""The namespace of that name, or the parent of many; made when it is asked for first.
+
+        ``"/admin"``: one namespace. ``"/chat/{tenant}"``, ``"/room/{id:\d+}"``: all whose names fit, with
+        ``namespace.params``. A regular expression: all whose names it matches as a whole, with its named groups as
+        ``params``. A function ``(name, auth) -> bool``, async or not: all that it says yes to; it is asked for each
+        client.
+
+        For more than one name it is their parent that is given: what is registered with it is registered with each,
+        what is emitted with it goes to all. A child is made when the first client asks for its name. Names that are
+        given come first, then parents in the order of registration; other names are refused ("Invalid namespace").
+
+        ``factory``: called with the name of a namespace to make it; a class that derives from ``Namespace``, say.
+
+        Raises :class:`~rtframework.ConfigurationError` for a name that cannot be one, and for a second factory.
+
+        Example::
+
+            chats = io.of("/chat/{tenant}")
+
+            @chats.on("connection")
+            async def connection(socket: Socket) -> None:
+                await socket.join(socket.namespace.params["tenant"])
+        """
+        if is_template(name) or isinstance(name, re.Pattern) or callable(name):
+            return self._dynamic.parent(name, factory)
         namespace = self._namespaces.get(name)
-        return self.register_namespace(Namespace(name)) if namespace is None else namespace
+        if namespace is not None and factory is not None:
+            raise ConfigurationError(f"the namespace {name} exists already")
+        if namespace is None or namespace.parent is not None:
+            namespace = self._dynamic.claim(name) if factory is None else None
+        return self.register_namespace((factory or Namespace)(name)) if namespace is None else namespace
 
     def register_namespace(self, namespace: N) -> N:
         """Add a namespace that was written as a class."""
+        if is_template(namespace.name):
+            raise ConfigurationError(f"for many namespaces give the class: of({namespace.name!r}, factory=...)")
         if namespace.name in self._namespaces:
             existing = self._namespaces[namespace.name]
-            if type(existing) is not Namespace or not existing.is_pristine:
+            if type(existing) is not Namespace or not existing.is_pristine or existing.parent is not None:
                 raise ConfigurationError(f"the namespace {namespace.name} exists already")
         namespace.bind(self)
         self._namespaces[namespace.name] = namespace
-        if self._started:
-            self.spawn(namespace.adapter.start())
         if namespace.name == "/":
             self._main = namespace
+            pending = []
+        else:
+            try:
+                pending = self.announce(namespace)
+            except BaseException:
+                del self._namespaces[namespace.name]
+                raise
+        if self.started:
+            self.spawn(self._open(namespace, pending))
         return namespace
+
+    def instrument(
+        self,
+        *,
+        username: str | None = None,
+        password: str | None = None,
+        auth: Literal[False] | None = None,
+        mode: Mode = "production",
+        read_only: bool = False,
+        namespace: str = "/admin",
+        server_id: str | None = None,
+        show_handshake: bool = False,
+    ) -> None:
+        """Let the Admin UI of Socket.IO (``@socket.io/admin-ui``) show this server.
+
+        ``username``, ``password``: who may use it; the password as it is, or its bcrypt hash. ``auth=False``: anybody.
+        The server's own authenticator is not asked.
+        ``mode``: ``"production"`` shows counts alone, ``"development"`` also every socket, its rooms, its ``data`` and
+        its events, at the cost of a packet to the UI for each.
+        ``read_only``: it shows, and changes nothing; otherwise who is let in may emit, and make sockets join rooms,
+        leave them and disconnect.
+        ``namespace``: where the UI connects. ``server_id``: the server's name in the UI, host and process by default.
+        ``show_handshake``: show all headers and query parameters of clients, cookies and tokens too.
+
+        While no UI is connected all of this costs nothing.
+
+        Raises :class:`~rtframework.ConfigurationError` without credentials, for a bcrypt hash without the package
+        ``bcrypt``, and the second time.
+
+        Example::
+
+            io.instrument(username="ada", password=os.environ["ADMIN_PASSWORD"])
+        """
+        if self._admin is not None:
+            raise ConfigurationError(f"the Admin UI has the namespace {self._admin.name} already")
+        self._admin = self.register_namespace(
+            AdminNamespace(
+                namespace,
+                namespaces=self.namespaces,
+                line=self._server.eio,
+                username=username,
+                password=password,
+                auth=auth,
+                mode=mode,
+                read_only=read_only,
+                server_id=server_id,
+                show_handshake=show_handshake,
+            )
+        )
 
     @property
     def namespaces(self) -> Mapping[str, Namespace]:
@@ -178,20 +333,31 @@ class Server(Broadcasting):
     # --- the main namespace -----------------------------------------------------------------------------------------
 
     def on(self, event: str, *, ordered: bool | None = None) -> Callable[[F], F]:
-        """Register a handler in the main namespace; see :meth:`Namespace.on`."""
+        """Register a handler in the main namespace; see :meth:`Namespace.on`.
+
+        ``"new_namespace"`` is called with ``(namespace)`` whenever a namespace is made, before its first client is let
+        in. A client whose request made it is refused when the handler fails.
+        """
+        if event == NEW_NAMESPACE:
+            return self._announcements.on
         return self._main.on(event, ordered=ordered)
 
     def once(self, event: str, *, ordered: bool | None = None) -> Callable[[F], F]:
         """Register a handler for one event in the main namespace; see :meth:`Namespace.once`."""
+        if event == NEW_NAMESPACE:
+            return partial(self._announcements.on, once=True)
         return self._main.once(event, ordered=ordered)
 
     def off(self, event: str, handler: Callable[..., Any] | None = None) -> None:
-        """Remove a handler, or all handlers of an event, from the main namespace."""
-        self._main.off(event, handler)
+        """Remove a handler, or all handlers of an event, from the main namespace; or of ``"new_namespace"``."""
+        if event == NEW_NAMESPACE:
+            self._announcements.off(handler)
+        else:
+            self._main.off(event, handler)
 
     def listeners(self, event: str) -> tuple[Callable[..., Any], ...]:
-        """The handlers of an event of the main namespace."""
-        return self._main.listeners(event)
+        """The handlers of an event of the main namespace, or of ``"new_namespace"``."""
+        return self._announcements.functions if event == NEW_NAMESPACE else self._main.listeners(event)
 
     def on_any(self, function: F) -> F:
         """Add a catch-all to the main namespace; see :meth:`Namespace.on_any`."""
@@ -239,7 +405,7 @@ class Server(Broadcasting):
 
     def event(self, function: F) -> F:
         """Register the decorated function for the event of its own name."""
-        return self._main.event(function)
+        return self.on(function.__name__)(function)
 
     def use(self, middleware: ConnectMiddleware) -> ConnectMiddleware:
         """Add connect middleware to the main namespace; see :meth:`Namespace.use`."""
@@ -262,34 +428,71 @@ class Server(Broadcasting):
     async def connect(self, connection: Connection, nsp: str, auth: Any) -> None:
         """A client asks for a namespace."""
         namespace = self._namespaces.get(nsp)
-        if namespace is None:
-            refusal = Packet(PacketType.CONNECT_ERROR, nsp, {"message": "Invalid namespace"})
-            connection.send(self.engine.encode(refusal))
-        else:
+        if namespace is not None and namespace.parent is None:
             await namespace.connect(connection, auth)
+            return
+        try:
+            await self._dynamic.connect(connection, nsp, auth)
+        except ConnectionRefused as refused:
+            refusal = connection.refusal(refused.message, refused.data)
+            connection.send(self.gateway.encode(Packet(PacketType.CONNECT_ERROR, nsp, refusal)))
 
     # --- with the application ---------------------------------------------------------------------------------------
 
-    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
+    def announce(self, namespace: Namespace) -> list[Pending]:
+        """Tell who wants to hear of a new namespace; what is still to be awaited."""
+        pending = self._announcements.tell(namespace)
+        if self._admin is not None:
+            self._admin.introduce(namespace)
+        if self.started:
+            return pending
+        self._pending.extend(pending)
+        return []
+
+    def emptied(self) -> None:
+        """A namespace that was given by name stays."""
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Run something in the background that is awaited, for a bounded time, at shutdown."""
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task
 
     async def _start(self, app: web.Application) -> None:
-        if self._started:
+        if self.started:
             raise ConfigurationError("this server serves another application at this moment")
-        self._started = True
-        for namespace in self._namespaces.values():
+        self.started = True
+        starting = list(self._namespaces.values())
+        while self._pending:
+            await self._pending.pop(0)()
+        for namespace in starting:
             await namespace.adapter.start()
+
+    async def _open(self, namespace: Namespace, pending: list[Pending]) -> None:
+        try:
+            for announce in pending:
+                await announce()
+            await namespace.adapter.start()
+        except Exception:
+            log.exception("a namespace cannot be opened", extra={"nsp": namespace.name})
 
     async def _stop(self, app: web.Application) -> None:
         await self._server.shutdown()
-        if self._tasks:
-            _, pending = await asyncio.wait(self._tasks, timeout=_PATIENCE)
-            for task in pending:
-                log.warning("a disconnect handler did not end in time and is cancelled")
-                task.cancel()
-        for namespace in self._namespaces.values():
+        loop = asyncio.get_running_loop()
+        end = loop.time() + _PATIENCE
+        while self._tasks and loop.time() < end:  # one may start another
+            await asyncio.wait(self._tasks, timeout=end - loop.time())
+        for task in self._tasks:
+            log.warning("a disconnect handler did not end in time and is cancelled")
+            task.cancel()
+        self._dynamic.stop()
+        for namespace in list(self._namespaces.values()):
             await namespace.adapter.close()
-        self._attached = self._started = False
+        self._attached = self.started = False
+
+
+def _cookie(cookie: bool | str | Cookie) -> Cookie | None:
+    if isinstance(cookie, bool):
+        return Cookie() if cookie else None
+    return Cookie(cookie) if isinstance(cookie, str) else cookie

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import logging
 from collections.abc import Callable, Collection, Coroutine
 from functools import partial
 from inspect import isawaitable
-from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar, cast
 
 from .broadcast import Audience, BroadcastOperator, Rooms, room_names
 from .events import DEFERRED, LEFT_TO_CATCH_ALL, UNKNOWN, Event, from_ack, to_ack
 from .exceptions import AckTimeout, ConfigurationError, Disconnected, EncodeError, EventError
 from .listeners import Listeners
+from .pen import Pen
+from .recovery import RECOVERABLE, Session
 from .running import is_cancelled
 from .several import Several
 from .types import DisconnectReason, Packet, PacketType, Target
@@ -20,8 +23,9 @@ from .types import DisconnectReason, Packet, PacketType, Target
 if TYPE_CHECKING:
     from .events import Handler, LifecycleHandler
     from .middleware import Link
+    from .namespace import Namespace
     from .options import Limits
-    from .protocols import Connection, Engine, Frames, Outlet
+    from .protocols import Connection, Engine, Outlet, Watcher
     from .types import Handshake
 
 log: Final = logging.getLogger("rtframework.socket")
@@ -36,10 +40,12 @@ _CANCELLED: Final = EventError("cancelled", "The handler was cancelled").to_payl
 
 _ARRIVING: Final = 0
 """Being authenticated: in no room, receives nothing."""
-_ENTERED: Final = 1
+_RESTORED: Final = 1
+"""Being authenticated, but continuing a session: in its rooms again, and what is sent to them is held back."""
+_ENTERED: Final = 2
 """Its connection handlers run: it can be selected, but what is sent to it is held back."""
-_ADMITTED: Final = 2
-_GONE: Final = 3
+_ADMITTED: Final = 3
+_GONE: Final = 4
 
 
 class Home(Audience, Protocol):
@@ -52,6 +58,8 @@ class Home(Audience, Protocol):
     """Event middleware, composed; ``None`` without any."""
     tapped: set[str | None]
     """The sockets with catch-alls for what goes out; ``None`` is among them when the namespace has some itself."""
+    watcher: Watcher | None
+    """Hears who comes and who leaves."""
 
     def next_ack_id(self) -> int:
         """A number that no packet of this namespace has had."""
@@ -69,28 +77,6 @@ class Home(Audience, Protocol):
         """The socket has gone; ``notify``: its disconnect handlers are to be run."""
 
 
-class _Pen:
-    """Holds what is emitted to a socket until it is let in."""
-
-    __slots__ = ("_limit", "_size", "_socket", "frames")
-
-    def __init__(self, socket: Socket, limit: int) -> None:
-        self.frames: list[Frames] = []
-        self._size = 0
-        self._limit = limit
-        self._socket = socket
-
-    def send(self, frames: Frames, *, volatile: bool = False) -> None:
-        if volatile:
-            return
-        if self._size and self._size + frames.size > self._limit:
-            self.frames.clear()
-            asyncio.get_running_loop().call_soon(self._socket.conn.close, DisconnectReason.SLOW_CONSUMER)
-            return
-        self._size += frames.size
-        self.frames.append(frames)
-
-
 class Socket:
     """One client in one namespace: what handlers are given.
 
@@ -105,23 +91,36 @@ class Socket:
         "_nsp",
         "_outlet",
         "_own",
+        "_session",
         "_state",
         "_turn",
+        "authenticated",
         "conn",
         "data",
+        "farewell",
         "handshake",
         "id",
         "left",
+        "pid",
         "user",
         "was_admitted",
     )
 
-    def __init__(self, nsp: Home, conn: Connection, id: str, handshake: Handshake, user: Any) -> None:
+    def __init__(
+        self, nsp: Home, conn: Connection, id: str, handshake: Handshake, user: Any, pid: str | None = None
+    ) -> None:
         self.id = id
         self.conn = conn
         self.handshake = handshake
         self.user = user
+        self.authenticated = user
+        """What the authenticator returned, whatever middleware makes of ``user``."""
+        self.pid = pid
+        """A secret between this client and the server, by which it is known again; ``None`` without recovery."""
         self.data: dict[str, Any] = {}
+        self._session: Session | None = None
+        self.farewell: asyncio.Event | None = None
+        """Set when its handlers are done, after it has gone; only with recovery."""
         self._nsp = nsp
         self._acks: dict[int, asyncio.Future[list[Any]]] | None = None
         self._outlet: Outlet | None = None
@@ -144,9 +143,19 @@ class Socket:
         return self._nsp.name
 
     @property
+    def namespace(self) -> Namespace:
+        """Its namespace."""
+        return cast("Namespace", self._nsp)
+
+    @property
     def connected(self) -> bool:
         """True from its connection handlers on, until it leaves."""
         return self._state in (_ENTERED, _ADMITTED)
+
+    @property
+    def recovered(self) -> bool:
+        """Whether it is the continuation of a socket whose connection was lost, with its id, rooms and data."""
+        return self._session is not None
 
     @property
     def transport(self) -> str:
@@ -156,7 +165,7 @@ class Socket:
     @property
     def rooms(self) -> frozenset[str]:
         """The rooms it is in, its own id among them; in a "disconnecting" handler, those it has just left."""
-        return self._nsp.adapter.rooms(self.id) if self.connected else self._last_rooms
+        return self._nsp.adapter.rooms(self.id) if self._has_rooms else self._last_rooms
 
     async def join(self, *rooms: Rooms) -> None:
         """Join rooms. A socket that has gone joins nothing.
@@ -175,7 +184,7 @@ class Socket:
         joined = self.rooms
         if len(joined) + len(names) > limits.max_rooms and len(joined.union(names)) > limits.max_rooms:
             raise EventError("too_many_rooms", f"a socket is in at most {limits.max_rooms} rooms")
-        if self._state == _ARRIVING:  # in middleware: they count from the moment it is in
+        if not self._has_rooms:  # in middleware: they count from the moment it is in
             self._last_rooms |= frozenset(names)
         else:
             self._nsp.adapter.add(self.id, names)
@@ -186,15 +195,15 @@ class Socket:
 
     def leave_rooms(self, names: Collection[str]) -> None:
         """What :meth:`leave` does; nothing of it waits."""
-        if self._state == _ARRIVING:
-            self._last_rooms -= frozenset(names)
-        elif self._state != _GONE:
+        if self._has_rooms:
             self._nsp.adapter.remove(self.id, names)
+        elif self._state == _ARRIVING:
+            self._last_rooms -= frozenset(names)
 
     # --- to this client ---------------------------------------------------------------------------------------------
 
     async def emit(self, event: str, *args: Any) -> None:
-        """Emit an event to this client; lost without a word when it has gone.
+        """Emit an event to this client; lost without a word when it has gone and is not recovered.
 
         Raises ``EncodeError`` when the arguments cannot be sent.
         """
@@ -328,14 +337,19 @@ class Socket:
         if self._state != _ENTERED:
             return
         pen = self._outlet
-        assert isinstance(pen, _Pen)
+        assert isinstance(pen, Pen)
         self._state = _ADMITTED
         self.was_admitted = True
         self._outlet = self.conn
         self._nsp.admit(self, self.conn)
-        self._send(Packet(PacketType.CONNECT, self._nsp.name, {"sid": self.id}))
-        for frames in pen.frames:
-            self.conn.send(frames)
+        if self.pid is None:
+            self._send(Packet(PacketType.CONNECT, self._nsp.name, self.conn.greeting({"sid": self.id})))
+        else:
+            self._connect_with_pid()
+        pen.open()
+        watcher = self._nsp.watcher
+        if watcher is not None:
+            watcher.admitted(self)
 
     async def disconnect(self, close: bool = False) -> None:
         """Disconnect the client from this namespace, or, with ``close=True``, from all of them and the transport."""
@@ -356,13 +370,24 @@ class Socket:
 
     def enter(self) -> Outlet | None:
         """It is authenticated: where frames for it go for the time being; ``None`` when it has left meanwhile."""
-        if not self.conn.enter(self._nsp.name, self):
-            self._state = _GONE
-            self.forget_listeners()
+        if self._state == _GONE or not self.conn.enter(self._nsp.name, self):
+            self.evict()
             return None
         self._state = _ENTERED
-        self._outlet = pen = _Pen(self, self._nsp.limits.max_outbox)
-        self._nsp.adapter.add(self.id, {self.id, *self._last_rooms})
+        if self._outlet is None:
+            self._outlet = Pen(self.conn, self._nsp.limits.max_outbox)
+            self._nsp.adapter.add(self.id, {self.id, *self._last_rooms})
+        return self._outlet
+
+    def restore(self, session: Session) -> Outlet:
+        """It continues this session: from now on it is in its rooms; where frames for it go for the time being."""
+        self._session = session
+        self.data = session.data
+        if session.user is not session.authenticated:  # middleware has made another of it, and may be skipped now
+            self.user = session.user
+        self._state = _RESTORED
+        self._outlet = pen = Pen(self.conn, self._nsp.limits.max_outbox)
+        self._nsp.adapter.add(self.id, session.rooms)
         return pen
 
     @property
@@ -397,6 +422,8 @@ class Socket:
         if reason == DisconnectReason.SERVER_NAMESPACE_DISCONNECT and was == _ADMITTED:
             self._send(Packet(PacketType.DISCONNECT, self._nsp.name))  # so that the client does not come back by itself
         self._last_rooms = self._nsp.adapter.rooms(self.id)
+        if self.pid is not None and reason in RECOVERABLE and not self.conn.has_dropped:
+            self._persist()
         self.left = reason
         self._state = _GONE
         self._outlet = None
@@ -409,7 +436,8 @@ class Socket:
 
     def evict(self) -> None:
         """It is refused: take it out again without a word to anybody."""
-        if self._state == _ENTERED:
+        if self._has_rooms:
+            self._persist()
             self._nsp.remove(self, "", notify=False)
         self._state = _GONE
         self._outlet = None
@@ -464,11 +492,54 @@ class Socket:
         """Its own catch-alls for what goes out."""
         return () if self._own is None else self._own.outgoing
 
+    @property
+    def _has_rooms(self) -> bool:
+        """Whether the adapter knows it; else it keeps its rooms itself."""
+        return _ARRIVING < self._state < _GONE
+
+    def _connect_with_pid(self) -> None:
+        """What was missed comes before CONNECT, as with Node: the client holds it until it knows that it is let in."""
+        engine = self._nsp.engine
+        connect = engine.encode(Packet(PacketType.CONNECT, self._nsp.name, {"sid": self.id, "pid": self.pid}))
+        session = self._session
+        missed = session.missed if session is not None else ()
+        self.conn.send(engine.join([*missed, connect]) if missed else connect)
+        if session is not None:
+            offset = self.handshake.auth.get("offset") or ""
+            self._session = dataclasses.replace(session, missed=(), replayed=offset if missed else None)
+
+    def _persist(self) -> None:
+        """Have its state kept, if its client knows how to ask for it."""
+        session = self._session
+        if self.pid is None or not (self.was_admitted or session is not None):
+            return
+        replayed = session.replayed if session is not None else None
+        left_at = None
+        if not self.was_admitted and session is not None:  # it was not used after all
+            left_at = session.left_at
+        elif self.conn.transport == "polling":
+            # One payload of polling arrives whole or not at all; of a websocket's messages the first may have come.
+            replayed = None
+        adapter = self._nsp.adapter
+        rooms = adapter.rooms(self.id)
+        kept = Session(self.id, self.pid, rooms, self.data, self.user, self.authenticated, replayed, left_at)
+        try:
+            adapter.persist_session(kept)
+        except Exception:  # the socket goes all the same
+            log.exception("unhandled error while a session is kept", extra={"nsp": self.nsp, "sid": self.id})
+
     def _send(self, packet: Packet) -> None:
         if self._outlet is not None:
             self._outlet.send(self._nsp.engine.encode(packet))
 
     async def _emit(self, packet: Packet, *, volatile: bool = False, compress: bool = True) -> None:
+        if self.pid is not None:
+            if self._state < _ENTERED:
+                raise _too_early()
+            if packet.id is None:  # also when it has gone: it may come back
+                target = Target(frozenset((self.id,)), volatile=volatile, compress=compress)
+                await self._nsp.adapter.broadcast(packet, target)
+                return
         outlet = self._outlet
         if outlet is not None:
             nsp = self._nsp
@@ -480,7 +551,7 @@ class Socket:
             if slow is not None:
                 await slow
         elif self._state == _ARRIVING:
-            raise ConfigurationError("the client is not in yet: emit to it in a connection handler, not in middleware")
+            raise _too_early()
 
     async def _ask(
         self,
@@ -589,6 +660,10 @@ class Socket:
             self._turn = asyncio.Lock()  # first come, first served
         async with self._turn:
             await self._serve(packet, handler)
+
+
+def _too_early() -> ConfigurationError:
+    return ConfigurationError("the client is not in yet: emit to it in a connection handler, not in middleware")
 
 
 class SocketOperator:

@@ -6,9 +6,12 @@ import enum
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
+
+if TYPE_CHECKING:
+    from aiohttp import web
 
 
 class PacketType(enum.IntEnum):
@@ -77,9 +80,9 @@ class Handshake:
     query: Mapping[str, str] = field(default_factory=lambda: _EMPTY, repr=False)
     cookies: Mapping[str, str] = field(default_factory=lambda: _EMPTY, repr=False)
     address: str | None = None
-    """The peer's IP address as aiohttp's ``request.remote`` gives it."""
+    """The client's IP address: the peer's, or what the server's ``trusted_proxies`` say."""
     secure: bool = False
-    """Whether the request came over TLS."""
+    """Whether the request came over TLS; with ``trusted_proxies``, whether it reached them over TLS."""
     xdomain: bool = False
     """Whether the request carried an ``Origin`` of another host."""
     time: float = 0.0
@@ -88,6 +91,21 @@ class Handshake:
     """Path and query of the request."""
     nsp: str = "/"
     """The namespace asked for."""
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionFailure:
+    """A request that the engine has refused: what handlers of ``io.engine.on("connection_error")`` get.
+
+    ``code`` and ``message`` are Engine.IO's: 0 "Transport unknown", 1 "Session ID unknown", 2 "Bad handshake method",
+    3 "Bad request", 4 "Forbidden", 5 "Unsupported protocol version". ``context`` says more, e.g. ``{"transport": "x"}``
+    or ``{"name": "TRANSPORT_MISMATCH", …}``; it may hold what the client sent, and is not for it.
+    """
+
+    request: web.Request = field(repr=False)
+    code: int
+    message: str
+    context: Mapping[str, Any] = field(default_factory=lambda: _EMPTY)
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ import pytest
 from rtframework import AckResponses, AckTimeout, MemoryAdapter, Packet, PacketType, Target
 from rtframework.exceptions import EncodeError
 from rtframework.protocols import Emitter
+from rtframework.recovery import Session
 from rtframework.testing import AdapterConformance, run_suite
 from rtframework.testing.conformance import _Deliveries
 from rtframework.types import SocketDetails
@@ -148,11 +149,28 @@ class HearsItself(_Broken):
         await self._emitter.serve(args)
 
 
+class HandsOutTwice(_Broken):
+    kept: Session | None = None
+
+    def persist_session(self, session: Session) -> None:
+        self.kept = session
+
+    async def restore_session(self, pid: str, offset: str | None) -> Session | None:
+        return self.kept if self.kept is not None and self.kept.pid == pid else None
+
+
 class TakesLists(_Broken):
     def add(self, sid: str, rooms: Iterable[str]) -> None:
         if not isinstance(rooms, list | tuple | str):
             raise TypeError("a list, please")
         super().add(sid, rooms)
+
+
+class AnnouncesTwice(_Broken):
+    def add(self, sid: str, rooms: Iterable[str]) -> None:
+        for room in rooms:
+            super().add(sid, [room])
+            self.index.events.tell("join_room", room, sid)
 
 
 BROKEN: dict[Callable[..., MemoryAdapter], str] = {
@@ -169,6 +187,8 @@ BROKEN: dict[Callable[..., MemoryAdapter], str] = {
     Swallows: "test_what_cannot_be_sent_is_told_to_the_caller",
     Iterates: "test_sockets_may_go_while_they_are_sent_to",
     Shares: "test_namespaces_do_not_mix",
+    AnnouncesTwice: "test_listeners_hear_of_rooms",
+    HandsOutTwice: "test_sessions_are_handed_out_once",
     TakesLists: "test_rooms_and_members_agree",
     CountsTwice: "test_questions_are_answered_by_socket",
     ForgetsAnswers: "test_questions_end_in_time",
@@ -210,7 +230,7 @@ async def test_a_broadcast_is_encoded_once_and_to_nobody_too() -> None:
     calls: list[list[str]] = []
 
     class Counts(_Deliveries):
-        def send(self, sids: Collection[str], packet: Packet, *, volatile: bool = False, compress: bool = True) -> None:
+        def send(self, sids: Collection[str], packet: Packet, **options: Any) -> None:
             calls.append(list(sids))
 
     adapter = MemoryAdapter("/", Counts())

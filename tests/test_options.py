@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from rtframework import ConfigurationError, Limits, Server
+from rtframework import ConfigurationError, Cors, Limits, Server
 from rtframework.options import EngineOptions
 
 TIMES = ("ping_interval", "ping_timeout", "connect_timeout", "upgrade_timeout")
@@ -76,8 +76,7 @@ def test_the_server_passes_its_settings_on() -> None:
         upgrade_timeout=4,
         transports=("websocket",),
         allow_upgrades=False,
-        cors_allowed_origins=[pattern],
-        cors_credentials=False,
+        cors=Cors([pattern], credentials=False),
         http_compression=False,
         limits=Limits(max_outbox=9, max_http_buffer_size=5_000),
     )
@@ -94,7 +93,7 @@ def test_the_defaults_are_node_s() -> None:
     )
     assert options.limits.max_http_buffer_size == 1_000_000
     assert options.limits.max_attachments == 10
-    assert options.cors_allowed_origins is None
+    assert options.cors.allowed_origins is None
 
 
 def test_an_origin_that_is_no_text_is_refused() -> None:

@@ -340,6 +340,32 @@ async def test_abreast_nothing_waits_for_what_stands_before_it() -> None:
     assert not tasks
 
 
+async def test_abreast_any_number_can_be_cancelled() -> None:
+    """Giving up an emit to ten thousand namespaces would end the process: one call within the other."""
+    count = 20_000
+    tasks: set[asyncio.Task[None]] = set()
+    started = ended = 0
+    others_ended = asyncio.Event()
+
+    async def work() -> None:
+        nonlocal started, ended
+        started += 1
+        try:
+            await asyncio.sleep(60 if started == count else 0)
+        finally:
+            ended += 1
+            if ended == count - 1:
+                others_ended.set()
+
+    running = asyncio.create_task(run_abreast([work] * count, tasks))
+    await others_ended.wait()
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    await turns_until(lambda: not tasks)
+    assert ended == count
+
+
 @pytest.mark.parametrize("waiting", ["abc", "b", "c", "ac"])
 async def test_abreast_a_cancellation_reaches_all(waiting: str) -> None:
     """Handlers would go on after their event was given up at shutdown."""

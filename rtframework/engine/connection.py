@@ -6,13 +6,15 @@ import asyncio
 import dataclasses
 import logging
 import math
+import secrets
 from collections import deque
 from collections.abc import Callable, Coroutine, Iterable
 from typing import TYPE_CHECKING, Any, Final
 
+from ..notices import Notice
 from ..types import DisconnectReason, Handshake
 from .frames import CLOSE, NOOP, PING
-from .notices import Notice
+from .metering import MeteredHandler, MeteredOutbox
 from .outbox import Cork, Outbox
 from .polling import PollingTransport
 from .websocket import WebSocketTransport
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
     from contextvars import Context
 
     from ..options import EngineOptions
-    from ..protocols import Decoder, Frames, Receiver
+    from ..protocols import Decoder, Frames, Meter, Receiver
     from .runner import Runner
     from .upgrade import Upgrade
 
@@ -48,13 +50,15 @@ class Ending:
 
 
 class _NoTransport:
-    """What a connection has when its websocket has ended."""
+    """What a connection has when its transport has ended."""
 
-    __slots__ = ("connection",)
+    __slots__ = ("name",)
 
-    name: Final = "websocket"
     abandoned: Final = False
     writable: Final = False
+
+    def __init__(self, name: str) -> None:
+        self.name = name
 
     def buffered(self) -> int:
         """Nothing."""
@@ -74,7 +78,8 @@ class _NoTransport:
     resume_reading = close
 
 
-_NO_TRANSPORT: Final = _NoTransport()
+_NO_WEBSOCKET: Final = _NoTransport("websocket")
+_NO_POLLING: Final = _NoTransport("polling")
 
 
 class Connection:
@@ -112,6 +117,12 @@ class Connection:
         "sid",
         "upgrade",
     )
+
+    protocol: int = 4
+    """The version of Engine.IO that the client speaks."""
+    close_apart: bool = True
+    """The JS client heeds a close at once and DISCONNECT one tick later: they must not be in one payload, or it would
+    take itself for cut off and come back."""
 
     def __init__(
         self,
@@ -173,9 +184,28 @@ class Connection:
         """False from the moment that nothing more can be sent."""
         return self._state == OPEN
 
+    @property
+    def has_dropped(self) -> bool:
+        """Whether an event was dropped because the client was too slow; volatile ones do not count."""
+        return self.outbox.has_gap
+
     def handshake(self, nsp: str, auth: Any) -> Handshake:
         """Describe the client as it asks for a namespace."""
+        if not auth and nsp == "/":
+            return self._handshake
         return dataclasses.replace(self._handshake, nsp=nsp, auth=auth if isinstance(auth, dict) else {})
+
+    def new_id(self, nsp: str) -> str:
+        """An id for a socket of this client: public, and unique."""
+        return secrets.token_urlsafe(15)
+
+    def greeting(self, data: dict[str, Any]) -> Any:
+        """What CONNECT carries to this client (Socket.IO v5, "Connection to a namespace")."""
+        return data
+
+    def refusal(self, message: str, data: Any = None) -> Any:
+        """What CONNECT_ERROR carries to this client."""
+        return {"message": message} if data is None else {"message": message, "data": data}
 
     def enter(self, nsp: str, receiver: Receiver) -> bool:
         """Packets of this namespace go to the receiver from now on."""
@@ -206,11 +236,10 @@ class Connection:
         # A client that does not come for the rest, or does not answer the close, is given up.
         self.deadline = self.loop.time() + self._options.ping_timeout
         polling = self._transport.name == "polling"
-        if polling and (reason != DisconnectReason.SERVER_NAMESPACE_DISCONNECT or not len(self.outbox)):
+        apart = reason == DisconnectReason.SERVER_NAMESPACE_DISCONNECT and len(self.outbox) and self.close_apart
+        if polling and not apart:
             self.outbox.put_last(CLOSE)
         elif polling:
-            # The JS client heeds a close at once and DISCONNECT one tick later: they must not be in one payload, or it
-            # would take itself for cut off and come back.
             self._close_next = True
         self.outbox.closed = True
         self.outbox.flush()
@@ -379,9 +408,9 @@ class Connection:
         self._finish()
 
     def without_transport(self) -> None:
-        """The transport has ended: let go of it."""
+        """The websocket has ended: let go of it."""
         if self._transport.name == "websocket":
-            self._transport = self.outbox.sink = _NO_TRANSPORT
+            self._transport = self.outbox.sink = _NO_WEBSOCKET
 
     async def wait_closed(self) -> None:
         """Wait for the end of the connection."""
@@ -430,13 +459,21 @@ class Connection:
         if self._transport.abandoned:
             self.lost(DisconnectReason.TRANSPORT_ERROR)
 
+    def measure(self, meter: Meter | None) -> None:
+        """Tell the meter what passes from now on; ``None``: nobody."""
+        handler = self._on_message
+        if isinstance(handler, MeteredHandler):
+            handler = handler.handler
+        self._on_message = handler if meter is None else MeteredHandler(handler, meter)
+        self.outbox.__class__ = Outbox if meter is None else MeteredOutbox
+
     # --- inside -----------------------------------------------------------------------------------------------------
 
     def _unblock(self) -> None:
         self.blocked = False
         if self._pinging and self._state == OPEN:
             # Its answer may still wait behind events for which there will be no room for a while.
-            self._heartbeat_due = self.loop.time() + self._options.ping_timeout
+            self._heartbeat_due = max(self._heartbeat_due, self.loop.time() + self._options.ping_timeout)
             self.deadline = min(self._heartbeat_due, self._connect_by)
         if self.inbox is not None:
             self._runner.add(self)
@@ -477,6 +514,8 @@ class Connection:
         self._state = CLOSED
         self._count_as_connected()
         self._transport.release(CLOSE)
+        if self._transport.name == "polling":  # a websocket may still have to say goodbye
+            self._transport = self.outbox.sink = _NO_POLLING
         self.outbox.clear()
         self._forget_inbox()
         self._let_read()

@@ -1,8 +1,32 @@
-"""The cookies of a request, parsed when somebody asks for one: most programs never do."""
+"""Cookies: those of a request, parsed when somebody asks for one, and the one that holds the session id."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ..options import Cookie
+
+
+def set_cookie(cookie: Cookie, value: str) -> str:
+    """The value of a ``Set-Cookie`` header (RFC 6265, 4.1)."""
+    parts = [f"{cookie.name}={value}"]
+    if cookie.max_age is not None:
+        parts.append(f"Max-Age={cookie.max_age}")
+    if cookie.domain is not None:
+        parts.append(f"Domain={cookie.domain}")
+    if cookie.path is not None:
+        parts.append(f"Path={cookie.path}")
+    if cookie.http_only:
+        parts.append("HttpOnly")
+    if cookie.secure:
+        parts.append("Secure")
+    if cookie.partitioned:
+        parts.append("Partitioned")
+    if cookie.same_site is not None:
+        parts.append(f"SameSite={cookie.same_site.capitalize()}")
+    return "; ".join(parts)
 
 
 class Cookies(Mapping[str, str]):

@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from ..options import Cors
 from .origins import OriginPolicy
 
 if TYPE_CHECKING:
@@ -43,9 +44,9 @@ class CorsRules(OriginPolicy):
         if callable(allowed):
             self._asked = allowed
             self._with_environ = _takes_two(allowed)
-            super().__init__(None, credentials)
+            super().__init__(Cors(credentials=credentials))
         else:
-            super().__init__(allowed, credentials)
+            super().__init__(Cors(allowed, credentials))
 
     def accepts_request(self, request: web.Request) -> bool:
         """Whether a request may go on."""

@@ -5,7 +5,10 @@ from __future__ import annotations
 import zlib
 from base64 import b64encode
 from collections.abc import Sequence
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from .v3_frames import Forms
 
 SEPARATOR: Final = "\x1e"
 """Between the packets of one polling payload (Engine.IO v4, "HTTP long-polling")."""
@@ -42,7 +45,10 @@ class Frames:
     ``websocket`` holds their websocket frames, joined; ``size`` is its length in bytes.
     """
 
-    __slots__ = ("_deflated", "_packets", "_polling", "droppable", "size", "websocket")
+    __slots__ = ("_deflated", "_packets", "_polling", "droppable", "size", "v3", "websocket")
+
+    v3: Forms
+    """Its forms for clients of Engine.IO 3; unset until one needs them, see ``v3_frames.forms_of``."""
 
     compress: bool = True
     """Whether it is worth compressing, as far as who emitted it knows."""
@@ -80,6 +86,11 @@ class Frames:
         return cls([f"4{message}" if isinstance(message, str) else message for message in messages], droppable)
 
     @property
+    def packets(self) -> Sequence[str | bytes]:
+        """The packets, as they were given."""
+        return self._packets
+
+    @property
     def polling(self) -> str:
         """The packets as they stand in a polling payload: binary ones as ``b`` and Base64."""
         if self._polling is None:
@@ -110,6 +121,21 @@ class PlainFrames(Frames):
     def deflated(self, window: int, threshold: int, level: int) -> bytes:
         """The websocket frames as they are."""
         return self.websocket
+
+
+class JoinedFrames(Frames):
+    """What several of them hold, as one that no client can do without; each part is compressed as it would be alone."""
+
+    __slots__ = ("_parts", "compress")
+
+    def __init__(self, parts: Sequence[Frames]) -> None:
+        super().__init__([packet for part in parts for packet in part._packets])
+        self._parts = parts
+        self.compress = any(part.compress for part in parts)
+
+    def deflated(self, window: int, threshold: int, level: int) -> bytes:
+        """The websocket frames of the parts."""
+        return b"".join(part.deflated(window, threshold, level) for part in self._parts)
 
 
 def _deflated_frame_of(packet: str | bytes, window: int, threshold: int, level: int) -> bytes:

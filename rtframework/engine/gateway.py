@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Coroutine, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import socketio
 
 from ..exceptions import DecodeError, EncodeError
+from ..notices import Notice
 from ..types import DisconnectReason, PacketType
 from .frames import Frames as EncodedFrames
-from .frames import PlainFrames
+from .frames import JoinedFrames, PlainFrames
 from .http import EngineServer
-from .notices import Notice
 
 if TYPE_CHECKING:
     from aiohttp import web
@@ -98,6 +98,10 @@ class Gateway(socketio.AsyncServer):  # type: ignore[misc]  # socketio is not ty
             raise
         except Exception as error:  # a serializer, or a hook of it, that was not written for such data
             raise EncodeError(f"cannot be sent: {error!r}") from error
+
+    def join(self, frames: Sequence[Frames]) -> Frames:
+        """Several packets as one: sent together, and not dropped for a slow client."""
+        return JoinedFrames(cast("Sequence[EncodedFrames]", frames))
 
     def deliver(self, outlets: Sequence[Outlet], frames: Frames, *, volatile: bool = False) -> Awaitable[None] | None:
         """Hand frames to many outlets: no task, no await, no copy per recipient."""

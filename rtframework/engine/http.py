@@ -3,23 +3,31 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import json
 import logging
+import re
 import time
+from functools import partial
+from itertools import chain
 from typing import TYPE_CHECKING, Any, Final
 
 import engineio
 from aiohttp import HttpVersion11, web
 
-from ..types import DisconnectReason, Handshake
+from ..exceptions import ConnectionRefused
+from ..types import ConnectionFailure, DisconnectReason, Handshake
+from .client_files import ClientFiles
 from .connection import CLOSED, Connection
-from .cookies import Cookies
+from .cookies import Cookies, set_cookie
 from .deflate import negotiate
+from .exchange import Exchange, Unsent
 from .frames import Frames
 from .heartbeat import Heartbeat
 from .origins import OriginPolicy
 from .outbox import Cork, Outbox
-from .polling import PollingTransport
+from .polling import BINARY, TEXT, PollingTransport
+from .proxies import Proxies
 from .rfc6455 import VERSION, accept_of
 from .runner import Runner
 from .takeover import (
@@ -28,19 +36,24 @@ from .takeover import (
     has_hooks,
     has_middlewares,
     header_line,
+    lines_of,
     run_hooks,
     take_over,
     write,
 )
 from .upgrade import Upgrade
+from .v3 import Version3
+from .versions import Version4
 from .websocket import WebSocketTransport
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 
     from ..options import EngineOptions
-    from ..protocols import Decoder, Outlet
+    from ..protocols import Decoder, EngineMiddleware, Meter, Outlet
     from .connection import MessageHandler
+    from .engine_io import GenerateId
+    from .heartbeat import Ticking
 
 log: Final = logging.getLogger("rtframework.engine")
 
@@ -67,8 +80,14 @@ SHUTDOWN_TIMEOUT: Final = 2.5
 _ASK_AGAIN: Final = 0.02
 """Seconds between two looks at a client for which an emitter waits."""
 
+_SESSION_ID: Final = re.compile(r"[\w.~-]{1,256}", re.ASCII)
+"""What needs no quoting in a URL, a cookie and JSON."""
+
 _OK: Final = b"HTTP/1.1 200 OK\r\nContent-Type: text/html; charset=utf-8\r\n"
-_PAYLOAD: Final = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain; charset=UTF-8\r\nCache-Control: no-store\r\n"
+_PAYLOADS: Final = {
+    content_type: b"HTTP/1.1 200 OK\r\nContent-Type: %b\r\nCache-Control: no-store\r\n" % content_type.encode()
+    for content_type in (TEXT, BINARY)
+}
 _SWITCHING: Final = (
     b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: "
 )
@@ -98,25 +117,51 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]  # engineio is n
             monitor_clients=False,
         )
         self.options = options
+        self._versions = {"4": Version4()}
+        if options.allow_eio3:
+            self._versions["3"] = Version3()
         self.connections: dict[str, Connection] = {}
         self.tasks: set[asyncio.Task[Any]] = set()
         self._decoder = decoder
         self._on_message = on_message
-        self._origins = OriginPolicy(options.cors_allowed_origins, options.cors_credentials)
+        self._origins = OriginPolicy(options.cors)
+        self._proxies: Proxies | None = None
+        self._front: Callable[[web.Request], Awaitable[web.StreamResponse]] | None = None
+        self.middlewares: list[EngineMiddleware] = []
+        self.listeners: dict[str, list[Callable[..., Any]]] = {
+            "connection_error": [],
+            "initial_headers": [],
+            "headers": [],
+        }
+        self.make_id: GenerateId | None = None
+        """What makes session ids instead of ``generate_id``."""
+        if options.trusted_proxies is not None:
+            self._proxies = Proxies(options.trusted_proxies, options.proxy_headers)
+            self.stand_in_front()
+        serve = options.serve_client
+        self._client_files = None if serve is False else ClientFiles(serve, self._origins)
         self._cork = Cork()
         shortest = min(options.ping_interval, options.ping_timeout, options.connect_timeout)
-        self._heartbeat = Heartbeat(max(0.01, min(0.25, shortest / 20)), self.connections.values)
+        self._heartbeat = Heartbeat(max(0.01, min(0.25, shortest / 20)), self._ticking)
         self._open_packets = self._announce(interval=options.ping_interval, timeout=options.ping_timeout)
         self._runner = Runner(self.tasks, lambda: not self.connections)
         self._leaving: set[WebSocketTransport] = set()
         self._unconnected = 0
         self._closing = False
+        self._meter: Meter | None = None
 
-    def attach(self, app: web.Application, engineio_path: str = "engine.io") -> None:
-        """Serve under a path of an application, with and without a slash at its end."""
+    def attach(
+        self, app: web.Application, engineio_path: str = "engine.io", add_trailing_slash: bool | None = None
+    ) -> None:
+        """Serve under a path of an application: with a slash at its end, without, or (``None``) both ways."""
         path = "/" + engineio_path.strip("/")
-        app.router.add_route("*", path + "/", self.handle_request)  # first: it is what clients ask for
-        app.router.add_route("*", path, self.handle_request)
+        with_slash = path if path == "/" else path + "/"
+        if add_trailing_slash is not False:
+            app.router.add_route("*", with_slash, self.handle_request)  # first: it is what clients ask for
+        if not add_trailing_slash and path != "/":
+            app.router.add_route("*", path, self.handle_request)
+        if self._client_files is not None:
+            self._client_files.attach(app, with_slash)
         app.on_startup.append(self._start)
 
     async def _start(self, app: web.Application) -> None:
@@ -155,55 +200,78 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]  # engineio is n
             if pending:
                 await asyncio.wait(pending, timeout=0.5)
 
-    async def handle_request(self, request: web.Request) -> web.StreamResponse:
-        """Serve one HTTP request of the protocol."""
-        origin, host = request.headers.get("Origin"), request.host
-        if not self._accepts(request) or (origin is None and self.options.require_origin):
-            return _error(_FORBIDDEN, 403)
-        headers = self._origins.headers(origin, host)
+    async def handle_request(self, request: web.Request, later: bool | None = None) -> web.StreamResponse:
+        """Serve one HTTP request of the protocol.
+
+        ``later``: it has passed what stands in front, and what is returned is to be sent by others (``True``) or not.
+        """
+        if later is None and self._front is not None:
+            return await self._front(request)
+        origin = request.headers.get("Origin")
+        headers: dict[str, str] = {}
+        if origin is not None:
+            if not self._accepts(request):
+                return await self._refuse(
+                    request, _FORBIDDEN, {"name": "ORIGIN_NOT_ALLOWED", "origin": origin}, status=403
+                )
+            headers = self._origins.headers(origin, request.host)
+        elif self.options.require_origin:
+            return await self._refuse(request, _FORBIDDEN, {"name": "ORIGIN_REQUIRED"}, status=403)
         if request.method == "OPTIONS":
             return self._preflight(request, headers)
         query = _query_of(request)
         transport = query.get("transport")
         if transport not in self.options.transports:
-            return _error(_TRANSPORT_UNKNOWN, headers=headers)
+            return await self._refuse(request, _TRANSPORT_UNKNOWN, {"transport": transport}, headers)
         upgrade = request.headers.get("Upgrade", "").lower() == "websocket"
         sid = query.get("sid")
         if sid is None:
-            return await self._handshake(request, transport, upgrade, headers)
+            return await self._handshake(request, transport, upgrade, headers, bool(later))
         connection = self.connections.get(sid)
         if connection is not None:
             self._heartbeat.check(connection)
         if connection is None or connection.state == CLOSED:
-            return _error(_SID_UNKNOWN, headers=headers)
+            return await self._refuse(request, _SID_UNKNOWN, {"sid": sid}, headers)
         if transport == "websocket":
-            if not upgrade or not self._can_upgrade:
-                return _error(_BAD_REQUEST, headers=headers)
-            return await self._upgrade(request, connection, headers)
+            if not upgrade:
+                return await self._mismatch(request, transport, connection, headers)
+            if not self._can_upgrade:
+                return await self._refuse(request, _BAD_REQUEST, {"name": "UPGRADE_NOT_ALLOWED"}, headers)
+            return await self._upgrade(request, connection, headers, bool(later))
         polling = connection.polling
-        if polling is None or request.method not in ("GET", "POST"):
-            return _error(_BAD_REQUEST, headers=headers)
+        if polling is None:
+            return await self._mismatch(request, transport, connection, headers)
+        if request.method not in ("GET", "POST"):
+            return await self._refuse(request, _BAD_REQUEST, {"method": request.method}, headers)
         if request.method == "POST":
             status = await polling.post(request, self.options.limits)
             if status != 200:
                 return _error(_BAD_REQUEST, status, headers)
-            if not headers and can_write(request) and not has_middlewares(request):
+            if not headers and not later and can_write(request) and not has_middlewares(request):
                 return write(request, _OK, b"ok")
-            return web.Response(text="ok", content_type="text/html", headers=headers)
+            return Unsent(text="ok", content_type="text/html", headers=headers)
         payload = await polling.poll(request)
         if payload is None:
             return _error(_BAD_REQUEST, headers=headers)
-        if not self._compresses(payload, polling.compress) and can_write(request):
+        if not later and not self._compresses(payload, polling.compress) and can_write(request):
             more = b"".join(map(header_line, headers.items())) if headers else b""
-            return write(request, _PAYLOAD + more, payload.encode())
-        response = self._payload(request, payload, headers, compress=polling.compress)
+            return write(request, _PAYLOADS[polling.content_type] + more, payload)
+        response = self._payload(request, payload, headers, polling.content_type, compress=polling.compress)
+        response.lost = partial(_lose, connection, polling)
+        return response if later else await self._send(request, response)
+
+    async def _send(self, request: web.Request, response: Unsent) -> web.StreamResponse:
+        """Send an answer that holds packets: if they are lost, the session must not go on as if they had arrived."""
         try:
             await response.prepare(request)
             await response.write_eof()
         except ConnectionError:
-            # These packets are lost, so the session must not go on as if they had arrived.
-            if connection.polling is polling:
-                connection.lost(DisconnectReason.TRANSPORT_ERROR)
+            if response.lost is not None:
+                response.lost()
+        except BaseException:
+            if response.lost is not None:
+                response.lost()
+            raise
         return response
 
     def _accepts(self, request: web.Request) -> bool:
@@ -212,75 +280,237 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]  # engineio is n
 
     def _initial_headers(self, connection: Connection) -> dict[str, str]:
         """More headers for the answer to a handshake by polling."""
-        return {}
+        cookie = self.options.cookie
+        return {} if cookie is None else {"Set-Cookie": set_cookie(cookie, connection.sid)}
+
+    # --- what stands in front of the protocol, when a program has put something there -------------------------------
+
+    def stand_in_front(self) -> None:
+        """Requests pass proxies, middleware and header listeners from now on."""
+        self._front = self._pass_front
+
+    async def _pass_front(self, request: web.Request) -> web.StreamResponse:
+        if self._proxies is not None:
+            request = self._proxies.seen_through(request)
+        hears = self.listeners["initial_headers"] or self.listeners["headers"]
+        # A preflight request carries neither cookies nor tokens: middleware that asks for them would refuse all pages.
+        if not (self.middlewares or hears) or request.method == "OPTIONS":
+            return await self.handle_request(request, False)
+        exchange = Exchange(self.middlewares, self._serve_unsent)
+        try:
+            response = await exchange.run(request)
+        except web.HTTPException:
+            exchange.forget()
+            raise
+        except ConnectionRefused as refused:
+            exchange.forget()
+            return await self._forbid(request, refused.message, self._page_headers(request), "MIDDLEWARE_FAILURE")
+        except Exception as error:
+            exchange.forget()
+            log.exception("unhandled error in engine middleware")
+            return await self._refuse(
+                request, _BAD_REQUEST, {"name": "MIDDLEWARE_FAILURE", "error": error}, self._page_headers(request)
+            )
+        except BaseException:
+            exchange.forget()
+            raise
+        if response is not exchange.made:
+            exchange.forget()
+        elif isinstance(response, Unsent):
+            return await (self._send(request, response) if response.switch is None else response.switch(response))
+        return response
+
+    async def _serve_unsent(self, request: web.Request) -> web.StreamResponse:
+        response = await self.handle_request(request, True)
+        if isinstance(response, Unsent):
+            if "sid" not in _query_of(request):
+                await self._tell("initial_headers", response.headers, request)
+            await self._tell("headers", response.headers, request)
+        return response
+
+    async def _tell(self, event: str, *args: Any) -> None:
+        for listener in self.listeners[event]:
+            try:
+                waits_for = listener(*args)
+                if inspect.isawaitable(waits_for):
+                    await waits_for
+            except Exception:
+                log.exception("unhandled error in a listener for %s", event)
+
+    def _page_headers(self, request: web.Request) -> dict[str, str]:
+        origin = request.headers.get("Origin")
+        if origin is None or not self._accepts(request):
+            return {}
+        return self._origins.headers(origin, request.host)
+
+    async def _refuse(
+        self,
+        request: web.Request,
+        code: int,
+        context: dict[str, Any],
+        headers: dict[str, str] | None = None,
+        *,
+        status: int = 400,
+        message: str | None = None,
+    ) -> web.Response:
+        """Tell the listeners, and make the answer for the client."""
+        if self.listeners["connection_error"]:
+            await self._tell("connection_error", ConnectionFailure(request, code, _MESSAGES[code], context))
+        return _error(code, status, headers, message)
+
+    async def _mismatch(
+        self, request: web.Request, transport: str, connection: Connection, headers: dict[str, str]
+    ) -> web.Response:
+        context = {"name": "TRANSPORT_MISMATCH", "transport": transport, "previous_transport": connection.transport}
+        return await self._refuse(request, _BAD_REQUEST, context, headers)
+
+    async def _forbid(
+        self, request: web.Request, message: str | None, headers: dict[str, str], name: str | None = None
+    ) -> web.Response:
+        context = {"name": name, "message": message} if name else {"message": message}
+        return await self._refuse(request, _FORBIDDEN, context, headers, status=403, message=message)
+
+    # --- handshakes -------------------------------------------------------------------------------------------------
 
     async def _handshake(
-        self, request: web.Request, transport: str, upgrade: bool, headers: dict[str, str]
+        self, request: web.Request, transport: str, upgrade: bool, headers: dict[str, str], later: bool
     ) -> web.StreamResponse:
         if request.method != "GET":
-            return _error(_BAD_METHOD, headers=headers)
-        if _query_of(request).get("EIO") != "4":
-            return _error(_UNSUPPORTED_VERSION, headers=headers)
-        if (transport == "websocket") is not upgrade:
-            return _error(_BAD_REQUEST, headers=headers)
-        if self._closing or self._unconnected >= self.options.limits.max_unconnected:
-            return _error(_FORBIDDEN, 503, headers)
+            return await self._refuse(request, _BAD_METHOD, {"method": request.method}, headers)
+        query = _query_of(request)
+        version = self._versions.get(query.get("EIO", "3"))  # who says nothing is old
+        if version is None:
+            return await self._refuse(request, _UNSUPPORTED_VERSION, {"protocol": query.get("EIO")}, headers)
+        if (transport == "websocket") is not upgrade or not version.serves(query):
+            return await self._refuse(request, _BAD_REQUEST, {"name": "TRANSPORT_HANDSHAKE_ERROR"}, headers)
+        if self._is_full:
+            return await self._refuse_when_full(request, headers)
+        if self.options.allow_request is not None:
+            refusal = await self._ask(request, headers)
+            if refusal is None and self._is_full:  # by now
+                refusal = await self._refuse_when_full(request, headers)
+            if refusal is not None:
+                return refusal
+        if self.make_id is None:
+            sid: str = self.generate_id()
+        else:
+            made = await self._make_id(request, headers)
+            if isinstance(made, web.Response):
+                return made
+            sid = made
         if transport == "polling":
-            connection = self._open(request, PollingTransport())
-            headers = {**headers, **self._initial_headers(connection)}
-            return self._payload(request, self._open_packet(connection), headers)
-        agreed = await self._agree(request, headers)
-        if isinstance(agreed, web.Response):
-            return agreed
-        websocket, answer = agreed
-        connection = self._open(request, websocket)
-        return _begin(request, websocket, answer + Frames([self._open_packet(connection)]).websocket)
+            connection = self._open(request, version.polling(query), sid, version)
+            packet = version.payload(self._open_packet(connection)).encode()
+            response = self._payload(request, packet, {**headers, **self._initial_headers(connection)})
+            if later:
+                response.lost = partial(connection.lost, DisconnectReason.TRANSPORT_ERROR)
+            return response
+
+        def begin(websocket: WebSocketTransport, answer: bytes) -> web.StreamResponse:
+            if sid in self.connections:  # since it was made
+                return _error(_BAD_REQUEST, headers=headers)
+            connection = self._open(request, websocket, sid, version)
+            return _begin(request, websocket, answer + Frames([self._open_packet(connection)]).websocket)
+
+        return await self._switch(request, version, begin, headers, later)
+
+    @property
+    def _is_full(self) -> bool:
+        return self._closing or self._unconnected >= self.options.limits.max_unconnected
+
+    async def _refuse_when_full(self, request: web.Request, headers: dict[str, str]) -> web.Response:
+        context = {"name": "SERVER_CLOSING" if self._closing else "TOO_MANY_UNCONNECTED"}
+        return await self._refuse(request, _FORBIDDEN, context, headers, status=503)
+
+    async def _ask(self, request: web.Request, headers: dict[str, str]) -> web.Response | None:
+        """Ask the program whether the client may come in; the refusal, if not."""
+        assert self.options.allow_request is not None
+        try:
+            allowed = self.options.allow_request(request)
+            if inspect.isawaitable(allowed):
+                allowed = await allowed
+        except ConnectionRefused as refused:
+            return await self._forbid(request, refused.message, headers)
+        except Exception:
+            log.exception("unhandled error in allow_request")
+            allowed = False
+        return None if allowed else await self._forbid(request, None, headers)
+
+    async def _make_id(self, request: web.Request, headers: dict[str, str]) -> str | web.Response:
+        assert self.make_id is not None
+        try:
+            sid = self.make_id(request)
+            if inspect.isawaitable(sid):
+                sid = await sid
+            if not isinstance(sid, str) or not _SESSION_ID.fullmatch(sid) or sid in self.connections:
+                raise ValueError("generate_id has not made a new session id")
+        except Exception as error:
+            log.exception("unhandled error in generate_id")
+            return await self._refuse(request, _BAD_REQUEST, {"name": "ID_GENERATION_ERROR", "error": error}, headers)
+        return sid
 
     async def _upgrade(
-        self, request: web.Request, connection: Connection, headers: dict[str, str]
+        self, request: web.Request, connection: Connection, headers: dict[str, str], later: bool
     ) -> web.StreamResponse:
-        agreed = await self._agree(request, headers)
-        if isinstance(agreed, web.Response):
-            return agreed
-        websocket, answer = agreed
-        if connection.polling is None or connection.upgrade is not None or connection.state == CLOSED:
-            return _begin(request, websocket, answer, websocket.close)
-        Upgrade(connection, websocket, self.options.upgrade_timeout)
-        return _begin(request, websocket, answer)
+        def begin(websocket: WebSocketTransport, answer: bytes) -> Answered:
+            if connection.polling is None or connection.upgrade is not None or connection.state == CLOSED:
+                return _begin(request, websocket, answer, websocket.close)
+            Upgrade(connection, websocket, self.options.upgrade_timeout)
+            return _begin(request, websocket, answer)
 
-    async def _agree(
-        self, request: web.Request, headers: dict[str, str]
-    ) -> tuple[WebSocketTransport, bytes] | web.Response:
-        """The websocket that a request asks for and the answer, which is still to be sent (RFC 6455, 4.2)."""
+        return await self._switch(request, self._versions[str(connection.protocol)], begin, headers, later)
+
+    async def _switch(
+        self,
+        request: web.Request,
+        version: Version4,
+        begin: Callable[[WebSocketTransport, bytes], web.StreamResponse],
+        headers: dict[str, str],
+        later: bool,
+    ) -> web.StreamResponse:
+        """Answer the handshake of a websocket (RFC 6455, 4.2); ``begin`` gets it and the bytes of the answer."""
         if request.headers.get("Sec-WebSocket-Version") != VERSION:
-            return _error(_BAD_REQUEST, 426, {**headers, "Sec-WebSocket-Version": VERSION, "Upgrade": "websocket"})
+            more = {**headers, "Sec-WebSocket-Version": VERSION, "Upgrade": "websocket"}
+            return await self._refuse(request, _BAD_REQUEST, {"name": "TRANSPORT_HANDSHAKE_ERROR"}, more, status=426)
         keys = request.headers.getall("Sec-WebSocket-Key", ())
         accept = accept_of(keys[0]) if len(keys) == 1 else None
         connection = ",".join(request.headers.getall("Connection", ()))
         wants = (token.strip().lower() for token in connection.split(","))
         if accept is None or request.method != "GET" or request.version < HttpVersion11 or "upgrade" not in wants:
-            return _error(_BAD_REQUEST, headers=headers)
-        more: list[tuple[str, str]] = []
+            return await self._refuse(request, _BAD_REQUEST, {"name": "TRANSPORT_HANDSHAKE_ERROR"}, headers)
+        head = _SWITCHING + accept.encode() + b"\r\n"
         window: int | None = None
         if self.options.per_message_deflate is not None:
             agreement = negotiate(request.headers.getall("Sec-WebSocket-Extensions", ()))
             if agreement is not None:
                 window = agreement[0]
-                more.append(("Sec-WebSocket-Extensions", agreement[1]))
-        if has_hooks(request):
-            more += await run_hooks(request, Answered(101))
-        if self._closing:
-            return _error(_FORBIDDEN, 503, headers)
-        transport = request.transport
-        if transport is None or transport.is_closing():
-            return web.Response(status=400)  # nobody will read it
-        answer = _SWITCHING + accept.encode() + b"\r\n" + b"".join(map(header_line, more)) + b"\r\n"
-        return WebSocketTransport(transport, self.options, self._leaving, window), answer
+                head += header_line(("Sec-WebSocket-Extensions", agreement[1]))
 
-    def _open(self, request: web.Request, transport: PollingTransport | WebSocketTransport) -> Connection:
+        async def send(response: web.StreamResponse | None) -> web.StreamResponse:
+            if has_hooks(request):
+                lines = await run_hooks(request, response or Answered(101))
+            else:
+                lines = lines_of(response) if response is not None else []
+            if self._closing:
+                return _error(_FORBIDDEN, 503, headers)
+            transport = request.transport
+            if transport is None or transport.is_closing():
+                return web.Response(status=400)  # nobody will read it
+            answer = head + b"".join(map(header_line, lines)) + b"\r\n"
+            websocket = version.websocket(_query_of(request), transport, self.options, self._leaving, window)
+            return begin(websocket, answer)
+
+        if not later:
+            return await send(None)
+        response = Unsent(status=101)
+        response.switch = send
+        return response
+
+    def _open(
+        self, request: web.Request, transport: PollingTransport | WebSocketTransport, sid: str, version: Version4
+    ) -> Connection:
         self._heartbeat.start()
-        sid = self.generate_id()
-        connection = Connection(
+        connection = version.connection(
             sid,
             handshake=Handshake(
                 headers=request.headers,
@@ -303,7 +533,14 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]  # engineio is n
         )
         self.connections[sid] = connection
         self._unconnected += 1
+        if self._meter is not None:
+            self._meter.opened += 1
+            connection.measure(self._meter)
+        version.opened(connection)
         return connection
+
+    def _ticking(self) -> Iterable[Ticking]:
+        return chain(self.connections.values(), self._leaving)
 
     def _connected(self) -> None:
         self._unconnected -= 1
@@ -313,6 +550,18 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]  # engineio is n
         if not self.connections:
             self._runner.rest()
         self._cork.congested.discard(connection.outbox)
+        if self._meter is not None:
+            self._meter.closed += 1
+
+    def count_clients(self) -> tuple[int, int]:
+        """How many connections are open, and how many of them are polling."""
+        return len(self.connections), sum(each.transport == "polling" for each in self.connections.values())
+
+    def measure(self, meter: Meter | None) -> None:
+        """Tell the meter what passes from now on; ``None``: nobody, at no cost."""
+        self._meter = self._cork.meter = meter
+        for connection in self.connections.values():
+            connection.measure(meter)
 
     @property
     def congested(self) -> bool:
@@ -357,27 +606,21 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]  # engineio is n
         return self.options.allow_upgrades and "websocket" in self.options.transports
 
     def _payload(
-        self, request: web.Request, payload: str, headers: dict[str, str], *, compress: bool = True
-    ) -> web.Response:
-        response = web.Response(
-            body=payload.encode(),
-            headers={**headers, "Content-Type": "text/plain; charset=UTF-8", "Cache-Control": "no-store"},
-        )
+        self, request: web.Request, payload: bytes, headers: dict[str, str], kind: str = TEXT, *, compress: bool = True
+    ) -> Unsent:
+        response = Unsent(body=payload, headers={**headers, "Content-Type": kind, "Cache-Control": "no-store"})
         if self._compresses(payload, compress):
             response.enable_compression()
         return response
 
-    def _compresses(self, payload: str, compress: bool) -> bool:
+    def _compresses(self, payload: bytes, compress: bool) -> bool:
         """Whether a payload is to be compressed, if its client can read that."""
         options = self.options
         return options.http_compression and compress and len(payload) >= options.http_compression_threshold
 
     def _preflight(self, request: web.Request, headers: dict[str, str]) -> web.Response:
-        headers = {**headers, "Access-Control-Allow-Methods": "GET, POST, OPTIONS", "Access-Control-Max-Age": "600"}
-        wanted = request.headers.get("Access-Control-Request-Headers")
-        if wanted is not None:
-            headers["Access-Control-Allow-Headers"] = wanted
-        return web.Response(status=204, headers=headers)
+        more = self._origins.preflight(request.headers.get("Access-Control-Request-Headers"))
+        return web.Response(status=204, headers={**headers, **more})
 
 
 def _query_of(request: web.Request) -> Mapping[str, str]:
@@ -403,6 +646,13 @@ def _begin(
     return Answered(101)
 
 
-def _error(code: int, status: int = 400, headers: dict[str, str] | None = None) -> web.Response:
-    body: dict[str, Any] = {"code": code, "message": _MESSAGES[code]}
+def _lose(connection: Connection, polling: PollingTransport) -> None:
+    if connection.polling is polling:
+        connection.lost(DisconnectReason.TRANSPORT_ERROR)
+
+
+def _error(
+    code: int, status: int = 400, headers: dict[str, str] | None = None, message: str | None = None
+) -> web.Response:
+    body: dict[str, Any] = {"code": code, "message": message or _MESSAGES[code]}
     return web.json_response(body, status=status, headers=headers)

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any, Final
 import socketio
 
 from ..exceptions import EncodeError
+from ..pen import Pen
 from ..rooms import RoomIndex
 from ..types import Packet, PacketType
-from .pen import Pen
 
 if TYPE_CHECKING:
     from ..protocols import Outlet

@@ -11,7 +11,7 @@ from ..exceptions import ConfigurationError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ..options import Origins
+    from ..options import Cors
 
 
 class OriginPolicy:
@@ -21,8 +21,19 @@ class OriginPolicy:
     is the server's, on every request.
     """
 
-    def __init__(self, allowed: Origins, credentials: bool) -> None:
-        self._credentials = credentials
+    def __init__(self, cors: Cors) -> None:
+        allowed = cors.allowed_origins
+        self._for_foreign = {"Vary": "Origin"}
+        if cors.credentials:
+            self._for_foreign["Access-Control-Allow-Credentials"] = "true"
+        if cors.exposed_headers:
+            self._for_foreign["Access-Control-Expose-Headers"] = ", ".join(cors.exposed_headers)
+        self._for_preflight = {"Access-Control-Allow-Methods": ", ".join(cors.methods)}
+        if cors.max_age is not None:
+            self._for_preflight["Access-Control-Max-Age"] = str(cors.max_age)
+        self._reflects = cors.allowed_headers is None
+        if cors.allowed_headers:
+            self._for_preflight["Access-Control-Allow-Headers"] = ", ".join(cors.allowed_headers)
         self._any = False
         self._accepts: list[Callable[[str], bool]] = []
         if allowed is None:
@@ -53,10 +64,13 @@ class OriginPolicy:
         """CORS headers for a request that was accepted."""
         if origin is None or not self.is_foreign(origin, host):
             return {}
-        headers = {"Access-Control-Allow-Origin": origin, "Vary": "Origin"}
-        if self._credentials:
-            headers["Access-Control-Allow-Credentials"] = "true"
-        return headers
+        return {"Access-Control-Allow-Origin": origin, **self._for_foreign}
+
+    def preflight(self, wanted: str | None) -> dict[str, str]:
+        """More headers for the answer to a preflight request; ``wanted``: headers that the page wants to send."""
+        if self._reflects and wanted is not None:
+            return {**self._for_preflight, "Access-Control-Allow-Headers": wanted}
+        return self._for_preflight
 
 
 def _matcher(pattern: re.Pattern[str]) -> Callable[[str], bool]:

@@ -7,11 +7,11 @@ import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, Protocol
 
-from .notices import Notice
+from ..notices import Notice
 
 if TYPE_CHECKING:
     from ..options import SlowConsumer
-    from ..protocols import Frames
+    from ..protocols import Frames, Meter
 
 log: Final = logging.getLogger("rtframework.engine")
 
@@ -29,7 +29,10 @@ class Sink(Protocol):
         """Whether it would take frames at once, with nothing of the past still waiting in it."""
 
     def write(self, frames: list[Frames]) -> bool:
-        """Take all frames, in order, or none (False): then they wait in the outbox until ``flush`` is called again."""
+        """Take frames, in order; whether it has taken all.
+
+        If not, those it has taken are removed from the list, and the rest waits until ``flush`` is called again.
+        """
 
     def buffered(self) -> int:
         """Bytes that were taken and have not yet left the process."""
@@ -42,11 +45,13 @@ class Cork:
     outboxes, so that a broadcast to a thousand clients schedules one callback, not a thousand.
     """
 
-    __slots__ = ("_dirty", "_loop", "congested")
+    __slots__ = ("_dirty", "_loop", "congested", "meter")
 
     def __init__(self) -> None:
         self.congested: set[Outbox] = set()
         """Those for which emitters wait, with the policy "wait"."""
+        self.meter: Meter | None = None
+        """Told by outboxes that are metered."""
         self._dirty: list[Outbox] = []
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -81,7 +86,19 @@ class Outbox:
     any size is taken while nothing else waits.
     """
 
-    __slots__ = ("_bytes", "_cork", "_corked", "_frames", "_limit", "_overflow", "_policy", "closed", "dropped", "sink")
+    __slots__ = (
+        "_bytes",
+        "_cork",
+        "_corked",
+        "_frames",
+        "_limit",
+        "_overflow",
+        "_policy",
+        "closed",
+        "dropped",
+        "has_gap",
+        "sink",
+    )
 
     def __init__(
         self, cork: Cork, sink: Sink, limit: int, overflow: Callable[[], None], policy: SlowConsumer = "disconnect"
@@ -96,6 +113,8 @@ class Outbox:
         self.sink = sink
         self.closed = False
         self.dropped = 0
+        self.has_gap = False
+        """Whether something was dropped to make room, and the client goes on without it."""
 
     def __len__(self) -> int:
         return len(self._frames)
@@ -129,10 +148,13 @@ class Outbox:
         frames = self._frames
         if frames:
             self._frames = []  # before they are written: the transport may hear of it and add the last ones
+            count = len(frames)
             if self.sink.write(frames):
                 self._bytes = self.sink.buffered()
             else:
                 self._frames = frames
+                if len(frames) < count:
+                    self._bytes = sum(each.size for each in frames) + self.sink.buffered()
 
     def take(self) -> list[Frames]:
         """Everything that waits; the outbox is empty after."""
@@ -169,6 +191,7 @@ class Outbox:
         if self._make_room(frames.size):
             return True
         if self._policy == "drop_oldest":
+            self.has_gap = True
             if not self.dropped:
                 _dropping(self._limit)
             self._drop_oldest(frames.size)

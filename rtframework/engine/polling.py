@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import binascii
 from base64 import b64decode
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from aiohttp import web
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
     from ..options import Limits
     from ..protocols import Frames
     from .connection import Connection
+
+TEXT: Final = "text/plain; charset=UTF-8"
+BINARY: Final = "application/octet-stream"
 
 _KINDS: Final = frozenset("0123456")
 _PAUSE: Final = 0.1
@@ -29,9 +33,11 @@ class PollingTransport:
 
     name: Final = "polling"
     connection: Connection
+    content_type: str = TEXT
+    """Of the payload that ``poll`` has returned last."""
 
     def __init__(self) -> None:
-        self._waiting: asyncio.Future[str] | None = None
+        self._waiting: asyncio.Future[bytes] | None = None
         self._request: web.Request | None = None
         self._posting = False
         self.compress = True
@@ -62,14 +68,14 @@ class PollingTransport:
         """Answer the waiting GET."""
         if self._waiting is None:
             return False
-        self._answer(self._payload_of(frames))
+        self._answer(self._join(frames))
         self.connection.drained()
         return True
 
     def release(self, frames: Frames) -> None:
         """Answer the waiting GET, if there is one, with these packets and whatever waited for it."""
         if self._waiting is not None:
-            self._answer(frames.polling)
+            self._answer(self._join([frames]))
 
     def close(self) -> None:
         """Tell the waiting GET that it is over."""
@@ -77,14 +83,14 @@ class PollingTransport:
 
     abort = close
 
-    async def poll(self, request: web.Request) -> str | None:
+    async def poll(self, request: web.Request) -> bytes | None:
         """A GET: the payload to answer with, ``None`` to answer 400."""
         connection = self.connection
         if self._waiting is not None:
             connection.fail(DisconnectReason.TRANSPORT_ERROR)
             return None
         if len(connection.outbox):
-            payload = self._payload_of(connection.outbox.take())
+            payload = self._join(connection.outbox.take())
             connection.drained()
             return payload
         self._waiting = waiting = connection.loop.create_future()
@@ -92,7 +98,7 @@ class PollingTransport:
         if connection.is_moving:  # not at once, or a client that goes on polling would spin
             connection.loop.call_later(_PAUSE, self._end_pause, waiting)
         try:
-            answer: str = await waiting
+            answer: bytes = await waiting
         except asyncio.CancelledError:
             self._lost()
             raise
@@ -107,7 +113,8 @@ class PollingTransport:
     async def post(self, request: web.Request, limits: Limits) -> int:
         """A POST: take its packets; the HTTP status to answer with."""
         connection = self.connection
-        if self._posting or request.headers.get("Content-Type") == "application/octet-stream":
+        decode = self._decoder_of(request)
+        if self._posting or decode is None:
             connection.fail(DisconnectReason.TRANSPORT_ERROR)
             return 400
         self._posting = True
@@ -125,7 +132,7 @@ class PollingTransport:
             if body is None:
                 connection.fail(DisconnectReason.TRANSPORT_ERROR)
                 return 413
-            packets = decode_payload(body)
+            packets = decode(body)
         except asyncio.CancelledError:
             connection.lost(DisconnectReason.TRANSPORT_ERROR)
             raise
@@ -145,19 +152,24 @@ class PollingTransport:
         connection.receive_all(packets)
         return 200
 
+    def _join(self, frames: list[Frames]) -> bytes:
+        """A payload of packets."""
+        self.compress = any(each.compress for each in frames)
+        return SEPARATOR.join([each.polling for each in frames]).encode()
+
+    def _decoder_of(self, request: web.Request) -> Callable[[bytes], list[str | bytes]] | None:
+        """What takes the body of a POST apart; ``None`` when there can be no such body."""
+        return None if request.headers.get("Content-Type") == BINARY else decode_payload
+
     def _lost(self) -> None:
         if self.connection.polling is self:  # else the client has moved to a websocket meanwhile
             self.connection.lost(DisconnectReason.TRANSPORT_ERROR)
 
-    def _end_pause(self, waiting: asyncio.Future[str]) -> None:
+    def _end_pause(self, waiting: asyncio.Future[bytes]) -> None:
         if self._waiting is waiting:
-            self._answer(NOOP.polling)
+            self.release(NOOP)
 
-    def _payload_of(self, frames: list[Frames]) -> str:
-        self.compress = any(each.compress for each in frames)
-        return SEPARATOR.join([each.polling for each in frames])
-
-    def _answer(self, payload: str) -> None:
+    def _answer(self, payload: bytes) -> None:
         waiting, self._waiting, self._request = self._waiting, None, None
         if waiting is not None and not waiting.done():
             waiting.set_result(payload)

@@ -13,7 +13,7 @@ from socketio.exceptions import DisconnectedError
 from socketio.exceptions import TimeoutError as CallTimeout
 
 from ..exceptions import ConfigurationError
-from ..options import EngineOptions, Limits
+from ..options import Cors, EngineOptions, Limits
 from .gateway import Gateway
 from .manager import Manager, is_many
 from .packet_classes import PacketClassSerializer, StandardSerializer, packet_class_of
@@ -96,7 +96,7 @@ class AsyncServer(Gateway):
             ping_timeout=ping_timeout,
             transports=_transports(transports),
             allow_upgrades=allow_upgrades,
-            cors_credentials=cors_credentials,
+            cors=Cors(credentials=cors_credentials),
             http_compression=http_compression,
             http_compression_threshold=compression_threshold,
             limits=limits,

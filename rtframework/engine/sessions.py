@@ -8,12 +8,12 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Final, Protocol
 from weakref import WeakKeyDictionary
 
+from ..pen import Pen
 from ..types import DisconnectReason
 from .connection import CLOSED, Connection
 from .cors import CorsRules
 from .frames import Frames
 from .http import EngineServer
-from .pen import Pen
 
 if TYPE_CHECKING:
     import logging
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from .connection import MessageHandler
     from .cors import CorsOrigins
     from .polling import PollingTransport
+    from .versions import Version4
     from .websocket import WebSocketTransport
 
 Cookie = str | Mapping[str, str | bool | Callable[[], str | bool]]
@@ -158,7 +159,7 @@ class SessionServer(EngineServer):
         self.cors_allowed_origins = cors_allowed_origins
         self.ping_interval_grace_period = grace
         self._open_packets = self._announce(interval=options.ping_interval + grace, timeout=options.ping_timeout)
-        self._origins = self._rules = CorsRules(cors_allowed_origins, options.cors_credentials, self.environ_of)
+        self._origins = self._rules = CorsRules(cors_allowed_origins, options.cors.credentials, self.environ_of)
         self._frames: WeakKeyDictionary[Any, Frames] = WeakKeyDictionary()
         self._background: set[asyncio.Future[Any]] = set()
 
@@ -212,8 +213,10 @@ class SessionServer(EngineServer):
         attributes = {"name": cookie, "path": "/", "SameSite": "Lax"} if isinstance(cookie, str) else cookie
         return {"Set-Cookie": self._generate_sid_cookie(connection.sid, attributes)}
 
-    def _open(self, request: web.Request, transport: PollingTransport | WebSocketTransport) -> Connection:
-        connection = super()._open(request, transport)
+    def _open(
+        self, request: web.Request, transport: PollingTransport | WebSocketTransport, sid: str, version: Version4
+    ) -> Connection:
+        connection = super()._open(request, transport, sid, version)
         self.sockets[connection.sid] = Session(self, connection, request)
         return connection
 

@@ -120,8 +120,8 @@ def take_over(request: web.Request, protocol: asyncio.Protocol, answer: bytes) -
 def header_line(header: tuple[str, str]) -> bytes:
     """One line of a response's head. Raises ``ValueError`` for what would be more than one."""
     name, value = header
-    if "\r" in value or "\n" in value:
-        raise ValueError(f"a header's value is one line, not {value!r}")
+    if "\r" in value or "\n" in value or "\r" in name or "\n" in name:
+        raise ValueError(f"a header is one line, not {name!r}: {value!r}")
     return f"{name}: {value}\r\n".encode()
 
 
@@ -139,4 +139,10 @@ async def run_hooks(request: web.Request, response: web.StreamResponse) -> list[
     """Show them the response; the headers that it has after it."""
     for app in request.match_info.apps:
         await app.on_response_prepare.send(request, response)
-    return list(response.headers.items())
+    return lines_of(response)
+
+
+def lines_of(response: web.StreamResponse) -> list[tuple[str, str]]:
+    """The headers of a response, cookies among them."""
+    cookies = [("Set-Cookie", cookie.output(header="").strip()) for cookie in response.cookies.values()]
+    return [*response.headers.items(), *cookies]

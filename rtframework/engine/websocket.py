@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
@@ -19,7 +20,7 @@ _CLOSE_FRAME: Final = websocket_frame(CLOSE, NORMAL.to_bytes(2, "big"))
 _CLOSE_TIMEOUT: Final = 5.0
 """Seconds that a client may take to answer the closing handshake, or to take what was still sent to it."""
 _MUCH: Final = 65_536
-"""Bytes in the transport's buffer from which pings are not answered: a client that does not read needs no answer."""
+"""Bytes in the transport's buffer from which the client counts as one that does not read."""
 
 
 def _ignore(packet: str | bytes) -> None:
@@ -46,9 +47,9 @@ class WebSocketTransport(asyncio.Protocol):
         "_on_end",
         "_paused",
         "_reader",
-        "_timer",
         "_transport",
         "connection",
+        "deadline",
     )
 
     name: Final = "websocket"
@@ -68,12 +69,14 @@ class WebSocketTransport(asyncio.Protocol):
         if window is not None and options.per_message_deflate is not None:
             # zlib has no window of 8 bits, but keeps 262 bytes of a window of 9 unused.
             self._deflate = (max(9, window), options.per_message_deflate.threshold, options.per_message_deflate.level)
-        # What the transport has taken cannot be dropped any more.
         self._holds = options.limits.slow_consumer == "drop_oldest"
+        if self._holds:
+            transport.set_write_buffer_limits(high=min(_MUCH, options.limits.max_outbox // 2))
         self._full = False
         self._paused = False
         self._closing = False
-        self._timer: asyncio.TimerHandle | None = None
+        self.deadline = math.inf
+        """When it is cut off, unless TCP has ended by then: looked at by the heartbeat's sweep, while it is leaving."""
         self._leaving = leaving
         self._on_end: Callable[[], None] = _nothing
 
@@ -111,8 +114,6 @@ class WebSocketTransport(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """TCP has ended."""
-        if self._timer is not None:
-            self._timer.cancel()
         self._leaving.discard(self)
         self._lose(DisconnectReason.TRANSPORT_CLOSE)
         # Nothing is to wait for the garbage collector: a full collection is what connections cost most.
@@ -153,13 +154,24 @@ class WebSocketTransport(asyncio.Protocol):
         transport = self._transport
         if transport.is_closing():
             return True
-        if self._full and self._holds:
-            return False
+        if self._holds:
+            return self._write_some(frames)
         if self._deflate is not None:
             transport.write(b"".join([each.deflated(*self._deflate) for each in frames]))
         else:
             transport.write(frames[0].websocket if len(frames) == 1 else b"".join([each.websocket for each in frames]))
         return True
+
+    def _write_some(self, frames: list[Frames]) -> bool:
+        """Write what the transport takes without holding much: what it has taken cannot be dropped any more."""
+        taken = 0
+        for each in frames:
+            if self._full:  # it says so while it is written to
+                break
+            self._transport.write(each.websocket if self._deflate is None else each.deflated(*self._deflate))
+            taken += 1
+        del frames[:taken]
+        return not frames
 
     def release(self, frames: Frames) -> None:
         """Nobody waits here."""
@@ -183,6 +195,17 @@ class WebSocketTransport(asyncio.Protocol):
     def abort(self) -> None:
         """Cut the TCP connection."""
         self._transport.abort()
+
+    def tick(self, now: float) -> None:
+        """The client has had its time."""
+        self._transport.abort()
+
+    def postpone(self, seconds: float) -> None:
+        """The event loop was blocked for so long: what the client owes us may wait unread."""
+        self.deadline += seconds
+
+    def look(self) -> None:
+        """asyncio tells of the end."""
 
     def _control(self, opcode: int, payload: bytes) -> None:
         if opcode == PING:
@@ -226,8 +249,8 @@ class WebSocketTransport(asyncio.Protocol):
 
     def _give_time(self) -> None:
         self._leaving.add(self)
-        if self._timer is None:
-            self._timer = asyncio.get_running_loop().call_later(_CLOSE_TIMEOUT, self._transport.abort)
+        if self.deadline == math.inf:
+            self.deadline = asyncio.get_running_loop().time() + _CLOSE_TIMEOUT
 
 
 def _ignore_control(opcode: int, payload: bytes) -> None:

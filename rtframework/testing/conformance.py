@@ -25,10 +25,11 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 import msgspec
 
 from ..exceptions import AckTimeout, ConnectionRefused, DecodeError, Disconnected, EncodeError
+from ..recovery import Session
 from ..types import RESERVED_EVENTS, Handshake, Packet, PacketType, SocketDetails, Target
 
 if TYPE_CHECKING:
-    from ..protocols import Adapter, Authenticator, Decoder, Emitter, Serializer
+    from ..protocols import Adapter, Authenticator, Decoder, Emitter, Frames, Serializer
 
 _Frame: TypeAlias = str | bytes
 
@@ -656,6 +657,53 @@ class AdapterConformance:
 
         self._run(run)
 
+    def test_listeners_hear_of_rooms(self) -> None:
+        """Each room is announced once and in time, and a listener that fails harms nobody."""
+
+        async def run(adapter: Adapter, sent: _Deliveries) -> None:
+            heard: list[tuple[str, ...]] = []
+
+            def listen(event: str) -> Callable[..., None]:
+                def listener(*args: str) -> None:
+                    if event == "join_room" and args[0] not in adapter.rooms(args[1]):
+                        heard.append(("too early", *args))
+                    heard.append((event, *args))
+
+                return adapter.on(event)(listener)
+
+            def fail(*args: str) -> None:
+                raise RuntimeError("a listener that fails")
+
+            with _silence("rtframework.rooms"):
+                adapter.add("early", ["early"])
+                adapter.on("join_room")(fail)
+                listeners = {
+                    event: listen(event) for event in ("create_room", "join_room", "leave_room", "delete_room")
+                }
+                adapter.add("a", ["x", "x"])
+                adapter.add("a", ["x"])
+                adapter.add("b", ["x"])
+                adapter.remove("a", ["x", "x", "nowhere"])
+                adapter.remove("stranger", ["x"])
+                adapter.remove_all("b")
+                adapter.remove_all("b")
+                expected = [
+                    ("create_room", "x"),
+                    ("join_room", "x", "a"),
+                    ("join_room", "x", "b"),
+                    ("leave_room", "x", "a"),
+                    ("leave_room", "x", "b"),
+                    ("delete_room", "x"),
+                ]
+                _check(heard == expected, f"listeners heard {heard}")
+                for event, listener in listeners.items():
+                    adapter.off(event, listener)
+                    adapter.off(event, listener)
+                adapter.add("c", ["y"])
+                _check(heard == expected, "a listener that was taken off hears more")
+
+        self._run(run)
+
     def test_targets_select_whom_they_name(self) -> None:
         """Everybody who is meant is reached once, and nobody else: least of all everybody by an empty list."""
 
@@ -784,6 +832,26 @@ class AdapterConformance:
             await sent.wait_for(2, self.patience)
             got = [(sid, packet.data[0]) for sid, packet in sent.taken()]
             _check(got == [("c", "n"), ("c", "last")], f"reached {got!r}")
+
+        self._run(run)
+
+    def test_sessions_are_handed_out_once(self) -> None:
+        """Whoever comes back finds what was kept, if anything is, and nobody finds it a second time."""
+
+        async def run(adapter: Adapter, sent: _Deliveries) -> None:
+            _check(adapter.session_time() == 0, "something is kept of which nobody has heard")
+            adapter.add("a", ["a", "x"])
+            adapter.persist_session(Session("a", "pid of a", adapter.rooms("a"), {"n": 1}, None, None))
+            adapter.remove_all("a")
+            self._selects(adapter, Target(), "")
+            _check(await adapter.restore_session("another", None) is None, "a session for another pid")
+            back = await adapter.restore_session("pid of a", None)
+            if back is not None:
+                _check(
+                    back.sid == "a" and back.rooms == {"a", "x"} and back.data == {"n": 1}, f"{back!r:.200} came back"
+                )
+            _check(await adapter.restore_session("pid of a", None) is None, "a session was handed out twice")
+            _check(adapter.session_time() == 0, "what is not kept is to be waited for")
 
         self._run(run)
 
@@ -974,6 +1042,17 @@ class AdapterConformance:
             raise AssertionError(message) from None
 
 
+@contextlib.contextmanager
+def _silence(name: str) -> Iterator[None]:
+    """What is provoked is not to be seen in the log."""
+    logger = logging.getLogger(name)
+    disabled, logger.disabled = logger.disabled, True
+    try:
+        yield
+    finally:
+        logger.disabled = disabled
+
+
 class _Deliveries:
     """An emitter that keeps what it is given, and does to the adapter what a namespace would."""
 
@@ -988,14 +1067,29 @@ class _Deliveries:
         self.error: Exception | None = None
         self.on_send: Callable[[str], Any] | None = None
 
-    def send(self, sids: Collection[str], packet: Packet, *, volatile: bool = False, compress: bool = True) -> None:
-        self.flags = {"volatile": volatile, "compress": compress}
+    def send(
+        self,
+        sids: Collection[str],
+        packet: Packet,
+        *,
+        volatile: bool = False,
+        compress: bool = True,
+        frames: Frames | None = None,
+    ) -> None:
+        self.flags = {"volatile": volatile, "compress": compress if frames is None else frames.compress}
         if self.error is not None:
             raise self.error
+        if isinstance(frames, _Kept):  # what an adapter adds for itself comes last
+            _check(frames.packet.data[: len(packet.data)] == packet.data, f"{frames.packet!r:.200} for {packet!r:.200}")
         for sid in sids:
             self.log.append((sid, packet))
             if self.on_send is not None:
                 self.on_send(sid)
+
+    def encode(self, packet: Packet, *, compress: bool = True) -> Frames:
+        if self.error is not None:
+            raise self.error
+        return _Kept(packet, compress)
 
     def ask(
         self, sids: Collection[str], packet: Packet, *, volatile: bool = False, compress: bool = True
@@ -1039,3 +1133,19 @@ class _Deliveries:
     def taken(self) -> list[tuple[str, Packet]]:
         self.last, self.log = self.log, []
         return self.last
+
+
+class _Kept:
+    """A packet that was not encoded."""
+
+    websocket = b""
+    polling = ""
+    size = 0
+    droppable = True
+
+    def __init__(self, packet: Packet, compress: bool) -> None:
+        self.packet = packet
+        self.compress = compress
+
+    def deflated(self, window: int, threshold: int, level: int) -> bytes:
+        return b""

@@ -51,7 +51,7 @@ async def raw_client(url: str) -> AsyncIterator[RawClient]:
 
 def engine_of(io: Server) -> EngineServer:
     """The inside of a server."""
-    return cast("EngineServer", cast("Any", io.engine).eio)
+    return cast("EngineServer", cast("Any", io)._server.eio)
 
 
 async def eventually(condition: Callable[[], object], within: float = PATIENCE) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from aiohttp import WSMsgType, web
 
-from rtframework.engine.frames import CLOSE, NOOP, PING, Frames, websocket_frame
+from rtframework.engine.frames import CLOSE, NOOP, PING, Frames, JoinedFrames, PlainFrames, websocket_frame
 from tests.conftest import Serve
 from tests.engine import raw_client
 from tests.support.raw import decode_payload
@@ -35,6 +35,22 @@ def test_messages_get_their_type_and_binary_goes_as_it_is() -> None:
     )
     assert frames.polling == '451-["a"]\x1ebAP8='
     assert frames.size == len(frames.websocket)
+
+
+def test_frames_can_be_joined() -> None:
+    """What a client has missed would be sent in a form of its own, or dropped on the way because it is slow."""
+    one, two = Frames.of_messages(['2["a"]'], droppable=True), Frames.of_messages(['51-["b"]', b"\x00"], droppable=True)
+    joined = JoinedFrames([one, two])
+    assert joined.websocket == one.websocket + two.websocket
+    assert joined.polling == one.polling + "\x1e" + two.polling
+    assert joined.size == one.size + two.size
+    assert joined.deflated(15, 0, 6) == one.deflated(15, 0, 6) + two.deflated(15, 0, 6)
+    assert not joined.droppable
+    picture = PlainFrames.of_messages(["x" * 1000])
+    mixed = JoinedFrames([one, picture])
+    assert mixed.compress
+    assert mixed.deflated(15, 0, 6) == one.deflated(15, 0, 6) + picture.websocket
+    assert not JoinedFrames([picture]).compress
 
 
 def test_each_form_is_made_once() -> None:

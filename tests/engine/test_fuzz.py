@@ -20,6 +20,7 @@ from aiohttp.test_utils import make_mocked_request
 
 from rtframework import DecodeError, EncodeError, JSONSerializer, Packet, PacketType, Server, Socket
 from rtframework.engine.polling import decode_payload
+from rtframework.engine.v3_payload import MESSAGE, decode_binary, decode_text, encode_binary, encode_text
 from rtframework.packets import MAX_ID
 from rtframework.types import RESERVED_EVENTS
 from rtframework_msgpack import MsgpackSerializer
@@ -121,7 +122,7 @@ class Stopwatch:
         try:
             return call(given)
         except ValueError as error:
-            if not isinstance(error, DecodeError) and call is not decode_payload:
+            if not isinstance(error, DecodeError) and call not in (decode_payload, decode_text, decode_binary):
                 raise AssertionError(f"{given!r} is refused by {error!r}") from error
             self.refused += 1
             return None
@@ -220,6 +221,61 @@ def test_no_body_breaks_the_payload_decoder() -> None:
     print(f"payloads: {watch.judge(PAYLOADS)}")
 
 
+@pytest.mark.parametrize("binary", [False, True], ids=["text", "bytes"])
+def test_no_body_breaks_the_old_payload_decoders(binary: bool) -> None:
+    """The same, for clients of Engine.IO 3, whose payloads have lengths."""
+    rng, watch = random.Random(SEED + 4), Stopwatch()
+    packets: list[str | bytes] = [
+        "40",
+        '42["a"]',
+        '42["é","😀",1]',
+        "40/admin?a=1,",
+        "2",
+        "1",
+        MESSAGE + b"\x01\xff",
+        "6",
+    ]
+    decode = decode_binary if binary else decode_text
+    again = 0
+    while watch.inputs < PAYLOADS:
+        chosen = [rng.choice(packets) for _ in range(rng.randint(1, 4))]
+        if binary:
+            raw = bytearray(encode_binary(chosen))
+        else:
+            text = encode_text(chosen)
+            # Few changes keep a length right, so most are within the packets.
+            if rng.random() < 0.5:
+                text = mutate(rng, text, [encode_text([packet]) for packet in packets])
+            raw = bytearray(text.encode(errors="surrogatepass"))
+        for _ in range(rng.choice((0, 0, 1, 3))):
+            if raw:
+                at = rng.randrange(len(raw))
+                raw[at : at + rng.randint(0, 1)] = bytes(
+                    [rng.choice((0, 1, 2, 9, 10, 0x30, 0x3A, 0xFF, rng.randrange(256)))]
+                )
+        found = watch.run(decode, bytes(raw))
+        for packet in found or ():
+            assert packet[:1] == MESSAGE if isinstance(packet, bytes) else packet[:1] in tuple("0123456")
+        if found:
+            # What was understood is said again in the same way, but for texts that may be said in several.
+            assert decode(encode_binary(found) if binary else encode_text(found).encode()) == found
+            again += 1
+    assert 0 < watch.refused < watch.inputs
+    assert again > watch.inputs // 10
+    print(f"payloads of version 3: {watch.judge(PAYLOADS)}")
+
+
+@pytest.mark.parametrize("body", ["1:6" * 333_000, "1:😀" * 160_000, "9" * 999_000, "0:" * 499_000, "3:4😀" * 140_000])
+def test_a_heavy_old_payload_is_read_in_time(body: str) -> None:
+    """A megabyte in the smallest of packets would hold everybody up."""
+    watch = Stopwatch()
+    for decode in (decode_text, decode_binary):
+        watch.run(decode, body.encode())
+    watch.run(decode_binary, b"\x00\x01\xff6" * 249_000)
+    watch.run(decode_binary, b"\x00" + b"\x09" * 999_000)
+    assert watch.slowest < 4 * PATIENCE, watch.culprit[:20]
+
+
 def test_no_frame_breaks_the_messagepack_decoder() -> None:
     """The same, for clients that speak MessagePack."""
     rng, watch, serializer = random.Random(SEED + 2), Stopwatch(), MsgpackSerializer()
@@ -255,24 +311,26 @@ def test_no_frame_breaks_the_messagepack_decoder() -> None:
     print(f"MessagePack: {watch.judge(MESSAGEPACK_INPUTS)}")
 
 
-async def test_no_packet_breaks_a_session(caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize("version", ["4", "3"])
+async def test_no_packet_breaks_a_session(caplog: pytest.LogCaptureFixture, version: str) -> None:
     """A session would be neither open nor closed, or an error would be logged with a traceback each time."""
-    rng, witness = random.Random(SEED + 3), Witness()
+    rng, witness = random.Random(SEED + 3), Witness(allow_eio3=True)
     engine = witness.engine
     errors: list[dict[str, Any]] = []
     asyncio.get_running_loop().set_exception_handler(lambda loop, context: errors.append(context))
     caplog.set_level(logging.WARNING)
     await witness.io._start(None)  # type: ignore[arg-type]
     witness.gate.set()
-    request = make_mocked_request("GET", "/socket.io/?EIO=4&transport=polling")
+    request = make_mocked_request("GET", f"/socket.io/?EIO={version}&transport=polling")
     try:
         for _ in range(INPUTS // 100):
             assert (await engine.handle_request(request)).status == 200
         for connection in list(engine.connections.values()):
-            if rng.random() < 0.9:
+            if rng.random() < 0.9 and version == "4":
                 connection.receive_all(["40"])
             frames = frames_of(rng)
-            connection.receive_all([f"4{frame}" if isinstance(frame, str) else frame for frame in frames])
+            head = MESSAGE if version == "3" and rng.random() < 0.9 else b""
+            connection.receive_all([f"4{frame}" if isinstance(frame, str) else head + frame for frame in frames])
             connection.receive_all([mutate(rng, "42", ("0{}", "1", "2probe", "3", "5", "6"))])
         await eventually(lambda: all(each.inbox is None for each in engine.connections.values()))
         for connection in list(engine.connections.values()):

@@ -451,7 +451,7 @@ def test_visitors_leave_nothing_behind() -> None:
         assert after[0] == before[0]
     assert sum(before[0].values()) < 200, before[0]
     # Whatever stays of a visitor is more than a block or two.
-    assert measured[-1][2] - before[2] < max(500, (VISITS - VISITS * WARM // POINTS) // 10)
+    assert measured[-1][2] - before[2] < max(1_500, (VISITS - VISITS * WARM // POINTS) // 10)
 
 
 async def gather(place: House, numbers: range) -> None:

@@ -7,13 +7,13 @@ import re
 import pytest
 
 from rtframework.engine.origins import OriginPolicy
-from rtframework.options import Origins
+from rtframework.options import Cors, Origins
 from tests.conftest import Serve
 from tests.engine import Witness, raw_client
 
 
 def accepts(origin: str | None, host: str = "example.org", allowed: Origins = None) -> bool:
-    return OriginPolicy(allowed, True).accepts(origin, host)
+    return OriginPolicy(Cors(allowed)).accepts(origin, host)
 
 
 @pytest.mark.parametrize(
@@ -34,7 +34,7 @@ def accepts(origin: str | None, host: str = "example.org", allowed: Origins = No
 def test_the_server_s_own_pages_may_connect(origin: str | None, host: str) -> None:
     """The simplest set-up, page and server on one host, would need a setting."""
     assert accepts(origin, host)
-    assert OriginPolicy(None, True).headers(origin, host) == {}
+    assert OriginPolicy(Cors()).headers(origin, host) == {}
 
 
 @pytest.mark.parametrize(
@@ -67,7 +67,7 @@ def test_the_server_s_own_pages_may_connect(origin: str | None, host: str) -> No
 def test_other_pages_may_not(origin: str, host: str) -> None:
     """Any page that a user visits could act in the user's name, with the user's cookies."""
     assert not accepts(origin, host)
-    assert OriginPolicy(None, True).is_foreign(origin, host)
+    assert OriginPolicy(Cors()).is_foreign(origin, host)
 
 
 @pytest.mark.parametrize("origin", ["http://example.org", "https://example.org"])
@@ -122,14 +122,16 @@ def test_everybody_and_nobody() -> None:
 
 def test_the_headers_name_the_origin_that_was_accepted() -> None:
     """Browsers would throw the answers away, or caches mix them."""
-    policy = OriginPolicy("https://a.org", True)
+    policy = OriginPolicy(Cors("https://a.org"))
     assert policy.headers("https://a.org", "example.org") == {
         "Access-Control-Allow-Origin": "https://a.org",
         "Access-Control-Allow-Credentials": "true",
         "Vary": "Origin",
     }
     assert policy.headers(None, "example.org") == {}
-    assert "Access-Control-Allow-Credentials" not in OriginPolicy("*", False).headers("https://a.org", "example.org")
+    assert "Access-Control-Allow-Credentials" not in OriginPolicy(Cors("*", credentials=False)).headers(
+        "https://a.org", "example.org"
+    )
 
 
 async def test_a_foreign_page_is_refused_on_every_way_in(serve: Serve) -> None:

@@ -367,3 +367,20 @@ async def test_a_poll_that_is_not_read_keeps_the_bound(serve: Serve) -> None:
             await witness.io.emit("news", "x" * 10_000)
             await turn()
         assert await witness.reason() == "slow consumer"
+
+
+async def test_the_newest_is_kept_however_the_emits_come(serve: Serve) -> None:
+    """After a burst the last value, the one that counts, would be missing."""
+    io = Server(limits=Limits(max_outbox=100_000, slow_consumer="drop_oldest"))
+    server = await serve(io)
+    async with raw_client(server.url) as raw:
+        websocket = await join_websocket(raw)
+        for _ in range(20):  # until the kernel's buffers are full
+            for _ in range(100):
+                await io.emit("blob", "x" * 10_000)
+            await asyncio.sleep(0)
+        for number in range(100):
+            await io.emit("value", number, "x" * 10_000)
+        async with asyncio.timeout(5):
+            while not str(packet := await websocket.receive()).startswith('42["value",99'):
+                assert isinstance(packet, str)

@@ -10,6 +10,7 @@ from rtframework import ConfigurationError, MemoryAdapter, Packet, Server, Socke
 from tests.conftest import Serve
 from tests.support.js import JSClient, JSClients
 from tests.support.transports import Transport
+from tests.support.until import until
 
 
 async def crowd(io: Server, serve: Serve, js: JSClients, via: Transport) -> tuple[list[JSClient], list[Socket]]:
@@ -158,3 +159,38 @@ async def test_an_adapter_of_ones_own(serve: Serve, js: JSClients) -> None:
     await client.disconnect()
     await server.stop()
     assert seen == ["start /", "start /admin", "news", "close /", "close /admin"]
+
+
+async def test_an_adapter_tells_of_its_rooms(serve: Serve, js: JSClients, transport: Transport) -> None:
+    """A program could not open a feed with the first member of a room and close it with the last."""
+    io = Server()
+    heard: list[tuple[str, ...]] = []
+    adapter = io.of("/").adapter
+    for event in ("create_room", "join_room", "leave_room", "delete_room"):
+        adapter.on(event)(lambda room, sid="", event=event: heard.append((event, room, sid)))
+
+    @io.on("join")
+    async def join(socket: Socket, room: str) -> None:
+        await socket.join(room)
+
+    url = (await serve(io)).url
+    one, two = await js.connect(url, via=transport), await js.connect(url, via=transport)
+    sids = await one.id(), await two.id()
+    for client in (one, two):
+        await client.emit_with_ack("join", "tea")
+    assert [each for each in heard if each[1] == "tea"] == [
+        ("create_room", "tea", ""),
+        ("join_room", "tea", sids[0]),
+        ("join_room", "tea", sids[1]),
+    ]
+    assert heard.index(("create_room", sids[0], "")) < heard.index(("join_room", sids[0], sids[0]))
+    heard.clear()
+    await one.disconnect()
+    await until(lambda: len(io.sockets) == 1)
+    await two.kill()
+    await until(lambda: not io.sockets)
+    assert [each for each in heard if each[1] == "tea"] == [
+        ("leave_room", "tea", sids[0]),
+        ("leave_room", "tea", sids[1]),
+        ("delete_room", "tea", ""),
+    ]

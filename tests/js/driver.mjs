@@ -1,4 +1,5 @@
-// Hosts any number of stock socket.io-client sockets for the Python tests (tests/support/js.py).
+// Hosts any number of stock socket.io-client sockets for the Python tests (tests/support/js.py): version 4, and version 2
+// by the option `v2`, see v2.mjs.
 //
 // One JSON object per line, both ways.
 //   in:   {"id": 7, "do": "emit", "client": 1, …}        what to do: the functions of `commands`
@@ -13,6 +14,7 @@ import { createInterface } from "node:readline";
 import { createRequire } from "node:module";
 import { io } from "socket.io-client";
 import msgpackParser from "socket.io-msgpack-parser";
+import * as v2 from "./v2.mjs";
 
 const version = createRequire(import.meta.url)("socket.io-client/package.json").version;
 const clients = new Map(); // number -> { socket, agent, rules, questions, seenEngines, forget }
@@ -83,7 +85,7 @@ function state(socket) {
     id: socket.id ?? null,
     connected: socket.connected,
     recovered: Boolean(socket.recovered),
-    active: socket.active,
+    active: Boolean(socket.active),
     buffered: socket.sendBuffer.length,
     transport: engine?.transport?.name ?? null,
     engineId: engine?.id ?? null,
@@ -95,13 +97,14 @@ function watchEngine(life, client) {
   const engine = client.socket.io.engine;
   if (!engine || client.seenEngines.has(engine)) return;
   client.seenEngines.add(engine);
+  if (client.v2) v2.dressEngine(engine);
   engine.on("upgrade", (transport) => life("upgrade", transport.name));
   engine.on("upgradeError", (error) => life("upgrade_error", describe(error)));
   engine.on("close", (reason) => life("engine_close", reason));
 }
 
-function watch(number, socket, agent) {
-  const client = { socket, agent, rules: new Map(), questions: [], seenEngines: new WeakSet(), forget: [] };
+function watch(number, socket, agent, isV2) {
+  const client = { socket, agent, v2: isV2, rules: new Map(), questions: [], seenEngines: new WeakSet(), forget: [] };
   clients.set(number, client);
   const life = (name, ...args) => {
     if (clients.get(number) === client) send({ client: number, life: name, args: args.map(pack) });
@@ -118,6 +121,10 @@ function watch(number, socket, agent) {
   });
   socket.on("disconnect", (reason, details) => life("disconnect", reason, describe(details)));
   socket.on("connect_error", (error) => life("connect_error", describe(error)));
+  if (isV2) {
+    socket.on("error", (error) => life("error", describe(error)));
+    listen("pong", () => life("pong"));
+  }
   listen("open", () => {
     watchEngine(life, client);
     life("open");
@@ -200,7 +207,8 @@ function discard(number) {
 // Until the last poll is over, the server has not been told: a test that stops its server at once would cut it off.
 async function quiet(transport) {
   const deadline = Date.now() + 500;
-  while (transport?.pollXhr?._xhr && Date.now() < deadline) await new Promise((resolve) => setTimeout(resolve, 5));
+  const isBusy = () => transport?.pollXhr?._xhr ?? transport?.pollXhr?.xhr;
+  while (isBusy() && Date.now() < deadline) await new Promise((resolve) => setTimeout(resolve, 5));
 }
 
 // Each gets the request and returns the value of the answer, or a promise of it.
@@ -210,13 +218,15 @@ const commands = {
   connect({ client, url, options: given }) {
     // Node's default but for the name: a new connection for each request, which `kill` can then get hold of.
     const agent = url.startsWith("https:") ? undefined : new Agent();
-    watch(client, io(url, { agent, ...options(given) }), agent);
+    const { v2: isV2, ...rest } = options(given);
+    watch(client, (isV2 ? v2.connect : io)(url, { agent, ...rest }), agent, isV2);
   },
 
   // Another namespace on the connection that a client has: what io.socket(nsp) or a second io() call does.
   of({ client, parent, nsp, options: given }) {
-    const { socket, agent } = find(parent);
-    watch(client, socket.io.socket(nsp, options(given)), agent);
+    const { socket, agent, v2: isV2 } = find(parent);
+    const opened = socket.io.socket(nsp, options(given));
+    watch(client, isV2 ? v2.dress(opened) : opened, agent, isV2);
   },
 
   open({ client }) {
@@ -240,10 +250,12 @@ const commands = {
   },
 
   emitWithAck({ client, event, args, ...flags }) {
+    const { socket, v2: isV2 } = find(client);
+    if (isV2) return new Promise((resolve) => socket.emit(event, ...unpack(args), (...answer) => resolve(answer)));
     return new Promise((resolve, reject) => {
       const ack = (error, ...answer) => (error ? reject(error) : resolve(answer));
       ack.withError = true; // as emitWithAck() does, so that a disconnect is told
-      flagged(find(client).socket, flags).emit(event, ...unpack(args), ack);
+      flagged(socket, flags).emit(event, ...unpack(args), ack);
     });
   },
 
@@ -270,6 +282,7 @@ const commands = {
       const lost = (reason) => (done(), reject(new Error(`disconnected (${reason}) while waiting for the barrier`)));
       probe.once("connect", passed);
       probe.once("connect_error", passed);
+      probe.once("error", passed); // version 2
       socket.once("disconnect", lost);
     });
   },

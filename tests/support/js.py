@@ -1,4 +1,4 @@
-"""The stock JavaScript client (socket.io-client 4 in Node) with a Python face.
+"""The stock JavaScript client (socket.io-client 4 in Node, or 2 with ``v2=True``) with a Python face.
 
 One Node process hosts the clients of a whole test run (``NodeProcess``), because starting one costs about 0.15 s; each
 test has a ``JSClients`` of its own, which closes its clients at the end. Options have their JavaScript names and units
@@ -61,6 +61,8 @@ class ClientOptions(TypedDict, total=False):
     withCredentials: bool
     forceBase64: bool
     perMessageDeflate: bool
+    v2: bool
+    """Not an option of JavaScript's: use socket.io-client 2."""
 
 
 class JSError(Exception):

@@ -1,4 +1,4 @@
-"""Markdown as GitHub reads it, as far as the tests need: code blocks, headings, links."""
+"""Markdown as GitHub reads it, as far as the tests need: code blocks, headings, links, tables."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ _ANCHOR: Final = re.compile(r"<a\s+(?:name|id)=\"([^\"]+)\"")
 _LINK: Final = re.compile(r"!?\[(?:[^\[\]]|\[[^\]]*\])*\]\(\s*<?([^)\s>]+)>?(?:\s+\"[^\"]*\")?\s*\)")
 _REFERENCE: Final = re.compile(r"^ {0,3}\[[^\]]+\]:\s+(\S+)")
 _HTML_LINK: Final = re.compile(r"<(?:a|img)\s[^>]*?(?:href|src)=\"([^\"]+)\"")
+_CELLS: Final = re.compile(r"(?<!\\)\|")
+_RULE: Final = re.compile(r"\|(?: *:?-+:? *\|)+")
 _CODE_SPAN: Final = re.compile(r"(`+)(?:(?!\1).)+\1")
 
 
@@ -35,6 +37,15 @@ class Link:
 
 
 @dataclass(frozen=True, slots=True)
+class Row:
+    """A row of a table, its columns' names left out. ``section`` is the heading that the table stands under."""
+
+    section: str
+    cells: tuple[str, ...]
+    line: int
+
+
+@dataclass(frozen=True, slots=True)
 class Page:
     """One file, taken apart."""
 
@@ -42,6 +53,7 @@ class Page:
     blocks: tuple[Block, ...]
     links: tuple[Link, ...]
     anchors: frozenset[str]
+    rows: tuple[Row, ...]
 
 
 def slug(heading: str) -> str:
@@ -56,6 +68,8 @@ def read_page(path: Path) -> Page:
     blocks: list[Block] = []
     links: list[Link] = []
     anchors: set[str] = set()
+    rows: list[Row] = []
+    section = ""
     seen: Counter[str] = Counter()
     fence: re.Match[str] | None = None
     code: list[str] = []
@@ -77,10 +91,15 @@ def read_page(path: Path) -> Page:
             name = slug(heading[1])
             anchors.add(name if not seen[name] else f"{name}-{seen[name]}")
             seen[name] += 1
+            section = heading[1]
         anchors.update(_ANCHOR.findall(line))
+        if _RULE.fullmatch(line):
+            rows.pop()  # what stands above the rule are the names of the columns
+        elif line.startswith("|"):
+            rows.append(Row(section, tuple(cell.strip() for cell in _CELLS.split(line)[1:-1]), number))
         prose = _CODE_SPAN.sub("", line)
         for pattern in (_LINK, _REFERENCE, _HTML_LINK):
             links.extend(Link(found, number) for found in pattern.findall(prose))
     if fence is not None:
         raise ValueError(f"{path}:{start - 1}: a code block is not closed")
-    return Page(path, tuple(blocks), tuple(links), frozenset(anchors))
+    return Page(path, tuple(blocks), tuple(links), frozenset(anchors), tuple(rows))

@@ -23,6 +23,7 @@ class _Link:
 
     client: asyncio.StreamWriter
     upstream: asyncio.StreamWriter
+    flowing: asyncio.Event
     websocket: bool = False
     asked: bool = False
     """Whether the client's last bytes are still unanswered."""
@@ -105,6 +106,16 @@ class Proxy:
             task.cancel()
         return count
 
+    def strand(self) -> int:
+        """Let every connection starve, for good, without a word to either side; new ones pass. How many there were.
+
+        That is what a client sees that moves to another network: nobody tells the server that the old one is gone.
+        """
+        links = [link for link in self._tasks.values() if link is not None]
+        for link in links:
+            link.flowing = asyncio.Event()
+        return len(links)
+
     def freeze(self) -> None:
         """Pass nothing on any more and say nothing: connections stay open, new ones are accepted and starve."""
         self._flowing.clear()
@@ -139,7 +150,7 @@ class Proxy:
                 await self._refuse(writer, self.refuse_upgrades)
                 return
         up_reader, up_writer = await asyncio.open_connection(*self._upstream)
-        link = self._tasks[task] = _Link(writer, up_writer)
+        link = self._tasks[task] = _Link(writer, up_writer, self._flowing)
         try:
             up_writer.write(head)
             self._passed(link, head, up=True)
@@ -181,7 +192,7 @@ class Proxy:
                 due, data = await queue.get()
                 if due > loop.time():
                     await asyncio.sleep(due - loop.time())
-                await self._flowing.wait()
+                await link.flowing.wait()
                 if not data:
                     if writer.can_write_eof():
                         writer.write_eof()

@@ -33,7 +33,7 @@ def reset(transport: asyncio.BaseTransport) -> None:
     """Drop a TCP connection the hard way: the peer gets RST."""
     sock = transport.get_extra_info("socket")
     if sock is not None:
-        with contextlib.suppress(OSError):  # closed already
+        with contextlib.suppress(OSError, ValueError):  # closed already; uvloop says it in the second way
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     abort = getattr(transport, "abort", None)  # uvloop's transports are no asyncio.WriteTransport
     if abort is not None:

@@ -223,6 +223,20 @@ async def test_a_proxy_cuts_and_freezes(serve: Serve, js: JSClients, transport: 
         await client.disconnect()
 
 
+async def test_a_proxy_strands(serve: Serve, js: JSClients) -> None:
+    """A test of a network that died without a word would be one of a network that is slow, or that says so."""
+    server = await serve(make_app, shutdown_timeout=0.05)
+    async with running_proxy(server.url) as proxy:
+        client = await js.connect(proxy.url, via=WEBSOCKET)
+        assert proxy.strand() == 1
+        with pytest.raises(JSError, match="timed out"):
+            await client.emit_with_ack("echo", 1, timeout_ms=50)
+        other = await js.connect(proxy.url, via=WEBSOCKET)
+        assert await other.emit_with_ack("echo", 2) == 2
+        assert proxy.open == 2
+        await other.disconnect()
+
+
 async def test_raw_packets(serve: Serve) -> None:
     """Protocol tests see what is on the wire and nothing else."""
     io = socketio.AsyncServer(async_mode="aiohttp", ping_interval=0.2, ping_timeout=1)

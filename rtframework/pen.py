@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from ..types import DisconnectReason
+from .types import DisconnectReason
 
 if TYPE_CHECKING:
-    from ..protocols import Connection, Frames
+    from .protocols import Connection, Frames
 
 
 class Pen:

@@ -6,8 +6,8 @@ import logging
 
 import pytest
 
-from rtframework.engine import notices
-from rtframework.engine.notices import Notice
+from rtframework import notices
+from rtframework.notices import Notice
 
 log = logging.getLogger("rtframework.test")
 

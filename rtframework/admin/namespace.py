@@ -1,0 +1,195 @@
+"""The namespace that the Admin UI connects to: who comes in, what it is told, what it may do."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, get_args
+
+from ..exceptions import ConfigurationError, EncodeError, EventError
+from ..namespace import Namespace
+from ..types import Packet, PacketType
+from .credentials import Credentials
+from .door import Door
+from .portraits import Portraits
+from .statistics import Statistics
+from .watch import Watch
+
+if TYPE_CHECKING:
+    from ..broadcast import BroadcastOperator
+    from ..protocols import Line, Outlet
+    from ..types import Handshake
+
+log: Final = logging.getLogger("rtframework.admin")
+
+Mode: TypeAlias = Literal["production", "development"]
+
+PERIOD: Final = 2.0
+"""Seconds between two statistics."""
+
+_COMMANDS: Final = ("EMIT", "JOIN", "LEAVE", "DISCONNECT", "MJOIN", "MLEAVE", "MDISCONNECT")
+"""What the UI calls what it may do; ``M``: with many sockets at once."""
+
+
+class AdminNamespace(Namespace):
+    """Made by :meth:`rtframework.Server.instrument`, which says what its parameters mean.
+
+    Its clients are authenticated by it alone, not by the server's authenticator. While none is connected it costs
+    nothing: no timer runs, and nothing is registered with other namespaces or the engine.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        namespaces: Mapping[str, Namespace],
+        line: Line,
+        username: str | None = None,
+        password: str | None = None,
+        auth: Literal[False] | None = None,
+        mode: Mode = "production",
+        read_only: bool = False,
+        server_id: str | None = None,
+        show_handshake: bool = False,
+    ) -> None:
+        super().__init__(name)
+        if mode not in get_args(Mode):
+            raise ConfigurationError(f"mode is one of {get_args(Mode)}, not {mode!r}")
+        self._door = Door(username or "", _credentials(username, password, auth))
+        self._portraits = Portraits(show_handshake=show_handshake)
+        self._statistics = Statistics(line, namespaces, server_id)
+        self._watch = Watch(namespaces, self._portraits, self._show_all, silent=name) if mode == "development" else None
+        self._server_namespaces = namespaces
+        self._timer: asyncio.TimerHandle | None = None
+        self._features = ["AGGREGATED_EVENTS"]
+        self.on("connection")(self._arrive)
+        if mode == "development":
+            self._features.append("ALL_EVENTS")
+        if not read_only:
+            self._features = [*_COMMANDS, *self._features]
+            self.on("emit")(self._command_emit)
+            self.on("join")(self._command_join)
+            self.on("leave")(self._command_leave)
+            self.on("_disconnect")(self._command_disconnect)
+
+    def introduce(self, namespace: Namespace) -> None:
+        """The server has made a namespace."""
+        if self._watch is not None:
+            self._watch.introduce(namespace)
+
+    async def _authenticate(self, handshake: Handshake) -> Any:
+        return await self._door.authenticate(handshake)
+
+    def remove(self, socket: Any, reason: str, *, notify: bool) -> None:
+        """A page of the Admin UI was closed."""
+        super().remove(socket, reason, notify=notify)
+        if not self.sockets:
+            self._rest()
+
+    # --- those who watch --------------------------------------------------------------------------------------------
+
+    async def _arrive(self, socket: Any) -> None:
+        if self._timer is None:
+            self._begin()
+        to = [self._outlets[socket.id]]
+        if socket.user.session_id is not None:
+            self._show(to, "session", socket.user.session_id)
+        self._show(to, "config", {"supportedFeatures": self._features})
+        self._show(to, "server_stats", self._statistics.now(take=False))
+        if self._watch is not None:
+            self._show(to, "all_sockets", self._all_sockets())
+
+    def _begin(self) -> None:
+        self._timer = asyncio.get_running_loop().call_later(PERIOD, self._tick)
+        self._statistics.start()
+        if self._watch is not None:
+            self._watch.start()
+
+    def _rest(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+            self._statistics.stop()
+            if self._watch is not None:
+                self._watch.stop()
+
+    def _tick(self) -> None:
+        self._timer = asyncio.get_running_loop().call_later(PERIOD, self._tick)
+        self._show_all("server_stats", self._statistics.now(take=True))
+        if self._watch is not None:
+            self._watch.look()
+
+    def _all_sockets(self) -> list[dict[str, Any]]:
+        """As many sockets as fit into one packet of those that may wait for a client."""
+        shown: list[dict[str, Any]] = []
+        room = self.limits.max_outbox // 2
+        there = [
+            socket
+            for namespace in self._server_namespaces.values()
+            for socket in namespace.sockets.values()
+            if socket.admitted
+        ]
+        for socket in there:
+            portrait = self._portraits.of(socket)
+            room -= self.engine.encode(Packet(PacketType.EVENT, self.name, [portrait])).size
+            if room < 0:
+                log.warning("the Admin UI is shown %d of %d sockets: see Limits.max_outbox", len(shown), len(there))
+                break
+            shown.append(portrait)
+        return shown
+
+    def _show_all(self, event: str, *args: Any) -> None:
+        """Emit to all pages of the Admin UI; from anywhere, since nothing is waited for."""
+        self._show(list(self._outlets.values()), event, *args)
+
+    def _show(self, outlets: Sequence[Outlet], event: str, *args: Any) -> None:
+        # Past the adapter: with connection state recovery it would keep all of this for pages that come back, and they
+        # are told everything anew.
+        try:
+            frames = self.engine.encode(Packet(PacketType.EVENT, self.name, [event, *args]))
+        except EncodeError:
+            log.debug("the Admin UI cannot be told of a %s", event, exc_info=True)
+            return
+        for outlet in outlets:
+            outlet.send(frames)
+
+    # --- what they may do -------------------------------------------------------------------------------------------
+
+    def _select(self, command: str, by: Any, nsp: str, filter: str | None) -> BroadcastOperator | Namespace:
+        """The sockets that a command is for: those in a room, which may be one socket's own, or all."""
+        namespace = self._server_namespaces.get(nsp)
+        if namespace is None:
+            raise EventError("unknown_namespace", f"there is no namespace {nsp!r}")
+        log.info("Admin UI: %s, in %s, to %r, by %r from %s", command, nsp, filter, by.user.name, by.handshake.address)
+        return namespace.to(filter) if filter else namespace
+
+    async def _command_emit(self, socket: Any, nsp: str, filter: str | None, event: str, *args: Any) -> None:
+        try:
+            await self._select(f"emit {event!r}", socket, nsp, filter).emit(event, *args)
+        except ConfigurationError as error:
+            raise EventError("reserved_event", str(error)) from None
+
+    async def _command_join(self, socket: Any, nsp: str, room: str | list[str], filter: str | None = None) -> None:
+        await self._select(f"join {room!r}", socket, nsp, filter).sockets_join(room)
+
+    async def _command_leave(self, socket: Any, nsp: str, room: str | list[str], filter: str | None = None) -> None:
+        await self._select(f"leave {room!r}", socket, nsp, filter).sockets_leave(room)
+
+    async def _command_disconnect(self, socket: Any, nsp: str, close: bool = False, filter: str | None = None) -> None:
+        await self._select("disconnect", socket, nsp, filter).disconnect_sockets(close=close)
+
+
+def _credentials(username: str | None, password: str | None, auth: Literal[False] | None) -> Credentials | None:
+    if auth is False:
+        if username is not None or password is not None:
+            raise ConfigurationError("the Admin UI has either username and password, or auth=False")
+        return None
+    if auth is not None:
+        raise ConfigurationError("auth is False, or left out: give username and password")
+    if username is None or password is None:
+        raise ConfigurationError(
+            "the Admin UI needs username and password: whoever is let in sees every client and may disconnect it. "
+            "auth=False says that anybody may"
+        )
+    return Credentials(username, password)

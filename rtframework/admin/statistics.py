@@ -1,0 +1,81 @@
+"""What a server says of itself every two seconds."""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from collections.abc import Mapping, Sized
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ..protocols import Line
+
+
+class Traffic:
+    """What has passed on all connections of a server; see ``rtframework.protocols.Meter``."""
+
+    __slots__ = ("bytes_in", "bytes_out", "closed", "opened", "packets_in", "packets_out")
+
+    def __init__(self) -> None:
+        self._clear()
+
+    def _clear(self) -> None:
+        self.opened = self.closed = 0
+        self.packets_in = self.packets_out = 0
+        self.bytes_in = self.bytes_out = 0
+
+    def take(self) -> list[dict[str, Any]]:
+        """What was counted since the last time, by the names of Node's Admin UI."""
+        counts = {
+            "rawConnection": self.opened,
+            "rawDisconnection": self.closed,
+            "packetsIn": self.packets_in,
+            "packetsOut": self.packets_out,
+            "bytesIn": self.bytes_in,
+            "bytesOut": self.bytes_out,
+        }
+        self._clear()
+        now = int(time.time()) * 1000
+        return [{"timestamp": now, "type": type, "count": count} for type, count in counts.items() if count]
+
+
+class Statistics:
+    """A server's figures. Traffic is counted from :meth:`start` to :meth:`stop` only.
+
+    ``server_id``: the server's name in the UI, host and process by default.
+    """
+
+    __slots__ = ("_line", "_namespaces", "_self", "_since", "_traffic")
+
+    def __init__(self, line: Line, namespaces: Mapping[str, Sized], server_id: str | None) -> None:
+        hostname, pid = socket.gethostname(), os.getpid()
+        self._line = line
+        self._namespaces = namespaces
+        self._self = {"serverId": server_id or f"{hostname}#{pid}", "hostname": hostname, "pid": pid}
+        self._since = time.monotonic()
+        self._traffic: Traffic | None = None
+
+    def start(self) -> None:
+        """Count from now on."""
+        self._traffic = Traffic()
+        self._line.measure(self._traffic)
+
+    def stop(self) -> None:
+        """Nobody wants to know any more."""
+        self._line.measure(None)
+        self._traffic = None
+
+    def now(self, *, take: bool) -> dict[str, Any]:
+        """The figures of this moment; ``take``: with what was counted since they were last taken."""
+        clients, polling = self._line.count_clients()
+        return {
+            **self._self,
+            "uptime": round(time.monotonic() - self._since, 3),
+            "clientsCount": clients,
+            "pollingClientsCount": polling,
+            "aggregatedEvents": self._traffic.take() if take and self._traffic is not None else [],
+            "namespaces": [
+                {"name": name, "socketsCount": len(namespace)} for name, namespace in self._namespaces.items()
+            ],
+        }

@@ -1,0 +1,47 @@
+"""The version of Engine.IO that a client speaks, chosen once, at its handshake."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from .connection import Connection
+from .polling import PollingTransport
+from .websocket import WebSocketTransport
+
+if TYPE_CHECKING:
+    import asyncio
+
+    from ..options import EngineOptions
+
+
+class Version4:
+    """What a client of Engine.IO 4 gets."""
+
+    connection: type[Connection] = Connection
+
+    def serves(self, query: Mapping[str, str]) -> bool:
+        """Whether a handshake asks for something that there is."""
+        return True
+
+    def polling(self, query: Mapping[str, str]) -> PollingTransport:
+        """The transport of a client that polls."""
+        return PollingTransport()
+
+    def websocket(
+        self,
+        query: Mapping[str, str],
+        transport: asyncio.Transport,
+        options: EngineOptions,
+        leaving: set[WebSocketTransport],
+        window: int | None,
+    ) -> WebSocketTransport:
+        """The transport of a client that has asked for a websocket."""
+        return WebSocketTransport(transport, options, leaving, window)
+
+    def payload(self, packet: str) -> str:
+        """The open packet as a polling payload."""
+        return packet
+
+    def opened(self, connection: Connection) -> None:
+        """A connection has been made: the client asks for namespaces itself."""

@@ -1,0 +1,1 @@
+"""The Admin UI, piece by piece."""

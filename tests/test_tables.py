@@ -1,0 +1,213 @@
+"""The tables of the documentation that go through something name by name: complete, and each row with what shows it.
+
+``docs/coming-from-node.md`` and ``docs/coming-from-python-socketio.md`` name a test behind every row.
+"""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import inspect
+import re
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from rtframework import Cookie, Cors, Limits, Recovery, Server
+from tests.support.markdown import Row, read_page
+
+ROOT: Final = Path(__file__).parent.parent
+TESTS: Final = ROOT / "tests"
+DOCS: Final = ROOT / "docs"
+
+COMING_FROM: Final = ("coming-from-node.md", "coming-from-python-socketio.md")
+NOTHING_TO_SHOW: Final = "—"
+_NAMED: Final = re.compile(r"`([a-z0-9_/]+)::(\w+)`")
+_PASSED_OVER: Final = re.compile(r"pytest\.(mark\.)?(skip|skipif|xfail|importorskip)")
+
+
+def rows() -> Iterator[tuple[str, Row]]:
+    """The rows of both pages."""
+    for name in COMING_FROM:
+        for row in read_page(DOCS / name).rows:
+            yield name, row
+
+
+ROWS: Final = [
+    pytest.param(name, row, id=f"{name.removesuffix('.md')}-{row.line}-{row.cells[0][:40]}") for name, row in rows()
+]
+
+
+@dataclasses.dataclass(frozen=True)
+class Shown:
+    """The tests of a module, and those of them that may be passed over when the tests are run."""
+
+    names: frozenset[str]
+    passed_over: frozenset[str]
+
+
+def passes_over(node: ast.AST) -> bool:
+    """Whether ``pytest.skip``, ``pytest.mark.xfail`` or their like stands in the code."""
+    attributes = (each for each in ast.walk(node) if isinstance(each, ast.Attribute))
+    return any(_PASSED_OVER.fullmatch(ast.unparse(each)) for each in attributes)
+
+
+@cache
+def shown_by(module: str) -> Shown:
+    """Look into a module below ``tests/``."""
+    names, passed_over = set(), set()
+    body = ast.parse((TESTS / f"{module}.py").read_text(encoding="utf-8")).body
+    for node in body:
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            found = {node.name}
+        elif isinstance(node, ast.Assign):
+            found = {target.id for target in node.targets if isinstance(target, ast.Name)}
+        else:
+            found = set()
+        found = {name for name in found if name.lower().startswith("test")}
+        names |= found
+        if passes_over(node):
+            passed_over |= found
+    of_all = [node for node in body if isinstance(node, ast.Assign | ast.Expr) and passes_over(node)]
+    return Shown(frozenset(names), frozenset(names if of_all else passed_over))
+
+
+def complaints_of(row: Row) -> Iterator[str]:
+    """What is wrong with the last column of a row."""
+    if len(row.cells) != 4:
+        yield f"it has {len(row.cells)} columns, not 4: there, here, what differs, test"
+        return
+    _, here, why, shown = row.cells
+    if shown == NOTHING_TO_SHOW:
+        if not why:
+            yield "there is no test, and no reason why"
+        if not here.startswith(("none", "not yet")):
+            yield "there is something here, and no test"
+        return
+    named = _NAMED.findall(shown)
+    if not named or _NAMED.sub("", shown).strip(", "):
+        yield f"the last column names no tests, or more than tests: {shown!r}"
+    for module, name in named:
+        if not (TESTS / f"{module}.py").is_file():
+            yield f"there is no tests/{module}.py"
+        elif name not in shown_by(module).names:
+            yield f"tests/{module}.py has no {name}"
+        elif name in shown_by(module).passed_over:
+            yield f"{name} of tests/{module}.py may be skipped, or fail"
+
+
+@pytest.mark.parametrize(("page", "row"), ROWS)
+def test_what_shows_a_row_is_there(page: str, row: Row) -> None:
+    """Who ports a program would rely on a sentence that nobody has checked, or that was right once."""
+    assert list(complaints_of(row)) == [], f"docs/{page}:{row.line}"
+
+
+@pytest.mark.parametrize(
+    ("last", "complaint"),
+    [
+        ("`test_tables::test_what_shows_a_row_is_there`", None),
+        ("`test_tables::test_gone`", "has no test_gone"),
+        ("`test_gone::test_gone`", "there is no tests/test_gone.py"),
+        ("by hand", "names no tests"),
+        ("", "names no tests"),
+        (NOTHING_TO_SHOW, "there is something here"),
+    ],
+)
+def test_what_does_not_show_a_row_is_found(last: str, complaint: str | None) -> None:
+    """The check above would let everything pass."""
+    found = list(complaints_of(Row("", ("`x`", "`x`", "a reason", last), 1)))
+    assert bool(found) is bool(complaint)
+    assert complaint is None or complaint in found[0]
+
+
+def test_a_test_that_is_skipped_is_found() -> None:
+    """A row would be shown by a test that never runs."""
+    for code in (
+        "@pytest.mark.skip(reason='slow')\ndef test_x(): ...",
+        "@pytest.mark.skipif(True, reason='')\nclass TestX: ...",
+        "async def test_x():\n    pytest.importorskip('x')",
+        "test_x = pytest.param(1, marks=pytest.mark.xfail)",
+    ):
+        assert passes_over(ast.parse(code)), code
+    assert not passes_over(ast.parse("@pytest.mark.parametrize('x', [])\nasync def test_x(): ..."))
+
+
+def test_no_row_stands_twice() -> None:
+    """One of the two would be forgotten when the other is changed."""
+    for name in COMING_FROM:
+        places = [(row.section, row.cells[0]) for row in read_page(DOCS / name).rows if row.cells[0] != "none"]
+        assert sorted({place for place in places if places.count(place) > 1}) == []
+
+
+# --- options ----------------------------------------------------------------------------------------------------------
+
+
+def documented(page: str, section: str) -> list[str]:
+    """The names in the first column of the table under a heading."""
+    return [row.cells[0].strip("`") for row in read_page(DOCS / page).rows if row.section.strip("`") == section]
+
+
+def fields_of(kind: type) -> list[str]:
+    """The settings of a dataclass."""
+    return [each.name for each in dataclasses.fields(kind)]
+
+
+def test_every_option_of_the_server_is_documented() -> None:
+    """An option would be found by nobody but those who read the source."""
+    options = [name for name in inspect.signature(Server).parameters if name != "self"]
+    assert sorted(documented("options.md", "Server")) == sorted(options)
+
+
+@pytest.mark.parametrize(
+    ("page", "section", "kind"),
+    [
+        ("options.md", "Limits", Limits),
+        ("options.md", "cookie", Cookie),
+        ("options.md", "cors", Cors),
+    ],
+)
+def test_every_field_of_the_settings_is_documented(page: str, section: str, kind: type) -> None:
+    """A limit would end connections, and nobody could look up which it was."""
+    assert sorted(documented(page, section)) == sorted(fields_of(kind))
+
+
+def test_every_field_of_recovery_is_documented() -> None:
+    """The same for what a client that is away may cost."""
+    text = (DOCS / "connection-state-recovery.md").read_text(encoding="utf-8")
+    assert [name for name in fields_of(Recovery) if not re.search(rf"\b{name}\b", text)] == []
+
+
+SHORT_FORMS: Final = ("max_http_buffer_size", "cors_credentials")
+"""Options whose default is that of what they are short for."""
+
+
+def test_the_defaults_are_those_of_the_code() -> None:
+    """Who relies on a documented default would have another one."""
+    signature = inspect.signature(Server)
+    for row in read_page(DOCS / "options.md").rows:
+        name, default = row.cells[0].strip("`"), row.cells[1].strip("`")
+        if row.section == "Limits":
+            assert ast.literal_eval(default) == getattr(Limits(), name), name
+        elif row.section == "Server" and default[0] in "\"'(-0123456789TFN" and name not in SHORT_FORMS:
+            assert ast.literal_eval(default) == signature.parameters[name].default, name
+
+
+# --- architecture -----------------------------------------------------------------------------------------------------
+
+
+def listed(section: str) -> set[str]:
+    """The files in the first column of a table of docs/architecture.md."""
+    cells = [row.cells[0] for row in read_page(DOCS / "architecture.md").rows if row.section == section]
+    return {name for cell in cells for name in re.findall(r"`([a-z0-9_]+(?:\.py|/))`", cell)}
+
+
+@pytest.mark.parametrize(
+    ("section", "folder"), [("The files", "rtframework"), ("In `engine/`", "rtframework/engine")], ids=("all", "engine")
+)
+def test_every_file_is_in_the_architecture(section: str, folder: str) -> None:
+    """Somebody who looks for the place of something would find half of the places, or places that are gone."""
+    files = {path.name for path in (ROOT / folder).glob("*.py")} - {"__init__.py"}
+    assert listed(section) == files | {f"{path.parent.name}/" for path in (ROOT / folder).glob("*/__init__.py")}
