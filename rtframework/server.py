@@ -95,7 +95,7 @@ class Server(Broadcasting):
     ``serve_client``: serve the JavaScript client's files under the path; ``True`` for an installed npm package, or the
     folder that has them.
     ``per_message_deflate``: compress websocket messages for clients that offer it; off by default, as with Node.
-    ``http_compression``: whether polling answers of ``http_compression_threshold`` characters and more are compressed
+    ``http_compression``: whether polling answers of ``http_compression_threshold`` bytes and more are compressed
     for clients that take it.
 
     Example::
