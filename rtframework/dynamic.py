@@ -285,11 +285,23 @@ class DynamicNamespaces:
         else:
             self._idle[name] = child
 
+    def start(self) -> None:
+        """The server serves an application; it may have served another one before."""
+        self._stopped = False
+
     def stop(self) -> None:
         """The server closes what is left: nothing is cleaned up any more."""
         self._stopped = True
         for child in self._children.values():
             child.wait_no_longer()
+
+    def clear(self) -> None:
+        """The server has closed everything: what clients have brought into being goes, what the program holds stays."""
+        for child in list(self._children.values()):
+            child.opening = None
+            if not child.pinned:
+                self._forget(child)
+        self._closing.clear()
 
     def _close(self, child: _Child) -> None:
         if self._stopped:

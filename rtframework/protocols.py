@@ -130,7 +130,10 @@ class Adapter(Protocol):
         """The application starts, or a namespace is made while it runs."""
 
     async def close(self) -> None:
-        """The application stops, or the namespace goes: every socket has been closed already."""
+        """The application stops, or the namespace goes: every socket has been closed already.
+
+        It is started again when the server serves another application, maybe in another event loop.
+        """
 
     def on(self, event: str) -> Callable[[F], F]:
         """Register the decorated plain function for changes of this process's rooms.

@@ -6,6 +6,7 @@ Nothing here does I/O or knows the time: both are the adapter's.
 from __future__ import annotations
 
 import math
+import re
 import secrets
 from bisect import bisect_right
 from collections import deque
@@ -30,6 +31,8 @@ RECOVERABLE: Final = frozenset(
     }
 )
 """The reasons after which a client may take its state up again: Node's."""
+
+_OFFSET: Final = re.compile(r"[\w-]{8}\.[0-9]{1,16}", re.ASCII)
 
 _MAX_PAST: Final = 256
 """Rooms that a client has left, with packets that it may still miss, that are remembered."""
@@ -201,6 +204,11 @@ class _Shelf:
 
 def _position(record: Record) -> int:
     return record.position
+
+
+def is_offset(text: str) -> bool:
+    """Whether a string may be the offset of a :class:`PacketLog`."""
+    return _OFFSET.fullmatch(text) is not None
 
 
 class PacketLog:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from os import PathLike
@@ -180,9 +180,10 @@ class Server(Broadcasting):
         self.recovery = connection_state_recovery
         self.ordered = ordered
         self.limits = limits
+        self.serializer: Serializer = serializer or JSONSerializer(max_attachments=limits.max_attachments)
         self._server = Gateway(
             self,
-            serializer=serializer or JSONSerializer(max_attachments=limits.max_attachments),
+            serializer=self.serializer,
             options=self.options,
         )
         self.gateway: Engine = self._server
@@ -195,6 +196,7 @@ class Server(Broadcasting):
         self._pending: list[Pending] = []
         self._tasks: set[asyncio.Task[None]] = set()
         self._attached = False
+        self._serving: web.Application | None = None
         self._admin: AdminNamespace | None = None
         self._main = self.register_namespace(Namespace("/"))
 
@@ -205,15 +207,20 @@ class Server(Broadcasting):
 
         ``add_trailing_slash``: serve it with a slash at its end only, or without only; both by default.
 
-        Raises :class:`~rtframework.ConfigurationError` when the server is attached already: one server serves one
-        application, an application may have several servers.
+        Raises :class:`~rtframework.ConfigurationError` when the server is attached to an application that has not
+        stopped: one server serves one application at a time, an application may have several servers.
         """
         if self._attached:
             raise ConfigurationError("this server is attached to an application already")
         self._attached = True
-        self._server.eio.attach(app, path, add_trailing_slash)
+        self.mount(app, path, add_trailing_slash=add_trailing_slash)
+
+    def mount(self, app: web.Application, path: str = "/socket.io", *, add_trailing_slash: bool | None = None) -> None:
+        """What :meth:`attach` does, any number of times, for tests: one of the applications may run at a time."""
         app.on_startup.append(self._start)
+        self._server.eio.attach(app, path, add_trailing_slash)
         app.on_shutdown.append(self._stop)
+        app.cleanup_ctx.append(self._until_cleaned_up)
 
     def of(self, name: str | re.Pattern[str] | Predicate, *, factory: Factory | None = None) -> Namespace:
         r"""The namespace of that name, or the parent of many; made when it is asked for first.
@@ -455,10 +462,17 @@ class Server(Broadcasting):
         return task
 
     async def _start(self, app: web.Application) -> None:
+        if self.started:
+            raise ConfigurationError("this server serves another application at this moment")
         self.started = True
+        self._serving = app
+        self._dynamic.start()
+        loop = asyncio.get_running_loop()
+        self._tasks -= {task for task in self._tasks if task.get_loop() is not loop}
         starting = list(self._namespaces.values())
         while self._pending:
-            await self._pending.pop(0)()
+            await self._pending[0]()  # one that fails is heard of again at the next start
+            del self._pending[0]
         for namespace in starting:
             await namespace.adapter.start()
 
@@ -470,7 +484,21 @@ class Server(Broadcasting):
         except Exception:
             log.exception("a namespace cannot be opened", extra={"nsp": namespace.name})
 
+    async def _until_cleaned_up(self, app: web.Application) -> AsyncIterator[None]:
+        yield
+        await self._stop(app)  # it has failed to start: no application is shut down then, but each is cleaned up
+
     async def _stop(self, app: web.Application) -> None:
+        if self._serving is not app:
+            return
+        try:
+            await self._close()
+        finally:
+            self._dynamic.clear()
+            self._serving = None
+            self._attached = self.started = False
+
+    async def _close(self) -> None:
         await self._server.shutdown()
         loop = asyncio.get_running_loop()
         end = loop.time() + _PATIENCE
@@ -481,7 +509,10 @@ class Server(Broadcasting):
             task.cancel()
         self._dynamic.stop()
         for namespace in list(self._namespaces.values()):
-            await namespace.adapter.close()
+            try:
+                await namespace.adapter.close()
+            except Exception:  # the others are to be closed all the same
+                log.exception("an adapter failed to close", extra={"nsp": namespace.name})
 
 
 def _cookie(cookie: bool | str | Cookie) -> Cookie | None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import math
-import time
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Final
 
@@ -21,14 +20,18 @@ if TYPE_CHECKING:
 _EVENT: Final = int(PacketType.EVENT)
 
 
+def _loop_time() -> float:
+    return asyncio.get_running_loop().time()
+
+
 class SessionAwareAdapter(MemoryAdapter):
     """What a server with ``connection_state_recovery`` has instead of a :class:`MemoryAdapter`.
 
     ``delay``: seconds after which the server has noticed at the latest that a client is gone; packets are kept for so
-    much longer than clients may be away. ``clock``: the time in seconds, from any start.
+    much longer than clients may be away. ``clock``: the time in seconds, from any start; the event loop's by default.
     """
 
-    __slots__ = ("_clock", "_last_left_at", "_log", "_present", "_recovery", "_sessions", "_sweeper")
+    __slots__ = ("_clock", "_last_left_at", "_log", "_max_age", "_present", "_recovery", "_sessions", "_sweeper")
 
     def __init__(
         self,
@@ -37,16 +40,13 @@ class SessionAwareAdapter(MemoryAdapter):
         *,
         recovery: Recovery,
         delay: float,
-        clock: Callable[[], float] = time.monotonic,
+        clock: Callable[[], float] = _loop_time,
     ) -> None:
         super().__init__(nsp, emitter)
         self._recovery = recovery
         self._clock = clock
-        self._log = PacketLog(
-            max_packets=recovery.max_packets,
-            max_bytes=recovery.max_bytes,
-            max_age=recovery.max_disconnection_duration + delay,
-        )
+        self._max_age = recovery.max_disconnection_duration + delay
+        self._log = self._new_log()
         self._present: dict[str, Attendance] = {}
         self._sessions: dict[str, tuple[Session, Attendance, float]] = {}
         """By private id: the session, its attendance and when it went, in the order in which they went."""
@@ -147,9 +147,15 @@ class SessionAwareAdapter(MemoryAdapter):
         if self._sweeper is not None:
             self._sweeper.cancel()
             self._sweeper = None
-        for pid in list(self._sessions):
-            self._forget(pid)
+        self._sessions.clear()
+        self._present.clear()
+        self._last_left_at = -math.inf
+        self._log = self._new_log()  # whoever starts it again may have another clock
         await super().close()
+
+    def _new_log(self) -> PacketLog:
+        recovery = self._recovery
+        return PacketLog(max_packets=recovery.max_packets, max_bytes=recovery.max_bytes, max_age=self._max_age)
 
     def _is_over(self, left_at: float) -> bool:
         return self._clock() - left_at > self._recovery.max_disconnection_duration

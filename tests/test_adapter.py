@@ -14,7 +14,8 @@ from rtframework import AckResponses, AckTimeout, MemoryAdapter, Packet, PacketT
 from rtframework.exceptions import EncodeError
 from rtframework.protocols import Emitter
 from rtframework.recovery import Session
-from rtframework.testing import AdapterConformance, _Deliveries, run_suite
+from rtframework.testing import AdapterConformance, run_suite
+from rtframework.testing.conformance import _Deliveries
 from rtframework.types import SocketDetails
 
 

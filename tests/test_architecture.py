@@ -55,17 +55,22 @@ MAP: Final = {
     "rtframework.admin": ("admin.*", ""),
     "rtframework.admin.*": ("exceptions notices types protocols namespace admin.*", "bcrypt"),
     "rtframework.server": ("*", "aiohttp"),
-    "rtframework.testing": ("*", "aiohttp msgspec"),
+    "rtframework.testing": ("* testing.*", ""),
+    "rtframework.testing.*": ("*", "aiohttp msgspec"),
     "rtframework": ("*", ""),
     "rtframework_jwt": ("rtframework_jwt.*", ""),
     "rtframework_jwt.*": ("exceptions types protocols authenticators rtframework_jwt.*", "jwt"),
+    "rtframework_pytest": ("testing", "pytest"),
     "rtframework_msgpack": ("rtframework_msgpack.*", ""),
     "rtframework_msgpack.*": ("exceptions types protocols packets rtframework_msgpack.*", "msgpack msgspec"),
 }
 PLANNED: Final[frozenset[str]] = frozenset()
 """Rows whose module is still to be written."""
 
-PACKAGES: Final = {"rtframework": ROOT, "rtframework_jwt": ROOT / "plugins", "rtframework_msgpack": ROOT / "plugins"}
+PACKAGES: Final = {
+    "rtframework": ROOT,
+    **dict.fromkeys(("rtframework_jwt", "rtframework_msgpack", "rtframework_pytest"), ROOT / "plugins"),
+}
 
 
 @dataclass(frozen=True, slots=True)

@@ -51,9 +51,19 @@ EXPORTS: Final[dict[str, tuple[str, ...]]] = {
         "load",
     ),
     "rtframework.engine": ("AsyncServer", "EngineIO", "Gateway", "Manager"),
-    "rtframework.testing": ("AdapterConformance", "AuthenticatorConformance", "SerializerConformance", "run_suite"),
+    "rtframework.testing": (
+        "AdapterConformance",
+        "AuthenticatorConformance",
+        "Clock",
+        "Received",
+        "SerializerConformance",
+        "TestClient",
+        "TestServer",
+        "run_suite",
+    ),
     "rtframework_jwt": ("JWTAuth",),
     "rtframework_msgpack": ("MsgpackSerializer",),
+    "rtframework_pytest": ("ClientFactory", "ServerFactory", "rtframework_client", "rtframework_server"),
 }
 
 

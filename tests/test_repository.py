@@ -96,7 +96,9 @@ def test_the_changelog_speaks_of_this_version() -> None:
     assert headings[0] in ("Unreleased", version)
 
 
-@pytest.mark.parametrize("package", ["rtframework", "plugins/rtframework_jwt", "plugins/rtframework_msgpack"])
+@pytest.mark.parametrize(
+    "package", ["rtframework", "plugins/rtframework_jwt", "plugins/rtframework_msgpack", "plugins/rtframework_pytest"]
+)
 def test_packages_are_typed(package: str) -> None:
     """Without the marker, type checkers treat all of a package as untyped."""
     assert (ROOT / package / "py.typed").is_file()

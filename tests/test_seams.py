@@ -1,4 +1,4 @@
-"""The seams of python-socketio, python-engineio and aiohttp: methods that the engine overrides or relies on.
+"""The seams of python-socketio, python-engineio, aiohttp and asyncio: what the engine and the test client rely on.
 
 They may change with any release, the private ones without notice. Each row is one, with the signature that the engine
 was written for; when a row fails after an upgrade, read the new method before changing the row.
@@ -6,6 +6,7 @@ was written for; when a row fails after an upgrade, read the new method before c
 
 from __future__ import annotations
 
+import asyncio
 import importlib
 import inspect
 import pkgutil
@@ -16,6 +17,7 @@ import pytest
 
 import rtframework.engine
 from rtframework.engine.rfc6455 import unmask, xor_mask
+from rtframework.testing.network import MemoryConnector
 
 SEAMS: Final = {
     "socketio.async_server.AsyncServer.__init__": (
@@ -92,6 +94,8 @@ SEAMS: Final = {
     "aiohttp.web_protocol.RequestHandler.connection_lost": "(self, exc)",
     "aiohttp.web_response.StreamResponse.prepare": "(self, request)",
     "aiohttp.web_response.StreamResponse.write_eof": "(self, data=b'')",
+    # How clients of the test client come without a network, see rtframework/testing/network.py.
+    "aiohttp.connector.BaseConnector._create_connection": "(self, req, traces, timeout)",
 }
 
 
@@ -141,6 +145,25 @@ def test_a_seam_is_as_it_was(name: str) -> None:
         pytest.fail(f"the seam {name} is gone: see what took its place, then adapt the engine and this table")
     signature = str(without_types(inspect.signature(found)))
     assert signature == SEAMS[name], f"the seam {name} has changed: adapt the engine, then this table"
+
+
+def test_the_test_client_sees_what_waits_in_the_event_loop() -> None:
+    """Every test of a program would fail, or worse: say that nothing comes before it has looked."""
+    loop: Any = asyncio.SelectorEventLoop()
+    try:
+        assert (list(loop._ready), loop._scheduled) == ([], [])
+        soon = loop.call_soon(print)
+        later, last = loop.call_at(loop.time() + 50, print), loop.call_at(loop.time() + 100, print)
+        assert list(loop._ready) == [soon], "settling.py counts what is to run in the next turn"
+        assert (loop._scheduled[0], {*loop._scheduled}) == (later, {later, last}), "settling.py asks for the next timer"
+        assert vars(loop).get("time") is None, "clock.py puts a time of its own over the loop's"
+    finally:
+        loop.close()
+
+
+def test_connections_in_memory_take_the_place_of_aiohttps() -> None:
+    """The test client would go to the network."""
+    assert "_create_connection" in vars(MemoryConnector)
 
 
 def test_the_mask_is_taken_off_in_c() -> None:

@@ -17,7 +17,8 @@ from rtframework.protocols import Emitter
 from rtframework.protocols import Frames as AnyFrames
 from rtframework.recovery import Session
 from rtframework.session_aware_adapter import SessionAwareAdapter
-from rtframework.testing import AdapterConformance, _Deliveries
+from rtframework.testing import AdapterConformance
+from rtframework.testing.conformance import _Deliveries
 
 
 class TestSessionAwareAdapter(AdapterConformance):

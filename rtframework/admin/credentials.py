@@ -38,7 +38,7 @@ class Credentials:
         self._digest_of_name = self._digest(username)
         self._digest_of_password = b""
         self._hash: bytes | None = None
-        self._at_once = asyncio.Semaphore(_AT_ONCE)
+        self._at_once: tuple[asyncio.AbstractEventLoop, asyncio.Semaphore] | None = None
         if _BCRYPT.match(password):
             if not _BCRYPT_HASH.fullmatch(password):
                 raise ConfigurationError("the Admin UI's password begins as a bcrypt hash does, but is no valid one")
@@ -65,9 +65,15 @@ class Credentials:
         given = _to_bytes(password)[:_BCRYPT_READS]
         if b"\0" in given:
             return False
-        async with self._at_once:
+        async with self._turn():
             right: bool = await asyncio.to_thread(_bcrypt().checkpw, given, self._hash)
             return right
+
+    def _turn(self) -> asyncio.Semaphore:
+        loop = asyncio.get_running_loop()
+        if self._at_once is None or self._at_once[0] is not loop:  # one is of use in one event loop only
+            self._at_once = loop, asyncio.Semaphore(_AT_ONCE)
+        return self._at_once[1]
 
     def _digest(self, text: str) -> bytes:
         # Digests have one length, so that a comparison does not tell the length of what it is compared with.

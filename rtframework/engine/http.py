@@ -165,6 +165,14 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]  # engineio is n
         app.on_startup.append(self._start)
 
     async def _start(self, app: web.Application) -> None:
+        if self._closing:  # it has served another application, maybe in another event loop
+            self._closing = False
+            self._cork = Cork()
+            self._cork.meter = self._meter
+            self._heartbeat.stop()
+            self._leaving.clear()
+            loop = asyncio.get_running_loop()
+            self.tasks -= {task for task in self.tasks if task.get_loop() is not loop}
         self._runner.start()
 
     async def shutdown(
@@ -396,6 +404,8 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]  # engineio is n
             if isinstance(made, web.Response):
                 return made
             sid = made
+            if self._closing:  # by now
+                return await self._refuse_when_full(request, headers)
         if transport == "polling":
             connection = self._open(request, version.polling(query), sid, version)
             packet = version.payload(self._open_packet(connection)).encode()

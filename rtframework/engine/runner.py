@@ -61,6 +61,10 @@ class Runner:
     def start(self) -> None:
         """Handlers see the context variables as they are now, unless their connection has others."""
         self._context = copy_context()
+        leader = self._leader
+        if leader is not None and leader.get_loop() is not asyncio.get_running_loop():  # it went with its event loop
+            self._leader = self._waiter = None
+            self._ready.clear()
 
     def context(self) -> Context | None:
         """The context of whoever calls, if it is other than the one in which handlers run."""
@@ -106,7 +110,8 @@ class Runner:
         try:
             await self._serve(me)
         except GeneratorExit:  # the event loop has gone
-            self._leader = None
+            if self._leader is me:
+                self._leader = self._waiter = None
             raise
         finally:
             if self._leader is me:  # it has nothing to do, or was cancelled

@@ -197,6 +197,7 @@ class AsyncServer(Gateway):
         if isinstance(listener, asyncio.Task):  # of a manager that talks to other servers
             listener.cancel()
             await asyncio.wait([listener], timeout=0.5)
+            self._manager_started = False  # it listens again with the next application
 
     def instrument(
         self,

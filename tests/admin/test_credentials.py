@@ -57,3 +57,15 @@ def test_nothing_shows_the_password() -> None:
     credentials = Credentials("the-name", "the-password")
     assert repr(credentials) == "Credentials()"
     assert "the-password" not in str([getattr(credentials, name, None) for name in Credentials.__slots__])
+
+
+def test_hashes_are_compared_in_any_event_loop() -> None:
+    """Nobody could log in any more once several had done so at the same time in another event loop."""
+    pytest.importorskip("bcrypt")
+    credentials = Credentials("admin", "$2b$10$heqvAkYMez.Va6Et2uXInOnkCT6/uQj1brkrbyG3LpopDklcq7ZOS")
+
+    async def once() -> None:
+        assert await asyncio.gather(*(credentials.match("admin", "changeit") for _ in range(4))) == [True] * 4
+
+    for _ in range(2):
+        asyncio.run(once())

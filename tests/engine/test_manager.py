@@ -15,6 +15,7 @@ from socketio.async_pubsub_manager import AsyncPubSubManager
 
 from rtframework.engine import AsyncServer, Manager
 from tests.conftest import Serve
+from tests.engine import eventually
 from tests.support.js import JSClients
 from tests.support.transports import WEBSOCKET, Transport
 from tests.support.until import until
@@ -52,6 +53,25 @@ class BoardManager(AsyncPubSubManager):  # type: ignore[misc]  # socketio is not
 
 class FastBoardManager(BoardManager, Manager):
     """The same over our book-keeping."""
+
+
+def test_a_manager_listens_in_each_event_loop() -> None:
+    """A server that is served again would hear nothing of the others any more."""
+    board = Board()
+    sio = AsyncServer(client_manager=FastBoardManager(board))
+
+    async def once() -> None:
+        app = web.Application()
+        sio.attach(app)
+        runner = web.AppRunner(app)
+        listening = len(board.listeners)
+        await runner.setup()
+        await eventually(lambda: len(board.listeners) > listening)
+        await runner.cleanup()
+        assert sio.manager.thread.done()
+
+    for _ in range(2):
+        asyncio.run(once())
 
 
 class Lobby:

@@ -472,3 +472,39 @@ def test_values_that_are_sent_in_arrive() -> None:
     with pytest.raises(StopIteration):
         generator.send("b")
     assert got == ["ab"]
+
+
+def test_a_leader_that_went_with_its_event_loop() -> None:
+    """A server that is served in another event loop would serve nobody there."""
+    served: list[str] = []
+
+    async def serve(runner: Runner, name: str) -> None:
+        runner.start()
+        client = Client(runner)
+
+        async def work() -> None:
+            served.append(name)
+
+        client.send(work)
+        await turns_until(lambda: name in served)
+
+    runner = Runner(set(), lambda: False)
+    abandoned = asyncio.new_event_loop()
+    abandoned.run_until_complete(serve(runner, "first"))  # its leader is left waiting
+    left = runner._leader
+    assert left is not None
+    assert not left.done()
+    loop = asyncio.new_event_loop()
+    try:
+        loop.run_until_complete(serve(runner, "second"))
+        leader = runner._leader
+        left.get_coro().close()  # what the garbage collector does to it, at any time
+        assert runner._leader is leader is not None
+        loop.run_until_complete(serve(runner, "third"))
+        assert served == ["first", "second", "third"]
+        leader.cancel()
+        loop.run_until_complete(asyncio.wait({leader}))
+    finally:
+        left._log_destroy_pending = False  # type: ignore[attr-defined]
+        for each in (loop, abandoned):
+            each.close()

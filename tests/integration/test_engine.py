@@ -371,6 +371,27 @@ async def test_a_server_that_stops_in_the_middle_of_middleware(serve: Serve) -> 
     assert io.engine.clients_count == 0
 
 
+async def test_a_server_that_stops_while_an_id_is_made(serve: Serve) -> None:
+    """The same for a client that polls: it would wait for a server that is not there."""
+    io = Server()
+    inside, gate = asyncio.Event(), asyncio.Event()
+
+    async def slow(request: web.Request) -> str:
+        inside.set()
+        await gate.wait()
+        return "an-id"
+
+    io.engine.generate_id = slow
+    server = await serve(io)
+    async with raw_client(server.url) as raw:
+        asking = asyncio.create_task(raw.request("GET", query=raw.query("polling")))
+        await inside.wait()
+        await io._server.shutdown()
+        gate.set()
+        assert (await asking).status == 503
+    assert io.engine.clients_count == 0
+
+
 # -- allow_request
 
 

@@ -24,12 +24,12 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import msgspec
 
-from .exceptions import AckTimeout, ConnectionRefused, DecodeError, Disconnected, EncodeError
-from .recovery import Session
-from .types import RESERVED_EVENTS, Handshake, Packet, PacketType, SocketDetails, Target
+from ..exceptions import AckTimeout, ConnectionRefused, DecodeError, Disconnected, EncodeError
+from ..recovery import Session
+from ..types import RESERVED_EVENTS, Handshake, Packet, PacketType, SocketDetails, Target
 
 if TYPE_CHECKING:
-    from .protocols import Adapter, Authenticator, Decoder, Emitter, Frames, Serializer
+    from ..protocols import Adapter, Authenticator, Decoder, Emitter, Frames, Serializer
 
 _Frame: TypeAlias = str | bytes
 

@@ -1,0 +1,32 @@
+"""For tests: clients and a server without a network, a clock to move, and conformance suites for plugins.
+
+:class:`TestServer` serves :class:`TestClient` in the same process; ``docs/testing.md`` shows how. The suites say what a
+serializer, authenticator or adapter must do, as tests that a plugin's author runs on it.
+
+Example::
+
+    async with TestServer(io) as server:
+        alice = await server.connect(auth={"token": "a"})
+        await alice.emit("message", "hi")
+
+    class TestMySerializer(SerializerConformance):
+        def serializer(self) -> Serializer:
+            return MySerializer()
+"""
+
+from .client import TestClient
+from .clock import Clock
+from .conformance import AdapterConformance, AuthenticatorConformance, SerializerConformance, run_suite
+from .inbox import Received
+from .server import TestServer
+
+__all__ = [
+    "AdapterConformance",
+    "AuthenticatorConformance",
+    "Clock",
+    "Received",
+    "SerializerConformance",
+    "TestClient",
+    "TestServer",
+    "run_suite",
+]

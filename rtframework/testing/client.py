@@ -1,0 +1,335 @@
+"""A Socket.IO client for tests: one client in one namespace."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import itertools
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final, TypeVar, overload
+
+from ..events import from_ack, to_ack
+from ..exceptions import AckTimeout, Disconnected
+from ..recovery import is_offset
+from ..types import Packet, PacketType
+from .connection import Connection, Member, Network, Route
+from .inbox import Inbox, Received
+from .settling import settle, wait
+
+if TYPE_CHECKING:
+    from .engine_client import Transport
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+PATIENCE: Final = 1.0
+"""Real seconds that are waited for what the event loop does not bring by itself."""
+
+
+class TestClient:
+    """One client in one namespace of a :class:`TestServer`, made by its ``connect``.
+
+    Its methods return when the server has done all that it can do without waiting for time to pass. What the server
+    has sent is there by then. ``within`` is for what other threads and processes bring: so many real seconds are
+    waited for it, and only when it is not there.
+
+    Example::
+
+        alice = await server.connect(auth={"token": "a"})
+        assert await alice.emit_with_ack("add", 1, 2) == 3
+        await alice.emit("message", "hi")
+        assert await bob.receive("message") == "hi"
+        await alice.receive_nothing()
+    """
+
+    __test__ = False  # no test, whatever its name is
+
+    def __init__(self, network: Network, connection: Connection, nsp: str, route: Route) -> None:
+        self.id = ""
+        """The id of its socket."""
+        self.nsp = nsp
+        """The name of its namespace."""
+        self.recovered = False
+        """Whether the server has taken up its earlier session, when it came back by :meth:`reconnect`."""
+        self.disconnect_reason: str | None = None
+        """Why it is connected no longer, in the JavaScript client's words; ``None`` while it is."""
+        self._network = network
+        self._connection = connection
+        self._route = route
+        self._auth: Mapping[str, Any] | None = None
+        self._inbox = Inbox()
+        self._handlers: dict[str, Callable[..., Any]] = {}
+        self._ids = itertools.count()
+        self._questions: dict[int, asyncio.Future[list[Any]]] = {}
+        self._pid: str | None = None
+        self._offset: str | None = None
+        self._errors: list[Exception] = []
+
+    def __repr__(self) -> str:
+        state = self.transport if self.connected else f"disconnected: {self.disconnect_reason}"
+        return f"<TestClient {self.id} of {self.nsp}, {state}>"
+
+    # --- what it is -------------------------------------------------------------------------------------------------
+
+    @property
+    def connected(self) -> bool:
+        """Whether it is in its namespace."""
+        return self.disconnect_reason is None
+
+    @property
+    def transport(self) -> Transport:
+        """``"polling"`` or ``"websocket"``, at this moment."""
+        return self._connection.engine.transport
+
+    @property
+    def received(self) -> Sequence[Received]:
+        """Every event that has come so far, taken or not."""
+        return tuple(self._inbox.items)
+
+    # --- to the server ----------------------------------------------------------------------------------------------
+
+    async def emit(self, event: str, *args: Any) -> None:
+        """Emit an event. Raises ``Disconnected``, and ``EncodeError`` for what cannot be sent.
+
+        The arguments may be whatever the server itself could send: Structs and dataclasses, too. Several clients at
+        the same moment: ``asyncio.gather``.
+        """
+        await self._send(PacketType.EVENT, [event, *args])
+        await settle()
+
+    async def emit_with_ack(self, event: str, *args: Any, within: float = PATIENCE) -> Any:
+        """Emit an event and return the server's answer: ``None``, one value, or a tuple of several.
+
+        Raises ``AckTimeout`` when there is none, ``Disconnected`` when the connection ends before.
+        """
+        id = next(self._ids)
+        answer = self._questions[id] = asyncio.get_running_loop().create_future()
+        try:
+            await self._send(PacketType.EVENT, [event, *args], id)
+            if not await wait(answer, within):
+                raise AckTimeout(f"{self!r}: no answer to {event!r}{_real(within)}\n{self._inbox.describe()}")
+            return from_ack(answer.result())
+        finally:
+            del self._questions[id]
+
+    # --- from the server --------------------------------------------------------------------------------------------
+
+    async def receive(self, event: str, *, within: float = PATIENCE) -> Any:
+        """Take the oldest event of that name that was not taken yet: ``None``, one argument, or a tuple of several.
+
+        Raises ``AssertionError``, with all that was received, when there is none.
+        """
+        return (await self._take(event, within)).payload
+
+    async def receive_event(self, event: str | None = None, *, within: float = PATIENCE) -> Received:
+        """The same, as it came: with name and arguments, and ``ack()`` when the server wants an answer.
+
+        Without a name: the oldest event, whatever its name is.
+        """
+        return await self._take(event, within)
+
+    async def receive_nothing(self, event: str | None = None, *, within: float = 0.0) -> None:
+        """Assert that no event (of that name) has come but those that were taken, and that none is on its way.
+
+        Nothing is waited for: the event loop is run until nothing in it can run any more. What timers bring later is
+        not on its way: move the clock first. What other threads and processes bring is not, either, unless ``within``
+        says how many real seconds they are given.
+        """
+        if not await settle():
+            raise AssertionError("nobody can tell: something runs on in the event loop without ever waiting")
+        self.raise_errors()
+        if within > 0:
+            await self._inbox.until(lambda: self._inbox.peek(event) or not self.connected, within)
+        found = self._inbox.peek(event)
+        if found:
+            names = ", ".join(repr(item.event) for item in found)
+            raise AssertionError(f"{self!r}: has received {names}\n{self._inbox.describe()}")
+
+    @overload
+    def on(self, event: str) -> Callable[[F], F]: ...
+
+    @overload
+    def on(self, event: str, handler: F) -> F: ...
+
+    def on(self, event: str, handler: Any = None) -> Any:
+        """Call a function, async or not, with the arguments of each such event; what it returns is the answer.
+
+        Also with those that have come already and were not taken: nothing is missed between ``connect`` and ``on``.
+        What it raises comes out of the next ``receive``, ``receive_nothing`` or ``disconnect``.
+
+        Example::
+
+            votes = []
+            alice.on("vote", votes.append)
+
+            @bob.on("question")
+            def question(text: str) -> str:
+                return "yes"
+        """
+        if handler is None:
+            return lambda function: self.on(event, function)
+        self._handlers[event] = handler
+        for item in self._inbox.peek(event):
+            self._handle(item, handler)
+        return handler
+
+    async def receive_disconnect(self, *, within: float = PATIENCE) -> str:
+        """Why the client was disconnected, in the JavaScript client's words, e.g. ``"io server disconnect"``.
+
+        Raises ``AssertionError`` when it is still connected.
+        """
+        await self._inbox.until(lambda: not self.connected, within)
+        if self.disconnect_reason is None:
+            raise AssertionError(f"{self!r}: is still connected{_real(within)}\n{self._inbox.describe()}")
+        return self.disconnect_reason
+
+    # --- coming and going -------------------------------------------------------------------------------------------
+
+    async def of(self, nsp: str, *, auth: Mapping[str, Any] | None = None, within: float = PATIENCE) -> TestClient:
+        """A client in another namespace, by the same connection. Raises ``ConnectionRefused``."""
+        return await open_client(self._network, self._connection, nsp, self._route, auth, within)
+
+    async def upgrade(self, *, within: float = PATIENCE) -> None:
+        """Move from polling to a websocket, with all namespaces. Raises ``ConnectionRefused``."""
+        self.raise_errors()
+        upgrading = asyncio.get_running_loop().create_task(self._connection.engine.upgrade())
+        try:
+            if not await wait(upgrading, within):
+                raise AssertionError(f"{self!r}: the server has not let it upgrade{_real(within)}")
+            await upgrading
+        finally:
+            upgrading.cancel()
+        await settle()
+
+    async def disconnect(self) -> None:
+        """Leave the namespace, and the server when it was the connection's last one."""
+        if self.connected:
+            self._gone("io client disconnect")
+            await self._connection.leave(self.nsp)
+        await settle()
+        self.raise_errors()
+
+    async def lose_connection(self, *, silently: bool = False) -> None:
+        """Lose the network, with all namespaces: the TCP connections break, as when a phone changes networks.
+
+        ``silently``: nothing gets through any more and neither side is told. The server finds out by its heartbeats.
+        """
+        self._connection.engine.cut(silently)
+        await settle()
+
+    async def reconnect(self, *, auth: Mapping[str, Any] | None = None, within: float = PATIENCE) -> None:
+        """Come back by a new connection, the same way as before; without ``auth``, with what was given before.
+
+        With connection state recovery it asks for its earlier session, as the JavaScript client does: ``recovered``
+        says whether it got it. Raises ``ConnectionRefused``.
+        """
+        if self.connected:
+            raise RuntimeError("it is connected: lose_connection() or disconnect() come first")
+        self._connection = await self._network.open(self._route, within)
+        try:
+            await self._join(self._auth if auth is None else auth, within)
+        except BaseException:
+            self._connection.engine.close()
+            raise
+
+    def raise_errors(self) -> None:
+        """Raise what a handler given to :meth:`on` has raised; done by the other methods, and when the server stops."""
+        if self._errors:
+            raise self._errors.pop(0)
+
+    # --- inside -----------------------------------------------------------------------------------------------------
+
+    async def _join(self, auth: Mapping[str, Any] | None, within: float) -> None:
+        self._auth = auth
+        if self._pid is not None:  # kept until the server answers: what was missed may come before
+            offset = {} if self._offset is None else {"offset": self._offset}
+            auth = {"pid": self._pid, **offset, **(auth or {})}
+        member = Member(welcome=self._welcome, event=self._event, answer=self._answer, gone=self._gone)
+        self.disconnect_reason = None
+        try:
+            await self._connection.join(self.nsp, auth, member, within)
+        except BaseException:
+            self.disconnect_reason = self.disconnect_reason or "refused"
+            raise
+
+    def _welcome(self, data: Mapping[str, Any]) -> None:
+        self.id = data["sid"]
+        pid = data.get("pid")
+        self.recovered = pid is not None and pid == self._pid
+        self._pid = pid
+
+    async def _send(self, kind: PacketType, data: list[Any], id: int | None = None) -> None:
+        self.raise_errors()
+        if self.disconnect_reason is not None:
+            raise Disconnected(self.disconnect_reason)
+        await self._connection.send(Packet(kind, self.nsp, data, id))
+
+    async def _take(self, event: str | None, within: float) -> Received:
+        found = await self._inbox.take(event, within, lambda: not self.connected)
+        self.raise_errors()
+        if found is None:
+            wanted = "event" if event is None else repr(event)
+            end = _real(within) if self.connected else f", and it is disconnected: {self.disconnect_reason}"
+            raise AssertionError(f"{self!r}: has received no {wanted}{end}\n{self._inbox.describe()}")
+        return found
+
+    def _event(self, args: list[Any], id: int | None) -> None:
+        reply = None
+        if id is not None:
+
+            async def reply(answer: tuple[Any, ...]) -> None:
+                await self._send(PacketType.ACK, list(answer), id)
+
+        event, *rest = args
+        if self._pid is not None and id is None and rest and isinstance(rest[-1], str):
+            self._offset = rest[-1]  # whatever it is, as the JavaScript client does
+            if is_offset(self._offset):
+                rest.pop()  # what the server adds to each event: not what was emitted
+        item = self._inbox.put(event, tuple(rest), reply)
+        handler = self._handlers.get(event)
+        if handler is not None:
+            self._handle(item, handler)
+
+    def _handle(self, item: Received, handler: Callable[..., Any]) -> None:
+        item.taken = True
+        try:
+            result = handler(*item.args)
+        except Exception as error:  # noqa: BLE001 - the test's own, and told to it
+            self._errors.append(error)
+            return
+        if inspect.isawaitable(result) or item.wants_ack:
+            self._connection.engine.spawn(self._finish(item, result))
+
+    async def _finish(self, item: Received, result: Any) -> None:
+        try:
+            if inspect.isawaitable(result):
+                result = await result
+            if item.wants_ack:
+                await item.ack(*to_ack(result))
+        except Exception as error:  # noqa: BLE001 - the test's own, and told to it
+            self._errors.append(error)
+
+    def _answer(self, args: list[Any], id: int) -> None:
+        question = self._questions.get(id)
+        if question is not None and not question.done():
+            question.set_result(args)
+
+    def _gone(self, reason: str) -> None:
+        self.disconnect_reason = reason
+        for question in self._questions.values():
+            if not question.done():
+                question.set_exception(Disconnected(reason))
+        self._inbox.changed()
+
+
+async def open_client(
+    network: Network, connection: Connection, nsp: str, route: Route, auth: Mapping[str, Any] | None, within: float
+) -> TestClient:
+    """A client that the server has let in. Raises ``ConnectionRefused``."""
+    client = TestClient(network, connection, nsp, route)
+    network.clients.append(client)
+    await client._join(auth, within)
+    return client
+
+
+def _real(within: float) -> str:
+    return f" within {within:g} s" if within > 0 else ""

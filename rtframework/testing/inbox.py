@@ -1,0 +1,105 @@
+"""What a client has received, in order, and waiting for more of it."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from ..events import from_ack
+from .settling import settle, wait
+
+_SHOWN: Final = 25
+
+
+@dataclass(slots=True, eq=False)
+class Received:
+    """One event that a client has received."""
+
+    event: str
+    args: tuple[Any, ...]
+    at: float
+    """Seconds since the client came, by the event loop's clock."""
+    taken: bool = False
+    """Whether a test has taken it by ``receive``, or a handler by ``on``."""
+    reply: Callable[[tuple[Any, ...]], Awaitable[None]] | None = field(default=None, repr=False)
+
+    @property
+    def payload(self) -> Any:
+        """Its argument; ``None`` without one, a tuple of several."""
+        return from_ack(self.args)
+
+    @property
+    def wants_ack(self) -> bool:
+        """Whether the server waits for an answer."""
+        return self.reply is not None
+
+    async def ack(self, *args: Any) -> None:
+        """Answer the server. Raises ``RuntimeError`` when it waits for no answer, or has one."""
+        if self.reply is None:
+            raise RuntimeError(f"the server waits for no answer to {self.event!r}")
+        reply, self.reply = self.reply, None
+        await reply(args)
+        await settle()
+
+    def __str__(self) -> str:
+        shown = ", ".join(repr(arg) for arg in self.args)
+        if len(shown) > 120:
+            shown = shown[:117] + "…"
+        notes = (" [wants an ack]" if self.wants_ack else "") + ("" if self.taken else " [not taken]")
+        return f"{self.at:9.3f} s  {self.event}({shown}){notes}"
+
+
+class Inbox:
+    """The events of one client. Those that nobody has taken yet are waited for by name, the oldest first."""
+
+    def __init__(self) -> None:
+        self.items: list[Received] = []
+        self._loop = asyncio.get_running_loop()
+        self._began = self._loop.time()
+        self._changed: asyncio.Future[None] | None = None
+
+    def put(
+        self, event: str, args: tuple[Any, ...], reply: Callable[[tuple[Any, ...]], Awaitable[None]] | None
+    ) -> Received:
+        """Add what came last."""
+        item = Received(event, args, self._loop.time() - self._began, reply=reply)
+        self.items.append(item)
+        self.changed()
+        return item
+
+    def changed(self) -> None:
+        """Wake those who wait: something has come, or nothing more will."""
+        if self._changed is not None and not self._changed.done():
+            self._changed.set_result(None)
+
+    def peek(self, event: str | None = None) -> list[Received]:
+        """What has come, of that name or any, and was not taken."""
+        return [item for item in self.items if not item.taken and (event is None or item.event == event)]
+
+    async def take(self, event: str | None, within: float, is_over: Callable[[], bool]) -> Received | None:
+        """The oldest of that name, or of any, as soon as it is there; ``None`` when it does not come in time."""
+        await self.until(lambda: self.peek(event) or is_over(), within)
+        for item in self.peek(event):
+            item.taken = True
+            return item
+        return None
+
+    async def until(self, condition: Callable[[], object], within: float) -> None:
+        """Wait until something has become true by what came, or ``within`` real seconds have passed."""
+        await settle()
+        deadline = time.monotonic() + within
+        while not condition() and (left := deadline - time.monotonic()) > 0:
+            if self._changed is None or self._changed.done():
+                self._changed = self._loop.create_future()
+            await wait(self._changed, left)
+
+    def describe(self) -> str:
+        """What did come, for the text of a failure."""
+        if not self.items:
+            return "nothing has been received at all"
+        left_out = max(0, len(self.items) - _SHOWN)
+        head = "received so far" + (f" ({left_out} earlier left out)" if left_out else "")
+        return "\n  ".join([head + ":", *map(str, self.items[left_out:])])

@@ -1,0 +1,226 @@
+"""A server for tests: an application that serves clients of the same process, without a network."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import Awaitable, Callable, Mapping
+from typing import TYPE_CHECKING, Any, Final, Protocol, Self, TypeAlias
+
+from aiohttp import ClientSession, CookieJar, web
+
+from ..exceptions import ConfigurationError
+from ..serializers import JSONSerializer
+from ..server import Server
+from .client import PATIENCE, TestClient, open_client
+from .connection import Connection, Route
+from .network import MemoryConnector, memory_session
+from .settling import own_loop, settle, wait
+
+if TYPE_CHECKING:
+    from ..protocols import Serializer
+    from .clock import Clock
+    from .engine_client import Transport
+
+_NOT_RUNNING: Final = "the server does not run: `async with TestServer(...)`"
+_SHUTDOWN_TIMEOUT: Final = 1.0
+"""Seconds that requests which still run have to end by themselves when the server stops."""
+
+
+class Attachable(Protocol):
+    """What mounts itself into an application: :class:`rtframework.Server`, ``rtframework.engine.AsyncServer``."""
+
+    def attach(self, app: web.Application, path: str, /) -> Any:
+        """Add routes, and hooks for start and end."""
+
+
+Served: TypeAlias = Attachable | web.Application | Callable[[], web.Application | Awaitable[web.Application]]
+
+
+class TestServer:
+    """Serves clients of the same process: all of the real thing but the network.
+
+    ``served``: a server, which is attached to an application of its own; or an application; or a function, async or
+    not, that makes one. ``clock``: time stands still but for its ``advance``; without one, time is real.
+    ``path``: where the server is. ``serializer``: what clients speak; by default what a server that is given speaks,
+    and JSON with an application.
+
+    The application starts and ends with ``async with``. A server can be served again after it, and also when the
+    program has attached it to an application that does not run.
+
+    Example::
+
+        async with TestServer(io) as server:
+            alice = await server.connect(auth={"token": "a"})
+            bob = await server.connect(transport="polling")
+            await alice.emit("message", "hi")
+            assert await bob.receive("message") == "hi"
+    """
+
+    __test__ = False  # no test, whatever its name is
+
+    def __init__(
+        self,
+        served: Served,
+        *,
+        clock: Clock | None = None,
+        path: str = "/socket.io",
+        serializer: Serializer | None = None,
+    ) -> None:
+        speaks = getattr(served, "serializer", None) if serializer is None else serializer
+        self.path = "/" + path.strip("/") + "/"
+        self.serializer: Serializer = JSONSerializer() if speaks is None else speaks
+        self.clients: list[TestClient] = []
+        """Every client that has come, in this order."""
+        self._served = served
+        self._clock = clock
+        self._connections: list[Connection] = []
+        self._runner: web.AppRunner | None = None
+        self._session: ClientSession | None = None
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.stop()
+
+    @property
+    def app(self) -> web.Application:
+        """The application, while it runs."""
+        return self._running.app
+
+    @property
+    def clock(self) -> Clock:
+        """The clock that it was given."""
+        if self._clock is None:
+            raise ConfigurationError("this server runs in real time: TestServer(..., clock=Clock())")
+        return self._clock
+
+    @property
+    def http(self) -> ClientSession:
+        """An aiohttp client session for the application's own routes, by path: ``await server.http.get("/")``."""
+        if self._session is None:
+            self._session = memory_session(self.connector("127.0.0.1"), "http://localhost", CookieJar())
+        return self._session
+
+    async def start(self) -> None:
+        """What ``async with`` does at its beginning."""
+        if self._runner is not None:
+            raise RuntimeError("the server runs already")
+        own_loop()  # says so when it is none that can be looked into
+        runner = web.AppRunner(await self._application(), access_log=None, shutdown_timeout=_SHUTDOWN_TIMEOUT)
+        try:
+            await runner.setup()
+            if self._clock is not None:
+                self._clock.hold()
+        except BaseException:
+            await runner.cleanup()
+            raise
+        self._runner = runner
+
+    async def stop(self) -> None:
+        """Stop, as at SIGTERM: clients are disconnected, the application is cleaned up.
+
+        A clock goes on by itself meanwhile, from timer to timer, and time is real from then on.
+        Raises what handlers that tests gave to clients have raised and nobody has heard of yet.
+        """
+        runner, self._runner = self._runner, None
+        if runner is None:
+            return
+        for connection in self._connections:  # the server would wait for them, seconds that are real
+            connection.engine.be_missed()
+        await settle()
+        try:
+            await (runner.cleanup() if self._clock is None else self._clock.run(runner.cleanup()))
+        finally:
+            if self._clock is not None:
+                self._clock.release()
+            await settle()
+            connections, self._connections = self._connections, []
+            for connection in connections:
+                await connection.engine.dispose()
+            if self._session is not None:
+                await self._session.close()
+                self._session = None
+        for client in self.clients:
+            client.raise_errors()
+
+    async def settle(self) -> None:
+        """Let everything run that can run without waiting for time to pass, e.g. after ``await io.emit(...)``.
+
+        Raises ``RuntimeError`` when something runs on without ever waiting.
+        """
+        if not await settle():
+            raise RuntimeError("something runs on without ever waiting")
+
+    async def connect(
+        self,
+        nsp: str = "/",
+        *,
+        auth: Mapping[str, Any] | None = None,
+        transport: Transport = "websocket",
+        headers: Mapping[str, str] | None = None,
+        query: Mapping[str, str] | None = None,
+        address: str = "127.0.0.1",
+        within: float = PATIENCE,
+    ) -> TestClient:
+        """A client that the server has let into a namespace.
+
+        ``headers`` and ``query`` are of all its HTTP requests; ``address``: where they come from. Raises
+        ``ConnectionRefused`` with the message and data that the client got; what refuses the HTTP request already has
+        the message ``"HTTP 403"`` or the like, and ``{"status": 403}`` among the data.
+        """
+        route = Route(transport, dict(headers or {}), dict(query or {}), address)
+        connection = await self.open(route, within)
+        try:
+            return await open_client(self, connection, nsp, route, auth, within)
+        except BaseException:
+            connection.engine.close()
+            await settle()
+            raise
+
+    # --- what clients use -------------------------------------------------------------------------------------------
+
+    def connector(self, address: str) -> MemoryConnector:
+        """A connector for a client of this address."""
+        return MemoryConnector(self._accept, address)
+
+    async def open(self, route: Route, within: float) -> Connection:
+        """A connection that has shaken hands. Raises ``ConnectionRefused``."""
+        if self._runner is None:
+            raise RuntimeError(_NOT_RUNNING)
+        connection = Connection(self, route)
+        self._connections.append(connection)
+        opening = asyncio.get_running_loop().create_task(connection.engine.open(route.transport))
+        try:
+            if not await wait(opening, within):
+                raise AssertionError(f"the server has not answered the handshake within {within:g} s")
+            await opening
+        finally:
+            opening.cancel()
+        return connection
+
+    # --- inside -----------------------------------------------------------------------------------------------------
+
+    @property
+    def _running(self) -> web.AppRunner:
+        if self._runner is None:
+            raise RuntimeError(_NOT_RUNNING)
+        return self._runner
+
+    def _accept(self) -> asyncio.BaseProtocol | None:
+        server = None if self._runner is None else self._runner.server
+        return None if server is None else server()
+
+    async def _application(self) -> web.Application:
+        if isinstance(self._served, web.Application):
+            return self._served
+        if isinstance(self._served, Server):  # a program may have attached it to an application of its own
+            self._served.mount(app := web.Application(), self.path)
+            return app
+        if hasattr(self._served, "attach"):
+            self._served.attach(app := web.Application(), self.path)
+            return app
+        made = self._served()
+        return await made if inspect.isawaitable(made) else made
