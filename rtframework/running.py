@@ -20,24 +20,29 @@ Work = Callable[[], Coroutine[Any, Any, None]]
 def run_until_wait(work: Coroutine[Any, Any, T], on_wait: Callable[[], None]) -> Generator[Any, Any, T]:
     """Await ``work``; call ``on_wait`` when it waits for the first time, before control goes to the event loop."""
     try:
-        waiting_for = work.send(None)
+        waits_for = work.send(None)
     except StopIteration as stop:
         return stop.value  # type: ignore[no-any-return]
     on_wait()
+    return (yield from go_on(work, waits_for))
+
+
+@coroutine
+def go_on(work: Coroutine[Any, Any, T], waits_for: Any) -> Generator[Any, Any, T]:
+    """Await the rest of a coroutine that has begun and waits for something."""
     while True:
         try:
-            sent = yield waiting_for
+            sent = yield waits_for
         except GeneratorExit:
             work.close()
             raise
         except BaseException as error:  # noqa: BLE001 - handed on to the coroutine, as "yield from" would
-            step = work.throw
+            step: Callable[[Any], Any] = work.throw
             argument: Any = error
         else:
-            step = work.send  # type: ignore[assignment]
-            argument = sent
+            step, argument = work.send, sent
         try:
-            waiting_for = step(argument)
+            waits_for = step(argument)
         except StopIteration as stop:
             return stop.value  # type: ignore[no-any-return]
 
@@ -64,7 +69,7 @@ async def _run_from(
 ) -> None:
     waited = False
 
-    def go_on() -> None:
+    def follow() -> None:
         nonlocal waited
         waited = True
         if position + 1 < len(works):
@@ -74,7 +79,7 @@ async def _run_from(
             rest.add_done_callback(tasks.discard)
 
     for position in range(start, len(works)):
-        await run_until_wait(works[position](), go_on)
+        await run_until_wait(works[position](), follow)
         if waited:
             return
 

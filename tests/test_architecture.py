@@ -49,7 +49,7 @@ MAP: Final = {
     "rtframework.dynamic": ("exceptions namespace notices parent patterns running types protocols", ""),
     "rtframework.engine": ("engine.*", ""),
     "rtframework.engine.*": (
-        "exceptions notices options pen protocols types packets rooms serializers engine.*",
+        "exceptions notices options pen protocols types packets rooms running serializers engine.*",
         "aiohttp engineio multidict socketio",
     ),
     "rtframework.admin": ("admin.*", ""),

@@ -11,10 +11,11 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine, Generator
+from collections.abc import Awaitable, Callable, Coroutine
 from contextvars import Context, copy_context
-from types import coroutine
 from typing import Any, Final, Protocol
+
+from ..running import go_on
 
 log: Final = logging.getLogger("rtframework.engine")
 
@@ -192,23 +193,3 @@ async def _finish(client: Client, work: Awaitable[None]) -> None:
         log.exception("unhandled error while serving a packet")
     finally:
         client.ended()
-
-
-@coroutine
-def go_on(work: Coroutine[Any, Any, None], waits_for: Any) -> Generator[Any, Any, None]:
-    """Await the rest of a coroutine that has begun and waits for something."""
-    while True:
-        try:
-            sent = yield waits_for
-        except GeneratorExit:
-            work.close()
-            raise
-        except BaseException as error:  # noqa: BLE001 - handed on to the coroutine, as "yield from" would
-            step: Callable[[Any], Any] = work.throw
-            argument: Any = error
-        else:
-            step, argument = work.send, sent
-        try:
-            waits_for = step(argument)
-        except StopIteration:
-            return

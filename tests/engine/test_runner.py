@@ -14,7 +14,8 @@ from typing import Any, cast
 
 import pytest
 
-from rtframework.engine.runner import Runner, go_on
+from rtframework.engine.runner import Runner
+from rtframework.running import go_on
 from tests.engine import eventually, turns_until
 
 Work = Coroutine[Any, Any, None]
