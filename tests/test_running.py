@@ -8,7 +8,7 @@ from typing import Any, cast
 
 import pytest
 
-from rtframework.running import run_abreast, run_until_wait
+from rtframework.running import go_on, run_abreast, run_until_wait
 from tests.engine import turns_until
 
 
@@ -218,13 +218,24 @@ async def test_a_handler_may_refuse_to_be_cancelled() -> None:
     assert await task == "finished"
 
 
-def drive(work: Coroutine[Any, Any, Any], on_wait: Callable[[], None]) -> Generator[Any, Any, Any]:
+Drive = Callable[[Coroutine[Any, Any, Any], Waits], Generator[Any, Any, Any]]
+
+
+def drive(work: Coroutine[Any, Any, Any], waits: Waits) -> Generator[Any, Any, Any]:
     """The steps of an event loop, one by one."""
-    return cast("Generator[Any, Any, Any]", run_until_wait(work, on_wait))
+    return cast("Generator[Any, Any, Any]", run_until_wait(work, waits))
 
 
+def drive_the_rest(work: Coroutine[Any, Any, Any], waits: Waits) -> Generator[Any, Any, Any]:
+    """The same for what has begun already: so the engine's runner has it."""
+    waits_for = work.send(None)
+    waits()
+    return cast("Generator[Any, Any, Any]", go_on(work, waits_for))
+
+
+@pytest.mark.parametrize("drive", [drive, drive_the_rest])
 @pytest.mark.parametrize("make_error", [GeneratorExit, RuntimeError])
-def test_a_reader_that_is_dropped_closes_its_handler(make_error: type[BaseException]) -> None:
+def test_a_reader_that_is_dropped_closes_its_handler(make_error: type[BaseException], drive: Drive) -> None:
     """A loop that ends would leave handlers half-way, without their ``finally``."""
     closed: list[type[BaseException]] = []
 
@@ -251,7 +262,8 @@ def test_a_reader_that_is_dropped_closes_its_handler(make_error: type[BaseExcept
     assert waits.count == 1
 
 
-def test_values_that_are_sent_in_arrive() -> None:
+@pytest.mark.parametrize("drive", [drive, drive_the_rest])
+def test_values_that_are_sent_in_arrive(drive: Drive) -> None:
     """It would be no faithful stand-in for ``await``."""
 
     class Ask:

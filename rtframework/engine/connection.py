@@ -299,11 +299,6 @@ class Connection:
             self.fail(DisconnectReason.PARSE_ERROR)
         return None
 
-    @property
-    def takes_packets(self) -> bool:
-        """Whether what a client sends is still heard."""
-        return self._state == OPEN
-
     def receive(self, packet: str | bytes) -> None:
         """A packet came: it is served after those before it."""
         if self.inbox is not None:

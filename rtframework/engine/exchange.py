@@ -32,6 +32,16 @@ class Exchange:
         self.made: web.StreamResponse | None = None
         """What the protocol has answered, if the request has come so far."""
 
+    async def answer(self, request: web.Request) -> web.StreamResponse:
+        """The answer, after all middleware. When it is not the protocol's, or none, that one's packets are lost."""
+        response: web.StreamResponse | None = None
+        try:
+            response = await self.run(request)
+        finally:
+            if response is not self.made and isinstance(self.made, Unsent) and self.made.lost is not None:
+                self.made.lost()
+        return response
+
     async def run(self, request: web.Request, index: int = 0) -> web.StreamResponse:
         """The answer, after all middleware. Raises what that raises, and ``TypeError`` when it answers nothing."""
         if index == len(self._middlewares):
@@ -46,11 +56,6 @@ class Exchange:
             name = getattr(middleware, "__qualname__", repr(middleware))
             raise TypeError(f"the engine middleware {name} has neither called call_next() nor returned a response")
         return response
-
-    def forget(self) -> None:
-        """What the protocol has answered is not sent."""
-        if isinstance(self.made, Unsent) and self.made.lost is not None:
-            self.made.lost()
 
 
 class _Rest:

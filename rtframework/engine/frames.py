@@ -7,16 +7,13 @@ from base64 import b64encode
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
+from .rfc6455 import DEFLATE_TAIL, RSV1
+
 if TYPE_CHECKING:
     from .v3_frames import Forms
 
 SEPARATOR: Final = "\x1e"
 """Between the packets of one polling payload (Engine.IO v4, "HTTP long-polling")."""
-
-_RSV1: Final = 0x40
-"""Set in the first byte of a compressed message (RFC 7692, 6)."""
-_TAIL: Final = b"\x00\x00\xff\xff"
-"""What a flush ends with, and a compressed message does not (RFC 7692, 7.2.1)."""
 
 
 def websocket_frame(opcode: int, payload: bytes) -> bytes:
@@ -144,7 +141,7 @@ def _deflated_frame_of(packet: str | bytes, window: int, threshold: int, level: 
         return websocket_frame(opcode, payload)
     compressor = zlib.compressobj(level, zlib.DEFLATED, -window)
     compressed = compressor.compress(payload) + compressor.flush(zlib.Z_SYNC_FLUSH)
-    return websocket_frame(_RSV1 | opcode, compressed.removesuffix(_TAIL))
+    return websocket_frame(RSV1 | opcode, compressed.removesuffix(DEFLATE_TAIL))
 
 
 CLOSE: Final = Frames(["1"])

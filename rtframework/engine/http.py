@@ -126,7 +126,7 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]  # engineio is n
         self._on_message = on_message
         self._origins = OriginPolicy(options.cors)
         self._proxies: Proxies | None = None
-        self._front: Callable[[web.Request], Awaitable[web.StreamResponse]] | None = None
+        self._front: Callable[[web.Request], Awaitable[web.StreamResponse]] = self._serve
         self.middlewares: list[EngineMiddleware] = []
         self.listeners: dict[str, list[Callable[..., Any]]] = {
             "connection_error": [],
@@ -206,13 +206,12 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]  # engineio is n
             if pending:
                 await asyncio.wait(pending, timeout=0.5)
 
-    async def handle_request(self, request: web.Request, later: bool | None = None) -> web.StreamResponse:
-        """Serve one HTTP request of the protocol.
+    async def handle_request(self, request: web.Request) -> web.StreamResponse:
+        """Serve one HTTP request of the protocol."""
+        return await self._front(request)
 
-        ``later``: it has passed what stands in front, and what is returned is to be sent by others (``True``) or not.
-        """
-        if later is None and self._front is not None:
-            return await self._front(request)
+    async def _serve(self, request: web.Request, later: bool = False) -> web.StreamResponse:
+        """The same behind what stands in front; ``later``: what is returned is to be sent by others."""
         origin = request.headers.get("Origin")
         headers: dict[str, str] = {}
         if origin is not None:
@@ -232,7 +231,7 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]  # engineio is n
         upgrade = request.headers.get("Upgrade", "").lower() == "websocket"
         sid = query.get("sid")
         if sid is None:
-            return await self._handshake(request, transport, upgrade, headers, bool(later))
+            return await self._handshake(request, query, upgrade, headers, later)
         connection = self.connections.get(sid)
         if connection is not None:
             self._heartbeat.check(connection)
@@ -243,7 +242,7 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]  # engineio is n
                 return await self._mismatch(request, transport, connection, headers)
             if not self._can_upgrade:
                 return await self._refuse(request, _BAD_REQUEST, {"name": "UPGRADE_NOT_ALLOWED"}, headers)
-            return await self._upgrade(request, connection, headers, bool(later))
+            return await self._upgrade(request, query, connection, headers, later)
         polling = connection.polling
         if polling is None:
             return await self._mismatch(request, transport, connection, headers)
@@ -271,13 +270,11 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]  # engineio is n
         try:
             await response.prepare(request)
             await response.write_eof()
-        except ConnectionError:
+        except BaseException as error:
             if response.lost is not None:
                 response.lost()
-        except BaseException:
-            if response.lost is not None:
-                response.lost()
-            raise
+            if not isinstance(error, ConnectionError):
+                raise
         return response
 
     def _accepts(self, request: web.Request) -> bool:
@@ -301,33 +298,24 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]  # engineio is n
         hears = self.listeners["initial_headers"] or self.listeners["headers"]
         # A preflight request carries neither cookies nor tokens: middleware that asks for them would refuse all pages.
         if not (self.middlewares or hears) or request.method == "OPTIONS":
-            return await self.handle_request(request, False)
-        exchange = Exchange(self.middlewares, self._serve_unsent)
+            return await self._serve(request)
         try:
-            response = await exchange.run(request)
+            response = await Exchange(self.middlewares, self._serve_unsent).answer(request)
         except web.HTTPException:
-            exchange.forget()
             raise
         except ConnectionRefused as refused:
-            exchange.forget()
             return await self._forbid(request, refused.message, self._page_headers(request), "MIDDLEWARE_FAILURE")
         except Exception as error:
-            exchange.forget()
             log.exception("unhandled error in engine middleware")
             return await self._refuse(
                 request, _BAD_REQUEST, {"name": "MIDDLEWARE_FAILURE", "error": error}, self._page_headers(request)
             )
-        except BaseException:
-            exchange.forget()
-            raise
-        if response is not exchange.made:
-            exchange.forget()
-        elif isinstance(response, Unsent):
+        if isinstance(response, Unsent):
             return await (self._send(request, response) if response.switch is None else response.switch(response))
         return response
 
     async def _serve_unsent(self, request: web.Request) -> web.StreamResponse:
-        response = await self.handle_request(request, True)
+        response = await self._serve(request, True)
         if isinstance(response, Unsent):
             if "sid" not in _query_of(request):
                 await self._tell("initial_headers", response.headers, request)
@@ -379,11 +367,11 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]  # engineio is n
     # --- handshakes -------------------------------------------------------------------------------------------------
 
     async def _handshake(
-        self, request: web.Request, transport: str, upgrade: bool, headers: dict[str, str], later: bool
+        self, request: web.Request, query: Mapping[str, str], upgrade: bool, headers: dict[str, str], later: bool
     ) -> web.StreamResponse:
         if request.method != "GET":
             return await self._refuse(request, _BAD_METHOD, {"method": request.method}, headers)
-        query = _query_of(request)
+        transport = query["transport"]
         version = self._versions.get(query.get("EIO", "3"))  # who says nothing is old
         if version is None:
             return await self._refuse(request, _UNSUPPORTED_VERSION, {"protocol": query.get("EIO")}, headers)
@@ -407,7 +395,7 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]  # engineio is n
             if self._closing:  # by now
                 return await self._refuse_when_full(request, headers)
         if transport == "polling":
-            connection = self._open(request, version.polling(query), sid, version)
+            connection = self._open(request, query, version.polling(query), sid, version)
             packet = version.payload(self._open_packet(connection)).encode()
             response = self._payload(request, packet, {**headers, **self._initial_headers(connection)})
             if later:
@@ -417,10 +405,10 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]  # engineio is n
         def begin(websocket: WebSocketTransport, answer: bytes) -> web.StreamResponse:
             if sid in self.connections:  # since it was made
                 return _error(_BAD_REQUEST, headers=headers)
-            connection = self._open(request, websocket, sid, version)
+            connection = self._open(request, query, websocket, sid, version)
             return _begin(request, websocket, answer + Frames([self._open_packet(connection)]).websocket)
 
-        return await self._switch(request, version, begin, headers, later)
+        return await self._switch(request, query, version, begin, headers, later)
 
     @property
     def _is_full(self) -> bool:
@@ -458,7 +446,12 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]  # engineio is n
         return sid
 
     async def _upgrade(
-        self, request: web.Request, connection: Connection, headers: dict[str, str], later: bool
+        self,
+        request: web.Request,
+        query: Mapping[str, str],
+        connection: Connection,
+        headers: dict[str, str],
+        later: bool,
     ) -> web.StreamResponse:
         def begin(websocket: WebSocketTransport, answer: bytes) -> Answered:
             if connection.polling is None or connection.upgrade is not None or connection.state == CLOSED:
@@ -466,11 +459,12 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]  # engineio is n
             Upgrade(connection, websocket, self.options.upgrade_timeout)
             return _begin(request, websocket, answer)
 
-        return await self._switch(request, self._versions[str(connection.protocol)], begin, headers, later)
+        return await self._switch(request, query, self._versions[str(connection.protocol)], begin, headers, later)
 
     async def _switch(
         self,
         request: web.Request,
+        query: Mapping[str, str],
         version: Version4,
         begin: Callable[[WebSocketTransport, bytes], web.StreamResponse],
         headers: dict[str, str],
@@ -505,7 +499,7 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]  # engineio is n
             if transport is None or transport.is_closing():
                 return web.Response(status=400)  # nobody will read it
             answer = head + b"".join(map(header_line, lines)) + b"\r\n"
-            websocket = version.websocket(_query_of(request), transport, self.options, self._leaving, window)
+            websocket = version.websocket(query, transport, self.options, self._leaving, window)
             return begin(websocket, answer)
 
         if not later:
@@ -515,14 +509,19 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]  # engineio is n
         return response
 
     def _open(
-        self, request: web.Request, transport: PollingTransport | WebSocketTransport, sid: str, version: Version4
+        self,
+        request: web.Request,
+        query: Mapping[str, str],
+        transport: PollingTransport | WebSocketTransport,
+        sid: str,
+        version: Version4,
     ) -> Connection:
         self._heartbeat.start()
         connection = version.connection(
             sid,
             handshake=Handshake(
                 headers=request.headers,
-                query=_query_of(request),
+                query=query,
                 cookies=Cookies("; ".join(request.headers.getall("Cookie", ()))),
                 address=request.remote,
                 secure=request.secure,

@@ -147,7 +147,7 @@ class PollingTransport:
             return 400
         finally:
             self._posting = False
-        if not connection.takes_packets:  # it ended while the body came
+        if not connection.is_open:  # it ended while the body came
             return 400
         connection.receive_all(packets)
         return 200

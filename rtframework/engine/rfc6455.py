@@ -23,13 +23,14 @@ TOO_BIG: Final = 1009
 VERSION: Final = "13"
 
 _FIN: Final = 0x80
-_RSV1: Final = 0x40
+RSV1: Final = 0x40
+"""Set in the first byte of a compressed message (RFC 7692, 6)."""
 _RSV: Final = 0x70
 _FIN_TEXT: Final = _FIN | TEXT
 _MASKED: Final = 0x80
 _GUID: Final = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
-_DEFLATE_TAIL: Final = b"\x00\x00\xff\xff"
-"""What a compressed message has been robbed of (RFC 7692, 7.2.1)."""
+DEFLATE_TAIL: Final = b"\x00\x00\xff\xff"
+"""What a flush ends with, and a compressed message does not (RFC 7692, 7.2.1)."""
 _CLOSE_CODES: Final = frozenset({1000, 1001, 1002, 1003, 1007, 1008, 1009, 1010, 1011, 1012, 1013, 1014})
 """The codes below 3000 that may stand in a close frame (RFC 6455, 7.4, and IANA's registry)."""
 
@@ -150,7 +151,7 @@ class FrameReader:
         if length < 0 or opcode > PONG or BINARY < opcode < CLOSE:
             raise FrameError(PROTOCOL_ERROR)
         rsv = first & _RSV
-        if rsv and not (rsv == _RSV1 and self._inflates and opcode in (TEXT, BINARY)):
+        if rsv and not (rsv == RSV1 and self._inflates and opcode in (TEXT, BINARY)):
             raise FrameError(PROTOCOL_ERROR)
         if opcode >= CLOSE:
             if second - _MASKED > 125 or not first & _FIN:
@@ -172,7 +173,7 @@ class FrameReader:
             return
         if opcode:
             self._opcode = opcode
-            self._compressed = bool(first & _RSV1)
+            self._compressed = bool(first & RSV1)
             self._so_far = payload
         else:
             assert self._so_far is not None
@@ -196,7 +197,7 @@ class FrameReader:
 def inflate(data: bytes, limit: int) -> bytes:
     """Decompress one message (RFC 7692, 7.2.2). Raises ``FrameError``, also for what would exceed ``limit`` bytes."""
     try:
-        inflated = zlib.decompressobj(-zlib.MAX_WBITS).decompress(data + _DEFLATE_TAIL, limit + 1)
+        inflated = zlib.decompressobj(-zlib.MAX_WBITS).decompress(data + DEFLATE_TAIL, limit + 1)
     except zlib.error:
         raise FrameError(INVALID_DATA) from None
     if len(inflated) > limit:

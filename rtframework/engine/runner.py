@@ -92,7 +92,9 @@ class Runner:
     def _run_alone(self, client: Client, work: Coroutine[Any, Any, None], context: Context) -> None:
         """Run what a packet sets off in a task of its own, with a copy of these context variables."""
         client.began()
-        task = asyncio.get_running_loop().create_task(_finish(client, work), context=context.copy())
+        self._keep(asyncio.get_running_loop().create_task(_finish(client, work), context=context.copy()))
+
+    def _keep(self, task: asyncio.Task[Any]) -> None:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
@@ -101,8 +103,7 @@ class Runner:
 
     def _follow(self, task: asyncio.Task[Any]) -> None:
         """The leader has to stay where it is: somebody else goes on."""
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._keep(task)
         self._lead()
 
     async def _work(self) -> None:
@@ -148,22 +149,18 @@ class Runner:
                         # What it has set for itself must not show in the next handler.
                         if copy_context() == base:
                             continue
-                        self._put_back(client)
+                        self._put_back(client, ready.appendleft)
                         self._lead()
                         return
                     except (Exception, asyncio.CancelledError):
                         log.exception("unhandled error while serving a packet")
                         continue
                     client.began()
-                    self._put_back(client)
+                    self._put_back(client, ready.appendleft)
                     self._follow(me)
                     await _finish(client, go_on(started, waits_for))
                     return
-                if not inbox:
-                    client.inbox = None
-                    client.emptied()
-                elif not client.blocked:
-                    ready.append(client)
+                self._put_back(client, ready.append)
                 if me.cancelling():  # by a handler that did not wait: it is meant for nobody else
                     self._lead()
                     return
@@ -177,13 +174,13 @@ class Runner:
             self._waiter = waiter = loop.create_future()
             await waiter
 
-    def _put_back(self, client: Client) -> None:
-        """Go on with this one, whose turn it still is."""
+    def _put_back(self, client: Client, put: Callable[[Client], None]) -> None:
+        """Go on with this one later, if it has more that may be served."""
         if not client.inbox:
             client.inbox = None
             client.emptied()
         elif not client.blocked:
-            self._ready.appendleft(client)
+            put(client)
 
 
 async def _finish(client: Client, work: Awaitable[None]) -> None:

@@ -214,9 +214,14 @@ class SessionServer(EngineServer):
         return {"Set-Cookie": self._generate_sid_cookie(connection.sid, attributes)}
 
     def _open(
-        self, request: web.Request, transport: PollingTransport | WebSocketTransport, sid: str, version: Version4
+        self,
+        request: web.Request,
+        query: Mapping[str, str],
+        transport: PollingTransport | WebSocketTransport,
+        sid: str,
+        version: Version4,
     ) -> Connection:
-        connection = super()._open(request, transport, sid, version)
+        connection = super()._open(request, query, transport, sid, version)
         self.sockets[connection.sid] = Session(self, connection, request)
         return connection
 

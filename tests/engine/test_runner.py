@@ -8,14 +8,13 @@ import contextvars
 import itertools
 import logging
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Coroutine, Generator
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextvars import Context
 from typing import Any, cast
 
 import pytest
 
 from rtframework.engine.runner import Runner
-from rtframework.running import go_on
 from tests.engine import eventually, turns_until
 
 Work = Coroutine[Any, Any, None]
@@ -423,56 +422,6 @@ async def test_a_connection_s_own_context_variables_are_there(stage: Stage) -> N
     assert sorted(seen) == ["nobody", *["theirs"] * 4]
     assert stage.runner.context() is None
     assert context.run(stage.runner.context) is not None
-
-
-def drive(work: Coroutine[Any, Any, None]) -> Generator[Any, Any, None]:
-    """The steps of an event loop, one by one, after the first."""
-    return cast("Generator[Any, Any, None]", go_on(work, work.send(None)))
-
-
-@pytest.mark.parametrize("make_error", [GeneratorExit, RuntimeError])
-def test_a_task_that_is_dropped_closes_its_handler(make_error: type[BaseException]) -> None:
-    """A loop that ends would leave handlers half-way, without their ``finally``."""
-    closed: list[type[BaseException]] = []
-
-    class Pause:
-        def __await__(self) -> Generator[str, Any, None]:
-            yield "pause"
-
-    async def handler() -> None:
-        try:
-            await Pause()
-        except BaseException as error:
-            closed.append(type(error))
-            raise
-
-    generator = drive(handler())
-    assert next(generator) == "pause"
-    if make_error is GeneratorExit:
-        generator.close()
-    else:
-        with pytest.raises(make_error):
-            generator.throw(make_error())
-    assert closed == [make_error]
-
-
-def test_values_that_are_sent_in_arrive() -> None:
-    """It would be no faithful stand-in for ``await``."""
-    got: list[str] = []
-
-    class Ask:
-        def __await__(self) -> Generator[str, str, str]:
-            return (yield "?")
-
-    async def handler() -> None:
-        got.append(await Ask() + await Ask())
-
-    generator = drive(handler())
-    assert next(generator) == "?"
-    assert generator.send("a") == "?"
-    with pytest.raises(StopIteration):
-        generator.send("b")
-    assert got == ["ab"]
 
 
 def test_a_leader_that_went_with_its_event_loop() -> None:
