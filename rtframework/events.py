@@ -1,21 +1,16 @@
-"""Handlers: a signature is inspected once, at registration, and made into a binder for the arguments of each event."""
+"""Handlers: a signature is made into a binder for the arguments of each event, once, at registration."""
 
 from __future__ import annotations
 
-import functools
 import inspect
-import sys
-import types
-import weakref
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final, Protocol
 
 import msgspec
 
 from .exceptions import ConfigurationError, EventError, InvalidPayload
+from .signatures import HandlerFunction, Signature, is_async, positional, where
 from .types import RESERVED_EVENTS, Packet, PacketType
-
-HandlerFunction = Callable[..., Any]
 
 CONNECTION: Final = "connection"
 DISCONNECTING: Final = "disconnecting"
@@ -32,7 +27,6 @@ NEW_NAMESPACE: Final = "new_namespace"
 _BYTES: Final = (bytes, bytearray, memoryview)
 _EXACT: Final = frozenset({str, int, bool})
 """Types whose own objects need no look inside."""
-_UNCHECKED: Final = (Any, object, inspect.Parameter.empty)
 
 
 class Event:
@@ -145,10 +139,9 @@ class Handler:
         self.is_async = signature.is_async
         self.ack_at = signature.ack_at
         """The position of the parameter ``ack`` among the arguments, ``None`` without one."""
-        self._converters = signature.converters
+        self._converters, self._rest = signature.converters
         self._least = signature.least
         self._most = signature.most
-        self._rest = signature.rest
         first = self._converters[0] if self._converters else None
         takes_one = self._least <= 1 and (self._most is None or self._most >= 1)
         self._single = first if takes_one and isinstance(first, type) and first in _EXACT else None
@@ -274,15 +267,15 @@ class LifecycleHandler:
         self.name = name
         self.function = function
         self.once = once
-        self._is_async = _is_async(function)
+        self._is_async = is_async(function)
         expected = ["socket"] if takes_socket else []
         expected += [] if name == CONNECTION else ["reason"]
-        parameters = _positional(function, name)
+        parameters = positional(function, name)
         required = [each for each in parameters if each.default is inspect.Parameter.empty]
         variable = any(each.kind is inspect.Parameter.VAR_POSITIONAL for each in parameters)
         if (takes_socket and not parameters) or len(required) - variable > len(expected):
             raise ConfigurationError(
-                f"the handler {_where(function)} of {name!r} must take ({', '.join(expected)}), "
+                f"the handler {where(function)} of {name!r} must take ({', '.join(expected)}), "
                 f"not {inspect.signature(function)}"
             )
         self._from = 0 if takes_socket else 1
@@ -292,79 +285,6 @@ class LifecycleHandler:
         result = self.function(*args[self._from : self._arity])
         if self._is_async or inspect.isawaitable(result):
             await result
-
-
-class Signature:
-    """What a function takes: found out once."""
-
-    __slots__ = ("ack_at", "converters", "is_async", "least", "most", "rest")
-
-    def __init__(self, name: str, function: HandlerFunction, takes_socket: bool) -> None:
-        self.is_async = _is_async(function)
-        self.converters: list[Any] = []
-        self.least = 0
-        self.most: int | None = 0
-        self.rest: Any = None
-        self.ack_at: int | None = None
-        parameters = _positional(function, name)
-        if takes_socket:
-            if not parameters or parameters[0].kind is inspect.Parameter.VAR_POSITIONAL or parameters[0].name == "ack":
-                raise ConfigurationError(
-                    f"the handler {_where(function)} of {name!r} takes no socket: "
-                    f"write `async def {_name(function)}(socket, ...)`"
-                )
-            del parameters[0]
-        for position, parameter in enumerate(parameters):
-            if parameter.name == "ack" and parameter.kind is not inspect.Parameter.VAR_POSITIONAL:
-                self._expect_ack(name, function, parameter, position)
-                continue
-            kind = _converter(function, name, parameter)
-            if parameter.kind is inspect.Parameter.VAR_POSITIONAL:
-                self.rest = kind
-                self.most = None
-                continue
-            assert self.most is not None
-            self.converters.append(kind)
-            self.most += 1
-            if parameter.default is inspect.Parameter.empty:
-                self.least += 1
-        if self.rest is None and all(kind is None for kind in self.converters):
-            self.converters = []
-        elif not self.converters:
-            self.converters = [self.rest]
-
-    def _expect_ack(self, name: str, function: HandlerFunction, parameter: inspect.Parameter, position: int) -> None:
-        if parameter.kind is inspect.Parameter.POSITIONAL_ONLY or _is_data(function, parameter.annotation):
-            raise ConfigurationError(
-                f"the handler {_where(function)} of {name!r}: the parameter 'ack' is given the callable that answers; "
-                f"write it as `ack: Ack`, and call an argument of the event something else"
-            )
-        self.ack_at = position if parameter.kind is not inspect.Parameter.KEYWORD_ONLY else sys.maxsize
-
-    @classmethod
-    def of(cls, name: str, function: HandlerFunction, *, takes_socket: bool = True) -> Signature:
-        """The signature of a handler of an event. Raises :class:`~rtframework.ConfigurationError`."""
-        return cls(name, function, takes_socket)
-
-    @classmethod
-    def of_closure(cls, name: str, function: HandlerFunction, known: Signatures) -> Signature:
-        """The signature of a handler of one socket: found out once for all functions that one ``def`` makes."""
-        if type(function) is not types.FunctionType or hasattr(function, "__wrapped__"):
-            return cls(name, function, False)
-        defaults = len(function.__defaults__ or ()), tuple(function.__kwdefaults__ or ())
-        annotations = function.__annotations__
-        seen = known.get(function.__code__)
-        # Codes are equal when they read the same, wherever they stand.
-        if seen is not None and seen[:3] == (defaults, annotations, id(function.__globals__)):
-            return seen[3]
-        signature = cls(name, function, False)
-        if all(_means_the_same_everywhere(function, each) for each in annotations.values()):
-            known[function.__code__] = (defaults, dict(annotations), id(function.__globals__), signature)
-        return signature
-
-
-Signatures = weakref.WeakKeyDictionary[types.CodeType, tuple[Any, dict[str, Any], int, Signature]]
-"""The signatures of closures, by what all of them have in common."""
 
 
 def check_event_name(name: str) -> str:
@@ -388,107 +308,6 @@ def from_ack(args: Sequence[Any]) -> Any:
     if len(args) == 1:
         return args[0]
     return tuple(args) if args else None
-
-
-def _is_async(function: HandlerFunction) -> bool:
-    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(type(function).__call__)
-
-
-def _name(function: HandlerFunction) -> str:
-    return getattr(function, "__name__", type(function).__name__)
-
-
-def _where(function: HandlerFunction) -> str:
-    return f"{getattr(function, '__module__', '?')}.{getattr(function, '__qualname__', _name(function))}"
-
-
-def _positional(function: HandlerFunction, event: str) -> list[inspect.Parameter]:
-    if not callable(function):
-        raise ConfigurationError(f"the handler of {event!r} is not callable: {function!r}")
-    if inspect.isasyncgenfunction(function) or inspect.isgeneratorfunction(function):
-        raise ConfigurationError(
-            f"the handler {_where(function)} of {event!r} is a generator: return one value instead"
-        )
-    positional = []
-    for parameter in inspect.signature(function).parameters.values():
-        if parameter.kind in (inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.VAR_KEYWORD):
-            if parameter.kind is inspect.Parameter.KEYWORD_ONLY and parameter.name == "ack":
-                positional.append(parameter)
-                continue
-            if parameter.kind is inspect.Parameter.KEYWORD_ONLY and parameter.default is not inspect.Parameter.empty:
-                continue
-            raise ConfigurationError(
-                f"the handler {_where(function)} of {event!r}: a client sends positional arguments only, "
-                f"so {parameter} cannot be filled"
-            )
-        positional.append(parameter)
-    return positional
-
-
-def _converter(function: HandlerFunction, event: str, parameter: inspect.Parameter) -> Any:
-    """The type to convert an argument to; ``None`` to take it as it is."""
-    annotation = parameter.annotation
-    if isinstance(annotation, str):
-        try:
-            annotation = _resolve(function, annotation)
-        except Exception as error:
-            raise ConfigurationError(
-                f"the handler {_where(function)} of {event!r}: the annotation {annotation!r} of {parameter.name!r} "
-                f"cannot be resolved ({error}); import or define it where the handler can see it at run time"
-            ) from error
-    if annotation in _UNCHECKED:
-        return None
-    if annotation is None:
-        return type(None)
-    try:
-        msgspec.inspect.type_info(annotation)
-    except (TypeError, NameError) as error:
-        raise ConfigurationError(
-            f"the handler {_where(function)} of {event!r}: {parameter.name!r} cannot be checked: {error}"
-        ) from error
-    return annotation
-
-
-def _is_data(function: HandlerFunction, annotation: Any) -> bool:
-    """Whether an annotation is for something that a client could send."""
-    if isinstance(annotation, str):
-        try:
-            annotation = _resolve(function, annotation)
-        except Exception:  # noqa: BLE001 - e.g. a name that only the type checker imports: it is not needed
-            return False
-    if annotation in _UNCHECKED or annotation is None:
-        return False
-    try:
-        info = msgspec.inspect.type_info(annotation)
-    except (TypeError, NameError):
-        return False
-    kinds = info.types if isinstance(info, msgspec.inspect.UnionType) else (info,)
-    return not any(isinstance(kind, msgspec.inspect.CustomType) for kind in kinds)
-
-
-def _means_the_same_everywhere(function: types.FunctionType, annotation: Any) -> bool:
-    """Whether an annotation names nothing that is local to the function that registers the handler."""
-    if not isinstance(annotation, str):
-        return True
-    try:
-        return bool(eval(annotation, function.__globals__) == _resolve(function, annotation))
-    except Exception:  # noqa: BLE001 - whatever names that are not there may raise
-        return False
-
-
-def _resolve(function: HandlerFunction, annotation: str) -> Any:
-    target = function
-    while isinstance(target, functools.partial):
-        target = target.func
-    target = inspect.unwrap(target)
-    if inspect.ismethod(target):
-        target = target.__func__
-    names = dict(getattr(target, "__globals__", None) or vars(sys.modules[target.__module__]))
-    frame = inspect.currentframe()
-    while frame is not None and frame.f_globals.get("__package__") == __package__:
-        frame = frame.f_back
-    # Types may be local to the function that registers the handler.
-    return eval(annotation, names, dict(frame.f_locals) if frame is not None else None)
 
 
 def _invalid(name: str, position: int, error: msgspec.ValidationError) -> InvalidPayload:

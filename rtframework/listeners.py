@@ -19,14 +19,13 @@ from .events import (
     NEW_NAMESPACE,
     Handler,
     LifecycleHandler,
-    Signature,
-    Signatures,
     SpecialHandler,
     check_event_name,
 )
 from .exceptions import ConfigurationError, EventError
 from .running import is_cancelled, run_abreast
 from .several import Several
+from .signatures import Signature, Signatures
 
 if TYPE_CHECKING:
     from .events import Acknowledging

@@ -19,7 +19,6 @@ from .events import (
     DISCONNECTING,
     Event,
     Handler,
-    Signature,
     SpecialHandler,
     check_event_name,
 )
@@ -29,6 +28,7 @@ from .middleware import Link, compose
 from .notices import Notice
 from .patterns import NO_PARAMS, is_namespace
 from .running import is_cancelled
+from .signatures import Signature
 from .socket import Socket
 from .types import EVERYBODY, AckResponses, DisconnectReason, Packet, PacketType, SocketDetails
 

@@ -30,10 +30,11 @@ MAP: Final = {
     "rtframework.authenticators": ("exceptions types protocols", ""),
     "rtframework.serializers": ("exceptions types protocols packets", "msgspec"),
     "rtframework.recovery": ("exceptions types", ""),
-    "rtframework.events": ("exceptions types", "msgspec"),
+    "rtframework.signatures": ("exceptions", "msgspec"),
+    "rtframework.events": ("exceptions signatures types", "msgspec"),
     "rtframework.pen": ("types", ""),
     "rtframework.several": ("exceptions types events running", ""),
-    "rtframework.listeners": ("exceptions types events running several", ""),
+    "rtframework.listeners": ("exceptions types events running several signatures", ""),
     "rtframework.tally": ("exceptions types events", ""),
     "rtframework.adapter": ("rooms types protocols tally", ""),
     "rtframework.session_aware_adapter": ("adapter recovery types protocols", ""),
@@ -41,7 +42,8 @@ MAP: Final = {
     "rtframework.broadcast": ("exceptions types protocols remote", ""),
     "rtframework.socket": ("broadcast events exceptions listeners pen recovery running several types protocols", ""),
     "rtframework.namespace": (
-        "broadcast events exceptions listeners middleware notices patterns recovery running socket types protocols",
+        "broadcast events exceptions listeners middleware notices patterns recovery running signatures socket types "
+        "protocols",
         "",
     ),
     "rtframework.parent": ("exceptions namespace patterns room_events running types protocols", ""),
