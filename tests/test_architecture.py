@@ -60,7 +60,7 @@ MAP: Final = {
     "rtframework.cli": ("", ""),
     "rtframework.cli.*": ("exceptions types events namespace parent server cli.* cli.client", "aiohttp"),
     # Talks to any server, as a client: the one exception to what the engine alone may import.
-    "rtframework.cli.client": ("cli.*", "aiohttp engineio socketio"),
+    "rtframework.cli.client": ("exceptions types cli.* rtframework_msgpack", "aiohttp socketio"),
     "rtframework.__main__": ("cli.*", ""),
     "rtframework.testing": ("* testing.*", ""),
     "rtframework.testing.*": ("*", "aiohttp msgspec"),

@@ -15,6 +15,8 @@ from .failure import Exit, Failure
 
 COMMANDS: Final = {
     "run": "serve an application, and start it again when its files change",
+    "emit": "send an event to a Socket.IO server",
+    "listen": "show the events that a Socket.IO server sends",
 }
 
 

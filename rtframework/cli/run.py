@@ -21,6 +21,7 @@ from .failure import Exit, Failure
 from .loading import Target, add_target
 from .reloading import inherit, serve_and_reload
 from .serving import serve
+from .values import parse_seconds
 
 _LEVELS: Final = ("debug", "info", "warning", "error", "critical")
 _FORMAT: Final = "%(asctime)s %(levelname)s %(name)s: %(message)s"
@@ -48,7 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--shutdown-timeout",
         metavar="SECONDS",
-        type=_seconds,
+        type=parse_seconds,
         default=5.0,
         help="time that requests have to end when the server does (default: %(default)g)",
     )
@@ -118,13 +119,3 @@ def _port(text: str) -> int:
     if not text.isdecimal() or int(text) > 65535:
         raise argparse.ArgumentTypeError(f"{text!r} is no port: 0 to 65535")
     return int(text)
-
-
-def _seconds(text: str) -> float:
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = -1.0
-    if not 0 <= seconds < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds")
-    return seconds
