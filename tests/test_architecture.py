@@ -58,7 +58,10 @@ MAP: Final = {
     "rtframework.admin.*": ("exceptions notices types protocols namespace admin.*", "bcrypt"),
     "rtframework.server": ("*", "aiohttp"),
     "rtframework.cli": ("", ""),
-    "rtframework.cli.*": ("exceptions types events namespace parent server cli.* cli.client", "aiohttp"),
+    "rtframework.cli.*": (
+        "exceptions types events namespace parent patterns server signatures cli.* cli.client",
+        "aiohttp",
+    ),
     # Talks to any server, as a client: the one exception to what the engine alone may import.
     "rtframework.cli.client": ("exceptions types cli.* rtframework_msgpack", "aiohttp socketio"),
     "rtframework.__main__": ("cli.*", ""),

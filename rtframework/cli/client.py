@@ -312,7 +312,7 @@ class _Seen:
 
 
 def _explain(error: BaseException, endpoint: Endpoint) -> str:
-    place = endpoint.place
+    place, other = endpoint.place, "http" if endpoint.is_secure else "https"
     if isinstance(error, aiohttp.ClientConnectorCertificateError):
         found = error.certificate_error
         why = found.verify_message if isinstance(found, ssl.SSLCertVerificationError) else str(found)
@@ -329,9 +329,8 @@ def _explain(error: BaseException, endpoint: Endpoint) -> str:
     if isinstance(error, aiohttp.InvalidURL):
         return f"{endpoint.resource} is no URL"
     if isinstance(error, aiohttp.ServerDisconnectedError | aiohttp.ClientOSError):
-        return f"{endpoint.resource} closed the connection without an answer: see --path and --transport"
-    scheme = "http" if endpoint.is_secure else "https"
-    return f"{place} does not speak {'HTTPS' if endpoint.is_secure else 'HTTP'}: {error}; perhaps {scheme}://{place}"
+        return f"{endpoint.resource} closed without an answer: see --path and --transport, or use {other}"
+    return f"what answers at {place} does not speak HTTP ({error}): use {other}?"
 
 
 def _reason(error: OSError) -> str:

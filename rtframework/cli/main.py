@@ -15,6 +15,7 @@ from .failure import Exit, Failure
 
 COMMANDS: Final = {
     "run": "serve an application, and start it again when its files change",
+    "routes": "show namespaces, their events and what these take",
     "emit": "send an event to a Socket.IO server",
     "listen": "show the events that a Socket.IO server sends",
 }
