@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from ..events import NEW_NAMESPACE
-from ..exceptions import ConfigurationError
 from ..namespace import Namespace
 from ..parent import ParentNamespace
 from ..patterns import Pattern, is_namespace, is_template
@@ -151,10 +150,7 @@ def _entry(
 
 def _annotations(function: Callable[..., Any]) -> dict[str, str]:
     """The annotations of a function as they are written, as far as there are any."""
-    try:
-        signature = inspect.signature(function)
-    except (TypeError, ValueError) as error:  # it could be inspected when it was registered
-        raise ConfigurationError(str(error)) from error
+    signature = inspect.signature(function)
     found = [(each.name, each.annotation) for each in signature.parameters.values()]
     found.append(("return", signature.return_annotation))
     return {name: _written(annotation) for name, annotation in found if annotation is not inspect.Signature.empty}

@@ -18,6 +18,7 @@ COMMANDS: Final = {
     "routes": "show namespaces, their events and what these take",
     "emit": "send an event to a Socket.IO server",
     "listen": "show the events that a Socket.IO server sends",
+    "completion": "print what makes a shell complete these commands",
 }
 
 

@@ -47,15 +47,16 @@ def _lines(namespace: NamespaceEntry) -> Iterator[str]:
     )
     rows = [(each.kind, _head(each), _where(each.place)) for each in namespace.entries]
     widths = _widths(rows)
-    for row in rows or [("(nothing)", "", "")]:
-        kind, head, where = row
+    if not rows:
+        yield "  (nothing)"
+    for kind, head, where in rows:
         yield f"  {kind:<{widths[0]}}  {head:<{widths[1]}}  {where}".rstrip()
 
 
 def _widths(rows: Sequence[tuple[str, str, str]]) -> tuple[int, int]:
     kinds = max((len(kind) for kind, _, _ in rows), default=0)
     # One long signature does not push all places out of sight.
-    heads = [len(head) for _, head, _ in rows if len(head) <= 72]
+    heads = [len(head) for _, head, _ in rows if len(head) <= 80]
     return kinds, max(heads, default=0)
 
 
