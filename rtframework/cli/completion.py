@@ -93,7 +93,7 @@ def _option(parser: argparse.ArgumentParser, action: argparse.Action) -> Option:
 _IN_BASH: Final = {
     _FILES: 'compopt -o filenames; COMPREPLY=($(compgen -f -- "$word"))',
     _FOLDERS: 'compopt -o filenames; COMPREPLY=($(compgen -d -- "$word"))',
-    _MARKED_FILES: 'COMPREPLY=($(compgen -P @ -f -- "${word#@}"))',
+    _MARKED_FILES: 'COMPREPLY=($(compgen -P "$at" -f -- "${word#@}"))',
     _PROGRAMS: (
         'compopt -o filenames -o nospace; COMPREPLY=($(compgen -d -- "$word") $(compgen -f -X "!*.py" -- "$word"))'
     ),
@@ -104,7 +104,16 @@ def _bash(commands: Commands) -> Iterator[str]:
     yield "# bash completion for rtframework"
     yield "_rtframework() {"
     yield "    local IFS=$'\\n' word=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD - 1]}"
+    yield "    local at=@"
     yield "    COMPREPLY=()"
+    yield "    # Bash takes words apart at = and @."
+    yield '    if [ "$before" = @ ]; then'
+    yield "        before=${COMP_WORDS[COMP_CWORD - 2]} at="
+    yield '    elif [ "$before" = = ]; then'
+    yield "        before=${COMP_WORDS[COMP_CWORD - 2]}"
+    yield '    elif [ "$word" = = ]; then'
+    yield "        word="
+    yield "    fi"
     yield '    if [ "$COMP_CWORD" = 1 ]; then'
     yield f"        {_words_in_bash([*(name for name, *_ in commands), '--help', '--version'])}"
     yield "        return"
