@@ -161,7 +161,7 @@ def _written(annotation: Any) -> str:
         return annotation
     if isinstance(annotation, type) and not hasattr(annotation, "__origin__"):
         return "None" if annotation is type(None) else annotation.__qualname__.rpartition("<locals>.")[2]
-    return str(inspect.formatannotation(annotation))
+    return str(inspect.formatannotation(annotation)).replace("typing.", "")
 
 
 def _line_of_def(file: str, first: int) -> int:
