@@ -53,6 +53,9 @@ class _Child:
         self.ordered = host.ordered
         self.limits = host.limits
         self.recovery = host.recovery
+        self.validate_returns = host.validate_returns
+        self.exception_handlers = host.exception_handlers
+        self.server = host.server
         self.namespace = namespace
         self.parent = parent
         self.opening: asyncio.Task[None] | None = None

@@ -22,9 +22,11 @@ from .events import (
     SpecialHandler,
     check_event_name,
 )
+from .exception_handlers import ExceptionHandlers
 from .exceptions import ConfigurationError, ConnectionRefused, Disconnected, EncodeError, EventError
+from .injection import IN_SERVER_SIDE_EVENT
 from .listeners import Listeners
-from .middleware import Link, compose
+from .middleware import Link, Passage, compose, connect_link, event_link
 from .notices import Notice
 from .patterns import NO_PARAMS, is_namespace
 from .running import is_cancelled
@@ -38,21 +40,20 @@ if TYPE_CHECKING:
         Adapter,
         AdapterFactory,
         Authenticator,
-        CallNext,
         Connection,
-        ConnectMiddleware,
         Engine,
-        EventMiddleware,
         Frames,
         Outlet,
         Watcher,
     )
     from .recovery import Recovery, Session
+    from .server import Server
     from .types import Handshake
 
 log: Final = logging.getLogger("rtframework.namespace")
 
 F = TypeVar("F", bound=Callable[..., Any])
+M = TypeVar("M", bound=Callable[..., Awaitable[Any]])
 
 _another_user: Final = Notice(log, logging.WARNING, "a session of %s was asked for by another user")
 
@@ -69,6 +70,12 @@ class Host(Protocol):
     ordered: bool
     limits: Limits
     recovery: Recovery | None
+    validate_returns: bool
+    exception_handlers: ExceptionHandlers
+
+    @property
+    def server(self) -> Server:
+        """The server itself."""
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Run something in the background; awaited at shutdown."""
@@ -109,9 +116,14 @@ class Namespace(Broadcasting):
         self.listening = Listeners(ordered=ordered, on_outgoing=self._outgoing_changed)
         self.tapped: set[str | None] = set()
         self._lifecycle = self.listening.lifecycle
+        self.exception_handlers = ExceptionHandlers()
         self._server_side: dict[str, list[Handler]] = {}
-        self._connect_middlewares: list[ConnectMiddleware] = []
-        self._event_middlewares: list[EventMiddleware] = []
+        self.middlewares: list[Callable[..., Any]] = []
+        """The connect middleware, in the order in which it runs."""
+        self.event_middlewares: list[Callable[..., Any]] = []
+        """The event middleware, in the order in which it runs."""
+        self._connect_links: list[Link] = []
+        self._event_links: list[Link] = []
         self._connect_chain: Link = _let_pass
         self.event_chain: Link | None = None
         self._sockets: dict[str, Socket] = {}
@@ -148,6 +160,8 @@ class Namespace(Broadcasting):
         as several values; one with a parameter named ``ack`` is given an :class:`~rtframework.Ack` and answers by
         calling it. Several handlers of one event start in the order of registration, without waiting for each other;
         the first that answers is the one whose answer counts, and ``None`` is no answer while another may give one.
+
+        More parameters are filled by :func:`~rtframework.Depends`.
 
         ``ordered=True``: this event waits until the ordered events before it, of the same socket, are done.
 
@@ -230,40 +244,60 @@ class Namespace(Broadcasting):
         check_event_name(event)
 
         def register(function: F) -> F:
-            signature = Signature.of(event, function, takes_socket=False)
-            if signature.ack_at is not None:
-                raise ConfigurationError(f"a handler of {event!r} of another server answers by returning: no `ack`")
+            signature = Signature.of(event, function, takes_socket=False, place=IN_SERVER_SIDE_EVENT)
             handler = SpecialHandler(event, function, signature=signature, takes_socket=False)
             self._server_side.setdefault(event, []).append(handler)
             return function
 
         return register
 
-    def use(self, middleware: ConnectMiddleware) -> ConnectMiddleware:
+    def use(self, middleware: M) -> M:
         """Add connect middleware, ``async (socket, call_next)``: it runs before a client is let in.
 
-        Raise :class:`~rtframework.ConnectionRefused` to refuse; ``await call_next()`` to go on.
+        Raise :class:`~rtframework.ConnectionRefused` to refuse; ``await call_next()`` to go on. It can be injected
+        more, see :func:`~rtframework.Depends`.
         """
-        self._connect_middlewares.append(middleware)
+        self._connect_links.append(connect_link(middleware))
+        self.middlewares.append(middleware)
         self._compose()
         return middleware
 
-    def use_event(self, middleware: EventMiddleware) -> EventMiddleware:
+    def use_event(self, middleware: M) -> M:
         """Add event middleware, ``async (socket, event, call_next)``: it runs around the handler of every event.
 
         It may change ``event.name`` and ``event.args``, raise :class:`~rtframework.EventError`, and returns what goes
-        into the acknowledgement, as a rule ``await call_next()``.
+        into the acknowledgement, as a rule ``await call_next()``. It can be injected more.
         """
-        self._event_middlewares.append(middleware)
+        self._event_links.append(event_link(middleware))
+        self.event_middlewares.append(middleware)
         self._compose()
         return middleware
+
+    def exception_handler(self, kind: type[Exception]) -> Callable[[F], F]:
+        """Register the decorated function, ``(socket, error)``, for exceptions of a class and of those derived from it.
+
+        It is asked when a handler, event middleware or a provider has raised one. What it returns is the event's
+        answer, as a rule an :class:`~rtframework.EventError`; ``None`` leaves it to the next: the handler of a base
+        class, those of the server, and at last "internal_error" and a line in the log. It is asked for an
+        ``EventError`` and for :class:`~rtframework.InvalidPayload`, too, whether the client waits for an answer or not.
+        When a client connects, an ``EventError`` that it returns, or a ``ConnectionRefused`` that it raises, refuses
+        the client.
+
+        Example::
+
+            @io.exception_handler(PermissionError)
+            async def forbidden(socket: Socket, error: PermissionError) -> EventError:
+                return EventError("forbidden", str(error))
+        """
+        return partial(self.exception_handlers.add, kind)
 
     # --- what a program asks ----------------------------------------------------------------------------------------
 
     @property
     def is_pristine(self) -> bool:
         """Whether nothing has been registered with it."""
-        return not (self.listening or self._connect_middlewares or self._event_middlewares or self._server_side)
+        registered = (self.listening, self._connect_links, self._event_links, self._server_side)
+        return not any((*registered, self.exception_handlers.own))
 
     @property
     def sockets(self) -> Mapping[str, Socket]:
@@ -276,10 +310,17 @@ class Namespace(Broadcasting):
         return MappingProxyType({})
 
     @property
+    def server(self) -> Server:
+        """The server that it belongs to. Raises :class:`~rtframework.ConfigurationError` when it has none."""
+        if self._host is None:
+            raise _homeless(self.name)
+        return self._host.server
+
+    @property
     def adapter(self) -> Adapter:
         """Keeps the rooms."""
         if self._adapter is None:
-            raise ConfigurationError(f"the namespace {self.name} belongs to no server: see Server.register_namespace")
+            raise _homeless(self.name)
         return self._adapter
 
     async def server_side_emit(self, event: str, *args: Any) -> None:
@@ -309,16 +350,6 @@ class Namespace(Broadcasting):
         """The events of other servers that have a handler here."""
         inherited = () if self.parent is None else self.parent.server_side_events()
         return tuple(dict.fromkeys((*inherited, *self._server_side)))
-
-    @property
-    def middlewares(self) -> tuple[ConnectMiddleware, ...]:
-        """The connect middleware, in the order in which it runs."""
-        return tuple(self._connect_middlewares)
-
-    @property
-    def event_middlewares(self) -> tuple[EventMiddleware, ...]:
-        """The event middleware, in the order in which it runs."""
-        return tuple(self._event_middlewares)
 
     # --- what sockets and operators ask -----------------------------------------------------------------------------
 
@@ -387,7 +418,9 @@ class Namespace(Broadcasting):
         self.engine = host.gateway
         self.limits = host.limits
         self._adapter = self._make_adapter(host)
-        self.listening.settle(host.ordered)
+        self.listening.settle(host.ordered, host.validate_returns)
+        if self.parent is None:
+            self.exception_handlers.outer = host.exception_handlers
 
     async def connect(self, connection: Connection, auth: Any) -> None:
         """A client asks to be let in: authentication, middleware, connection handlers, in this order.
@@ -408,7 +441,7 @@ class Namespace(Broadcasting):
                 if socket.recovered:
                     skip = host.recovery.skip_middlewares
                     await self._farewell_of(socket.id)
-            if self._connect_middlewares and not skip:
+            if self._connect_links and not skip:
                 await self._run_connect_middlewares(socket)
             outlet = socket.enter()
             if outlet is None:
@@ -421,12 +454,11 @@ class Namespace(Broadcasting):
             self._refuse(connection, socket, refused)
             self._has_departed(socket)
         except (Exception, asyncio.CancelledError) as error:
-            # A client that left while a handler waited for its answer is no error.
-            if not (isinstance(error, Disconnected) and socket is not None and socket.left is not None):
-                log.exception("unhandled error while a client connects", extra={"nsp": self.name})
-            self._refuse(connection, socket, _INTERNAL)
+            cancelled = is_cancelled(error)
+            explained = error if socket is None or cancelled else await socket.explain(error, None)
+            self._refuse(connection, socket, self._refusal_of(explained, socket))
             self._has_departed(socket)
-            if is_cancelled(error):
+            if cancelled:
                 raise
         else:
             if socket.left is None:
@@ -439,8 +471,11 @@ class Namespace(Broadcasting):
         """Become a child: what is registered with the parent comes before its own."""
         self.parent = parent
         self.listening.inherit(parent.listening)
-        self._connect_middlewares[:0] = parent._connect_middlewares
-        self._event_middlewares[:0] = parent._event_middlewares
+        self.exception_handlers.outer = parent.exception_handlers
+        self._connect_links[:0] = parent._connect_links
+        self._event_links[:0] = parent._event_links
+        self.middlewares[:0] = parent.middlewares
+        self.event_middlewares[:0] = parent.event_middlewares
         self._compose()
 
     # --- inside -----------------------------------------------------------------------------------------------------
@@ -459,10 +494,10 @@ class Namespace(Broadcasting):
         return host.adapter_factory(self.name, _Emitter(self, host.gateway, self._outlets))
 
     def _compose(self) -> None:
-        if self._connect_middlewares:
-            self._connect_chain = compose([_without(each) for each in self._connect_middlewares], _let_pass)
-        if self._event_middlewares:
-            self.event_chain = compose(self._event_middlewares, self._call)
+        if self._connect_links:
+            self._connect_chain = compose(self._connect_links, _let_pass)
+        if self._event_links:
+            self.event_chain = compose(self._event_links, self._call)
 
     def _collect(self) -> None:
         """Register the ``on_<event>`` methods of a class-based namespace."""
@@ -503,9 +538,9 @@ class Namespace(Broadcasting):
             log.exception("unhandled error in a catch-all for what goes out", extra=_where(socket, packet))
 
     async def _run_connect_middlewares(self, socket: Socket) -> None:
-        passed: list[bool] = []
-        await self._connect_chain(socket, passed)
-        if not passed:
+        passage = Passage()
+        await self._connect_chain(socket, passage)
+        if not passage.is_through:
             log.warning("a connect middleware of %s neither called call_next() nor refused", self.name)
             raise ConnectionRefused
 
@@ -525,6 +560,19 @@ class Namespace(Broadcasting):
                 self.name,
                 _PATIENCE,
             )
+
+    def _refusal_of(self, error: Any, socket: Socket | None) -> ConnectionRefused:
+        """What a client is told when something else than a refusal was raised while it connected."""
+        if isinstance(error, ConnectionRefused):
+            return error
+        if isinstance(error, EventError):
+            return ConnectionRefused(error.message, error.to_payload()["error"])
+        # A client that left while a handler waited for its answer is no error.
+        if not (isinstance(error, Disconnected) and socket is not None and socket.left is not None):
+            failure = error if isinstance(error, BaseException) else TypeError(f"no EventError: {error!r}")
+            extra = {"nsp": self.name, "sid": socket.id if socket is not None else None}
+            log.error("unhandled error while a client connects", exc_info=failure, extra=extra)
+        return _INTERNAL
 
     def _refuse(self, connection: Connection, socket: Socket | None, refused: ConnectionRefused) -> None:
         if socket is not None and not socket.admitted:
@@ -724,7 +772,7 @@ class _Emitter:
         answer = None
         for handler in self._nsp.server_side_handlers(args[0]):
             try:
-                result = handler(None, args[1:])
+                result = handler(self._nsp, args[1:])
                 if handler.is_async or isawaitable(result):
                     result = await result
             except Exception:
@@ -748,18 +796,13 @@ def _where(socket: Socket, packet: Packet) -> dict[str, Any]:
     return {"nsp": socket.nsp, "sid": socket.id, "event": packet.data[0]}
 
 
-async def _let_pass(socket: Socket, passed: list[bool]) -> None:
-    """The end of a connect chain: nobody on the way refused, and nobody forgot to go on."""
-    passed.append(True)
+def _homeless(name: str) -> ConfigurationError:
+    return ConfigurationError(f"the namespace {name} belongs to no server: see Server.register_namespace")
 
 
-def _without(middleware: ConnectMiddleware) -> Link:
-    """Connect middleware is not shown the list that tells whether the end was reached."""
-
-    def run(socket: Socket, passed: list[bool], call_next: CallNext) -> Awaitable[None]:
-        return middleware(socket, call_next)
-
-    return run
+async def _let_pass(socket: Socket, passage: Passage) -> None:
+    """The end of a connect chain."""
+    passage.is_through = True
 
 
 _INTERNAL: Final = ConnectionRefused("Internal server error", {"code": "internal_error"})

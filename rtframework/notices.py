@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Mapping
 from typing import Final
 
 PERIOD: Final = 1.0
@@ -20,7 +21,7 @@ class Notice:
         self._next = 0.0
         self._left_out = 0
 
-    def __call__(self, *args: object) -> None:
+    def __call__(self, *args: object, extra: Mapping[str, object] | None = None) -> None:
         """Write the line, unless one has been written within the last second."""
         if not self._log.isEnabledFor(self._level):
             return
@@ -31,4 +32,4 @@ class Notice:
         self._next = now + PERIOD
         left_out, self._left_out = self._left_out, 0
         more = f" ({left_out} more since the last such line)" if left_out else ""
-        self._log.log(self._level, self._text + more, *args)
+        self._log.log(self._level, self._text + more, *args, extra=extra)

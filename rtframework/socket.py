@@ -12,20 +12,23 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar, cast
 
 from .broadcast import Audience, BroadcastOperator, Rooms, room_names
 from .events import DEFERRED, LEFT_TO_CATCH_ALL, UNKNOWN, Event, from_ack, to_ack
-from .exceptions import AckTimeout, ConfigurationError, Disconnected, EncodeError, EventError
+from .exceptions import AckTimeout, ConfigurationError, Disconnected, EncodeError, EventError, InvalidPayload
+from .injection import supply
 from .listeners import Listeners
+from .notices import Notice
 from .pen import Pen
 from .recovery import RECOVERABLE, Session
 from .running import is_cancelled
-from .several import Several
 from .types import DisconnectReason, Packet, PacketType, Target
 
 if TYPE_CHECKING:
     from .events import Handler, LifecycleHandler
+    from .exception_handlers import ExceptionHandlers
     from .middleware import Link
     from .namespace import Namespace
     from .options import Limits
     from .protocols import Connection, Engine, Outlet, Watcher
+    from .server import Server
     from .types import Handshake
 
 log: Final = logging.getLogger("rtframework.socket")
@@ -33,6 +36,8 @@ log: Final = logging.getLogger("rtframework.socket")
 F = TypeVar("F", bound=Callable[..., Any])
 Serving = Any
 """A handler, several as one, or what serves the events that have none."""
+
+_misfit: Final = Notice(log, logging.WARNING, "%r does not fit its handler, and no answer is asked for: %s")
 
 _ACK: Final = int(PacketType.ACK)
 _INTERNAL_ERROR: Final = EventError("internal_error", "Internal server error").to_payload()
@@ -54,6 +59,7 @@ class Home(Audience, Protocol):
     engine: Engine
     limits: Limits
     listening: Listeners
+    exception_handlers: ExceptionHandlers
     event_chain: Link | None
     """Event middleware, composed; ``None`` without any."""
     tapped: set[str | None]
@@ -146,6 +152,11 @@ class Socket:
     def namespace(self) -> Namespace:
         """Its namespace."""
         return cast("Namespace", self._nsp)
+
+    @property
+    def server(self) -> Server:
+        """The server."""
+        return self.namespace.server
 
     @property
     def connected(self) -> bool:
@@ -483,6 +494,7 @@ class Socket:
                 of_socket=True,
                 ordered=of_all.ordered,
                 signatures=of_all.signatures,
+                validates=of_all.validates,
                 on_outgoing=partial(self._nsp.tap, self),
             )
         return self._own
@@ -586,22 +598,45 @@ class Socket:
                     result = await result
             else:
                 result = await chain(self, Event(packet.data[0], packet.data[1:], packet))
-        except EventError as error:
-            name = packet.data[0]
-            log.debug("event %r refused: %s", name, error, extra={"nsp": self.nsp, "sid": self.id, "event": name})
-            self.answer(packet, [error.to_payload()])
         except (Exception, asyncio.CancelledError) as error:
             if is_cancelled(error):  # by the program or at shutdown; it is not for us to catch
                 self.answer(packet, [_CANCELLED])
                 raise
-            name = packet.data[0]
-            log.exception(
-                "unhandled error in a handler of %r", name, extra={"nsp": self.nsp, "sid": self.id, "event": name}
-            )
-            self.answer(packet, [_INTERNAL_ERROR])
+            self._apologize(packet, await self.explain(error, packet))
         else:
             if packet.id is not None and result is not DEFERRED:
                 self.answer(packet, to_ack(result))
+
+    async def explain(self, error: BaseException, packet: Packet | None) -> Any:
+        """What exception handlers make of an exception: an answer, another exception, or the same."""
+        handlers = self._nsp.exception_handlers
+        answer = None
+        if handlers:
+            try:
+                answer = await handlers.explain(self, error, packet)
+            except (Exception, asyncio.CancelledError) as another:
+                if is_cancelled(another):
+                    raise
+                return another
+        if answer is not None:
+            return answer
+        if packet is not None and packet.id is None and isinstance(error, InvalidPayload):
+            name = packet.data[0]  # nobody else is told
+            _misfit(name, error, extra={"nsp": self.nsp, "sid": self.id, "event": name})
+        return error
+
+    def _apologize(self, packet: Packet, outcome: Any) -> None:
+        """Answer an event whose handler has failed, with what exception handlers have made of that."""
+        name = packet.data[0]
+        extra = {"nsp": self.nsp, "sid": self.id, "event": name}
+        if isinstance(outcome, EventError):
+            log.debug("event %r refused: %s", name, outcome, extra=extra)
+            self.answer(packet, [outcome.to_payload()])
+        elif isinstance(outcome, BaseException):
+            log.error("unhandled error in a handler of %r", name, exc_info=outcome, extra=extra)
+            self.answer(packet, [_INTERNAL_ERROR])
+        else:
+            self.answer(packet, to_ack(outcome))
 
     def _receive_watched(self, packet: Packet) -> Coroutine[Any, Any, None]:
         """An event of a socket that has handlers of its own, or in a namespace that has catch-alls."""
@@ -635,8 +670,7 @@ class Socket:
         handler = self.handler_of(event.name)
         if handler is UNKNOWN:
             raise EventError("unknown_event", f"no handler for {event.name!r}")
-        serve = handler.under_middleware if isinstance(handler, Several) else handler
-        result = serve(self, event.args, event.packet)
+        result = handler(self, event.args, event.packet, event)
         return await result if handler.is_async or isawaitable(result) else result
 
     def acknowledge(self, packet: Packet, args: list[Any]) -> None:
@@ -664,6 +698,9 @@ class Socket:
 
 def _too_early() -> ConfigurationError:
     return ConfigurationError("the client is not in yet: emit to it in a connection handler, not in middleware")
+
+
+supply(Socket, "socket", lambda scope: scope.caller)
 
 
 class SocketOperator:

@@ -24,26 +24,35 @@ MAP: Final = {
     "rtframework.room_events": ("exceptions", ""),
     "rtframework.rooms": ("room_events", ""),
     "rtframework.protocols": ("types", ""),
-    "rtframework.middleware": ("protocols", ""),
+    "rtframework.annotations": ("", "msgspec"),
+    "rtframework.conversion": ("", "msgspec pydantic pydantic_core"),
+    "rtframework.injection": ("annotations exceptions", ""),
+    "rtframework.plans": ("annotations exceptions injection", ""),
+    "rtframework.middleware": ("annotations exceptions injection plans", ""),
     "rtframework.packets": ("exceptions types", ""),
     "rtframework.plugins": ("exceptions", ""),
     "rtframework.authenticators": ("exceptions types protocols", ""),
-    "rtframework.serializers": ("exceptions types protocols packets", "msgspec"),
+    "rtframework.serializers": ("conversion exceptions types protocols packets", "msgspec"),
     "rtframework.recovery": ("exceptions types", ""),
-    "rtframework.signatures": ("exceptions", "msgspec"),
-    "rtframework.events": ("exceptions signatures types", "msgspec"),
+    "rtframework.signatures": ("annotations conversion exceptions injection plans", ""),
+    "rtframework.events": ("annotations conversion exceptions injection plans signatures types", ""),
+    "rtframework.returns": ("conversion events exceptions types", ""),
+    "rtframework.exception_handlers": ("annotations events exceptions injection plans signatures types", ""),
     "rtframework.pen": ("types", ""),
     "rtframework.several": ("exceptions types events running", ""),
-    "rtframework.listeners": ("exceptions types events running several signatures", ""),
+    "rtframework.listeners": ("annotations exceptions injection returns types events running several signatures", ""),
     "rtframework.tally": ("exceptions types events", ""),
     "rtframework.adapter": ("rooms types protocols tally", ""),
     "rtframework.session_aware_adapter": ("adapter recovery types protocols", ""),
     "rtframework.remote": ("exceptions types", ""),
     "rtframework.broadcast": ("exceptions types protocols remote", ""),
-    "rtframework.socket": ("broadcast events exceptions listeners pen recovery running several types protocols", ""),
+    "rtframework.socket": (
+        "broadcast events exceptions injection listeners notices pen recovery running types protocols",
+        "",
+    ),
     "rtframework.namespace": (
-        "broadcast events exceptions listeners middleware notices patterns recovery running signatures socket types "
-        "protocols",
+        "broadcast events exception_handlers exceptions injection listeners middleware notices patterns recovery "
+        "running signatures socket types protocols",
         "",
     ),
     "rtframework.parent": ("exceptions namespace patterns room_events running types protocols", ""),
@@ -59,7 +68,7 @@ MAP: Final = {
     "rtframework.server": ("*", "aiohttp"),
     "rtframework.cli": ("", ""),
     "rtframework.cli.*": (
-        "exceptions types events namespace parent patterns server signatures cli.* cli.client",
+        "exceptions exception_handlers types events namespace parent patterns server signatures cli.* cli.client",
         "aiohttp",
     ),
     # Talks to any server, as a client: the one exception to what the engine alone may import.
@@ -72,7 +81,7 @@ MAP: Final = {
     "rtframework_jwt.*": ("exceptions types protocols authenticators rtframework_jwt.*", "jwt"),
     "rtframework_pytest": ("testing", "pytest"),
     "rtframework_msgpack": ("rtframework_msgpack.*", ""),
-    "rtframework_msgpack.*": ("exceptions types protocols packets rtframework_msgpack.*", "msgpack msgspec"),
+    "rtframework_msgpack.*": ("conversion exceptions types protocols packets rtframework_msgpack.*", "msgpack msgspec"),
 }
 PLANNED: Final[frozenset[str]] = frozenset()
 """Rows whose module is still to be written."""

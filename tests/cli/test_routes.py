@@ -15,7 +15,7 @@ import functools
 import re
 from typing import Any
 from msgspec import Struct
-from rtframework import Ack, Namespace, Server, Socket
+from rtframework import Ack, Depends, Namespace, Server, Socket
 
 io = Server()
 
@@ -48,6 +48,12 @@ async def count(socket: Socket, *args: Any) -> None: ...
 
 @io.on("save")
 async def save(socket: Socket, text: str, ack: Ack) -> None: ...
+
+@io.exception_handler(LookupError)
+def not_found(socket, error): ...
+
+@io.on("add")
+async def add(socket: Socket, a: int, b: int = Depends(lambda: 1), *, server: Server) -> int: ...
 
 @io.on_any
 def log(socket, event, *args): ...
@@ -103,6 +109,8 @@ async def test_everything_that_is_registered(folder: Path) -> None:
             "message",
             "count",
             "save",
+            "not_found",
+            "add",
             "log",
             "log_outgoing",
             "clear",
@@ -115,6 +123,7 @@ async def test_everything_that_is_registered(folder: Path) -> None:
     assert shown == [
         "/",
         f"on new_namespace {at['made']}",
+        f"exception_handler LookupError {at['not_found']}",
         f"use signed_in {at['signed_in']}",
         f"use not_too_many {at['not_too_many']}",
         f"use_event timing {at['timing']}",
@@ -122,6 +131,7 @@ async def test_everything_that_is_registered(folder: Path) -> None:
         "on message(data: Message, urgent: bool = ..., *tags: str | int) -> dict[str, Any] [ordered] " + at["message"],
         f"on message(*args: Any) -> None {at['count']}",
         f"on save(text: str) [ack] {at['save']}",
+        f"on add(a: int) -> int {at['add']}",
         f"on_any log(*args) {at['log']}",
         f"on_any_outgoing log_outgoing {at['log_outgoing']}",
         f"on_server_side clear(key: str) -> int {at['clear']}",
