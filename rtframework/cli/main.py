@@ -60,7 +60,9 @@ def make_parser() -> tuple[Parser, dict[str, Parser]]:
         allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=f"rtframework {_version()}")
-    subparsers = parser.add_subparsers(metavar="COMMAND", dest="command", required=True, help=argparse.SUPPRESS)
+    subparsers = parser.add_subparsers(
+        metavar="COMMAND", dest="command", required=True, help=argparse.SUPPRESS, prog="rtframework"
+    )
     commands: dict[str, Parser] = {}
     for name in COMMANDS:
         command = load_command(name)

@@ -17,6 +17,7 @@ import pytest
 from aiohttp import web
 
 from rtframework import Server, Socket
+from rtframework.cli.values import parse_value
 from tests.cli.servers import JSON, MSGPACK, node_server, our_server
 from tests.conftest import Serve
 from tests.support.cli import COMMAND, environment, rtframework, running
@@ -140,6 +141,34 @@ async def test_an_unknown_namespace(peer: Peer) -> None:
     """A typo in the URL would look like a server that does not answer."""
     done = await rtframework("emit", f"{peer.url}/caht", "echo", *peer.options)
     assert (done.code, done.complaint) == (1, "rtframework emit: refused by namespace /caht: Invalid namespace")
+
+
+@pytest.mark.parametrize("ack", [(), ("--ack",)], ids=["without ack", "with ack"])
+async def test_an_event_that_is_too_large(peer: Peer, ack: tuple[str, ...]) -> None:
+    """An event would be lost, and the command say that all is well, or wait for an answer."""
+    args = ("echo", "--binary", "@-", "--transport", "polling", *ack, *peer.options)
+    done = await rtframework("emit", peer.url, *args, stdin=bytes(1_500_000))
+    assert (done.code, done.out) == (5, "")
+    assert "what we sent is too large for the server (HTTP 413)" in done.complaint
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("1e400", "1e400"),
+        ("NaN", "NaN"),
+        ("[1", "[1"),
+        ("", ""),
+        ("null", None),
+        ("1.50", 1.5),
+        ("[" * 100_000, "[" * 100_000),
+        ("123456789012345678901234567890", 123456789012345678901234567890),
+    ],
+    ids=lambda value: repr(value)[:20],
+)
+def test_what_is_json_and_what_is_a_string(text: str, value: object) -> None:
+    """Something that looks like JSON would be sent as something that no server can read."""
+    assert parse_value(text) == value
 
 
 async def test_no_answer(url: str) -> None:
@@ -272,6 +301,7 @@ def make_certificate(folder: Path) -> tuple[Path, Path]:
         (("http://x", "e", "--query", "nothing"), "'nothing' is no parameter"),
         (("http://x", "e", "--timeout", "soon"), "'soon' is no number of seconds"),
         (("http://x",), "the following arguments are required: EVENT"),
+        (("http://x", "e", "-x"), "rtframework emit: unrecognized arguments: -x"),
     ],
 )
 async def test_wrong_usage(args: tuple[str, ...], says: str) -> None:
