@@ -26,6 +26,7 @@ from .values import show
 _GOODBYE: Final = 1.0
 """Seconds to leave in good order."""
 _MOMENT: Final = 0.1
+"""Seconds that a better explanation has to come."""
 _REFUSALS: Final = (401, 403)
 
 
@@ -143,7 +144,10 @@ class Connection:
     def closed(self, reason: str) -> None:
         """The connection has ended."""
         if self._admitted.done():
-            self.fail(Failure(f"the connection was lost ({reason})", Exit.LOST))
+            # By polling, the answer to a POST may tell more, and come a moment later.
+            delay = _MOMENT if self.transport == "polling" else 0.0
+            lost = Failure(f"the connection was lost ({reason})", Exit.LOST)
+            asyncio.get_running_loop().call_later(delay, self.fail, lost)
             return
         other = "without --msgpack" if self.endpoint.msgpack else "with --msgpack"
         self.fail(
