@@ -75,5 +75,5 @@ def _where(place: Place) -> str:
         return f"{place.module}.{place.name}"
     file = Path(place.file)
     # What is installed is better known by the name of its module.
-    where = file.relative_to(Path.cwd()) if file.is_relative_to(Path.cwd()) else place.module
+    where = file.relative_to(Path.cwd()) if file.is_relative_to(Path.cwd()) else place.module or file
     return f"{where}:{place.line}"
