@@ -233,7 +233,7 @@ async def test_what_a_server_says_when_it_refuses_a_request(serve: Serve) -> Non
     assert done.complaint.endswith("does not let us in (HTTP 400): Transport unknown")
 
 
-async def test_a_certificate_that_nobody_trusts(tmp_path: Path) -> None:
+async def test_a_certificate_that_nobody_trusts(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """One would have to know how ssl's errors are to be read, and could not go on when one knows better."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(*make_certificate(tmp_path))
@@ -248,13 +248,14 @@ async def test_a_certificate_that_nobody_trusts(tmp_path: Path) -> None:
         refused = await rtframework("emit", f"wss://{place}", "echo", "1", "--ack")
         assert refused.code == 3
         assert f"the certificate of {place} is not to be trusted: self-signed certificate" in refused.complaint
-        accepted = await rtframework(
-            "emit", f"https://{place}", "echo", "1", "--ack", "--insecure", "--transport", "polling"
-        )
-        assert accepted.lines == ["1"], accepted.err
+        for by in ("polling", "websocket"):
+            args = ("echo", "1", "--ack", "--insecure", "--transport", by)
+            accepted = await rtframework("emit", f"https://{place}", *args)
+            assert accepted.lines == ["1"], accepted.err
         plain = await rtframework("emit", f"http://{place}", "echo")
         assert plain.code == 3
         assert "https" in plain.complaint
+        assert not [each for each in caplog.records if each.levelname == "ERROR"], caplog.text
     finally:
         await runner.cleanup()
 
