@@ -51,6 +51,10 @@ class MemoryAdapter:
         """The rooms of a socket."""
         return self.index.rooms(sid)
 
+    def room_count(self) -> int:
+        """Rooms that somebody is in."""
+        return self.index.room_count
+
     def sockets(self, target: Target) -> list[str]:
         """The ids of the sockets that a target selects."""
         return self.index.select(target.rooms, target.except_)

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .protocols import Observer
+    from .types import Handshake
 
 Link = Callable[..., Awaitable[Any]]
 
@@ -24,5 +28,16 @@ def compose(middlewares: Sequence[Link], endpoint: Link) -> Link:
 def _link(middleware: Link, rest: Link) -> Link:
     def run(*args: Any) -> Awaitable[Any]:
         return middleware(*args, partial(rest, *args))
+
+    return run
+
+
+def observing(observers: Sequence[Observer]) -> Callable[[Handshake, Callable[[], Awaitable[str]]], Awaitable[str]]:
+    """One function that has every observer see a client that asks for a namespace, the first one outermost."""
+
+    def run(handshake: Handshake, connect: Callable[[], Awaitable[str]]) -> Awaitable[str]:
+        for each in reversed(observers):
+            connect = partial(each.connect, handshake, connect)
+        return connect()
 
     return run

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from os import PathLike
@@ -16,10 +16,12 @@ from .adapter import MemoryAdapter
 from .admin import AdminNamespace, Mode
 from .announcements import Announcements
 from .broadcast import Broadcasting, BroadcastOperator
+from .counts import INTERNAL_ERROR, INVALID_NAMESPACE
 from .dynamic import DynamicNamespaces
 from .engine import EngineIO, Gateway
 from .events import NEW_NAMESPACE
 from .exceptions import ConfigurationError, ConnectionRefused
+from .middleware import observing
 from .namespace import Namespace
 from .options import (
     AllowRequest,
@@ -35,6 +37,7 @@ from .options import (
 from .patterns import is_template
 from .serializers import JSONSerializer
 from .session_aware_adapter import SessionAwareAdapter
+from .stats import Stats, take_stats
 from .types import Packet, PacketType
 
 if TYPE_CHECKING:
@@ -50,6 +53,7 @@ if TYPE_CHECKING:
         ConnectMiddleware,
         Engine,
         EventMiddleware,
+        Observer,
         Serializer,
     )
     from .recovery import Recovery
@@ -187,6 +191,10 @@ class Server(Broadcasting):
             options=self.options,
         )
         self.gateway: Engine = self._server
+        self.counts = self._server.eio.counts
+        self._observers: list[Observer] = []
+        self.observers: Sequence[Observer] = self._observers
+        self._observed_connect: Callable[..., Awaitable[str]] | None = None
         self.engine = EngineIO(self._server.eio)
         """The Engine.IO server: middleware, events and ids below Socket.IO."""
         self.started = False
@@ -327,6 +335,27 @@ class Server(Broadcasting):
             )
         )
 
+    def stats(self) -> Stats:
+        """What the server knows of itself, at this moment: connections, drops, refusals, recoveries …
+
+        It is made when asked for, and costs a look at each connection and each namespace; call it in the event loop.
+        What happens per message is not counted here: see :meth:`observe`, and the plugin ``rtframework_prometheus``.
+        """
+        return take_stats(self.counts, self._server.eio, self._namespaces.values())
+
+    def observe(self, observer: Observer) -> None:
+        """Let a plugin see every client that asks for a namespace and every event, in all namespaces, also later ones.
+
+        It stands outside of authentication and of all middleware; see :class:`rtframework.protocols.Observer`. The
+        first one is the outermost. Without one, nothing is spent on it. It stays.
+        """
+        self._observers.append(observer)
+        self._observed_connect = observing(self._observers)
+        for namespace in self._namespaces.values():
+            namespace.compose()
+        if self.started:
+            observer.start()
+
     @property
     def namespaces(self) -> Mapping[str, Namespace]:
         """The namespaces by name; a live view."""
@@ -429,15 +458,23 @@ class Server(Broadcasting):
 
     async def connect(self, connection: Connection, nsp: str, auth: Any) -> None:
         """A client asks for a namespace."""
+        if self._observed_connect is not None:
+            await self._observed_connect(connection.handshake(nsp, auth), partial(self._connect, connection, nsp, auth))
+        else:
+            await self._connect(connection, nsp, auth)
+
+    async def _connect(self, connection: Connection, nsp: str, auth: Any) -> str:
         namespace = self._namespaces.get(nsp)
         if namespace is not None and namespace.parent is None:
-            await namespace.connect(connection, auth)
-            return
+            return await namespace.connect(connection, auth)
         try:
-            await self._dynamic.connect(connection, nsp, auth)
+            return await self._dynamic.connect(connection, nsp, auth)
         except ConnectionRefused as refused:
             refusal = connection.refusal(refused.message, refused.data)
             connection.send(self.gateway.encode(Packet(PacketType.CONNECT_ERROR, nsp, refusal)))
+            outcome = INVALID_NAMESPACE if refused.data is None else INTERNAL_ERROR
+            self.counts.connects[outcome] += 1
+            return outcome
 
     # --- with the application ---------------------------------------------------------------------------------------
 
@@ -467,6 +504,8 @@ class Server(Broadcasting):
         self.started = True
         self._serving = app
         self._dynamic.start()
+        for observer in self.observers:
+            observer.start()
         loop = asyncio.get_running_loop()
         self._tasks -= {task for task in self._tasks if task.get_loop() is not loop}
         starting = list(self._namespaces.values())
@@ -494,6 +533,8 @@ class Server(Broadcasting):
         try:
             await self._close()
         finally:
+            for observer in self.observers:
+                observer.stop()
             self._dynamic.clear()
             self._serving = None
             self._attached = self.started = False

@@ -64,6 +64,9 @@ class Home(Audience, Protocol):
     def next_ack_id(self) -> int:
         """A number that no packet of this namespace has had."""
 
+    def count_refusal(self, code: str) -> None:
+        """An event was answered with an error."""
+
     def tap(self, socket: Socket) -> None:
         """The catch-alls of this socket for what goes out have changed."""
 
@@ -589,6 +592,7 @@ class Socket:
         except EventError as error:
             name = packet.data[0]
             log.debug("event %r refused: %s", name, error, extra={"nsp": self.nsp, "sid": self.id, "event": name})
+            self._nsp.count_refusal(error.code)
             self.answer(packet, [error.to_payload()])
         except (Exception, asyncio.CancelledError) as error:
             if is_cancelled(error):  # by the program or at shutdown; it is not for us to catch
@@ -598,6 +602,7 @@ class Socket:
             log.exception(
                 "unhandled error in a handler of %r", name, extra={"nsp": self.nsp, "sid": self.id, "event": name}
             )
+            self._nsp.count_refusal("internal_error")
             self.answer(packet, [_INTERNAL_ERROR])
         else:
             if packet.id is not None and result is not DEFERRED:
@@ -630,12 +635,15 @@ class Socket:
             return LEFT_TO_CATCH_ALL if answering else UNKNOWN
         return handler
 
-    async def run_handler(self, event: Event) -> Any:
-        """The end of an event chain: run what serves the event, by the name that it has now."""
+    async def run_handler(self, event: Event, *, observed: bool = False) -> Any:
+        """The end of an event chain: run what serves the event, by the name that it has now.
+
+        ``observed``: there are observers in the chain and no middleware, so that nothing comes otherwise, or later.
+        """
         handler = self.handler_of(event.name)
         if handler is UNKNOWN:
             raise EventError("unknown_event", f"no handler for {event.name!r}")
-        serve = handler.under_middleware if isinstance(handler, Several) else handler
+        serve = handler.under_middleware if isinstance(handler, Several) and not observed else handler
         result = serve(self, event.args, event.packet)
         return await result if handler.is_async or isawaitable(result) else result
 

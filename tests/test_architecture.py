@@ -17,6 +17,8 @@ ROOT: Final = Path(__file__).parent.parent
 MAP: Final = {
     "rtframework.exceptions": ("", ""),
     "rtframework.types": ("", "msgspec"),
+    "rtframework.counts": ("types", ""),
+    "rtframework.stats": ("", ""),
     "rtframework.options": ("exceptions", ""),
     "rtframework.patterns": ("exceptions", ""),
     "rtframework.notices": ("", ""),
@@ -41,7 +43,8 @@ MAP: Final = {
     "rtframework.broadcast": ("exceptions types protocols remote", ""),
     "rtframework.socket": ("broadcast events exceptions listeners pen recovery running several types protocols", ""),
     "rtframework.namespace": (
-        "broadcast events exceptions listeners middleware notices patterns recovery running socket types protocols",
+        "broadcast counts events exceptions listeners middleware notices patterns recovery running socket types "
+        "protocols",
         "",
     ),
     "rtframework.parent": ("exceptions namespace patterns room_events running types protocols", ""),
@@ -49,7 +52,7 @@ MAP: Final = {
     "rtframework.dynamic": ("exceptions namespace notices parent patterns running types protocols", ""),
     "rtframework.engine": ("engine.*", ""),
     "rtframework.engine.*": (
-        "exceptions notices options pen protocols types packets rooms running serializers engine.*",
+        "counts exceptions notices options pen protocols types packets rooms running serializers engine.*",
         "aiohttp engineio multidict socketio",
     ),
     "rtframework.admin": ("admin.*", ""),

@@ -46,6 +46,7 @@ EXPORTS: Final[dict[str, tuple[str, ...]]] = {
         "Server",
         "Socket",
         "StaticTokenAuth",
+        "Stats",
         "Target",
         "TokenSources",
         "load",

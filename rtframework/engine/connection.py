@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Callable, Coroutine, Iterable
 from typing import TYPE_CHECKING, Any, Final
 
+from ..counts import add
 from ..notices import Notice
 from ..types import DisconnectReason, Handshake
 from .frames import CLOSE, NOOP, PING
@@ -225,6 +226,10 @@ class Connection:
         """Send, in the order of the calls; dropped when the connection is not open."""
         self.outbox.put(frames, volatile)
 
+    def count_dropped(self, reason: str, packets: int) -> None:
+        """Packets for this client were dropped before they came here."""
+        add(self.outbox.counts.dropped, reason, packets)
+
     def close(self, reason: str = DisconnectReason.FORCED_CLOSE) -> None:
         """Close once what waits was sent. Receivers hear the reason at once; nothing is read any more."""
         if self._state != OPEN:
@@ -351,6 +356,7 @@ class Connection:
         old, self._transport = self._transport, transport
         transport.serve(self)
         self.outbox.sink = transport
+        self.outbox.counts.upgrades += 1
         old.release(NOOP)
         if self._state == CLOSING:
             self.outbox.flush()
@@ -495,6 +501,7 @@ class Connection:
         self.loop.call_soon(self.abort, DisconnectReason.SLOW_CONSUMER)
 
     def _leave_all(self, reason: str) -> None:
+        add(self.outbox.counts.closed, reason)
         receivers = list(self.receivers.values())
         self.receivers.clear()
         for receiver in receivers:

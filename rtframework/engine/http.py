@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 import engineio
 from aiohttp import HttpVersion11, web
 
+from ..counts import Counts, add
 from ..exceptions import ConnectionRefused
 from ..types import ConnectionFailure, DisconnectReason, Handshake
 from .client_files import ClientFiles
@@ -140,7 +141,8 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]  # engineio is n
             self.stand_in_front()
         serve = options.serve_client
         self._client_files = None if serve is False else ClientFiles(serve, self._origins)
-        self._cork = Cork()
+        self.counts = Counts()
+        self._cork = Cork(self.counts)
         shortest = min(options.ping_interval, options.ping_timeout, options.connect_timeout)
         self._heartbeat = Heartbeat(max(0.01, min(0.25, shortest / 20)), self._ticking)
         self._open_packets = self._announce(interval=options.ping_interval, timeout=options.ping_timeout)
@@ -167,7 +169,7 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]  # engineio is n
     async def _start(self, app: web.Application) -> None:
         if self._closing:  # it has served another application, maybe in another event loop
             self._closing = False
-            self._cork = Cork()
+            self._cork = Cork(self.counts)
             self._cork.meter = self._meter
             self._heartbeat.stop()
             self._leaving.clear()
@@ -348,6 +350,8 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]  # engineio is n
         message: str | None = None,
     ) -> web.Response:
         """Tell the listeners, and make the answer for the client."""
+        reason = context.get("name") or _MESSAGES[code]
+        add(self.counts.requests_refused, reason.lower().replace(" ", "_"))
         if self.listeners["connection_error"]:
             await self._tell("connection_error", ConnectionFailure(request, code, _MESSAGES[code], context))
         return _error(code, status, headers, message)
@@ -540,6 +544,7 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]  # engineio is n
         )
         self.connections[sid] = connection
         self._unconnected += 1
+        self.counts.opened += 1
         if self._meter is not None:
             self._meter.opened += 1
             connection.measure(self._meter)
@@ -563,6 +568,14 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]  # engineio is n
     def count_clients(self) -> tuple[int, int]:
         """How many connections are open, and how many of them are polling."""
         return len(self.connections), sum(each.transport == "polling" for each in self.connections.values())
+
+    def waiting_bytes(self) -> int:
+        """Bytes for all clients that have not left the process yet; costs a look at each connection."""
+        return sum(each.outbox.waiting for each in self.connections.values())
+
+    def waiting_handlers(self) -> int:
+        """Handlers that have begun and wait for something."""
+        return len(self.tasks)
 
     def measure(self, meter: Meter | None) -> None:
         """Tell the meter what passes from now on; ``None``: nobody, at no cost."""
