@@ -226,7 +226,7 @@ class DynamicNamespaces:
         if len(self._children) - self._pinned < limit:
             return True
         if not self._idle:
-            _full(limit)
+            _full(limit, extra={"limit": limit})
             return False
         self._close(next(iter(self._idle.values())))
         return True

@@ -520,7 +520,8 @@ class Namespace(Broadcasting):
         passed: list[bool] = []
         await self._connect_chain(socket, passed)
         if not passed:
-            log.warning("a connect middleware of %s neither called call_next() nor refused", self.name)
+            extra = {"nsp": self.name, "sid": socket.id}
+            log.warning("a connect middleware of %s neither called call_next() nor refused", self.name, extra=extra)
             raise ConnectionRefused
 
     async def _run_connection_handlers(self, socket: Socket) -> None:
@@ -538,6 +539,7 @@ class Namespace(Broadcasting):
                 "if it is meant to go on, call socket.accept() first",
                 self.name,
                 _PATIENCE,
+                extra={"nsp": self.name, "sid": socket.id},
             )
 
     def _count_connect(self, outcome: str) -> str:
@@ -625,7 +627,7 @@ class Namespace(Broadcasting):
                     return socket
             else:
                 self._count_recovery(outcomes.NOT_FOUND)
-            log.debug("a client of %s is not recovered", self.name)
+            log.debug("a client of %s is not recovered", self.name, extra={"nsp": self.name})
         return Socket(self, connection, connection.new_id(self.name), handshake, user, secrets.token_urlsafe(15))
 
     async def _restore(self, pid: str, offset: str | None) -> Session | None:
@@ -637,7 +639,7 @@ class Namespace(Broadcasting):
 
     def _fits(self, session: Session, offset: str | None, user: Any, recovery: Recovery) -> bool:
         if not recovery.is_same(session.authenticated, user):
-            _another_user(self.name)
+            _another_user(self.name, extra={"nsp": self.name, "sid": session.sid})
             self._count_recovery(outcomes.ANOTHER_USER)
             return False
         if session.replayed == (offset or ""):
@@ -665,7 +667,10 @@ class Namespace(Broadcasting):
                 async with asyncio.timeout(_PATIENCE):
                     await before.farewell.wait()
             except TimeoutError:
-                log.warning("a disconnect handler of %s still runs: its client has come back meanwhile", self.name)
+                extra = {"nsp": self.name, "sid": sid}
+                log.warning(
+                    "a disconnect handler of %s still runs: its client has come back meanwhile", self.name, extra=extra
+                )
 
     def _has_departed(self, socket: Socket | None) -> None:
         """No handler that is to do with its coming or going runs any more."""

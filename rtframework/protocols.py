@@ -323,8 +323,11 @@ class Line(Protocol):
     def waiting_handlers(self) -> int:
         """Event handlers that have begun and wait for something."""
 
-    def measure(self, meter: Meter | None) -> None:
-        """Tell the meter what passes from now on; ``None``: nobody, at no cost."""
+    def measure(self, meter: Meter) -> None:
+        """Tell the meter, too, what passes from now on."""
+
+    def unmeasure(self, meter: Meter) -> None:
+        """… and not any more."""
 
 
 class Meter(Protocol):

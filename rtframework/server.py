@@ -540,7 +540,7 @@ class Server(Broadcasting):
             self._attached = self.started = False
 
     async def _close(self) -> None:
-        await self._server.shutdown()
+        await self._server.eio.shutdown()
         loop = asyncio.get_running_loop()
         end = loop.time() + _PATIENCE
         while self._tasks and loop.time() < end:  # one may start another

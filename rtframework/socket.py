@@ -590,8 +590,9 @@ class Socket:
             else:
                 result = await chain(self, Event(packet.data[0], packet.data[1:], packet))
         except EventError as error:
-            name = packet.data[0]
-            log.debug("event %r refused: %s", name, error, extra={"nsp": self.nsp, "sid": self.id, "event": name})
+            if log.isEnabledFor(logging.DEBUG):
+                extra = {"nsp": self.nsp, "sid": self.id, "event": packet.data[0], "code": error.code}
+                log.debug("event %r refused: %s", packet.data[0], error, extra=extra)
             self._nsp.count_refusal(error.code)
             self.answer(packet, [error.to_payload()])
         except (Exception, asyncio.CancelledError) as error:

@@ -63,6 +63,13 @@ MAP: Final = {
     "rtframework": ("*", ""),
     "rtframework_jwt": ("rtframework_jwt.*", ""),
     "rtframework_jwt.*": ("exceptions types protocols authenticators rtframework_jwt.*", "jwt"),
+    "rtframework_opentelemetry": ("rtframework_opentelemetry.*", ""),
+    "rtframework_opentelemetry.*": ("counts exceptions running types rtframework_opentelemetry.*", "opentelemetry"),
+    "rtframework_prometheus": ("rtframework_prometheus.*", ""),
+    "rtframework_prometheus.*": (
+        "counts exceptions running rtframework_prometheus.*",
+        "aiohttp prometheus_client",
+    ),
     "rtframework_pytest": ("testing", "pytest"),
     "rtframework_msgpack": ("rtframework_msgpack.*", ""),
     "rtframework_msgpack.*": ("exceptions types protocols packets rtframework_msgpack.*", "msgpack msgspec"),
@@ -72,7 +79,16 @@ PLANNED: Final[frozenset[str]] = frozenset()
 
 PACKAGES: Final = {
     "rtframework": ROOT,
-    **dict.fromkeys(("rtframework_jwt", "rtframework_msgpack", "rtframework_pytest"), ROOT / "plugins"),
+    **dict.fromkeys(
+        (
+            "rtframework_jwt",
+            "rtframework_msgpack",
+            "rtframework_opentelemetry",
+            "rtframework_prometheus",
+            "rtframework_pytest",
+        ),
+        ROOT / "plugins",
+    ),
 }
 
 

@@ -64,6 +64,8 @@ EXPORTS: Final[dict[str, tuple[str, ...]]] = {
     ),
     "rtframework_jwt": ("JWTAuth",),
     "rtframework_msgpack": ("MsgpackSerializer",),
+    "rtframework_opentelemetry": ("Tracing", "handshake_context", "payload_context"),
+    "rtframework_prometheus": ("Metrics",),
     "rtframework_pytest": ("ClientFactory", "ServerFactory", "rtframework_client", "rtframework_server"),
 }
 

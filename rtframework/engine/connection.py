@@ -388,7 +388,7 @@ class Connection:
         if self._state == CLOSED:
             return
         if reason == DisconnectReason.PARSE_ERROR:
-            _no_packet()
+            _no_packet(extra=self._where())
         self.lost(reason)
         self._transport.close()
 
@@ -460,13 +460,13 @@ class Connection:
         if self._transport.abandoned:
             self.lost(DisconnectReason.TRANSPORT_ERROR)
 
-    def measure(self, meter: Meter | None) -> None:
-        """Tell the meter what passes from now on; ``None``: nobody."""
+    def measure(self, meters: tuple[Meter, ...]) -> None:
+        """Tell these meters, and no others, what passes from now on."""
         handler = self._on_message
         if isinstance(handler, MeteredHandler):
             handler = handler.handler
-        self._on_message = handler if meter is None else MeteredHandler(handler, meter)
-        self.outbox.__class__ = Outbox if meter is None else MeteredOutbox
+        self._on_message = MeteredHandler(handler, meters) if meters else handler
+        self.outbox.__class__ = MeteredOutbox if meters else Outbox
 
     # --- inside -----------------------------------------------------------------------------------------------------
 
@@ -495,8 +495,13 @@ class Connection:
             self._on_connected()
             self._on_connected = None
 
+    def _where(self) -> dict[str, Any]:
+        """For the log: its session id is a secret."""
+        return {"address": self._handshake.address, "transport": self._transport.name}
+
     def _overflow(self) -> None:
-        _slow(self._options.limits.max_outbox)
+        limit = self._options.limits.max_outbox
+        _slow(limit, extra={"limit": limit, **self._where()})
         # Not now: whoever is broadcasting at this moment iterates over the members of a room.
         self.loop.call_soon(self.abort, DisconnectReason.SLOW_CONSUMER)
 

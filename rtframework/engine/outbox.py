@@ -46,14 +46,14 @@ class Cork:
     outboxes, so that a broadcast to a thousand clients schedules one callback, not a thousand.
     """
 
-    __slots__ = ("_dirty", "_loop", "congested", "counts", "meter")
+    __slots__ = ("_dirty", "_loop", "congested", "counts", "meters")
 
     def __init__(self, counts: Counts | None = None) -> None:
         self.counts = counts or Counts()
         """Where drops are counted."""
         self.congested: set[Outbox] = set()
         """Those for which emitters wait, with the policy "wait"."""
-        self.meter: Meter | None = None
+        self.meters: tuple[Meter, ...] = ()
         """Told by outboxes that are metered."""
         self._dirty: list[Outbox] = []
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -206,7 +206,7 @@ class Outbox:
         if self._policy == "drop_oldest":
             self.has_gap = True
             if not self.dropped:
-                _dropping(self._limit)
+                _dropping(self._limit, extra={"limit": self._limit})
             self._drop_oldest(frames.size)
             return not frames.droppable or not self._bytes or self._bytes + frames.size <= self._limit
         if self._policy == "wait" and self._bytes + frames.size <= _OVERDRAFT * self._limit:
