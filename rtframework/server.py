@@ -458,10 +458,22 @@ class Server(Broadcasting):
 
     async def connect(self, connection: Connection, nsp: str, auth: Any) -> None:
         """A client asks for a namespace."""
-        if self._observed_connect is not None:
-            await self._observed_connect(connection.handshake(nsp, auth), partial(self._connect, connection, nsp, auth))
-        else:
+        if self._observed_connect is None:
             await self._connect(connection, nsp, auth)
+            return
+        is_decided = False
+
+        async def connect() -> str:
+            nonlocal is_decided
+            is_decided = True
+            return await self._connect(connection, nsp, auth)
+
+        try:
+            await self._observed_connect(connection.handshake(nsp, auth), connect)
+        except Exception:
+            log.exception("unhandled error in an observer", extra={"nsp": nsp})
+            if not is_decided:  # the client must not wait in vain for it
+                await self._connect(connection, nsp, auth)
 
     async def _connect(self, connection: Connection, nsp: str, auth: Any) -> str:
         namespace = self._namespaces.get(nsp)

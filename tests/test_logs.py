@@ -92,7 +92,7 @@ class Module:
 
 MODULES: Final = [
     module
-    for path in sorted(ROOT.glob("rtframework/**/*.py"))
+    for path in sorted([*ROOT.glob("rtframework/**/*.py"), *ROOT.glob("plugins/**/*.py")])
     if "testing" not in path.parts
     for module in [Module(path)]
     if module.logger is not None

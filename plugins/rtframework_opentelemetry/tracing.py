@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 from weakref import WeakKeyDictionary
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 
 FromPayload: TypeAlias = "Callable[[Event], Context | None]"
 FromHandshake: TypeAlias = "Callable[[Handshake], Context | None]"
+
+log: Final = logging.getLogger("rtframework.opentelemetry")
 
 _SYSTEM: Final = "socket.io"
 
@@ -68,7 +71,7 @@ class Tracing:
 
     async def connect(self, handshake: Handshake, call_next: Callable[[], Awaitable[str]]) -> str:
         """A span for a client that asks for a namespace, until its connection handlers have returned."""
-        parent = None if _has_parent() or self._from_handshake is None else self._from_handshake(handshake)
+        parent = None if _has_parent() else self._in_handshake(handshake)
         attributes = {"messaging.system": _SYSTEM, "messaging.operation.name": "connect"}
         span = self._tracer.start_span("connect", parent, SpanKind.SERVER, attributes)
         token = attach(trace.set_span_in_context(span, parent))
@@ -83,7 +86,7 @@ class Tracing:
 
     async def event(self, socket: Socket, event: Event, call_next: CallNext) -> Any:
         """A span for an event."""
-        parent = self._from_payload(event) if self._from_payload is not None else None
+        parent = self._in_payload(socket, event) if self._from_payload is not None else None
         if parent is None and not _has_parent():
             parent = self._of_handshake(socket)
         name, label = event.name, socket.namespace.label
@@ -125,13 +128,29 @@ class Tracing:
     # --- inside -----------------------------------------------------------------------------------------------------
 
     def _of_handshake(self, socket: Socket) -> Context | None:
-        if self._from_handshake is None:
-            return None
         try:
             return self._handshakes[socket]
         except KeyError:
-            context = self._handshakes[socket] = self._from_handshake(socket.handshake)
+            context = self._handshakes[socket] = self._in_handshake(socket.handshake)
             return context
+
+    # What a program looks for in the words of a client may fail; the client is to be served all the same.
+
+    def _in_handshake(self, handshake: Handshake) -> Context | None:
+        try:
+            return None if self._from_handshake is None else self._from_handshake(handshake)
+        except Exception:
+            log.exception("unhandled error in from_handshake", extra={"nsp": handshake.nsp})
+            return None
+
+    def _in_payload(self, socket: Socket, event: Event) -> Context | None:
+        try:
+            return None if self._from_payload is None else self._from_payload(event)
+        except Exception:
+            log.exception(
+                "unhandled error in from_payload", extra={"nsp": socket.nsp, "sid": socket.id, "event": event.name}
+            )
+            return None
 
     def _describe(self, span: Span, nsp: str, outcome: str) -> None:
         namespace = self._io.namespaces.get(nsp)

@@ -19,6 +19,8 @@ from rtframework import (
     StaticTokenAuth,
 )
 from rtframework.counts import MOST, OTHER, Counts, add
+from rtframework.engine.metering import MeteredHandler
+from rtframework.engine.outbox import Outbox
 from rtframework.protocols import CallNext
 from rtframework.types import Handshake
 from tests.conftest import Serve
@@ -193,6 +195,46 @@ async def test_what_was_dropped_for_a_slow_client(serve: Serve, js: JSClients, v
         await client.close_engine()
 
 
+async def test_what_was_dropped_for_a_client_that_is_not_in_yet(
+    serve: Serve, js: JSClients, transport: Transport
+) -> None:
+    """A connection handler that takes too long would cost its client events, and no figure would say so."""
+    io = Server(limits=Limits(max_outbox=1_000))
+    here, go = asyncio.Event(), asyncio.Event()
+
+    @io.on("connection")
+    async def connection(socket: Socket) -> None:
+        here.set()
+        await go.wait()
+
+    await js.connect((await serve(io)).url, via=transport, wait=False)
+    await here.wait()
+    await io.volatile.emit("cursor", 1)
+    assert io.stats().dropped["volatile"] == 1
+    await io.emit("news", "x" * 600)
+    await io.emit("news", "x" * 600)
+    assert io.stats().dropped["not_admitted"] == 2
+    await until(lambda: io.stats().closed["slow consumer"] == 1)
+    go.set()
+    await until(lambda: io.stats().connects["gone"] == 1)
+
+
+async def test_what_was_dropped_with_a_connection(serve: Serve) -> None:
+    """Events that a client has not fetched when it leaves are lost, too."""
+    io = Server()
+    server = await serve(io)
+    async with raw_client(server.url) as raw:
+        await raw.handshake()
+        await raw.post("40")
+        await until(lambda: io.sockets)
+        await io.emit("news", 1)
+        assert io.stats().outbox_bytes > 0
+        await raw.post("1")
+        await until(lambda: not any(io.stats().connections.values()))
+    assert io.stats().dropped["closed"] == 2  # the answer to CONNECT and the event
+    assert io.stats().outbox_bytes == 0
+
+
 async def test_what_became_of_those_who_came_back(serve: Serve, js: JSClients, transport: Transport) -> None:
     """Recovery that never works would look like recovery that is never needed."""
     io = Server(connection_state_recovery=Recovery())
@@ -281,6 +323,39 @@ async def test_an_observer_sees_every_namespace(serve: Serve, js: JSClients, tra
         "/ ask",
         "stop",
     ]
+
+
+async def test_an_observer_that_fails(
+    serve: Serve, js: JSClients, transport: Transport, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A client would wait for ever for an answer that a broken plugin has kept from it."""
+    io = Server()
+
+    class Broken(Seen):
+        async def connect(self, handshake: Handshake, call_next: Any) -> str:
+            if handshake.auth.get("when") == "after":
+                await call_next()
+            raise LookupError("a mistake of the observer")
+
+    io.observe(Broken())
+    server = await serve(io)
+    for when in ("before", "after"):
+        await js.connect(server.url, via=transport, auth={"when": when})
+    assert caplog.text.count("unhandled error in an observer") == 2
+    assert io.stats().connects["connected"] == 2
+
+
+async def test_what_is_off_is_not_there(serve: Serve, js: JSClients, transport: Transport) -> None:
+    """Each message of each server would pay for figures that nobody reads."""
+    io = Server()
+    children = io.of("/child/{id}")
+    client = await js.connect((await serve(io)).url, via=transport)
+    await client.of("/child/1")
+    assert len(children) == 1
+    assert all(namespace.event_chain is None for namespace in io.namespaces.values())
+    for connection in io._server.eio.connections.values():
+        assert type(connection.outbox) is Outbox
+        assert not isinstance(connection._on_message, MeteredHandler)
 
 
 async def test_an_observer_changes_nothing(serve: Serve, js: JSClients, transport: Transport) -> None:

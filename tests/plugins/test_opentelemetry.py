@@ -158,6 +158,32 @@ async def test_a_program_may_find_the_context_elsewhere(serve: Serve, js: JSClie
     assert closed.label == "/closed"
 
 
+async def test_a_search_for_the_context_that_fails(
+    serve: Serve, js: JSClients, spans: Spans, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A slip in what only traces need would keep clients out."""
+    io = Server()
+
+    def fail(of: Any) -> Any:
+        raise LookupError("nothing like that")
+
+    Tracing(io, tracer_provider=spans.provider, from_payload=fail, from_handshake=fail)
+
+    @io.on("say")
+    async def say(socket: Socket, text: str) -> str:
+        return text
+
+    client = await js.connect((await serve(io)).url)
+    assert await client.emit_with_ack("say", "hi") == "hi"
+    await spans.wait_for("say /")
+    records: list[Any] = [each for each in caplog.records if each.name == "rtframework.opentelemetry"]
+    assert {each.getMessage() for each in records} == {
+        "unhandled error in from_handshake",
+        "unhandled error in from_payload",
+    }
+    assert [each.event for each in records if "payload" in each.getMessage()] == ["say"]
+
+
 async def test_errors_are_in_the_span(serve: Serve, js: JSClients, transport: Transport, spans: Spans) -> None:
     """A failing handler would look like a fast one."""
     io = Server()
