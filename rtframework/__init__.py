@@ -14,10 +14,12 @@ from .exceptions import (
     EncodeError,
     EventError,
     InvalidPayload,
+    InvalidReturn,
     PluginNotFound,
     RTFrameworkError,
     SerializationError,
 )
+from .injection import Depends
 from .namespace import Namespace
 from .options import Cookie, Cors, Deflate, Limits
 from .plugins import load
@@ -44,6 +46,7 @@ __all__ = [
     "Cors",
     "DecodeError",
     "Deflate",
+    "Depends",
     "DisconnectReason",
     "Disconnected",
     "EncodeError",
@@ -52,6 +55,7 @@ __all__ = [
     "Handshake",
     "Identity",
     "InvalidPayload",
+    "InvalidReturn",
     "JSONSerializer",
     "Limits",
     "MemoryAdapter",

@@ -55,6 +55,9 @@ class _Child:
         self.recovery = host.recovery
         self.observers = host.observers
         self.counts = host.counts
+        self.validate_returns = host.validate_returns
+        self.exception_handlers = host.exception_handlers
+        self.server = host.server
         self.namespace = namespace
         self.parent = parent
         self.opening: asyncio.Task[None] | None = None

@@ -1,21 +1,18 @@
-"""Handlers: a signature is inspected once, at registration, and made into a binder for the arguments of each event."""
+"""Handlers: a signature is made into a binder for the arguments of each event, once, at registration."""
 
 from __future__ import annotations
 
-import functools
 import inspect
-import sys
-import types
-import weakref
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, Final, Protocol
+from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
+from typing import Any, Final, Protocol, cast
 
-import msgspec
-
+from .annotations import where
+from .conversion import Mismatch, Problem, convert
 from .exceptions import ConfigurationError, EventError, InvalidPayload
+from .injection import IN_CONNECTION, VARIABLE, Scope, supply
+from .plans import wire
+from .signatures import HandlerFunction, Signature, expect_socket, is_async, takes
 from .types import RESERVED_EVENTS, Packet, PacketType
-
-HandlerFunction = Callable[..., Any]
 
 CONNECTION: Final = "connection"
 DISCONNECTING: Final = "disconnecting"
@@ -29,21 +26,21 @@ LIFECYCLE: Final = {
 NEW_NAMESPACE: Final = "new_namespace"
 """The server tells of it, and no namespace."""
 
-_BYTES: Final = (bytes, bytearray, memoryview)
+_KEYWORD_ONLY: Final = inspect.Parameter.KEYWORD_ONLY
 _EXACT: Final = frozenset({str, int, bool})
 """Types whose own objects need no look inside."""
-_UNCHECKED: Final = (Any, object, inspect.Parameter.empty)
 
 
 class Event:
-    """An event on its way to its handler, as event middleware sees it. Both attributes may be changed."""
+    """An event on its way to its handler, as event middleware sees it. ``name`` and ``args`` may be changed."""
 
-    __slots__ = ("_packet", "args", "name")
+    __slots__ = ("_packet", "args", "found", "name")
 
     def __init__(self, name: str, args: list[Any], packet: Packet | None = None) -> None:
         self.name = name
         self.args = args
         self._packet = packet
+        self.found: Mapping[Hashable, Any] | None = None
 
     def __repr__(self) -> str:
         return f"<Event {self.name!r} with {len(self.args)} argument(s)>"
@@ -65,6 +62,9 @@ class Acknowledging(Protocol):
 
     def acknowledge(self, packet: Packet, args: list[Any]) -> None:
         """Send the answer to an event, unless it has one. Raises ``EncodeError``."""
+
+    async def explain(self, error: BaseException, packet: Packet | None) -> Any:
+        """What exception handlers make of an exception: an answer, another exception, or the same."""
 
     def answer(self, packet: Packet, args: list[Any]) -> None:
         """The same; what cannot be sent is logged and answered with ``internal_error``."""
@@ -100,6 +100,21 @@ class Ack:
         return self._packet.id is not None
 
 
+def _ack_of(scope: Scope) -> Ack:
+    return Ack(cast("Acknowledging", scope.caller), scope.packet or Packet(PacketType.EVENT))
+
+
+def _event_of(scope: Scope) -> Event:
+    if isinstance(scope.event, Event):
+        return scope.event
+    name = scope.packet.data[0] if scope.packet is not None else CONNECTION
+    return Event(name, list(scope.args), scope.packet)
+
+
+supply(Ack, "ack", _ack_of)
+supply(Event, "event", _event_of, by_name=False)
+
+
 class _Deferred:
     """What a handler gives that answers by itself."""
 
@@ -114,7 +129,8 @@ class Handler:
     """A function that serves one event: ``function(socket, *args)``, async or not.
 
     Arguments with an annotation are checked and converted (strictly: no ``"1"`` for an ``int``) before the function is
-    called: builtins, containers, unions, ``msgspec.Struct``, dataclasses, attrs classes, TypedDicts, ``datetime``, …
+    called: builtins, containers, unions, ``msgspec.Struct``, dataclasses, attrs classes, TypedDicts, ``datetime``,
+    models of pydantic, …
     """
 
     __slots__ = (
@@ -123,11 +139,14 @@ class Handler:
         "_most",
         "_rest",
         "_single",
-        "ack_at",
         "function",
         "is_async",
         "name",
         "ordered",
+        "plan",
+        "returns",
+        "takes_ack",
+        "who",
     )
 
     def __init__(
@@ -143,12 +162,15 @@ class Handler:
         self.ordered = ordered
         signature = signature or Signature.of(name, function)
         self.is_async = signature.is_async
-        self.ack_at = signature.ack_at
-        """The position of the parameter ``ack`` among the arguments, ``None`` without one."""
+        self.takes_ack = signature.takes_ack
+        self.who = signature.who
+        """How errors call it."""
+        self.plan = signature.plan
+        self.returns = signature.returns
         self._converters = signature.converters
+        self._rest = signature.rest
         self._least = signature.least
         self._most = signature.most
-        self._rest = signature.rest
         first = self._converters[0] if self._converters else None
         takes_one = self._least <= 1 and (self._most is None or self._most >= 1)
         self._single = first if takes_one and isinstance(first, type) and first in _EXACT else None
@@ -170,13 +192,18 @@ class Handler:
                 bound.append(value)
                 continue
             try:
-                bound.append(msgspec.convert(value, kind, builtin_types=_BYTES))
-            except msgspec.ValidationError as error:
-                raise _invalid(self.name, position, error) from None
+                bound.append(convert(value, kind))
+            except Mismatch as mismatch:
+                raise _invalid(self.name, position, mismatch.problems) from None
         return bound
 
-    def __call__(self, socket: Any, args: Sequence[Any], packet: Packet | None = None) -> Any:
-        """Check the arguments and call the function; await what it returns when ``is_async`` or it is awaitable."""
+    def __call__(
+        self, socket: Any, args: Sequence[Any], packet: Packet | None = None, event: Event | None = None
+    ) -> Any:
+        """Check the arguments and call the function; await what it returns when ``is_async`` or it is awaitable.
+
+        ``event``: what middleware has made of the packet, if there is any.
+        """
         return self.function(socket, *self.bind(args))
 
     def fits(self, count: int) -> bool:
@@ -192,7 +219,7 @@ class Handler:
 
 
 class SpecialHandler(Handler):
-    """A handler that is a handler of one socket, answers by ``ack``, or serves one event only.
+    """A handler that is a handler of one socket, is injected something, answers by ``ack``, or serves one event only.
 
     ``takes_socket``: whether the function is given the socket. ``spent``: called before the function is called for the
     first and last time.
@@ -210,25 +237,28 @@ class SpecialHandler(Handler):
         takes_socket: bool = True,
         spent: Callable[[Handler], bool] | None = None,
     ) -> None:
+        signature = signature or Signature.of(name, function, takes_socket=takes_socket)
         super().__init__(name, function, ordered=ordered, signature=signature)
         self._takes_socket = takes_socket
         self._spent = spent
+        if self.plan is not None and not self.plan.is_plain:
+            self.is_async = True
 
-    def __call__(self, socket: Any, args: Sequence[Any], packet: Packet | None = None) -> Any:
+    def __call__(
+        self, socket: Any, args: Sequence[Any], packet: Packet | None = None, event: Event | None = None
+    ) -> Any:
         """As a plain handler; an answer by ``ack`` makes the result ``DEFERRED``."""
         bound = self.bind(args)
         # What does not fit, from whoever sent it, does not use up the one time.
         if self._spent is not None and not self._spent(self):
             return None
-        at = self.ack_at
-        if at is None:
-            return self.function(socket, *bound) if self._takes_socket else self.function(*bound)
-        ack = Ack(socket, packet if packet is not None else Packet(PacketType.EVENT))
         leading = (socket,) if self._takes_socket else ()
-        if at < len(bound):
-            result = self.function(*leading, *bound[:at], ack, *bound[at:])
-        else:
-            result = self.function(*leading, *bound, ack=ack)
+        plan = self.plan
+        if plan is None:
+            return self.function(*leading, *bound)
+        result = plan.apply(Scope(socket, packet, args, event), self.function, leading, bound)
+        if not self.takes_ack:
+            return result
         return _deferred(result) if self.is_async or inspect.isawaitable(result) else DEFERRED
 
 
@@ -243,7 +273,9 @@ class _Unknown:
     is_async: Final = False
     ordered: Final = False
 
-    def __call__(self, socket: Any, args: Sequence[Any], packet: Packet | None = None) -> Any:
+    def __call__(
+        self, socket: Any, args: Sequence[Any], packet: Packet | None = None, event: Event | None = None
+    ) -> Any:
         name = f" for {packet.data[0]!r}" if packet is not None else ""
         raise EventError("unknown_event", f"no handler{name}")
 
@@ -254,7 +286,9 @@ class _LeftToCatchAll:
     is_async: Final = False
     ordered: Final = False
 
-    def __call__(self, socket: Any, args: Sequence[Any], packet: Packet | None = None) -> Any:
+    def __call__(
+        self, socket: Any, args: Sequence[Any], packet: Packet | None = None, event: Event | None = None
+    ) -> Any:
         return DEFERRED
 
 
@@ -265,106 +299,45 @@ LEFT_TO_CATCH_ALL: Final = _LeftToCatchAll()
 class LifecycleHandler:
     """A function that hears of a socket coming or going: ``(socket)`` or, when it goes, ``(socket, reason)``.
 
-    With ``takes_socket=False``, for a handler of one socket, ``()`` or ``(reason)``.
+    With ``takes_socket=False``, for a handler of one socket, ``()`` or ``(reason)``. It can be injected more.
     """
 
-    __slots__ = ("_arity", "_from", "_is_async", "function", "name", "once")
+    __slots__ = ("_is_async", "_plan", "_takes_reason", "_takes_socket", "function", "name", "once")
 
     def __init__(self, name: str, function: HandlerFunction, *, takes_socket: bool = True, once: bool = False) -> None:
         self.name = name
         self.function = function
         self.once = once
-        self._is_async = _is_async(function)
+        self._is_async = is_async(function)
+        self._takes_socket = takes_socket
+        who = f"the handler {where(function)} of {name!r}"
         expected = ["socket"] if takes_socket else []
         expected += [] if name == CONNECTION else ["reason"]
-        parameters = _positional(function, name)
-        required = [each for each in parameters if each.default is inspect.Parameter.empty]
-        variable = any(each.kind is inspect.Parameter.VAR_POSITIONAL for each in parameters)
-        if (takes_socket and not parameters) or len(required) - variable > len(expected):
-            raise ConfigurationError(
-                f"the handler {_where(function)} of {name!r} must take ({', '.join(expected)}), "
-                f"not {inspect.signature(function)}"
-            )
-        self._from = 0 if takes_socket else 1
-        self._arity = self._from + (len(expected) if variable else min(len(expected), len(parameters)))
+        parameters = takes(who, function)
+        anything = bool(parameters) and parameters[0].kind is inspect.Parameter.VAR_POSITIONAL
+        if takes_socket and parameters and not anything:
+            expect_socket(who, function, parameters)
+        others, self._plan = wire(who, function, IN_CONNECTION, parameters[takes_socket and not anything :])
+        positional = [each for each in others if each.kind not in (_KEYWORD_ONLY, inspect.Parameter.VAR_KEYWORD)]
+        required = [each for each in others if each.default is inspect.Parameter.empty and each.kind not in VARIABLE]
+        reasons = name != CONNECTION
+        if (
+            (takes_socket and not parameters)
+            or len(required) > reasons
+            or any(each.kind is _KEYWORD_ONLY for each in required)
+        ):
+            raise ConfigurationError(f"{who} must take ({', '.join(expected)}), not {inspect.signature(function)}")
+        self._takes_reason = reasons and bool(positional)
 
-    async def __call__(self, *args: Any) -> None:
-        result = self.function(*args[self._from : self._arity])
+    async def __call__(self, socket: Any, *reason: str) -> None:
+        leading = (socket,) if self._takes_socket else ()
+        args = reason if self._takes_reason else ()
+        if self._plan is None:
+            result = self.function(*leading, *args)
+        else:
+            result = self._plan.apply(Scope(socket), self.function, leading, args)
         if self._is_async or inspect.isawaitable(result):
             await result
-
-
-class Signature:
-    """What a function takes: found out once."""
-
-    __slots__ = ("ack_at", "converters", "is_async", "least", "most", "rest")
-
-    def __init__(self, name: str, function: HandlerFunction, takes_socket: bool) -> None:
-        self.is_async = _is_async(function)
-        self.converters: list[Any] = []
-        self.least = 0
-        self.most: int | None = 0
-        self.rest: Any = None
-        self.ack_at: int | None = None
-        parameters = _positional(function, name)
-        if takes_socket:
-            if not parameters or parameters[0].kind is inspect.Parameter.VAR_POSITIONAL or parameters[0].name == "ack":
-                raise ConfigurationError(
-                    f"the handler {_where(function)} of {name!r} takes no socket: "
-                    f"write `async def {_name(function)}(socket, ...)`"
-                )
-            del parameters[0]
-        for position, parameter in enumerate(parameters):
-            if parameter.name == "ack" and parameter.kind is not inspect.Parameter.VAR_POSITIONAL:
-                self._expect_ack(name, function, parameter, position)
-                continue
-            kind = _converter(function, name, parameter)
-            if parameter.kind is inspect.Parameter.VAR_POSITIONAL:
-                self.rest = kind
-                self.most = None
-                continue
-            assert self.most is not None
-            self.converters.append(kind)
-            self.most += 1
-            if parameter.default is inspect.Parameter.empty:
-                self.least += 1
-        if self.rest is None and all(kind is None for kind in self.converters):
-            self.converters = []
-        elif not self.converters:
-            self.converters = [self.rest]
-
-    def _expect_ack(self, name: str, function: HandlerFunction, parameter: inspect.Parameter, position: int) -> None:
-        if parameter.kind is inspect.Parameter.POSITIONAL_ONLY or _is_data(function, parameter.annotation):
-            raise ConfigurationError(
-                f"the handler {_where(function)} of {name!r}: the parameter 'ack' is given the callable that answers; "
-                f"write it as `ack: Ack`, and call an argument of the event something else"
-            )
-        self.ack_at = position if parameter.kind is not inspect.Parameter.KEYWORD_ONLY else sys.maxsize
-
-    @classmethod
-    def of(cls, name: str, function: HandlerFunction, *, takes_socket: bool = True) -> Signature:
-        """The signature of a handler of an event. Raises :class:`~rtframework.ConfigurationError`."""
-        return cls(name, function, takes_socket)
-
-    @classmethod
-    def of_closure(cls, name: str, function: HandlerFunction, known: Signatures) -> Signature:
-        """The signature of a handler of one socket: found out once for all functions that one ``def`` makes."""
-        if type(function) is not types.FunctionType or hasattr(function, "__wrapped__"):
-            return cls(name, function, False)
-        defaults = len(function.__defaults__ or ()), tuple(function.__kwdefaults__ or ())
-        annotations = function.__annotations__
-        seen = known.get(function.__code__)
-        # Codes are equal when they read the same, wherever they stand.
-        if seen is not None and seen[:3] == (defaults, annotations, id(function.__globals__)):
-            return seen[3]
-        signature = cls(name, function, False)
-        if all(_means_the_same_everywhere(function, each) for each in annotations.values()):
-            known[function.__code__] = (defaults, dict(annotations), id(function.__globals__), signature)
-        return signature
-
-
-Signatures = weakref.WeakKeyDictionary[types.CodeType, tuple[Any, dict[str, Any], int, Signature]]
-"""The signatures of closures, by what all of them have in common."""
 
 
 def check_event_name(name: str) -> str:
@@ -390,108 +363,6 @@ def from_ack(args: Sequence[Any]) -> Any:
     return tuple(args) if args else None
 
 
-def _is_async(function: HandlerFunction) -> bool:
-    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(type(function).__call__)
-
-
-def _name(function: HandlerFunction) -> str:
-    return getattr(function, "__name__", type(function).__name__)
-
-
-def _where(function: HandlerFunction) -> str:
-    return f"{getattr(function, '__module__', '?')}.{getattr(function, '__qualname__', _name(function))}"
-
-
-def _positional(function: HandlerFunction, event: str) -> list[inspect.Parameter]:
-    if not callable(function):
-        raise ConfigurationError(f"the handler of {event!r} is not callable: {function!r}")
-    if inspect.isasyncgenfunction(function) or inspect.isgeneratorfunction(function):
-        raise ConfigurationError(
-            f"the handler {_where(function)} of {event!r} is a generator: return one value instead"
-        )
-    positional = []
-    for parameter in inspect.signature(function).parameters.values():
-        if parameter.kind in (inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.VAR_KEYWORD):
-            if parameter.kind is inspect.Parameter.KEYWORD_ONLY and parameter.name == "ack":
-                positional.append(parameter)
-                continue
-            if parameter.kind is inspect.Parameter.KEYWORD_ONLY and parameter.default is not inspect.Parameter.empty:
-                continue
-            raise ConfigurationError(
-                f"the handler {_where(function)} of {event!r}: a client sends positional arguments only, "
-                f"so {parameter} cannot be filled"
-            )
-        positional.append(parameter)
-    return positional
-
-
-def _converter(function: HandlerFunction, event: str, parameter: inspect.Parameter) -> Any:
-    """The type to convert an argument to; ``None`` to take it as it is."""
-    annotation = parameter.annotation
-    if isinstance(annotation, str):
-        try:
-            annotation = _resolve(function, annotation)
-        except Exception as error:
-            raise ConfigurationError(
-                f"the handler {_where(function)} of {event!r}: the annotation {annotation!r} of {parameter.name!r} "
-                f"cannot be resolved ({error}); import or define it where the handler can see it at run time"
-            ) from error
-    if annotation in _UNCHECKED:
-        return None
-    if annotation is None:
-        return type(None)
-    try:
-        msgspec.inspect.type_info(annotation)
-    except (TypeError, NameError) as error:
-        raise ConfigurationError(
-            f"the handler {_where(function)} of {event!r}: {parameter.name!r} cannot be checked: {error}"
-        ) from error
-    return annotation
-
-
-def _is_data(function: HandlerFunction, annotation: Any) -> bool:
-    """Whether an annotation is for something that a client could send."""
-    if isinstance(annotation, str):
-        try:
-            annotation = _resolve(function, annotation)
-        except Exception:  # noqa: BLE001 - e.g. a name that only the type checker imports: it is not needed
-            return False
-    if annotation in _UNCHECKED or annotation is None:
-        return False
-    try:
-        info = msgspec.inspect.type_info(annotation)
-    except (TypeError, NameError):
-        return False
-    kinds = info.types if isinstance(info, msgspec.inspect.UnionType) else (info,)
-    return not any(isinstance(kind, msgspec.inspect.CustomType) for kind in kinds)
-
-
-def _means_the_same_everywhere(function: types.FunctionType, annotation: Any) -> bool:
-    """Whether an annotation names nothing that is local to the function that registers the handler."""
-    if not isinstance(annotation, str):
-        return True
-    try:
-        return bool(eval(annotation, function.__globals__) == _resolve(function, annotation))
-    except Exception:  # noqa: BLE001 - whatever names that are not there may raise
-        return False
-
-
-def _resolve(function: HandlerFunction, annotation: str) -> Any:
-    target = function
-    while isinstance(target, functools.partial):
-        target = target.func
-    target = inspect.unwrap(target)
-    if inspect.ismethod(target):
-        target = target.__func__
-    names = dict(getattr(target, "__globals__", None) or vars(sys.modules[target.__module__]))
-    frame = inspect.currentframe()
-    while frame is not None and frame.f_globals.get("__package__") == __package__:
-        frame = frame.f_back
-    # Types may be local to the function that registers the handler.
-    return eval(annotation, names, dict(frame.f_locals) if frame is not None else None)
-
-
-def _invalid(name: str, position: int, error: msgspec.ValidationError) -> InvalidPayload:
-    message, _, where = str(error).partition(" - at `$")
-    path = f"$[{position}]{where.rstrip('`')}"
-    return InvalidPayload(f"{name!r}: {message} at {path}", [{"path": path, "message": message}])
+def _invalid(name: str, position: int, problems: Sequence[Problem]) -> InvalidPayload:
+    details = [{"path": f"$[{position}]{each['path'][1:]}", "message": each["message"]} for each in problems]
+    return InvalidPayload(f"{name!r}: {details[0]['message']} at {details[0]['path']}", details)

@@ -21,16 +21,18 @@ from .events import (
     DISCONNECTING,
     Event,
     Handler,
-    Signature,
     SpecialHandler,
     check_event_name,
 )
+from .exception_handlers import ExceptionHandlers
 from .exceptions import ConfigurationError, ConnectionRefused, Disconnected, EncodeError, EventError
+from .injection import IN_SERVER_SIDE_EVENT
 from .listeners import Listeners
-from .middleware import Link, compose
+from .middleware import Link, Passage, compose, connect_link, event_link
 from .notices import Notice
 from .patterns import NO_PARAMS, is_namespace
 from .running import is_cancelled
+from .signatures import Signature
 from .socket import Socket
 from .types import EVERYBODY, AckResponses, DisconnectReason, Packet, PacketType, SocketDetails
 
@@ -40,22 +42,21 @@ if TYPE_CHECKING:
         Adapter,
         AdapterFactory,
         Authenticator,
-        CallNext,
         Connection,
-        ConnectMiddleware,
         Engine,
-        EventMiddleware,
         Frames,
         Observer,
         Outlet,
         Watcher,
     )
     from .recovery import Recovery, Session
+    from .server import Server
     from .types import Handshake
 
 log: Final = logging.getLogger("rtframework.namespace")
 
 F = TypeVar("F", bound=Callable[..., Any])
+M = TypeVar("M", bound=Callable[..., Awaitable[Any]])
 
 _another_user: Final = Notice(log, logging.WARNING, "a session of %s was asked for by another user")
 
@@ -74,6 +75,12 @@ class Host(Protocol):
     recovery: Recovery | None
     observers: Sequence[Observer]
     counts: Counts
+    validate_returns: bool
+    exception_handlers: ExceptionHandlers
+
+    @property
+    def server(self) -> Server:
+        """The server itself."""
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Run something in the background; awaited at shutdown."""
@@ -114,11 +121,13 @@ class Namespace(Broadcasting):
         self.listening = Listeners(ordered=ordered, on_outgoing=self._outgoing_changed)
         self.tapped: set[str | None] = set()
         self._lifecycle = self.listening.lifecycle
+        self.exception_handlers = ExceptionHandlers()
         self._server_side: dict[str, list[Handler]] = {}
-        self._connect_middlewares: list[ConnectMiddleware] = []
-        self._event_middlewares: list[EventMiddleware] = []
+        self._connect_links: list[Link] = []
+        self._event_links: list[Link] = []
         self._connect_chain: Link = _let_pass
         self.event_chain: Link | None = None
+        self.is_observed = False
         self._sockets: dict[str, Socket] = {}
         self._outlets: dict[str, Outlet] = {}
         self.watcher: Watcher | None = None
@@ -153,6 +162,8 @@ class Namespace(Broadcasting):
         as several values; one with a parameter named ``ack`` is given an :class:`~rtframework.Ack` and answers by
         calling it. Several handlers of one event start in the order of registration, without waiting for each other;
         the first that answers is the one whose answer counts, and ``None`` is no answer while another may give one.
+
+        More parameters are filled by :func:`~rtframework.Depends`.
 
         ``ordered=True``: this event waits until the ordered events before it, of the same socket, are done.
 
@@ -235,40 +246,58 @@ class Namespace(Broadcasting):
         check_event_name(event)
 
         def register(function: F) -> F:
-            signature = Signature.of(event, function, takes_socket=False)
-            if signature.ack_at is not None:
-                raise ConfigurationError(f"a handler of {event!r} of another server answers by returning: no `ack`")
+            signature = Signature.of(event, function, takes_socket=False, place=IN_SERVER_SIDE_EVENT)
             handler = SpecialHandler(event, function, signature=signature, takes_socket=False)
             self._server_side.setdefault(event, []).append(handler)
             return function
 
         return register
 
-    def use(self, middleware: ConnectMiddleware) -> ConnectMiddleware:
+    def use(self, middleware: M) -> M:
         """Add connect middleware, ``async (socket, call_next)``: it runs before a client is let in.
 
-        Raise :class:`~rtframework.ConnectionRefused` to refuse; ``await call_next()`` to go on.
+        Raise :class:`~rtframework.ConnectionRefused` to refuse; ``await call_next()`` to go on. It can be injected
+        more, see :func:`~rtframework.Depends`.
         """
-        self._connect_middlewares.append(middleware)
+        self._connect_links.append(connect_link(middleware))
         self.compose()
         return middleware
 
-    def use_event(self, middleware: EventMiddleware) -> EventMiddleware:
+    def use_event(self, middleware: M) -> M:
         """Add event middleware, ``async (socket, event, call_next)``: it runs around the handler of every event.
 
         It may change ``event.name`` and ``event.args``, raise :class:`~rtframework.EventError`, and returns what goes
-        into the acknowledgement, as a rule ``await call_next()``.
+        into the acknowledgement, as a rule ``await call_next()``. It can be injected more.
         """
-        self._event_middlewares.append(middleware)
+        self._event_links.append(event_link(middleware))
         self.compose()
         return middleware
+
+    def exception_handler(self, kind: type[Exception]) -> Callable[[F], F]:
+        """Register the decorated function, ``(socket, error)``, for exceptions of a class and of those derived from it.
+
+        It is asked when a handler, event middleware or a provider has raised one. What it returns is the event's
+        answer, as a rule an :class:`~rtframework.EventError`; ``None`` leaves it to the next: the handler of a base
+        class, those of the server, and at last "internal_error" and a line in the log. It is asked for an
+        ``EventError`` and for :class:`~rtframework.InvalidPayload`, too, whether the client waits for an answer or not.
+        When a client connects, an ``EventError`` that it returns, or a ``ConnectionRefused`` that it raises, refuses
+        the client.
+
+        Example::
+
+            @io.exception_handler(PermissionError)
+            async def forbidden(socket: Socket, error: PermissionError) -> EventError:
+                return EventError("forbidden", str(error))
+        """
+        return partial(self.exception_handlers.add, kind)
 
     # --- what a program asks ----------------------------------------------------------------------------------------
 
     @property
     def is_pristine(self) -> bool:
         """Whether nothing has been registered with it."""
-        return not (self.listening or self._connect_middlewares or self._event_middlewares or self._server_side)
+        registered = (self.listening, self._connect_links, self._event_links, self._server_side)
+        return not any((*registered, self.exception_handlers.own))
 
     @property
     def sockets(self) -> Mapping[str, Socket]:
@@ -281,10 +310,17 @@ class Namespace(Broadcasting):
         return MappingProxyType({})
 
     @property
+    def server(self) -> Server:
+        """The server that it belongs to. Raises :class:`~rtframework.ConfigurationError` when it has none."""
+        if self._host is None:
+            raise _homeless(self.name)
+        return self._host.server
+
+    @property
     def adapter(self) -> Adapter:
         """Keeps the rooms."""
         if self._adapter is None:
-            raise ConfigurationError(f"the namespace {self.name} belongs to no server: see Server.register_namespace")
+            raise _homeless(self.name)
         return self._adapter
 
     async def server_side_emit(self, event: str, *args: Any) -> None:
@@ -388,7 +424,9 @@ class Namespace(Broadcasting):
         self.engine = host.gateway
         self.limits = host.limits
         self._adapter = self._make_adapter(host)
-        self.listening.settle(host.ordered)
+        self.listening.settle(host.ordered, host.validate_returns)
+        if self.parent is None:
+            self.exception_handlers.outer = host.exception_handlers
         self.compose()
 
     async def connect(self, connection: Connection, auth: Any) -> str:
@@ -411,7 +449,7 @@ class Namespace(Broadcasting):
                 if socket.recovered:
                     skip = host.recovery.skip_middlewares
                     await self._farewell_of(socket.id)
-            if self._connect_middlewares and not skip:
+            if self._connect_links and not skip:
                 await self._run_connect_middlewares(socket)
             outlet = socket.enter()
             if outlet is None:
@@ -425,12 +463,11 @@ class Namespace(Broadcasting):
             self._has_departed(socket)
             return outcome
         except (Exception, asyncio.CancelledError) as error:
-            # A client that left while a handler waited for its answer is no error.
-            if not (isinstance(error, Disconnected) and socket is not None and socket.left is not None):
-                log.exception("unhandled error while a client connects", extra={"nsp": self.name})
-            outcome = self._refuse(connection, socket, _INTERNAL)
+            cancelled = is_cancelled(error)
+            explained = error if socket is None or cancelled else await socket.explain(error, None)
+            outcome = self._refuse(connection, socket, self._refusal_of(explained, socket))
             self._has_departed(socket)
-            if is_cancelled(error):
+            if cancelled:
                 raise
             return outcome
         else:
@@ -445,8 +482,9 @@ class Namespace(Broadcasting):
         """Become a child: what is registered with the parent comes before its own."""
         self.parent = parent
         self.listening.inherit(parent.listening)
-        self._connect_middlewares[:0] = parent._connect_middlewares
-        self._event_middlewares[:0] = parent._event_middlewares
+        self.exception_handlers.outer = parent.exception_handlers
+        self._connect_links[:0] = parent._connect_links
+        self._event_links[:0] = parent._event_links
         self.compose()
 
     # --- inside -----------------------------------------------------------------------------------------------------
@@ -466,13 +504,12 @@ class Namespace(Broadcasting):
 
     def compose(self) -> None:
         """Make the chains anew: middleware was added, or an observer of the server."""
-        if self._connect_middlewares:
-            self._connect_chain = compose([_without(each) for each in self._connect_middlewares], _let_pass)
+        if self._connect_links:
+            self._connect_chain = compose(self._connect_links, _let_pass)
+        chain = compose(self._event_links, self._call) if self._event_links else None
         observers = [each.event for each in self._host.observers] if self._host is not None else []
-        if self._event_middlewares:
-            self.event_chain = compose([*observers, *self._event_middlewares], self._call)
-        elif observers:
-            self.event_chain = compose(observers, self._call_observed)
+        self.is_observed = bool(observers)
+        self.event_chain = compose(observers, partial(Socket.serve_observed, chain=chain)) if observers else chain
 
     def _collect(self) -> None:
         """Register the ``on_<event>`` methods of a class-based namespace."""
@@ -491,10 +528,6 @@ class Namespace(Broadcasting):
     def _call(self, socket: Socket, event: Event) -> Awaitable[Any]:
         """The end of an event chain."""
         return socket.run_handler(event)
-
-    def _call_observed(self, socket: Socket, event: Event) -> Awaitable[Any]:
-        """The end of one that changes nothing."""
-        return socket.run_handler(event, observed=True)
 
     def _outgoing_changed(self) -> None:
         if self.listening.outgoing:
@@ -517,9 +550,9 @@ class Namespace(Broadcasting):
             log.exception("unhandled error in a catch-all for what goes out", extra=_where(socket, packet))
 
     async def _run_connect_middlewares(self, socket: Socket) -> None:
-        passed: list[bool] = []
-        await self._connect_chain(socket, passed)
-        if not passed:
+        passage = Passage()
+        await self._connect_chain(socket, passage)
+        if not passage.is_through:
             extra = {"nsp": self.name, "sid": socket.id}
             log.warning("a connect middleware of %s neither called call_next() nor refused", self.name, extra=extra)
             raise ConnectionRefused
@@ -541,6 +574,19 @@ class Namespace(Broadcasting):
                 _PATIENCE,
                 extra={"nsp": self.name, "sid": socket.id},
             )
+
+    def _refusal_of(self, error: Any, socket: Socket | None) -> ConnectionRefused:
+        """What a client is told when something else than a refusal was raised while it connected."""
+        if isinstance(error, ConnectionRefused):
+            return error
+        if isinstance(error, EventError):
+            return ConnectionRefused(error.message, error.to_payload()["error"])
+        # A client that left while a handler waited for its answer is no error.
+        if not (isinstance(error, Disconnected) and socket is not None and socket.left is not None):
+            failure = error if isinstance(error, BaseException) else TypeError(f"no EventError: {error!r}")
+            extra = {"nsp": self.name, "sid": socket.id if socket is not None else None}
+            log.error("unhandled error while a client connects", exc_info=failure, extra=extra)
+        return _INTERNAL
 
     def _count_connect(self, outcome: str) -> str:
         assert self._host is not None
@@ -765,7 +811,7 @@ class _Emitter:
         answer = None
         for handler in self._nsp.server_side_handlers(args[0]):
             try:
-                result = handler(None, args[1:])
+                result = handler(self._nsp, args[1:])
                 if handler.is_async or isawaitable(result):
                     result = await result
             except Exception:
@@ -796,18 +842,13 @@ def _where(socket: Socket, packet: Packet) -> dict[str, Any]:
     return {"nsp": socket.nsp, "sid": socket.id, "event": packet.data[0]}
 
 
-async def _let_pass(socket: Socket, passed: list[bool]) -> None:
-    """The end of a connect chain: nobody on the way refused, and nobody forgot to go on."""
-    passed.append(True)
+def _homeless(name: str) -> ConfigurationError:
+    return ConfigurationError(f"the namespace {name} belongs to no server: see Server.register_namespace")
 
 
-def _without(middleware: ConnectMiddleware) -> Link:
-    """Connect middleware is not shown the list that tells whether the end was reached."""
-
-    def run(socket: Socket, passed: list[bool], call_next: CallNext) -> Awaitable[None]:
-        return middleware(socket, call_next)
-
-    return run
+async def _let_pass(socket: Socket, passage: Passage) -> None:
+    """The end of a connect chain."""
+    passage.is_through = True
 
 
 _INTERNAL: Final = ConnectionRefused("Internal server error", {"code": "internal_error"})

@@ -12,6 +12,8 @@ from os import PathLike
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
 
+from aiohttp import web
+
 from .adapter import MemoryAdapter
 from .admin import AdminNamespace, Mode
 from .announcements import Announcements
@@ -20,7 +22,9 @@ from .counts import INTERNAL_ERROR, INVALID_NAMESPACE
 from .dynamic import DynamicNamespaces
 from .engine import EngineIO, Gateway
 from .events import NEW_NAMESPACE
+from .exception_handlers import ExceptionHandlers
 from .exceptions import ConfigurationError, ConnectionRefused
+from .injection import supply
 from .middleware import observing
 from .namespace import Namespace
 from .options import (
@@ -41,18 +45,15 @@ from .stats import Stats, take_stats
 from .types import Packet, PacketType
 
 if TYPE_CHECKING:
-    from aiohttp import web
-
     from .announcements import Pending
+    from .injection import Provider
     from .parent import Factory
     from .patterns import Predicate
     from .protocols import (
         AdapterFactory,
         Authenticator,
         Connection,
-        ConnectMiddleware,
         Engine,
-        EventMiddleware,
         Observer,
         Serializer,
     )
@@ -63,6 +64,7 @@ if TYPE_CHECKING:
 log: Final = logging.getLogger("rtframework.server")
 
 F = TypeVar("F", bound=Callable[..., Any])
+M = TypeVar("M", bound=Callable[..., Awaitable[Any]])
 N = TypeVar("N", bound=Namespace)
 
 _PATIENCE: Final = 1.5
@@ -79,6 +81,8 @@ class Server(Broadcasting):
     ``serializer``: JSON unless another is given; clients need the same one.
     ``adapter``: a factory ``(namespace, emitter) -> Adapter``; rooms in memory unless another is given.
     ``ordered``: the events of one socket are served strictly one after another.
+    ``validate_returns``: what handlers return is checked against their annotations, too; what does not fit is logged,
+    and answered with ``internal_error``.
     ``cleanup_empty_child_namespaces``: whether a namespace that clients brought into being goes with its last client.
     ``connection_state_recovery``: a client whose connection was lost goes on where it was, see
     :class:`~rtframework.Recovery`; off by default, as with Node.
@@ -123,6 +127,7 @@ class Server(Broadcasting):
         serializer: Serializer | None = None,
         adapter: AdapterFactory = MemoryAdapter,
         ordered: bool = False,
+        validate_returns: bool = False,
         cleanup_empty_child_namespaces: bool = False,
         connection_state_recovery: Recovery | None = None,
         ping_interval: float = 25.0,
@@ -183,7 +188,11 @@ class Server(Broadcasting):
         self.adapter_factory = adapter
         self.recovery = connection_state_recovery
         self.ordered = ordered
+        self.validate_returns = validate_returns
+        self.exception_handlers = ExceptionHandlers()
         self.limits = limits
+        self.dependency_overrides: dict[Provider, Provider] = {}
+        """What takes the place of providers of :func:`~rtframework.Depends`, for tests."""
         self.serializer: Serializer = serializer or JSONSerializer(max_attachments=limits.max_attachments)
         self._server = Gateway(
             self,
@@ -357,6 +366,18 @@ class Server(Broadcasting):
             observer.start()
 
     @property
+    def server(self) -> Server:
+        """Itself, as every namespace and socket has it."""
+        return self
+
+    @property
+    def app(self) -> web.Application:
+        """The application that it serves. Raises :class:`~rtframework.ConfigurationError` while it serves none."""
+        if self._serving is None:
+            raise ConfigurationError("this server serves no application at this moment: attach it, and start that")
+        return self._serving
+
+    @property
     def namespaces(self) -> Mapping[str, Namespace]:
         """The namespaces by name; a live view."""
         return MappingProxyType(self._namespaces)
@@ -438,11 +459,18 @@ class Server(Broadcasting):
         """Register the decorated function for the event of its own name."""
         return self.on(function.__name__)(function)
 
-    def use(self, middleware: ConnectMiddleware) -> ConnectMiddleware:
+    def exception_handler(self, kind: type[Exception]) -> Callable[[F], F]:
+        """Register a function for exceptions of a class, in all namespaces; see :meth:`Namespace.exception_handler`.
+
+        Those of the namespace are asked first.
+        """
+        return partial(self.exception_handlers.add, kind)
+
+    def use(self, middleware: M) -> M:
         """Add connect middleware to the main namespace; see :meth:`Namespace.use`."""
         return self._main.use(middleware)
 
-    def use_event(self, middleware: EventMiddleware) -> EventMiddleware:
+    def use_event(self, middleware: M) -> M:
         """Add event middleware to the main namespace; see :meth:`Namespace.use_event`."""
         return self._main.use_event(middleware)
 
@@ -572,3 +600,7 @@ def _cookie(cookie: bool | str | Cookie) -> Cookie | None:
     if isinstance(cookie, bool):
         return Cookie() if cookie else None
     return Cookie(cookie) if isinstance(cookie, str) else cookie
+
+
+supply(Server, "server", lambda scope: scope.caller.server)
+supply(web.Application, "app", lambda scope: scope.caller.server.app)

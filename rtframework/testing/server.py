@@ -18,6 +18,7 @@ from .network import MemoryConnector, memory_session
 from .settling import own_loop, settle, wait
 
 if TYPE_CHECKING:
+    from ..injection import Provider
     from ..protocols import Serializer
     from .clock import Clock
     from .engine_client import Transport
@@ -42,6 +43,7 @@ class TestServer:
 
     ``served``: a server, which is attached to an application of its own; or an application; or a function, async or
     not, that makes one. ``clock``: time stands still but for its ``advance``; without one, time is real.
+    ``overrides``: what takes the place of providers of :func:`~rtframework.Depends` while it runs.
     ``path``: where the server is. ``serializer``: what clients speak; by default what a server that is given speaks,
     and JSON with an application.
 
@@ -66,6 +68,7 @@ class TestServer:
         clock: Clock | None = None,
         path: str = "/socket.io",
         serializer: Serializer | None = None,
+        overrides: Mapping[Provider, Provider] | None = None,
     ) -> None:
         speaks = getattr(served, "serializer", None) if serializer is None else serializer
         self.path = "/" + path.strip("/") + "/"
@@ -73,6 +76,10 @@ class TestServer:
         self.clients: list[TestClient] = []
         """Every client that has come, in this order."""
         self._served = served
+        self._overrides = dict(overrides or {})
+        if self._overrides and not isinstance(served, Server):
+            raise ConfigurationError("overrides need the server: assign io.dependency_overrides instead")
+        self._overridden: dict[Provider, Provider] = {}
         self._clock = clock
         self._connections: list[Connection] = []
         self._runner: web.AppRunner | None = None
@@ -118,6 +125,9 @@ class TestServer:
             await runner.cleanup()
             raise
         self._runner = runner
+        if isinstance(self._served, Server):
+            self._overridden = self._served.dependency_overrides
+            self._served.dependency_overrides = self._overridden | self._overrides
 
     async def stop(self) -> None:
         """Stop, as at SIGTERM: clients are disconnected, the application is cleaned up.
@@ -137,6 +147,8 @@ class TestServer:
             if self._clock is not None:
                 self._clock.release()
             await settle()
+            if isinstance(self._served, Server):
+                self._served.dependency_overrides = self._overridden
             connections, self._connections = self._connections, []
             for connection in connections:
                 await connection.engine.dispose()

@@ -159,6 +159,36 @@ async def test_an_event_that_middleware_renames(serve: Serve, js: JSClients) -> 
     assert value_of(metrics, "rtframework_events_total", namespace="/", event="say", outcome="ok") == 1
 
 
+async def test_exceptions_that_a_program_explains(serve: Serve, js: JSClients, transport: Transport) -> None:
+    """A refusal in good order would be counted, and alerted on, as a failure."""
+    io = Server()
+    metrics = measured(io)
+    asked: list[str] = []
+
+    @io.exception_handler(PermissionError)
+    async def forbidden(socket: Socket, error: PermissionError) -> EventError:
+        asked.append(str(error))
+        return EventError("forbidden")
+
+    @io.exception_handler(KeyError)
+    def empty(socket: Socket, error: KeyError) -> list[str]:
+        return []
+
+    @io.on("fail")
+    async def fail(socket: Socket, how: str) -> None:
+        raise {"forbid": PermissionError, "miss": KeyError, "break": ValueError}[how](how)
+
+    client = await js.connect((await serve(io)).url, via=transport)
+    assert (await client.emit_with_ack("fail", "forbid"))["error"]["code"] == "forbidden"
+    assert await client.emit_with_ack("fail", "miss") == []
+    assert (await client.emit_with_ack("fail", "break"))["error"]["code"] == "internal_error"
+    assert asked == ["forbid"]
+    for outcome in ("forbidden", "ok", "internal_error"):
+        count = value_of(metrics, "rtframework_events_total", namespace="/", event="fail", outcome=outcome)
+        assert count == 1, outcome
+    assert io.stats().events_refused["forbidden"] == 1
+
+
 async def test_the_event_loop_that_is_held_up(serve: Serve, js: JSClients, transport: Transport) -> None:
     """Who computes in a handler holds up all clients, and nothing would say so."""
     io = Server()
