@@ -107,8 +107,8 @@ def _ack_of(scope: Scope) -> Ack:
 def _event_of(scope: Scope) -> Event:
     if isinstance(scope.event, Event):
         return scope.event
-    name = scope.packet.data[0] if scope.packet is not None else CONNECTION
-    return Event(name, list(scope.args), scope.packet)
+    name, *args = scope.packet.data if scope.packet is not None else [CONNECTION]
+    return Event(name, args, scope.packet)
 
 
 supply(Ack, "ack", _ack_of)
@@ -256,7 +256,7 @@ class SpecialHandler(Handler):
         plan = self.plan
         if plan is None:
             return self.function(*leading, *bound)
-        result = plan.apply(Scope(socket, packet, args, event), self.function, leading, bound)
+        result = plan.apply(Scope(socket, packet, event), self.function, leading, bound)
         if not self.takes_ack:
             return result
         return _deferred(result) if self.is_async or inspect.isawaitable(result) else DEFERRED

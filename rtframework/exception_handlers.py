@@ -44,8 +44,7 @@ class ExceptionHandler:
         if self._plan is None:
             result = self._function(socket, error)
         else:
-            args = packet.data[1:] if packet is not None else ()
-            result = self._plan.apply(Scope(socket, packet, args), self._function, (socket, error), ())
+            result = self._plan.apply(Scope(socket, packet), self._function, (socket, error), ())
         return await result if self._is_async or isawaitable(result) else result
 
 

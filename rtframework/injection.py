@@ -12,7 +12,6 @@ from collections.abc import (
     Hashable,
     Iterator,
     Mapping,
-    Sequence,
 )
 from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple, Protocol, TypeVar, get_args, get_origin, overload
 
@@ -115,14 +114,11 @@ class Passing(Protocol):
 class Scope:
     """What can be injected while a function serves one event."""
 
-    __slots__ = ("args", "caller", "event", "packet")
+    __slots__ = ("caller", "event", "packet")
 
-    def __init__(
-        self, caller: Caller, packet: Packet | None = None, args: Sequence[Any] = (), event: Passing | None = None
-    ) -> None:
+    def __init__(self, caller: Caller, packet: Packet | None = None, event: Passing | None = None) -> None:
         self.caller = caller
         self.packet = packet
-        self.args = args
         self.event = event
 
     @property

@@ -51,7 +51,7 @@ def connect_link(middleware: Callable[..., Any]) -> Link:
     if plan is None:
         return lambda socket, passage, call_next: middleware(socket, call_next)
     return lambda socket, passage, call_next: plan.run(
-        Scope(socket, event=passage), partial(_pass, middleware, (socket, call_next), passage)
+        Scope(socket, None, passage), partial(_pass, middleware, (socket, call_next), passage)
     )
 
 
@@ -64,7 +64,7 @@ def event_link(middleware: Callable[..., Any]) -> Link:
     if plan is None:
         return middleware
     return lambda socket, event, call_next: plan.run(
-        Scope(socket, event.packet, event.args, event), partial(_pass, middleware, (socket, event, call_next), event)
+        Scope(socket, event.packet, event), partial(_pass, middleware, (socket, event, call_next), event)
     )
 
 

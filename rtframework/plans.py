@@ -100,15 +100,19 @@ class Plan:
         if not plan._cleans_up:
             result = use(plan, await plan._values(scope, None))
             return await result if isawaitable(result) else result
-        failure: BaseException
-        async with AsyncExitStack() as stack:
-            try:
-                result = use(plan, await plan._values(scope, stack))
-                return await result if isawaitable(result) else result
-            except BaseException as error:
-                failure = error
-                raise
-        raise failure  # a generator has caught it: the client must not take that for success
+        failure: BaseException | None = None
+        try:
+            async with AsyncExitStack() as stack:
+                try:
+                    result = use(plan, await plan._values(scope, stack))
+                    return await result if isawaitable(result) else result
+                except BaseException as error:
+                    failure = error
+                    raise
+            assert failure is not None
+            raise failure  # a generator has caught it: the client must not take that for success
+        finally:
+            failure = None  # it holds this frame
 
     def share(self, values: Sequence[Any], found: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """What was found before, and these values: for those who come after."""

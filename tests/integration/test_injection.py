@@ -311,16 +311,16 @@ async def test_class_based_and_dynamic_namespaces(serve: Serve, js: JSClients) -
         return server is io and socket.namespace.server is io
 
     @io.on_any
-    async def everything(socket: Socket, event: str, *args: Any, app: web.Application) -> None:
-        log.append(f"{event} {app is io.app}")
+    async def everything(socket: Socket, name: str, *args: Any, app: web.Application, event: Event) -> None:
+        log.append(f"{name} {args} {app is io.app} {event.name} {event.args}")
 
     server = await serve(io)
     client = await js.connect(server.url)
     assert await (await client.of("/chat")).emit_with_ack("where") == "name of /chat True"
     assert await (await client.of("/room/7")).emit_with_ack("where") == ["name of /room/7", True]
     log.clear()
-    await client.emit_with_ack("unknown")
-    assert log == ["unknown True"]
+    await client.emit_with_ack("unknown", 1)
+    assert log == ["unknown (1,) True unknown [1]"]
 
 
 @NOT_ON_UVLOOP
