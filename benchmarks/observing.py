@@ -25,6 +25,7 @@ from rtframework_prometheus import Metrics
 
 EVENTS: Final = 20_000
 ROUNDS: Final = 7
+CLIENTS: Final = (1_000, 10_000)
 _BURST: Final = 64
 
 
@@ -145,7 +146,7 @@ async def main() -> None:
     base = ways[0].best
     for way in ways:
         print(f"| {way.name} | {way.best:.1f} | {way.best - base:+.1f} |")
-    for clients in (1_000, 10_000):
+    for clients in CLIENTS:
         stats, scrape = await measure_scrape(clients)
         print(f"{clients} clients: stats() {stats:.2f} ms, a scrape {scrape:.2f} ms")
 
