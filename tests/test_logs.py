@@ -68,7 +68,7 @@ class Module:
         self.fields.update(self._keys(extra, function))
 
     def _keys(self, node: ast.AST, function: ast.AST) -> Iterator[str]:
-        """The keys of a dict that is written, assigned to a name before, or what a helper of the module returns."""
+        """The keys of a dict that is written, assigned to a name before, or what a function of the module returns."""
         if isinstance(node, ast.Dict):
             for key, value in zip(node.keys, node.values, strict=True):
                 yield from [ast.literal_eval(key)] if key is not None else self._keys(value, function)
@@ -83,11 +83,11 @@ class Module:
                 yield from self._keys(value, function)
         elif isinstance(node, ast.Call):
             name = ast.unparse(node.func).removeprefix("self.")
-            for helper in ast.walk(self.tree):
-                if isinstance(helper, ast.FunctionDef) and helper.name == name:
-                    for each in ast.walk(helper):
+            for other in ast.walk(self.tree):
+                if isinstance(other, ast.FunctionDef) and other.name == name:
+                    for each in ast.walk(other):
                         if isinstance(each, ast.Return) and each.value is not None:
-                            yield from self._keys(each.value, helper)
+                            yield from self._keys(each.value, other)
 
 
 MODULES: Final = [
