@@ -19,6 +19,7 @@ from .notices import Notice
 from .pen import Pen
 from .recovery import RECOVERABLE, Session
 from .running import is_cancelled
+from .several import Several
 from .types import DisconnectReason, Packet, PacketType, Target
 
 if TYPE_CHECKING:
@@ -679,7 +680,10 @@ class Socket:
         try:
             if chain is not None:
                 return await chain(self, event)
-            result = self.handler_of(event.name)(self, event.args, event.packet)  # as if there were no observers
+            handler = self.handler_of(event.name)
+            if isinstance(handler, Several):  # it answers as early as without observers
+                return await handler(self, event.args, event.packet)
+            result = handler(self, event.args, event.packet, event)
             return await result if isawaitable(result) else result
         except (Exception, asyncio.CancelledError) as error:
             if is_cancelled(error):

@@ -49,7 +49,7 @@ MAP: Final = {
     "rtframework.remote": ("exceptions types", ""),
     "rtframework.broadcast": ("exceptions types protocols remote", ""),
     "rtframework.socket": (
-        "broadcast events exceptions injection listeners notices pen recovery running types protocols",
+        "broadcast events exceptions injection listeners notices pen recovery running several types protocols",
         "",
     ),
     "rtframework.namespace": (
