@@ -29,6 +29,7 @@ from .remote import RemoteSocket
 from .serializers import JSONSerializer
 from .server import Server
 from .socket import Socket
+from .stats import Stats
 from .types import AckResponses, ConnectionFailure, DisconnectReason, Handshake, Identity, Packet, PacketType, Target
 
 __all__ = [
@@ -69,6 +70,7 @@ __all__ = [
     "Server",
     "Socket",
     "StaticTokenAuth",
+    "Stats",
     "Target",
     "TokenSources",
     "load",

@@ -313,7 +313,8 @@ async def _show(handler: Handler, socket: Acknowledging, packet: Packet) -> None
         if handler.is_async or isawaitable(result):
             await result
     except EventError as error:  # as a rule, arguments that do not fit the catch-all
-        log.debug("a catch-all did not take %r: %s", packet.data[0], error, extra=_where(socket, packet))
+        if log.isEnabledFor(logging.DEBUG):
+            log.debug("a catch-all did not take %r: %s", packet.data[0], error, extra=_where(socket, packet))
     except (Exception, asyncio.CancelledError) as error:
         if is_cancelled(error):
             raise

@@ -5,12 +5,16 @@ from __future__ import annotations
 import inspect
 from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .annotations import where
 from .exceptions import ConfigurationError
 from .injection import IN_CONNECTION, IN_EVENT, VARIABLE, Passing, Place, Scope
 from .plans import Plan, wire
+
+if TYPE_CHECKING:
+    from .protocols import Observer
+    from .types import Handshake
 
 Link = Callable[..., Awaitable[Any]]
 
@@ -67,6 +71,17 @@ def event_link(middleware: Callable[..., Any]) -> Link:
 def _link(middleware: Link, rest: Link) -> Link:
     def run(*args: Any) -> Awaitable[Any]:
         return middleware(*args, partial(rest, *args))
+
+    return run
+
+
+def observing(observers: Sequence[Observer]) -> Callable[[Handshake, Callable[[], Awaitable[str]]], Awaitable[str]]:
+    """One function that has every observer see a client that asks for a namespace, the first one outermost."""
+
+    def run(handshake: Handshake, connect: Callable[[], Awaitable[str]]) -> Awaitable[str]:
+        for each in reversed(observers):
+            connect = partial(each.connect, handshake, connect)
+        return connect()
 
     return run
 

@@ -12,7 +12,9 @@ from inspect import isawaitable
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
+from . import counts as outcomes
 from .broadcast import Broadcasting, BroadcastOperator
+from .counts import Counts, add
 from .events import (
     CONNECTION,
     DISCONNECT,
@@ -43,6 +45,7 @@ if TYPE_CHECKING:
         Connection,
         Engine,
         Frames,
+        Observer,
         Outlet,
         Watcher,
     )
@@ -70,6 +73,8 @@ class Host(Protocol):
     ordered: bool
     limits: Limits
     recovery: Recovery | None
+    observers: Sequence[Observer]
+    counts: Counts
     validate_returns: bool
     exception_handlers: ExceptionHandlers
 
@@ -126,6 +131,7 @@ class Namespace(Broadcasting):
         self._event_links: list[Link] = []
         self._connect_chain: Link = _let_pass
         self.event_chain: Link | None = None
+        self.is_observed = False
         self._sockets: dict[str, Socket] = {}
         self._outlets: dict[str, Outlet] = {}
         self.watcher: Watcher | None = None
@@ -259,7 +265,7 @@ class Namespace(Broadcasting):
         """
         self._connect_links.append(connect_link(middleware))
         self.middlewares.append(middleware)
-        self._compose()
+        self.compose()
         return middleware
 
     def use_event(self, middleware: M) -> M:
@@ -270,7 +276,7 @@ class Namespace(Broadcasting):
         """
         self._event_links.append(event_link(middleware))
         self.event_middlewares.append(middleware)
-        self._compose()
+        self.compose()
         return middleware
 
     def exception_handler(self, kind: type[Exception]) -> Callable[[F], F]:
@@ -338,6 +344,11 @@ class Namespace(Broadcasting):
         """
         return await self.adapter.server_side_emit_with_ack([check_event_name(event), *args], timeout)
 
+    @property
+    def label(self) -> str:
+        """What statistics call it: a name that no client has chosen, its own or that of its parent."""
+        return self.name if self.parent is None else self.parent.name
+
     def _everybody(self) -> BroadcastOperator:
         return self._everyone
 
@@ -365,6 +376,11 @@ class Namespace(Broadcasting):
         """A number that no packet of this namespace has had."""
         return next(self._ack_ids)
 
+    def count_refusal(self, code: str) -> None:
+        """An event was answered with an error."""
+        if self._host is not None:
+            add(self._host.counts.events_refused, code)
+
     def tap(self, socket: Socket) -> None:
         """The catch-alls of a socket for what goes out have changed."""
         if socket.taps and socket.left is None:
@@ -389,6 +405,7 @@ class Namespace(Broadcasting):
         self._outlets[socket.id] = outlet
         if socket.pid is not None:
             self._by_pid[socket.pid] = socket
+        self._count_connect(outcomes.CONNECTED)
 
     def remove(self, socket: Socket, reason: str, *, notify: bool) -> None:
         """The socket has gone: nothing of it is left in the namespace when this returns."""
@@ -421,11 +438,13 @@ class Namespace(Broadcasting):
         self.listening.settle(host.ordered, host.validate_returns)
         if self.parent is None:
             self.exception_handlers.outer = host.exception_handlers
+        self.compose()
 
-    async def connect(self, connection: Connection, auth: Any) -> None:
+    async def connect(self, connection: Connection, auth: Any) -> str:
         """A client asks to be let in: authentication, middleware, connection handlers, in this order.
 
         Whatever goes wrong on the way refuses it and leaves nothing behind; it receives nothing before it is let in.
+        What became of it is one of ``rtframework.counts.CONNECTS``.
         """
         host = self._host
         assert host is not None
@@ -445,27 +464,30 @@ class Namespace(Broadcasting):
                 await self._run_connect_middlewares(socket)
             outlet = socket.enter()
             if outlet is None:
-                return
+                return self._count_connect(outcomes.GONE)
             self._sockets[socket.id] = socket
             self._outlets[socket.id] = outlet
             if self._lifecycle[CONNECTION]:
                 await self._run_connection_handlers(socket)
         except ConnectionRefused as refused:
-            self._refuse(connection, socket, refused)
+            outcome = self._refuse(connection, socket, refused)
             self._has_departed(socket)
+            return outcome
         except (Exception, asyncio.CancelledError) as error:
             cancelled = is_cancelled(error)
             explained = error if socket is None or cancelled else await socket.explain(error, None)
-            self._refuse(connection, socket, self._refusal_of(explained, socket))
+            outcome = self._refuse(connection, socket, self._refusal_of(explained, socket))
             self._has_departed(socket)
             if cancelled:
                 raise
+            return outcome
         else:
             if socket.left is None:
                 socket.accept()
             elif not socket.was_admitted:
                 # The handlers have run to their end, so what they set up has to be taken down.
                 self._notify_gone(socket, socket.left)
+            return outcomes.CONNECTED if socket.was_admitted else self._count_connect(outcomes.GONE)
 
     def inherit(self, parent: Namespace) -> None:
         """Become a child: what is registered with the parent comes before its own."""
@@ -476,7 +498,7 @@ class Namespace(Broadcasting):
         self._event_links[:0] = parent._event_links
         self.middlewares[:0] = parent.middlewares
         self.event_middlewares[:0] = parent.event_middlewares
-        self._compose()
+        self.compose()
 
     # --- inside -----------------------------------------------------------------------------------------------------
 
@@ -493,11 +515,14 @@ class Namespace(Broadcasting):
     def _make_adapter(self, host: Host) -> Adapter:
         return host.adapter_factory(self.name, _Emitter(self, host.gateway, self._outlets))
 
-    def _compose(self) -> None:
+    def compose(self) -> None:
+        """Make the chains anew: middleware was added, or an observer of the server."""
         if self._connect_links:
             self._connect_chain = compose(self._connect_links, _let_pass)
-        if self._event_links:
-            self.event_chain = compose(self._event_links, self._call)
+        chain = compose(self._event_links, self._call) if self._event_links else None
+        observers = [each.event for each in self._host.observers] if self._host is not None else []
+        self.is_observed = bool(observers)
+        self.event_chain = compose(observers, partial(Socket.serve_observed, chain=chain)) if observers else chain
 
     def _collect(self) -> None:
         """Register the ``on_<event>`` methods of a class-based namespace."""
@@ -541,7 +566,8 @@ class Namespace(Broadcasting):
         passage = Passage()
         await self._connect_chain(socket, passage)
         if not passage.is_through:
-            log.warning("a connect middleware of %s neither called call_next() nor refused", self.name)
+            extra = {"nsp": self.name, "sid": socket.id}
+            log.warning("a connect middleware of %s neither called call_next() nor refused", self.name, extra=extra)
             raise ConnectionRefused
 
     async def _run_connection_handlers(self, socket: Socket) -> None:
@@ -559,6 +585,7 @@ class Namespace(Broadcasting):
                 "if it is meant to go on, call socket.accept() first",
                 self.name,
                 _PATIENCE,
+                extra={"nsp": self.name, "sid": socket.id},
             )
 
     def _refusal_of(self, error: Any, socket: Socket | None) -> ConnectionRefused:
@@ -574,17 +601,30 @@ class Namespace(Broadcasting):
             log.error("unhandled error while a client connects", exc_info=failure, extra=extra)
         return _INTERNAL
 
-    def _refuse(self, connection: Connection, socket: Socket | None, refused: ConnectionRefused) -> None:
+    def _count_connect(self, outcome: str) -> str:
+        assert self._host is not None
+        self._host.counts.connects[outcome] += 1
+        return outcome
+
+    def _count_recovery(self, outcome: str) -> None:
+        assert self._host is not None
+        self._host.counts.recoveries[outcome] += 1
+
+    def _refuse(self, connection: Connection, socket: Socket | None, refused: ConnectionRefused) -> str:
+        """Refuse a client, or disconnect it when it is in already; what became of it."""
         if socket is not None and not socket.admitted:
             socket.forget_listeners()
         if not connection.is_open or (socket is not None and socket.left is not None):
             if socket is not None and socket.left is None:
                 socket.evict()
-            return  # nobody is there to be told; the namespace may be somebody else's already
+            # Nobody is there to be told; the namespace may be somebody else's already.
+            was_in = socket is not None and socket.was_admitted
+            return outcomes.CONNECTED if was_in else self._count_connect(outcomes.GONE)
         if socket is not None and socket.admitted:
             # It has been told that it is connected: all that is left is to disconnect it.
             self._spawn(socket.disconnect())
-            return
+            return outcomes.CONNECTED
+        outcome = outcomes.INTERNAL_ERROR if refused is _INTERNAL else _stage_of(socket)
         if socket is not None:
             socket.evict()
         connection.leave(self.name)
@@ -597,6 +637,7 @@ class Namespace(Broadcasting):
             bare = connection.refusal(ConnectionRefused().message)
             frames = self.engine.encode(Packet(PacketType.CONNECT_ERROR, self.name, bare))
         connection.send(frames)
+        return self._count_connect(outcome)
 
     def _notify_gone(self, socket: Socket, reason: str) -> None:
         if any(self._lifecycle[phase] or socket.listens_to(phase) for phase in (DISCONNECTING, DISCONNECT)):
@@ -641,8 +682,11 @@ class Namespace(Broadcasting):
                     socket = Socket(self, connection, session.sid, handshake, user, pid)
                     self._outlets[socket.id] = socket.restore(session)
                     self._by_pid[pid] = socket
+                    self._count_recovery(outcomes.RECOVERED)
                     return socket
-            log.debug("a client of %s is not recovered", self.name)
+            else:
+                self._count_recovery(outcomes.NOT_FOUND)
+            log.debug("a client of %s is not recovered", self.name, extra={"nsp": self.name})
         return Socket(self, connection, connection.new_id(self.name), handshake, user, secrets.token_urlsafe(15))
 
     async def _restore(self, pid: str, offset: str | None) -> Session | None:
@@ -654,11 +698,16 @@ class Namespace(Broadcasting):
 
     def _fits(self, session: Session, offset: str | None, user: Any, recovery: Recovery) -> bool:
         if not recovery.is_same(session.authenticated, user):
-            _another_user(self.name)
+            _another_user(self.name, extra={"nsp": self.name, "sid": session.sid})
+            self._count_recovery(outcomes.ANOTHER_USER)
             return False
         if session.replayed == (offset or ""):
+            self._count_recovery(outcomes.UNCERTAIN)
             return False  # which of the packets that were sent again it has got, nobody knows
-        return sum(frames.size for frames in session.missed) <= self.limits.max_outbox
+        if sum(frames.size for frames in session.missed) > self.limits.max_outbox:
+            self._count_recovery(outcomes.TOO_MUCH)
+            return False
+        return True
 
     def _evict_ghost(self, ghost: Socket) -> None:
         """The client is here again, so its old connection is dead, though nobody has noticed yet."""
@@ -677,7 +726,10 @@ class Namespace(Broadcasting):
                 async with asyncio.timeout(_PATIENCE):
                     await before.farewell.wait()
             except TimeoutError:
-                log.warning("a disconnect handler of %s still runs: its client has come back meanwhile", self.name)
+                extra = {"nsp": self.name, "sid": sid}
+                log.warning(
+                    "a disconnect handler of %s still runs: its client has come back meanwhile", self.name, extra=extra
+                )
 
     def _has_departed(self, socket: Socket | None) -> None:
         """No handler that is to do with its coming or going runs any more."""
@@ -785,6 +837,13 @@ class _Emitter:
     def _sockets(self, sids: Collection[str]) -> list[Socket]:
         sockets = self._nsp.sockets
         return [sockets[sid] for sid in sids if sid in sockets]
+
+
+def _stage_of(socket: Socket | None) -> str:
+    """How far a client came that was refused."""
+    if socket is None:
+        return outcomes.AUTHENTICATION
+    return outcomes.CONNECTION_HANDLER if socket.connected else outcomes.MIDDLEWARE
 
 
 def _forget_question(socket: Socket, id: int, answer: asyncio.Future[list[Any]]) -> None:

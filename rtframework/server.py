@@ -18,12 +18,14 @@ from .adapter import MemoryAdapter
 from .admin import AdminNamespace, Mode
 from .announcements import Announcements
 from .broadcast import Broadcasting, BroadcastOperator
+from .counts import INTERNAL_ERROR, INVALID_NAMESPACE
 from .dynamic import DynamicNamespaces
 from .engine import EngineIO, Gateway
 from .events import NEW_NAMESPACE
 from .exception_handlers import ExceptionHandlers
 from .exceptions import ConfigurationError, ConnectionRefused
 from .injection import supply
+from .middleware import observing
 from .namespace import Namespace
 from .options import (
     AllowRequest,
@@ -39,6 +41,7 @@ from .options import (
 from .patterns import is_template
 from .serializers import JSONSerializer
 from .session_aware_adapter import SessionAwareAdapter
+from .stats import Stats, take_stats
 from .types import Packet, PacketType
 
 if TYPE_CHECKING:
@@ -51,6 +54,7 @@ if TYPE_CHECKING:
         Authenticator,
         Connection,
         Engine,
+        Observer,
         Serializer,
     )
     from .recovery import Recovery
@@ -196,6 +200,10 @@ class Server(Broadcasting):
             options=self.options,
         )
         self.gateway: Engine = self._server
+        self.counts = self._server.eio.counts
+        self._observers: list[Observer] = []
+        self.observers: Sequence[Observer] = self._observers
+        self._observed_connect: Callable[..., Awaitable[str]] | None = None
         self.engine = EngineIO(self._server.eio)
         """The Engine.IO server: middleware, events and ids below Socket.IO."""
         self.started = False
@@ -336,6 +344,27 @@ class Server(Broadcasting):
             )
         )
 
+    def stats(self) -> Stats:
+        """What the server knows of itself, at this moment: connections, drops, refusals, recoveries …
+
+        It is made when asked for, and costs a look at each connection and each namespace; call it in the event loop.
+        What happens per message is not counted here: see :meth:`observe`, and the plugin ``rtframework_prometheus``.
+        """
+        return take_stats(self.counts, self._server.eio, self._namespaces.values())
+
+    def observe(self, observer: Observer) -> None:
+        """Let a plugin see every client that asks for a namespace and every event, in all namespaces, also later ones.
+
+        It stands outside of authentication and of all middleware; see :class:`rtframework.protocols.Observer`. The
+        first one is the outermost. Without one, nothing is spent on it. It stays.
+        """
+        self._observers.append(observer)
+        self._observed_connect = observing(self._observers)
+        for namespace in self._namespaces.values():
+            namespace.compose()
+        if self.started:
+            observer.start()
+
     @property
     def server(self) -> Server:
         """Itself, as every namespace and socket has it."""
@@ -462,15 +491,35 @@ class Server(Broadcasting):
 
     async def connect(self, connection: Connection, nsp: str, auth: Any) -> None:
         """A client asks for a namespace."""
+        if self._observed_connect is None:
+            await self._connect(connection, nsp, auth)
+            return
+        is_decided = False
+
+        async def connect() -> str:
+            nonlocal is_decided
+            is_decided = True
+            return await self._connect(connection, nsp, auth)
+
+        try:
+            await self._observed_connect(connection.handshake(nsp, auth), connect)
+        except Exception:
+            log.exception("unhandled error in an observer", extra={"nsp": nsp})
+            if not is_decided:  # the client must not wait in vain for it
+                await self._connect(connection, nsp, auth)
+
+    async def _connect(self, connection: Connection, nsp: str, auth: Any) -> str:
         namespace = self._namespaces.get(nsp)
         if namespace is not None and namespace.parent is None:
-            await namespace.connect(connection, auth)
-            return
+            return await namespace.connect(connection, auth)
         try:
-            await self._dynamic.connect(connection, nsp, auth)
+            return await self._dynamic.connect(connection, nsp, auth)
         except ConnectionRefused as refused:
             refusal = connection.refusal(refused.message, refused.data)
             connection.send(self.gateway.encode(Packet(PacketType.CONNECT_ERROR, nsp, refusal)))
+            outcome = INVALID_NAMESPACE if refused.data is None else INTERNAL_ERROR
+            self.counts.connects[outcome] += 1
+            return outcome
 
     # --- with the application ---------------------------------------------------------------------------------------
 
@@ -500,6 +549,8 @@ class Server(Broadcasting):
         self.started = True
         self._serving = app
         self._dynamic.start()
+        for observer in self.observers:
+            observer.start()
         loop = asyncio.get_running_loop()
         self._tasks -= {task for task in self._tasks if task.get_loop() is not loop}
         starting = list(self._namespaces.values())
@@ -527,12 +578,14 @@ class Server(Broadcasting):
         try:
             await self._close()
         finally:
+            for observer in self.observers:
+                observer.stop()
             self._dynamic.clear()
             self._serving = None
             self._attached = self.started = False
 
     async def _close(self) -> None:
-        await self._server.shutdown()
+        await self._server.eio.shutdown()
         loop = asyncio.get_running_loop()
         end = loop.time() + _PATIENCE
         while self._tasks and loop.time() < end:  # one may start another

@@ -19,6 +19,7 @@ from .notices import Notice
 from .pen import Pen
 from .recovery import RECOVERABLE, Session
 from .running import is_cancelled
+from .several import Several
 from .types import DisconnectReason, Packet, PacketType, Target
 
 if TYPE_CHECKING:
@@ -61,7 +62,9 @@ class Home(Audience, Protocol):
     listening: Listeners
     exception_handlers: ExceptionHandlers
     event_chain: Link | None
-    """Event middleware, composed; ``None`` without any."""
+    """Observers and event middleware, composed; ``None`` without any."""
+    is_observed: bool
+    """Whether there are observers in that chain."""
     tapped: set[str | None]
     """The sockets with catch-alls for what goes out; ``None`` is among them when the namespace has some itself."""
     watcher: Watcher | None
@@ -69,6 +72,9 @@ class Home(Audience, Protocol):
 
     def next_ack_id(self) -> int:
         """A number that no packet of this namespace has had."""
+
+    def count_refusal(self, code: str) -> None:
+        """An event was answered with an error."""
 
     def tap(self, socket: Socket) -> None:
         """The catch-alls of this socket for what goes out have changed."""
@@ -602,7 +608,8 @@ class Socket:
             if is_cancelled(error):  # by the program or at shutdown; it is not for us to catch
                 self.answer(packet, [_CANCELLED])
                 raise
-            self._apologize(packet, await self.explain(error, packet))
+            # What observers have seen is explained already.
+            self._apologize(packet, error if self._nsp.is_observed else await self.explain(error, packet))
         else:
             if packet.id is not None and result is not DEFERRED:
                 self.answer(packet, to_ack(result))
@@ -630,10 +637,13 @@ class Socket:
         name = packet.data[0]
         extra = {"nsp": self.nsp, "sid": self.id, "event": name}
         if isinstance(outcome, EventError):
-            log.debug("event %r refused: %s", name, outcome, extra=extra)
+            if log.isEnabledFor(logging.DEBUG):
+                log.debug("event %r refused: %s", name, outcome, extra={**extra, "code": outcome.code})
+            self._nsp.count_refusal(outcome.code)
             self.answer(packet, [outcome.to_payload()])
         elif isinstance(outcome, BaseException):
             log.error("unhandled error in a handler of %r", name, exc_info=outcome, extra=extra)
+            self._nsp.count_refusal("internal_error")
             self.answer(packet, [_INTERNAL_ERROR])
         else:
             self.answer(packet, to_ack(outcome))
@@ -664,6 +674,26 @@ class Socket:
         if handler is None:
             return LEFT_TO_CATCH_ALL if answering else UNKNOWN
         return handler
+
+    async def serve_observed(self, event: Event, *, chain: Link | None) -> Any:
+        """What observers see: middleware, if there is any, the handlers, and what exception handlers make of errors."""
+        try:
+            if chain is not None:
+                return await chain(self, event)
+            handler = self.handler_of(event.name)
+            if isinstance(handler, Several):  # it answers as early as without observers
+                return await handler(self, event.args, event.packet)
+            result = handler(self, event.args, event.packet, event)
+            return await result if isawaitable(result) else result
+        except (Exception, asyncio.CancelledError) as error:
+            if is_cancelled(error):
+                raise
+            outcome = await self.explain(error, event.packet)
+            if not isinstance(outcome, BaseException):
+                return outcome
+            if outcome is error:
+                raise
+            raise outcome from error
 
     async def run_handler(self, event: Event) -> Any:
         """The end of an event chain: run what serves the event, by the name that it has now."""

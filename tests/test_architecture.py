@@ -17,6 +17,8 @@ ROOT: Final = Path(__file__).parent.parent
 MAP: Final = {
     "rtframework.exceptions": ("", ""),
     "rtframework.types": ("", "msgspec"),
+    "rtframework.counts": ("types", ""),
+    "rtframework.stats": ("", ""),
     "rtframework.options": ("exceptions", ""),
     "rtframework.patterns": ("exceptions", ""),
     "rtframework.notices": ("", ""),
@@ -47,12 +49,12 @@ MAP: Final = {
     "rtframework.remote": ("exceptions types", ""),
     "rtframework.broadcast": ("exceptions types protocols remote", ""),
     "rtframework.socket": (
-        "broadcast events exceptions injection listeners notices pen recovery running types protocols",
+        "broadcast events exceptions injection listeners notices pen recovery running several types protocols",
         "",
     ),
     "rtframework.namespace": (
-        "broadcast events exception_handlers exceptions injection listeners middleware notices patterns recovery "
-        "running signatures socket types protocols",
+        "broadcast counts events exception_handlers exceptions injection listeners middleware notices patterns "
+        "recovery running signatures socket types protocols",
         "",
     ),
     "rtframework.parent": ("exceptions namespace patterns room_events running types protocols", ""),
@@ -60,7 +62,7 @@ MAP: Final = {
     "rtframework.dynamic": ("exceptions namespace notices parent patterns running types protocols", ""),
     "rtframework.engine": ("engine.*", ""),
     "rtframework.engine.*": (
-        "exceptions notices options pen protocols types packets rooms running serializers engine.*",
+        "counts exceptions notices options pen protocols types packets rooms running serializers engine.*",
         "aiohttp engineio multidict socketio",
     ),
     "rtframework.admin": ("admin.*", ""),
@@ -79,6 +81,13 @@ MAP: Final = {
     "rtframework": ("*", ""),
     "rtframework_jwt": ("rtframework_jwt.*", ""),
     "rtframework_jwt.*": ("exceptions types protocols authenticators rtframework_jwt.*", "jwt"),
+    "rtframework_opentelemetry": ("rtframework_opentelemetry.*", ""),
+    "rtframework_opentelemetry.*": ("counts exceptions running types rtframework_opentelemetry.*", "opentelemetry"),
+    "rtframework_prometheus": ("rtframework_prometheus.*", ""),
+    "rtframework_prometheus.*": (
+        "counts exceptions running rtframework_prometheus.*",
+        "aiohttp prometheus_client",
+    ),
     "rtframework_pytest": ("testing", "pytest"),
     "rtframework_msgpack": ("rtframework_msgpack.*", ""),
     "rtframework_msgpack.*": ("conversion exceptions types protocols packets rtframework_msgpack.*", "msgpack msgspec"),
@@ -88,7 +97,16 @@ PLANNED: Final[frozenset[str]] = frozenset()
 
 PACKAGES: Final = {
     "rtframework": ROOT,
-    **dict.fromkeys(("rtframework_jwt", "rtframework_msgpack", "rtframework_pytest"), ROOT / "plugins"),
+    **dict.fromkeys(
+        (
+            "rtframework_jwt",
+            "rtframework_msgpack",
+            "rtframework_opentelemetry",
+            "rtframework_prometheus",
+            "rtframework_pytest",
+        ),
+        ROOT / "plugins",
+    ),
 }
 
 

@@ -48,6 +48,7 @@ EXPORTS: Final[dict[str, tuple[str, ...]]] = {
         "Server",
         "Socket",
         "StaticTokenAuth",
+        "Stats",
         "Target",
         "TokenSources",
         "load",
@@ -65,6 +66,8 @@ EXPORTS: Final[dict[str, tuple[str, ...]]] = {
     ),
     "rtframework_jwt": ("JWTAuth",),
     "rtframework_msgpack": ("MsgpackSerializer",),
+    "rtframework_opentelemetry": ("Tracing", "handshake_context", "payload_context"),
+    "rtframework_prometheus": ("Metrics",),
     "rtframework_pytest": ("ClientFactory", "ServerFactory", "rtframework_client", "rtframework_server"),
 }
 
