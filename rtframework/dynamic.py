@@ -136,6 +136,11 @@ class DynamicNamespaces:
         self._parents[key] = parent
         return parent
 
+    @property
+    def parents(self) -> tuple[ParentNamespace, ...]:
+        """In the order of registration."""
+        return tuple(self._parents.values())
+
     def claim(self, name: str) -> Namespace | None:
         """The child of that name, which the program keeps from now on; ``None`` when no pattern matches the name."""
         child = self._children.get(name)

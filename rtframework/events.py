@@ -145,6 +145,7 @@ class Handler:
         "ordered",
         "plan",
         "returns",
+        "signature",
         "takes_ack",
         "who",
     )
@@ -160,7 +161,7 @@ class Handler:
         self.name = name
         self.function = function
         self.ordered = ordered
-        signature = signature or Signature.of(name, function)
+        self.signature = signature = signature or Signature.of(name, function)
         self.is_async = signature.is_async
         self.takes_ack = signature.takes_ack
         self.who = signature.who

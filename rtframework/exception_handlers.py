@@ -20,7 +20,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 class ExceptionHandler:
     """A function ``(socket, error)``, which can be injected more."""
 
-    __slots__ = ("_function", "_is_async", "_plan")
+    __slots__ = ("_is_async", "_plan", "function")
 
     def __init__(self, kind: type[BaseException], function: Callable[..., Any]) -> None:
         who = f"the handler {where(function)} of {kind.__name__}"
@@ -36,15 +36,15 @@ class ExceptionHandler:
             raise ConfigurationError(
                 f"{who} must take (socket, error) and what is injected, not {inspect.signature(function)}"
             )
-        self._function = function
+        self.function = function
         self._is_async = is_async(function)
 
     async def __call__(self, socket: Any, error: BaseException, packet: Packet | None) -> Any:
         """What the client is told: an ``EventError``, or an answer; ``None`` when it leaves that to others."""
         if self._plan is None:
-            result = self._function(socket, error)
+            result = self.function(socket, error)
         else:
-            result = self._plan.apply(Scope(socket, packet), self._function, (socket, error), ())
+            result = self._plan.apply(Scope(socket, packet), self.function, (socket, error), ())
         return await result if self._is_async or isawaitable(result) else result
 
 
@@ -59,6 +59,11 @@ class ExceptionHandlers:
 
     def __bool__(self) -> bool:
         return bool(self._handlers) or bool(self.outer)
+
+    @property
+    def functions(self) -> dict[type[BaseException], Callable[..., Any]]:
+        """The functions that are here, by what they are for."""
+        return {kind: handler.function for kind, handler in self._handlers.items()}
 
     @property
     def own(self) -> bool:

@@ -123,6 +123,10 @@ class Namespace(Broadcasting):
         self._lifecycle = self.listening.lifecycle
         self.exception_handlers = ExceptionHandlers()
         self._server_side: dict[str, list[Handler]] = {}
+        self.middlewares: list[Callable[..., Any]] = []
+        """The connect middleware, in the order in which it runs."""
+        self.event_middlewares: list[Callable[..., Any]] = []
+        """The event middleware, in the order in which it runs."""
         self._connect_links: list[Link] = []
         self._event_links: list[Link] = []
         self._connect_chain: Link = _let_pass
@@ -260,6 +264,7 @@ class Namespace(Broadcasting):
         more, see :func:`~rtframework.Depends`.
         """
         self._connect_links.append(connect_link(middleware))
+        self.middlewares.append(middleware)
         self.compose()
         return middleware
 
@@ -270,6 +275,7 @@ class Namespace(Broadcasting):
         into the acknowledgement, as a rule ``await call_next()``. It can be injected more.
         """
         self._event_links.append(event_link(middleware))
+        self.event_middlewares.append(middleware)
         self.compose()
         return middleware
 
@@ -350,6 +356,11 @@ class Namespace(Broadcasting):
         """The handlers of an event of another server, in the order in which they are called."""
         own = tuple(self._server_side.get(event, ()))
         return own if self.parent is None else (*self.parent.server_side_handlers(event), *own)
+
+    def server_side_events(self) -> tuple[str, ...]:
+        """The events of other servers that have a handler here."""
+        inherited = () if self.parent is None else self.parent.server_side_events()
+        return tuple(dict.fromkeys((*inherited, *self._server_side)))
 
     # --- what sockets and operators ask -----------------------------------------------------------------------------
 
@@ -485,6 +496,8 @@ class Namespace(Broadcasting):
         self.exception_handlers.outer = parent.exception_handlers
         self._connect_links[:0] = parent._connect_links
         self._event_links[:0] = parent._event_links
+        self.middlewares[:0] = parent.middlewares
+        self.event_middlewares[:0] = parent.event_middlewares
         self.compose()
 
     # --- inside -----------------------------------------------------------------------------------------------------

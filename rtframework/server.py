@@ -47,7 +47,7 @@ from .types import Packet, PacketType
 if TYPE_CHECKING:
     from .announcements import Pending
     from .injection import Provider
-    from .parent import Factory
+    from .parent import Factory, ParentNamespace
     from .patterns import Predicate
     from .protocols import (
         AdapterFactory,
@@ -381,6 +381,11 @@ class Server(Broadcasting):
     def namespaces(self) -> Mapping[str, Namespace]:
         """The namespaces by name; a live view."""
         return MappingProxyType(self._namespaces)
+
+    @property
+    def parents(self) -> tuple[ParentNamespace, ...]:
+        """What :meth:`of` has given for more than one name, in the order of registration."""
+        return self._dynamic.parents
 
     # --- the main namespace -----------------------------------------------------------------------------------------
 

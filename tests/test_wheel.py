@@ -94,6 +94,14 @@ assert load("serializers", "msgpack").__name__ == "MsgpackSerializer"
     ]
 
 
+def test_the_command_is_there(python: Path, tmp_path: Path) -> None:
+    """Whoever installs the wheel types what the documentation says."""
+    (tmp_path / "server.py").write_text("from rtframework import Server\nio = Server()\n")
+    command = python.parent / "rtframework"
+    assert run(command, "--version", cwd=tmp_path).startswith("rtframework 0.")
+    assert run(command, "routes", "server:io", cwd=tmp_path).splitlines() == ["/", "  (nothing)"]
+
+
 @pytest.mark.parametrize(("package", "extra"), EXTRAS.items())
 def test_a_package_whose_extra_is_missing_says_so(python: Path, package: str, extra: str, tmp_path: Path) -> None:
     """Who installs the framework alone would have to guess what a plugin needs."""

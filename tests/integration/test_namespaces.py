@@ -382,7 +382,7 @@ def test_whatever_a_namespace_can_do_a_parent_can() -> None:
     of_one = {
         "server",
         *("admit", "bind", "connect", "inherit", "is_pristine", "next_ack_id", "packet", "remove"),
-        *("server_side_handlers", "tap", "tell", "compose", "count_refusal", "label"),
+        *("server_side_events", "server_side_handlers", "tap", "tell", "compose", "count_refusal", "label"),
     }
     public = {name for name in vars(Namespace) if not name.startswith("_")}
     assert public | {"listening"} == of_all | by_the_adapter | of_one | LISTENING
