@@ -21,9 +21,11 @@ from typing import TYPE_CHECKING, Any, Final
 from griffe import (
     Alias,
     AliasResolutionError,
+    Attribute,
     Class,
     CyclicAliasError,
     Extension,
+    Function,
     GriffeLoader,
     Module,
     Object,
@@ -55,6 +57,12 @@ def _convert(found: Object, loader: GriffeLoader, seen: set[int]) -> None:
     seen.add(id(found))
     if found.docstring is not None:
         found.docstring.value = to_markdown(found.docstring.value, lambda name: _look_up(found, name, loader))
+    if isinstance(found, Function):
+        for parameter in found.parameters:
+            if "lambda" in str(parameter.default):  # how griffe writes the default_factory of a dataclass
+                parameter.default = "…"
+    if isinstance(found, Attribute) and str(found.value).startswith("field("):
+        found.value = None  # says how it is stored, nothing that a reader wants
     for member in list(found.members.values()):
         if not isinstance(member, Alias):
             _convert(member, loader, seen)

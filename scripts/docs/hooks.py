@@ -27,12 +27,16 @@ ELSEWHERE: Final = {
     "CHANGELOG.md": "changelog.md",
     "CONTRIBUTING.md": "contributing.md",
     "benchmarks/README.md": "benchmarks.md",
+    "examples/README.md": "examples/README.md",
     **{
         path.relative_to(ROOT).as_posix(): f"examples/{path.parent.name}.md"
         for path in sorted(ROOT.glob("examples/*/README.md"))
     },
 }
 """Files outside of docs/ that the site has, and where."""
+
+ALONE: Final = frozenset({"README.md", "quick-start.md"})
+"""Pages with no others beside them in the navigation: its column is left out."""
 
 _FENCE: Final = re.compile(r"^( *)(`{3,}|~{3,})([^\n]*)\n(.*?)^ *\2[`~]* *$", re.MULTILINE | re.DOTALL)
 _SPAN: Final = re.compile(r"(?<!`)(`+)(?!`)(?:.|\n(?!\n))+?(?<!`)\1(?!`)")
@@ -55,6 +59,8 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
     """Lead the links of a page to where they lead on the site."""
     place = page.file.src_uri
+    if place in ALONE:
+        page.meta["hide"] = ["navigation"]
     source = next((ROOT / name for name, other in ELSEWHERE.items() if other == place), DOCS / place)
     kept: list[str] = []
 

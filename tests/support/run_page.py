@@ -4,7 +4,7 @@ Run as a program, so that a page can do no harm to the next: ``python -m tests.s
 
 - A block marked ``python no-run`` is only compiled. ``await`` outside of a function is allowed, as in the asyncio REPL.
 - ``web.run_app(app)`` does not block: the application is started and cleaned up again after the last block.
-- A tutorial's blocks are ``server.py`` of the program that it builds, for the blocks that import from it, too.
+- The blocks before are the module ``server`` for those that import from it, as a page's tests do.
 """
 
 from __future__ import annotations
@@ -53,10 +53,9 @@ def run_page(path: Path) -> int:
     # A module that can be found, because annotations are looked up in it.
     module = ModuleType("page")
     module.__file__ = str(path)
-    sys.modules["page"] = module
+    sys.modules["page"] = sys.modules["server"] = module
     if path.resolve() in TUTORIALS:
         module.__file__ = str(TUTORIALS[path.resolve()] / "server.py")
-        sys.modules["server"] = module
     ran = 0
     with asyncio.Runner() as runner:
         for block in read_page(path).blocks:
