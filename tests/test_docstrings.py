@@ -61,13 +61,11 @@ class Example:
 def docstrings(tree: ast.Module) -> Iterator[tuple[int, str]]:
     """Every docstring of a module, with its line; strings below attributes are docstrings, too."""
     for node in ast.walk(tree):
-        for each in getattr(node, "body", None) if isinstance(getattr(node, "body", None), list) else ():
-            if (
-                isinstance(each, ast.Expr)
-                and isinstance(each.value, ast.Constant)
-                and isinstance(each.value.value, str)
-            ):
-                yield each.lineno, inspect.cleandoc(each.value.value)
+        body = getattr(node, "body", ())
+        for each in body if isinstance(body, list) else ():
+            match each:
+                case ast.Expr(value=ast.Constant(value=str(text))):
+                    yield each.lineno, inspect.cleandoc(text)
 
 
 def examples() -> Iterator[Any]:
@@ -90,7 +88,9 @@ def examples() -> Iterator[Any]:
 
 def parse(code: str) -> ast.Module:
     """Python, with ``await`` outside of functions."""
-    return compile(code, "<docstring>", "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT | ast.PyCF_ONLY_AST)
+    flags = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT | ast.PyCF_ONLY_AST
+    tree: ast.Module = compile(code, "<docstring>", "exec", flags=flags)
+    return tree
 
 
 def is_python(code: str) -> bool:

@@ -129,7 +129,7 @@ async def stroke(socket: Socket, stroke: Stroke) -> None:
 @io.on("sketch")
 async def sketch(socket: Socket, stroke: Stroke) -> None:
     """A stroke that is not finished: to be shown at once, and not worth being kept."""
-    await socket.to(room_of(socket)).volatile.emit("sketch", socket.id, stroke)
+    await socket.to(room_of(socket)).volatile.emit("sketch", socket.id, socket.user.name, stroke)
 
 
 @io.on("cursor")

@@ -40,7 +40,8 @@ socket.on("stroke", (stroke) => {
   board.draw();
 });
 
-socket.on("sketch", (who, stroke) => {
+socket.on("sketch", (who, name, stroke) => {
+  showCursor(who, name, stroke.points.at(-1), stroke.colour);
   if (board.strokes.has(stroke.id)) return;
   board.sketches.set(who, stroke);
   board.draw();
@@ -53,11 +54,13 @@ socket.on("removed", (id) => {
 
 socket.on("people", (names) => ($("people").textContent = names.join(", ")));
 
-socket.on("cursor", (who, name, [x, y], colour) => {
+socket.on("cursor", showCursor);
+
+function showCursor(who, name, [x, y], colour) {
   const cursor = $(who) ?? $("cursors").appendChild(Object.assign(document.createElement("div"), { id: who }));
   cursor.textContent = name;
   cursor.style.cssText = `left: ${(100 * x) / WIDTH}%; top: ${(100 * y) / HEIGHT}%; --colour: var(--${colour})`;
-});
+}
 
 socket.on("gone", (who) => {
   $(who)?.remove();
@@ -77,7 +80,7 @@ function begin(point) {
 }
 
 function move(point) {
-  socket.volatile.emit("cursor", point, colour());
+  tell(point);
   if (!drawing) return;
   drawing.points.push(point);
   if (drawing.points.length === 1000) {
@@ -85,7 +88,6 @@ function move(point) {
     begin(point);
   }
   board.draw();
-  sendSketch();
 }
 
 function end() {
@@ -99,12 +101,16 @@ function end() {
   socket.emit("stroke", stroke, () => mine.delete(stroke.id)); // sent again until it is answered
 }
 
-// What others see of a stroke that is not finished: thirty times a second is enough, and nothing of it is kept.
-let sent = 0;
-function sendSketch() {
-  if (performance.now() - sent < 33) return;
-  sent = performance.now();
-  socket.volatile.emit("sketch", drawing);
+// What others see before a stroke is finished: thirty times a second is enough, one event at a time.
+let here;
+let waiting;
+function tell(point) {
+  here = point;
+  waiting ??= setTimeout(() => {
+    waiting = undefined;
+    if (drawing) socket.volatile.emit("sketch", drawing);
+    else socket.volatile.emit("cursor", here, colour());
+  }, 33);
 }
 
 const canvas = $("canvas");
