@@ -53,9 +53,7 @@ def test_all_of_the_server_is_shown(page: Path, folder: Path) -> None:
 async def test_the_tests_of_the_chat_pass() -> None:
     """The tutorial's last step would fail."""
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "pytest", "-q", "--asyncio-mode=auto", "-p", "no:cacheprovider", "-c", os.devnull),
-        *("-W", "ignore::pytest.PytestDeprecationWarning", f"--rootdir={ROOT / 'examples/first_chat'}"),
-        str(ROOT / "examples/first_chat"),
+        *(sys.executable, "-m", "pytest", "-W", "error", "-p", "no:cacheprovider"),
         cwd=ROOT / "examples/first_chat",
         env={**os.environ, "PYTHONPATH": os.pathsep.join((str(ROOT), str(ROOT / "plugins")))},
         stdin=asyncio.subprocess.DEVNULL,

@@ -1,4 +1,4 @@
-"""The chat's tests: `pytest --asyncio-mode=auto`. No network, no browser, no waiting."""
+"""The chat's tests: no network, no browser, no waiting."""
 
 import pytest
 from server import io, make_app, token_for

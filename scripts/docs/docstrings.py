@@ -5,6 +5,7 @@ in a docstring                 on the site
 =============================  ===========================================================================
 ```` ``code`` ````             code
 ``:class:`~package.Name```     a link to what is meant, which is looked up from the place where it stands
+``docs/testing.md``            a link to the page
 ``Example::``, then indented   a block of code, highlighted when it is Python
 ````name``: what it is``       a line of a list, when a paragraph begins or a line of one goes on like that
 =============================  ===========================================================================
@@ -39,6 +40,7 @@ log: Final = get_logger("docstrings")
 
 _ROLE: Final = re.compile(r":[a-z]+:`(~?)([\w.]+)`")
 _CODE: Final = re.compile(r"``(.+?)``", re.DOTALL)
+_PAGE: Final = re.compile(r"(?:``)?docs/([\w-]+)\.md(?:``)?")
 _ITEM: Final = re.compile(r"(?m)^(?=``[\w.]+``(?:, ``[\w.]+``)*(?: \([^)\n]*\))?:(?:\s|$))")
 _LITERAL: Final = re.compile(r"(?P<lead>[^\n]*)::\n\n?(?P<code>(?:[ \t]+[^\n]*(?:\n|$)|\n)+)")
 
@@ -113,7 +115,8 @@ def is_python(code: str) -> bool:
 
 def _prose(text: str, look_up: Callable[[str], str | None]) -> str:
     paragraphs = [_listed(paragraph) for paragraph in text.split("\n\n")]
-    text = _CODE.sub(lambda match: f"`{match[1]}`", "\n\n".join(paragraphs))
+    text = _PAGE.sub(r"[the page on it](../\1.html)", "\n\n".join(paragraphs))
+    text = _CODE.sub(lambda match: f"`{match[1]}`", text)
     return _ROLE.sub(lambda match: _link(match[1], match[2], look_up), text)
 
 

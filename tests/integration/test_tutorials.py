@@ -30,7 +30,7 @@ PYTHONPATH: Final = {"PYTHONPATH": os.pathsep.join((str(ROOT), str(ROOT / "plugi
 @pytest.fixture
 def quick_start(tmp_path: Path) -> Path:
     """A folder with what one has saved at the end of the page."""
-    blocks = {"server.py": "", "index.html": "", "test_server.py": ""}
+    blocks = {"server.py": "", "index.html": "", "test_server.py": "", "pytest.ini": ""}
     above_index, last_in_script = "", ""
     for block in read_page(ROOT / "docs/quick-start.md").blocks:
         title = title_of(block)
@@ -81,8 +81,7 @@ async def test_the_quick_start(quick_start: Path, serve_program: ServeProgram, b
 async def test_the_test_of_the_quick_start(quick_start: Path) -> None:
     """The first test that a newcomer writes would fail."""
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "pytest", "-q", "--asyncio-mode=auto", "-p", "no:cacheprovider"),
-        *("-W", "ignore::pytest.PytestDeprecationWarning"),
+        *(sys.executable, "-m", "pytest", "-W", "error", "-p", "no:cacheprovider"),
         cwd=quick_start,
         env={**os.environ, **PYTHONPATH},
         stdin=asyncio.subprocess.DEVNULL,
