@@ -42,7 +42,7 @@ STAND_INS: Final = frozenset(
     {
         *KINDS,
         *("app", "asyncio", "os", "socketio", "web"),
-        *("KEY", "MySerializer", "TestMySerializer", "config", "store", "table"),
+        *("KEY", "POOL", "Database", "MySerializer", "TestMySerializer", "config", "store", "table"),
         *("packet", "request_id", "self", "sids", "timeout"),  # of an adapter
     }
 )

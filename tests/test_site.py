@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import html
+import importlib.util
 import os
 import re
 import subprocess
@@ -11,6 +12,7 @@ import sys
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Final
 
 import pytest
@@ -110,6 +112,49 @@ def test_headings_have_the_anchors_of_the_sources(site: Path) -> None:
     assert 'id="before-a-client-is-let-in"' in page
     assert 'id="max_http_buffer_size"' not in page
     assert 'href="namespaces.html' in page
+
+
+def test_links_out_of_the_docs_lead_to_pages_of_the_site(site: Path) -> None:
+    """A link that works where the repository is read would be dead on the site."""
+    home = (site / "index.html").read_text(encoding="utf-8")
+    for there in ("changelog.html", "contributing.html", "benchmarks.html", "examples/index.html"):
+        assert f'href="{there}"' in home, there
+    tutorial = (site / "tutorials/chat.html").read_text(encoding="utf-8")
+    assert 'href="../examples/first_chat.html"' in tutorial
+    assert "style.css</code>" in tutorial  # a file that the site does not have: its name, and no link
+    example = (site / "examples/drawing.html").read_text(encoding="utf-8")
+    assert 'src="../images/drawing.png"' in example
+    assert 'href="../tutorials/drawing.html"' in example
+
+
+def docstrings_module() -> ModuleType:
+    """The extension that makes Markdown of docstrings."""
+    spec = importlib.util.spec_from_file_location("docstrings", ROOT / "scripts/docs/docstrings.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize(
+    ("docstring", "markdown"),
+    [
+        ("See ``x`` and ``y``.", "See `x` and `y`."),
+        ("See :class:`~a.B`.", 'See <autoref identifier="found" optional><code>B</code></autoref>.'),
+        ("See :meth:`gone`.", "See `gone`."),
+        (
+            "One.\n\n``a``: one,\nand more.\n``b``, ``c``: two.",
+            "One.\n\n- `a`: one,\n  and more.\n- `b`, `c`: two.",
+        ),
+        ("Example::\n\n    await x\n\n    y = 1\n\nMore.", "Example:\n\n```python\nawait x\n\ny = 1\n```\n\nMore."),
+        ("Tree.\n\n::\n\n    A\n    └── B", "Tree.\n\n\n```text\nA\n└── B\n```"),
+    ],
+)
+def test_docstrings_become_markdown(docstring: str, markdown: str) -> None:
+    """The reference would show the marks, or lose the examples."""
+    made = docstrings_module().to_markdown(docstring, {"a.B": "found"}.get)
+    assert re.sub(r"\n{3,}", "\n\n", made) == re.sub(r"\n{3,}", "\n\n", markdown)
 
 
 async def test_nothing_is_loaded_from_elsewhere(site: Path, serve: Serve, browser: Pages) -> None:
