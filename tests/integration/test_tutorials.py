@@ -112,6 +112,7 @@ async def say(page: Page, text: str) -> None:
 async def test_the_first_chat(serve_program: ServeProgram, browser: Pages) -> None:
     """Who has followed the tutorial would talk to nobody, or be shut out after a reload."""
     browser.expect_errors(LAST_POLL)
+    browser.expect_errors(SERVER_DOWN)
     server = await serve_program(EXAMPLES / "first_chat/server.py")
     ada, grace = await browser.open(server.url), await browser.open(server.url, width=390)
     await sign_in(ada, "Ada")
@@ -127,6 +128,13 @@ async def test_the_first_chat(serve_program: ServeProgram, browser: Pages) -> No
 
     await grace.reload()
     await expect(grace.locator("#messages span")).to_have_text(["Anybody <b>here</b>?", "Yes!"])
+    await ada.evaluate("window.dispatchEvent(new Event('offline'))")  # the client closes its connection
+    await expect(ada.locator("#status")).to_have_text("Reconnecting …")
+    await say(ada, "In a tunnel")
+    await expect(ada.locator("#status")).to_have_text("Online")
+    await expect(ada.locator("#messages li").last).to_have_attribute("data-state", "failed")
+    await expect(ada.locator("#people")).to_have_text("Ada, Grace")
+    await expect(ada.locator("#messages span")).to_have_text(["Anybody <b>here</b>?", "Yes!", "In a tunnel"])
     await grace.locator("#room").fill("cellar")
     await grace.locator("#room").press("Enter")
     await expect(grace.locator("#messages li")).to_have_count(0)
@@ -219,6 +227,9 @@ async def test_drawing_together(artists: tuple[Page, Page], browser: Pages) -> N
     await ada.mouse.up()
     await draw(grace, (200, 600), (400, 600), (600, 600))
     await see(ada, 400, 600)
+
+    await draw(ada, (1400, 900))  # a dot
+    await see(grace, 1400, 900)
 
     late = await browser.open(ada.url)
     await see(late, 300, 200)

@@ -49,7 +49,8 @@ export class Board {
       const [nextX, nextY] = points[at + 1];
       context.quadraticCurveTo(x, y, (x + nextX) / 2, (y + nextY) / 2);
     }
-    context.lineTo(...points.at(-1));
+    const [x, y] = points.at(-1);
+    context.lineTo(x + 0.1, y); // not nothing, so that a single point is a dot
     context.stroke();
   }
 

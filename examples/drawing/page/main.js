@@ -115,15 +115,16 @@ function tell(point) {
 
 const canvas = $("canvas");
 canvas.addEventListener("pointerdown", (event) => {
-  if (event.button) return;
+  if (event.button || !event.isPrimary) return; // another button, another finger
   canvas.setPointerCapture(event.pointerId);
   begin(board.point(event));
 });
 canvas.addEventListener("pointermove", (event) => {
   if (event.isPrimary) move(board.point(event));
 });
-canvas.addEventListener("pointerup", end);
-canvas.addEventListener("pointercancel", end);
+for (const name of ["pointerup", "pointercancel"]) {
+  canvas.addEventListener(name, (event) => event.isPrimary && end());
+}
 
 // --- by keys ---------------------------------------------------------------------------------------------------------
 

@@ -39,9 +39,12 @@ async function enter() {
   const room = $("room").value.trim().toLowerCase();
   try {
     const { people, messages } = await request("enter", room);
+    const again = location.hash === `#${room}`; // after a break: what was not sent stays, and says so
+    const unsent = again ? document.querySelectorAll('[data-state="sending"], [data-state="failed"]') : [];
     location.hash = room;
     $("messages").replaceChildren();
     messages.forEach(show);
+    $("messages").append(...unsent);
     showPeople(people);
   } catch (error) {
     status(`Not in ${room}: ${error.message}`);
