@@ -1,11 +1,12 @@
 # Two commands: `make demo` runs the chat, `make test` runs every check. Each first installs what it needs.
 #   make demo PORT=9000        another port than 8080
 #   make test ARGS="-k rooms"  arguments for pytest
+# `make docs` builds the documentation site into site/.
 # And one to compare: `make bench` measures what an operation costs here and elsewhere, see benchmarks/README.md.
 
 PY := .venv/bin/python
 
-.PHONY: demo test bench clean
+.PHONY: demo test docs bench clean
 
 demo:
 	@scripts/bootstrap demo
@@ -19,9 +20,14 @@ test:
 	$(PY) -m mypy
 	$(PY) -m pytest $(ARGS)
 
+docs:
+	@scripts/bootstrap docs
+	@NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --strict --quiet
+	@echo site/index.html
+
 bench:
 	@scripts/bootstrap demo
 	@$(PY) -m benchmarks $(ARGS)
 
 clean:
-	rm -rf .venv tests/js/node_modules benchmarks/.venv benchmarks/node_modules benchmarks/build .pytest_cache .mypy_cache .ruff_cache
+	rm -rf .venv site tests/js/node_modules benchmarks/.venv benchmarks/node_modules benchmarks/build .pytest_cache .mypy_cache .ruff_cache

@@ -92,8 +92,10 @@ class Home(Audience, Protocol):
 class Socket:
     """One client in one namespace: what handlers are given.
 
-    ``id`` is public and unique; ``data`` is a dict for whatever the program wants to keep with the socket; ``user`` is
-    what the authenticator returned, ``None`` without one.
+    ``id``: public and unique.
+    ``data``: a dict for whatever the program wants to keep with the socket.
+    ``user``: what the authenticator returned, ``None`` without one.
+    ``handshake``: the :class:`~rtframework.Handshake`, what is known of the client.
     """
 
     __slots__ = (

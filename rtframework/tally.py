@@ -39,7 +39,7 @@ class Tally:
         self._done: asyncio.Future[None] | None = None
 
     def ask(self, asked: Mapping[str, asyncio.Future[list[Any]]]) -> None:
-        """Count what these clients of this server will answer: what :meth:`Emitter.ask` has given."""
+        """Count what these clients of this server will answer: what ``Emitter.ask`` has given."""
         self._clients += len(asked)
         self._asked.update(asked)
         for sid, future in asked.items():

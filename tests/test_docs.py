@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import re
+import shlex
 import sys
+import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 from urllib.parse import unquote
@@ -93,3 +97,71 @@ def test_every_page_is_found_from_the_readme() -> None:
 def test_anchors_are_githubs(heading: str, anchor: str) -> None:
     """The check of links would pass anchors that GitHub does not have."""
     assert slug(heading) == anchor
+
+
+# --- other languages --------------------------------------------------------------------------------------------------
+
+_SCRIPT: Final = re.compile(r"<script(?P<attributes>[^>]*)>(?P<code>.*?)</script>", re.DOTALL)
+
+
+def scripts_of(path: Path) -> list[tuple[int, str]]:
+    """The JavaScript of a page, that in HTML too, with its lines."""
+    found = []
+    for block in read_page(path).blocks:
+        if block.info[:1] == ("js",):
+            found.append((block.line, block.code))
+        elif block.info[:1] == ("html",):
+            scripts = _SCRIPT.finditer(block.code)
+            found += [(block.line, match["code"]) for match in scripts if match["code"].strip()]
+    return found
+
+
+JS_PAGES: Final = [path for path in ALL_MARKDOWN if scripts_of(path)]
+
+
+@pytest.mark.parametrize("path", JS_PAGES, ids=name_of)
+async def test_javascript_can_be_parsed(path: Path, tmp_path: Path) -> None:
+    """Who pastes it into a page would get a SyntaxError."""
+    wrong = []
+    for line, code in scripts_of(path):
+        file = tmp_path / f"line-{line}.mjs"  # a module, where await may stand outside of functions
+        file.write_text(code, encoding="utf-8")
+        process = await asyncio.create_subprocess_exec("node", "--check", str(file), stderr=asyncio.subprocess.PIPE)
+        _, errors = await process.communicate()
+        if process.returncode:
+            wrong.append(f"{name_of(path)}:{line}:\n{errors.decode(errors='replace')}")
+    assert not wrong, "\n".join(wrong)
+
+
+def commands() -> Iterator[tuple[Path, int, list[str]]]:
+    """Every command of the shell blocks, as words."""
+    for path in ALL_MARKDOWN:
+        for block in read_page(path).blocks:
+            if block.info[:1] == ("sh",):
+                for number, line in enumerate(block.code.splitlines(), block.line):
+                    if words := shlex.split(line, comments=True):
+                        yield path, number, words
+
+
+def test_commands_are_there() -> None:
+    """Who types them would be told that there is no such target, file or extra."""
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    seen = 0
+    for path, line, words in commands():
+        place = f"{name_of(path)}:{line}"
+        while "=" in words[0]:  # variables
+            words = words[1:]
+        match words:
+            case ["make", target, *_]:
+                assert target in targets, place
+            case ["pip", "install", *what]:
+                for extra in (extra for word in what for extra in re.findall(r"\[([\w,-]+)\]", word)):
+                    assert set(extra.split(",")) <= set(project["optional-dependencies"]), place
+            case ["python" | "python3" | "pytest" | "node", *_]:
+                files = [word for word in words[1:] if "/" in word and "://" not in word]
+                assert [file for file in files if not (ROOT / file).exists()] == [], place
+            case _:
+                continue
+        seen += 1
+    assert seen > 10

@@ -33,7 +33,7 @@ def payload_context(event: Event) -> Context | None:
     ``tracestate`` is read as well; baggage is not, because a client would choose what the program passes on. An object
     that holds nothing else is taken off the arguments: it is the client's instrumentation that has added it.
 
-    Example, in the browser::
+    In the browser::
 
         const carrier = {};
         propagation.inject(context.active(), carrier);

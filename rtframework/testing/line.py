@@ -58,6 +58,12 @@ class Line(asyncio.Transport):
         self._dead = False
         self._protocol.connection_made(self)
 
+    @property
+    def _sendfile_compatible(self) -> object:
+        # What asyncio asks a transport before it sends a file. aiohttp reads and writes the file itself after this
+        # answer, and only after this one.
+        raise NotImplementedError("there is no file descriptor to send a file to")
+
     # --- what the client does ---------------------------------------------------------------------------------------
 
     def send(self, data: bytes) -> None:

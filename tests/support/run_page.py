@@ -4,6 +4,7 @@ Run as a program, so that a page can do no harm to the next: ``python -m tests.s
 
 - A block marked ``python no-run`` is only compiled. ``await`` outside of a function is allowed, as in the asyncio REPL.
 - ``web.run_app(app)`` does not block: the application is started and cleaned up again after the last block.
+- The blocks before are the module ``server`` for those that import from it, as a page's tests do.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from typing import Any
 from aiohttp import web
 
 from tests.support.markdown import Block, read_page
+from tests.support.tutorials import TUTORIALS
 
 
 def compile_block(block: Block, path: Path) -> Any:
@@ -51,7 +53,9 @@ def run_page(path: Path) -> int:
     # A module that can be found, because annotations are looked up in it.
     module = ModuleType("page")
     module.__file__ = str(path)
-    sys.modules["page"] = module
+    sys.modules["page"] = sys.modules["server"] = module
+    if path.resolve() in TUTORIALS:
+        module.__file__ = str(TUTORIALS[path.resolve()] / "server.py")
     ran = 0
     with asyncio.Runner() as runner:
         for block in read_page(path).blocks:

@@ -7,6 +7,7 @@ import gc
 import re
 import threading
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 import pytest
@@ -603,3 +604,13 @@ async def test_clients_say_who_they_are() -> None:
         assert repr(alice) == f"<TestClient {alice.id} of /, websocket>"
         await alice.disconnect()
         assert repr(alice) == f"<TestClient {alice.id} of /, disconnected: io client disconnect>"
+
+
+async def test_files_are_served(tmp_path: Path) -> None:
+    """An application's static files and downloads would be empty in tests."""
+    (tmp_path / "hello.txt").write_text("hello")
+    app = web.Application()
+    app.router.add_static("/files", tmp_path)
+    Server().attach(app)
+    async with TestServer(app) as server, server.http.get("/files/hello.txt") as response:
+        assert await response.text() == "hello"

@@ -1,0 +1,68 @@
+import { Chart } from "./chart.js";
+
+const $ = (selector) => document.querySelector(selector);
+const KEPT = 120; // samples, as on the server
+const charts = { temperature: new Chart($("#temperature .chart"), KEPT), humidity: new Chart($("#humidity .chart"), KEPT) };
+let samples = [];
+
+const socket = io();
+
+// --- what comes ------------------------------------------------------------------------------------------------------
+
+socket.on("connect", () => status("online", "Live"));
+socket.on("disconnect", () => status("offline", "Reconnecting …"));
+
+socket.on("state", (state) => {
+  samples = state.samples;
+  draw();
+  showPicture(state.picture);
+  showSettings(state.settings);
+});
+
+socket.on("sample", (sample) => {
+  samples.push(sample);
+  samples.splice(0, samples.length - KEPT);
+  draw();
+});
+
+socket.on("picture", showPicture);
+socket.on("settings", showSettings);
+socket.on("watching", (count) => ($("#watching").textContent = count === 1 ? "Only you watch" : `${count} watch`));
+
+// --- what is seen ----------------------------------------------------------------------------------------------------
+
+function draw() {
+  for (const [name, chart] of Object.entries(charts)) {
+    chart.draw(samples.map((sample) => sample[name]));
+    if (samples.length) $(`#${name} output`).textContent = samples.at(-1)[name].toFixed(1);
+  }
+}
+
+function showPicture({ type, data, time }) {
+  const image = $("#camera img");
+  const url = URL.createObjectURL(new Blob([data], { type }));
+  image.onload = image.onerror = () => URL.revokeObjectURL(url);
+  image.src = url;
+  $("#camera time").textContent = new Date(time * 1000).toLocaleTimeString();
+}
+
+function showSettings({ heater, target }) {
+  $("#heater").checked = heater === "on";
+  $("#target").value = target;
+  $("#target-value").textContent = target;
+}
+
+function status(state, text) {
+  $("#status").dataset.state = state;
+  $("#status").textContent = text;
+}
+
+// --- what people do --------------------------------------------------------------------------------------------------
+
+$("#target").addEventListener("input", () => ($("#target-value").textContent = $("#target").value));
+
+$("#settings").addEventListener("change", async () => {
+  const settings = { heater: $("#heater").checked ? "on" : "off", target: Number($("#target").value) };
+  const answer = await socket.timeout(5000).emitWithAck("set", settings).catch((error) => ({ error }));
+  $("#problem").textContent = answer.error ? `Not set: ${answer.error.message}` : "";
+});
