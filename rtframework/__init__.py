@@ -3,12 +3,14 @@
 from .adapter import MemoryAdapter
 from .authenticators import StaticTokenAuth, TokenSources
 from .broadcast import BroadcastOperator
+from .declarations import emits
 from .events import Ack, Event
 from .exceptions import (
     AckError,
     AckTimeout,
     ConfigurationError,
     ConnectionRefused,
+    ContractError,
     DecodeError,
     Disconnected,
     EncodeError,
@@ -39,6 +41,7 @@ __all__ = [
     "ConfigurationError",
     "ConnectionFailure",
     "ConnectionRefused",
+    "ContractError",
     "Cookie",
     "Cors",
     "DecodeError",
@@ -67,5 +70,6 @@ __all__ = [
     "StaticTokenAuth",
     "Target",
     "TokenSources",
+    "emits",
     "load",
 ]

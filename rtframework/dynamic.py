@@ -53,6 +53,7 @@ class _Child:
         self.ordered = host.ordered
         self.limits = host.limits
         self.recovery = host.recovery
+        self.auditor = host.auditor
         self.namespace = namespace
         self.parent = parent
         self.opening: asyncio.Task[None] | None = None
@@ -130,6 +131,11 @@ class DynamicNamespaces:
         parent.bind(self._host)
         self._parents[key] = parent
         return parent
+
+    @property
+    def parents(self) -> tuple[ParentNamespace, ...]:
+        """In the order of registration."""
+        return tuple(self._parents.values())
 
     def claim(self, name: str) -> Namespace | None:
         """The child of that name, which the program keeps from now on; ``None`` when no pattern matches the name."""

@@ -122,6 +122,7 @@ class Handler:
         "is_async",
         "name",
         "ordered",
+        "signature",
     )
 
     def __init__(
@@ -135,7 +136,7 @@ class Handler:
         self.name = name
         self.function = function
         self.ordered = ordered
-        signature = signature or Signature.of(name, function)
+        self.signature = signature = signature or Signature.of(name, function)
         self.is_async = signature.is_async
         self.ack_at = signature.ack_at
         """The position of the parameter ``ack`` among the arguments, ``None`` without one."""

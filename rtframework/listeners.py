@@ -6,9 +6,10 @@ import asyncio
 import enum
 import logging
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from inspect import isawaitable
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from .events import (
@@ -140,6 +141,10 @@ class Listeners:
     def of(self, event: str) -> tuple[Callable[..., Any], ...]:
         """The functions that listen to an event."""
         return tuple(each.function for each in self._of(LIFECYCLE.get(event, event)))
+
+    def by_event(self) -> Mapping[str, tuple[Handler, ...]]:
+        """The handlers of each event; a live view."""
+        return MappingProxyType(self._handlers)
 
     def settle(self, ordered: bool) -> None:
         """Say what holds for those that were added without a word on order."""

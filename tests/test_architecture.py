@@ -31,6 +31,7 @@ MAP: Final = {
     "rtframework.serializers": ("exceptions types protocols packets", "msgspec"),
     "rtframework.recovery": ("exceptions types", ""),
     "rtframework.signatures": ("exceptions", "msgspec"),
+    "rtframework.payloads": ("", "msgspec pydantic"),
     "rtframework.events": ("exceptions signatures types", "msgspec"),
     "rtframework.pen": ("types", ""),
     "rtframework.several": ("exceptions types events running", ""),
@@ -42,11 +43,13 @@ MAP: Final = {
     "rtframework.broadcast": ("exceptions types protocols remote", ""),
     "rtframework.socket": ("broadcast events exceptions listeners pen recovery running several types protocols", ""),
     "rtframework.namespace": (
-        "broadcast events exceptions listeners middleware notices patterns recovery running signatures socket types "
-        "protocols",
+        "auditor broadcast declarations events exceptions listeners middleware notices patterns recovery running "
+        "signatures socket types protocols",
         "",
     ),
-    "rtframework.parent": ("exceptions namespace patterns room_events running types protocols", ""),
+    "rtframework.declarations": ("events exceptions payloads signatures", ""),
+    "rtframework.auditor": ("declarations exceptions payloads protocols types", "msgspec"),
+    "rtframework.parent": ("declarations exceptions namespace patterns room_events running types protocols", ""),
     "rtframework.announcements": ("exceptions events", ""),
     "rtframework.dynamic": ("exceptions namespace notices parent patterns running types protocols", ""),
     "rtframework.engine": ("engine.*", ""),
