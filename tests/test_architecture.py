@@ -59,6 +59,11 @@ MAP: Final = {
     ),
     "rtframework.admin": ("admin.*", ""),
     "rtframework.admin.*": ("exceptions notices types protocols namespace admin.*", "bcrypt"),
+    "rtframework.contracts": ("contracts.*", ""),
+    "rtframework.contracts.*": (
+        "admin declarations exceptions listeners namespace parent patterns payloads server signatures contracts.*",
+        "msgspec pydantic",
+    ),
     "rtframework.server": ("*", "aiohttp"),
     "rtframework.testing": ("* testing.*", ""),
     "rtframework.testing.*": ("*", "aiohttp msgspec"),

@@ -1,0 +1,22 @@
+"""What server and clients say to each other, written down for both sides: AsyncAPI and TypeScript.
+
+Example::
+
+    contract = describe(io)
+    Path("events.ts").write_text(typescript(contract))
+    Path("asyncapi.json").write_text(json.dumps(asyncapi(contract), indent=2))
+"""
+
+from .asyncapi import asyncapi
+from .description import Argument, Contract, EventContract, NamespaceContract, describe
+from .typescript import typescript
+
+__all__ = [
+    "Argument",
+    "Contract",
+    "EventContract",
+    "NamespaceContract",
+    "asyncapi",
+    "describe",
+    "typescript",
+]
