@@ -343,6 +343,21 @@ class Namespace(Broadcasting):
         own = tuple(self._server_side.get(event, ()))
         return own if self.parent is None else (*self.parent.server_side_handlers(event), *own)
 
+    def server_side_events(self) -> tuple[str, ...]:
+        """The events of other servers that have a handler here."""
+        inherited = () if self.parent is None else self.parent.server_side_events()
+        return tuple(dict.fromkeys((*inherited, *self._server_side)))
+
+    @property
+    def middlewares(self) -> tuple[ConnectMiddleware, ...]:
+        """The connect middleware, in the order in which it runs."""
+        return tuple(self._connect_middlewares)
+
+    @property
+    def event_middlewares(self) -> tuple[EventMiddleware, ...]:
+        """The event middleware, in the order in which it runs."""
+        return tuple(self._event_middlewares)
+
     # --- what sockets and operators ask -----------------------------------------------------------------------------
 
     def packet(self, event: str, args: tuple[Any, ...]) -> Packet:

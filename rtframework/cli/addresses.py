@@ -1,0 +1,98 @@
+"""Sockets to listen on, bound before anything else happens: a port in use is known at once."""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import stat
+from collections.abc import Sequence
+
+from .failure import Failure
+
+
+def bind(host: str, port: int) -> list[socket.socket]:
+    """Listen on all addresses of a host, which have the same port; 0 picks one. Raises ``Failure``."""
+    try:
+        found = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    except socket.gaierror as error:
+        raise Failure(f"{host} is no address of this machine: {error.strerror}") from None
+    bound: list[socket.socket] = []
+    try:
+        for family, kind, protocol, _, address in dict.fromkeys(found):
+            try:
+                sock = socket.socket(family, kind, protocol)
+            except OSError:  # a machine without IPv6 may know IPv6 addresses
+                continue
+            bound.append(sock)
+            if os.name == "posix":
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if family == socket.AF_INET6:
+                sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            sock.bind((address[0], port, *address[2:]))
+            sock.listen(128)
+            port = sock.getsockname()[1]
+    except OSError as error:
+        close(bound)
+        raise Failure(_explain(error, f"{host or '*'}:{port}")) from None
+    if not bound:
+        raise Failure(f"{host} has no address that this machine can listen on")
+    return bound
+
+
+def bind_unix(path: str) -> socket.socket:
+    """Listen on a Unix socket; one that nobody listens on any more is replaced. Raises ``Failure``."""
+    if not hasattr(socket, "AF_UNIX"):
+        raise Failure("this system has no Unix sockets")
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        if _is_abandoned(path):
+            os.unlink(path)
+        sock.bind(path)
+        sock.listen(128)
+    except OSError as error:
+        sock.close()
+        raise Failure(_explain(error, path)) from None
+    return sock
+
+
+def url_of(sock: socket.socket) -> str:
+    """Where a client finds it."""
+    address = sock.getsockname()
+    if not isinstance(address, tuple):
+        return f"unix:{address}"
+    host = f"[{address[0]}]" if ":" in address[0] else address[0]
+    return f"http://{host}:{address[1]}"
+
+
+def close(socks: Sequence[socket.socket]) -> None:
+    """Listen no more; the file of a Unix socket goes, too."""
+    for sock in socks:
+        address = sock.getsockname() if sock.fileno() >= 0 else None
+        sock.close()
+        if isinstance(address, str) and address and os.path.exists(address):
+            os.unlink(address)
+
+
+def _is_abandoned(path: str) -> bool:
+    try:
+        if not stat.S_ISSOCK(os.stat(path).st_mode):
+            return False
+    except FileNotFoundError:
+        return False
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        try:
+            probe.connect(path)
+        except ConnectionRefusedError:
+            return True
+    return False
+
+
+def _explain(error: OSError, where: str) -> str:
+    if error.errno == errno.EADDRINUSE:
+        return f"{where} is in use: another program listens there"
+    if error.errno == errno.EADDRNOTAVAIL:
+        return f"{where} is no address of this machine"
+    if error.errno == errno.EACCES:
+        return f"{where} may not be listened on by this user"
+    return f"cannot listen on {where}: {error.strerror or error}"

@@ -1,0 +1,346 @@
+"""A connection to any Socket.IO server, as its client."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import ssl
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import aiohttp
+import socketio
+
+from rtframework_msgpack import MsgpackSerializer
+
+from ..exceptions import SerializationError
+from ..types import Packet, PacketType
+from .endpoint import Endpoint
+from .failure import Exit, Failure
+from .values import show
+
+_GOODBYE: Final = 1.0
+"""Seconds to leave in good order."""
+_REFUSALS: Final = (401, 403)
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """An event of the server."""
+
+    event: str
+    args: list[Any]
+    id: int | None
+    """Of the acknowledgement that the server waits for."""
+
+
+class Connection:
+    """One namespace of one server."""
+
+    def __init__(self, endpoint: Endpoint, session: aiohttp.ClientSession, seen: _Seen) -> None:
+        self.endpoint = endpoint
+        self.events: asyncio.Queue[Received] = asyncio.Queue()
+        loop = asyncio.get_running_loop()
+        self.lost: asyncio.Future[Failure] = loop.create_future()
+        """Why there is no connection any more."""
+        self._admitted: asyncio.Future[None] = loop.create_future()
+        self._seen = seen
+        self._client = _Client(self, session)
+
+    @property
+    def id(self) -> str:
+        """The id that the server gave."""
+        return str(self._client.get_sid(self.endpoint.namespace))
+
+    @property
+    def transport(self) -> str:
+        """The transport in use."""
+        return str(self._client.transport())
+
+    async def open(self) -> None:
+        """Come in. Raises ``Failure``."""
+        endpoint = self.endpoint
+        try:
+            async with asyncio.timeout(endpoint.timeout):
+                await self._connect()
+                await self._first(self._admitted)
+        except TimeoutError:
+            what = f"the namespace {endpoint.namespace} did" if self._client.eio.state == "connected" else "it did"
+            raise Failure(
+                f"{endpoint.resource}: {what} not answer within {endpoint.timeout:g} s", Exit.UNREACHABLE
+            ) from None
+
+    async def emit(self, event: str, args: Sequence[Any]) -> None:
+        """Send an event; return when it is on its way. Raises ``Failure``."""
+        await self._send(event, args, None)
+        await self._first(asyncio.ensure_future(self._client.eio.queue.join()))
+
+    async def ask(self, event: str, args: Sequence[Any], timeout: float) -> list[Any]:
+        """Send an event; the arguments of the answer. Raises ``Failure``."""
+        answer: asyncio.Future[list[Any]] = asyncio.get_running_loop().create_future()
+
+        def answered(*found: Any) -> None:
+            if not answer.done():
+                answer.set_result(list(found))
+
+        try:
+            async with asyncio.timeout(timeout):
+                await self._send(event, args, answered)
+                return list(await self._first(answer))
+        except TimeoutError:
+            raise Failure(f'"{event}" was not answered within {timeout:g} s', Exit.TIMED_OUT) from None
+
+    async def answer(self, received: Received, args: Sequence[Any]) -> None:
+        """Send the acknowledgement that the server waits for."""
+        client = self._client
+        packet = client.packet_class(
+            socketio.packet.ACK, namespace=self.endpoint.namespace, id=received.id, data=list(args)
+        )
+        await client._send_packet(packet)
+
+    async def next(self) -> Received:
+        """The next event. Raises ``Failure`` when there will be none, after those that have come."""
+        if not self.events.empty():
+            return self.events.get_nowait()
+        found: Received = await self._first(asyncio.ensure_future(self.events.get()))
+        return found
+
+    async def close(self) -> None:
+        """Leave."""
+        leaving = asyncio.create_task(self._client.disconnect())
+        await asyncio.wait((leaving,), timeout=_GOODBYE)  # some servers do not end the last poll
+        leaving.cancel()
+        with contextlib.suppress(asyncio.CancelledError, Exception):
+            await leaving
+
+    # --- what the client tells --------------------------------------------------------------------------------------
+
+    def admitted(self) -> None:
+        """We are in."""
+        if not self._admitted.done():
+            self._admitted.set_result(None)
+
+    def refused(self, error: Any) -> None:
+        """We are not let in."""
+        message = error.get("message", "") if isinstance(error, dict) else error
+        data = error.get("data") if isinstance(error, dict) else None
+        text = f"refused by namespace {self.endpoint.namespace}: {message}"
+        text += "" if data is None else f" {show(data)}"
+        self.fail(Failure(text, Exit.FAILED))
+
+    def closed(self, reason: str) -> None:
+        """The connection has ended."""
+        if self._admitted.done():
+            self.fail(Failure(f"the connection was lost ({reason})", Exit.LOST))
+            return
+        other = "without --msgpack" if self.endpoint.msgpack else "with --msgpack"
+        self.fail(
+            Failure(
+                f"{self.endpoint.resource} closed the connection before it let us in; "
+                f"perhaps it uses another parser: try {other}",
+                Exit.UNREACHABLE,
+            )
+        )
+
+    def garbled(self, error: Exception) -> None:
+        """The server has sent something that is no packet."""
+        other = "without --msgpack" if self.endpoint.msgpack else "with --msgpack"
+        code = Exit.LOST if self._admitted.done() else Exit.UNREACHABLE
+        self.fail(Failure(f"what the server sends cannot be understood; try {other} ({error})", code))
+
+    def fail(self, failure: Failure) -> None:
+        """There is no connection any more. What has come before is handed out before."""
+
+        def set_lost() -> None:
+            if not self.lost.done():
+                self.lost.set_result(failure)
+
+        asyncio.get_running_loop().call_soon(set_lost)
+
+    # --- inside -----------------------------------------------------------------------------------------------------
+
+    async def _connect(self) -> None:
+        endpoint = self.endpoint
+        try:
+            await self._client.connect(
+                endpoint.url,
+                auth=endpoint.auth,
+                headers=dict(endpoint.headers),
+                transports=list(endpoint.transports),
+                namespaces=[endpoint.namespace],
+                socketio_path=endpoint.path,
+                wait=False,
+            )
+        except asyncio.CancelledError:
+            raise
+        except Exception as error:  # what comes instead of a handshake makes the client raise anything
+            raise self._seen.explain(endpoint, error) from error
+
+    async def _send(self, event: str, args: Sequence[Any], callback: Any) -> None:
+        try:
+            await self._client.emit(event, tuple(args), namespace=self.endpoint.namespace, callback=callback)
+        except socketio.exceptions.BadNamespaceError:
+            raise (await self.lost) from None
+        except (SerializationError, ValueError, RecursionError) as error:
+            raise Failure(f'"{event}" cannot be sent: {error}', Exit.USAGE) from None
+
+    async def _first(self, awaited: asyncio.Future[Any]) -> Any:
+        """What this gives, unless the connection is lost before. Raises ``Failure``."""
+        try:
+            await asyncio.wait((awaited, self.lost), return_when=asyncio.FIRST_COMPLETED)
+            if awaited.done():
+                return awaited.result()
+            raise self.lost.result()
+        finally:
+            awaited.cancel()
+
+
+@contextlib.asynccontextmanager
+async def connect(endpoint: Endpoint) -> AsyncIterator[Connection]:
+    """A connection that is closed at the end. Raises ``Failure``."""
+    seen = _Seen()
+    # Headers are the session's: the client itself sends them with the first request only.
+    async with aiohttp.ClientSession(headers=endpoint.headers, trace_configs=[seen.trace()]) as session:
+        connection = Connection(endpoint, session, seen)
+        try:
+            await connection.open()
+            yield connection
+        finally:
+            await connection.close()
+
+
+class _Client(socketio.AsyncClient):  # type: ignore[misc]
+    """Tells a ``Connection`` what happens, and answers nothing by itself."""
+
+    def __init__(self, connection: Connection, session: aiohttp.ClientSession) -> None:
+        endpoint = connection.endpoint
+        super().__init__(
+            reconnection=False,
+            handle_sigint=False,
+            serializer=_MsgpackPacket if endpoint.msgpack else "default",
+            logger=_logger(endpoint.verbose),
+            engineio_logger=_logger(endpoint.verbose),
+            http_session=session,
+            request_timeout=endpoint.timeout,
+            ssl_verify=not endpoint.insecure,
+            websocket_extra_options={"max_msg_size": 0},
+        )
+        self._connection = connection
+        self.on("connect", connection.admitted, namespace=endpoint.namespace)
+        self.on("connect_error", self._refused, namespace=endpoint.namespace)
+
+    def _refused(self, *told: Any) -> None:
+        if self.eio.state == "connected":  # else the handshake has failed, which is raised
+            self._connection.refused(told[0] if told else "")
+
+    async def _handle_eio_message(self, data: Any) -> None:
+        try:
+            await super()._handle_eio_message(data)
+        except asyncio.CancelledError:
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever a packet that is none makes the client raise
+            self._connection.garbled(error)
+
+    async def _handle_event(self, namespace: str | None, id: int | None, data: Any) -> None:
+        if (namespace or "/") == self._connection.endpoint.namespace:
+            self._connection.events.put_nowait(Received(str(data[0]), list(data[1:]), id))
+
+    async def _handle_disconnect(self, namespace: str | None) -> None:
+        self._connection.closed("io server disconnect")
+        await super()._handle_disconnect(namespace)
+
+    async def _handle_eio_disconnect(self, reason: str) -> None:
+        self._connection.closed(reason)
+        await super()._handle_eio_disconnect(reason)
+
+
+class _MsgpackPacket(socketio.packet.Packet):  # type: ignore[misc]
+    """The packets of ``socket.io-msgpack-parser``; python-socketio's own lack its dates and ``undefined``."""
+
+    uses_binary_events = False
+    serializer: Final = MsgpackSerializer()
+
+    def encode(self) -> str | bytes:
+        """One binary frame."""
+        packet = Packet(PacketType(self.packet_type), self.namespace or "/", self.data, self.id)
+        return self.serializer.encode(packet)[0]
+
+    def decode(self, encoded_packet: Any) -> int:
+        """Take a frame apart; the number of attachments that follow."""
+        packet = self.serializer.decode(encoded_packet)
+        self.packet_type, self.namespace, self.data, self.id = packet.type, packet.nsp, packet.data, packet.id
+        return 0
+
+
+class _Seen:
+    """What requests have met with: the client itself tells little of it."""
+
+    def __init__(self) -> None:
+        self.error: BaseException | None = None
+        self.status: int | None = None
+
+    def trace(self) -> aiohttp.TraceConfig:
+        """What makes a session tell."""
+        config = aiohttp.TraceConfig()
+
+        async def failed(session: Any, context: Any, params: aiohttp.TraceRequestExceptionParams) -> None:
+            self.error = params.exception
+
+        async def ended(session: Any, context: Any, params: aiohttp.TraceRequestEndParams) -> None:
+            self.status = params.response.status
+
+        config.on_request_exception.append(failed)
+        config.on_request_end.append(ended)
+        return config
+
+    def explain(self, endpoint: Endpoint, raised: Exception) -> Failure:
+        """Why there is no connection."""
+        if self.error is not None:
+            return Failure(_explain(self.error, endpoint), Exit.UNREACHABLE)
+        told = raised.__cause__.args[1] if raised.__cause__ and len(raised.__cause__.args) > 1 else None
+        message = f": {told['message']}" if isinstance(told, dict) and told.get("message") else ""
+        if self.status in _REFUSALS:
+            return Failure(f"refused by {endpoint.resource} (HTTP {self.status}){message}", Exit.FAILED)
+        if self.status == 404:
+            return Failure(f"there is nothing at {endpoint.resource} (HTTP 404): see --path", Exit.UNREACHABLE)
+        if message or self.status not in (None, 101, 200):
+            return Failure(f"{endpoint.resource} does not let us in (HTTP {self.status}){message}", Exit.UNREACHABLE)
+        return Failure(f"what answers at {endpoint.resource} is no Socket.IO server, or an old one", Exit.UNREACHABLE)
+
+
+def _explain(error: BaseException, endpoint: Endpoint) -> str:
+    place, other = endpoint.place, "http" if endpoint.is_secure else "https"
+    if isinstance(error, aiohttp.ClientConnectorCertificateError):
+        found = error.certificate_error
+        why = found.verify_message if isinstance(found, ssl.SSLCertVerificationError) else str(found)
+        return f"the certificate of {place} is not to be trusted: {why} (--insecure accepts it)"
+    if isinstance(error, aiohttp.ClientSSLError):
+        return f"{place} does not speak TLS as we do: {_reason(error.os_error)}"
+    if isinstance(error, aiohttp.ClientConnectorDNSError):
+        return f"there is no host {error.host}: {error.os_error.strerror or error.os_error}"
+    if isinstance(error, aiohttp.ClientConnectorError):
+        number = error.os_error.errno  # its text names the address once more
+        return f"nobody answers at {place}: {os.strerror(number) if number else error.os_error}"
+    if isinstance(error, TimeoutError):
+        return f"{endpoint.resource}: it did not answer within {endpoint.timeout:g} s"
+    if isinstance(error, aiohttp.InvalidURL):
+        return f"{endpoint.resource} is no URL"
+    if isinstance(error, aiohttp.ServerDisconnectedError | aiohttp.ClientOSError):
+        return f"{endpoint.resource} closed without an answer: see --path and --transport, or use {other}"
+    return f"what answers at {place} does not speak HTTP ({error}): use {other}?"
+
+
+def _reason(error: OSError) -> str:
+    return str(getattr(error, "reason", None) or error.strerror or error).replace("_", " ").lower()
+
+
+def _logger(verbose: bool) -> logging.Logger:
+    logger = logging.getLogger("rtframework.cli.client")
+    logger.propagate = False
+    if not logger.handlers:
+        logger.addHandler(logging.StreamHandler() if verbose else logging.NullHandler())
+        logger.setLevel(logging.INFO)
+    return logger

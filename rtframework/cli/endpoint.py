@@ -1,0 +1,118 @@
+"""Where a server is, and how to come in: the options that all commands share which talk to one."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import dataclass
+from typing import Any, Literal
+from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+
+from .failure import Exit, Failure
+from .values import parse_object, parse_seconds
+
+Transport = Literal["polling", "websocket"]
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """A namespace of a server and what is shown at its door."""
+
+    url: str
+    """Scheme, host, port and query."""
+    path: str
+    namespace: str
+    headers: dict[str, str]
+    auth: dict[str, Any] | None
+    transports: tuple[Transport, ...]
+    msgpack: bool
+    insecure: bool
+    timeout: float
+    """Seconds to come in."""
+    verbose: bool
+
+    @property
+    def place(self) -> str:
+        """Host and port, as the user wrote them."""
+        return urlsplit(self.url).netloc.rpartition("@")[2]
+
+    @property
+    def is_secure(self) -> bool:
+        """Whether by TLS."""
+        return self.url.startswith("https:")
+
+    @property
+    def resource(self) -> str:
+        """The URL that is asked for."""
+        return f"{urlsplit(self.url).scheme}://{self.place}{self.path}/"
+
+    @classmethod
+    def of(cls, args: argparse.Namespace) -> Endpoint:
+        """The endpoint that the arguments name. Raises ``Failure``."""
+        path = "/" + args.path.strip("/")
+        text = args.url if "://" in args.url else f"http://{args.url}"
+        try:
+            parts = urlsplit(text)
+            scheme = {"ws": "http", "wss": "https"}.get(parts.scheme, parts.scheme)
+            if scheme not in ("http", "https") or not parts.hostname or parts.port == 0:
+                raise ValueError
+        except ValueError:
+            raise Failure(f"{args.url} is no URL of a server: write http://host:port", Exit.USAGE) from None
+        # As with io(url) in JavaScript: the path of the URL is the namespace.
+        namespace = parts.path.rstrip("/") or "/"
+        if args.namespace is not None:
+            namespace = args.namespace if args.namespace.startswith("/") else f"/{args.namespace}"
+        elif namespace == path:
+            namespace = "/"
+        query = parse_qsl(parts.query, keep_blank_values=True) + [_pair(each) for each in args.query]
+        return cls(
+            url=urlunsplit((scheme, parts.netloc, "", urlencode(query), "")),
+            path=path,
+            namespace=namespace,
+            headers=dict(_header(each) for each in args.header),
+            auth=None if args.auth is None else parse_object(args.auth, "--auth"),
+            transports=(args.transport,) if args.transport else ("polling", "websocket"),
+            msgpack=args.msgpack,
+            insecure=args.insecure,
+            timeout=args.connect_timeout,
+            verbose=args.verbose,
+        )
+
+
+def add_endpoint(parser: argparse.ArgumentParser) -> None:
+    """Give a command the arguments that ``Endpoint.of`` reads."""
+    parser.add_argument(
+        "url", metavar="URL", help="http, https, ws or wss; its path is the namespace, as with io(url) in JavaScript"
+    )
+    group = parser.add_argument_group("connecting")
+    group.add_argument("-n", "--namespace", metavar="NAME", help='default: the path of the URL, "/" without one')
+    group.add_argument("--auth", metavar="JSON|@FILE", help="what the server's authentication gets: an object")
+    group.add_argument("-H", "--header", metavar="'NAME: VALUE'", action="append", default=[], help="may be repeated")
+    group.add_argument("--query", metavar="NAME=VALUE", action="append", default=[], help="may be repeated")
+    group.add_argument("--path", default="/socket.io", help="where Socket.IO is on the server (default: %(default)s)")
+    group.add_argument(
+        "--transport", choices=("polling", "websocket"), help="this one only; default: polling, then websocket"
+    )
+    group.add_argument("--msgpack", action="store_true", help="the server uses socket.io-msgpack-parser")
+    group.add_argument("--insecure", action="store_true", help="accept any certificate")
+    group.add_argument(
+        "--connect-timeout",
+        metavar="SECONDS",
+        type=parse_seconds,
+        default=10.0,
+        help="time to be let in (default: %(default)g)",
+    )
+    group.add_argument("-v", "--verbose", action="store_true", help="show on stderr what goes over the line")
+
+
+def _header(text: str) -> tuple[str, str]:
+    name, colon, value = text.partition(":")
+    if not colon or not name.strip() or any(each in text for each in "\r\n\0"):
+        raise Failure(f"{text!r} is no header: write 'Name: value'", Exit.USAGE)
+    return name.strip(), value.strip()
+
+
+def _pair(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not equals or not name:
+        raise Failure(f"{text!r} is no parameter of a query: write name=value", Exit.USAGE)
+    return name, value

@@ -1,0 +1,225 @@
+"""What a command works on, by the place where it stands: ``module:attribute``."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import difflib
+import importlib
+import inspect
+import os
+import sys
+import traceback
+from argparse import ArgumentParser
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Final, TypeVar
+
+from aiohttp import web
+
+from ..server import Server
+from .failure import Exit, Failure
+
+T = TypeVar("T")
+
+_KINDS: Final = {Server: "an rtframework.Server", web.Application: "an aiohttp web.Application"}
+
+
+def add_target(parser: ArgumentParser, kind: str) -> None:
+    """Give a command the arguments ``target`` and ``--factory``; ``kind`` says what the target has to be."""
+    parser.add_argument(
+        "target",
+        metavar="MODULE:NAME",
+        help=f"where {kind} is: package.module:name, path/to/file.py:name, or module:make() for what a function makes",
+    )
+    parser.add_argument("--factory", action="store_true", help="call NAME to make it; the same as MODULE:NAME()")
+
+
+@dataclass(frozen=True)
+class Target:
+    """``module:attribute``, taken apart."""
+
+    text: str
+    module: str
+    attribute: str
+    is_factory: bool
+    folder: Path
+    """Where modules are looked for first."""
+
+    @classmethod
+    def parse(cls, text: str, *, factory: bool = False) -> Target:
+        """Take ``package.module:name``, ``path/to/file.py:name`` or ``module:make()`` apart. Raises ``Failure``."""
+        module, colon, attribute = text.rpartition(":")
+        if not colon or not module or not attribute:
+            known = module or attribute.removesuffix(":") or "server"
+            raise Failure(
+                f'"{text}" does not say what to take from the module: write MODULE:NAME, e.g. {known}:app', Exit.USAGE
+            )
+        if attribute.endswith("()"):
+            attribute, factory = attribute[:-2], True
+        if not all(part.isidentifier() for part in attribute.split(".")):
+            raise Failure(
+                f'"{attribute}" is no name: write MODULE:NAME, or MODULE:NAME() for a function without arguments',
+                Exit.USAGE,
+            )
+        folder = Path.cwd()
+        if module.endswith(".py") or "/" in module or os.sep in module:
+            folder, module = _locate(Path(module))
+        return cls(text, module, attribute, factory, folder)
+
+    def load(self) -> Any:
+        """Import the module; the object, or the factory that makes it. Raises ``Failure``."""
+        found: Any = self._import()
+        where = self.module
+        for name in self.attribute.split("."):
+            try:
+                found = getattr(found, name)
+            except AttributeError:
+                raise Failure(f'{where} has no "{name}"{self._suggest(found, name)}') from None
+            where += f".{name}"
+        if self.is_factory and not callable(found):
+            raise Failure(f"{self.text} cannot be called: it is {_type(found)}, no factory")
+        return found
+
+    def others(self, *kinds: type) -> list[str]:
+        """Targets in the same module that are of a kind."""
+        module = sys.modules.get(self.module)
+        names = sorted(name for name, value in vars(module).items() if isinstance(value, kinds)) if module else []
+        return [f"{self.text.rpartition(':')[0]}:{name}" for name in names]
+
+    def _import(self) -> ModuleType:
+        # Not sys.path[0]: a script's own folder stands there, or the current one, or nothing.
+        folder = str(self.folder)
+        if folder in sys.path:
+            sys.path.remove(folder)
+        sys.path.insert(0, folder)
+        importlib.invalidate_caches()
+        try:
+            with _run_app_left_out():
+                return importlib.import_module(self.module)
+        except ModuleNotFoundError as error:
+            if error.name is not None and f"{self.module}.".startswith(f"{error.name}."):
+                raise Failure(f'there is no module "{error.name}"{self._suggest_module(error.name)}') from None
+            raise self._broken(error) from error
+        except (Exception, SystemExit) as error:
+            raise self._broken(error) from error
+
+    def _broken(self, error: BaseException) -> Failure:
+        return failure_of(f'the module "{self.module}" cannot be imported', error)
+
+    def _suggest_module(self, name: str) -> str:
+        here = [path.stem for path in self.folder.glob("*.py")]
+        here += [path.parent.name for path in self.folder.glob("*/__init__.py")]
+        close = difflib.get_close_matches(name, here, n=1)
+        if close:
+            return f'; did you mean "{close[0]}"?'
+        return f" in {self.folder} or among what is installed"
+
+    def _suggest(self, holder: Any, name: str) -> str:
+        close = difflib.get_close_matches(name, [each for each in dir(holder) if not each.startswith("__")], n=1)
+        if close:
+            return f'; did you mean "{close[0]}"?'
+        there = self.others(*_KINDS)
+        return f"; there is {_listed(there)}" if there else ""
+
+
+def load_server(text: str, *, factory: bool = False) -> Server:
+    """The ``Server`` of a target, as commands take it that look at one. Raises ``Failure``.
+
+    A factory may be ``async``.
+    """
+    target = Target.parse(text, factory=factory)
+    found = target.load()
+    if target.is_factory:
+        found = asyncio.run(make(target, found))
+    return expect(target, found, Server)
+
+
+async def make(target: Target, factory: Any) -> Any:
+    """What a factory makes, ``async`` or not. Raises ``Failure``."""
+    try:
+        made = factory()
+        return await made if inspect.isawaitable(made) else made
+    except (Exception, SystemExit) as error:
+        raise failure_of(f"{target.attribute}() of {target.module} failed", error) from error
+
+
+def expect(target: Target, found: Any, *kinds: type[T]) -> T:
+    """The object itself, if it is one of these; else a ``Failure`` that says what it is and what there is."""
+    if isinstance(found, kinds):
+        return found
+    wanted = " or ".join(_KINDS[kind] for kind in kinds)
+    what = f"{target.attribute}() of {target.module} gives" if target.is_factory else f"{target.text} is"
+    there = target.others(*kinds)
+    if inspect.isroutine(found) and not target.is_factory:
+        hint = f": if it makes one, write {target.text}()"
+    elif there:
+        hint = f"; there is {_listed(there)}"
+    else:
+        hint = ""
+    raise Failure(f"{what} {_type(found)}, not {wanted}{hint}")
+
+
+def failure_of(message: str, error: BaseException) -> Failure:
+    """A ``Failure`` that shows the traceback of an error in the program, without the frames of whoever called it."""
+    if isinstance(error, SystemExit):
+        return Failure(f"{message}: it called sys.exit({error.code!r})")
+    frames = error.__traceback__
+    while frames is not None and _is_ours(frames.tb_frame.f_code.co_filename):
+        frames = frames.tb_next
+    lines = traceback.format_exception(type(error), error, frames)
+    summary = traceback.format_exception_only(type(error), error)[-1].strip()
+    return Failure(f"{message}: {summary}", details="".join(lines))
+
+
+def _is_ours(file: str) -> bool:
+    return file.startswith("<frozen importlib") or file in (__file__, importlib.__file__)
+
+
+def _locate(path: Path) -> tuple[Path, str]:
+    """The folder to import from and the module's name, for the path of a file."""
+    if not path.is_file():
+        raise Failure(f"there is no file {path}")
+    path = path.resolve()
+    folder, parts = path.parent, [path.stem]
+    while (folder / "__init__.py").is_file():
+        parts.insert(0, folder.name)
+        folder = folder.parent
+    return folder, ".".join(parts)
+
+
+def _type(found: Any) -> str:
+    kind = type(found)
+    if inspect.isroutine(found):
+        return "a function"
+    name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+    return f"{'an' if name[0] in 'aeiou' else 'a'} {name}"
+
+
+def _listed(names: list[str]) -> str:
+    return " and ".join(names)
+
+
+@contextlib.contextmanager
+def _run_app_left_out() -> Iterator[None]:
+    """While a module is imported, ``web.run_app(app)`` serves nothing: the command is there for that, or does not."""
+    run_app = web.run_app
+
+    def left_out(app: Any, *_: Any, **__: Any) -> None:
+        if inspect.iscoroutine(app):
+            app.close()
+        frame = inspect.currentframe()
+        caller = frame.f_back if frame else None
+        where = f"{Path(caller.f_code.co_filename).name}:{caller.f_lineno}" if caller else "the module"
+        print(
+            f'note: {where} calls web.run_app() when imported; left out. Put it under if __name__ == "__main__":',
+            file=sys.stderr,
+        )
+
+    web.run_app = left_out
+    try:
+        yield
+    finally:
+        web.run_app = run_app

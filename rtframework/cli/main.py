@@ -1,0 +1,111 @@
+"""The way into the command line: which commands there are, and what becomes of their failures."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, version
+from typing import Final, NoReturn, Protocol, cast
+
+from .failure import Exit, Failure
+
+COMMANDS: Final = {
+    "run": "serve an application, and start it again when its files change",
+    "routes": "show namespaces, their events and what these take",
+    "emit": "send an event to a Socket.IO server",
+    "listen": "show the events that a Socket.IO server sends",
+    "completion": "print what makes a shell complete these commands",
+}
+
+
+class Command(Protocol):
+    """The module of a subcommand. Its docstring is the description in its help."""
+
+    __doc__: str | None
+
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        """Say what it takes."""
+
+    def run(self, args: argparse.Namespace) -> int:
+        """Do it; the exit code. Raises ``Failure``."""
+
+
+class Parser(argparse.ArgumentParser):
+    """Answers a mistake with one or two lines, not with the whole usage."""
+
+    def error(self, message: str) -> NoReturn:
+        """Say what is wrong, and where help is."""
+        self.exit(Exit.USAGE, f"{self.prog}: {message}\nSee {self.prog} --help\n")
+
+
+def load_command(name: str) -> Command:
+    """The module of a subcommand."""
+    return cast("Command", importlib.import_module(f".{name}", __package__))
+
+
+def make_parser() -> tuple[Parser, dict[str, Parser]]:
+    """The parser of the whole, and those of the subcommands."""
+    parser = Parser(
+        prog="rtframework",
+        description="Serve, inspect and talk to Socket.IO servers.",
+        epilog="`rtframework COMMAND --help` says more about each.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"rtframework {_version()}")
+    subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", dest="command", required=True)
+    commands: dict[str, Parser] = {}
+    for name, summary in COMMANDS.items():
+        command = load_command(name)
+        commands[name] = subparsers.add_parser(
+            name,
+            help=summary,
+            description=command.__doc__,
+            allow_abbrev=False,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        command.add_arguments(commands[name])
+    return parser, commands
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; the exit code."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    parser, commands = make_parser()
+    name = arguments[0] if arguments else None
+    if name not in commands:
+        if name is None:
+            parser.print_help()
+            return Exit.USAGE
+        if not name.startswith("-"):
+            close = difflib.get_close_matches(name, COMMANDS, n=1)
+            parser.error(f'there is no command "{name}"' + (f'; did you mean "{close[0]}"?' if close else ""))
+        parser.parse_args(arguments)
+        return Exit.USAGE
+    # Not by way of the main parser: in a subparser, an option between positional arguments ends them.
+    args = commands[name].parse_intermixed_args(arguments[1:])
+    try:
+        code = load_command(name).run(args)
+        sys.stdout.flush()
+    except Failure as failure:
+        if failure.details:
+            print(failure.details, file=sys.stderr)
+        print(f"rtframework {name}: {failure}", file=sys.stderr)
+        return failure.code
+    except BrokenPipeError:
+        # What is still in the buffer would fail again when Python ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return Exit.CLOSED_PIPE
+    except KeyboardInterrupt:
+        return Exit.INTERRUPTED
+    return code
+
+
+def _version() -> str:
+    try:
+        return version("rtframework")
+    except PackageNotFoundError:
+        return "(not installed)"

@@ -1,0 +1,97 @@
+"""Serving an application until the process is told to end."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+from collections.abc import Sequence
+from typing import Any, Final
+
+from aiohttp import web
+from aiohttp.log import access_logger
+
+from ..exceptions import ConfigurationError
+from ..server import Server
+from .addresses import url_of
+from .failure import Exit, Failure
+from .loading import Target, expect, failure_of, make
+from .signals import on_end
+
+log: Final = logging.getLogger("rtframework.cli")
+
+
+async def serve(
+    target: Target, found: object, socks: Sequence[socket.socket], *, shutdown_timeout: float, access_log: bool
+) -> int:
+    """Serve an application, or what a factory makes; the exit code. Raises ``Failure``.
+
+    ``found`` is what was loaded from the target. ``shutdown_timeout``: seconds that requests have to end by themselves
+    when the process is told to end.
+    """
+    ending = asyncio.Event()
+    on_end(ending.set)
+    starting = asyncio.create_task(_start(target, found, shutdown_timeout, access_log))
+    told = asyncio.create_task(ending.wait())
+    try:
+        await asyncio.wait((starting, told), return_when=asyncio.FIRST_COMPLETED)
+        if not starting.done():
+            starting.cancel()
+            await asyncio.wait((starting,))
+        if starting.cancelled():
+            return Exit.DONE
+        runner = starting.result()
+        try:
+            for sock in socks:
+                await web.SockSite(runner, sock).start()
+            print(f"Serving {target.text} on {', '.join(map(url_of, socks))} (Ctrl-C ends it)", flush=True)
+            await told
+        finally:
+            try:
+                await runner.cleanup()
+            except Exception as error:
+                raise failure_of(f"{target.text} has failed to clean up", error) from error
+    finally:
+        told.cancel()
+    return Exit.DONE
+
+
+async def _start(target: Target, found: Any, shutdown_timeout: float, access_log: bool) -> web.AppRunner:
+    if target.is_factory:
+        found = await make(target, found)
+    expect(target, found, web.Application, Server)
+    runner = web.AppRunner(
+        found if isinstance(found, web.Application) else _attach(target, found),
+        handle_signals=False,
+        shutdown_timeout=shutdown_timeout,
+        access_log=access_logger if access_log else None,
+    )
+    try:
+        await runner.setup()
+    except Exception as error:
+        await _clean_up_quietly(runner)
+        raise failure_of(f"{target.text} has failed to start", error) from error
+    except asyncio.CancelledError:
+        await _clean_up_quietly(runner)
+        raise
+    return runner
+
+
+async def _clean_up_quietly(runner: web.AppRunner) -> None:
+    try:
+        await runner.cleanup()
+    except Exception:
+        log.exception("the clean-up of an application that did not start has failed")
+
+
+def _attach(target: Target, server: Server) -> web.Application:
+    app = web.Application()
+    try:
+        server.attach(app)
+    except ConfigurationError:
+        others = target.others(web.Application)
+        raise Failure(
+            f"{target.text} is a server that the program has attached to an application: "
+            f"name that, {others[0] if others else 'or what makes it'}"
+        ) from None
+    return app

@@ -1,0 +1,78 @@
+"""Values as they are written on a command line, and as they are shown."""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import datetime
+import json
+import sys
+from pathlib import Path
+from typing import Any, NoReturn
+
+from .failure import Exit, Failure
+
+
+def parse_value(text: str) -> Any:
+    """JSON, and a string where it is none: ``1`` is a number, ``"1"`` and ``one`` are strings."""
+    try:
+        return json.loads(text, parse_constant=_refuse)
+    except (ValueError, RecursionError):
+        return text
+
+
+def read_file(text: str) -> bytes:
+    """The content of the file in ``@file``, of stdin for ``@-``. Raises ``Failure``."""
+    name = text.removeprefix("@")
+    if name == "-":
+        return sys.stdin.buffer.read()
+    try:
+        return Path(name).read_bytes()
+    except OSError as error:
+        raise Failure(f"{name} cannot be read: {error.strerror}", Exit.USAGE) from None
+
+
+def parse_object(text: str, option: str) -> dict[str, Any]:
+    """A JSON object, or ``@file`` that has one. Raises ``Failure``."""
+    content = read_file(text).decode("utf-8", "replace") if text.startswith("@") else text
+    try:
+        found = json.loads(content, parse_constant=_refuse)
+    except (ValueError, RecursionError) as error:
+        raise Failure(f'{option} is no JSON ({error}): write it as \'{{"token": "…"}}\' or @file', Exit.USAGE) from None
+    if not isinstance(found, dict):
+        raise Failure(f'{option} has to be a JSON object, as in \'{{"token": "…"}}\'', Exit.USAGE)
+    return found
+
+
+def parse_seconds(text: str) -> float:
+    """A number of seconds, for argparse."""
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1.0
+    if not 0 <= seconds < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds")
+    return seconds
+
+
+def show(value: Any, *, exact: bool = False) -> str:
+    """One line of JSON. Binary data as their size, with ``exact`` as ``{"$base64": "…"}``."""
+    return json.dumps(_plain(value, exact), ensure_ascii=False, separators=(", ", ": "))
+
+
+def _plain(value: Any, exact: bool) -> Any:
+    if isinstance(value, bytes | bytearray | memoryview):
+        if exact:
+            return {"$base64": base64.b64encode(value).decode("ascii")}
+        return f"<{len(value)} byte{'s' * (len(value) != 1)}>"
+    if isinstance(value, datetime.datetime):
+        return value.isoformat()
+    if isinstance(value, dict):
+        return {str(key): _plain(each, exact) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(each, exact) for each in value]
+    return value
+
+
+def _refuse(constant: str) -> NoReturn:
+    raise ValueError(f"{constant} is no JSON")

@@ -1,0 +1,91 @@
+"""Servers for the commands that talk to one: ours and Node's (tests/js/server.mjs), which behave alike."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import datetime
+import shutil
+from collections.abc import AsyncIterator, Mapping
+from typing import Any, Final
+
+from rtframework import Ack, ConnectionRefused, Server, Socket
+from rtframework.protocols import CallNext
+from rtframework_msgpack import MsgpackSerializer
+from tests.support.cli import ROOT
+
+JSON: Final = "json"
+MSGPACK: Final = "msgpack"
+
+
+def our_server(parser: str) -> Server:
+    """The twin of tests/js/server.mjs."""
+    io = Server(serializer=MsgpackSerializer() if parser == MSGPACK else None)
+    for namespace in (io.of("/"), io.of("/chat")):
+
+        @namespace.use
+        async def refuse(socket: Socket, call_next: CallNext) -> None:
+            auth = socket.handshake.auth
+            if isinstance(auth, Mapping) and auth.get("token") == "wrong":
+                raise ConnectionRefused("forbidden", {"code": 403})
+            await call_next()
+
+        @namespace.on("echo")
+        async def echo(socket: Socket, *args: Any) -> tuple[Any, ...]:
+            return args
+
+        @namespace.on("mirror")
+        async def mirror(socket: Socket, *args: Any) -> None:
+            await socket.emit("mirrored", *args)
+
+        @namespace.on("who")
+        async def who(socket: Socket) -> dict[str, Any]:
+            shake = socket.handshake
+            color = shake.query.get("color")
+            return {
+                "nsp": socket.nsp,
+                "auth": dict(shake.auth or {}),
+                "header": shake.headers.get("x-test"),
+                "query": color,
+            }
+
+        @namespace.on("ask")
+        async def ask(socket: Socket) -> None:
+            await socket.emit("answered", await socket.emit_with_ack("question", "why?"))
+
+        @namespace.on("leave")
+        async def leave(socket: Socket) -> None:
+            await socket.emit("bye")
+            await socket.disconnect()
+
+        @namespace.on("dates")
+        async def dates(socket: Socket) -> None:
+            await socket.emit("date", datetime.datetime.fromtimestamp(0, datetime.UTC), None)
+
+        @namespace.on("silence")
+        async def silence(socket: Socket, ack: Ack) -> None: ...
+
+    return io
+
+
+@contextlib.asynccontextmanager
+async def node_server(parser: str) -> AsyncIterator[str]:
+    """The URL of a stock server in Node."""
+    node = shutil.which("node")
+    assert node is not None, "Node is missing: run `make test` once"
+    process = await asyncio.create_subprocess_exec(
+        node,
+        str(ROOT / "tests/js/server.mjs"),
+        parser,
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+    )
+    assert process.stdout is not None
+    try:
+        async with asyncio.timeout(20):
+            url = (await process.stdout.readline()).decode().strip()
+        assert url, "tests/js/server.mjs does not start: run `make test` once"
+        yield url
+    finally:
+        process.kill()
+        await process.wait()
