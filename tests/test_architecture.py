@@ -61,13 +61,14 @@ MAP: Final = {
     "rtframework.admin.*": ("exceptions notices types protocols namespace admin.*", "bcrypt"),
     "rtframework.contracts": ("contracts.*", ""),
     "rtframework.contracts.*": (
-        "admin declarations exceptions listeners namespace parent patterns payloads server signatures contracts.*",
+        "admin declarations exceptions namespace parent patterns payloads protocols server signatures types "
+        "contracts.*",
         "msgspec pydantic",
     ),
     "rtframework.server": ("*", "aiohttp"),
     "rtframework.cli": ("", ""),
     "rtframework.cli.*": (
-        "exceptions types events namespace parent patterns server signatures cli.* cli.client",
+        "contracts exceptions types events namespace parent patterns server signatures cli.* cli.client",
         "aiohttp",
     ),
     # Talks to any server, as a client: the one exception to what the engine alone may import.

@@ -7,9 +7,9 @@ Example::
     Path("asyncapi.json").write_text(json.dumps(asyncapi(contract), indent=2))
 """
 
-from .asyncapi import asyncapi
 from .description import Argument, Contract, EventContract, NamespaceContract, describe
-from .typescript import typescript
+from .document import asyncapi
+from .interfaces import typescript
 
 __all__ = [
     "Argument",

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import datetime
 import inspect
 from collections.abc import Iterable, Sequence
-from typing import Any, Literal, TypeAlias, Union
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, Union
 
 from msgspec import Struct
 
@@ -17,7 +18,12 @@ from ..patterns import Pattern, is_template
 from ..payloads import check_type
 from ..server import Server
 from ..signatures import Parameter, where
+from ..types import Packet, PacketType
 
+if TYPE_CHECKING:
+    from ..protocols import Serializer
+
+Dates: TypeAlias = Literal["string", "Date"]
 NamespaceKind: TypeAlias = Literal["name", "template", "expression", "function"]
 
 
@@ -66,6 +72,8 @@ class Contract(Struct, frozen=True):
     """All namespaces of a server, the main one first."""
 
     namespaces: tuple[NamespaceContract, ...]
+    dates: Dates = "string"
+    """How a ``datetime`` arrives: as text, as with JSON, or as a JavaScript ``Date``, as with msgpack."""
 
 
 def describe(server: Server) -> Contract:
@@ -81,7 +89,16 @@ def describe(server: Server) -> Contract:
         if each.parent is None and not isinstance(each, AdminNamespace)
     ]
     given.sort(key=lambda each: each.name != "/")
-    return Contract((*given, *map(_describe_parent, server.parents)))
+    return Contract((*given, *map(_describe_parent, server.parents)), _dates(server.serializer))
+
+
+def _dates(serializer: Serializer) -> Dates:
+    decoder = serializer.decoder()
+    for frame in serializer.encode(Packet(PacketType.EVENT, "/", ["at", datetime.datetime.now(datetime.UTC)])):
+        packet = decoder.decode(frame)
+        if packet is not None:
+            return "Date" if isinstance(packet.data[1], datetime.datetime) else "string"
+    return "string"
 
 
 def _describe_parent(parent: ParentNamespace) -> NamespaceContract:

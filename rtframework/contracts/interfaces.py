@@ -11,11 +11,11 @@ from typing import Any, Final, Literal, get_args
 from ..declarations import NOTHING
 from ..exceptions import ConfigurationError
 from ..patterns import without_expressions
-from .description import Argument, Contract, EventContract, NamespaceContract
-from .schemas import BINARY, Direction, Schema, Schemas
+from .description import Argument, Contract, Dates, EventContract, NamespaceContract
+from .schema import BINARY, Direction, Schema
+from .schemas import Schemas
 from .usage import answers_of, types_of
 
-Dates = Literal["string", "Date"]
 Platform = Literal["browser", "node"]
 
 _HEADER: Final = """\
@@ -60,7 +60,7 @@ _PLAIN: Final = {"string": "string", "integer": "number", "number": "number", "b
 _IDENTIFIER: Final = re.compile(r"[A-Za-z_$][\w$]*", re.ASCII)
 
 
-def typescript(contract: Contract, *, dates: Dates = "string", platform: Platform = "browser") -> str:
+def typescript(contract: Contract, *, dates: Dates | None = None, platform: Platform = "browser") -> str:
     """A module of TypeScript types; the same contract gives the same text.
 
     For ``"/"`` the interfaces are ``ServerToClientEvents`` and ``ClientToServerEvents``; those of other namespaces have
@@ -68,14 +68,15 @@ def typescript(contract: Contract, *, dates: Dates = "string", platform: Platfor
     two directions, because clients may leave fields out, is written twice: ``Message`` is what they get,
     ``MessageInput`` what they send.
 
-    ``dates``: what a ``datetime`` is; ``"string"`` with JSON, ``"Date"`` with msgpack. ``platform``: where the client
-    runs; in browsers bytes arrive as ``ArrayBuffer``, in Node as ``Buffer``.
+    ``dates``: what a ``datetime`` is, ``"string"`` or ``"Date"``; by default what the server's serializer makes of it.
+    ``platform``: where the client runs; in browsers bytes arrive as ``ArrayBuffer``, in Node as ``Buffer``.
 
     Events whose handlers return something have an acknowledgement, as the last parameter; with others it may be left
     out. What nobody has annotated is ``unknown``.
 
     Raises :class:`~rtframework.ConfigurationError` for another ``dates`` or ``platform``.
     """
+    dates = contract.dates if dates is None else dates
     if dates not in get_args(Dates) or platform not in get_args(Platform):
         raise ConfigurationError(f"dates is one of {get_args(Dates)}, platform one of {get_args(Platform)}")
     prefixes = dict(_prefixes(contract.namespaces))
@@ -251,9 +252,8 @@ class _Types:
 
     def _record(self, schema: Schema, value: str | None) -> str:
         keys = schema.get("propertyNames")
-        if isinstance(keys, dict) and "enum" in keys:
-            names = " | ".join(json.dumps(str(each), ensure_ascii=False) for each in keys["enum"])
-            return f"Partial<Record<{names}, {value or 'unknown'}>>"
+        if isinstance(keys, dict) and ("enum" in keys or "$ref" in keys):
+            return f"Partial<Record<{self.expression(keys, 'in')}, {value or 'unknown'}>>"
         return f"Record<string, {value or 'unknown'}>"
 
 

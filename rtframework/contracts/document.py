@@ -14,7 +14,8 @@ from ..declarations import NOTHING
 from ..exceptions import ConfigurationError
 from ..patterns import without_expressions
 from .description import Argument, Contract, EventContract, NamespaceContract
-from .schemas import Direction, Schema, Schemas, rebuild
+from .schema import Direction, Schema, rebuild
+from .schemas import Schemas
 from .usage import answers_of, types_of
 
 _ERROR: Final = "EventError"
