@@ -10,7 +10,7 @@ from datetime import date
 from pathlib import Path
 from typing import Final
 
-from . import chart, install, machine, publish, report, slow_consumer
+from . import chart, handlers, install, machine, publish, report, slow_consumer
 from .peers import PEERS, Peer
 from .rows import CURVES, ROWS, Curve, Options, Row
 from .runner import Cores, Failed, Server, raise_file_limit, running
@@ -112,6 +112,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="one round with less work: whether everything runs")
     parser.add_argument("--curve", action="store_true", help="the curves instead of the table")
     parser.add_argument("--publish", action="store_true", help="put the results and the picture into the docs")
+    parser.add_argument("--handlers", action="store_true", help="what typed and injected parameters cost")
     parser.add_argument("--slow-consumer", action="store_true", help="memory when a client never reads")
     options = parser.parse_args()
     if options.rounds < 1:
@@ -138,8 +139,10 @@ def main() -> int:
     except install.Missing as missing:
         print(missing)
         return 2
-    peers = available(options.peer or list(PEERS))
+    peers = available([] if options.handlers else options.peer or list(PEERS))
     cores = Cores.choose()
+    if options.handlers:
+        return handlers.main(load, cores, 1 if options.quick else options.rounds, quick=options.quick)
     if cores.server is None:
         print("There is one core only: server and load generator share it.", file=sys.stderr)
     suite = Suite(peers, load, cores, quick=options.quick)

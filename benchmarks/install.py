@@ -13,6 +13,7 @@ from .peers import BUN, HERE, MODULES, PYTHON
 
 ROOT: Final = HERE.parent
 LOAD: Final = HERE / "build/load"
+PYDANTIC: Final = "pydantic>=2.10,<3"
 
 
 class Missing(Exception):
@@ -26,7 +27,8 @@ def install_python() -> None:
     _say("Installing Python packages into benchmarks/.venv")
     folder = PYTHON.parent.parent
     _run([sys.executable, "-m", "venv", "--clear", folder])
-    _run([PYTHON, "-m", "pip", "install", "-qq", "--disable-pip-version-check", "--editable", f"{ROOT}[speed]"])
+    packages = ["--editable", f"{ROOT}[speed]", PYDANTIC]
+    _run([PYTHON, "-m", "pip", "install", "-qq", "--disable-pip-version-check", *packages])
     _stamp(folder, ROOT / "pyproject.toml")
 
 

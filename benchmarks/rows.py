@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-Options = Mapping[str, int]
+Options = Mapping[str, int | str]
 
 
 @dataclass(frozen=True, slots=True)

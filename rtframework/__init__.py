@@ -16,10 +16,12 @@ from .exceptions import (
     EncodeError,
     EventError,
     InvalidPayload,
+    InvalidReturn,
     PluginNotFound,
     RTFrameworkError,
     SerializationError,
 )
+from .injection import Depends
 from .namespace import Namespace
 from .options import Cookie, Cors, Deflate, Limits
 from .plugins import load
@@ -29,6 +31,7 @@ from .remote import RemoteSocket
 from .serializers import JSONSerializer
 from .server import Server
 from .socket import Socket
+from .stats import Stats
 from .types import AckResponses, ConnectionFailure, DisconnectReason, Handshake, Identity, Packet, PacketType, Target
 
 __all__ = [
@@ -46,6 +49,7 @@ __all__ = [
     "Cors",
     "DecodeError",
     "Deflate",
+    "Depends",
     "DisconnectReason",
     "Disconnected",
     "EncodeError",
@@ -54,6 +58,7 @@ __all__ = [
     "Handshake",
     "Identity",
     "InvalidPayload",
+    "InvalidReturn",
     "JSONSerializer",
     "Limits",
     "MemoryAdapter",
@@ -68,6 +73,7 @@ __all__ = [
     "Server",
     "Socket",
     "StaticTokenAuth",
+    "Stats",
     "Target",
     "TokenSources",
     "emits",

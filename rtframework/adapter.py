@@ -51,6 +51,10 @@ class MemoryAdapter:
         """The rooms of a socket."""
         return self.index.rooms(sid)
 
+    def room_count(self) -> int:
+        """Rooms that somebody is in."""
+        return self.index.room_count
+
     def sockets(self, target: Target) -> list[str]:
         """The ids of the sockets that a target selects."""
         return self.index.select(target.rooms, target.except_)
@@ -89,7 +93,11 @@ class MemoryAdapter:
         """There is no other server: the log says so, once."""
         if not self._warned:
             self._warned = True
-            log.warning("server_side_emit in %s reaches nobody: this adapter knows no other server", self.nsp)
+            log.warning(
+                "server_side_emit in %s reaches nobody: this adapter knows no other server",
+                self.nsp,
+                extra={"nsp": self.nsp},
+            )
 
     async def server_side_emit_with_ack(self, args: Sequence[Any], timeout: float) -> AckResponses:
         """There is no other server, so nobody answers: the log says so, once."""

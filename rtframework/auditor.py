@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from .conversion import BYTES, Mismatch
 from .exceptions import ContractError, DecodeError
-from .payloads import Misfit, convert
+from .payloads import expect
 from .types import Packet
 
 if TYPE_CHECKING:
@@ -46,10 +47,11 @@ class Auditor:
         for position, value in enumerate(self._received(packet)):
             parameter = declaration.parameters[min(position, len(declaration.parameters) - 1)]
             try:
-                convert(value, parameter.type)
-            except Misfit as error:
-                path = f"$[{position}]{error.path}"
-                raise self._misfit(packet, declaration, f"{error.message} at {path}", path) from None
+                expect(value, parameter.type)
+            except Mismatch as error:
+                problem = error.problems[0]
+                path = f"$[{position}]{problem['path'].removeprefix('$')}"
+                raise self._misfit(packet, declaration, f"{problem['message']} at {path}", path) from None
         return packet
 
     def _received(self, packet: Packet) -> Sequence[Any]:
@@ -61,7 +63,7 @@ class Auditor:
                     return list(received.data[1:])
         except DecodeError:  # clients take more than this server does, attachments for example
             pass
-        plain: list[Any] = msgspec.to_builtins(packet.data[1:], builtin_types=(bytes, bytearray, memoryview))
+        plain: list[Any] = msgspec.to_builtins(packet.data[1:], builtin_types=BYTES)
         return plain
 
     def _misfit(self, packet: Packet, declaration: Declaration, problem: str, path: str | None = None) -> ContractError:

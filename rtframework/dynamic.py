@@ -54,6 +54,11 @@ class _Child:
         self.limits = host.limits
         self.recovery = host.recovery
         self.auditor = host.auditor
+        self.observers = host.observers
+        self.counts = host.counts
+        self.validate_returns = host.validate_returns
+        self.exception_handlers = host.exception_handlers
+        self.server = host.server
         self.namespace = namespace
         self.parent = parent
         self.opening: asyncio.Task[None] | None = None
@@ -159,13 +164,12 @@ class DynamicNamespaces:
 
     # --- what a client asks -----------------------------------------------------------------------------------------
 
-    async def connect(self, connection: Connection, name: str, auth: Any) -> None:
+    async def connect(self, connection: Connection, name: str, auth: Any) -> str:
         """Let a client into a child, which is made if need be. Raises ``ConnectionRefused`` when there is none."""
         await self._find(connection, name, auth if isinstance(auth, dict) else {})
         child = self._children.get(name)
         if child is None:  # the program has made it meanwhile
-            await self._namespaces[name].connect(connection, auth)
-            return
+            return await self._namespaces[name].connect(connection, auth)
         child.hold()
         self._idle.pop(name, None)
         try:
@@ -173,7 +177,7 @@ class DynamicNamespaces:
                 await asyncio.wait({child.opening})
                 if self._children.get(name) is not child:
                     raise ConnectionRefused(*_INTERNAL)
-            await child.namespace.connect(connection, auth)
+            return await child.namespace.connect(connection, auth)
         finally:
             child.release()
 
@@ -231,7 +235,7 @@ class DynamicNamespaces:
         if len(self._children) - self._pinned < limit:
             return True
         if not self._idle:
-            _full(limit)
+            _full(limit, extra={"limit": limit})
             return False
         self._close(next(iter(self._idle.values())))
         return True

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, Final, Protocol
+from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
+from typing import Any, Final, Protocol, cast
 
-import msgspec
-
+from .annotations import where
+from .conversion import Mismatch, Problem, convert
 from .exceptions import ConfigurationError, EventError, InvalidPayload
-from .signatures import HandlerFunction, Signature, is_async, positional, where
+from .injection import IN_CONNECTION, VARIABLE, Scope, supply
+from .plans import wire
+from .signatures import HandlerFunction, Signature, expect_socket, is_async, takes
 from .types import RESERVED_EVENTS, Packet, PacketType
 
 CONNECTION: Final = "connection"
@@ -24,20 +26,21 @@ LIFECYCLE: Final = {
 NEW_NAMESPACE: Final = "new_namespace"
 """The server tells of it, and no namespace."""
 
-_BYTES: Final = (bytes, bytearray, memoryview)
+_KEYWORD_ONLY: Final = inspect.Parameter.KEYWORD_ONLY
 _EXACT: Final = frozenset({str, int, bool})
 """Types whose own objects need no look inside."""
 
 
 class Event:
-    """An event on its way to its handler, as event middleware sees it. Both attributes may be changed."""
+    """An event on its way to its handler, as event middleware sees it. ``name`` and ``args`` may be changed."""
 
-    __slots__ = ("_packet", "args", "name")
+    __slots__ = ("_packet", "args", "found", "name")
 
     def __init__(self, name: str, args: list[Any], packet: Packet | None = None) -> None:
         self.name = name
         self.args = args
         self._packet = packet
+        self.found: Mapping[Hashable, Any] | None = None
 
     def __repr__(self) -> str:
         return f"<Event {self.name!r} with {len(self.args)} argument(s)>"
@@ -59,6 +62,9 @@ class Acknowledging(Protocol):
 
     def acknowledge(self, packet: Packet, args: list[Any]) -> None:
         """Send the answer to an event, unless it has one. Raises ``EncodeError``."""
+
+    async def explain(self, error: BaseException, packet: Packet | None) -> Any:
+        """What exception handlers make of an exception: an answer, another exception, or the same."""
 
     def answer(self, packet: Packet, args: list[Any]) -> None:
         """The same; what cannot be sent is logged and answered with ``internal_error``."""
@@ -94,6 +100,21 @@ class Ack:
         return self._packet.id is not None
 
 
+def _ack_of(scope: Scope) -> Ack:
+    return Ack(cast("Acknowledging", scope.caller), scope.packet or Packet(PacketType.EVENT))
+
+
+def _event_of(scope: Scope) -> Event:
+    if isinstance(scope.event, Event):
+        return scope.event
+    name, *args = scope.packet.data if scope.packet is not None else [CONNECTION]
+    return Event(name, args, scope.packet)
+
+
+supply(Ack, "ack", _ack_of)
+supply(Event, "event", _event_of, by_name=False)
+
+
 class _Deferred:
     """What a handler gives that answers by itself."""
 
@@ -108,7 +129,8 @@ class Handler:
     """A function that serves one event: ``function(socket, *args)``, async or not.
 
     Arguments with an annotation are checked and converted (strictly: no ``"1"`` for an ``int``) before the function is
-    called: builtins, containers, unions, ``msgspec.Struct``, dataclasses, attrs classes, TypedDicts, ``datetime``, …
+    called: builtins, containers, unions, ``msgspec.Struct``, dataclasses, attrs classes, TypedDicts, ``datetime``,
+    models of pydantic, …
     """
 
     __slots__ = (
@@ -117,12 +139,15 @@ class Handler:
         "_most",
         "_rest",
         "_single",
-        "ack_at",
         "function",
         "is_async",
         "name",
         "ordered",
+        "plan",
+        "returns",
         "signature",
+        "takes_ack",
+        "who",
     )
 
     def __init__(
@@ -138,9 +163,13 @@ class Handler:
         self.ordered = ordered
         self.signature = signature = signature or Signature.of(name, function)
         self.is_async = signature.is_async
-        self.ack_at = signature.ack_at
-        """The position of the parameter ``ack`` among the arguments, ``None`` without one."""
-        self._converters, self._rest = signature.converters
+        self.takes_ack = signature.takes_ack
+        self.who = signature.who
+        """How errors call it."""
+        self.plan = signature.plan
+        self.returns = signature.returns
+        self._converters = signature.converters
+        self._rest = signature.rest
         self._least = signature.least
         self._most = signature.most
         first = self._converters[0] if self._converters else None
@@ -164,13 +193,18 @@ class Handler:
                 bound.append(value)
                 continue
             try:
-                bound.append(msgspec.convert(value, kind, builtin_types=_BYTES))
-            except msgspec.ValidationError as error:
-                raise _invalid(self.name, position, error) from None
+                bound.append(convert(value, kind))
+            except Mismatch as mismatch:
+                raise _invalid(self.name, position, mismatch.problems) from None
         return bound
 
-    def __call__(self, socket: Any, args: Sequence[Any], packet: Packet | None = None) -> Any:
-        """Check the arguments and call the function; await what it returns when ``is_async`` or it is awaitable."""
+    def __call__(
+        self, socket: Any, args: Sequence[Any], packet: Packet | None = None, event: Event | None = None
+    ) -> Any:
+        """Check the arguments and call the function; await what it returns when ``is_async`` or it is awaitable.
+
+        ``event``: what middleware has made of the packet, if there is any.
+        """
         return self.function(socket, *self.bind(args))
 
     def fits(self, count: int) -> bool:
@@ -186,7 +220,7 @@ class Handler:
 
 
 class SpecialHandler(Handler):
-    """A handler that is a handler of one socket, answers by ``ack``, or serves one event only.
+    """A handler that is a handler of one socket, is injected something, answers by ``ack``, or serves one event only.
 
     ``takes_socket``: whether the function is given the socket. ``spent``: called before the function is called for the
     first and last time.
@@ -204,25 +238,28 @@ class SpecialHandler(Handler):
         takes_socket: bool = True,
         spent: Callable[[Handler], bool] | None = None,
     ) -> None:
+        signature = signature or Signature.of(name, function, takes_socket=takes_socket)
         super().__init__(name, function, ordered=ordered, signature=signature)
         self._takes_socket = takes_socket
         self._spent = spent
+        if self.plan is not None and not self.plan.is_plain:
+            self.is_async = True
 
-    def __call__(self, socket: Any, args: Sequence[Any], packet: Packet | None = None) -> Any:
+    def __call__(
+        self, socket: Any, args: Sequence[Any], packet: Packet | None = None, event: Event | None = None
+    ) -> Any:
         """As a plain handler; an answer by ``ack`` makes the result ``DEFERRED``."""
         bound = self.bind(args)
         # What does not fit, from whoever sent it, does not use up the one time.
         if self._spent is not None and not self._spent(self):
             return None
-        at = self.ack_at
-        if at is None:
-            return self.function(socket, *bound) if self._takes_socket else self.function(*bound)
-        ack = Ack(socket, packet if packet is not None else Packet(PacketType.EVENT))
         leading = (socket,) if self._takes_socket else ()
-        if at < len(bound):
-            result = self.function(*leading, *bound[:at], ack, *bound[at:])
-        else:
-            result = self.function(*leading, *bound, ack=ack)
+        plan = self.plan
+        if plan is None:
+            return self.function(*leading, *bound)
+        result = plan.apply(Scope(socket, packet, event), self.function, leading, bound)
+        if not self.takes_ack:
+            return result
         return _deferred(result) if self.is_async or inspect.isawaitable(result) else DEFERRED
 
 
@@ -237,7 +274,9 @@ class _Unknown:
     is_async: Final = False
     ordered: Final = False
 
-    def __call__(self, socket: Any, args: Sequence[Any], packet: Packet | None = None) -> Any:
+    def __call__(
+        self, socket: Any, args: Sequence[Any], packet: Packet | None = None, event: Event | None = None
+    ) -> Any:
         name = f" for {packet.data[0]!r}" if packet is not None else ""
         raise EventError("unknown_event", f"no handler{name}")
 
@@ -248,7 +287,9 @@ class _LeftToCatchAll:
     is_async: Final = False
     ordered: Final = False
 
-    def __call__(self, socket: Any, args: Sequence[Any], packet: Packet | None = None) -> Any:
+    def __call__(
+        self, socket: Any, args: Sequence[Any], packet: Packet | None = None, event: Event | None = None
+    ) -> Any:
         return DEFERRED
 
 
@@ -259,31 +300,43 @@ LEFT_TO_CATCH_ALL: Final = _LeftToCatchAll()
 class LifecycleHandler:
     """A function that hears of a socket coming or going: ``(socket)`` or, when it goes, ``(socket, reason)``.
 
-    With ``takes_socket=False``, for a handler of one socket, ``()`` or ``(reason)``.
+    With ``takes_socket=False``, for a handler of one socket, ``()`` or ``(reason)``. It can be injected more.
     """
 
-    __slots__ = ("_arity", "_from", "_is_async", "function", "name", "once")
+    __slots__ = ("_is_async", "_plan", "_takes_reason", "_takes_socket", "function", "name", "once")
 
     def __init__(self, name: str, function: HandlerFunction, *, takes_socket: bool = True, once: bool = False) -> None:
         self.name = name
         self.function = function
         self.once = once
         self._is_async = is_async(function)
+        self._takes_socket = takes_socket
+        who = f"the handler {where(function)} of {name!r}"
         expected = ["socket"] if takes_socket else []
         expected += [] if name == CONNECTION else ["reason"]
-        parameters = positional(function, name)
-        required = [each for each in parameters if each.default is inspect.Parameter.empty]
-        variable = any(each.kind is inspect.Parameter.VAR_POSITIONAL for each in parameters)
-        if (takes_socket and not parameters) or len(required) - variable > len(expected):
-            raise ConfigurationError(
-                f"the handler {where(function)} of {name!r} must take ({', '.join(expected)}), "
-                f"not {inspect.signature(function)}"
-            )
-        self._from = 0 if takes_socket else 1
-        self._arity = self._from + (len(expected) if variable else min(len(expected), len(parameters)))
+        parameters = takes(who, function)
+        anything = bool(parameters) and parameters[0].kind is inspect.Parameter.VAR_POSITIONAL
+        if takes_socket and parameters and not anything:
+            expect_socket(who, function, parameters)
+        others, self._plan = wire(who, function, IN_CONNECTION, parameters[takes_socket and not anything :])
+        positional = [each for each in others if each.kind not in (_KEYWORD_ONLY, inspect.Parameter.VAR_KEYWORD)]
+        required = [each for each in others if each.default is inspect.Parameter.empty and each.kind not in VARIABLE]
+        reasons = name != CONNECTION
+        if (
+            (takes_socket and not parameters)
+            or len(required) > reasons
+            or any(each.kind is _KEYWORD_ONLY for each in required)
+        ):
+            raise ConfigurationError(f"{who} must take ({', '.join(expected)}), not {inspect.signature(function)}")
+        self._takes_reason = reasons and bool(positional)
 
-    async def __call__(self, *args: Any) -> None:
-        result = self.function(*args[self._from : self._arity])
+    async def __call__(self, socket: Any, *reason: str) -> None:
+        leading = (socket,) if self._takes_socket else ()
+        args = reason if self._takes_reason else ()
+        if self._plan is None:
+            result = self.function(*leading, *args)
+        else:
+            result = self._plan.apply(Scope(socket), self.function, leading, args)
         if self._is_async or inspect.isawaitable(result):
             await result
 
@@ -311,7 +364,6 @@ def from_ack(args: Sequence[Any]) -> Any:
     return tuple(args) if args else None
 
 
-def _invalid(name: str, position: int, error: msgspec.ValidationError) -> InvalidPayload:
-    message, _, where = str(error).partition(" - at `$")
-    path = f"$[{position}]{where.rstrip('`')}"
-    return InvalidPayload(f"{name!r}: {message} at {path}", [{"path": path, "message": message}])
+def _invalid(name: str, position: int, problems: Sequence[Problem]) -> InvalidPayload:
+    details = [{"path": f"$[{position}]{each['path'][1:]}", "message": each["message"]} for each in problems]
+    return InvalidPayload(f"{name!r}: {details[0]['message']} at {details[0]['path']}", details)

@@ -9,6 +9,7 @@
     ├── ContractError             what is emitted is not what was declared; in strict mode, for tests
     ├── EventError                raise it in a handler: code, message and details reach the client's ack
     │   └── InvalidPayload        the arguments do not fit the handler's signature
+    ├── InvalidReturn             a handler returned something else than it says (also a TypeError)
     ├── AckError                  an acknowledgement did not come
     │   ├── AckTimeout            … in time (also a TimeoutError)
     │   └── Disconnected          … because the client has left (also a ConnectionError)
@@ -94,6 +95,10 @@ class InvalidPayload(EventError):
 
     def __init__(self, message: str, details: Sequence[Mapping[str, Any]] | None = None) -> None:
         super().__init__("invalid_payload", message, list(details) if details is not None else None)
+
+
+class InvalidReturn(RTFrameworkError, TypeError):
+    """A handler returned something else than its annotation says, see ``Server(validate_returns=True)``."""
 
 
 class AckError(RTFrameworkError):

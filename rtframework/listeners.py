@@ -12,6 +12,7 @@ from inspect import isawaitable
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
+from .annotations import where
 from .events import (
     CONNECTION,
     DISCONNECT,
@@ -24,6 +25,8 @@ from .events import (
     check_event_name,
 )
 from .exceptions import ConfigurationError, EventError
+from .injection import IN_EVENT, IN_OUTGOING, Place
+from .returns import CheckedHandler, checked
 from .running import is_cancelled, run_abreast
 from .several import Several
 from .signatures import Signature, Signatures
@@ -72,6 +75,7 @@ class Listeners:
         "ordered",
         "outgoing",
         "signatures",
+        "validates",
     )
 
     def __init__(
@@ -80,10 +84,13 @@ class Listeners:
         ordered: bool | None = None,
         of_socket: bool = False,
         signatures: Signatures | None = None,
+        validates: bool = False,
         on_outgoing: Callable[[], None] | None = None,
     ) -> None:
         self.ordered = ordered
-        self.handlers: dict[str, Handler | Several] = {}
+        self.validates = validates
+        """Whether what handlers return is checked."""
+        self.handlers: dict[str, Handler | CheckedHandler | Several] = {}
         self.catch_all: tuple[Handler, ...] = ()
         self.answering = False
         """Whether one of the catch-alls takes ``ack``."""
@@ -146,15 +153,16 @@ class Listeners:
         """The handlers of each event; a live view."""
         return MappingProxyType(self._handlers)
 
-    def settle(self, ordered: bool) -> None:
-        """Say what holds for those that were added without a word on order."""
+    def settle(self, ordered: bool, validates: bool = False) -> None:
+        """Say what holds for those that were added without a word on order, and whether answers are checked."""
+        self.validates = validates
         if self.ordered is None:
             self.ordered = ordered
-            for event, handlers in self._handlers.items():
-                for each in handlers:
-                    if each.ordered is None:
-                        each.ordered = ordered
-                self._set(event, handlers)
+        for event, handlers in self._handlers.items():
+            for each in handlers:
+                if each.ordered is None:
+                    each.ordered = self.ordered
+            self._set(event, handlers)
 
     def take(self, name: str) -> tuple[LifecycleHandler, ...]:
         """The handlers of a lifecycle event, to be run now: those that are for one time are not there any more."""
@@ -165,13 +173,15 @@ class Listeners:
             self._set(name, tuple(each for each in self.lifecycle[name] if not each.once))
         return handlers
 
-    def _handler(self, event: str, function: Callable[..., Any], ordered: bool | None, once: bool) -> Handler:
+    def _handler(
+        self, event: str, function: Callable[..., Any], ordered: bool | None, once: bool, place: Place = IN_EVENT
+    ) -> Handler:
         if self._of_socket:
-            signature = Signature.of_closure(event, function, self.signatures)
+            signature = Signature.of_closure(event, function, self.signatures, place)
         else:
-            signature = Signature.of(event, function)
+            signature = Signature.of(event, function, place=place)
         ordered = self.ordered if ordered is None else ordered
-        if not self._of_socket and not once and signature.ack_at is None:
+        if not self._of_socket and not once and signature.plan is None:
             return Handler(event, function, ordered=ordered, signature=signature)
         return SpecialHandler(
             event,
@@ -203,9 +213,9 @@ class Listeners:
 
     def on_any_outgoing(self, function: F, *, first: bool = False) -> F:
         """Add a catch-all for events that go out."""
-        added = self._catch_all(function)
-        if added.ack_at is not None:
-            raise ConfigurationError("a catch-all for events that go out has nobody to answer: it takes no `ack`")
+        added = self._catch_all(function, IN_OUTGOING)
+        if added.plan is not None:
+            raise ConfigurationError(f"{where(function)}, a catch-all for events that go out, is given nothing else")
         self._add_catch_all(_CatchAll.OUT, added, first)
         return function
 
@@ -213,8 +223,8 @@ class Listeners:
         """Remove a catch-all, or all."""
         self._remove(_CatchAll.OUT, function)
 
-    def _catch_all(self, function: Callable[..., Any]) -> Handler:
-        added = self._handler(ANY, function, False, False)
+    def _catch_all(self, function: Callable[..., Any], place: Place = IN_EVENT) -> Handler:
+        added = self._handler(ANY, function, False, False, place)
         if not any(added.fits(count) for count in (1, 2, 3)):
             raise ConfigurationError(f"a catch-all is given the event's name and its arguments: {function!r}")
         return added
@@ -254,7 +264,7 @@ class Listeners:
         before = len(self._of(key))
         if key is _CatchAll.IN:
             self.catch_all = listening
-            self.answering = any(each.ack_at is not None for each in listening)
+            self.answering = any(each.takes_ack for each in listening)
         elif key is _CatchAll.OUT:
             self.outgoing = listening
             if self._on_outgoing is not None:
@@ -268,15 +278,16 @@ class Listeners:
         if event in self.lifecycle:
             self.lifecycle[event] = handlers
         elif handlers:
+            ready = [checked(each) for each in handlers] if self.validates else handlers
             self._handlers[event] = handlers
-            self.handlers[event] = handlers[0] if len(handlers) == 1 else Several(handlers, self._tasks)
+            self.handlers[event] = ready[0] if len(ready) == 1 else Several(ready, self._tasks)
         else:
             self._handlers.pop(event, None)
             self.handlers.pop(event, None)
 
     # --- running ----------------------------------------------------------------------------------------------------
 
-    def together(self, *handlers: Handler | Several) -> Several:
+    def together(self, *handlers: Handler | CheckedHandler | Several) -> Several:
         """Those of a namespace and those of a socket, as one."""
         return Several(
             [one for each in handlers for one in (each.handlers if isinstance(each, Several) else (each,))], self._tasks
@@ -302,7 +313,8 @@ async def _show(handler: Handler, socket: Acknowledging, packet: Packet) -> None
         if handler.is_async or isawaitable(result):
             await result
     except EventError as error:  # as a rule, arguments that do not fit the catch-all
-        log.debug("a catch-all did not take %r: %s", packet.data[0], error, extra=_where(socket, packet))
+        if log.isEnabledFor(logging.DEBUG):
+            log.debug("a catch-all did not take %r: %s", packet.data[0], error, extra=_where(socket, packet))
     except (Exception, asyncio.CancelledError) as error:
         if is_cancelled(error):
             raise

@@ -2,11 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+import inspect
+from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from .annotations import where
+from .exceptions import ConfigurationError
+from .injection import IN_CONNECTION, IN_EVENT, VARIABLE, Passing, Place, Scope
+from .plans import Plan, wire
+
+if TYPE_CHECKING:
+    from .protocols import Observer
+    from .types import Handshake
 
 Link = Callable[..., Awaitable[Any]]
+
+
+class Passage:
+    """A client on its way through connect middleware."""
+
+    __slots__ = ("found", "is_through")
+
+    def __init__(self) -> None:
+        self.found: Mapping[Hashable, Any] | None = None
+        self.is_through = False
+        """Whether the end was reached: nobody on the way refused, and nobody forgot to go on."""
 
 
 def compose(middlewares: Sequence[Link], endpoint: Link) -> Link:
@@ -21,8 +42,79 @@ def compose(middlewares: Sequence[Link], endpoint: Link) -> Link:
     return chain
 
 
+def connect_link(middleware: Callable[..., Any]) -> Link:
+    """Connect middleware as a link, called with ``(socket, passage, call_next)``.
+
+    Raises :class:`~rtframework.ConfigurationError` for a function that cannot be such middleware.
+    """
+    plan = _wire("connect middleware", middleware, ("socket", "call_next"), IN_CONNECTION)
+    if plan is None:
+        return lambda socket, passage, call_next: middleware(socket, call_next)
+    return lambda socket, passage, call_next: plan.run(
+        Scope(socket, None, passage), partial(_pass, middleware, (socket, call_next), passage)
+    )
+
+
+def event_link(middleware: Callable[..., Any]) -> Link:
+    """Event middleware as a link, called with ``(socket, event, call_next)``.
+
+    Raises :class:`~rtframework.ConfigurationError` for a function that cannot be such middleware.
+    """
+    plan = _wire("event middleware", middleware, ("socket", "event", "call_next"), IN_EVENT)
+    if plan is None:
+        return middleware
+    return lambda socket, event, call_next: plan.run(
+        Scope(socket, event.packet, event), partial(_pass, middleware, (socket, event, call_next), event)
+    )
+
+
 def _link(middleware: Link, rest: Link) -> Link:
     def run(*args: Any) -> Awaitable[Any]:
         return middleware(*args, partial(rest, *args))
 
     return run
+
+
+def observing(observers: Sequence[Observer]) -> Callable[[Handshake, Callable[[], Awaitable[str]]], Awaitable[str]]:
+    """One function that has every observer see a client that asks for a namespace, the first one outermost."""
+
+    def run(handshake: Handshake, connect: Callable[[], Awaitable[str]]) -> Awaitable[str]:
+        for each in reversed(observers):
+            connect = partial(each.connect, handshake, connect)
+        return connect()
+
+    return run
+
+
+def _wire(kind: str, middleware: Callable[..., Any], leading: Sequence[str], place: Place) -> Plan | None:
+    """What is injected into middleware besides what it is always given."""
+    if not callable(middleware):
+        raise ConfigurationError(f"{kind} is a function, not {middleware!r}")
+    who = f"the {kind} {where(middleware)}"
+    signature = inspect.signature(middleware)
+    parameters = list(signature.parameters.values())
+    first = parameters[: len(leading)]
+    if any(each.kind is inspect.Parameter.VAR_POSITIONAL for each in first):
+        return None
+    if len(first) < len(leading) or any(each.kind in (inspect.Parameter.KEYWORD_ONLY, *VARIABLE) for each in first):
+        raise ConfigurationError(f"{who} must take ({', '.join(leading)}), not {signature}")
+    others, plan = wire(who, middleware, place, parameters[len(leading) :])
+    for each in others:
+        if each.default is inspect.Parameter.empty and each.kind not in VARIABLE:
+            raise ConfigurationError(
+                f"{who} must take ({', '.join(leading)}), not {signature}: "
+                f"nothing fills {each.name!r}; give it a default or `= Depends(...)`"
+            )
+    return plan
+
+
+async def _pass(
+    middleware: Callable[..., Any], leading: Sequence[Any], passing: Passing, plan: Plan, values: list[Any]
+) -> Any:
+    """Run middleware; those after it need not ask again for what it has got."""
+    before = passing.found
+    passing.found = plan.share(values, before or {})
+    try:
+        return await plan.call(middleware, leading, (), values)
+    finally:
+        passing.found = before

@@ -12,7 +12,9 @@ from inspect import isawaitable
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
+from . import counts as outcomes
 from .broadcast import Broadcasting, BroadcastOperator
+from .counts import Counts, add
 from .declarations import NOTHING, Declaration, Declarations, declarations_of, declare, unchanged
 from .events import (
     CONNECTION,
@@ -23,9 +25,11 @@ from .events import (
     SpecialHandler,
     check_event_name,
 )
+from .exception_handlers import ExceptionHandlers
 from .exceptions import ConfigurationError, ConnectionRefused, Disconnected, EncodeError, EventError
+from .injection import IN_SERVER_SIDE_EVENT
 from .listeners import Listeners
-from .middleware import Link, compose
+from .middleware import Link, Passage, compose, connect_link, event_link
 from .notices import Notice
 from .patterns import NO_PARAMS, is_namespace
 from .running import is_cancelled
@@ -40,21 +44,21 @@ if TYPE_CHECKING:
         Adapter,
         AdapterFactory,
         Authenticator,
-        CallNext,
         Connection,
-        ConnectMiddleware,
         Engine,
-        EventMiddleware,
         Frames,
+        Observer,
         Outlet,
         Watcher,
     )
     from .recovery import Recovery, Session
+    from .server import Server
     from .types import Handshake
 
 log: Final = logging.getLogger("rtframework.namespace")
 
 F = TypeVar("F", bound=Callable[..., Any])
+M = TypeVar("M", bound=Callable[..., Awaitable[Any]])
 
 _another_user: Final = Notice(log, logging.WARNING, "a session of %s was asked for by another user")
 
@@ -71,8 +75,17 @@ class Host(Protocol):
     ordered: bool
     limits: Limits
     recovery: Recovery | None
+    observers: Sequence[Observer]
+    counts: Counts
+    validate_returns: bool
+    exception_handlers: ExceptionHandlers
+
     auditor: Auditor | None
     """Checks what is emitted; ``None`` but in tests."""
+
+    @property
+    def server(self) -> Server:
+        """The server itself."""
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Run something in the background; awaited at shutdown."""
@@ -115,11 +128,17 @@ class Namespace(Broadcasting):
         """What it emits, see :meth:`emits`."""
         self.tapped: set[str | None] = set()
         self._lifecycle = self.listening.lifecycle
+        self.exception_handlers = ExceptionHandlers()
         self._server_side: dict[str, list[Handler]] = {}
-        self._connect_middlewares: list[ConnectMiddleware] = []
-        self._event_middlewares: list[EventMiddleware] = []
+        self.middlewares: list[Callable[..., Any]] = []
+        """The connect middleware, in the order in which it runs."""
+        self.event_middlewares: list[Callable[..., Any]] = []
+        """The event middleware, in the order in which it runs."""
+        self._connect_links: list[Link] = []
+        self._event_links: list[Link] = []
         self._connect_chain: Link = _let_pass
         self.event_chain: Link | None = None
+        self.is_observed = False
         self._sockets: dict[str, Socket] = {}
         self._outlets: dict[str, Outlet] = {}
         self.watcher: Watcher | None = None
@@ -154,6 +173,8 @@ class Namespace(Broadcasting):
         as several values; one with a parameter named ``ack`` is given an :class:`~rtframework.Ack` and answers by
         calling it. Several handlers of one event start in the order of registration, without waiting for each other;
         the first that answers is the one whose answer counts, and ``None`` is no answer while another may give one.
+
+        More parameters are filled by :func:`~rtframework.Depends`.
 
         ``ordered=True``: this event waits until the ordered events before it, of the same socket, are done.
 
@@ -267,41 +288,60 @@ class Namespace(Broadcasting):
         check_event_name(event)
 
         def register(function: F) -> F:
-            signature = Signature.of(event, function, takes_socket=False)
-            if signature.ack_at is not None:
-                raise ConfigurationError(f"a handler of {event!r} of another server answers by returning: no `ack`")
+            signature = Signature.of(event, function, takes_socket=False, place=IN_SERVER_SIDE_EVENT)
             handler = SpecialHandler(event, function, signature=signature, takes_socket=False)
             self._server_side.setdefault(event, []).append(handler)
             return function
 
         return register
 
-    def use(self, middleware: ConnectMiddleware) -> ConnectMiddleware:
+    def use(self, middleware: M) -> M:
         """Add connect middleware, ``async (socket, call_next)``: it runs before a client is let in.
 
-        Raise :class:`~rtframework.ConnectionRefused` to refuse; ``await call_next()`` to go on.
+        Raise :class:`~rtframework.ConnectionRefused` to refuse; ``await call_next()`` to go on. It can be injected
+        more, see :func:`~rtframework.Depends`.
         """
-        self._connect_middlewares.append(middleware)
-        self._compose()
+        self._connect_links.append(connect_link(middleware))
+        self.middlewares.append(middleware)
+        self.compose()
         return middleware
 
-    def use_event(self, middleware: EventMiddleware) -> EventMiddleware:
+    def use_event(self, middleware: M) -> M:
         """Add event middleware, ``async (socket, event, call_next)``: it runs around the handler of every event.
 
         It may change ``event.name`` and ``event.args``, raise :class:`~rtframework.EventError`, and returns what goes
-        into the acknowledgement, as a rule ``await call_next()``.
+        into the acknowledgement, as a rule ``await call_next()``. It can be injected more.
         """
-        self._event_middlewares.append(middleware)
-        self._compose()
+        self._event_links.append(event_link(middleware))
+        self.event_middlewares.append(middleware)
+        self.compose()
         return middleware
+
+    def exception_handler(self, kind: type[Exception]) -> Callable[[F], F]:
+        """Register the decorated function, ``(socket, error)``, for exceptions of a class and of those derived from it.
+
+        It is asked when a handler, event middleware or a provider has raised one. What it returns is the event's
+        answer, as a rule an :class:`~rtframework.EventError`; ``None`` leaves it to the next: the handler of a base
+        class, those of the server, and at last "internal_error" and a line in the log. It is asked for an
+        ``EventError`` and for :class:`~rtframework.InvalidPayload`, too, whether the client waits for an answer or not.
+        When a client connects, an ``EventError`` that it returns, or a ``ConnectionRefused`` that it raises, refuses
+        the client.
+
+        Example::
+
+            @io.exception_handler(PermissionError)
+            async def forbidden(socket: Socket, error: PermissionError) -> EventError:
+                return EventError("forbidden", str(error))
+        """
+        return partial(self.exception_handlers.add, kind)
 
     # --- what a program asks ----------------------------------------------------------------------------------------
 
     @property
     def is_pristine(self) -> bool:
         """Whether nothing has been registered with it."""
-        own = (self.listening, self._connect_middlewares, self._event_middlewares, self._server_side, self.declared)
-        return not any(own)
+        registered = (self.listening, self._connect_links, self._event_links, self._server_side, self.declared)
+        return not any((*registered, self.exception_handlers.own))
 
     @property
     def sockets(self) -> Mapping[str, Socket]:
@@ -314,10 +354,17 @@ class Namespace(Broadcasting):
         return MappingProxyType({})
 
     @property
+    def server(self) -> Server:
+        """The server that it belongs to. Raises :class:`~rtframework.ConfigurationError` when it has none."""
+        if self._host is None:
+            raise _homeless(self.name)
+        return self._host.server
+
+    @property
     def adapter(self) -> Adapter:
         """Keeps the rooms."""
         if self._adapter is None:
-            raise ConfigurationError(f"the namespace {self.name} belongs to no server: see Server.register_namespace")
+            raise _homeless(self.name)
         return self._adapter
 
     async def server_side_emit(self, event: str, *args: Any) -> None:
@@ -335,6 +382,11 @@ class Namespace(Broadcasting):
         """
         return await self.adapter.server_side_emit_with_ack([check_event_name(event), *args], timeout)
 
+    @property
+    def label(self) -> str:
+        """What statistics call it: a name that no client has chosen, its own or that of its parent."""
+        return self.name if self.parent is None else self.parent.name
+
     def _everybody(self) -> BroadcastOperator:
         return self._everyone
 
@@ -347,16 +399,6 @@ class Namespace(Broadcasting):
         """The events of other servers that have a handler here."""
         inherited = () if self.parent is None else self.parent.server_side_events()
         return tuple(dict.fromkeys((*inherited, *self._server_side)))
-
-    @property
-    def middlewares(self) -> tuple[ConnectMiddleware, ...]:
-        """The connect middleware, in the order in which it runs."""
-        return tuple(self._connect_middlewares)
-
-    @property
-    def event_middlewares(self) -> tuple[EventMiddleware, ...]:
-        """The event middleware, in the order in which it runs."""
-        return tuple(self._event_middlewares)
 
     # --- what sockets and operators ask -----------------------------------------------------------------------------
 
@@ -377,6 +419,11 @@ class Namespace(Broadcasting):
     def next_ack_id(self) -> int:
         """A number that no packet of this namespace has had."""
         return next(self._ack_ids)
+
+    def count_refusal(self, code: str) -> None:
+        """An event was answered with an error."""
+        if self._host is not None:
+            add(self._host.counts.events_refused, code)
 
     def tap(self, socket: Socket) -> None:
         """The catch-alls of a socket for what goes out have changed."""
@@ -402,6 +449,7 @@ class Namespace(Broadcasting):
         self._outlets[socket.id] = outlet
         if socket.pid is not None:
             self._by_pid[socket.pid] = socket
+        self._count_connect(outcomes.CONNECTED)
 
     def remove(self, socket: Socket, reason: str, *, notify: bool) -> None:
         """The socket has gone: nothing of it is left in the namespace when this returns."""
@@ -431,13 +479,17 @@ class Namespace(Broadcasting):
         self.engine = host.gateway
         self.limits = host.limits
         self._adapter = self._make_adapter(host)
-        self.listening.settle(host.ordered)
+        self.listening.settle(host.ordered, host.validate_returns)
+        if self.parent is None:
+            self.exception_handlers.outer = host.exception_handlers
+        self.compose()
         self.audit(host.auditor)
 
-    async def connect(self, connection: Connection, auth: Any) -> None:
+    async def connect(self, connection: Connection, auth: Any) -> str:
         """A client asks to be let in: authentication, middleware, connection handlers, in this order.
 
         Whatever goes wrong on the way refuses it and leaves nothing behind; it receives nothing before it is let in.
+        What became of it is one of ``rtframework.counts.CONNECTS``.
         """
         host = self._host
         assert host is not None
@@ -453,41 +505,46 @@ class Namespace(Broadcasting):
                 if socket.recovered:
                     skip = host.recovery.skip_middlewares
                     await self._farewell_of(socket.id)
-            if self._connect_middlewares and not skip:
+            if self._connect_links and not skip:
                 await self._run_connect_middlewares(socket)
             outlet = socket.enter()
             if outlet is None:
-                return
+                return self._count_connect(outcomes.GONE)
             self._sockets[socket.id] = socket
             self._outlets[socket.id] = outlet
             if self._lifecycle[CONNECTION]:
                 await self._run_connection_handlers(socket)
         except ConnectionRefused as refused:
-            self._refuse(connection, socket, refused)
+            outcome = self._refuse(connection, socket, refused)
             self._has_departed(socket)
+            return outcome
         except (Exception, asyncio.CancelledError) as error:
-            # A client that left while a handler waited for its answer is no error.
-            if not (isinstance(error, Disconnected) and socket is not None and socket.left is not None):
-                log.exception("unhandled error while a client connects", extra={"nsp": self.name})
-            self._refuse(connection, socket, _INTERNAL)
+            cancelled = is_cancelled(error)
+            explained = error if socket is None or cancelled else await socket.explain(error, None)
+            outcome = self._refuse(connection, socket, self._refusal_of(explained, socket))
             self._has_departed(socket)
-            if is_cancelled(error):
+            if cancelled:
                 raise
+            return outcome
         else:
             if socket.left is None:
                 socket.accept()
             elif not socket.was_admitted:
                 # The handlers have run to their end, so what they set up has to be taken down.
                 self._notify_gone(socket, socket.left)
+            return outcomes.CONNECTED if socket.was_admitted else self._count_connect(outcomes.GONE)
 
     def inherit(self, parent: Namespace) -> None:
         """Become a child: what is registered with the parent comes before its own."""
         self.parent = parent
         self.listening.inherit(parent.listening)
         self.declared.inherit(parent.declared)
-        self._connect_middlewares[:0] = parent._connect_middlewares
-        self._event_middlewares[:0] = parent._event_middlewares
-        self._compose()
+        self.exception_handlers.outer = parent.exception_handlers
+        self._connect_links[:0] = parent._connect_links
+        self._event_links[:0] = parent._event_links
+        self.middlewares[:0] = parent.middlewares
+        self.event_middlewares[:0] = parent.event_middlewares
+        self.compose()
 
     # --- inside -----------------------------------------------------------------------------------------------------
 
@@ -504,11 +561,14 @@ class Namespace(Broadcasting):
     def _make_adapter(self, host: Host) -> Adapter:
         return host.adapter_factory(self.name, _Emitter(self, host.gateway, self._outlets))
 
-    def _compose(self) -> None:
-        if self._connect_middlewares:
-            self._connect_chain = compose([_without(each) for each in self._connect_middlewares], _let_pass)
-        if self._event_middlewares:
-            self.event_chain = compose(self._event_middlewares, self._call)
+    def compose(self) -> None:
+        """Make the chains anew: middleware was added, or an observer of the server."""
+        if self._connect_links:
+            self._connect_chain = compose(self._connect_links, _let_pass)
+        chain = compose(self._event_links, self._call) if self._event_links else None
+        observers = [each.event for each in self._host.observers] if self._host is not None else []
+        self.is_observed = bool(observers)
+        self.event_chain = compose(observers, partial(Socket.serve_observed, chain=chain)) if observers else chain
 
     def _declare(self, declaration: Declaration) -> None:
         self.declared.add(declaration)
@@ -554,10 +614,11 @@ class Namespace(Broadcasting):
             log.exception("unhandled error in a catch-all for what goes out", extra=_where(socket, packet))
 
     async def _run_connect_middlewares(self, socket: Socket) -> None:
-        passed: list[bool] = []
-        await self._connect_chain(socket, passed)
-        if not passed:
-            log.warning("a connect middleware of %s neither called call_next() nor refused", self.name)
+        passage = Passage()
+        await self._connect_chain(socket, passage)
+        if not passage.is_through:
+            extra = {"nsp": self.name, "sid": socket.id}
+            log.warning("a connect middleware of %s neither called call_next() nor refused", self.name, extra=extra)
             raise ConnectionRefused
 
     async def _run_connection_handlers(self, socket: Socket) -> None:
@@ -575,19 +636,46 @@ class Namespace(Broadcasting):
                 "if it is meant to go on, call socket.accept() first",
                 self.name,
                 _PATIENCE,
+                extra={"nsp": self.name, "sid": socket.id},
             )
 
-    def _refuse(self, connection: Connection, socket: Socket | None, refused: ConnectionRefused) -> None:
+    def _refusal_of(self, error: Any, socket: Socket | None) -> ConnectionRefused:
+        """What a client is told when something else than a refusal was raised while it connected."""
+        if isinstance(error, ConnectionRefused):
+            return error
+        if isinstance(error, EventError):
+            return ConnectionRefused(error.message, error.to_payload()["error"])
+        # A client that left while a handler waited for its answer is no error.
+        if not (isinstance(error, Disconnected) and socket is not None and socket.left is not None):
+            failure = error if isinstance(error, BaseException) else TypeError(f"no EventError: {error!r}")
+            extra = {"nsp": self.name, "sid": socket.id if socket is not None else None}
+            log.error("unhandled error while a client connects", exc_info=failure, extra=extra)
+        return _INTERNAL
+
+    def _count_connect(self, outcome: str) -> str:
+        assert self._host is not None
+        self._host.counts.connects[outcome] += 1
+        return outcome
+
+    def _count_recovery(self, outcome: str) -> None:
+        assert self._host is not None
+        self._host.counts.recoveries[outcome] += 1
+
+    def _refuse(self, connection: Connection, socket: Socket | None, refused: ConnectionRefused) -> str:
+        """Refuse a client, or disconnect it when it is in already; what became of it."""
         if socket is not None and not socket.admitted:
             socket.forget_listeners()
         if not connection.is_open or (socket is not None and socket.left is not None):
             if socket is not None and socket.left is None:
                 socket.evict()
-            return  # nobody is there to be told; the namespace may be somebody else's already
+            # Nobody is there to be told; the namespace may be somebody else's already.
+            was_in = socket is not None and socket.was_admitted
+            return outcomes.CONNECTED if was_in else self._count_connect(outcomes.GONE)
         if socket is not None and socket.admitted:
             # It has been told that it is connected: all that is left is to disconnect it.
             self._spawn(socket.disconnect())
-            return
+            return outcomes.CONNECTED
+        outcome = outcomes.INTERNAL_ERROR if refused is _INTERNAL else _stage_of(socket)
         if socket is not None:
             socket.evict()
         connection.leave(self.name)
@@ -600,6 +688,7 @@ class Namespace(Broadcasting):
             bare = connection.refusal(ConnectionRefused().message)
             frames = self.engine.encode(Packet(PacketType.CONNECT_ERROR, self.name, bare))
         connection.send(frames)
+        return self._count_connect(outcome)
 
     def _notify_gone(self, socket: Socket, reason: str) -> None:
         if any(self._lifecycle[phase] or socket.listens_to(phase) for phase in (DISCONNECTING, DISCONNECT)):
@@ -644,8 +733,11 @@ class Namespace(Broadcasting):
                     socket = Socket(self, connection, session.sid, handshake, user, pid)
                     self._outlets[socket.id] = socket.restore(session)
                     self._by_pid[pid] = socket
+                    self._count_recovery(outcomes.RECOVERED)
                     return socket
-            log.debug("a client of %s is not recovered", self.name)
+            else:
+                self._count_recovery(outcomes.NOT_FOUND)
+            log.debug("a client of %s is not recovered", self.name, extra={"nsp": self.name})
         return Socket(self, connection, connection.new_id(self.name), handshake, user, secrets.token_urlsafe(15))
 
     async def _restore(self, pid: str, offset: str | None) -> Session | None:
@@ -657,11 +749,16 @@ class Namespace(Broadcasting):
 
     def _fits(self, session: Session, offset: str | None, user: Any, recovery: Recovery) -> bool:
         if not recovery.is_same(session.authenticated, user):
-            _another_user(self.name)
+            _another_user(self.name, extra={"nsp": self.name, "sid": session.sid})
+            self._count_recovery(outcomes.ANOTHER_USER)
             return False
         if session.replayed == (offset or ""):
+            self._count_recovery(outcomes.UNCERTAIN)
             return False  # which of the packets that were sent again it has got, nobody knows
-        return sum(frames.size for frames in session.missed) <= self.limits.max_outbox
+        if sum(frames.size for frames in session.missed) > self.limits.max_outbox:
+            self._count_recovery(outcomes.TOO_MUCH)
+            return False
+        return True
 
     def _evict_ghost(self, ghost: Socket) -> None:
         """The client is here again, so its old connection is dead, though nobody has noticed yet."""
@@ -680,7 +777,10 @@ class Namespace(Broadcasting):
                 async with asyncio.timeout(_PATIENCE):
                     await before.farewell.wait()
             except TimeoutError:
-                log.warning("a disconnect handler of %s still runs: its client has come back meanwhile", self.name)
+                extra = {"nsp": self.name, "sid": sid}
+                log.warning(
+                    "a disconnect handler of %s still runs: its client has come back meanwhile", self.name, extra=extra
+                )
 
     def _has_departed(self, socket: Socket | None) -> None:
         """No handler that is to do with its coming or going runs any more."""
@@ -775,7 +875,7 @@ class _Emitter:
         answer = None
         for handler in self._nsp.server_side_handlers(args[0]):
             try:
-                result = handler(None, args[1:])
+                result = handler(self._nsp, args[1:])
                 if handler.is_async or isawaitable(result):
                     result = await result
             except Exception:
@@ -790,6 +890,13 @@ class _Emitter:
         return [sockets[sid] for sid in sids if sid in sockets]
 
 
+def _stage_of(socket: Socket | None) -> str:
+    """How far a client came that was refused."""
+    if socket is None:
+        return outcomes.AUTHENTICATION
+    return outcomes.CONNECTION_HANDLER if socket.connected else outcomes.MIDDLEWARE
+
+
 def _forget_question(socket: Socket, id: int, answer: asyncio.Future[list[Any]]) -> None:
     if answer.cancelled():
         socket.drop_ack(id)
@@ -799,18 +906,13 @@ def _where(socket: Socket, packet: Packet) -> dict[str, Any]:
     return {"nsp": socket.nsp, "sid": socket.id, "event": packet.data[0]}
 
 
-async def _let_pass(socket: Socket, passed: list[bool]) -> None:
-    """The end of a connect chain: nobody on the way refused, and nobody forgot to go on."""
-    passed.append(True)
+def _homeless(name: str) -> ConfigurationError:
+    return ConfigurationError(f"the namespace {name} belongs to no server: see Server.register_namespace")
 
 
-def _without(middleware: ConnectMiddleware) -> Link:
-    """Connect middleware is not shown the list that tells whether the end was reached."""
-
-    def run(socket: Socket, passed: list[bool], call_next: CallNext) -> Awaitable[None]:
-        return middleware(socket, call_next)
-
-    return run
+async def _let_pass(socket: Socket, passage: Passage) -> None:
+    """The end of a connect chain."""
+    passage.is_through = True
 
 
 _INTERNAL: Final = ConnectionRefused("Internal server error", {"code": "internal_error"})

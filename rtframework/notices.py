@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Mapping
 from typing import Final
 
 PERIOD: Final = 1.0
@@ -11,7 +12,8 @@ PERIOD: Final = 1.0
 
 
 class Notice:
-    """One log line, written at most once a second; how many were left out stands in the next one."""
+    """One log line, written at most once a second; how many were left out stands in the next one, and in its extra
+    field ``left_out``."""
 
     def __init__(self, log: logging.Logger, level: int, text: str) -> None:
         self._log = log
@@ -20,8 +22,8 @@ class Notice:
         self._next = 0.0
         self._left_out = 0
 
-    def __call__(self, *args: object) -> None:
-        """Write the line, unless one has been written within the last second."""
+    def __call__(self, *args: object, extra: Mapping[str, object] | None = None) -> None:
+        """Write the line, with these extra fields, unless one has been written within the last second."""
         if not self._log.isEnabledFor(self._level):
             return
         now = time.monotonic()
@@ -31,4 +33,4 @@ class Notice:
         self._next = now + PERIOD
         left_out, self._left_out = self._left_out, 0
         more = f" ({left_out} more since the last such line)" if left_out else ""
-        self._log.log(self._level, self._text + more, *args)
+        self._log.log(self._level, self._text + more, *args, extra={**(extra or {}), "left_out": left_out})

@@ -19,13 +19,14 @@ from .types import AckResponses, Packet, Target
 
 if TYPE_CHECKING:
     from .namespace import Host
-    from .protocols import Adapter, ConnectMiddleware, Engine, EventMiddleware
+    from .protocols import Adapter, Engine
     from .recovery import Session
     from .socket import Socket
     from .types import SocketDetails
 
 T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Any])
+M = TypeVar("M", bound=Callable[..., Awaitable[Any]])
 
 Factory = Callable[[str], Namespace]
 
@@ -53,13 +54,13 @@ class ParentNamespace(Namespace):
 
     # --- registration -----------------------------------------------------------------------------------------------
 
-    def use(self, middleware: ConnectMiddleware) -> ConnectMiddleware:
+    def use(self, middleware: M) -> M:
         """Add connect middleware to every child; see :meth:`Namespace.use`."""
         for child in self._members.values():
             child.use(middleware)
         return super().use(middleware)
 
-    def use_event(self, middleware: EventMiddleware) -> EventMiddleware:
+    def use_event(self, middleware: M) -> M:
         """Add event middleware to every child; see :meth:`Namespace.use_event`."""
         for child in self._members.values():
             child.use_event(middleware)

@@ -28,8 +28,10 @@ class Pen:
     def send(self, frames: Frames, *, volatile: bool = False) -> None:
         """Keep the frames for later."""
         if volatile:
+            self._connection.count_dropped("volatile", 1)
             return
         if self._size and self._size + frames.size > self._limit:
+            self._connection.count_dropped("not_admitted", len(self._frames) + 1)
             self._frames.clear()
             # Not now: whoever is broadcasting at this moment goes through the members of a room.
             asyncio.get_running_loop().call_soon(self._connection.close, DisconnectReason.SLOW_CONSUMER)

@@ -281,6 +281,9 @@ class Connection(Outlet, Protocol):
     def leave(self, nsp: str) -> None:
         """The server ends this namespace: the receiver hears nothing more, the client may CONNECT again."""
 
+    def count_dropped(self, reason: str, packets: int) -> None:
+        """Packets for this client were dropped before they came here: have them counted."""
+
     def close(self, reason: str) -> None:
         """Close the connection once what waits was sent; every receiver hears the reason."""
 
@@ -309,13 +312,22 @@ class Engine(Protocol):
 
 
 class Line(Protocol):
-    """The engine's connections, as the Admin UI sees them."""
+    """The engine's connections, as the Admin UI and statistics see them."""
 
     def count_clients(self) -> tuple[int, int]:
         """How many connections are open, and how many of them are polling."""
 
-    def measure(self, meter: Meter | None) -> None:
-        """Tell the meter what passes from now on; ``None``: nobody, at no cost."""
+    def waiting_bytes(self) -> int:
+        """Bytes for all clients that have not left the process yet."""
+
+    def waiting_handlers(self) -> int:
+        """Event handlers that have begun and wait for something."""
+
+    def measure(self, meter: Meter) -> None:
+        """Tell the meter, too, what passes from now on."""
+
+    def unmeasure(self, meter: Meter) -> None:
+        """… and not any more."""
 
 
 class Meter(Protocol):
@@ -341,6 +353,28 @@ class Watcher(Protocol):
 
     def gone(self, socket: Any, reason: str) -> None:
         """A socket that was admitted has left; its rooms are left after this."""
+
+
+class Observer(Protocol):
+    """Sees each client that asks for a namespace and each event of a server from outside; see ``Server.observe``.
+
+    It changes nothing: it awaits ``call_next()`` once, and returns or raises what that does.
+    """
+
+    async def connect(self, handshake: Handshake, call_next: Callable[[], Awaitable[str]]) -> str:
+        """A client asks for the namespace ``handshake.nsp``; ``call_next`` says what became of it.
+
+        That is one of ``rtframework.counts.CONNECTS``. It comes when all connection handlers have returned.
+        """
+
+    async def event(self, socket: Any, event: Any, call_next: CallNext) -> Any:
+        """An event came; outside of all event middleware. ``event.name`` is the client's word."""
+
+    def start(self) -> None:
+        """The server serves an application, in the running loop."""
+
+    def stop(self) -> None:
+        """… and does not any more."""
 
 
 CallNext: TypeAlias = Callable[[], Awaitable[Any]]

@@ -61,7 +61,7 @@ class RoomEvents:
             try:
                 listener(*args)
             except Exception:
-                log.exception("unhandled error in a listener of %r", event)
+                log.exception("unhandled error in a listener of %r", event, extra={"event": event})
 
     def _of(self, event: str) -> list[Callable[..., Any]]:
         if event not in self._listeners:

@@ -24,6 +24,11 @@ class RoomIndex:
         """How many sids are known."""
         return len(self._rooms)
 
+    @property
+    def room_count(self) -> int:
+        """How many rooms somebody is in."""
+        return len(self._members)
+
     def __contains__(self, sid: str) -> bool:
         return sid in self._rooms
 

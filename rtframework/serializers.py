@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import msgspec
 
+from .conversion import plainly
 from .exceptions import DecodeError, EncodeError
 from .packets import MAX_ID, check_event, check_payload
 from .types import RESERVED_EVENTS, Packet, PacketType
@@ -36,8 +37,8 @@ class JSONSerializer:
     """JSON packets with binary attachments: what every Socket.IO client speaks by default.
 
     Besides JSON's own types it sends whatever msgspec knows: Structs, dataclasses, attrs classes, ``datetime`` (ISO
-    8601), ``UUID``, ``Decimal`` (as a string), enums, sets. ``bytes``, ``bytearray`` and ``memoryview`` go as binary
-    attachments at any depth. NaN and infinities are refused, because JSON has none.
+    8601), ``UUID``, ``Decimal`` (as a string), enums, sets; and models of pydantic, by alias. ``bytes``, ``bytearray``
+    and ``memoryview`` go as binary attachments at any depth. NaN and infinities are refused, because JSON has none.
 
     ``enc_hook(obj)`` turns an object of another type into one of these. ``max_attachments`` bounds what a client may
     announce for one packet; the default is Node's.
@@ -50,7 +51,7 @@ class JSONSerializer:
     __slots__ = ("_enc_hook", "_max_attachments")
 
     def __init__(self, *, enc_hook: Callable[[Any], Any] | None = None, max_attachments: int = 10) -> None:
-        self._enc_hook = enc_hook
+        self._enc_hook = plainly(enc_hook)
         self._max_attachments = max_attachments
 
     def decoder(self) -> JSONDecoder:

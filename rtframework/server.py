@@ -5,23 +5,29 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from os import PathLike
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
 
+from aiohttp import web
+
 from .adapter import MemoryAdapter
 from .admin import AdminNamespace, Mode
 from .announcements import Announcements
 from .auditor import Auditor
 from .broadcast import Broadcasting, BroadcastOperator
+from .counts import INTERNAL_ERROR, INVALID_NAMESPACE
 from .declarations import NOTHING
 from .dynamic import DynamicNamespaces
 from .engine import EngineIO, Gateway
 from .events import NEW_NAMESPACE
+from .exception_handlers import ExceptionHandlers
 from .exceptions import ConfigurationError, ConnectionRefused
+from .injection import supply
+from .middleware import observing
 from .namespace import Namespace
 from .options import (
     AllowRequest,
@@ -37,21 +43,20 @@ from .options import (
 from .patterns import is_template
 from .serializers import JSONSerializer
 from .session_aware_adapter import SessionAwareAdapter
+from .stats import Stats, take_stats
 from .types import Packet, PacketType
 
 if TYPE_CHECKING:
-    from aiohttp import web
-
     from .announcements import Pending
+    from .injection import Provider
     from .parent import Factory, ParentNamespace
     from .patterns import Predicate
     from .protocols import (
         AdapterFactory,
         Authenticator,
         Connection,
-        ConnectMiddleware,
         Engine,
-        EventMiddleware,
+        Observer,
         Serializer,
     )
     from .recovery import Recovery
@@ -61,6 +66,7 @@ if TYPE_CHECKING:
 log: Final = logging.getLogger("rtframework.server")
 
 F = TypeVar("F", bound=Callable[..., Any])
+M = TypeVar("M", bound=Callable[..., Awaitable[Any]])
 N = TypeVar("N", bound=Namespace)
 
 _PATIENCE: Final = 1.5
@@ -77,6 +83,8 @@ class Server(Broadcasting):
     ``serializer``: JSON unless another is given; clients need the same one.
     ``adapter``: a factory ``(namespace, emitter) -> Adapter``; rooms in memory unless another is given.
     ``ordered``: the events of one socket are served strictly one after another.
+    ``validate_returns``: what handlers return is checked against their annotations, too; what does not fit is logged,
+    and answered with ``internal_error``.
     ``cleanup_empty_child_namespaces``: whether a namespace that clients brought into being goes with its last client.
     ``connection_state_recovery``: a client whose connection was lost goes on where it was, see
     :class:`~rtframework.Recovery`; off by default, as with Node.
@@ -123,6 +131,7 @@ class Server(Broadcasting):
         serializer: Serializer | None = None,
         adapter: AdapterFactory = MemoryAdapter,
         ordered: bool = False,
+        validate_returns: bool = False,
         cleanup_empty_child_namespaces: bool = False,
         connection_state_recovery: Recovery | None = None,
         ping_interval: float = 25.0,
@@ -184,7 +193,11 @@ class Server(Broadcasting):
         self.adapter_factory = adapter
         self.recovery = connection_state_recovery
         self.ordered = ordered
+        self.validate_returns = validate_returns
+        self.exception_handlers = ExceptionHandlers()
         self.limits = limits
+        self.dependency_overrides: dict[Provider, Provider] = {}
+        """What takes the place of providers of :func:`~rtframework.Depends`, for tests."""
         self.serializer: Serializer = serializer or JSONSerializer(max_attachments=limits.max_attachments)
         self._server = Gateway(
             self,
@@ -192,6 +205,10 @@ class Server(Broadcasting):
             options=self.options,
         )
         self.gateway: Engine = self._server
+        self.counts = self._server.eio.counts
+        self._observers: list[Observer] = []
+        self.observers: Sequence[Observer] = self._observers
+        self._observed_connect: Callable[..., Awaitable[str]] | None = None
         self.engine = EngineIO(self._server.eio)
         """The Engine.IO server: middleware, events and ids below Socket.IO."""
         self.started = False
@@ -333,6 +350,39 @@ class Server(Broadcasting):
             )
         )
 
+    def stats(self) -> Stats:
+        """What the server knows of itself, at this moment: connections, drops, refusals, recoveries …
+
+        It is made when asked for, and costs a look at each connection and each namespace; call it in the event loop.
+        What happens per message is not counted here: see :meth:`observe`, and the plugin ``rtframework_prometheus``.
+        """
+        return take_stats(self.counts, self._server.eio, self._namespaces.values())
+
+    def observe(self, observer: Observer) -> None:
+        """Let a plugin see every client that asks for a namespace and every event, in all namespaces, also later ones.
+
+        It stands outside of authentication and of all middleware; see :class:`rtframework.protocols.Observer`. The
+        first one is the outermost. Without one, nothing is spent on it. It stays.
+        """
+        self._observers.append(observer)
+        self._observed_connect = observing(self._observers)
+        for namespace in self._namespaces.values():
+            namespace.compose()
+        if self.started:
+            observer.start()
+
+    @property
+    def server(self) -> Server:
+        """Itself, as every namespace and socket has it."""
+        return self
+
+    @property
+    def app(self) -> web.Application:
+        """The application that it serves. Raises :class:`~rtframework.ConfigurationError` while it serves none."""
+        if self._serving is None:
+            raise ConfigurationError("this server serves no application at this moment: attach it, and start that")
+        return self._serving
+
     @property
     def namespaces(self) -> Mapping[str, Namespace]:
         """The namespaces by name; a live view."""
@@ -439,11 +489,18 @@ class Server(Broadcasting):
         """Register the decorated function for the event of its own name."""
         return self.on(function.__name__)(function)
 
-    def use(self, middleware: ConnectMiddleware) -> ConnectMiddleware:
+    def exception_handler(self, kind: type[Exception]) -> Callable[[F], F]:
+        """Register a function for exceptions of a class, in all namespaces; see :meth:`Namespace.exception_handler`.
+
+        Those of the namespace are asked first.
+        """
+        return partial(self.exception_handlers.add, kind)
+
+    def use(self, middleware: M) -> M:
         """Add connect middleware to the main namespace; see :meth:`Namespace.use`."""
         return self._main.use(middleware)
 
-    def use_event(self, middleware: EventMiddleware) -> EventMiddleware:
+    def use_event(self, middleware: M) -> M:
         """Add event middleware to the main namespace; see :meth:`Namespace.use_event`."""
         return self._main.use_event(middleware)
 
@@ -459,15 +516,35 @@ class Server(Broadcasting):
 
     async def connect(self, connection: Connection, nsp: str, auth: Any) -> None:
         """A client asks for a namespace."""
+        if self._observed_connect is None:
+            await self._connect(connection, nsp, auth)
+            return
+        is_decided = False
+
+        async def connect() -> str:
+            nonlocal is_decided
+            is_decided = True
+            return await self._connect(connection, nsp, auth)
+
+        try:
+            await self._observed_connect(connection.handshake(nsp, auth), connect)
+        except Exception:
+            log.exception("unhandled error in an observer", extra={"nsp": nsp})
+            if not is_decided:  # the client must not wait in vain for it
+                await self._connect(connection, nsp, auth)
+
+    async def _connect(self, connection: Connection, nsp: str, auth: Any) -> str:
         namespace = self._namespaces.get(nsp)
         if namespace is not None and namespace.parent is None:
-            await namespace.connect(connection, auth)
-            return
+            return await namespace.connect(connection, auth)
         try:
-            await self._dynamic.connect(connection, nsp, auth)
+            return await self._dynamic.connect(connection, nsp, auth)
         except ConnectionRefused as refused:
             refusal = connection.refusal(refused.message, refused.data)
             connection.send(self.gateway.encode(Packet(PacketType.CONNECT_ERROR, nsp, refusal)))
+            outcome = INVALID_NAMESPACE if refused.data is None else INTERNAL_ERROR
+            self.counts.connects[outcome] += 1
+            return outcome
 
     # --- with the application ---------------------------------------------------------------------------------------
 
@@ -497,6 +574,8 @@ class Server(Broadcasting):
         self.started = True
         self._serving = app
         self._dynamic.start()
+        for observer in self.observers:
+            observer.start()
         loop = asyncio.get_running_loop()
         self._tasks -= {task for task in self._tasks if task.get_loop() is not loop}
         starting = list(self._namespaces.values())
@@ -524,12 +603,14 @@ class Server(Broadcasting):
         try:
             await self._close()
         finally:
+            for observer in self.observers:
+                observer.stop()
             self._dynamic.clear()
             self._serving = None
             self._attached = self.started = False
 
     async def _close(self) -> None:
-        await self._server.shutdown()
+        await self._server.eio.shutdown()
         loop = asyncio.get_running_loop()
         end = loop.time() + _PATIENCE
         while self._tasks and loop.time() < end:  # one may start another
@@ -549,3 +630,7 @@ def _cookie(cookie: bool | str | Cookie) -> Cookie | None:
     if isinstance(cookie, bool):
         return Cookie() if cookie else None
     return Cookie(cookie) if isinstance(cookie, str) else cookie
+
+
+supply(Server, "server", lambda scope: scope.caller.server)
+supply(web.Application, "app", lambda scope: scope.caller.server.app)

@@ -14,7 +14,8 @@ from .exceptions import EventError
 from .running import is_cancelled, run_abreast
 
 if TYPE_CHECKING:
-    from .events import Acknowledging, Handler
+    from .events import Acknowledging, Event, Handler
+    from .returns import CheckedHandler
     from .types import Packet
 
 log: Final = logging.getLogger("rtframework.socket")
@@ -32,37 +33,46 @@ class Several:
 
     is_async: Final = True
 
-    def __init__(self, handlers: Sequence[Handler], tasks: set[asyncio.Task[None]]) -> None:
+    def __init__(self, handlers: Sequence[Handler | CheckedHandler], tasks: set[asyncio.Task[None]]) -> None:
         self.handlers = tuple(handlers)
         self.ordered = any(each.ordered for each in handlers)
         self._tasks = tasks
 
-    def __call__(self, socket: Acknowledging, args: Sequence[Any], packet: Packet | None = None) -> Awaitable[Any]:
-        """Run them all; the client has the first answer as soon as it is there."""
-        return self._run(socket, args, packet, _Outcome(socket, packet))
+    def __call__(
+        self, socket: Acknowledging, args: Sequence[Any], packet: Packet | None = None, event: Event | None = None
+    ) -> Awaitable[Any]:
+        """Run them all; the client has the first answer as soon as it is there.
 
-    def under_middleware(self, socket: Acknowledging, args: Sequence[Any], packet: Packet | None) -> Awaitable[Any]:
-        """Run them all; the first answer is what is returned, for middleware to see before the client does."""
-        return self._run(socket, args, packet, _Outcome(socket, None))
+        Under middleware, with ``event``, the first answer is what is returned, for middleware to see it before.
+        """
+        return self._run(socket, args, packet, event)
 
-    async def _run(self, socket: Acknowledging, args: Sequence[Any], packet: Packet | None, outcome: _Outcome) -> Any:
-        works = [partial(self._one, each, socket, args, packet, outcome) for each in self.handlers]
+    async def _run(self, socket: Acknowledging, args: Sequence[Any], packet: Packet | None, event: Event | None) -> Any:
+        outcome = _Outcome(socket, packet if event is None else None)
+        works = [partial(self._one, each, socket, args, packet, event, outcome) for each in self.handlers]
         await run_abreast(works, self._tasks)
         return outcome.result()
 
     async def _one(
-        self, handler: Handler, socket: Acknowledging, args: Sequence[Any], packet: Packet | None, outcome: _Outcome
+        self,
+        handler: Handler | CheckedHandler,
+        socket: Acknowledging,
+        args: Sequence[Any],
+        packet: Packet | None,
+        event: Event | None,
+        outcome: _Outcome,
     ) -> None:
         try:
-            result = handler(socket, args, packet)
+            result = handler(socket, args, packet, event)
             if handler.is_async or isawaitable(result):
                 result = await result
-        except EventError as error:
-            outcome.take(error)
         except (Exception, asyncio.CancelledError) as error:
             if is_cancelled(error):
                 raise
-            outcome.fail(handler.name, error)
+            # Under middleware it is the middleware's turn first.
+            result = error if event is not None else await socket.explain(error, packet)
+        if isinstance(result, BaseException) and not isinstance(result, EventError):
+            outcome.fail(handler.name, result)
         else:
             outcome.take(result)
 

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import functools
 import inspect
-import sys
 import types
 import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
-import msgspec
-
+from .annotations import UNCHECKED, annotation_of, is_data, means_the_same_everywhere, name_of, resolve, where
+from .conversion import Converter, converter_of
 from .exceptions import ConfigurationError
+from .injection import IN_CONNECTION, IN_EVENT, Dependency, Place, wanted_by
+from .plans import wire
 
 HandlerFunction = Callable[..., Any]
-
-_UNCHECKED: Final = (Any, object, inspect.Parameter.empty)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,67 +32,63 @@ class Parameter:
 
 
 class Signature:
-    """What a handler takes and returns.
+    """What a handler of an event takes and returns.
 
-    ``parameters`` are those that the arguments of an event fill. ``returns`` is the annotation of what it returns,
-    ``Any`` when it says nothing or names something that is not there at run time.
+    ``parameters`` are those that the arguments of an event fill; ``plan`` says how the others get what is injected,
+    ``None`` when there are none. ``returns`` is the annotation of what it returns, ``Any`` when it says nothing or
+    names something that is not there at run time.
     """
 
-    __slots__ = ("ack_at", "converters", "is_async", "least", "most", "parameters", "returns")
+    __slots__ = ("converters", "is_async", "least", "most", "parameters", "plan", "rest", "returns", "takes_ack", "who")
 
-    def __init__(self, name: str, function: HandlerFunction, takes_socket: bool) -> None:
-        self.is_async = is_async(function)
-        self.ack_at: int | None = None
-        """The position of the parameter ``ack`` among the arguments, ``None`` without one."""
-        found: list[Parameter] = []
-        parameters = positional(function, name)
+    def __init__(self, name: str, function: HandlerFunction, takes_socket: bool, place: Place) -> None:
+        self.who = who = f"the handler {where(function)} of {name!r}"
+        """How errors call it."""
+        parameters = takes(who, function)
         if takes_socket:
-            if not parameters or parameters[0].kind is inspect.Parameter.VAR_POSITIONAL or parameters[0].name == "ack":
-                raise ConfigurationError(
-                    f"the handler {where(function)} of {name!r} takes no socket: "
-                    f"write `async def {_name(function)}(socket, ...)`"
-                )
-            del parameters[0]
-        for position, parameter in enumerate(parameters):
-            variadic = parameter.kind is inspect.Parameter.VAR_POSITIONAL
-            if parameter.name == "ack" and not variadic:
-                self._expect_ack(name, function, parameter, position)
-                continue
-            required = parameter.default is inspect.Parameter.empty and not variadic
-            kind = _checked(function, name, parameter)
-            found.append(Parameter(parameter.name, kind, required, variadic, parameter.default))
+            expect_socket(who, function, parameters)
+        others, self.plan = wire(who, function, place, parameters[takes_socket:])
+        self.takes_ack = self.plan is not None and self.plan.asks_for("ack")
+        """Whether it answers by calling ``ack``."""
+        found: list[Parameter] = []
+        converters: list[Converter] = []
+        for each in _filled_by_client(who, others):
+            variadic = each.kind is inspect.Parameter.VAR_POSITIONAL
+            required = each.default is inspect.Parameter.empty and not variadic
+            kind = _checked(who, function, each)
+            found.append(Parameter(each.name, kind, required, variadic, each.default))
+            converters.append(_converter(who, each.name, kind))
         self.parameters = tuple(found)
         self.least = sum(each.required for each in found)
         self.most = None if any(each.variadic for each in found) else len(found)
-        self.converters = _converters(self.parameters)
+        self.rest = converters.pop() if self.most is None else None
+        """What checks the arguments of ``*args``."""
+        unchecked = all(each is None for each in (*converters, self.rest))
+        self.converters = [] if unchecked else converters or [self.rest]
+        """What checks each argument, ``None`` for one that is taken as it is; empty when nothing is to be checked."""
         self.returns = _returned(function)
-
-    def _expect_ack(self, name: str, function: HandlerFunction, parameter: inspect.Parameter, position: int) -> None:
-        if parameter.kind is inspect.Parameter.POSITIONAL_ONLY or _is_data(function, parameter.annotation):
-            raise ConfigurationError(
-                f"the handler {where(function)} of {name!r}: the parameter 'ack' is given the callable that answers; "
-                f"write it as `ack: Ack`, and call an argument of the event something else"
-            )
-        self.ack_at = position if parameter.kind is not inspect.Parameter.KEYWORD_ONLY else sys.maxsize
+        self.is_async = is_async(function)
 
     @classmethod
-    def of(cls, name: str, function: HandlerFunction, *, takes_socket: bool = True) -> Signature:
+    def of(
+        cls, name: str, function: HandlerFunction, *, takes_socket: bool = True, place: Place = IN_EVENT
+    ) -> Signature:
         """The signature of a handler of an event. Raises :class:`~rtframework.ConfigurationError`."""
-        return cls(name, function, takes_socket)
+        return cls(name, function, takes_socket, place)
 
     @classmethod
-    def of_closure(cls, name: str, function: HandlerFunction, known: Signatures) -> Signature:
+    def of_closure(cls, name: str, function: HandlerFunction, known: Signatures, place: Place = IN_EVENT) -> Signature:
         """The signature of a handler of one socket: found out once for all functions that one ``def`` makes."""
         if type(function) is not types.FunctionType or hasattr(function, "__wrapped__"):
-            return cls(name, function, False)
-        defaults = len(function.__defaults__ or ()), tuple(function.__kwdefaults__ or ())
+            return cls.of(name, function, takes_socket=False, place=place)
+        defaults = place, _dependencies(function)
         annotations = function.__annotations__
         seen = known.get(function.__code__)
         # Codes are equal when they read the same, wherever they stand.
         if seen is not None and seen[:3] == (defaults, annotations, id(function.__globals__)):
             return seen[3]
-        signature = cls(name, function, False)
-        if all(_means_the_same_everywhere(function, each) for each in annotations.values()):
+        signature = cls.of(name, function, takes_socket=False, place=place)
+        if all(means_the_same_everywhere(function, each) for each in annotations.values()):
             known[function.__code__] = (defaults, dict(annotations), id(function.__globals__), signature)
         return signature
 
@@ -103,14 +97,13 @@ Signatures = weakref.WeakKeyDictionary[types.CodeType, tuple[Any, dict[str, Any]
 """The signatures of closures, by what all of them have in common."""
 
 
-def _converters(parameters: Sequence[Parameter]) -> tuple[list[Any], Any]:
-    """The types that arguments are converted to, by position, and that of the rest: ``None`` where there is nothing
-    to do, an empty list when that is so for all."""
-    types = [None if each.type is Any else each.type for each in parameters]
-    rest = types.pop() if parameters and parameters[-1].variadic else None
-    if rest is None and all(each is None for each in types):
-        return [], None
-    return types or [rest], rest
+def takes(who: str, function: HandlerFunction) -> list[inspect.Parameter]:
+    """The parameters of a function that can be a handler. Raises :class:`~rtframework.ConfigurationError`."""
+    if not callable(function):
+        raise ConfigurationError(f"{who} is not callable: {function!r}")
+    if inspect.isasyncgenfunction(function) or inspect.isgeneratorfunction(function):
+        raise ConfigurationError(f"{who} is a generator: return one value instead")
+    return list(inspect.signature(function).parameters.values())
 
 
 def is_async(function: HandlerFunction) -> bool:
@@ -118,58 +111,57 @@ def is_async(function: HandlerFunction) -> bool:
     return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(type(function).__call__)
 
 
-def where(function: HandlerFunction) -> str:
-    """How errors call a function: its module and its name there."""
-    return f"{getattr(function, '__module__', '?')}.{getattr(function, '__qualname__', _name(function))}"
+def expect_socket(who: str, function: HandlerFunction, parameters: Sequence[inspect.Parameter]) -> None:
+    """Raise when the first parameter is not for the socket."""
+    first = parameters[0] if parameters else None
+    supply = wanted_by(function, first, who, IN_CONNECTION) if first is not None else None
+    if (
+        first is None
+        or first.kind in (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.KEYWORD_ONLY)
+        or (supply is not None and getattr(supply, "name", None) != "socket")
+    ):
+        raise ConfigurationError(f"{who} takes no socket: write `async def {name_of(function)}(socket, ...)`")
+    if is_data(annotation_of(function, first)):
+        raise ConfigurationError(
+            f"{who}: its first parameter is given the socket, and {first.name!r} is annotated as data: "
+            f"write `async def {name_of(function)}(socket: Socket, {first}, ...)`"
+        )
 
 
-def _name(function: HandlerFunction) -> str:
-    return getattr(function, "__name__", type(function).__name__)
-
-
-def positional(function: HandlerFunction, event: str) -> list[inspect.Parameter]:
-    """The parameters of a handler, none of which is left empty. Raises :class:`~rtframework.ConfigurationError`."""
-    if not callable(function):
-        raise ConfigurationError(f"the handler of {event!r} is not callable: {function!r}")
-    if inspect.isasyncgenfunction(function) or inspect.isgeneratorfunction(function):
-        raise ConfigurationError(f"the handler {where(function)} of {event!r} is a generator: return one value instead")
-    positional = []
-    for parameter in inspect.signature(function).parameters.values():
+def _filled_by_client(who: str, parameters: Sequence[inspect.Parameter]) -> list[inspect.Parameter]:
+    """The parameters that the arguments of an event fill."""
+    filled = []
+    for parameter in parameters:
         if parameter.kind in (inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.VAR_KEYWORD):
-            if parameter.kind is inspect.Parameter.KEYWORD_ONLY and parameter.name == "ack":
-                positional.append(parameter)
-                continue
             if parameter.kind is inspect.Parameter.KEYWORD_ONLY and parameter.default is not inspect.Parameter.empty:
                 continue
             raise ConfigurationError(
-                f"the handler {where(function)} of {event!r}: a client sends positional arguments only, "
-                f"so {parameter} cannot be filled"
+                f"{who}: a client sends positional arguments only, so {parameter} cannot be filled"
             )
-        positional.append(parameter)
-    return positional
+        if parameter.name == "ack" and parameter.kind is not inspect.Parameter.VAR_POSITIONAL:
+            raise ConfigurationError(
+                f"{who}: the parameter 'ack' is given the callable that answers; "
+                f"write it as `ack: Ack`, and call an argument of the event something else"
+            )
+        filled.append(parameter)
+    return filled
 
 
-def _checked(function: HandlerFunction, event: str, parameter: inspect.Parameter) -> Any:
+def _checked(who: str, function: HandlerFunction, parameter: inspect.Parameter) -> Any:
     """The type to convert an argument to; ``Any`` to take it as it is."""
     annotation = parameter.annotation
     if isinstance(annotation, str):
         try:
-            annotation = _resolve(function, annotation)
+            annotation = resolve(function, annotation)
         except Exception as error:
             raise ConfigurationError(
-                f"the handler {where(function)} of {event!r}: the annotation {annotation!r} of {parameter.name!r} "
+                f"{who}: the annotation {annotation!r} of {parameter.name!r} "
                 f"cannot be resolved ({error}); import or define it where the handler can see it at run time"
             ) from error
-    if annotation in _UNCHECKED:
+    if annotation in UNCHECKED:
         return Any
     if annotation is None:
         return type(None)
-    try:
-        msgspec.inspect.type_info(annotation)
-    except (TypeError, NameError) as error:
-        raise ConfigurationError(
-            f"the handler {where(function)} of {event!r}: {parameter.name!r} cannot be checked: {error}"
-        ) from error
     return annotation
 
 
@@ -177,48 +169,25 @@ def _returned(function: HandlerFunction) -> Any:
     """The annotation of what a function returns; ``Any`` without one, and when it cannot be resolved."""
     annotation = getattr(inspect.unwrap(function), "__annotations__", {}).get("return", Any)
     try:
-        return _resolve(function, annotation) if isinstance(annotation, str) else annotation
+        annotation = resolve(function, annotation) if isinstance(annotation, str) else annotation
+        return type(None) if annotation is None else annotation
     except Exception:  # noqa: BLE001 - e.g. a name that only the type checker imports: it is needed by nobody yet
         return Any
 
 
-def _is_data(function: HandlerFunction, annotation: Any) -> bool:
-    """Whether an annotation is for something that a client could send."""
-    if isinstance(annotation, str):
-        try:
-            annotation = _resolve(function, annotation)
-        except Exception:  # noqa: BLE001 - e.g. a name that only the type checker imports: it is not needed
-            return False
-    if annotation in _UNCHECKED or annotation is None:
-        return False
+def _converter(who: str, name: str, kind: Any) -> Converter:
+    if kind is Any:
+        return None
     try:
-        info = msgspec.inspect.type_info(annotation)
-    except (TypeError, NameError):
-        return False
-    kinds = info.types if isinstance(info, msgspec.inspect.UnionType) else (info,)
-    return not any(isinstance(kind, msgspec.inspect.CustomType) for kind in kinds)
+        return converter_of(kind)
+    except (TypeError, NameError) as error:
+        raise ConfigurationError(
+            f"{who}: {name!r} cannot be checked: {error}; for what the server gives, write `= Depends(...)`"
+        ) from error
 
 
-def _means_the_same_everywhere(function: types.FunctionType, annotation: Any) -> bool:
-    """Whether an annotation names nothing that is local to the function that registers the handler."""
-    if not isinstance(annotation, str):
-        return True
-    try:
-        return bool(eval(annotation, function.__globals__) == _resolve(function, annotation))
-    except Exception:  # noqa: BLE001 - whatever names that are not there may raise
-        return False
-
-
-def _resolve(function: HandlerFunction, annotation: str) -> Any:
-    target = function
-    while isinstance(target, functools.partial):
-        target = target.func
-    target = inspect.unwrap(target)
-    if inspect.ismethod(target):
-        target = target.__func__
-    names = dict(getattr(target, "__globals__", None) or vars(sys.modules[target.__module__]))
-    frame = inspect.currentframe()
-    while frame is not None and frame.f_globals.get("__package__") == __package__:
-        frame = frame.f_back
-    # Types may be local to the function that registers the handler.
-    return eval(annotation, names, dict(frame.f_locals) if frame is not None else None)
+def _dependencies(function: types.FunctionType) -> Any:
+    """What the defaults of a function's parameters mean for what is injected."""
+    positional = tuple(each if isinstance(each, Dependency) else None for each in function.__defaults__ or ())
+    by_name = (function.__kwdefaults__ or {}).items()
+    return positional, {name: each if isinstance(each, Dependency) else None for name, each in by_name}

@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar, cast
 
 from .broadcast import Audience, BroadcastOperator, Rooms, room_names
 from .events import DEFERRED, LEFT_TO_CATCH_ALL, UNKNOWN, Event, from_ack, to_ack
-from .exceptions import AckTimeout, ConfigurationError, Disconnected, EncodeError, EventError
+from .exceptions import AckTimeout, ConfigurationError, Disconnected, EncodeError, EventError, InvalidPayload
+from .injection import supply
 from .listeners import Listeners
+from .notices import Notice
 from .pen import Pen
 from .recovery import RECOVERABLE, Session
 from .running import is_cancelled
@@ -22,10 +24,12 @@ from .types import DisconnectReason, Packet, PacketType, Target
 
 if TYPE_CHECKING:
     from .events import Handler, LifecycleHandler
+    from .exception_handlers import ExceptionHandlers
     from .middleware import Link
     from .namespace import Namespace
     from .options import Limits
     from .protocols import Connection, Engine, Outlet, Watcher
+    from .server import Server
     from .types import Handshake
 
 log: Final = logging.getLogger("rtframework.socket")
@@ -33,6 +37,8 @@ log: Final = logging.getLogger("rtframework.socket")
 F = TypeVar("F", bound=Callable[..., Any])
 Serving = Any
 """A handler, several as one, or what serves the events that have none."""
+
+_misfit: Final = Notice(log, logging.WARNING, "%r does not fit its handler, and no answer is asked for: %s")
 
 _ACK: Final = int(PacketType.ACK)
 _INTERNAL_ERROR: Final = EventError("internal_error", "Internal server error").to_payload()
@@ -54,8 +60,11 @@ class Home(Audience, Protocol):
     engine: Engine
     limits: Limits
     listening: Listeners
+    exception_handlers: ExceptionHandlers
     event_chain: Link | None
-    """Event middleware, composed; ``None`` without any."""
+    """Observers and event middleware, composed; ``None`` without any."""
+    is_observed: bool
+    """Whether there are observers in that chain."""
     tapped: set[str | None]
     """The sockets with catch-alls for what goes out; ``None`` is among them when the namespace has some itself."""
     watcher: Watcher | None
@@ -63,6 +72,9 @@ class Home(Audience, Protocol):
 
     def next_ack_id(self) -> int:
         """A number that no packet of this namespace has had."""
+
+    def count_refusal(self, code: str) -> None:
+        """An event was answered with an error."""
 
     def tap(self, socket: Socket) -> None:
         """The catch-alls of this socket for what goes out have changed."""
@@ -146,6 +158,11 @@ class Socket:
     def namespace(self) -> Namespace:
         """Its namespace."""
         return cast("Namespace", self._nsp)
+
+    @property
+    def server(self) -> Server:
+        """The server."""
+        return self.namespace.server
 
     @property
     def connected(self) -> bool:
@@ -483,6 +500,7 @@ class Socket:
                 of_socket=True,
                 ordered=of_all.ordered,
                 signatures=of_all.signatures,
+                validates=of_all.validates,
                 on_outgoing=partial(self._nsp.tap, self),
             )
         return self._own
@@ -586,22 +604,49 @@ class Socket:
                     result = await result
             else:
                 result = await chain(self, Event(packet.data[0], packet.data[1:], packet))
-        except EventError as error:
-            name = packet.data[0]
-            log.debug("event %r refused: %s", name, error, extra={"nsp": self.nsp, "sid": self.id, "event": name})
-            self.answer(packet, [error.to_payload()])
         except (Exception, asyncio.CancelledError) as error:
             if is_cancelled(error):  # by the program or at shutdown; it is not for us to catch
                 self.answer(packet, [_CANCELLED])
                 raise
-            name = packet.data[0]
-            log.exception(
-                "unhandled error in a handler of %r", name, extra={"nsp": self.nsp, "sid": self.id, "event": name}
-            )
-            self.answer(packet, [_INTERNAL_ERROR])
+            # What observers have seen is explained already.
+            self._apologize(packet, error if self._nsp.is_observed else await self.explain(error, packet))
         else:
             if packet.id is not None and result is not DEFERRED:
                 self.answer(packet, to_ack(result))
+
+    async def explain(self, error: BaseException, packet: Packet | None) -> Any:
+        """What exception handlers make of an exception: an answer, another exception, or the same."""
+        handlers = self._nsp.exception_handlers
+        answer = None
+        if handlers:
+            try:
+                answer = await handlers.explain(self, error, packet)
+            except (Exception, asyncio.CancelledError) as another:
+                if is_cancelled(another):
+                    raise
+                return another
+        if answer is not None:
+            return answer
+        if packet is not None and packet.id is None and isinstance(error, InvalidPayload):
+            name = packet.data[0]  # nobody else is told
+            _misfit(name, error, extra={"nsp": self.nsp, "sid": self.id, "event": name})
+        return error
+
+    def _apologize(self, packet: Packet, outcome: Any) -> None:
+        """Answer an event whose handler has failed, with what exception handlers have made of that."""
+        name = packet.data[0]
+        extra = {"nsp": self.nsp, "sid": self.id, "event": name}
+        if isinstance(outcome, EventError):
+            if log.isEnabledFor(logging.DEBUG):
+                log.debug("event %r refused: %s", name, outcome, extra={**extra, "code": outcome.code})
+            self._nsp.count_refusal(outcome.code)
+            self.answer(packet, [outcome.to_payload()])
+        elif isinstance(outcome, BaseException):
+            log.error("unhandled error in a handler of %r", name, exc_info=outcome, extra=extra)
+            self._nsp.count_refusal("internal_error")
+            self.answer(packet, [_INTERNAL_ERROR])
+        else:
+            self.answer(packet, to_ack(outcome))
 
     def _receive_watched(self, packet: Packet) -> Coroutine[Any, Any, None]:
         """An event of a socket that has handlers of its own, or in a namespace that has catch-alls."""
@@ -630,13 +675,32 @@ class Socket:
             return LEFT_TO_CATCH_ALL if answering else UNKNOWN
         return handler
 
+    async def serve_observed(self, event: Event, *, chain: Link | None) -> Any:
+        """What observers see: middleware, if there is any, the handlers, and what exception handlers make of errors."""
+        try:
+            if chain is not None:
+                return await chain(self, event)
+            handler = self.handler_of(event.name)
+            if isinstance(handler, Several):  # it answers as early as without observers
+                return await handler(self, event.args, event.packet)
+            result = handler(self, event.args, event.packet, event)
+            return await result if isawaitable(result) else result
+        except (Exception, asyncio.CancelledError) as error:
+            if is_cancelled(error):
+                raise
+            outcome = await self.explain(error, event.packet)
+            if not isinstance(outcome, BaseException):
+                return outcome
+            if outcome is error:
+                raise
+            raise outcome from error
+
     async def run_handler(self, event: Event) -> Any:
         """The end of an event chain: run what serves the event, by the name that it has now."""
         handler = self.handler_of(event.name)
         if handler is UNKNOWN:
             raise EventError("unknown_event", f"no handler for {event.name!r}")
-        serve = handler.under_middleware if isinstance(handler, Several) else handler
-        result = serve(self, event.args, event.packet)
+        result = handler(self, event.args, event.packet, event)
         return await result if handler.is_async or isawaitable(result) else result
 
     def acknowledge(self, packet: Packet, args: list[Any]) -> None:
@@ -664,6 +728,9 @@ class Socket:
 
 def _too_early() -> ConfigurationError:
     return ConfigurationError("the client is not in yet: emit to it in a connection handler, not in middleware")
+
+
+supply(Socket, "socket", lambda scope: scope.caller)
 
 
 class SocketOperator:

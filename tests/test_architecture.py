@@ -17,6 +17,8 @@ ROOT: Final = Path(__file__).parent.parent
 MAP: Final = {
     "rtframework.exceptions": ("", ""),
     "rtframework.types": ("", "msgspec"),
+    "rtframework.counts": ("types", ""),
+    "rtframework.stats": ("", ""),
     "rtframework.options": ("exceptions", ""),
     "rtframework.patterns": ("exceptions", ""),
     "rtframework.notices": ("", ""),
@@ -24,51 +26,61 @@ MAP: Final = {
     "rtframework.room_events": ("exceptions", ""),
     "rtframework.rooms": ("room_events", ""),
     "rtframework.protocols": ("types", ""),
-    "rtframework.middleware": ("protocols", ""),
+    "rtframework.annotations": ("", "msgspec"),
+    "rtframework.conversion": ("", "msgspec pydantic pydantic_core"),
+    "rtframework.injection": ("annotations exceptions", ""),
+    "rtframework.plans": ("annotations exceptions injection", ""),
+    "rtframework.middleware": ("annotations exceptions injection plans", ""),
     "rtframework.packets": ("exceptions types", ""),
     "rtframework.plugins": ("exceptions", ""),
     "rtframework.authenticators": ("exceptions types protocols", ""),
-    "rtframework.serializers": ("exceptions types protocols packets", "msgspec"),
+    "rtframework.serializers": ("conversion exceptions types protocols packets", "msgspec"),
     "rtframework.recovery": ("exceptions types", ""),
-    "rtframework.signatures": ("exceptions", "msgspec"),
-    "rtframework.payloads": ("", "msgspec pydantic"),
-    "rtframework.events": ("exceptions signatures types", "msgspec"),
+    "rtframework.signatures": ("annotations conversion exceptions injection plans", ""),
+    "rtframework.payloads": ("conversion", "msgspec"),
+    "rtframework.events": ("annotations conversion exceptions injection plans signatures types", ""),
+    "rtframework.returns": ("conversion events exceptions types", ""),
+    "rtframework.exception_handlers": ("annotations events exceptions injection plans signatures types", ""),
     "rtframework.pen": ("types", ""),
     "rtframework.several": ("exceptions types events running", ""),
-    "rtframework.listeners": ("exceptions types events running several signatures", ""),
+    "rtframework.listeners": ("annotations exceptions injection returns types events running several signatures", ""),
     "rtframework.tally": ("exceptions types events", ""),
     "rtframework.adapter": ("rooms types protocols tally", ""),
     "rtframework.session_aware_adapter": ("adapter recovery types protocols", ""),
     "rtframework.remote": ("exceptions types", ""),
     "rtframework.broadcast": ("exceptions types protocols remote", ""),
-    "rtframework.socket": ("broadcast events exceptions listeners pen recovery running several types protocols", ""),
+    "rtframework.socket": (
+        "broadcast events exceptions injection listeners notices pen recovery running several types protocols",
+        "",
+    ),
     "rtframework.namespace": (
-        "auditor broadcast declarations events exceptions listeners middleware notices patterns recovery running "
-        "signatures socket types protocols",
+        "auditor broadcast counts declarations events exception_handlers exceptions injection listeners middleware "
+        "notices patterns recovery running signatures socket types protocols",
         "",
     ),
     "rtframework.declarations": ("events exceptions payloads signatures", ""),
-    "rtframework.auditor": ("declarations exceptions payloads protocols types", "msgspec"),
+    "rtframework.auditor": ("conversion declarations exceptions payloads protocols types", "msgspec"),
     "rtframework.parent": ("declarations exceptions namespace patterns room_events running types protocols", ""),
     "rtframework.announcements": ("exceptions events", ""),
     "rtframework.dynamic": ("exceptions namespace notices parent patterns running types protocols", ""),
     "rtframework.engine": ("engine.*", ""),
     "rtframework.engine.*": (
-        "exceptions notices options pen protocols types packets rooms running serializers engine.*",
+        "counts exceptions notices options pen protocols types packets rooms running serializers engine.*",
         "aiohttp engineio multidict socketio",
     ),
     "rtframework.admin": ("admin.*", ""),
     "rtframework.admin.*": ("exceptions notices types protocols namespace admin.*", "bcrypt"),
     "rtframework.contracts": ("contracts.*", ""),
     "rtframework.contracts.*": (
-        "admin declarations exceptions namespace parent patterns payloads protocols server signatures types "
-        "contracts.*",
+        "admin annotations conversion declarations exceptions namespace parent patterns payloads protocols server "
+        "signatures types contracts.*",
         "msgspec pydantic",
     ),
     "rtframework.server": ("*", "aiohttp"),
     "rtframework.cli": ("", ""),
     "rtframework.cli.*": (
-        "contracts exceptions types events namespace parent patterns server signatures cli.* cli.client",
+        "contracts exceptions exception_handlers types events namespace parent patterns server signatures cli.* "
+        "cli.client",
         "aiohttp",
     ),
     # Talks to any server, as a client: the one exception to what the engine alone may import.
@@ -79,16 +91,32 @@ MAP: Final = {
     "rtframework": ("*", ""),
     "rtframework_jwt": ("rtframework_jwt.*", ""),
     "rtframework_jwt.*": ("exceptions types protocols authenticators rtframework_jwt.*", "jwt"),
+    "rtframework_opentelemetry": ("rtframework_opentelemetry.*", ""),
+    "rtframework_opentelemetry.*": ("counts exceptions running types rtframework_opentelemetry.*", "opentelemetry"),
+    "rtframework_prometheus": ("rtframework_prometheus.*", ""),
+    "rtframework_prometheus.*": (
+        "counts exceptions running rtframework_prometheus.*",
+        "aiohttp prometheus_client",
+    ),
     "rtframework_pytest": ("testing", "pytest"),
     "rtframework_msgpack": ("rtframework_msgpack.*", ""),
-    "rtframework_msgpack.*": ("exceptions types protocols packets rtframework_msgpack.*", "msgpack msgspec"),
+    "rtframework_msgpack.*": ("conversion exceptions types protocols packets rtframework_msgpack.*", "msgpack msgspec"),
 }
 PLANNED: Final[frozenset[str]] = frozenset()
 """Rows whose module is still to be written."""
 
 PACKAGES: Final = {
     "rtframework": ROOT,
-    **dict.fromkeys(("rtframework_jwt", "rtframework_msgpack", "rtframework_pytest"), ROOT / "plugins"),
+    **dict.fromkeys(
+        (
+            "rtframework_jwt",
+            "rtframework_msgpack",
+            "rtframework_opentelemetry",
+            "rtframework_prometheus",
+            "rtframework_pytest",
+        ),
+        ROOT / "plugins",
+    ),
 }
 
 

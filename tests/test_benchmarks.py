@@ -14,7 +14,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from benchmarks import chart, publish, report, slow_consumer
+from benchmarks import chart, observing, publish, report, slow_consumer
 from benchmarks.install import Missing, build_load
 from benchmarks.peers import HERE, OURS, PEERS, SERVERS
 from benchmarks.rows import CURVES, ROWS
@@ -170,3 +170,17 @@ def test_the_docs_quote_what_was_measured(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
     assert "<!-- bench: table -->" in text
     assert publish.fill(text) == text
+
+
+async def test_what_observing_costs_is_as_the_docs_say_it_is_measured(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Who doubts the figures would run a program that does not, or that measures something else."""
+    monkeypatch.setattr(observing, "EVENTS", 128)
+    monkeypatch.setattr(observing, "ROUNDS", 1)
+    monkeypatch.setattr(observing, "CLIENTS", (10,))
+    await observing.main()
+    printed = [line.split(" | ")[0] for line in capsys.readouterr().out.splitlines() if line.startswith("|")]
+    page = (ROOT / "docs" / "observability.md").read_text(encoding="utf-8")
+    table = page[page.index("| observed by |") :].partition("\n\n")[0].splitlines()[2:]
+    assert printed == [line.split(" | ")[0] for line in table]

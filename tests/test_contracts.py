@@ -320,7 +320,7 @@ Tree = dict[str, "Tree"]
         (decimal.Decimal, "string", None),
         (Annotated[int, Meta(ge=1)], "number", None),
         (Literal["a", 1, None], 'null | 1 | "a"', None),
-        (dict[str, list[object]], "Record<string, unknown[]>", None),
+        (dict[str, list[Any]], "Record<string, unknown[]>", None),
         (dict[Colour, Any], "Partial<Record<Colour, unknown>>", None),
         (list, "unknown[]", None),
         (list[int | None], "(number | null)[]", None),

@@ -25,6 +25,7 @@ EXPORTS: Final[dict[str, tuple[str, ...]]] = {
         "Cors",
         "DecodeError",
         "Deflate",
+        "Depends",
         "DisconnectReason",
         "Disconnected",
         "EncodeError",
@@ -33,6 +34,7 @@ EXPORTS: Final[dict[str, tuple[str, ...]]] = {
         "Handshake",
         "Identity",
         "InvalidPayload",
+        "InvalidReturn",
         "JSONSerializer",
         "Limits",
         "MemoryAdapter",
@@ -47,6 +49,7 @@ EXPORTS: Final[dict[str, tuple[str, ...]]] = {
         "Server",
         "Socket",
         "StaticTokenAuth",
+        "Stats",
         "Target",
         "TokenSources",
         "emits",
@@ -65,6 +68,8 @@ EXPORTS: Final[dict[str, tuple[str, ...]]] = {
     ),
     "rtframework_jwt": ("JWTAuth",),
     "rtframework_msgpack": ("MsgpackSerializer",),
+    "rtframework_opentelemetry": ("Tracing", "handshake_context", "payload_context"),
+    "rtframework_prometheus": ("Metrics",),
     "rtframework_pytest": ("ClientFactory", "ServerFactory", "rtframework_client", "rtframework_server"),
 }
 

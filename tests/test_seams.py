@@ -88,6 +88,18 @@ SEAMS: Final = {
     "engineio.base_server.BaseServer._get_socket": "(self, sid)",
     "engineio.base_server.BaseServer._generate_sid_cookie": "(self, sid, attributes)",
     "engineio.async_drivers.aiohttp.translate_request": "(request)",
+    # The client of the command line, see rtframework/cli/client.py.
+    "socketio.async_client.AsyncClient._handle_eio_message": "(self, data)",
+    "socketio.async_client.AsyncClient._handle_event": "(self, namespace, id, data)",
+    "socketio.async_client.AsyncClient._handle_disconnect": "(self, namespace)",
+    "socketio.async_client.AsyncClient._handle_eio_disconnect": "(self, reason)",
+    "socketio.async_client.AsyncClient._send_packet": "(self, pkt)",
+    "socketio.base_client.BaseClient.__init__": (
+        "(self, reconnection=True, reconnection_attempts=0, reconnection_delay=1, reconnection_delay_max=5, "
+        "randomization_factor=0.5, logger=False, serializer='default', json=None, handle_sigint=True, **kwargs)"
+    ),
+    "socketio.packet.Packet.encode": "(self)",
+    "socketio.packet.Packet.decode": "(self, encoded_packet)",
     # How a websocket leaves aiohttp after the handshake, see rtframework/engine/takeover.py.
     "aiohttp.web_protocol.RequestHandler.set_parser": "(self, parser, data_received_cb=None)",
     "aiohttp.web_protocol.RequestHandler.force_close": "(self)",
@@ -121,9 +133,10 @@ def without_types(signature: inspect.Signature) -> inspect.Signature:
 
 
 def overrides() -> Iterator[tuple[str, str]]:
-    """Every method of the engine that replaces one of the libraries': its name, and the name of what it replaces."""
-    for info in pkgutil.iter_modules(rtframework.engine.__path__):
-        module = importlib.import_module(f"{rtframework.engine.__name__}.{info.name}")
+    """Every method of ours that replaces one of the libraries': its name, and the name of what it replaces."""
+    names = [f"{rtframework.engine.__name__}.{info.name}" for info in pkgutil.iter_modules(rtframework.engine.__path__)]
+    for module_name in [*names, "rtframework.cli.client"]:
+        module = importlib.import_module(module_name)
         for cls in vars(module).values():
             if not inspect.isclass(cls) or cls.__module__ != module.__name__:
                 continue

@@ -16,7 +16,9 @@ from tests.support.server import SubprocessServer
 from tests.support.transports import TRANSPORTS
 
 ROOT: Final = Path(__file__).parent.parent
-PACKAGES: Final = ("rtframework", "rtframework_jwt", "rtframework_msgpack", "rtframework_pytest")
+EXTRAS: Final = {"rtframework_opentelemetry": "opentelemetry", "rtframework_prometheus": "prometheus"}
+"""Packages that need more than the wheel asks for, and the extra that brings it."""
+PACKAGES: Final = ("rtframework", "rtframework_jwt", "rtframework_msgpack", "rtframework_pytest", *EXTRAS)
 FOR_TESTS: Final = "rtframework_pytest"
 """Imports what only those have who test."""
 
@@ -61,7 +63,7 @@ def test_the_wheel_holds_the_packages_and_nothing_else(wheel: Path) -> None:
     assert any(name.endswith(".dist-info/licenses/LICENSE") for name in names)
 
 
-@pytest.mark.parametrize("package", [name for name in PACKAGES if name != FOR_TESTS])
+@pytest.mark.parametrize("package", [name for name in PACKAGES if name != FOR_TESTS and name not in EXTRAS])
 def test_packages_import_from_the_environment(python: Path, package: str, tmp_path: Path) -> None:
     """A dependency that is used but not declared is missed only by those who install the wheel."""
     printed = run(python, "-I", "-W", "error", "-c", f"import {package}; print({package}.__file__)", cwd=tmp_path)
@@ -74,7 +76,8 @@ def test_entry_points_load(python: Path, tmp_path: Path) -> None:
 from importlib.metadata import distribution
 points = [point for point in distribution("rtframework").entry_points if point.group.startswith("rtframework.")]
 for point in points:
-    point.load()
+    if point.group != "rtframework.middleware":  # they need extras
+        point.load()
 print(*sorted(f"{point.group.partition('.')[2]}:{point.name}" for point in points))
 from rtframework import load
 assert load("serializers", "msgpack").__name__ == "MsgpackSerializer"
@@ -84,9 +87,42 @@ assert load("serializers", "msgpack").__name__ == "MsgpackSerializer"
         "adapters:memory",
         "authenticators:jwt",
         "authenticators:static",
+        "middleware:opentelemetry",
+        "middleware:prometheus",
         "serializers:json",
         "serializers:msgpack",
     ]
+
+
+def test_the_command_is_there(python: Path, tmp_path: Path) -> None:
+    """Whoever installs the wheel types what the documentation says."""
+    (tmp_path / "server.py").write_text("from rtframework import Server\nio = Server()\n")
+    command = python.parent / "rtframework"
+    assert run(command, "--version", cwd=tmp_path).startswith("rtframework 0.")
+    assert run(command, "routes", "server:io", cwd=tmp_path).splitlines() == ["/", "  (nothing)"]
+
+
+@pytest.mark.parametrize(("package", "extra"), EXTRAS.items())
+def test_a_package_whose_extra_is_missing_says_so(python: Path, package: str, extra: str, tmp_path: Path) -> None:
+    """Who installs the framework alone would have to guess what a plugin needs."""
+    code = f"try:\n    import {package}\nexcept ModuleNotFoundError as error:\n    print(error.__notes__)"
+    assert f"pip install 'rtframework[{extra}]'" in run(python, "-I", "-c", code, cwd=tmp_path)
+
+
+def test_the_extras_are_all_that_the_plugins_need(python: Path, wheel: Path, tmp_path: Path) -> None:
+    """The command that the error names would not help."""
+    folder = tmp_path / "with extras"
+    wanted = f"{wheel}[{','.join(EXTRAS.values())}]"
+    run(python, "-m", "pip", "install", "-q", "--disable-pip-version-check", "--target", folder, wanted, cwd=tmp_path)
+    code = f"""
+import sys
+sys.path.insert(0, {str(folder)!r})
+from rtframework import Server, load
+for name in {list(EXTRAS.values())!r}:
+    load("middleware", name)(Server())
+    print(name)
+"""
+    assert run(python, "-I", "-W", "error", "-c", code, cwd=tmp_path).split() == list(EXTRAS.values())
 
 
 PROGRAM: Final = """

@@ -1,6 +1,6 @@
 // The load generator of the benchmarks: drives a Socket.IO server and says what each operation cost it.
 //
-//   load SCENARIO --port PORT --pid PID [--clients N] [--count N] [--window N] [--size BYTES] [--rooms N] …
+//   load SCENARIO --port PORT --pid PID [--clients N] [--count N] [--window N] [--size BYTES] [--rooms N] [--event NAME] [--data JSON] …
 //
 // It prints one JSON object. A run in which anything at all goes wrong (a connection that closes, a packet that is
 // lost, doubled or out of order) prints the reason on stderr and ends with status 1.
@@ -18,10 +18,10 @@
 #include "websocket.h"
 
 static struct {
-    const char *scenario;
+    const char *scenario, *event, *data;
     int port, pid, clients, window, size, rooms, at_once, repeat, timeout;
     long count, warm_up;
-} options = {.clients = 100, .window = 1, .size = 32, .rooms = 1000, .at_once = 100, .repeat = 1, .timeout = 120,
+} options = {.event = "echo", .clients = 100, .window = 1, .size = 32, .rooms = 1000, .at_once = 100, .repeat = 1, .timeout = 120,
              .count = 1000};
 
 static WebSocket *clients;
@@ -104,10 +104,10 @@ static long sent_events, wanted_events;
 
 static void ask(WebSocket *client) {
     static char *text;
-    if (!text) text = allocate((size_t)options.size + 64, 1);
+    if (!text) text = allocate(strlen(options.event) + strlen(options.data) + 64, 1);
     if (sent_events >= wanted_events) return;
     sent_events++;
-    int length = sprintf(text, "42%ld[\"echo\",\"%s\"]", client->asked++, payload);
+    int length = sprintf(text, "42%ld[\"%s\",%s]", client->asked++, options.event, options.data);
     websocket_send(client, text, (size_t)length);
 }
 
@@ -272,6 +272,7 @@ int main(int count, char **arguments) {
         {"rooms", required_argument, NULL, 'r'},   {"at-once", required_argument, NULL, 'a'},
         {"warm-up", required_argument, NULL, 'u'}, {"repeat", required_argument, NULL, 'e'},
         {"timeout", required_argument, NULL, 't'}, {"bare", no_argument, NULL, 'b'},
+        {"event", required_argument, NULL, 'v'},   {"data", required_argument, NULL, 'd'},
         {NULL, 0, NULL, 0}};
     bool bare = false;
     for (int name; (name = getopt_long(count, arguments, "", names, NULL)) != -1;) {
@@ -288,6 +289,8 @@ int main(int count, char **arguments) {
         case 'e': options.repeat = atoi(optarg); break;
         case 't': options.timeout = atoi(optarg); break;
         case 'b': bare = true; break;
+        case 'v': options.event = optarg; break;
+        case 'd': options.data = optarg; break;
         default: return 2;
         }
     }
@@ -302,6 +305,11 @@ int main(int count, char **arguments) {
     set_headers(bare);
     payload = allocate((size_t)options.size + 1, 1);
     memset(payload, 'x', (size_t)options.size);
+    if (!options.data) {
+        char *text = allocate((size_t)options.size + 3, 1);
+        sprintf(text, "\"%s\"", payload);
+        options.data = text;
+    }
     net_start(options.port);
     process_watch(options.pid);
     for (size_t i = 0; i < sizeof scenarios / sizeof *scenarios; i++) {

@@ -11,6 +11,7 @@ from typing import Any, Final, Literal
 import msgpack
 import msgspec
 
+from rtframework.conversion import plainly
 from rtframework.exceptions import ConfigurationError, DecodeError, EncodeError
 from rtframework.packets import MAX_ID, check_payload
 from rtframework.types import Packet, PacketType
@@ -56,7 +57,7 @@ class MsgpackSerializer:
         if datetimes not in ("date", "iso"):
             raise ConfigurationError('datetimes is "date" or "iso"')
         self._builtin_types: tuple[type, ...] = (*_BYTES, datetime.datetime) if datetimes == "date" else _BYTES
-        self._enc_hook = enc_hook
+        self._enc_hook = plainly(enc_hook)
 
     def encode(self, packet: Packet) -> list[str | bytes]:
         """One binary frame. Raises :class:`~rtframework.EncodeError`, which names the type that cannot be sent."""
@@ -104,9 +105,7 @@ class MsgpackSerializer:
             return bytes.__bytes__(value)
         if isinstance(value, Mapping):
             return dict(value)
-        if self._enc_hook is not None:
-            return self._enc_hook(value)
-        raise TypeError(f"objects of type {type(value).__name__} are unsupported")
+        return self._enc_hook(value)
 
 
 def _pack_other(value: Any) -> msgpack.ExtType:

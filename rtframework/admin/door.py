@@ -63,12 +63,12 @@ class Door:
             raise ConnectionRefused(_REFUSAL)
         wait = self._attempts.begin(address)
         if wait:
-            _too_many(address)
+            _too_many(address, extra={"address": address})
             raise ConnectionRefused("too many attempts", {"code": "too_many_attempts", "retryAfter": math.ceil(wait)})
         if not await self._credentials.match(auth.get("username"), auth["password"]):
-            _wrong(address)
+            _wrong(address, extra={"address": address})
             await asyncio.sleep(DELAY)
             raise ConnectionRefused(_REFUSAL)
         self._attempts.forgive(address)
-        log.info("a login to the Admin UI from %s", address)
+        log.info("a login to the Admin UI from %s", address, extra={"address": address})
         return Admin(self._name, self._sessions.new())

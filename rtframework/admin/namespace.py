@@ -134,7 +134,12 @@ class AdminNamespace(Namespace):
             portrait = self._portraits.of(socket)
             room -= self.engine.encode(Packet(PacketType.EVENT, self.name, [portrait])).size
             if room < 0:
-                log.warning("the Admin UI is shown %d of %d sockets: see Limits.max_outbox", len(shown), len(there))
+                log.warning(
+                    "the Admin UI is shown %d of %d sockets: see Limits.max_outbox",
+                    len(shown),
+                    len(there),
+                    extra={"nsp": self.name, "limit": self.limits.max_outbox},
+                )
                 break
             shown.append(portrait)
         return shown
@@ -149,7 +154,9 @@ class AdminNamespace(Namespace):
         try:
             frames = self.engine.encode(Packet(PacketType.EVENT, self.name, [event, *args]))
         except EncodeError:
-            log.debug("the Admin UI cannot be told of a %s", event, exc_info=True)
+            log.debug(
+                "the Admin UI cannot be told of a %s", event, exc_info=True, extra={"nsp": self.name, "event": event}
+            )
             return
         for outlet in outlets:
             outlet.send(frames)
@@ -161,7 +168,9 @@ class AdminNamespace(Namespace):
         namespace = self._server_namespaces.get(nsp)
         if namespace is None:
             raise EventError("unknown_namespace", f"there is no namespace {nsp!r}")
-        log.info("Admin UI: %s, in %s, to %r, by %r from %s", command, nsp, filter, by.user.name, by.handshake.address)
+        address = by.handshake.address
+        extra = {"nsp": nsp, "address": address, "user": by.user.name, "room": filter}
+        log.info("Admin UI: %s, in %s, to %r, by %r from %s", command, nsp, filter, by.user.name, address, extra=extra)
         return namespace.to(filter) if filter else namespace
 
     async def _command_emit(self, socket: Any, nsp: str, filter: str | None, event: str, *args: Any) -> None:

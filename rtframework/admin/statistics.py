@@ -63,7 +63,8 @@ class Statistics:
 
     def stop(self) -> None:
         """Nobody wants to know any more."""
-        self._line.measure(None)
+        if self._traffic is not None:
+            self._line.unmeasure(self._traffic)
         self._traffic = None
 
     def now(self, *, take: bool) -> dict[str, Any]:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import socket
 import stat
-from collections.abc import Sequence
 
 from .failure import Failure
 
@@ -33,7 +33,8 @@ def bind(host: str, port: int) -> list[socket.socket]:
             sock.listen(128)
             port = sock.getsockname()[1]
     except OSError as error:
-        close(bound)
+        for sock in bound:
+            sock.close()
         raise Failure(_explain(error, f"{host or '*'}:{port}")) from None
     if not bound:
         raise Failure(f"{host} has no address that this machine can listen on")
@@ -65,13 +66,10 @@ def url_of(sock: socket.socket) -> str:
     return f"http://{host}:{address[1]}"
 
 
-def close(socks: Sequence[socket.socket]) -> None:
-    """Listen no more; the file of a Unix socket goes, too."""
-    for sock in socks:
-        address = sock.getsockname() if sock.fileno() >= 0 else None
-        sock.close()
-        if isinstance(address, str) and address and os.path.exists(address):
-            os.unlink(address)
+def remove_unix(path: str) -> None:
+    """Remove the file of a Unix socket that is closed."""
+    with contextlib.suppress(OSError):
+        os.unlink(path)
 
 
 def _is_abandoned(path: str) -> bool:

@@ -7,7 +7,8 @@ import contextlib
 import logging
 import os
 import ssl
-from collections.abc import AsyncIterator, Sequence
+import warnings
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -24,6 +25,8 @@ from .values import show
 
 _GOODBYE: Final = 1.0
 """Seconds to leave in good order."""
+_MOMENT: Final = 0.1
+"""Seconds that a better explanation has to come."""
 _REFUSALS: Final = (401, 403)
 
 
@@ -48,6 +51,8 @@ class Connection:
         """Why there is no connection any more."""
         self._admitted: asyncio.Future[None] = loop.create_future()
         self._seen = seen
+        seen.on_unsent = self._unsent
+        self._refused_message: Failure | None = None
         self._client = _Client(self, session)
 
     @property
@@ -67,6 +72,9 @@ class Connection:
             async with asyncio.timeout(endpoint.timeout):
                 await self._connect()
                 await self._first(self._admitted)
+                writing = self._client.eio.write_loop_task
+                if writing is not None:
+                    writing.add_done_callback(self._writing_has_ended)
         except TimeoutError:
             what = f"the namespace {endpoint.namespace} did" if self._client.eio.state == "connected" else "it did"
             raise Failure(
@@ -77,6 +85,8 @@ class Connection:
         """Send an event; return when it is on its way. Raises ``Failure``."""
         await self._send(event, args, None)
         await self._first(asyncio.ensure_future(self._client.eio.queue.join()))
+        if self._refused_message is not None:
+            raise self._refused_message
 
     async def ask(self, event: str, args: Sequence[Any], timeout: float) -> list[Any]:
         """Send an event; the arguments of the answer. Raises ``Failure``."""
@@ -134,7 +144,10 @@ class Connection:
     def closed(self, reason: str) -> None:
         """The connection has ended."""
         if self._admitted.done():
-            self.fail(Failure(f"the connection was lost ({reason})", Exit.LOST))
+            # By polling, the answer to a POST may tell more, and come a moment later.
+            delay = _MOMENT if self.transport == "polling" else 0.0
+            lost = Failure(f"the connection was lost ({reason})", Exit.LOST)
+            asyncio.get_running_loop().call_later(delay, self.fail, lost)
             return
         other = "without --msgpack" if self.endpoint.msgpack else "with --msgpack"
         self.fail(
@@ -161,6 +174,16 @@ class Connection:
         asyncio.get_running_loop().call_soon(set_lost)
 
     # --- inside -----------------------------------------------------------------------------------------------------
+
+    def _writing_has_ended(self, task: asyncio.Task[None]) -> None:
+        # As a rule because the connection was lost, whose reason is about to be told.
+        task.get_loop().call_later(_MOMENT, self.closed, "nothing can be sent any more")
+
+    def _unsent(self, status: int) -> None:
+        """The server has refused a POST: the client itself would not notice before the next heartbeat."""
+        reason = "what we sent is too large for the server" if status == 413 else "the server refused what we sent"
+        self._refused_message = Failure(f"{reason} (HTTP {status})", Exit.LOST)
+        self.fail(self._refused_message)
 
     async def _connect(self) -> None:
         endpoint = self.endpoint
@@ -201,6 +224,8 @@ class Connection:
 @contextlib.asynccontextmanager
 async def connect(endpoint: Endpoint) -> AsyncIterator[Connection]:
     """A connection that is closed at the end. Raises ``Failure``."""
+    # aiohttp's advice on bodies of requests is none for somebody at a terminal.
+    warnings.filterwarnings("ignore", "Sending a large body", ResourceWarning)
     seen = _Seen()
     # Headers are the session's: the client itself sends them with the first request only.
     async with aiohttp.ClientSession(headers=endpoint.headers, trace_configs=[seen.trace()]) as session:
@@ -281,6 +306,8 @@ class _Seen:
     def __init__(self) -> None:
         self.error: BaseException | None = None
         self.status: int | None = None
+        self.on_unsent: Callable[[int], None] | None = None
+        """Called with the status when a message is refused."""
 
     def trace(self) -> aiohttp.TraceConfig:
         """What makes a session tell."""
@@ -291,6 +318,8 @@ class _Seen:
 
         async def ended(session: Any, context: Any, params: aiohttp.TraceRequestEndParams) -> None:
             self.status = params.response.status
+            if params.method == "POST" and self.status >= 400 and self.on_unsent is not None:
+                self.on_unsent(self.status)
 
         config.on_request_exception.append(failed)
         config.on_request_end.append(ended)

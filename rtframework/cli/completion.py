@@ -93,7 +93,7 @@ def _option(parser: argparse.ArgumentParser, action: argparse.Action) -> Option:
 _IN_BASH: Final = {
     _FILES: 'compopt -o filenames; COMPREPLY=($(compgen -f -- "$word"))',
     _FOLDERS: 'compopt -o filenames; COMPREPLY=($(compgen -d -- "$word"))',
-    _MARKED_FILES: 'COMPREPLY=($(compgen -P "$at" -f -- "${word#@}"))',
+    _MARKED_FILES: 'COMPREPLY=($(compgen -P @ -f -- "${word#@}"))',
     _PROGRAMS: (
         'compopt -o filenames -o nospace; COMPREPLY=($(compgen -d -- "$word") $(compgen -f -X "!*.py" -- "$word"))'
     ),
@@ -103,17 +103,13 @@ _IN_BASH: Final = {
 def _bash(commands: Commands) -> Iterator[str]:
     yield "# bash completion for rtframework"
     yield "_rtframework() {"
-    yield "    local IFS=$'\\n' word=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD - 1]}"
-    yield "    local at=@"
+    yield "    local IFS=$'\\n' word=${COMP_WORDS[COMP_CWORD]} at=$((COMP_CWORD - 1))"
     yield "    COMPREPLY=()"
-    yield "    # Bash takes words apart at = and @."
-    yield '    if [ "$before" = @ ]; then'
-    yield "        before=${COMP_WORDS[COMP_CWORD - 2]} at="
-    yield '    elif [ "$before" = = ]; then'
-    yield "        before=${COMP_WORDS[COMP_CWORD - 2]}"
-    yield '    elif [ "$word" = = ]; then'
-    yield "        word="
-    yield "    fi"
+    yield "    # Bash takes words apart at = and @; what replaces a word begins with its @ all the same."
+    yield "    [[ $word == =* ]] && word=${word#=}"
+    yield "    [[ ${COMP_WORDS[at]} == @(=|=@|@) ]] && at=$((at - 1))"
+    yield "    [[ ${COMP_WORDS[at]} == = ]] && at=$((at - 1))"
+    yield "    local before=${COMP_WORDS[at]}"
     yield '    if [ "$COMP_CWORD" = 1 ]; then'
     yield f"        {_words_in_bash([*(name for name, *_ in commands), '--help', '--version'])}"
     yield "        return"

@@ -11,13 +11,14 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from ..events import NEW_NAMESPACE
+from ..exception_handlers import ExceptionHandlers
 from ..namespace import Namespace
 from ..parent import ParentNamespace
 from ..patterns import Pattern, is_namespace, is_template
 from ..server import Server
 from ..signatures import Signature
 
-Kind = Literal["use", "use_event", "on", "on_any", "on_any_outgoing", "on_server_side", "emits"]
+Kind = Literal["use", "use_event", "on", "on_any", "on_any_outgoing", "on_server_side", "exception_handler", "emits"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +73,8 @@ def take_inventory(server: Server) -> list[NamespaceEntry]:
         if namespace.parent is None:
             announced = server.listeners(NEW_NAMESPACE) if namespace.name == "/" else ()
             own = [Entry("on", NEW_NAMESPACE, locate(function)) for function in announced]
+            if namespace.name == "/":
+                own += _exception_handlers(server.exception_handlers)
             found.append(NamespaceEntry(namespace.name, "name", (*own, *_entries_of(namespace))))
     found.sort(key=lambda each: each.name != "/")
     return found + [_parent(parent) for parent in server.parents]
@@ -112,6 +115,7 @@ def _entries_of(namespace: Namespace) -> Iterator[Entry]:
         yield Entry("use", None, locate(connecting))
     for around in namespace.event_middlewares:
         yield Entry("use_event", None, locate(around))
+    yield from _exception_handlers(namespace.exception_handlers)
     for event, hearing in listening.lifecycle.items():
         for each in hearing:
             yield Entry("on", event, locate(each.function))
@@ -127,6 +131,12 @@ def _entries_of(namespace: Namespace) -> Iterator[Entry]:
             yield _entry("on_server_side", event, handler.function, handler.signature)
 
 
+def _exception_handlers(handlers: ExceptionHandlers) -> list[Entry]:
+    return [
+        Entry("exception_handler", kind.__qualname__, locate(function)) for kind, function in handlers.functions.items()
+    ]
+
+
 def _entry(
     kind: Kind, event: str | None, function: Callable[..., Any], signature: Signature, *, ordered: bool = False
 ) -> Entry:
@@ -136,14 +146,14 @@ def _entry(
     )
     if kind == "on_any":
         arguments = arguments[1:] if arguments and not arguments[0].variadic else arguments
-        return Entry(kind, event, locate(function), arguments, ack=signature.ack_at is not None)
+        return Entry(kind, event, locate(function), arguments, ack=signature.takes_ack)
     return Entry(
         kind,
         event,
         locate(function),
         arguments,
-        None if signature.ack_at is not None else written.get("return"),
-        signature.ack_at is not None,
+        None if signature.takes_ack else written.get("return"),
+        signature.takes_ack,
         ordered,
     )
 
@@ -161,7 +171,7 @@ def _written(annotation: Any) -> str:
         return annotation
     if isinstance(annotation, type) and not hasattr(annotation, "__origin__"):
         return "None" if annotation is type(None) else annotation.__qualname__.rpartition("<locals>.")[2]
-    return str(inspect.formatannotation(annotation))
+    return str(inspect.formatannotation(annotation)).replace("typing.", "")
 
 
 def _line_of_def(file: str, first: int) -> int:

@@ -118,10 +118,14 @@ class Target:
         return f" in {self.folder} or among what is installed"
 
     def _suggest(self, holder: Any, name: str) -> str:
-        close = difflib.get_close_matches(name, [each for each in dir(holder) if not each.startswith("__")], n=1)
+        names = [each for each in dir(holder) if not each.startswith("__")]
+        fitting = [each for each in names if self.is_factory or isinstance(getattr(holder, each, None), tuple(_KINDS))]
+        close = difflib.get_close_matches(name, fitting, n=1)
+        there = self.others(*_KINDS)
+        if not close and not there:
+            close = difflib.get_close_matches(name, names, n=1)
         if close:
             return f'; did you mean "{close[0]}"?'
-        there = self.others(*_KINDS)
         return f"; there is {_listed(there)}" if there else ""
 
 

@@ -51,20 +51,25 @@ def load_command(name: str) -> Command:
 
 def make_parser() -> tuple[Parser, dict[str, Parser]]:
     """The parser of the whole, and those of the subcommands."""
+    width = max(map(len, COMMANDS))
+    listed = "\n".join(f"  {name:<{width}}  {summary}" for name, summary in COMMANDS.items())
     parser = Parser(
         prog="rtframework",
-        description="Serve, inspect and talk to Socket.IO servers.",
+        usage="rtframework [-h] [--version] COMMAND ...",
+        description=f"Serve, inspect and talk to Socket.IO servers.\n\n{listed}",
         epilog="`rtframework COMMAND --help` says more about each.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=f"rtframework {_version()}")
-    subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", dest="command", required=True)
+    subparsers = parser.add_subparsers(
+        metavar="COMMAND", dest="command", required=True, help=argparse.SUPPRESS, prog="rtframework"
+    )
     commands: dict[str, Parser] = {}
-    for name, summary in COMMANDS.items():
+    for name in COMMANDS:
         command = load_command(name)
         commands[name] = subparsers.add_parser(
             name,
-            help=summary,
             description=command.__doc__,
             allow_abbrev=False,
             formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -85,8 +90,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         if not name.startswith("-"):
             close = difflib.get_close_matches(name, COMMANDS, n=1)
             parser.error(f'there is no command "{name}"' + (f'; did you mean "{close[0]}"?' if close else ""))
+        if name not in ("-h", "--help", "--version"):
+            parser.error(f"there is no option {name} before the command")
         parser.parse_args(arguments)
-        return Exit.USAGE
+        return Exit.DONE
     # Not by way of the main parser: in a subparser, an option between positional arguments ends them.
     args = commands[name].parse_intermixed_args(arguments[1:])
     try:

@@ -38,7 +38,7 @@ async def serve_and_reload(
     on_end(ending.set)
     told = asyncio.create_task(ending.wait())
     seen = take_snapshot(folders)
-    _say(f"watching {len(seen)} Python file{'s' * (len(seen) != 1)} in {', '.join(map(str, folders))}")
+    _say(f"watching {len(seen)} Python file{'s' * (len(seen) != 1)} in {', '.join(map(_relative, folders))}")
     with _Lifeline() as lifeline:
         while True:
             child = await _start(arguments, socks, lifeline)
@@ -137,8 +137,15 @@ async def _wait_for_change(seen: Snapshot, folders: Sequence[Path]) -> tuple[Sna
 
 
 def _shorten(files: Sequence[str]) -> str:
-    names = [os.path.relpath(file) for file in files]
+    names = [_relative(file) for file in files]
     return names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more"
+
+
+def _relative(path: str | Path) -> str:
+    try:
+        return os.path.relpath(path)
+    except ValueError:  # on another drive
+        return str(path)
 
 
 def _describe(code: int) -> str:

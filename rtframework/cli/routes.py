@@ -12,8 +12,8 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
-import os
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 from .failure import Exit
@@ -73,5 +73,7 @@ def _head(entry: Entry) -> str:
 def _where(place: Place) -> str:
     if place.file is None:
         return f"{place.module}.{place.name}"
-    here = os.path.relpath(place.file)
-    return f"{place.module if here.startswith('..') else here}:{place.line}"
+    file = Path(place.file)
+    # What is installed is better known by the name of its module.
+    where = file.relative_to(Path.cwd()) if file.is_relative_to(Path.cwd()) else place.module or file
+    return f"{where}:{place.line}"

@@ -11,12 +11,11 @@ import argparse
 import asyncio
 import importlib
 import logging
-import socket
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from .addresses import bind, bind_unix, close
+from .addresses import bind, bind_unix, remove_unix
 from .failure import Exit, Failure
 from .loading import Target, add_target
 from .reloading import inherit, serve_and_reload
@@ -84,10 +83,10 @@ def run(args: argparse.Namespace) -> int:
                 serve(target, found, socks, shutdown_timeout=args.shutdown_timeout, access_log=args.access_log)
             )
     finally:
-        if args.inherit is None:
-            close(socks)
-        else:
-            _let_go(socks)
+        for sock in socks:
+            sock.close()
+        if args.path is not None:
+            remove_unix(args.path)
 
 
 def _arguments(args: argparse.Namespace) -> list[str]:
@@ -96,11 +95,6 @@ def _arguments(args: argparse.Namespace) -> list[str]:
     arguments += ["--loop", args.loop, "--log-level", args.log_level, "--shutdown-timeout", str(args.shutdown_timeout)]
     arguments += ["--factory"] * args.factory + ["--access-log"] * args.access_log
     return arguments
-
-
-def _let_go(socks: list[socket.socket]) -> None:
-    for sock in socks:
-        sock.close()
 
 
 def _loop_factory(name: str) -> Callable[[], asyncio.AbstractEventLoop] | None:

@@ -6,6 +6,7 @@ import argparse
 import base64
 import datetime
 import json
+import math
 import sys
 from pathlib import Path
 from typing import Any, NoReturn
@@ -16,7 +17,7 @@ from .failure import Exit, Failure
 def parse_value(text: str) -> Any:
     """JSON, and a string where it is none: ``1`` is a number, ``"1"`` and ``one`` are strings."""
     try:
-        return json.loads(text, parse_constant=_refuse)
+        return json.loads(text, parse_constant=_refuse, parse_float=_finite)
     except (ValueError, RecursionError):
         return text
 
@@ -36,7 +37,7 @@ def parse_object(text: str, option: str) -> dict[str, Any]:
     """A JSON object, or ``@file`` that has one. Raises ``Failure``."""
     content = read_file(text).decode("utf-8", "replace") if text.startswith("@") else text
     try:
-        found = json.loads(content, parse_constant=_refuse)
+        found = json.loads(content, parse_constant=_refuse, parse_float=_finite)
     except (ValueError, RecursionError) as error:
         raise Failure(f'{option} is no JSON ({error}): write it as \'{{"token": "…"}}\' or @file', Exit.USAGE) from None
     if not isinstance(found, dict):
@@ -72,6 +73,13 @@ def _plain(value: Any, exact: bool) -> Any:
     if isinstance(value, list | tuple):
         return [_plain(each, exact) for each in value]
     return value
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if math.isinf(number):
+        raise ValueError(f"{text} is too large")
+    return number
 
 
 def _refuse(constant: str) -> NoReturn:

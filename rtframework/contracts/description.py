@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias, Union
 from msgspec import Struct
 
 from ..admin import AdminNamespace
+from ..annotations import where
 from ..declarations import NOTHING, Declaration
 from ..exceptions import ConfigurationError
 from ..namespace import Namespace
@@ -17,7 +18,7 @@ from ..parent import ParentNamespace
 from ..patterns import Pattern, is_template
 from ..payloads import check_type
 from ..server import Server
-from ..signatures import Parameter, where
+from ..signatures import Parameter
 from ..types import Packet, PacketType
 
 if TYPE_CHECKING:
@@ -197,7 +198,7 @@ def _answer(signatures: Sequence[Any]) -> Any:
     found: list[Any] = []
     for each in signatures:
         returns = type(None) if each.returns is None else each.returns
-        if each.ack_at is not None or not _is_known(returns):
+        if each.takes_ack or not _is_known(returns):
             return Any
         if returns not in found:
             found.append(returns)

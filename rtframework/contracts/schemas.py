@@ -8,7 +8,8 @@ from typing import Any, Final, get_args, get_origin
 
 from msgspec import inspect as kinds
 
-from ..payloads import has_model, parts_of
+from ..conversion import is_pydantic
+from ..payloads import parts_of
 from .msgspec_types import MsgspecTypes, Named
 from .schema import Direction, Schema, references, rename, within
 
@@ -35,8 +36,8 @@ class Schemas:
         self._roots: dict[Direction, list[tuple[Any, Schema]]] = {"in": [], "out": []}
         self._named: dict[Direction, dict[str, Schema]] = {"in": {}, "out": {}}
         every = [*inputs, *outputs]
-        self._read_msgspec([each for each in every if not has_model(each)])
-        self._read_pydantic([each for each in every if has_model(each)])
+        self._read_msgspec([each for each in every if not is_pydantic(each)])
+        self._read_pydantic([each for each in every if is_pydantic(each)])
         self._names = self._choose_names(inputs, outputs, reserved, differs)
         self.components: dict[str, Schema] = {}
         self.direction_of: dict[str, Direction] = {}

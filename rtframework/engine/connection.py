@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Callable, Coroutine, Iterable
 from typing import TYPE_CHECKING, Any, Final
 
+from ..counts import add
 from ..notices import Notice
 from ..types import DisconnectReason, Handshake
 from .frames import CLOSE, NOOP, PING
@@ -225,6 +226,10 @@ class Connection:
         """Send, in the order of the calls; dropped when the connection is not open."""
         self.outbox.put(frames, volatile)
 
+    def count_dropped(self, reason: str, packets: int) -> None:
+        """Packets for this client were dropped before they came here."""
+        add(self.outbox.counts.dropped, reason, packets)
+
     def close(self, reason: str = DisconnectReason.FORCED_CLOSE) -> None:
         """Close once what waits was sent. Receivers hear the reason at once; nothing is read any more."""
         if self._state != OPEN:
@@ -351,6 +356,7 @@ class Connection:
         old, self._transport = self._transport, transport
         transport.serve(self)
         self.outbox.sink = transport
+        self.outbox.counts.upgrades += 1
         old.release(NOOP)
         if self._state == CLOSING:
             self.outbox.flush()
@@ -382,7 +388,7 @@ class Connection:
         if self._state == CLOSED:
             return
         if reason == DisconnectReason.PARSE_ERROR:
-            _no_packet()
+            _no_packet(extra=self._where())
         self.lost(reason)
         self._transport.close()
 
@@ -454,13 +460,13 @@ class Connection:
         if self._transport.abandoned:
             self.lost(DisconnectReason.TRANSPORT_ERROR)
 
-    def measure(self, meter: Meter | None) -> None:
-        """Tell the meter what passes from now on; ``None``: nobody."""
+    def measure(self, meters: tuple[Meter, ...]) -> None:
+        """Tell these meters, and no others, what passes from now on."""
         handler = self._on_message
         if isinstance(handler, MeteredHandler):
             handler = handler.handler
-        self._on_message = handler if meter is None else MeteredHandler(handler, meter)
-        self.outbox.__class__ = Outbox if meter is None else MeteredOutbox
+        self._on_message = MeteredHandler(handler, meters) if meters else handler
+        self.outbox.__class__ = MeteredOutbox if meters else Outbox
 
     # --- inside -----------------------------------------------------------------------------------------------------
 
@@ -489,12 +495,18 @@ class Connection:
             self._on_connected()
             self._on_connected = None
 
+    def _where(self) -> dict[str, Any]:
+        """For the log: its session id is a secret."""
+        return {"address": self._handshake.address, "transport": self._transport.name}
+
     def _overflow(self) -> None:
-        _slow(self._options.limits.max_outbox)
+        limit = self._options.limits.max_outbox
+        _slow(limit, extra={"limit": limit, **self._where()})
         # Not now: whoever is broadcasting at this moment iterates over the members of a room.
         self.loop.call_soon(self.abort, DisconnectReason.SLOW_CONSUMER)
 
     def _leave_all(self, reason: str) -> None:
+        add(self.outbox.counts.closed, reason)
         receivers = list(self.receivers.values())
         self.receivers.clear()
         for receiver in receivers:

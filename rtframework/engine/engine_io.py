@@ -12,7 +12,7 @@ from ..exceptions import ConfigurationError
 from ..types import ConnectionFailure
 
 if TYPE_CHECKING:
-    from ..protocols import EngineMiddleware
+    from ..protocols import EngineMiddleware, Meter
     from .http import EngineServer
 
 ErrorListener: TypeAlias = Callable[[ConnectionFailure], Any]
@@ -86,6 +86,18 @@ class EngineIO:
     def clients_count(self) -> int:
         """Connections that are open, whether or not they have joined a namespace."""
         return len(self._server.connections)
+
+    def measure(self, meter: Meter) -> None:
+        """Have the meter told what passes from now on: connections, messages and bytes, both ways.
+
+        It has the attributes of :class:`rtframework.protocols.Meter`, which are added to at each message. Nothing is
+        counted, and nothing spent on it, while there is no meter.
+        """
+        self._server.measure(meter)
+
+    def unmeasure(self, meter: Meter) -> None:
+        """Have it told nothing more."""
+        self._server.unmeasure(meter)
 
     @property
     def generate_id(self) -> GenerateId:

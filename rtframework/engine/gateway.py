@@ -148,7 +148,9 @@ class Gateway(socketio.AsyncServer):  # type: ignore[misc]  # socketio is not ty
             if len(receivers) + len(connection.attempts) < self._engine_options.limits.max_namespaces:
                 attempt = connection.attempts[nsp] = object()
                 return self._connect(connection, nsp, packet.data, attempt)
-            _too_many()
+            limit = self._engine_options.limits.max_namespaces
+            address = connection.handshake(nsp, None).address
+            _too_many(extra={"nsp": nsp, "address": address, "transport": connection.transport, "limit": limit})
         # CONNECT to a namespace it is in, an event for one it is not in, CONNECT_ERROR: Node closes, too.
         connection.close(DisconnectReason.FORCED_SERVER_CLOSE)
         return None

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 import engineio
 from aiohttp import HttpVersion11, web
 
+from ..counts import Counts, add
 from ..exceptions import ConnectionRefused
 from ..types import ConnectionFailure, DisconnectReason, Handshake
 from .client_files import ClientFiles
@@ -140,7 +141,8 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]  # engineio is n
             self.stand_in_front()
         serve = options.serve_client
         self._client_files = None if serve is False else ClientFiles(serve, self._origins)
-        self._cork = Cork()
+        self.counts = Counts()
+        self._cork = Cork(self.counts)
         shortest = min(options.ping_interval, options.ping_timeout, options.connect_timeout)
         self._heartbeat = Heartbeat(max(0.01, min(0.25, shortest / 20)), self._ticking)
         self._open_packets = self._announce(interval=options.ping_interval, timeout=options.ping_timeout)
@@ -148,7 +150,7 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]  # engineio is n
         self._leaving: set[WebSocketTransport] = set()
         self._unconnected = 0
         self._closing = False
-        self._meter: Meter | None = None
+        self._meters: tuple[Meter, ...] = ()
 
     def attach(
         self, app: web.Application, engineio_path: str = "engine.io", add_trailing_slash: bool | None = None
@@ -167,8 +169,8 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]  # engineio is n
     async def _start(self, app: web.Application) -> None:
         if self._closing:  # it has served another application, maybe in another event loop
             self._closing = False
-            self._cork = Cork()
-            self._cork.meter = self._meter
+            self._cork = Cork(self.counts)
+            self._cork.meters = self._meters
             self._heartbeat.stop()
             self._leaving.clear()
             loop = asyncio.get_running_loop()
@@ -306,7 +308,7 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]  # engineio is n
         except ConnectionRefused as refused:
             return await self._forbid(request, refused.message, self._page_headers(request), "MIDDLEWARE_FAILURE")
         except Exception as error:
-            log.exception("unhandled error in engine middleware")
+            log.exception("unhandled error in engine middleware", extra={"address": request.remote})
             return await self._refuse(
                 request, _BAD_REQUEST, {"name": "MIDDLEWARE_FAILURE", "error": error}, self._page_headers(request)
             )
@@ -329,7 +331,7 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]  # engineio is n
                 if inspect.isawaitable(waits_for):
                     await waits_for
             except Exception:
-                log.exception("unhandled error in a listener for %s", event)
+                log.exception("unhandled error in a listener for %s", event, extra={"event": event})
 
     def _page_headers(self, request: web.Request) -> dict[str, str]:
         origin = request.headers.get("Origin")
@@ -348,6 +350,8 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]  # engineio is n
         message: str | None = None,
     ) -> web.Response:
         """Tell the listeners, and make the answer for the client."""
+        reason = context.get("name") or _MESSAGES[code]
+        add(self.counts.requests_refused, reason.lower().replace(" ", "_"))
         if self.listeners["connection_error"]:
             await self._tell("connection_error", ConnectionFailure(request, code, _MESSAGES[code], context))
         return _error(code, status, headers, message)
@@ -428,7 +432,7 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]  # engineio is n
         except ConnectionRefused as refused:
             return await self._forbid(request, refused.message, headers)
         except Exception:
-            log.exception("unhandled error in allow_request")
+            log.exception("unhandled error in allow_request", extra={"address": request.remote})
             allowed = False
         return None if allowed else await self._forbid(request, None, headers)
 
@@ -441,7 +445,7 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]  # engineio is n
             if not isinstance(sid, str) or not _SESSION_ID.fullmatch(sid) or sid in self.connections:
                 raise ValueError("generate_id has not made a new session id")
         except Exception as error:
-            log.exception("unhandled error in generate_id")
+            log.exception("unhandled error in generate_id", extra={"address": request.remote})
             return await self._refuse(request, _BAD_REQUEST, {"name": "ID_GENERATION_ERROR", "error": error}, headers)
         return sid
 
@@ -540,9 +544,11 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]  # engineio is n
         )
         self.connections[sid] = connection
         self._unconnected += 1
-        if self._meter is not None:
-            self._meter.opened += 1
-            connection.measure(self._meter)
+        self.counts.opened += 1
+        if self._meters:
+            for meter in self._meters:
+                meter.opened += 1
+            connection.measure(self._meters)
         version.opened(connection)
         return connection
 
@@ -557,18 +563,33 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]  # engineio is n
         if not self.connections:
             self._runner.rest()
         self._cork.congested.discard(connection.outbox)
-        if self._meter is not None:
-            self._meter.closed += 1
+        for meter in self._meters:
+            meter.closed += 1
 
     def count_clients(self) -> tuple[int, int]:
         """How many connections are open, and how many of them are polling."""
         return len(self.connections), sum(each.transport == "polling" for each in self.connections.values())
 
-    def measure(self, meter: Meter | None) -> None:
-        """Tell the meter what passes from now on; ``None``: nobody, at no cost."""
-        self._meter = self._cork.meter = meter
+    def waiting_bytes(self) -> int:
+        """Bytes for all clients that have not left the process yet; costs a look at each connection."""
+        return sum(each.outbox.waiting for each in self.connections.values())
+
+    def waiting_handlers(self) -> int:
+        """Handlers that have begun and wait for something."""
+        return len(self.tasks)
+
+    def measure(self, meter: Meter) -> None:
+        """Tell the meter, too, what passes from now on."""
+        self._tell_meters((*self._meters, meter))
+
+    def unmeasure(self, meter: Meter) -> None:
+        """… and not any more; while there is none, this costs nothing."""
+        self._tell_meters(tuple(each for each in self._meters if each is not meter))
+
+    def _tell_meters(self, meters: tuple[Meter, ...]) -> None:
+        self._meters = self._cork.meters = meters
         for connection in self.connections.values():
-            connection.measure(meter)
+            connection.measure(meters)
 
     @property
     def congested(self) -> bool:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class MeteredOutbox(Outbox):
-    """An outbox that tells the meter of its cork what is put into it.
+    """An outbox that tells the meters of its cork what is put into it.
 
     An outbox becomes one, and an ordinary one again, by a change of its class: the ordinary one is not slower for it.
     """
@@ -23,25 +23,26 @@ class MeteredOutbox(Outbox):
 
     def put(self, frames: Frames, volatile: bool = False) -> None:
         """Add frames."""
-        meter = self._cork.meter
-        if meter is not None and not self.closed:
-            meter.packets_out += 1
-            meter.bytes_out += frames.size
+        if not self.closed:
+            for meter in self._cork.meters:
+                meter.packets_out += 1
+                meter.bytes_out += frames.size
         Outbox.put(self, frames, volatile)
 
 
 class MeteredHandler:
-    """Tells a meter of each message, then hands it on."""
+    """Tells meters of each message, then hands it on."""
 
-    __slots__ = ("_meter", "handler")
+    __slots__ = ("_meters", "handler")
 
-    def __init__(self, handler: MessageHandler, meter: Meter) -> None:
+    def __init__(self, handler: MessageHandler, meters: tuple[Meter, ...]) -> None:
         self.handler = handler
-        self._meter = meter
+        self._meters = meters
 
     def __call__(self, connection: Connection, data: str | bytes) -> Coroutine[Any, Any, None] | None:
         """A message came."""
-        meter = self._meter
-        meter.packets_in += 1
-        meter.bytes_in += len(data) if isinstance(data, bytes) or data.isascii() else len(data.encode())
+        size = len(data) if isinstance(data, bytes) or data.isascii() else len(data.encode())
+        for meter in self._meters:
+            meter.packets_in += 1
+            meter.bytes_in += size
         return self.handler(connection, data)

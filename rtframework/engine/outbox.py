@@ -7,6 +7,7 @@ import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, Protocol
 
+from ..counts import Counts, add
 from ..notices import Notice
 
 if TYPE_CHECKING:
@@ -45,12 +46,14 @@ class Cork:
     outboxes, so that a broadcast to a thousand clients schedules one callback, not a thousand.
     """
 
-    __slots__ = ("_dirty", "_loop", "congested", "meter")
+    __slots__ = ("_dirty", "_loop", "congested", "counts", "meters")
 
-    def __init__(self) -> None:
+    def __init__(self, counts: Counts | None = None) -> None:
+        self.counts = counts or Counts()
+        """Where drops are counted."""
         self.congested: set[Outbox] = set()
         """Those for which emitters wait, with the policy "wait"."""
-        self.meter: Meter | None = None
+        self.meters: tuple[Meter, ...] = ()
         """Told by outboxes that are metered."""
         self._dirty: list[Outbox] = []
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -122,14 +125,14 @@ class Outbox:
     def put(self, frames: Frames, volatile: bool = False) -> None:
         """Add frames; they leave at the end of this turn of the event loop, or when the transport can take them."""
         if self.closed:
-            self.dropped += 1
+            self._lose("closed", 1)
             return
         if volatile and (self._frames or not self.sink.writable):
-            self.dropped += 1
+            self._lose("volatile", 1)
             return
         waiting = self._bytes
         if waiting and waiting + frames.size > self._limit and not self._find_room(frames):
-            self.dropped += 1
+            self._lose(self._reason, 1)
             return
         self._frames.append(frames)
         self._bytes += frames.size
@@ -169,7 +172,7 @@ class Outbox:
         dropped = len(self._frames)
         self._frames.clear()
         self._bytes = 0
-        self.dropped += dropped
+        self._lose("closed", dropped)
         return dropped
 
     def fail(self) -> None:
@@ -178,6 +181,16 @@ class Outbox:
             overflow = self._overflow
             self.clear()
             overflow()
+
+    @property
+    def counts(self) -> Counts:
+        """The server's counters."""
+        return self._cork.counts
+
+    @property
+    def waiting(self) -> int:
+        """Bytes that have not yet left the process, at this moment."""
+        return sum(frames.size for frames in self._frames) + self.sink.buffered()
 
     @property
     def full(self) -> bool:
@@ -193,17 +206,26 @@ class Outbox:
         if self._policy == "drop_oldest":
             self.has_gap = True
             if not self.dropped:
-                _dropping(self._limit)
+                _dropping(self._limit, extra={"limit": self._limit})
             self._drop_oldest(frames.size)
             return not frames.droppable or not self._bytes or self._bytes + frames.size <= self._limit
         if self._policy == "wait" and self._bytes + frames.size <= _OVERDRAFT * self._limit:
             self._cork.congested.add(self)
             return True
-        self.dropped += len(self._frames)
+        self._lose(self._reason, len(self._frames))
         self.closed = True
         self._frames.clear()
         self._overflow()
         return False
+
+    @property
+    def _reason(self) -> str:
+        """Why something beyond the bound is dropped."""
+        return "drop_oldest" if self._policy == "drop_oldest" else "slow_consumer"
+
+    def _lose(self, reason: str, count: int) -> None:
+        self.dropped += count
+        add(self._cork.counts.dropped, reason, count)
 
     def _drop_oldest(self, size: int) -> None:
         too_much = self._bytes + size - self._limit
@@ -212,7 +234,7 @@ class Outbox:
             if too_much > 0 and frames.droppable:
                 too_much -= frames.size
                 self._bytes -= frames.size
-                self.dropped += 1
+                self._lose(self._reason, 1)
             else:
                 kept.append(frames)
         self._frames = kept

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-import logging
 from collections.abc import Callable, Coroutine, Hashable
 from typing import TYPE_CHECKING, Any, Final
 
@@ -283,7 +282,7 @@ class Client:
         """Run the handler of one event and acknowledge it. A handler that fails is logged, and nothing is answered."""
         server = self._server
         name, *args = packet.data
-        if server.logger.isEnabledFor(logging.INFO):
+        if server.tells_all:
             server.logger.info('received event "%s" from %s [%s]', name, self.sid, self.nsp)
         try:
             result = await server._trigger_event(name, self.nsp, self.sid, *args)

@@ -108,6 +108,7 @@ class AsyncServer(Gateway):
                 f"{type(manager).__name__} encodes by packet classes: derive it from rtframework.engine.Manager as well"
             )
         self._engineio_logger = _logger(engineio_logger, "engineio.server")
+        self._asked_for_logs = logger is not False
         self._cookie = cookie
         self._cors_allowed_origins = cors_allowed_origins
         self._grace = grace
@@ -231,7 +232,7 @@ class AsyncServer(Gateway):
         """
         namespace = namespace or "/"
         recipient = room if to is None else to
-        if self.logger.isEnabledFor(logging.INFO):
+        if self.tells_all:
             shown = "all" if recipient is None else recipient
             self.logger.info('emitting event "%s" to %s [%s]', event, shown, namespace)
         if recipient == "":
@@ -318,8 +319,15 @@ class AsyncServer(Gateway):
             is_here = await self.manager.can_disconnect(sid, namespace)
         client = self._programs.client(sid, namespace) if is_here else None
         if client is not None:
-            self.logger.info("Disconnecting %s [%s]", sid, namespace)
+            if self.tells_all:
+                self.logger.info("Disconnecting %s [%s]", sid, namespace)
             await client.disconnect()
+
+    @property
+    def tells_all(self) -> bool:
+        """Whether a line is logged for each event: for who asks for it, not for who logs at INFO in general."""
+        logger = self.logger
+        return logger.isEnabledFor(logging.INFO) and (self._asked_for_logs or logger.level != logging.NOTSET)
 
     def serves(self, namespace: str) -> bool:
         """Whether clients may ask for a namespace."""

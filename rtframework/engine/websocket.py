@@ -243,8 +243,12 @@ class WebSocketTransport(asyncio.Protocol):
 
     def _leave(self) -> None:
         """Both sides have said that it is over: close once the rest is written."""
-        self._transport.close()
-        if self._transport.get_write_buffer_size():
+        transport = self._transport
+        if transport.is_closing():
+            return
+        waits = transport.get_write_buffer_size()  # a TLS transport of asyncio cannot be asked once it is closed
+        transport.close()
+        if waits:
             self._give_time()
 
     def _give_time(self) -> None:

@@ -19,6 +19,7 @@ from .network import MemoryConnector, memory_session
 from .settling import own_loop, settle, wait
 
 if TYPE_CHECKING:
+    from ..injection import Provider
     from ..protocols import Serializer
     from .clock import Clock
     from .engine_client import Transport
@@ -43,6 +44,7 @@ class TestServer:
 
     ``served``: a server, which is attached to an application of its own; or an application; or a function, async or
     not, that makes one. ``clock``: time stands still but for its ``advance``; without one, time is real.
+    ``overrides``: what takes the place of providers of :func:`~rtframework.Depends` while it runs.
     ``path``: where the server is. ``serializer``: what clients speak; by default what a server that is given speaks,
     and JSON with an application. ``strict_emits``: check what the server emits, as its own option does.
 
@@ -71,6 +73,7 @@ class TestServer:
         path: str = "/socket.io",
         serializer: Serializer | None = None,
         strict_emits: bool = False,
+        overrides: Mapping[Provider, Provider] | None = None,
     ) -> None:
         if strict_emits and not isinstance(served, Server):
             raise ConfigurationError(
@@ -82,6 +85,10 @@ class TestServer:
         self.clients: list[TestClient] = []
         """Every client that has come, in this order."""
         self._served = served
+        self._overrides = dict(overrides or {})
+        if self._overrides and not isinstance(served, Server):
+            raise ConfigurationError("overrides need the server: assign io.dependency_overrides instead")
+        self._overridden: dict[Provider, Provider] = {}
         self._clock = clock
         self._strict_emits = strict_emits
         self._was_strict = False
@@ -135,6 +142,9 @@ class TestServer:
             self._was_strict = self._served.auditor is not None
             self._served.check_emits()
         self._runner = runner
+        if isinstance(self._served, Server):
+            self._overridden = self._served.dependency_overrides
+            self._served.dependency_overrides = self._overridden | self._overrides
 
     async def stop(self) -> None:
         """Stop, as at SIGTERM: clients are disconnected, the application is cleaned up.
@@ -154,6 +164,8 @@ class TestServer:
             if self._clock is not None:
                 self._clock.release()
             await settle()
+            if isinstance(self._served, Server):
+                self._served.dependency_overrides = self._overridden
             connections, self._connections = self._connections, []
             for connection in connections:
                 await connection.engine.dispose()

@@ -17,6 +17,7 @@ import pytest
 from aiohttp import web
 
 from rtframework import Server, Socket
+from rtframework.cli.values import parse_value
 from tests.cli.servers import JSON, MSGPACK, node_server, our_server
 from tests.conftest import Serve
 from tests.support.cli import COMMAND, environment, rtframework, running
@@ -142,6 +143,34 @@ async def test_an_unknown_namespace(peer: Peer) -> None:
     assert (done.code, done.complaint) == (1, "rtframework emit: refused by namespace /caht: Invalid namespace")
 
 
+@pytest.mark.parametrize("ack", [(), ("--ack",)], ids=["without ack", "with ack"])
+async def test_an_event_that_is_too_large(peer: Peer, ack: tuple[str, ...]) -> None:
+    """An event would be lost, and the command say that all is well, or wait for an answer."""
+    args = ("echo", "--binary", "@-", "--transport", "polling", *ack, *peer.options)
+    done = await rtframework("emit", peer.url, *args, stdin=bytes(1_500_000))
+    assert (done.code, done.out) == (5, "")
+    assert "what we sent is too large for the server (HTTP 413)" in done.complaint
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("1e400", "1e400"),
+        ("NaN", "NaN"),
+        ("[1", "[1"),
+        ("", ""),
+        ("null", None),
+        ("1.50", 1.5),
+        ("[" * 100_000, "[" * 100_000),
+        ("123456789012345678901234567890", 123456789012345678901234567890),
+    ],
+    ids=lambda value: repr(value)[:20],
+)
+def test_what_is_json_and_what_is_a_string(text: str, value: object) -> None:
+    """Something that looks like JSON would be sent as something that no server can read."""
+    assert parse_value(text) == value
+
+
 async def test_no_answer(url: str) -> None:
     """A script would wait for ever."""
     done = await rtframework("emit", url, "silence", "--ack", "--timeout", "0.2")
@@ -204,7 +233,7 @@ async def test_what_a_server_says_when_it_refuses_a_request(serve: Serve) -> Non
     assert done.complaint.endswith("does not let us in (HTTP 400): Transport unknown")
 
 
-async def test_a_certificate_that_nobody_trusts(tmp_path: Path) -> None:
+async def test_a_certificate_that_nobody_trusts(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """One would have to know how ssl's errors are to be read, and could not go on when one knows better."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(*make_certificate(tmp_path))
@@ -219,13 +248,14 @@ async def test_a_certificate_that_nobody_trusts(tmp_path: Path) -> None:
         refused = await rtframework("emit", f"wss://{place}", "echo", "1", "--ack")
         assert refused.code == 3
         assert f"the certificate of {place} is not to be trusted: self-signed certificate" in refused.complaint
-        accepted = await rtframework(
-            "emit", f"https://{place}", "echo", "1", "--ack", "--insecure", "--transport", "polling"
-        )
-        assert accepted.lines == ["1"], accepted.err
+        for by in ("polling", "websocket"):
+            args = ("echo", "1", "--ack", "--insecure", "--transport", by)
+            accepted = await rtframework("emit", f"https://{place}", *args)
+            assert accepted.lines == ["1"], accepted.err
         plain = await rtframework("emit", f"http://{place}", "echo")
         assert plain.code == 3
         assert "https" in plain.complaint
+        assert not [each for each in caplog.records if each.levelname == "ERROR"], caplog.text
     finally:
         await runner.cleanup()
 
@@ -272,6 +302,7 @@ def make_certificate(folder: Path) -> tuple[Path, Path]:
         (("http://x", "e", "--query", "nothing"), "'nothing' is no parameter"),
         (("http://x", "e", "--timeout", "soon"), "'soon' is no number of seconds"),
         (("http://x",), "the following arguments are required: EVENT"),
+        (("http://x", "e", "-x"), "rtframework emit: unrecognized arguments: -x"),
     ],
 )
 async def test_wrong_usage(args: tuple[str, ...], says: str) -> None:

@@ -26,20 +26,24 @@ async def test_what_passes_is_counted(serve: Serve, js: JSClients, transport: Tr
     early = await js.connect(server.url, via=transport)
     traffic = Traffic()
     engine.measure(traffic)
+    other = Traffic()
     late = await js.connect(server.url, via=transport)
     for client in (early, late):
         traffic.take()
+        io.engine.measure(other)
         assert await client.emit_with_ack("echo", b"x" * 500) == b"x" * 500
         counts = {each["type"]: each["count"] for each in traffic.take()}
         assert counts["packetsIn"] == 2  # the event and its attachment
         assert counts["packetsOut"] == 1  # the ack with its attachment
         assert 520 < counts["bytesIn"] < 600
         assert 510 < counts["bytesOut"] < 600
+        io.engine.unmeasure(other)
+        assert {each["type"]: each["count"] for each in other.take()} == counts
     assert engine.count_clients() == (2, 2 if transport.name == "polling" else 0)
     await late.disconnect()
     await until(lambda: any(each["type"] == "rawDisconnection" and each["count"] == 1 for each in traffic.take()))
 
-    engine.measure(None)
+    engine.unmeasure(traffic)
     assert await early.emit_with_ack("echo", b"x") == b"x"
     assert traffic.take() == []
     assert [type(each.outbox) for each in engine.connections.values()] == [Outbox]

@@ -50,7 +50,7 @@ def quiet(io: Server) -> bool:
     eio = io._server.eio
     return (
         admin._timer is None
-        and eio._meter is None
+        and not eio._meters
         and all(
             each.watcher is None
             and not each.listeners_any()

@@ -351,7 +351,7 @@ def test_ack_parameters_are_checked() -> None:
         @io.on("x")
         async def data(socket: Socket, ack: bool) -> None: ...
 
-    with pytest.raises(ConfigurationError, match="the callable that answers"):
+    with pytest.raises(ConfigurationError, match="cannot be positional only"):
 
         @io.on("x")
         async def position(socket: Socket, ack: Ack, /) -> None: ...
@@ -361,12 +361,12 @@ def test_ack_parameters_are_checked() -> None:
         @io.on("x")
         async def alone(ack: Ack) -> None: ...
 
-    with pytest.raises(ConfigurationError, match="nobody to answer"):
+    with pytest.raises(ConfigurationError, match="asks for 'ack', which an event that goes out does not have"):
 
         @io.on_any_outgoing
         async def outgoing(socket: Socket, event: str, ack: Ack) -> None: ...
 
-    with pytest.raises(ConfigurationError, match="must take"):
+    with pytest.raises(ConfigurationError, match="asks for 'ack', which a connection does not have"):
 
         @io.on("connection")
         async def connection(socket: Socket, *, ack: Ack) -> None: ...
@@ -750,8 +750,8 @@ async def test_catch_alls_for_what_goes_out(
     io.off_any_outgoing(everything)
     io.off_any_outgoing()
     assert len(socket.listeners_any_outgoing()) == 1
-    socket.prepend_any_outgoing(fails)  # type: ignore[arg-type, unused-ignore]
-    socket.off_any_outgoing(fails)
+    tap = socket.prepend_any_outgoing(lambda event, *args: fails(socket, event, *args))
+    socket.off_any_outgoing(tap)
     socket.off_any_outgoing()
     log.clear()
     await io.emit("news", 2)

@@ -372,6 +372,7 @@ async def test_handlers_and_middleware_of_a_parent(serve: Serve, js: JSClients, 
 LISTENING = {"listening", *(f"{each}_any" for each in ("on", "prepend", "off", "listeners"))}
 LISTENING |= {f"{each}_outgoing" for each in LISTENING if each != "listening"}
 LISTENING |= {"on", "once", "off", "listeners", "event", "on_server_side"}
+LISTENING |= {"exception_handler"}
 
 
 def test_whatever_a_namespace_can_do_a_parent_can() -> None:
@@ -379,8 +380,9 @@ def test_whatever_a_namespace_can_do_a_parent_can() -> None:
     of_all = {"use", "use_event", "children", "sockets", "audience_of"}
     by_the_adapter = {"adapter", "server_side_emit", "server_side_emit_with_ack"}
     of_one = {
+        "server",
         *("admit", "bind", "connect", "inherit", "is_pristine", "next_ack_id", "packet", "remove"),
-        *("server_side_handlers", "tap", "tell"),
+        *("server_side_events", "server_side_handlers", "tap", "tell", "compose", "count_refusal", "label"),
     }
     public = {name for name in vars(Namespace) if not name.startswith("_")}
     assert public | {"listening"} == of_all | by_the_adapter | of_one | LISTENING

@@ -231,7 +231,7 @@ async def test_an_adapter_hands_in_events_of_other_servers(serve: Serve, caplog:
     assert await server.serve(["fails"]) is None
     assert heard == [(1, 2), "log", (1, 1), "log", "log"]
     assert "inside" in caplog.text
-    with pytest.raises(ConfigurationError, match="no `ack`"):
+    with pytest.raises(ConfigurationError, match="another server does not have"):
         io.on_server_side("x")(lambda ack: None)
 
 

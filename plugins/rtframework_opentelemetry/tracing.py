@@ -1,0 +1,184 @@
+"""The traces of one server."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from weakref import WeakKeyDictionary
+
+from opentelemetry import trace
+from opentelemetry.context import attach, detach
+from opentelemetry.trace import SpanKind, Status, StatusCode
+
+from rtframework.counts import CONNECTED, INTERNAL_ERROR, INVALID_NAMESPACE, UNKNOWN, label_of
+from rtframework.exceptions import EventError
+from rtframework.running import is_cancelled
+from rtframework.types import Handshake
+
+from .trace_context import handshake_context, payload_context
+
+if TYPE_CHECKING:
+    from opentelemetry.context import Context
+    from opentelemetry.trace import Span, TracerProvider
+
+    from rtframework import Event, Server, Socket
+    from rtframework.protocols import CallNext
+
+FromPayload: TypeAlias = "Callable[[Event], Context | None]"
+FromHandshake: TypeAlias = "Callable[[Handshake], Context | None]"
+
+log: Final = logging.getLogger("rtframework.opentelemetry")
+
+_SYSTEM: Final = "socket.io"
+
+
+class Tracing:
+    """Makes a span for each event, and one for each client that asks for a namespace.
+
+    ``tracer_provider``: whose spans they are; OpenTelemetry's global one by default.
+    ``from_payload``: ``(event) -> Context | None``, the parent of an event's span; by default ``traceparent`` in its
+    last argument, see :func:`payload_context`. It may change ``event.args``. ``None``: clients have no say.
+    ``from_handshake``: ``(handshake) -> Context | None``, the parent of spans that have no other; by default
+    ``traceparent`` in the client's ``auth`` or in its headers, see :func:`handshake_context`. ``None``: spans without
+    a parent in the payload begin a trace each.
+
+    A span that is current already, of an instrumentation of aiohttp for instance, goes before the handshake. The span
+    is the current one in the handlers.
+
+    Example::
+
+        io = Server()
+        Tracing(io)
+    """
+
+    def __init__(
+        self,
+        io: Server,
+        *,
+        tracer_provider: TracerProvider | None = None,
+        from_payload: FromPayload | None = payload_context,
+        from_handshake: FromHandshake | None = handshake_context,
+    ) -> None:
+        self._io = io
+        self._tracer = trace.get_tracer("rtframework", tracer_provider=tracer_provider)
+        self._from_payload = from_payload
+        self._from_handshake = from_handshake
+        self._handshakes: WeakKeyDictionary[Socket, Context | None] = WeakKeyDictionary()
+        io.observe(self)
+
+    # --- what the server calls --------------------------------------------------------------------------------------
+
+    async def connect(self, handshake: Handshake, call_next: Callable[[], Awaitable[str]]) -> str:
+        """A span for a client that asks for a namespace, until its connection handlers have returned."""
+        parent = None if _has_parent() else self._in_handshake(handshake)
+        attributes = {"messaging.system": _SYSTEM, "messaging.operation.name": "connect"}
+        span = self._tracer.start_span("connect", parent, SpanKind.SERVER, attributes)
+        token = attach(trace.set_span_in_context(span, parent))
+        try:
+            outcome = await call_next()
+            if span.is_recording():
+                self._describe(span, handshake.nsp, outcome)
+            return outcome
+        finally:
+            detach(token)
+            span.end()
+
+    async def event(self, socket: Socket, event: Event, call_next: CallNext) -> Any:
+        """A span for an event."""
+        parent = self._in_payload(socket, event) if self._from_payload is not None else None
+        if parent is None and not _has_parent():
+            parent = self._of_handshake(socket)
+        name, label = event.name, socket.namespace.label
+        known = label_of(socket, name)
+        packet = event.packet
+        attributes = {
+            "messaging.system": _SYSTEM,
+            "messaging.operation.type": "process",
+            "messaging.operation.name": known,
+            "messaging.destination.name": socket.nsp,
+            "messaging.client.id": socket.id,
+            "rtframework.transport": socket.transport,
+        }
+        if label != socket.nsp:
+            attributes["messaging.destination.template"] = label
+        is_answered = packet is not None and packet.id is not None
+        kind = SpanKind.SERVER if is_answered else SpanKind.CONSUMER
+        span = self._tracer.start_span(f"{known} {label}", parent, kind, attributes)
+        token = attach(trace.set_span_in_context(span, parent))
+        try:
+            return await call_next()
+        except BaseException as error:
+            _record(span, error)
+            raise
+        finally:
+            detach(token)
+            if event.name != name:  # middleware has made it another
+                known = label_of(socket, event.name)
+                span.update_name(f"{known} {label}")
+                span.set_attribute("messaging.operation.name", known)
+            span.end()
+
+    def start(self) -> None:
+        """Nothing to start."""
+
+    def stop(self) -> None:
+        """Nothing to stop."""
+
+    # --- inside -----------------------------------------------------------------------------------------------------
+
+    def _of_handshake(self, socket: Socket) -> Context | None:
+        try:
+            return self._handshakes[socket]
+        except KeyError:
+            context = self._handshakes[socket] = self._in_handshake(socket.handshake)
+            return context
+
+    # What a program looks for in the words of a client may fail; the client is to be served all the same.
+
+    def _in_handshake(self, handshake: Handshake) -> Context | None:
+        try:
+            return None if self._from_handshake is None else self._from_handshake(handshake)
+        except Exception:
+            log.exception("unhandled error in from_handshake", extra={"nsp": handshake.nsp})
+            return None
+
+    def _in_payload(self, socket: Socket, event: Event) -> Context | None:
+        try:
+            return None if self._from_payload is None else self._from_payload(event)
+        except Exception:
+            log.exception(
+                "unhandled error in from_payload", extra={"nsp": socket.nsp, "sid": socket.id, "event": event.name}
+            )
+            return None
+
+    def _describe(self, span: Span, nsp: str, outcome: str) -> None:
+        namespace = self._io.namespaces.get(nsp)
+        label = UNKNOWN if namespace is None or outcome == INVALID_NAMESPACE else namespace.label
+        span.update_name(f"connect {label}")
+        span.set_attribute("rtframework.outcome", outcome)
+        span.set_attribute("messaging.destination.name", nsp)
+        if label != nsp:
+            span.set_attribute("messaging.destination.template", label)
+        if outcome != CONNECTED:
+            span.set_attribute("error.type", outcome)
+        if outcome == INTERNAL_ERROR:
+            span.set_status(Status(StatusCode.ERROR, "internal error"))
+
+
+def _has_parent() -> bool:
+    return trace.get_current_span().get_span_context().is_valid
+
+
+def _record(span: Span, error: BaseException) -> None:
+    """What went wrong. A refusal is an answer as any other, so it does not make the span one of an error."""
+    if isinstance(error, GeneratorExit) or is_cancelled(error):
+        span.set_attribute("error.type", "cancelled")
+    elif isinstance(error, EventError):
+        span.set_attribute("error.type", error.code)
+        if error.code == INTERNAL_ERROR:
+            span.set_status(Status(StatusCode.ERROR, error.message))
+    else:
+        span.set_attribute("error.type", type(error).__qualname__)
+        span.record_exception(error)
+        span.set_status(Status(StatusCode.ERROR, type(error).__qualname__))

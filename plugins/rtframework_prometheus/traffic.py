@@ -1,0 +1,14 @@
+"""What has passed on the connections of a server."""
+
+from __future__ import annotations
+
+
+class Traffic:
+    """Counts; see ``rtframework.protocols.Meter``."""
+
+    __slots__ = ("bytes_in", "bytes_out", "closed", "opened", "packets_in", "packets_out")
+
+    def __init__(self) -> None:
+        self.opened = self.closed = 0
+        self.packets_in = self.packets_out = 0
+        self.bytes_in = self.bytes_out = 0

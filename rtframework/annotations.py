@@ -1,0 +1,85 @@
+"""What the annotations of a function mean, wherever the names in them come from."""
+
+from __future__ import annotations
+
+import enum
+import functools
+import inspect
+import sys
+import types
+from collections.abc import Callable
+from typing import Any, Final
+
+import msgspec
+
+UNCHECKED: Final = (Any, object, inspect.Parameter.empty)
+"""Annotations that say nothing about a value."""
+
+
+class _Unresolved(enum.Enum):
+    UNRESOLVED = enum.auto()
+
+
+UNRESOLVED: Final = _Unresolved.UNRESOLVED
+"""What stands for an annotation that names something that is not there."""
+
+
+def annotation_of(function: Callable[..., Any], parameter: inspect.Parameter) -> Any:
+    """The annotation of a parameter; ``UNRESOLVED`` when it cannot be found out."""
+    if not isinstance(parameter.annotation, str):
+        return parameter.annotation
+    try:
+        return resolve(function, parameter.annotation)
+    except Exception:  # noqa: BLE001 - whatever names that are not there may raise
+        return UNRESOLVED
+
+
+def resolve(function: Callable[..., Any], annotation: str) -> Any:
+    """What an annotation that is a string stands for. Raises whatever its evaluation raises."""
+    target = function
+    while isinstance(target, functools.partial):
+        target = target.func
+    target = inspect.unwrap(target)
+    if inspect.ismethod(target):
+        target = target.__func__
+    names = dict(getattr(target, "__globals__", None) or vars(sys.modules[target.__module__]))
+    frame = inspect.currentframe()
+    while frame is not None and frame.f_globals.get("__package__") == __package__:
+        frame = frame.f_back
+    # Types may be local to the function that registers the handler.
+    return eval(annotation, names, dict(frame.f_locals) if frame is not None else None)
+
+
+def means_the_same_everywhere(function: types.FunctionType, annotation: Any) -> bool:
+    """Whether an annotation names nothing that is local to the function that registers the handler."""
+    if not isinstance(annotation, str):
+        return True
+    try:
+        return bool(eval(annotation, function.__globals__) == resolve(function, annotation))
+    except Exception:  # noqa: BLE001 - whatever names that are not there may raise
+        return False
+
+
+def is_data(annotation: Any) -> bool:
+    """Whether an annotation is for something that a client could send."""
+    if annotation in UNCHECKED or annotation is None or annotation is UNRESOLVED:
+        return False
+    try:
+        info = msgspec.inspect.type_info(annotation)
+    except (TypeError, NameError):
+        return False
+    kinds = info.types if isinstance(info, msgspec.inspect.UnionType) else (info,)
+    return not any(
+        isinstance(kind, msgspec.inspect.CustomType) and not hasattr(kind.cls, "__pydantic_core_schema__")
+        for kind in kinds
+    )
+
+
+def name_of(function: Callable[..., Any]) -> str:
+    """The name of a function."""
+    return getattr(function, "__name__", type(function).__name__)
+
+
+def where(function: Callable[..., Any]) -> str:
+    """How errors call a function: its module and its name there."""
+    return f"{getattr(function, '__module__', '?')}.{getattr(function, '__qualname__', name_of(function))}"

@@ -1,0 +1,319 @@
+"""`rtframework run`: a program that is served, and served again when it changes."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import signal
+import socket
+from pathlib import Path
+from typing import Final
+
+import aiohttp
+import pytest
+
+from tests.support.cli import Running, rtframework, running
+from tests.support.js import JSClients
+from tests.support.server import HOST
+from tests.support.until import until
+
+PROGRAM: Final = """
+import asyncio, os, sys
+from aiohttp import web
+from rtframework import Server, Socket
+
+io = Server()
+
+@io.on("pid")
+async def pid(socket: Socket) -> int:
+    return os.getpid()
+
+async def index(request):
+    return web.Response(text="one")
+
+async def cleaned_up(app):
+    print("cleaned up", flush=True)
+
+def make_app():
+    app = web.Application()
+    app.router.add_get("/", index)
+    app.on_cleanup.append(cleaned_up)
+    io.attach(app)
+    return app
+
+async def make_slowly():
+    await asyncio.sleep(0)
+    return make_app()
+"""
+
+STUCK: Final = """
+import time
+
+async def index(request):
+    print("stuck", flush=True)
+    time.sleep(99)
+"""
+
+
+@pytest.fixture
+def program(tmp_path: Path) -> Path:
+    """A program in a folder of its own."""
+    path = tmp_path / "program.py"
+    path.write_text(PROGRAM)
+    return path
+
+
+async def get(url: str) -> str:
+    """The text at a URL."""
+    async with aiohttp.ClientSession() as session, session.get(url) as response:
+        return await response.text()
+
+
+async def url_of(command: Running, *, after: int = 0) -> str:
+    """Where it says that it serves."""
+    return (await command.see(r"on (http://\S+)", after=after))[1]
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        ("program:make_app()",),
+        ("program:make_slowly()",),
+        ("program:make_app", "--factory"),
+        ("program.py:make_app()",),
+        ("program:io",),
+    ],
+    ids=" ".join,
+)
+async def test_what_can_be_served(target: tuple[str, ...], program: Path, js: JSClients) -> None:
+    """A program would have to be changed before it can be run."""
+    async with running("run", *target, "--port", "0", cwd=program.parent) as command:
+        client = await js.connect(await url_of(command))
+        assert await client.emit_with_ack("pid") == command.process.pid
+        assert await command.end() == 0, command.printed
+        assert command.err == []
+
+
+@pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "SIGTERM"])
+async def test_it_ends_in_good_order(program: Path, js: JSClients, how: signal.Signals, loop: str) -> None:
+    """What an application does at its end would be left out, or the end would take minutes."""
+    args = ("run", "program:make_app()", "--port", "0", "--loop", loop)
+    async with running(*args, cwd=program.parent) as command:
+        url = await url_of(command)
+        by_polling = await js.connect(url, transports=["polling"])
+        by_websocket = await js.connect(url, transports=["websocket"])
+        assert await command.end(how) == 0, command.printed
+        assert (command.out[-1], command.err) == ("cleaned up", [])
+        for client in (by_polling, by_websocket):
+            await client.disconnected()
+
+
+async def test_a_program_that_blocks_can_be_ended(program: Path) -> None:
+    """An endless loop in a handler could be ended by kill -9 alone."""
+    program.write_text(PROGRAM + STUCK)
+    async with running("run", "program:make_app()", "--port", "0", cwd=program.parent) as command:
+        asking = asyncio.create_task(get(await url_of(command)))
+        await command.see("stuck")
+        command.process.send_signal(signal.SIGINT)
+        await asyncio.sleep(0.05)  # two signals at once are one
+        assert await command.end() == -signal.SIGINT
+        with pytest.raises(aiohttp.ClientError):
+            await asking
+
+
+async def test_a_port_in_use(program: Path) -> None:
+    """The one mistake that everybody makes every day would be answered with a traceback."""
+    with socket.socket() as other:
+        other.bind((HOST, 0))
+        other.listen()
+        port = other.getsockname()[1]
+        for more in ((), ("--reload",)):
+            done = await rtframework("run", "program:make_app()", "--port", str(port), *more, cwd=program.parent)
+            assert (done.code, done.out) == (1, "")
+            assert done.complaint == f"rtframework run: {HOST}:{port} is in use: another program listens there"
+
+
+@pytest.mark.parametrize(
+    ("args", "code", "says"),
+    [
+        (("--port", "70000"), 2, "'70000' is no port"),
+        (("--host", "no.such.host.invalid"), 1, "no.such.host.invalid is no address of this machine"),
+        (("--host", "192.0.2.1"), 1, "is no address of this machine"),
+        (("--reload", "--reload-dir", "nowhere"), 2, "there is no folder"),
+        (("--path", "no/such/folder/socket"), 1, "cannot listen on no/such/folder/socket: No such file"),
+    ],
+)
+async def test_an_address_that_is_none(program: Path, args: tuple[str, ...], code: int, says: str) -> None:
+    """A typo would be answered with a traceback."""
+    done = await rtframework("run", "program:make_app()", "--port", "0", *args, cwd=program.parent)
+    assert done.code == code
+    assert says in done.err.splitlines()[0]
+
+
+async def test_all_addresses_of_a_host_have_one_port(program: Path) -> None:
+    """`localhost` would be one server for those who take IPv4 and another, or none, for the rest."""
+    async with running(
+        "run", "program:make_app()", "--host", "localhost", "--port", "0", cwd=program.parent
+    ) as command:
+        line = (await command.see("Serving"))[0]
+        urls = re.findall(r"http://[^\s,]+", command.out[0])
+        assert line
+        assert len({url.rpartition(":")[2] for url in urls}) == 1
+        for url in urls:
+            assert await get(url) == "one"
+
+
+async def test_a_unix_socket(program: Path) -> None:
+    """Behind a proxy on the same machine, a port would be in everybody's reach."""
+    path = program.parent / "server.sock"
+    for _ in range(2):  # what a process leaves behind that was killed is not in the way
+        async with running("run", "program:make_app()", "--path", "server.sock", cwd=program.parent) as command:
+            await command.see("unix:server.sock")
+            connector = aiohttp.UnixConnector(str(path))
+            async with aiohttp.ClientSession(connector=connector) as session, session.get("http://x/") as response:
+                assert await response.text() == "one"
+            second = await rtframework("run", "program:make_app()", "--path", "server.sock", cwd=program.parent)
+            assert second.complaint == "rtframework run: server.sock is in use: another program listens there"
+            await command.end(signal.SIGKILL)
+    async with running("run", "program:make_app()", "--path", "server.sock", cwd=program.parent) as command:
+        await command.see("unix:server.sock")
+        assert await command.end() == 0
+    assert not path.exists()
+
+
+async def test_a_start_that_fails(program: Path) -> None:
+    """One would have to look for the cause, or the exit code would say that all is well."""
+    failing = PROGRAM.replace("io.attach(app)", "app.on_startup.append(fail)")
+    program.write_text(failing + "\nasync def fail(app): 1 / 0\n")
+    done = await rtframework("run", "program:make_app()", "--port", "0", cwd=program.parent)
+    assert done.code == 1
+    lines = done.err.splitlines()
+    assert lines[0].startswith("Traceback")
+    assert lines[-1] == "rtframework run: program:make_app() has failed to start: ZeroDivisionError: division by zero"
+
+
+async def test_a_server_that_is_attached_already(program: Path) -> None:
+    """The routes of the application would be missing, and nobody would say why."""
+    program.write_text(PROGRAM + "\napp = make_app()\n")
+    done = await rtframework("run", "program:io", "--port", "0", cwd=program.parent)
+    assert done.code == 1
+    assert done.complaint.endswith("has attached to an application: name that, program:app")
+
+
+async def test_requests_are_logged_on_demand(program: Path) -> None:
+    """Nobody would see what a proxy makes of requests; or everybody would, all day."""
+    async with running(
+        *("run", "program:make_app()", "--port", "0", "--access-log", "--log-level", "info"), cwd=program.parent
+    ) as command:
+        await get(await url_of(command))
+        await command.see('"GET / HTTP/1.1" 200', on="err")
+    async with running("run", "program:make_app()", "--port", "0", cwd=program.parent) as command:
+        await get(await url_of(command))
+        assert await command.end() == 0
+        assert command.err == []
+
+
+# --- reload -----------------------------------------------------------------------------------------------------------
+
+
+async def reloaded(command: Running, seen: int) -> None:
+    """It serves again, beyond that many lines on stdout."""
+    await command.see("Serving", after=seen)
+
+
+async def test_it_starts_again_when_a_file_changes(program: Path, js: JSClients) -> None:
+    """After each change one would go to the terminal and start the program by hand."""
+    (program.parent / "pages").mkdir()
+    (program.parent / "pages" / "__init__.py").write_text("TEXT = 'one'\n")
+    program.write_text("import pages\n" + PROGRAM.replace('"one"', "pages.TEXT"))
+    async with running("run", "program:make_app()", "--port", "0", "--reload", cwd=program.parent) as command:
+        url = await url_of(command)
+        client = await js.connect(url, reconnectionDelay=50)
+        child = await client.emit_with_ack("pid")
+        assert child != command.process.pid
+        seen = len(command.out)
+        (program.parent / "pages" / "__init__.py").write_text("TEXT = 'another'\n")
+        await command.see(r"pages/__init__\.py changed: starting again", on="err")
+        await reloaded(command, seen)
+        assert await get(url) == "another"  # port 0 is still the port that it was
+        assert "cleaned up" in command.out
+        await until(lambda: not alive(child))
+        assert await command.end() == 0, command.printed
+
+
+async def test_a_broken_file_is_shown_and_tried_again(program: Path) -> None:
+    """A syntax error would end the command, and the next save would change nothing."""
+    async with running("run", "program:make_app()", "--port", "0", "--reload", cwd=program.parent) as command:
+        url = await url_of(command)
+        seen = len(command.out)
+        program.write_text(PROGRAM + "def broken(:\n")
+        await command.see("SyntaxError", on="err")
+        await command.see("save a file to try again", on="err")
+        waiting = asyncio.create_task(get(url))  # whoever comes meanwhile is served afterwards
+        program.write_text(PROGRAM.replace("one", "mended"))
+        await reloaded(command, seen)
+        assert await waiting == "mended"
+        assert await command.end() == 0, command.printed
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL], ids=lambda how: how.name)
+async def test_no_child_is_left_behind(program: Path, js: JSClients, how: signal.Signals) -> None:
+    """A server that nobody sees would hold the port, and answer with old code."""
+    async with running("run", "program:make_app()", "--port", "0", "--reload", cwd=program.parent) as command:
+        client = await js.connect(await url_of(command), reconnection=False)
+        child = await client.emit_with_ack("pid")
+        code = await command.end(how)
+        assert code == (-signal.SIGKILL if how is signal.SIGKILL else 0), command.printed
+        await until(lambda: not alive(child))
+
+
+async def test_a_child_that_does_not_end_is_killed(program: Path) -> None:
+    """A program that hangs would hold up every restart for ever."""
+    program.write_text(PROGRAM + STUCK)
+    args = ("run", "program:make_app()", "--port", "0", "--reload", "--shutdown-timeout", "0")
+    async with running(*args, cwd=program.parent) as command:
+        url = await url_of(command)
+        seen = len(command.out)
+        asking = asyncio.create_task(get(url))
+        await command.see("stuck")
+        program.write_text(PROGRAM.replace("one", "two"))
+        await command.see("does not end and is killed", on="err")
+        await reloaded(command, seen)
+        await asyncio.wait((asking,))  # the client may have asked again by itself
+        assert await get(url) == "two"
+        assert await command.end() == 0
+
+
+async def test_ctrl_c_in_a_terminal_reaches_both(program: Path) -> None:
+    """A terminal sends Ctrl-C to parent and child: the child would take the second signal for impatience."""
+    async with running("run", "program:make_app()", "--port", "0", "--reload", cwd=program.parent) as command:
+        await url_of(command)
+        (child,) = children(command.process.pid)
+        os.kill(child, signal.SIGINT)
+        assert await command.end() == 0
+        assert command.out[-1] == "cleaned up", command.printed
+        assert not [line for line in command.err if "has ended" in line or "Traceback" in line]
+
+
+def children(pid: int) -> list[int]:
+    """The processes that a process has started, and that do not only wait to be collected."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            state, parent = path.read_text().rpartition(")")[2].split()[:2]
+        except OSError:
+            continue
+        if int(parent) == pid and state != "Z":
+            found.append(int(path.parent.name))
+    return found
+
+
+def alive(pid: int) -> bool:
+    """Whether a process runs."""
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return False
+    return state != "Z"
