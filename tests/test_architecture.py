@@ -79,8 +79,8 @@ MAP: Final = {
     "rtframework.server": ("*", "aiohttp"),
     "rtframework.cli": ("", ""),
     "rtframework.cli.*": (
-        "contracts exceptions exception_handlers types events namespace parent patterns server signatures cli.* "
-        "cli.client",
+        "contracts declarations exceptions exception_handlers types events namespace parent patterns server "
+        "signatures cli.* cli.client",
         "aiohttp",
     ),
     # Talks to any server, as a client: the one exception to what the engine alone may import.

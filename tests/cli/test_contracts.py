@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Final
 
@@ -73,6 +74,33 @@ async def test_a_file_that_is_not_up_to_date_is_told(program: Path) -> None:
     assert old.err.splitlines()[-1] == (
         "rtframework typescript: events.ts is not up to date: run the same command without --check"
     )
+
+
+async def test_routes_show_what_is_emitted(program: Path) -> None:
+    """Half of what a server says would not be shown."""
+    more = """
+from rtframework import Namespace, emits
+
+@emits("closed")
+class Chat(Namespace):
+    @emits("sure", list[str], returns=bool)
+    async def on_say(self, socket: Socket) -> None: ...
+
+io.of("/chat/{tenant}", factory=Chat)
+"""
+    (program / "server.py").write_text(PROGRAM + more, encoding="utf-8")
+    done = await rtframework("routes", "server:io", cwd=program)
+    assert done.code == 0, done.err
+    assert [re.sub(" {2,}", "  ", line.strip()) for line in done.lines] == [
+        "/",
+        "on  say(text: str) -> None  server.py:8",
+        "emits  said(data: str)  server.py:6",
+        "",
+        "/chat/{tenant}",
+        "emits  closed()  server.py:13",
+        "emits  sure(data: list[str]) -> bool  server.py:15",
+        "on  say() -> None  server.py:16",
+    ]
 
 
 @pytest.mark.parametrize(
