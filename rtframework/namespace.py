@@ -223,10 +223,10 @@ class Namespace(Broadcasting):
 
         Example::
 
-            @io.emits("message", Message)
+            @io.emits("message", str, str, names=("author", "text"))
             @io.on("message")
             async def message(socket: Socket, text: str) -> None:
-                await socket.broadcast.emit("message", Message(text))
+                await socket.broadcast.emit("message", socket.id, text)
 
             io.emits("cursor", float, float, names=("x", "y"))
         """

@@ -2,6 +2,11 @@
 
 Example::
 
+    import json
+    from pathlib import Path
+
+    from rtframework.contracts import asyncapi, describe, typescript
+
     contract = describe(io)
     Path("events.ts").write_text(typescript(contract))
     Path("asyncapi.json").write_text(json.dumps(asyncapi(contract), indent=2))
