@@ -3,12 +3,14 @@
 from .adapter import MemoryAdapter
 from .authenticators import StaticTokenAuth, TokenSources
 from .broadcast import BroadcastOperator
+from .declarations import emits
 from .events import Ack, Event
 from .exceptions import (
     AckError,
     AckTimeout,
     ConfigurationError,
     ConnectionRefused,
+    ContractError,
     DecodeError,
     Disconnected,
     EncodeError,
@@ -42,6 +44,7 @@ __all__ = [
     "ConfigurationError",
     "ConnectionFailure",
     "ConnectionRefused",
+    "ContractError",
     "Cookie",
     "Cors",
     "DecodeError",
@@ -73,5 +76,6 @@ __all__ = [
     "Stats",
     "Target",
     "TokenSources",
+    "emits",
     "load",
 ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Final, get_args
 
 import msgspec
@@ -67,8 +67,43 @@ class Model:
             raise Mismatch(_problems(error)) from None
 
 
+class Defaulted:
+    """A type that is or has dataclasses with defaults.
+
+    msgspec leaves a default to the class where the client has left the field out: the object would read as complete,
+    but be sent on without it.
+    """
+
+    __slots__ = ("_fields", "annotation")
+
+    def __init__(self, annotation: Any, classes: Sequence[msgspec.inspect.DataclassType]) -> None:
+        self.annotation = annotation
+        self._fields = {info.cls: [(each.name, each.default) for each in info.fields] for info in classes}
+
+    def convert(self, value: Any) -> Any:
+        """Check the value. Raises :class:`Mismatch`."""
+        converted = convert(value, self.annotation)
+        waiting = [converted]
+        while waiting:
+            each = waiting.pop()
+            fields = self._fields.get(type(each))
+            if fields is not None:
+                own = getattr(each, "__dict__", None)
+                for name, default in fields:
+                    if own is not None and default is not msgspec.NODEFAULT:
+                        own.setdefault(name, default)
+                    waiting.append(getattr(each, name))
+            elif isinstance(each, dict):
+                waiting.extend(each.values())
+            elif isinstance(each, list | tuple | set | frozenset):
+                waiting.extend(each)
+            elif isinstance(each, msgspec.Struct):
+                waiting.extend(getattr(each, name) for name in each.__struct_fields__)
+        return converted
+
+
 Converter = Any
-"""A type of msgspec's, or a :class:`Model`."""
+"""A type of msgspec's, a :class:`Model`, or a :class:`Defaulted`."""
 
 
 def converter_of(annotation: Any) -> Converter:
@@ -78,23 +113,27 @@ def converter_of(annotation: Any) -> Converter:
             return Model(annotation)
         except Exception as error:
             raise TypeError(str(error).partition("\n")[0]) from error
-    for info in _inside(msgspec.inspect.type_info(annotation), set()):
+    classes: list[msgspec.inspect.DataclassType] = []
+    for info in parts_of(msgspec.inspect.type_info(annotation)):
         if isinstance(info, msgspec.inspect.CustomType):
             name = getattr(info.cls, "__qualname__", repr(info.cls))
             if is_pydantic(info.cls):
                 raise TypeError(f"{name} is a model of pydantic inside a type that is none")
             raise TypeError(f"{name} is nothing that a client can send")
-    return annotation
+        if isinstance(info, msgspec.inspect.DataclassType):
+            classes.append(info)
+    incomplete = any(each.default is not msgspec.NODEFAULT for info in classes for each in info.fields)
+    return Defaulted(annotation, classes) if incomplete else annotation
 
 
 def convert(value: Any, converter: Converter) -> Any:
     """The value as one of this type. Raises :class:`Mismatch`."""
-    if isinstance(converter, Model):
+    if isinstance(converter, Model | Defaulted):
         return converter.convert(value)
     try:
         return msgspec.convert(value, converter, builtin_types=BYTES)
     except msgspec.ValidationError as error:
-        raise Mismatch([_problem(error)]) from None
+        raise Mismatch([problem_of(error)]) from None
 
 
 def check(value: Any, converter: Converter) -> None:
@@ -102,11 +141,13 @@ def check(value: Any, converter: Converter) -> None:
     if isinstance(converter, Model):
         converter.check(value)
         return
+    if isinstance(converter, Defaulted):
+        converter = converter.annotation
     try:
         plain = msgspec.to_builtins(value, builtin_types=BYTES, str_keys=True, enc_hook=plainly(None))
         msgspec.convert(plain, converter, builtin_types=BYTES, strict=True)
     except msgspec.ValidationError as error:
-        raise Mismatch([_problem(error)]) from None
+        raise Mismatch([problem_of(error)]) from None
     except (TypeError, ValueError, RecursionError) as error:
         raise Mismatch([{"path": "$", "message": str(error)}]) from None
 
@@ -118,6 +159,21 @@ def is_pydantic(annotation: Any) -> bool:
     if isinstance(annotation, type) and hasattr(annotation, "__pydantic_core_schema__"):
         return True
     return any(is_pydantic(each) for each in get_args(annotation))
+
+
+def parts_of(info: msgspec.inspect.Type) -> Iterator[msgspec.inspect.Type]:
+    """A type and all that it is made of, each once."""
+    seen: set[int] = set()
+    waiting: list[Any] = [info]
+    while waiting:
+        each = waiting.pop()
+        if isinstance(each, tuple):
+            waiting.extend(reversed(each))
+        elif isinstance(each, msgspec.inspect.Type | msgspec.inspect.Field) and id(each) not in seen:
+            seen.add(id(each))
+            if isinstance(each, msgspec.inspect.Type):
+                yield each
+            waiting.extend(getattr(each, name) for name in reversed(each.__struct_fields__))
 
 
 def plainly(enc_hook: Callable[[Any], Any] | None) -> Callable[[Any], Any]:
@@ -138,7 +194,8 @@ def plainly(enc_hook: Callable[[Any], Any] | None) -> Callable[[Any], Any]:
     return hook
 
 
-def _problem(error: msgspec.ValidationError) -> Problem:
+def problem_of(error: msgspec.ValidationError) -> Problem:
+    """What msgspec has found."""
     message, _, where = str(error).partition(" - at `$")
     return {"path": f"${where.rstrip('`')}", "message": message}
 
@@ -151,17 +208,3 @@ def _problems(error: ValidationError) -> list[Problem]:
         }
         for problem in error.errors(include_url=False, include_context=False, include_input=False)
     ]
-
-
-def _inside(info: Any, seen: set[int]) -> Iterator[msgspec.inspect.Type]:
-    """A type and all types that it is made of."""
-    if id(info) in seen:
-        return
-    seen.add(id(info))
-    if isinstance(info, msgspec.inspect.Type):
-        yield info
-    elif not isinstance(info, (msgspec.inspect.Field, tuple)):
-        return
-    parts = info if isinstance(info, tuple) else [getattr(info, name) for name in info.__struct_fields__]
-    for part in parts:
-        yield from _inside(part, seen)

@@ -53,6 +53,7 @@ class _Child:
         self.ordered = host.ordered
         self.limits = host.limits
         self.recovery = host.recovery
+        self.auditor = host.auditor
         self.observers = host.observers
         self.counts = host.counts
         self.validate_returns = host.validate_returns

@@ -6,6 +6,7 @@
     ├── ConfigurationError        a mistake in the program: a wrong handler signature, a name registered twice
     ├── PluginNotFound            no entry point of that name
     ├── ConnectionRefused         raise it to refuse a client: message and data reach its connect_error
+    ├── ContractError             what is emitted is not what was declared; in strict mode, for tests
     ├── EventError                raise it in a handler: code, message and details reach the client's ack
     │   └── InvalidPayload        the arguments do not fit the handler's signature
     ├── InvalidReturn             a handler returned something else than it says (also a TypeError)
@@ -49,6 +50,19 @@ class ConnectionRefused(RTFrameworkError):
         super().__init__(message)
         self.message = message
         self.data = data
+
+
+class ContractError(RTFrameworkError):
+    """An event is emitted that was not declared, or not as it was declared; in strict mode, see ``Server``.
+
+    ``nsp``: the namespace; ``path``: where in the arguments the problem is, e.g. ``"$[0].text"``, if it is in there.
+    """
+
+    def __init__(self, event: str, problem: str, *, nsp: str = "/", path: str | None = None) -> None:
+        super().__init__(f"emit({event!r}, ...) in {nsp}: {problem}")
+        self.event = event
+        self.nsp = nsp
+        self.path = path
 
 
 class EventError(RTFrameworkError):

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 from . import counts as outcomes
 from .broadcast import Broadcasting, BroadcastOperator
 from .counts import Counts, add
+from .declarations import NOTHING, Declaration, Declarations, declarations_of, declare, unchanged
 from .events import (
     CONNECTION,
     DISCONNECT,
@@ -37,6 +38,7 @@ from .socket import Socket
 from .types import EVERYBODY, AckResponses, DisconnectReason, Packet, PacketType, SocketDetails
 
 if TYPE_CHECKING:
+    from .auditor import Auditor
     from .options import Limits
     from .protocols import (
         Adapter,
@@ -77,6 +79,9 @@ class Host(Protocol):
     counts: Counts
     validate_returns: bool
     exception_handlers: ExceptionHandlers
+
+    auditor: Auditor | None
+    """Checks what is emitted; ``None`` but in tests."""
 
     @property
     def server(self) -> Server:
@@ -119,6 +124,8 @@ class Namespace(Broadcasting):
         self._host: Host | None = None
         self._adapter: Adapter | None = None
         self.listening = Listeners(ordered=ordered, on_outgoing=self._outgoing_changed)
+        self.declared = Declarations()
+        """What it emits, see :meth:`emits`."""
         self.tapped: set[str | None] = set()
         self._lifecycle = self.listening.lifecycle
         self.exception_handlers = ExceptionHandlers()
@@ -194,6 +201,37 @@ class Namespace(Broadcasting):
     def listeners(self, event: str) -> tuple[Callable[..., Any], ...]:
         """The handlers of an event, in the order in which they are called."""
         return self.listening.of(event)
+
+    def emits(
+        self,
+        event: str,
+        /,
+        *arguments: Any,
+        rest: Any = NOTHING,
+        names: Sequence[str] | None = None,
+        returns: Any = NOTHING,
+        description: str = "",
+    ) -> Callable[[F], F]:
+        """Declare an event that is emitted to clients, with the types of its arguments; in front of a handler or alone.
+
+        It changes nothing for what is emitted: contracts are written of it, see ``docs/contracts.md``, and strict mode
+        checks it. ``rest``: the type of any number of further arguments. ``names``: of the arguments, ``returns``: the
+        type of what each client answers, ``description``: one paragraph; for those who read the contract.
+
+        Children declare what their parent declares. The same event may be declared again with the same types. Raises
+        :class:`~rtframework.ConfigurationError` when the types differ, and for what is no type.
+
+        Example::
+
+            @io.emits("message", str, str, names=("author", "text"))
+            @io.on("message")
+            async def message(socket: Socket, text: str) -> None:
+                await socket.broadcast.emit("message", socket.id, text)
+
+            io.emits("cursor", float, float, names=("x", "y"))
+        """
+        self._declare(declare(event, arguments, rest=rest, names=names, returns=returns, description=description))
+        return unchanged
 
     def event(self, function: F) -> F:
         """Register the decorated function for the event of its own name."""
@@ -302,7 +340,7 @@ class Namespace(Broadcasting):
     @property
     def is_pristine(self) -> bool:
         """Whether nothing has been registered with it."""
-        registered = (self.listening, self._connect_links, self._event_links, self._server_side)
+        registered = (self.listening, self._connect_links, self._event_links, self._server_side, self.declared)
         return not any((*registered, self.exception_handlers.own))
 
     @property
@@ -367,6 +405,12 @@ class Namespace(Broadcasting):
     def packet(self, event: str, args: tuple[Any, ...]) -> Packet:
         """The packet of an event. Raises ``ConfigurationError`` for a reserved name."""
         return Packet(PacketType.EVENT, self.name, [check_event_name(event), *args])
+
+    def audit(self, auditor: Auditor | None) -> None:
+        """Check what is emitted from now on against what is declared; ``None``: no longer."""
+        vars(self).pop("packet", None)
+        if auditor is not None:
+            vars(self)["packet"] = partial(auditor.packet, self.packet, self.declared)
 
     def audience_of(self, details: SocketDetails) -> Namespace:
         """The namespace of a socket that was selected here."""
@@ -439,6 +483,7 @@ class Namespace(Broadcasting):
         if self.parent is None:
             self.exception_handlers.outer = host.exception_handlers
         self.compose()
+        self.audit(host.auditor)
 
     async def connect(self, connection: Connection, auth: Any) -> str:
         """A client asks to be let in: authentication, middleware, connection handlers, in this order.
@@ -493,6 +538,7 @@ class Namespace(Broadcasting):
         """Become a child: what is registered with the parent comes before its own."""
         self.parent = parent
         self.listening.inherit(parent.listening)
+        self.declared.inherit(parent.declared)
         self.exception_handlers.outer = parent.exception_handlers
         self._connect_links[:0] = parent._connect_links
         self._event_links[:0] = parent._event_links
@@ -524,8 +570,13 @@ class Namespace(Broadcasting):
         self.is_observed = bool(observers)
         self.event_chain = compose(observers, partial(Socket.serve_observed, chain=chain)) if observers else chain
 
+    def _declare(self, declaration: Declaration) -> None:
+        self.declared.add(declaration)
+
     def _collect(self) -> None:
-        """Register the ``on_<event>`` methods of a class-based namespace."""
+        """Register the ``on_<event>`` methods of a class-based namespace, and what the class declares."""
+        for declaration in declarations_of(type(self)):
+            self._declare(declaration)
         for name in dir(type(self)):
             if not name.startswith("on_"):
                 continue

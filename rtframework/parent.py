@@ -9,6 +9,7 @@ from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
+from .declarations import Declaration, declarations_of
 from .exceptions import AckTimeout
 from .namespace import Namespace
 from .patterns import Pattern, Question
@@ -43,6 +44,9 @@ class ParentNamespace(Namespace):
         self.rule = rule
         self.factory = factory
         self._members: dict[str, Namespace] = {}
+        if isinstance(factory, type):  # what is emitted with the parent is what its children emit
+            for declaration in declarations_of(factory):
+                self._declare(declaration)
 
     def __len__(self) -> int:
         """How many sockets are in its children, on this server."""
@@ -94,6 +98,11 @@ class ParentNamespace(Namespace):
         self.listening.disown(child.listening)
 
     # --- inside -----------------------------------------------------------------------------------------------------
+
+    def _declare(self, declaration: Declaration) -> None:
+        for child in getattr(self, "_members", {}).values():
+            child.declared.expect_to_agree(declaration)
+        super()._declare(declaration)
 
     def _make_adapter(self, host: Host) -> Adapter:
         return _Adapters(host.gateway, self._members)

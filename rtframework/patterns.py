@@ -63,6 +63,21 @@ def compile_template(template: str) -> re.Pattern[str]:
         raise ConfigurationError(f"{template!r}: {error}") from error
 
 
+def without_expressions(template: str) -> str:
+    r"""A template as one reads it: ``"/room/{id}"`` of ``"/room/{id:\d+}"``."""
+    plain = ""
+    position = 0
+    while position < len(template):
+        if template[position] != "{":
+            plain += template[position]
+            position += 1
+            continue
+        end = _end_of_parameter(template, position)
+        plain += f"{template[position:end].partition(':')[0]}}}"
+        position = end + 1
+    return plain
+
+
 class Pattern:
     """Decides by the name alone: a regular expression that has to match all of it.
 
@@ -78,6 +93,11 @@ class Pattern:
             raise ConfigurationError(f"the name of a namespace is a string: {expression!r} matches bytes")
         self.label = expression.pattern
         self._expression = expression
+
+    @property
+    def params(self) -> tuple[str, ...]:
+        """The names of its parameters."""
+        return tuple(self._expression.groupindex)
 
     def match(self, name: str) -> Mapping[str, str] | None:
         """The parameters in this name; ``None`` when it is none of these."""

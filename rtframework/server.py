@@ -17,8 +17,10 @@ from aiohttp import web
 from .adapter import MemoryAdapter
 from .admin import AdminNamespace, Mode
 from .announcements import Announcements
+from .auditor import Auditor
 from .broadcast import Broadcasting, BroadcastOperator
 from .counts import INTERNAL_ERROR, INVALID_NAMESPACE
+from .declarations import NOTHING
 from .dynamic import DynamicNamespaces
 from .engine import EngineIO, Gateway
 from .events import NEW_NAMESPACE
@@ -105,6 +107,8 @@ class Server(Broadcasting):
     ``per_message_deflate``: compress websocket messages for clients that offer it; off by default, as with Node.
     ``http_compression``: whether polling answers of ``http_compression_threshold`` bytes and more are compressed
     for clients that take it.
+    ``strict_emits``: for tests: what is emitted is checked against what :meth:`emits` has declared, and
+    ``ContractError`` raised where it does not fit; off by default, and free then.
 
     Example::
 
@@ -151,6 +155,7 @@ class Server(Broadcasting):
         http_compression_threshold: int = 1024,
         per_message_deflate: Deflate | None = None,
         limits: Limits | None = None,
+        strict_emits: bool = False,
     ) -> None:
         limits = limits or Limits()
         if max_http_buffer_size is not None:
@@ -207,6 +212,7 @@ class Server(Broadcasting):
         self.engine = EngineIO(self._server.eio)
         """The Engine.IO server: middleware, events and ids below Socket.IO."""
         self.started = False
+        self.auditor = Auditor(self.serializer) if strict_emits else None
         self._namespaces: dict[str, Namespace] = {}
         self._dynamic = DynamicNamespaces(self, self._namespaces, clean_up=cleanup_empty_child_namespaces)
         self._announcements = Announcements()
@@ -387,6 +393,12 @@ class Server(Broadcasting):
         """What :meth:`of` has given for more than one name, in the order of registration."""
         return self._dynamic.parents
 
+    def check_emits(self, on: bool = True) -> None:
+        """What ``strict_emits`` does, from now on, in all namespaces; or no longer."""
+        self.auditor = Auditor(self.serializer) if on else None
+        for namespace in (*self._namespaces.values(), *self._dynamic.parents):
+            namespace.audit(self.auditor)
+
     # --- the main namespace -----------------------------------------------------------------------------------------
 
     def on(self, event: str, *, ordered: bool | None = None) -> Callable[[F], F]:
@@ -451,6 +463,19 @@ class Server(Broadcasting):
     def on_server_side(self, event: str) -> Callable[[F], F]:
         """Register a handler for an event of another server; see :meth:`Namespace.on_server_side`."""
         return self._main.on_server_side(event)
+
+    def emits(
+        self,
+        event: str,
+        /,
+        *arguments: Any,
+        rest: Any = NOTHING,
+        names: Sequence[str] | None = None,
+        returns: Any = NOTHING,
+        description: str = "",
+    ) -> Callable[[F], F]:
+        """Declare an event that is emitted to clients of the main namespace; see :meth:`Namespace.emits`."""
+        return self._main.emits(event, *arguments, rest=rest, names=names, returns=returns, description=description)
 
     async def server_side_emit(self, event: str, *args: Any) -> None:
         """Emit an event to the other servers of the cluster; see :meth:`Namespace.server_side_emit`."""

@@ -37,6 +37,7 @@ MAP: Final = {
     "rtframework.serializers": ("conversion exceptions types protocols packets", "msgspec"),
     "rtframework.recovery": ("exceptions types", ""),
     "rtframework.signatures": ("annotations conversion exceptions injection plans", ""),
+    "rtframework.payloads": ("conversion", "msgspec"),
     "rtframework.events": ("annotations conversion exceptions injection plans signatures types", ""),
     "rtframework.returns": ("conversion events exceptions types", ""),
     "rtframework.exception_handlers": ("annotations events exceptions injection plans signatures types", ""),
@@ -53,11 +54,13 @@ MAP: Final = {
         "",
     ),
     "rtframework.namespace": (
-        "broadcast counts events exception_handlers exceptions injection listeners middleware notices patterns "
-        "recovery running signatures socket types protocols",
+        "auditor broadcast counts declarations events exception_handlers exceptions injection listeners middleware "
+        "notices patterns recovery running signatures socket types protocols",
         "",
     ),
-    "rtframework.parent": ("exceptions namespace patterns room_events running types protocols", ""),
+    "rtframework.declarations": ("events exceptions payloads signatures", ""),
+    "rtframework.auditor": ("conversion declarations exceptions payloads protocols types", "msgspec"),
+    "rtframework.parent": ("declarations exceptions namespace patterns room_events running types protocols", ""),
     "rtframework.announcements": ("exceptions events", ""),
     "rtframework.dynamic": ("exceptions namespace notices parent patterns running types protocols", ""),
     "rtframework.engine": ("engine.*", ""),
@@ -67,10 +70,17 @@ MAP: Final = {
     ),
     "rtframework.admin": ("admin.*", ""),
     "rtframework.admin.*": ("exceptions notices types protocols namespace admin.*", "bcrypt"),
+    "rtframework.contracts": ("contracts.*", ""),
+    "rtframework.contracts.*": (
+        "admin annotations conversion declarations exceptions namespace parent patterns payloads protocols server "
+        "signatures types contracts.*",
+        "msgspec pydantic",
+    ),
     "rtframework.server": ("*", "aiohttp"),
     "rtframework.cli": ("", ""),
     "rtframework.cli.*": (
-        "exceptions exception_handlers types events namespace parent patterns server signatures cli.* cli.client",
+        "contracts declarations exceptions exception_handlers types events namespace parent patterns server "
+        "signatures cli.* cli.client",
         "aiohttp",
     ),
     # Talks to any server, as a client: the one exception to what the engine alone may import.

@@ -223,6 +223,7 @@ def person_online(id: str | None) -> Person:
 # --- coming and going -------------------------------------------------------------------------------------------------
 
 
+@io.emits("welcome", Welcome, description="The first event of all: where the person is.")
 @io.on("connection")
 async def connection(socket: Socket) -> None:
     """Runs for a person whose token was found good; what it emits is the first thing that the client gets."""
@@ -239,6 +240,7 @@ async def connection(socket: Socket) -> None:
 
 @io.on("join")
 async def join(socket: Socket, data: RoomName) -> Joined:
+    """Enter a room, which is made if need be."""
     name = tidy(data.room, 32).casefold().replace(" ", "-")
     if not name:
         raise EventError("bad_name", "A room's name has 1 to 32 letters")
@@ -252,6 +254,7 @@ async def join(socket: Socket, data: RoomName) -> Joined:
 
 @io.on("leave")
 async def leave(socket: Socket, data: RoomName) -> None:
+    """Leave a room."""
     room = room_of(socket, data.room)
     if room is lobby:
         raise EventError("lobby", "Everyone is in the lobby")
@@ -268,6 +271,8 @@ async def disconnecting(socket: Socket, reason: str) -> None:
             room.away[me] = time.monotonic()
 
 
+@io.emits("joined", str, Person, names=("room", "person"), description="Somebody has entered a room.")
+@io.emits("room", RoomInfo, description="How many are in a room now; it is gone when nobody is.")
 async def enter(socket: Socket, room: Room) -> Joined:
     await socket.join(room.channel)
     if room.enter(socket.user, socket.id):
@@ -276,6 +281,7 @@ async def enter(socket: Socket, room: Room) -> Joined:
     return Joined(room.name, list(room.tabs), list(room.messages))
 
 
+@io.emits("left", str, Person, names=("room", "person"), description="Somebody has left a room.")
 async def say_goodbye(room: Room, person: Person) -> None:
     del room.tabs[person]
     room.away.pop(person, None)
@@ -306,8 +312,10 @@ async def goodbyes(app: web.Application) -> AsyncIterator[None]:
 # --- talking ----------------------------------------------------------------------------------------------------------
 
 
+@io.emits("message", Message, description="Somebody has said something in a room.")
 @io.on("message")
 async def message(socket: Socket, data: ToRoom) -> Message:
+    """Say something in a room."""
     room = room_of(socket, data.room)
     posted, new = room.post(socket.user, data)
     if new:
@@ -315,8 +323,10 @@ async def message(socket: Socket, data: ToRoom) -> Message:
     return posted
 
 
+@io.emits("private", Message, description="Two people talk, and this is one of them.")
 @io.on("private")
 async def private_message(socket: Socket, data: ToPerson) -> Message:
+    """Say something to a person."""
     me, other = socket.user, person_online(data.person)
     if me == other:
         raise EventError("yourself", "This is you")
@@ -331,8 +341,10 @@ async def private_message(socket: Socket, data: ToPerson) -> Message:
     return posted
 
 
+@io.emits("typing", str | None, Person, names=("room", "person"), description="Somebody writes; no room: to you.")
 @io.on("typing")
 async def typing(socket: Socket, data: Typing) -> None:
+    """Say that a message is being written, in a room or to a person."""
     channel = tabs_of(person_online(data.person)) if data.person else room_of(socket, data.room).channel
     await socket.to(channel).volatile.emit("typing", data.room, socket.user)
 

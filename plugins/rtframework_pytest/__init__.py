@@ -36,11 +36,12 @@ class ServerFactory:
         clock: Clock | None = None,
         path: str = "/socket.io",
         serializer: Serializer | None = None,
+        strict_emits: bool = False,
     ) -> TestServer:
         """Start a :class:`rtframework.testing.TestServer`, with its arguments; it is stopped when the test ends."""
         from rtframework.testing import TestServer
 
-        server = TestServer(served, clock=clock, path=path, serializer=serializer)
+        server = TestServer(served, clock=clock, path=path, serializer=serializer, strict_emits=strict_emits)
         await server.start()
         self._servers.append((served, server))
         return server

@@ -8,8 +8,10 @@ import linecache
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
+from ..declarations import NOTHING, Declaration
 from ..events import NEW_NAMESPACE
 from ..exception_handlers import ExceptionHandlers
 from ..namespace import Namespace
@@ -103,7 +105,8 @@ def _parent(parent: ParentNamespace) -> NamespaceEntry:
     if parent.factory is not Namespace:
         # What a class has on its own is known when there is one; this one belongs to no server.
         try:
-            entries += _entries_of(parent.factory(parent.name if is_namespace(parent.name) else "/"))
+            own = _entries_of(parent.factory(parent.name if is_namespace(parent.name) else "/"))
+            entries += [each for each in own if each not in entries]  # a class declares for both
         except Exception as error:  # noqa: BLE001 - a factory may count on the names that it is for
             print(f"note: what {parent.name} makes by itself is not shown ({error!r})", file=sys.stderr)
     return NamespaceEntry(parent.name, kind, tuple(entries))
@@ -129,6 +132,22 @@ def _entries_of(namespace: Namespace) -> Iterator[Entry]:
     for event in namespace.server_side_events():
         for handler in namespace.server_side_handlers(event):
             yield _entry("on_server_side", event, handler.function, handler.signature)
+    for declaration in namespace.declared:
+        yield _declared(declaration)
+
+
+def _declared(declaration: Declaration) -> Entry:
+    file, _, line = declaration.place.rpartition(":")
+    return Entry(
+        "emits",
+        declaration.event,
+        Place(declaration.event, Path(file).stem, file, int(line)),
+        tuple(
+            Argument(each.name, None if each.type is Any else _written(each.type), each.required, each.variadic)
+            for each in declaration.parameters
+        ),
+        None if declaration.returns is NOTHING else _written(declaration.returns),
+    )
 
 
 def _exception_handlers(handlers: ExceptionHandlers) -> list[Entry]:

@@ -16,6 +16,8 @@ from .failure import Exit, Failure
 COMMANDS: Final = {
     "run": "serve an application, and start it again when its files change",
     "routes": "show namespaces, their events and what these take",
+    "asyncapi": "write the events of a server as an AsyncAPI document",
+    "typescript": "write the events of a server as types for socket.io-client",
     "emit": "send an event to a Socket.IO server",
     "listen": "show the events that a Socket.IO server sends",
     "completion": "print what makes a shell complete these commands",

@@ -95,6 +95,7 @@ class TestClient:
         """
         await self._send(PacketType.EVENT, [event, *args])
         await settle()
+        self._network.raise_breach()
 
     async def emit_with_ack(self, event: str, *args: Any, within: float = PATIENCE) -> Any:
         """Emit an event and return the server's answer: ``None``, one value, or a tuple of several.
@@ -105,7 +106,9 @@ class TestClient:
         answer = self._questions[id] = asyncio.get_running_loop().create_future()
         try:
             await self._send(PacketType.EVENT, [event, *args], id)
-            if not await wait(answer, within):
+            came = await wait(answer, within)
+            self._network.raise_breach()
+            if not came:
                 raise AckTimeout(f"{self!r}: no answer to {event!r}{_real(within)}\n{self._inbox.describe()}")
             return from_ack(answer.result())
         finally:
@@ -232,7 +235,11 @@ class TestClient:
             raise
 
     def raise_errors(self) -> None:
-        """Raise what a handler given to :meth:`on` has raised; done by the other methods, and when the server stops."""
+        """Raise what a handler given to :meth:`on` has raised; done by the other methods, and when the server stops.
+
+        With ``strict_emits`` also the ``ContractError`` of a handler of the program.
+        """
+        self._network.raise_breach()
         if self._errors:
             raise self._errors.pop(0)
 

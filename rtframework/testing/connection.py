@@ -56,6 +56,9 @@ class Network(Protocol):
     async def open(self, route: Route, within: float) -> Connection:
         """A connection that has shaken hands. Raises ``ConnectionRefused``."""
 
+    def raise_breach(self) -> None:
+        """Raise a ``ContractError`` of a handler of the program, if there is one that nobody has been told of."""
+
 
 class Connection:
     """One Engine.IO connection, and who is in which namespace by it."""

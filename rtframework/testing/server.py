@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, Self, TypeAlias
 
 from aiohttp import ClientSession, CookieJar, web
 
-from ..exceptions import ConfigurationError
+from ..exceptions import ConfigurationError, ConnectionRefused
 from ..serializers import JSONSerializer
 from ..server import Server
+from .breaches import Breaches
 from .client import PATIENCE, TestClient, open_client
 from .connection import Connection, Route
 from .network import MemoryConnector, memory_session
@@ -45,7 +46,10 @@ class TestServer:
     not, that makes one. ``clock``: time stands still but for its ``advance``; without one, time is real.
     ``overrides``: what takes the place of providers of :func:`~rtframework.Depends` while it runs.
     ``path``: where the server is. ``serializer``: what clients speak; by default what a server that is given speaks,
-    and JSON with an application.
+    and JSON with an application. ``strict_emits``: check what the server emits, as its own option does.
+
+    A ``ContractError`` of strict mode that a handler of the program has raised comes out of what the test does next:
+    of the client's ``emit`` or ``receive``, or when the server stops.
 
     The application starts and ends with ``async with``. A server can be served again after it, and also when the
     program has attached it to an application that does not run.
@@ -68,8 +72,13 @@ class TestServer:
         clock: Clock | None = None,
         path: str = "/socket.io",
         serializer: Serializer | None = None,
+        strict_emits: bool = False,
         overrides: Mapping[Provider, Provider] | None = None,
     ) -> None:
+        if strict_emits and not isinstance(served, Server):
+            raise ConfigurationError(
+                "strict_emits is for a Server; with an application call its server's check_emits()"
+            )
         speaks = getattr(served, "serializer", None) if serializer is None else serializer
         self.path = "/" + path.strip("/") + "/"
         self.serializer: Serializer = JSONSerializer() if speaks is None else speaks
@@ -81,6 +90,9 @@ class TestServer:
             raise ConfigurationError("overrides need the server: assign io.dependency_overrides instead")
         self._overridden: dict[Provider, Provider] = {}
         self._clock = clock
+        self._strict_emits = strict_emits
+        self._was_strict = False
+        self._breaches = Breaches()
         self._connections: list[Connection] = []
         self._runner: web.AppRunner | None = None
         self._session: ClientSession | None = None
@@ -124,6 +136,11 @@ class TestServer:
         except BaseException:
             await runner.cleanup()
             raise
+        self._breaches.start()
+        if self._strict_emits:
+            assert isinstance(self._served, Server)
+            self._was_strict = self._served.auditor is not None
+            self._served.check_emits()
         self._runner = runner
         if isinstance(self._served, Server):
             self._overridden = self._served.dependency_overrides
@@ -155,6 +172,11 @@ class TestServer:
             if self._session is not None:
                 await self._session.close()
                 self._session = None
+            self._breaches.stop()
+            if self._strict_emits:
+                assert isinstance(self._served, Server)
+                self._served.check_emits(self._was_strict)
+        self.raise_breach()
         for client in self.clients:
             client.raise_errors()
 
@@ -165,6 +187,7 @@ class TestServer:
         """
         if not await settle():
             raise RuntimeError("something runs on without ever waiting")
+        self.raise_breach()
 
     async def connect(
         self,
@@ -187,10 +210,16 @@ class TestServer:
         connection = await self.open(route, within)
         try:
             return await open_client(self, connection, nsp, route, auth, within)
-        except BaseException:
+        except BaseException as error:
             connection.engine.close()
             await settle()
+            if isinstance(error, ConnectionRefused):
+                self.raise_breach()
             raise
+
+    def raise_breach(self) -> None:
+        """Raise a ``ContractError`` of a handler of the program, if there is one that nobody has been told of."""
+        self._breaches.tell()
 
     # --- what clients use -------------------------------------------------------------------------------------------
 

@@ -381,7 +381,7 @@ def test_whatever_a_namespace_can_do_a_parent_can() -> None:
     by_the_adapter = {"adapter", "server_side_emit", "server_side_emit_with_ack"}
     of_one = {
         "server",
-        *("admit", "bind", "connect", "inherit", "is_pristine", "next_ack_id", "packet", "remove"),
+        *("admit", "bind", "connect", "inherit", "is_pristine", "next_ack_id", "packet", "remove", "emits", "audit"),
         *("server_side_events", "server_side_handlers", "tap", "tell", "compose", "count_refusal", "label"),
     }
     public = {name for name in vars(Namespace) if not name.startswith("_")}

@@ -21,6 +21,7 @@ from rtframework import (
     Server,
     Socket,
 )
+from rtframework.conversion import convert, converter_of
 from rtframework.protocols import Serializer
 from rtframework_msgpack import MsgpackSerializer
 from tests.conftest import Serve
@@ -100,15 +101,38 @@ class Tag:
     text: str = pydantic.Field(max_length=3)
 
 
+@dataclass
+class Line:
+    """A dataclass of dataclasses."""
+
+    points: list[Point]
+    colour: Colour = Colour.RED
+
+
+@dataclass(slots=True)
+class Drawing:
+    """A dataclass with slots."""
+
+    lines: dict[str, Line]
+    title: str = ""
+
+
+class Shared(msgspec.Struct):
+    """A Struct of a dataclass."""
+
+    drawing: Drawing
+    by: str = "nobody"
+
+
 KINDS: dict[str, tuple[Any, list[Any], Any, str]] = {
     "struct": (Struct, [{"someText": "a", "picture": b"\x00"}], {"someText": "a", "picture": 1}, "$[0].picture"),
-    "dataclass": (Point, [{"x": 1.5}], {"x": "1.5"}, "$[0].x"),
+    "dataclass": (Point, [{"x": 1.5, "y": 0.0}], {"x": "1.5"}, "$[0].x"),
     "attrs": (Size, [{"width": 3}], {"width": 3.5}, "$[0].width"),
     "typed_dict": (Options, [{"bold": True}, {}], {"bold": 1}, "$[0].bold"),
     "named_tuple": (Pair, [[1, "b"]], [1], "$[0]"),
     "union": (int | str | None, [1, "a", None], 1.5, "$[0]"),
     "literal": (Literal["a", "b"], ["a"], "c", "$[0]"),
-    "nested": (dict[str, list[Point]], [{"p": [{"x": 1}]}], {"p": [{"x": 1}, {"y": 1}]}, "$[0][...][1]"),
+    "nested": (dict[str, list[Point]], [{"p": [{"x": 1, "y": 0}]}], {"p": [{"x": 1}, {"y": 1}]}, "$[0][...][1]"),
     "bytes": (bytes, [b"\x01\x02"], "AQI=", "$[0]"),
     "model": (User, [{"fullName": "Ada", "born": "1815-12-10", "key": str(uuid.UUID(int=1))}], {}, "$[0].fullName"),
     "model_with_bytes": (User, [{"fullName": "A", "avatar": b"\x03"}], {"fullName": "A", "avatar": 3}, "$[0].avatar"),
@@ -237,6 +261,17 @@ async def test_returns_are_checked_when_asked(
     register(off)
     client = await js.connect((await serve(off)).url, via=transport)
     assert await client.emit_with_ack("text", [1]) == [1]
+
+
+def test_defaults_of_dataclasses_are_sent_on() -> None:
+    """A default that a client has left out would be there for the handler, and missing for all it is sent to."""
+    converter = converter_of(Shared | None)
+    shared = convert({"drawing": {"lines": {"a": {"points": [{"x": 1}]}}}}, converter)
+    assert msgspec.to_builtins(shared) == {
+        "drawing": {"lines": {"a": {"points": [{"x": 1.0, "y": 0.0}], "colour": "red"}}, "title": ""},
+        "by": "nobody",
+    }
+    assert convert(None, converter) is None
 
 
 def test_what_nothing_can_be_checked_against_is_found_at_registration() -> None:

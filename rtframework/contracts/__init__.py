@@ -1,0 +1,27 @@
+"""What server and clients say to each other, written down for both sides: AsyncAPI and TypeScript.
+
+Example::
+
+    import json
+    from pathlib import Path
+
+    from rtframework.contracts import asyncapi, describe, typescript
+
+    contract = describe(io)
+    Path("events.ts").write_text(typescript(contract))
+    Path("asyncapi.json").write_text(json.dumps(asyncapi(contract), indent=2))
+"""
+
+from .description import Argument, Contract, EventContract, NamespaceContract, describe
+from .document import asyncapi
+from .interfaces import typescript
+
+__all__ = [
+    "Argument",
+    "Contract",
+    "EventContract",
+    "NamespaceContract",
+    "asyncapi",
+    "describe",
+    "typescript",
+]

@@ -1,0 +1,74 @@
+"""JSON Schemas as values: their parts, the names in them, and what they are made of again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Final, Literal, TypeAlias
+
+Schema: TypeAlias = dict[str, Any]
+
+Direction: TypeAlias = Literal["in", "out"]
+"""Seen from the server: a field with a default may be left out of what comes in, and is there in what goes out."""
+
+BINARY: Final[Schema] = {"type": "string", "format": "binary"}
+
+PREFIX: Final = "#/components/schemas/"
+
+_ONE: Final = ("items", "additionalItems", "additionalProperties", "propertyNames", "contains", "not")
+_SEVERAL: Final = ("anyOf", "oneOf", "allOf", "prefixItems")
+_BY_NAME: Final = ("properties", "patternProperties")
+"""Keywords whose values are schemas: one, a list, or many by names of the user's."""
+
+
+def reference(name: str) -> Schema:
+    """A schema that refers to a named one."""
+    return {"$ref": f"{PREFIX}{name}"}
+
+
+def parts(schema: Schema) -> Iterator[Schema]:
+    """The schemas that a schema is made of."""
+    for key, value in schema.items():
+        if key in _ONE and isinstance(value, dict):
+            yield value
+        elif key in _SEVERAL and isinstance(value, list):
+            yield from value
+        elif key in _BY_NAME and isinstance(value, dict):
+            yield from value.values()
+
+
+def rebuild(schema: Schema, change: Callable[[Schema], Schema]) -> Schema:
+    """The same schema of other parts."""
+    rebuilt: Schema = {}
+    for key, value in schema.items():
+        if key in _ONE and isinstance(value, dict):
+            rebuilt[key] = change(value)
+        elif key in _SEVERAL and isinstance(value, list):
+            rebuilt[key] = [change(each) for each in value]
+        elif key in _BY_NAME and isinstance(value, dict):
+            rebuilt[key] = {name: change(each) for name, each in value.items()}
+        else:
+            rebuilt[key] = value
+    return rebuilt
+
+
+def within(schema: Schema) -> Iterator[Schema]:
+    """A schema and all that are in it."""
+    yield schema
+    for each in parts(schema):
+        yield from within(each)
+
+
+def references(schema: Schema) -> Iterator[str]:
+    """The names that a schema refers to."""
+    for each in within(schema):
+        if "$ref" in each:
+            yield each["$ref"].removeprefix(PREFIX)
+
+
+def rename(schema: Schema, names: Mapping[str, str]) -> Schema:
+    """The same schema with other names in its references."""
+    renamed = rebuild(schema, lambda each: rename(each, names))
+    if "$ref" in schema:
+        name = schema["$ref"].removeprefix(PREFIX)
+        renamed["$ref"] = PREFIX + names.get(name, name)
+    return renamed

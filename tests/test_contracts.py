@@ -1,0 +1,497 @@
+"""A server's contract: what is known of it, and the documents that are written of it."""
+
+from __future__ import annotations
+
+import datetime
+import decimal
+import enum
+import json
+import re
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Generic, Literal, NamedTuple, TypeVar
+
+import msgspec
+import pydantic
+import pytest
+from attrs import define
+from jsonschema import Draft7Validator
+from msgspec import Meta, Struct, defstruct
+
+from rtframework import Ack, ConfigurationError, Namespace, Server, Socket
+from rtframework.contracts import Contract, EventContract, NamespaceContract, asyncapi, describe, typescript
+from rtframework.contracts.schemas import Schemas
+from rtframework.declarations import NOTHING
+from rtframework.testing import TestServer
+from rtframework_msgpack import MsgpackSerializer
+from tests.support.contract import Chat, Person, Picture, Text, make, problems_of
+
+T = TypeVar("T")
+
+
+def namespace_of(server: Server, name: str = "/") -> NamespaceContract:
+    """The contract of one namespace."""
+    return next(each for each in describe(server).namespaces if each.name == name)
+
+
+def received(server: Server, event: str = "event") -> EventContract:
+    """The contract of an event that clients emit."""
+    return next(each for each in namespace_of(server).receives if each.name == event)
+
+
+def types(event: EventContract) -> list[Any]:
+    """Names and types of its arguments."""
+    return [(each.name, *each.types) for each in event.arguments]
+
+
+# --- the contract as a value ------------------------------------------------------------------------------------------
+
+
+def test_both_directions_are_described() -> None:
+    """Half of a contract would be missing, or a reader would not find who serves it."""
+    main = namespace_of(make())
+    assert [each.name for each in main.receives] == ["post", "find", "move", "divide", "ask me"]
+    assert [each.name for each in main.sends] == ["posted", "moved", "sure?", "numbers", "ping"]
+    post = main.receives[0]
+    assert types(post) == [("post", Text | Picture), ("author", Person)]
+    assert (post.returns, post.description) == (int, "Show a post to everybody.")
+    assert post.places == ("tests.support.contract.make.<locals>.post",)
+    sure = main.sends[2]
+    assert (types(sure), sure.returns) == ([("question", str)], bool)
+    assert re.search(r"contract\.py:\d+$", sure.places[0])
+    assert main.sends[-1].returns is NOTHING
+
+
+def test_names_of_namespaces_are_described() -> None:
+    """The contract of a dynamic namespace would be missing, or look like that of one namespace."""
+    io = Server()
+    io.of(r"/room/{id:\d{2}}/{part}", factory=Chat)
+    io.of(re.compile("/x-(?P<y>.*)"))
+    io.of(lambda name, auth: True)
+    io.of("/a")
+    io.instrument(auth=False)
+    assert [(each.name, each.kind, each.params) for each in describe(io).namespaces] == [
+        ("/", "name", ()),
+        ("/a", "name", ()),
+        (r"/room/{id:\d{2}}/{part}", "template", ("id", "part")),
+        ("/x-(?P<y>.*)", "expression", ("y",)),
+        ("test_names_of_namespaces_are_described.<locals>.<lambda>", "function", ()),
+    ]
+    room = namespace_of(io, r"/room/{id:\d{2}}/{part}")
+    assert [each.name for each in (*room.receives, *room.sends)] == ["say", "said"]
+    assert room.description == "Talk within one tenant."
+    assert namespace_of(io).description == ""
+
+
+async def test_describing_changes_nothing() -> None:
+    """A namespace would be there that nobody has asked for."""
+    io = make()
+    before = dict(io.namespaces)
+    describe(io)
+    assert io.namespaces == before
+    assert len(io.parents[0].children) == 0
+    async with TestServer(io) as server:
+        client = await server.connect("/tenants/acme")
+        assert namespace_of(io, "/tenants/{tenant}").receives == namespace_of(make(), "/tenants/{tenant}").receives
+        await client.emit("say", "hi")
+        assert await client.receive("said") == (client.id, "hi")
+
+
+def test_a_factory_that_cannot_be_described_is_named() -> None:
+    """The contract would leave out a namespace without a word."""
+    io = Server()
+
+    def factory(name: str) -> Namespace:
+        raise LookupError("no such tenant")
+
+    io.of("/tenants/{tenant}", factory=factory)
+    with pytest.raises(ConfigurationError, match=r"factory of /tenants/\{tenant\} .*no such tenant"):
+        describe(io)
+
+
+def test_what_nobody_has_annotated_is_unknown() -> None:
+    """A contract would promise what is only guessed."""
+    io = Server()
+
+    @io.on("event")
+    async def event(socket, a, b: object = 1, *c: Any, ack: Ack):  # type: ignore[no-untyped-def]
+        """Nobody knows."""
+
+    contract = received(io)
+    assert types(contract) == [("a",), ("b",), ("c",)]
+    assert [each.required for each in contract.arguments] == [True, False, False]
+    assert contract.returns is Any
+
+    @io.on("other")
+    async def other(socket: Socket) -> Socket:  # what the serializer's own hook could turn into something
+        return socket
+
+    assert received(io, "other").returns is Any
+
+
+def test_several_handlers_of_an_event_are_one_contract() -> None:
+    """A client that satisfies the first handler would be refused by the second."""
+    io = Server()
+
+    @io.on("event")
+    async def first(socket: Socket, data: Text, untyped, *rest: int) -> None:  # type: ignore[no-untyped-def]
+        ...
+
+    @io.on("event")
+    async def second(socket: Socket, data: Picture, word: str = "", more: int = 0) -> str:
+        """The second one."""
+        return ""
+
+    contract = received(io)
+    assert types(contract) == [("data", Text, Picture), ("untyped", str), ("rest", int)]
+    assert [each.required for each in contract.arguments] == [True, True, False]
+    assert contract.returns == str | None
+    assert contract.description == "The second one."
+    text = typescript(describe(io))
+    assert "[data: Text & Picture, untyped: string, rest: number, ack: (answer?: string | EventError) => void]" in text
+    assert "...rest" not in text  # the second one takes no more than three
+
+
+# --- AsyncAPI ---------------------------------------------------------------------------------------------------------
+
+
+def test_the_document_satisfies_the_official_schema() -> None:
+    """No tool would read it."""
+    document = asyncapi(describe(make()), title="All", version="2.1.0", url="https://example.org/live", description="!")
+    assert problems_of(document) == []
+    assert document["info"] == {"title": "All", "version": "2.1.0", "description": "!"}
+    assert document["servers"]["server"]["protocol"] == "wss"
+    assert document["servers"]["server"]["pathname"] == "/live"
+    assert list(document["channels"]) == ["main", "clock", "tenants-tenant"]
+    assert document["channels"]["tenants-tenant"]["address"] == "/tenants/{tenant}"
+    assert list(document["channels"]["tenants-tenant"]["parameters"]) == ["tenant"]
+    assert document["operations"]["receive.ask-me"]["reply"]["messages"] == [
+        {"$ref": "#/channels/main/messages/receive.ask-me.ack"}
+    ]
+    assert "reply" not in document["operations"]["send.ping"]
+
+
+def test_a_server_without_anything_has_a_document() -> None:
+    """The first thing that a newcomer tries would fail."""
+    assert problems_of(asyncapi(describe(Server()))) == []
+    assert "export interface ServerToClientEvents {\n}" in typescript(describe(Server()))
+
+
+def test_keys_do_not_meet() -> None:
+    """One event would take the place of another."""
+    io = Server()
+    for name in ("a b", "a-b", "a/b", "é"):
+        io.emits(name, int)
+        io.of(re.compile(f"/{name}"))
+    io.of("/main")
+    document = asyncapi(describe(io))
+    assert problems_of(document) == []
+    assert len(document["channels"]["main"]["messages"]) == 4
+    assert len(document["channels"]) == 6
+
+
+@pytest.mark.parametrize("url", ["example.org", "ftp://example.org", "https://"])
+def test_a_url_that_is_none_is_refused(url: str) -> None:
+    """The document would send its readers nowhere."""
+    with pytest.raises(ConfigurationError, match="a server's URL is like"):
+        asyncapi(describe(Server()), url=url)
+
+
+async def test_what_goes_over_the_wire_satisfies_the_document() -> None:
+    """The document would describe another server."""
+    io = make()
+    document = asyncapi(describe(io))
+
+    def check(operation: str, args: Sequence[Any], *, reply: bool = False) -> list[str]:
+        (message,) = (document["operations"][operation]["reply"] if reply else document["operations"][operation])[
+            "messages"
+        ]
+        key = message["$ref"].rpartition("/")[2]
+        payload = document["channels"]["main"]["messages"][key]["payload"]
+        # Bytes are no JSON: a text stands for them here.
+        text = json.dumps(list(args), default=lambda value: "bytes")
+        validator = Draft7Validator({**document, **payload})
+        return [error.message for error in validator.iter_errors(json.loads(text))]
+
+    picture = {"type": "picture", "data": b"abc", "replies": [{"type": "text", "text": "a"}]}
+    async with TestServer(io) as server:
+        client = await server.connect()
+        assert check("receive.post", (picture, {"fullName": "Ada"})) == []
+        answer = await client.emit_with_ack("post", picture, {"fullName": "Ada"})
+        assert check("receive.post", [answer], reply=True) == []
+        posted = (await client.receive_event("posted")).args
+        assert check("send.posted", posted) == []
+        assert check("send.posted", (picture, *posted[1:])) != []
+        refused = ({"type": "text"}, {"fullName": "Ada"})
+        assert check("receive.post", refused) != []
+        answer = await client.emit_with_ack("post", *refused)
+        assert answer["error"]["code"] == "invalid_payload"
+        assert check("receive.post", [answer], reply=True) == []
+        assert check("receive.divide", await client.emit_with_ack("divide", 7, 2), reply=True) == []
+        assert check("receive.divide", (7,), reply=True) != []
+        assert check("receive.move", ({"x": 1, "y": 2}, True)) == []
+        assert check("receive.move", ({"x": 1, "y": 2}, True, 3)) != []
+        assert check("receive.find", ({"limit": 1}, "a", "b")) == []
+        assert check("receive.find", ({"limit": 1}, "a", 2)) != []
+
+
+# --- types ------------------------------------------------------------------------------------------------------------
+
+
+class Colour(enum.Enum):
+    RED = "red"
+
+
+class Record(Struct):
+    """Called like something of TypeScript's. */ And with the end of a comment."""
+
+    x: int
+
+
+class Page(Struct, Generic[T]):
+    items: list[T]
+    next: Page[T] | None = None
+
+
+class Pair(NamedTuple):
+    x: int
+    y: str
+
+
+class Row(Struct, array_like=True):
+    x: int
+    y: str = ""
+
+
+class Sparse(Struct, omit_defaults=True):
+    x: int
+    y: str = ""
+
+
+class Names(Struct, rename={"a": "a b", "b": "default", "c": "$ok", "d": "items", "e": "$ref"}):
+    a: int
+    b: int
+    c: int
+    d: dict[str, int]
+    e: int
+
+
+@define
+class Attrs:
+    x: int
+    y: str = ""
+
+
+@dataclass
+class Data:
+    x: int
+    y: str = ""
+    z: list[int] = field(default_factory=list)
+
+
+class Model(pydantic.BaseModel):
+    """A model."""
+
+    name: str
+    nick: str | None = None
+    friends: list[Model] = []
+
+
+Tree = dict[str, "Tree"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "sent", "taken"),
+    [
+        (int, "number", None),
+        (float, "number", None),
+        (bool, "boolean", None),
+        (str, "string", None),
+        (None, "null", None),
+        (Any, "unknown", None),
+        (object, "unknown", None),
+        (bytes, "ArrayBuffer", "BinaryInput"),
+        (bytearray | None, "ArrayBuffer | null", "BinaryInput | null"),
+        (datetime.datetime, "string", None),
+        (datetime.date, "string", None),
+        (datetime.timedelta, "string", None),
+        (uuid.UUID, "string", None),
+        (decimal.Decimal, "string", None),
+        (Annotated[int, Meta(ge=1)], "number", None),
+        (Literal["a", 1, None], 'null | 1 | "a"', None),
+        (dict[str, list[Any]], "Record<string, unknown[]>", None),
+        (dict[Colour, Any], "Partial<Record<Colour, unknown>>", None),
+        (list, "unknown[]", None),
+        (list[int | None], "(number | null)[]", None),
+        (set[str], "string[]", None),
+        (tuple[int, str], "[number, string]", None),
+        (tuple[int, ...], "number[]", None),
+        (dict, "Record<string, unknown>", None),
+        (dict[str, list[bytes]], "Record<string, ArrayBuffer[]>", "Record<string, BinaryInput[]>"),
+        (dict[int, float], "Record<string, number>", None),
+        (dict[Literal["a", "b"], int], 'Partial<Record<"a" | "b", number>>', None),
+        (Colour, "Colour", None),
+        (Page[int], "PageInt", "PageIntInput"),
+        (Record, "Record2", None),
+    ],
+    ids=str,
+)
+def test_types_as_they_are_written(kind: Any, sent: str, taken: str | None) -> None:
+    """A client would be compiled against something else than what the server speaks."""
+    io = Server()
+    io.emits("there", kind)
+
+    @io.on("back")
+    async def back(socket: Socket, data):  # type: ignore[no-untyped-def]
+        ...
+
+    back.__annotations__["data"] = kind
+    io.off("back")
+    io.on("back")(back)
+    text = typescript(describe(io))
+    assert f"there: (data: {sent}) => void;" in text
+    assert f"[data: {taken or sent}]" in text
+    assert problems_of(asyncapi(describe(io))) == []
+
+
+def declaration(kind: Any, *, taken: bool = False) -> str:
+    """What is written of a type that has a name."""
+    name = kind.__name__
+    event = EventContract("event", describe(_taking(kind)).namespaces[0].receives[0].arguments)
+    both = (event,), (event,)
+    contract = Contract((NamespaceContract("/", receives=both[0] if taken else (), sends=() if taken else both[1]),))
+    text = typescript(contract)
+    end = r"\{.*?^\}" if f"interface {name} " in text else "=.*?;"
+    found = re.search(rf"^export \w+ {name} {end}$", text, re.MULTILINE | re.DOTALL)
+    assert found, text
+    return found[0]
+
+
+def _taking(kind: Any) -> Server:
+    io = Server()
+
+    @io.on("event")
+    async def event(socket: Socket, data: kind) -> None: ...
+
+    return io
+
+
+def test_fields_with_defaults() -> None:
+    """Clients would have to send what has a default, or to look for what is always there."""
+    for kind in (Attrs, defstruct("Made", [("x", int), ("y", str, "")])):
+        assert "y: string;" in declaration(kind)
+        assert "y?: string;" in declaration(kind, taken=True)
+    assert "y?: string;" in declaration(Sparse)
+    assert "y: string;\n  z: number[];" in declaration(Data)
+    assert declaration(Row) == "export type Row = [number, string];"
+    assert declaration(Row, taken=True) == "export type Row = [number, string?];"
+
+
+async def test_a_dataclass_goes_out_as_it_is_described() -> None:
+    """The same, seen on the wire: a default that the client has left out would be missing where it is promised."""
+    io = Server()
+
+    @io.on("echo")
+    async def echo(socket: Socket, data: Data) -> Data:
+        return data
+
+    async with TestServer(io) as server:
+        client = await server.connect()
+        assert await client.emit_with_ack("echo", {"x": 1}) == {"x": 1, "y": "", "z": []}
+
+
+def test_names_of_fields() -> None:
+    """A field that is no identifier, or reads like a word of JSON Schema, would break what is written."""
+    text = declaration(Names)
+    fields = '"a b": number;', "default: number;", "$ok: number;", "items: Record<string, number>;", "$ref: number;"
+    assert "\n  ".join(fields) in text
+    io = Server()
+    io.emits("a-b", Names)
+    assert '"a-b": (data: Names) => void;' in typescript(describe(io))
+    assert problems_of(asyncapi(describe(io))) == []
+
+
+def test_types_of_one_name() -> None:
+    """One of two types would stand for both."""
+    io = Server()
+    io.emits("one", defstruct("Same", [("x", int)], module="one"))
+    io.emits("two", defstruct("Same", [("y", str)], module="two"))
+    text = typescript(describe(io))
+    assert "one: (data: OneSame)" in text
+    assert "two: (data: TwoSame)" in text
+    assert "export interface OneSame {\n  x: number;\n}" in text
+    assert "export interface TwoSame {\n  y: string;\n}" in text
+
+
+def test_pydantic_models() -> None:
+    """Programs with pydantic would have no contract."""
+    io = Server()
+    io.emits("there", list[Model])
+    text = typescript(describe(io))
+    assert "there: (data: Model[]) => void;" in text
+    fields = "name: string;", "nick: string | null;", "friends: Model[];"
+    assert "\n  ".join(("/** A model. */\nexport interface Model {", *fields)) in text
+    assert problems_of(asyncapi(describe(io))) == []
+    schemas = Schemas([Model], [Model])
+    assert schemas.of(Model, "in") == {"$ref": "#/components/schemas/ModelInput"}
+    assert schemas.components["ModelInput"]["required"] == ["name"]
+    assert schemas.components["ModelInput"]["properties"]["friends"]["items"] == {
+        "$ref": "#/components/schemas/ModelInput"
+    }
+
+
+def test_comments_end_where_they_should() -> None:
+    """A docstring would end the comment, and what follows would be code."""
+    io = Server()
+    io.emits("event", Record, description="a */ b")
+    text = typescript(describe(io))
+    assert "/** a * / b */" in text
+    assert "/** Called like something of TypeScript's. * / And with the end of a comment. */" in text
+
+
+def test_dates_are_what_the_serializer_makes_of_them() -> None:
+    """With msgpack a client would call methods of a string on a Date."""
+    assert describe(Server()).dates == "string"
+    assert describe(Server(serializer=MsgpackSerializer(datetimes="iso"))).dates == "string"
+    contract = describe(make(MsgpackSerializer()))
+    assert "time: (data: Date) => void;" in typescript(contract)
+    assert "time: (data: string) => void;" in typescript(contract, dates="string")
+    with pytest.raises(ConfigurationError, match="dates is one of"):
+        typescript(contract, dates="number")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("returns", "written"),
+    [
+        (None, "(...args: [] | [ack: (error?: EventError) => void]) => void"),
+        (Any, "(...args: [] | [ack: (...answer: unknown[]) => void]) => void"),
+        (str, "(ack: (answer: string | EventError) => void) => void"),
+        (str | None, "(ack: (answer?: string | EventError) => void) => void"),
+        (tuple[int, str], "(ack: (...answer: [number, string] | [EventError]) => void) => void"),
+        (tuple[int, str] | None, "(ack: (...answer: [number, string] | [] | [EventError]) => void) => void"),
+        (tuple[int], "(ack: (answer: number | EventError) => void) => void"),
+        (tuple, "(...args: [] | [ack: (...answer: unknown[]) => void]) => void"),
+        (list[int], "(ack: (answer: number[] | EventError) => void) => void"),
+    ],
+    ids=str,
+)
+async def test_acknowledgements_as_they_are_written(returns: Any, written: str) -> None:
+    """A callback would be compiled that is called with something else."""
+    io = Server()
+
+    async def event(socket: Socket): ...  # type: ignore[no-untyped-def]
+
+    event.__annotations__["return"] = returns
+    io.on("event")(event)
+    assert f"event: {written};" in typescript(describe(io))
+    assert problems_of(asyncapi(describe(io))) == []
+
+
+def test_the_same_contract_gives_the_same_text() -> None:
+    """A generated file would change when nothing has changed."""
+    contract = describe(make())
+    again = describe(make())
+    assert typescript(contract) == typescript(again)
+    assert msgspec.json.encode(asyncapi(contract)) == msgspec.json.encode(asyncapi(again))
+    assert str(make.__code__.co_filename) not in json.dumps(asyncapi(contract)) + typescript(contract)
