@@ -578,7 +578,7 @@ async def test_a_namespace_is_not_kept_for_ever(serve: Serve, js: JSClients) -> 
         kept = each.of("/chat/kept")
         server = await serve(each)
         for name in ("kept", "a", "b"):
-            client = await js.connect(f"{server.url}/chat/{name}")
+            client = await js.connect(f"{server.url}/chat/{name}", transports=["websocket"])
             await client.kill()
             await client.disconnected()
         await until(lambda chats=chats: not len(chats))  # type: ignore[misc]
@@ -589,7 +589,7 @@ async def test_a_namespace_is_not_kept_for_ever(serve: Serve, js: JSClients) -> 
             assert list(chats.children) == ["/chat/kept", "/chat/b", "/chat/c"]
         else:
             await until(lambda chats=chats, kept=kept: chats.children == {"/chat/kept": kept})  # type: ignore[misc]
-    waiting = await js.connect(f"{server.url}/chat/d")
+    waiting = await js.connect(f"{server.url}/chat/d", transports=["websocket"])
     await waiting.kill()
     await until(lambda: not len(chats) and tidy._dynamic._children["/chat/d"].waiting is not None)
     child = tidy._dynamic._children["/chat/d"]
