@@ -13,7 +13,7 @@ from ..contracts import asyncapi, describe
 from ..exceptions import ConfigurationError
 from .failure import Exit, Failure
 from .loading import add_target, load_server
-from .output import add_output, write
+from .output import add_output, hint_at_emits, write
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -31,6 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Write it; the exit code. Raises ``Failure``."""
     contract = describe(load_server(args.target, factory=args.factory))
+    hint_at_emits(contract)
     try:
         document = asyncapi(
             contract, title=args.title, version=args.api_version, description=args.description, url=args.url

@@ -9,6 +9,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Final
 
+from ..contracts import Contract
 from .failure import Exit, Failure
 
 _SHOWN: Final = 20
@@ -20,6 +21,14 @@ def add_output(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--check", action="store_true", help="write nothing: fail when the file of --output is not up to date"
     )
+
+
+def hint_at_emits(contract: Contract) -> None:
+    """Say so when half of a contract is missing: nobody declares what a namespace emits that serves events."""
+    for namespace in contract.namespaces:
+        if namespace.receives and not namespace.sends:
+            missing = f"nothing says what the server emits in {namespace.name}"
+            print(f"note: {missing}: declare it with io.emits(event, *types)", file=sys.stderr)
 
 
 def write(args: argparse.Namespace, text: str) -> int:

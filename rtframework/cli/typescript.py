@@ -15,7 +15,7 @@ import argparse
 
 from ..contracts import describe, typescript
 from .loading import add_target, load_server
-from .output import add_output, write
+from .output import add_output, hint_at_emits, write
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -33,4 +33,5 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Write them; the exit code. Raises ``Failure``."""
     contract = describe(load_server(args.target, factory=args.factory))
+    hint_at_emits(contract)
     return write(args, typescript(contract, dates=args.dates, platform=args.platform))

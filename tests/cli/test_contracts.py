@@ -46,6 +46,18 @@ async def test_types_are_printed_or_written(program: Path) -> None:
     assert dates.code == 0
 
 
+@pytest.mark.parametrize("command", ["typescript", "asyncapi"])
+async def test_half_of_a_contract_is_told_of(program: Path, command: str) -> None:
+    """An empty ``ServerToClientEvents`` would look as if the server had nothing to say."""
+    server = program / "server.py"
+    server.write_text(server.read_text(encoding="utf-8").replace('@io.emits("said", str)\n', ""), encoding="utf-8")
+    done = await rtframework(command, "server:io", cwd=program)
+    assert done.code == 0
+    assert done.err.strip() == (
+        "note: nothing says what the server emits in /: declare it with io.emits(event, *types)"
+    )
+
+
 async def test_a_document_is_printed_with_what_was_said_of_it(program: Path) -> None:
     """The document of every server would have the same title."""
     done = await rtframework(
