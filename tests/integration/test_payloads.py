@@ -133,6 +133,13 @@ KINDS: dict[str, tuple[Any, list[Any], Any, str]] = {
     "union": (int | str | None, [1, "a", None], 1.5, "$[0]"),
     "literal": (Literal["a", "b"], ["a"], "c", "$[0]"),
     "nested": (dict[str, list[Point]], [{"p": [{"x": 1, "y": 0}]}], {"p": [{"x": 1}, {"y": 1}]}, "$[0][...][1]"),
+    "keys": (dict[int, str], [{"1": "a", "-2": "b"}, {}], {"one": "a"}, "$[0]"),
+    "keys_within": (
+        list[dict[Colour, dict[uuid.UUID, Point]]],
+        [[{"red": {str(uuid.UUID(int=1)): {"x": 1, "y": 0}}}]],
+        [{"red": {"1": {"x": 1}}}],
+        "$[0][0][...]",
+    ),
     "bytes": (bytes, [b"\x01\x02"], "AQI=", "$[0]"),
     "model": (User, [{"fullName": "Ada", "born": "1815-12-10", "key": str(uuid.UUID(int=1))}], {}, "$[0].fullName"),
     "model_with_bytes": (User, [{"fullName": "A", "avatar": b"\x03"}], {"fullName": "A", "avatar": 3}, "$[0].avatar"),
