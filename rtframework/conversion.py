@@ -69,6 +69,17 @@ class Model:
         except ValidationError as error:
             raise Mismatch(_problems(error)) from None
 
+    def sends(self, value: Any) -> bool:
+        """Whether it is a value of this type, whose fields are what the type says: so it is sent as its schema says."""
+        from pydantic import ValidationError
+        from pydantic_core import PydanticSerializationError
+
+        try:
+            self._adapter.dump_python(self._adapter.validate_python(value, strict=True), warnings="error")
+        except (ValidationError, PydanticSerializationError):
+            return False
+        return True
+
 
 class Defaulted:
     """A type that is or has dataclasses with defaults.
