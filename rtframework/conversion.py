@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import datetime
+import ipaddress
 import json
+import pathlib
 import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -17,6 +20,17 @@ BYTES: Final = (bytes, bytearray, memoryview)
 """Types that stay as they are."""
 
 _WHERE: Final = re.compile(r" - at (?P<key>`key` in )?`(?P<path>\$[^`]*)`\Z")
+
+_PLAIN: Final = (
+    ipaddress.IPv4Address,
+    ipaddress.IPv4Interface,
+    ipaddress.IPv4Network,
+    ipaddress.IPv6Address,
+    ipaddress.IPv6Interface,
+    ipaddress.IPv6Network,
+    pathlib.PurePath,
+)
+"""Types that pydantic writes as strings, and msgspec does not know."""
 
 Problem = dict[str, str]
 """``path``, as ``$.user.name``, and ``message``."""
@@ -52,7 +66,7 @@ class Model:
         except ValidationError as error:
             refused = error
         try:
-            text = json.dumps(value)
+            text = json.dumps(value, default=_iso)
         except (TypeError, ValueError, RecursionError):  # e.g. bytes: nothing of JSON
             raise Mismatch(_problems(refused)) from None
         try:
@@ -219,13 +233,21 @@ def plainly(enc_hook: Callable[[Any], Any] | None) -> Callable[[Any], Any]:
             return value.model_dump(mode="python", by_alias=True)
         if enc_hook is not None:
             return enc_hook(value)
-        if kind.__module__.partition(".")[0] == "pydantic":  # AnyUrl, SecretStr …
+        # AnyUrl, SecretStr, and what else is in fields of models: addresses, paths.
+        if kind.__module__.partition(".")[0] == "pydantic" or ("pydantic" in sys.modules and isinstance(value, _PLAIN)):
             from pydantic_core import to_jsonable_python
 
             return to_jsonable_python(value)
         raise TypeError(f"objects of type {kind.__name__} are unsupported")
 
     return hook
+
+
+def _iso(value: Any) -> str:
+    """The dates of msgpack, beside which there may be what is a string there, too."""
+    if isinstance(value, datetime.datetime):
+        return value.isoformat()
+    raise TypeError
 
 
 def problem_of(error: msgspec.ValidationError) -> Problem:

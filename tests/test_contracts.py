@@ -441,12 +441,12 @@ def test_pydantic_models() -> None:
     }
 
 
-class Colour(enum.Enum):
+class Ink(enum.Enum):
     RED = "red"
 
 
 class Pen(pydantic.BaseModel):
-    colour: Colour
+    ink: Ink
 
 
 class Case(pydantic.BaseModel):
@@ -456,13 +456,13 @@ class Case(pydantic.BaseModel):
 def test_each_model_is_written_once() -> None:
     """A model that several events carry would be several types, when it has an enum that Structs have as well."""
     io = Server()
-    io.emits("colour", list[Colour])
+    io.emits("ink", list[Ink])
     io.emits("case", Case)
     io.emits("cases", list[Case])
     io.emits("pen", Pen | None)
     io.emits("pens", dict[str, Pen])
     text = typescript(describe(io))
-    assert re.findall(r"^export (?:interface|type) (\w+)", text, re.M)[2:] == ["Case", "Colour", "Pen"]
+    assert re.findall(r"^export (?:interface|type) (\w+)", text, re.M)[2:] == ["Case", "Ink", "Pen"]
 
 
 def test_defaults_that_no_document_can_have_are_left_out() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from types import GenericAlias
 from typing import Any
 
 from pydantic import TypeAdapter
@@ -24,7 +25,7 @@ def read_models(kinds: Sequence[Any], direction: Direction) -> tuple[list[Schema
     """The schemas of types, and those that have names, by name; of all at once, so that no two are called the same."""
     mode: JsonSchemaMode = "validation" if direction == "in" else "serialization"
     # In a list, so that a model at the top has a name like any other.
-    adapters: list[Any] = [TypeAdapter(list[kind]) for kind in kinds]
+    adapters: list[Any] = [TypeAdapter(GenericAlias(list, (kind,))) for kind in kinds]
     whole, named = TypeAdapter.json_schemas(
         [(number, mode, adapter) for number, adapter in enumerate(adapters)],
         ref_template=f"{PREFIX}{{model}}",

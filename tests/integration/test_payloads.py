@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import datetime
+import ipaddress
+import pathlib
 import uuid
 from dataclasses import dataclass
 from enum import Enum
@@ -214,6 +216,47 @@ async def test_models_are_sent_as_they_are(serve: Serve, js: JSClients, parser: 
     ]
     with pytest.raises(EncodeError, match="object"):
         await io.emit("user", object())
+
+
+async def test_a_date_of_msgpack_stands_beside_a_string(serve: Serve, js: JSClients) -> None:
+    """A model with a date and an id would be refused, whatever a client sends."""
+
+    class Visit(pydantic.BaseModel):
+        at: datetime.datetime
+        by: uuid.UUID
+
+    io = server_of("msgpack")
+
+    @io.on("visit")
+    async def visit(socket: Socket, visit: Visit) -> Visit:
+        return visit
+
+    @io.on("connection")
+    async def connection(socket: Socket) -> None:
+        await socket.emit("now", datetime.datetime.now(datetime.UTC))
+
+    client = await js.connect((await serve(io)).url, **speaking("msgpack"))
+    (now,) = await client.wait_for("now")
+    assert await client.emit_with_ack("visit", {"at": now, "by": str(uuid.UUID(int=1))}) == {
+        "at": now,
+        "by": str(uuid.UUID(int=1)),
+    }
+
+
+@BOTH
+async def test_fields_that_only_pydantic_knows_are_sent(serve: Serve, js: JSClients, parser: str) -> None:
+    """A model with an address or a path, which its contract calls a string, could not be emitted."""
+
+    class Host(pydantic.BaseModel):
+        address: ipaddress.IPv4Address
+        network: ipaddress.IPv6Network
+        home: pathlib.Path
+
+    io = server_of(parser)
+    client = await js.connect((await serve(io)).url, **speaking(parser))
+    host = {"address": "127.0.0.1", "network": "fe80::/10", "home": "/home/ada"}
+    await io.emit("host", Host.model_validate(host))
+    assert await client.wait_for("host") == [host]
 
 
 async def test_returns_are_checked_when_asked(
