@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from types import GenericAlias
 from typing import Any
 
 from pydantic import TypeAdapter
@@ -24,8 +23,7 @@ class _Complete(GenerateJsonSchema):
 def read_models(kinds: Sequence[Any], direction: Direction) -> tuple[list[Schema], dict[str, Schema]]:
     """The schemas of types, and those that have names, by name; of all at once, so that no two are called the same."""
     mode: JsonSchemaMode = "validation" if direction == "in" else "serialization"
-    # In a list, so that a model at the top has a name like any other.
-    adapters: list[Any] = [TypeAdapter(GenericAlias(list, (kind,))) for kind in kinds]
+    adapters: list[Any] = [_adapter(kind) for kind in kinds]
     whole, named = TypeAdapter.json_schemas(
         [(number, mode, adapter) for number, adapter in enumerate(adapters)],
         ref_template=f"{PREFIX}{{model}}",
@@ -34,6 +32,11 @@ def read_models(kinds: Sequence[Any], direction: Direction) -> tuple[list[Schema
     clean = _clean if direction == "in" else _without_defaults
     roots = [clean(whole[number, mode]["items"]) for number in range(len(adapters))]
     return roots, {name: clean(schema) for name, schema in named.get("$defs", {}).items()}
+
+
+def _adapter(kind: Any) -> Any:
+    # In a list, so that a model at the top has a name like any other.
+    return TypeAdapter(list[kind])
 
 
 def _clean(schema: Schema) -> Schema:
