@@ -156,6 +156,7 @@ def test_bash_completes(folder: Path) -> None:
         ("rtframework run x --shut\t", "rtframework run x --shutdown-timeout "),
         ("rtframework emit x y --auth @server.j\t", "rtframework emit x y --auth @server.js "),
         ("rtframework emit x y --auth=@server.j\t", "rtframework emit x y --auth=@server.js "),
+        ("rtframework emit x y --auth @my\t", "rtframework emit x y --auth @my\\ token.json "),
         ("rtframework emit x y --transport=web\t", "rtframework emit x y --transport=websocket "),
     ],
 )
@@ -164,6 +165,7 @@ def test_bash_completes_what_is_typed(folder: Path, typed: str, becomes: str) ->
     import pty
     import select
 
+    (folder / "my token.json").write_text("{}")
     (folder / "rc").write_text("PS1='$ '\nbind 'set enable-bracketed-paste off'\n. .bash\n")
     parent, child = pty.openpty()
     process = subprocess.Popen(
