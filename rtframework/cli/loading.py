@@ -32,7 +32,8 @@ def add_target(parser: ArgumentParser, kind: str) -> None:
     parser.add_argument(
         "target",
         metavar="MODULE:NAME",
-        help=f"where {kind} is: package.module:name, path/to/file.py:name, or module:make() for what a function makes",
+        help=f"where {kind} is: package.module:name, path/to/file.py:name, "
+        "or 'module:make()', quoted, for what a function makes",
     )
     parser.add_argument("--factory", action="store_true", help="call NAME to make it; the same as MODULE:NAME()")
 

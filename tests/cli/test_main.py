@@ -28,6 +28,8 @@ async def test_each_command_has_help_with_an_example(name: str) -> None:
     done = await rtframework(name, "--help")
     assert done.code == 0
     assert f"rtframework {name} " in done.out.partition("\n\n")[2]
+    typed = [line for line in done.lines if line.lstrip().startswith("rtframework ")]
+    assert [line for line in typed if "()" in line and "()'" not in line] == []  # no shell would take it
 
 
 @pytest.mark.parametrize("name", COMMANDS)

@@ -254,7 +254,7 @@ async def test_fields_that_only_pydantic_knows_are_sent(serve: Serve, js: JSClie
 
     io = server_of(parser)
     client = await js.connect((await serve(io)).url, **speaking(parser))
-    host = {"address": "127.0.0.1", "network": "fe80::/10", "home": "/home/ada"}
+    host = {"address": "127.0.0.1", "network": "fe80::/10", "home": "/srv/ada"}
     await io.emit("host", Host.model_validate(host))
     assert await client.wait_for("host") == [host]
 
