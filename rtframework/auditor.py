@@ -47,7 +47,7 @@ class Auditor:
         for position, value in enumerate(self._received(packet)):
             parameter = declaration.parameters[min(position, len(declaration.parameters) - 1)]
             try:
-                expect(value, parameter.type)
+                expect(value, parameter.type, args[position])
             except Mismatch as error:
                 problem = error.problems[0]
                 path = f"$[{position}]{problem['path'].removeprefix('$')}"

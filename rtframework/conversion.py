@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import datetime
+import ipaddress
 import json
+import pathlib
+import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Final, get_args
@@ -14,6 +18,19 @@ if TYPE_CHECKING:
 
 BYTES: Final = (bytes, bytearray, memoryview)
 """Types that stay as they are."""
+
+_WHERE: Final = re.compile(r" - at (?P<key>`key` in )?`(?P<path>\$[^`]*)`\Z")
+
+_PLAIN: Final = (
+    ipaddress.IPv4Address,
+    ipaddress.IPv4Interface,
+    ipaddress.IPv4Network,
+    ipaddress.IPv6Address,
+    ipaddress.IPv6Interface,
+    ipaddress.IPv6Network,
+    pathlib.PurePath,
+)
+"""Types that pydantic writes as strings, and msgspec does not know."""
 
 Problem = dict[str, str]
 """``path``, as ``$.user.name``, and ``message``."""
@@ -49,7 +66,7 @@ class Model:
         except ValidationError as error:
             refused = error
         try:
-            text = json.dumps(value)
+            text = json.dumps(value, default=_iso)
         except (TypeError, ValueError, RecursionError):  # e.g. bytes: nothing of JSON
             raise Mismatch(_problems(refused)) from None
         try:
@@ -66,6 +83,17 @@ class Model:
         except ValidationError as error:
             raise Mismatch(_problems(error)) from None
 
+    def sends(self, value: Any) -> bool:
+        """Whether it is a value of this type, whose fields are what the type says: so it is sent as its schema says."""
+        from pydantic import ValidationError
+        from pydantic_core import PydanticSerializationError
+
+        try:
+            self._adapter.dump_python(self._adapter.validate_python(value, strict=True), warnings="error")
+        except (ValidationError, PydanticSerializationError):
+            return False
+        return True
+
 
 class Defaulted:
     """A type that is or has dataclasses with defaults.
@@ -76,7 +104,7 @@ class Defaulted:
 
     __slots__ = ("_fields", "annotation")
 
-    def __init__(self, annotation: Any, classes: Sequence[msgspec.inspect.DataclassType]) -> None:
+    def __init__(self, annotation: Converter, classes: Sequence[msgspec.inspect.DataclassType]) -> None:
         self.annotation = annotation
         self._fields = {info.cls: [(each.name, each.default) for each in info.fields] for info in classes}
 
@@ -102,8 +130,24 @@ class Defaulted:
         return converted
 
 
+class Keyed:
+    """A type that is or has dicts whose keys are no strings, as ``dict[int, str]``: on the wire they are."""
+
+    __slots__ = ("annotation",)
+
+    def __init__(self, annotation: Any) -> None:
+        self.annotation = annotation
+
+    def convert(self, value: Any) -> Any:
+        """Check the value. Raises :class:`Mismatch`."""
+        try:
+            return msgspec.convert(value, self.annotation, builtin_types=BYTES, str_keys=True)
+        except msgspec.ValidationError as error:
+            raise Mismatch([problem_of(error)]) from None
+
+
 Converter = Any
-"""A type of msgspec's, a :class:`Model`, or a :class:`Defaulted`."""
+"""A type of msgspec's, a :class:`Model`, a :class:`Defaulted`, or a :class:`Keyed`."""
 
 
 def converter_of(annotation: Any) -> Converter:
@@ -114,6 +158,7 @@ def converter_of(annotation: Any) -> Converter:
         except Exception as error:
             raise TypeError(str(error).partition("\n")[0]) from error
     classes: list[msgspec.inspect.DataclassType] = []
+    keyed = False
     for info in parts_of(msgspec.inspect.type_info(annotation)):
         if isinstance(info, msgspec.inspect.CustomType):
             name = getattr(info.cls, "__qualname__", repr(info.cls))
@@ -122,13 +167,16 @@ def converter_of(annotation: Any) -> Converter:
             raise TypeError(f"{name} is nothing that a client can send")
         if isinstance(info, msgspec.inspect.DataclassType):
             classes.append(info)
+        if isinstance(info, msgspec.inspect.DictType):
+            keyed = keyed or not isinstance(info.key_type, msgspec.inspect.StrType | msgspec.inspect.AnyType)
+    converter = Keyed(annotation) if keyed else annotation
     incomplete = any(each.default is not msgspec.NODEFAULT for info in classes for each in info.fields)
-    return Defaulted(annotation, classes) if incomplete else annotation
+    return Defaulted(converter, classes) if incomplete else converter
 
 
 def convert(value: Any, converter: Converter) -> Any:
     """The value as one of this type. Raises :class:`Mismatch`."""
-    if isinstance(converter, Model | Defaulted):
+    if isinstance(converter, Model | Defaulted | Keyed):
         return converter.convert(value)
     try:
         return msgspec.convert(value, converter, builtin_types=BYTES)
@@ -141,11 +189,11 @@ def check(value: Any, converter: Converter) -> None:
     if isinstance(converter, Model):
         converter.check(value)
         return
-    if isinstance(converter, Defaulted):
+    while isinstance(converter, Defaulted | Keyed):
         converter = converter.annotation
     try:
         plain = msgspec.to_builtins(value, builtin_types=BYTES, str_keys=True, enc_hook=plainly(None))
-        msgspec.convert(plain, converter, builtin_types=BYTES, strict=True)
+        msgspec.convert(plain, converter, builtin_types=BYTES, str_keys=True)
     except msgspec.ValidationError as error:
         raise Mismatch([problem_of(error)]) from None
     except (TypeError, ValueError, RecursionError) as error:
@@ -185,7 +233,8 @@ def plainly(enc_hook: Callable[[Any], Any] | None) -> Callable[[Any], Any]:
             return value.model_dump(mode="python", by_alias=True)
         if enc_hook is not None:
             return enc_hook(value)
-        if kind.__module__.partition(".")[0] == "pydantic":  # AnyUrl, SecretStr …
+        # AnyUrl, SecretStr, and what else is in fields of models: addresses, paths.
+        if kind.__module__.partition(".")[0] == "pydantic" or ("pydantic" in sys.modules and isinstance(value, _PLAIN)):
             from pydantic_core import to_jsonable_python
 
             return to_jsonable_python(value)
@@ -194,10 +243,19 @@ def plainly(enc_hook: Callable[[Any], Any] | None) -> Callable[[Any], Any]:
     return hook
 
 
+def _iso(value: Any) -> str:
+    """The dates of msgpack, beside which there may be what is a string there, too."""
+    if isinstance(value, datetime.datetime):
+        return value.isoformat()
+    raise TypeError
+
+
 def problem_of(error: msgspec.ValidationError) -> Problem:
     """What msgspec has found."""
-    message, _, where = str(error).partition(" - at `$")
-    return {"path": f"${where.rstrip('`')}", "message": message}
+    found = _WHERE.search(str(error))
+    if found is None:
+        return {"path": "$", "message": str(error)}
+    return {"path": found["path"], "message": str(error)[: found.start()] + " (a key)" * bool(found["key"])}
 
 
 def _problems(error: ValidationError) -> list[Problem]:

@@ -24,10 +24,19 @@ def check_type(kind: Any) -> None:
             raise TypeError(f"nobody knows how {info.cls!r} is sent: declare what clients get of it, str for example")
 
 
-def expect(value: Any, kind: Any) -> None:
-    """Check a value, as it came over the wire, where the keys of objects are strings. Raises ``Mismatch``."""
+def expect(value: Any, kind: Any, given: Any) -> None:
+    """Check a value, as it came over the wire, where the keys of objects are strings. Raises ``Mismatch``.
+
+    ``given``: what it was made of. Models of pydantic may be sent in another way than they are read: by other aliases,
+    with computed fields, without excluded ones.
+    """
     if is_pydantic(kind):
-        Model(kind).convert(value)
+        model = Model(kind)
+        try:
+            model.convert(value)
+        except Mismatch:
+            if not model.sends(given):
+                raise
         return
     try:
         msgspec.convert(value, kind, builtin_types=BYTES, str_keys=True)

@@ -441,6 +441,54 @@ def test_pydantic_models() -> None:
     }
 
 
+class Ink(enum.Enum):
+    RED = "red"
+
+
+class Pen(pydantic.BaseModel):
+    ink: Ink
+
+
+class Case(pydantic.BaseModel):
+    pens: list[Pen]
+
+
+def test_each_model_is_written_once() -> None:
+    """A model that several events carry would be several types, when it has an enum that Structs have as well."""
+    io = Server()
+    io.emits("ink", list[Ink])
+    io.emits("case", Case)
+    io.emits("cases", list[Case])
+    io.emits("pen", Pen | None)
+    io.emits("pens", dict[str, Pen])
+    text = typescript(describe(io))
+    assert re.findall(r"^export (?:interface|type) (\w+)", text, re.M)[2:] == ["Case", "Ink", "Pen"]
+
+
+def test_defaults_that_no_document_can_have_are_left_out() -> None:
+    """The document would be no JSON, or not be written at all."""
+
+    @dataclass
+    class Odd:
+        limit: float = float("inf")
+        mark: bytes = b"\xff"
+        unset: int = object()  # type: ignore[assignment]
+        known: int = 1
+
+    class Limit(pydantic.BaseModel):
+        limit: float = float("inf")
+
+    io = Server()
+
+    @io.on("odd")
+    async def odd(socket: Socket, odd: Odd, limit: Limit) -> None: ...
+
+    document = json.loads(json.dumps(asyncapi(describe(io)), allow_nan=False))
+    properties = document["components"]["schemas"]["Odd"]["properties"]
+    assert {name for name, each in properties.items() if "default" in each} == {"known"}
+    assert problems_of(document) == []
+
+
 def test_comments_end_where_they_should() -> None:
     """A docstring would end the comment, and what follows would be code."""
     io = Server()

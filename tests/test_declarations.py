@@ -33,6 +33,25 @@ class Model(pydantic.BaseModel):
     since: datetime.date
 
 
+class Account(pydantic.BaseModel):
+    """Is sent in another way than it is read."""
+
+    model_config = pydantic.ConfigDict(extra="forbid")
+    name: str = pydantic.Field(validation_alias="login", serialization_alias="user")
+    secret: str = pydantic.Field(exclude=True)
+    since: datetime.date
+    picture: bytes
+
+    @pydantic.computed_field  # type: ignore[prop-decorator]
+    @property
+    def year(self) -> int:
+        """Of the first visit."""
+        return self.since.year
+
+
+ACCOUNT = Account.model_validate({"login": "ada", "secret": "s", "since": datetime.date(1815, 12, 10), "picture": b"p"})
+
+
 class Room(Namespace):
     """Declares with its class, its methods and itself."""
 
@@ -171,6 +190,7 @@ def strict(serializer: Serializer | None = None) -> Server:
     io.emits("numbers", str, rest=float)
     io.emits("bytes", bytes, dict[int, list[bytes]])
     io.emits("model", Model)
+    io.emits("accounts", list[Account])
     io.emits("question", returns=bool)
     io.emits("anything", Any)
     return io
@@ -188,6 +208,7 @@ def strict(serializer: Serializer | None = None) -> Server:
         ("numbers", ["a", 1, 2.5]),
         ("bytes", [bytearray(b"ab"), {1: [memoryview(b"c")] * 3}]),
         ("model", [{"name": "Ada", "since": "1815-12-10"}]),
+        ("accounts", [[ACCOUNT]]),
         ("question", []),
         ("anything", [[1, "2", None]]),
     ],
@@ -215,9 +236,11 @@ async def test_what_fits_is_emitted(serializer: Serializer, event: str, args: li
         ("numbers", ["a", 1, "b"], "got `str`", "$[2]"),
         ("bytes", ["text", {}], "Expected `bytes`|Invalid base64", "$[0]"),
         ("model", [{"name": "Ada", "since": "long ago"}], "date", "$[0].since"),
+        ("accounts", [[ACCOUNT.model_copy(update={"name": 1})]], "Field required", "$[0][0].login"),
         ("model", [{"name": 1, "since": "1815-12-10"}], "valid string", "$[0].name"),
     ],
 )
+@pytest.mark.filterwarnings("ignore:Pydantic serializer warnings")
 async def test_what_does_not_fit_is_not_emitted(
     serializer: Serializer, event: str, args: list[Any], said: str, path: str | None
 ) -> None:
@@ -298,6 +321,33 @@ async def test_the_test_hears_of_what_a_handler_emits() -> None:
     async with TestServer(io) as server:  # not strict by itself
         client = await server.connect()
         assert await client.emit_with_ack("say", "hi") is None
+
+
+async def test_an_exception_handler_does_not_hide_a_breach() -> None:
+    """A program that answers for every exception would pass all tests in strict mode."""
+    io = Server()
+
+    @io.exception_handler(Exception)
+    async def sorry(socket: Socket, error: Exception) -> EventError:
+        return EventError("sorry")
+
+    @io.on("say")
+    async def say(socket: Socket, text: str) -> None:
+        await io.emit("said", text)
+
+    @io.on("connection")
+    async def connection(socket: Socket) -> None:
+        if socket.handshake.auth.get("greet"):
+            await socket.emit("hello")
+
+    async with TestServer(io, strict_emits=True) as server:
+        client = await server.connect()
+        with pytest.raises(ContractError, match="'said'"):
+            await client.emit("say", "hi")
+        with pytest.raises(ContractError, match="'said'"):
+            await client.emit_with_ack("say", "hi")
+        with pytest.raises(ContractError, match="'hello'"):
+            await server.connect(auth={"greet": True})
 
 
 async def test_a_breach_at_the_end_is_not_forgotten() -> None:

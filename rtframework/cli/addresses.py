@@ -8,7 +8,7 @@ import os
 import socket
 import stat
 
-from .failure import Failure
+from .failure import Exit, Failure
 
 
 def bind(host: str, port: int) -> list[socket.socket]:
@@ -45,6 +45,10 @@ def bind_unix(path: str) -> socket.socket:
     """Listen on a Unix socket; one that nobody listens on any more is replaced. Raises ``Failure``."""
     if not hasattr(socket, "AF_UNIX"):
         raise Failure("this system has no Unix sockets")
+    if not path:
+        raise Failure("a Unix socket needs the name of a file", Exit.USAGE)
+    if os.path.exists(path) and not stat.S_ISSOCK(os.stat(path).st_mode):
+        raise Failure(f"{path} is there already, and no Unix socket")
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         if _is_abandoned(path):
@@ -73,10 +77,7 @@ def remove_unix(path: str) -> None:
 
 
 def _is_abandoned(path: str) -> bool:
-    try:
-        if not stat.S_ISSOCK(os.stat(path).st_mode):
-            return False
-    except FileNotFoundError:
+    if not os.path.exists(path):
         return False
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         try:

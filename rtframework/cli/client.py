@@ -21,7 +21,7 @@ from ..exceptions import SerializationError
 from ..types import Packet, PacketType
 from .endpoint import Endpoint
 from .failure import Exit, Failure
-from .values import show
+from .values import show, show_text
 
 _GOODBYE: Final = 1.0
 """Seconds to leave in good order."""
@@ -137,7 +137,7 @@ class Connection:
         """We are not let in."""
         message = error.get("message", "") if isinstance(error, dict) else error
         data = error.get("data") if isinstance(error, dict) else None
-        text = f"refused by namespace {self.endpoint.namespace}: {message}"
+        text = f"refused by namespace {self.endpoint.namespace}: {show_text(str(message))}"
         text += "" if data is None else f" {show(data)}"
         self.fail(Failure(text, Exit.FAILED))
 
@@ -330,7 +330,7 @@ class _Seen:
         if self.error is not None:
             return Failure(_explain(self.error, endpoint), Exit.UNREACHABLE)
         told = raised.__cause__.args[1] if raised.__cause__ and len(raised.__cause__.args) > 1 else None
-        message = f": {told['message']}" if isinstance(told, dict) and told.get("message") else ""
+        message = f": {show_text(str(told['message']))}" if isinstance(told, dict) and told.get("message") else ""
         if self.status in _REFUSALS:
             return Failure(f"refused by {endpoint.resource} (HTTP {self.status}){message}", Exit.FAILED)
         if self.status == 404:

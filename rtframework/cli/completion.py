@@ -93,7 +93,10 @@ def _option(parser: argparse.ArgumentParser, action: argparse.Action) -> Option:
 _IN_BASH: Final = {
     _FILES: 'compopt -o filenames; COMPREPLY=($(compgen -f -- "$word"))',
     _FOLDERS: 'compopt -o filenames; COMPREPLY=($(compgen -d -- "$word"))',
-    _MARKED_FILES: 'COMPREPLY=($(compgen -P @ -f -- "${word#@}"))',
+    # Not as file names: bash would quote the @, too.
+    _MARKED_FILES: (
+        'local each; for each in $(compgen -f -- "${word#@}"); do COMPREPLY+=("@$(printf %q "$each")"); done'
+    ),
     _PROGRAMS: (
         'compopt -o filenames -o nospace; COMPREPLY=($(compgen -d -- "$word") $(compgen -f -X "!*.py" -- "$word"))'
     ),

@@ -22,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Say what it takes."""
     add_endpoint(parser)
     parser.add_argument("event", metavar="EVENT", help="the event's name")
-    parser.add_argument("args", metavar="ARG", nargs="*", help="JSON, or a string where it is none")
+    parser.add_argument("args", metavar="ARG", nargs="*", default=[], help="JSON, or a string where it is none")
     parser.add_argument("--ack", action="store_true", help="wait for the answer and print it")
     parser.add_argument(
         "--timeout",
@@ -56,7 +56,9 @@ def run(args: argparse.Namespace) -> int:
 
 def check_event(event: str) -> None:
     """Refuse a name that no event has. Raises ``Failure``."""
-    if not event or event in RESERVED_EVENTS:
+    if not event:
+        raise Failure("an event needs a name", Exit.USAGE)
+    if event in RESERVED_EVENTS:
         raise Failure(f'"{event}" can be no event: the name is reserved', Exit.USAGE)
 
 

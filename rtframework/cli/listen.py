@@ -28,7 +28,7 @@ _DELAYS: Final = (1.0, 2.0, 5.0)
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Say what it takes."""
     add_endpoint(parser)
-    parser.add_argument("events", metavar="EVENT", nargs="*", help="show these only; default: all")
+    parser.add_argument("events", metavar="EVENT", nargs="*", default=[], help="show these only; default: all")
     parser.add_argument(
         "--json", action="store_true", help='print {"event": ..., "args": [...]}, bytes as {"$base64": ...}'
     )

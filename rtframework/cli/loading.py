@@ -32,7 +32,8 @@ def add_target(parser: ArgumentParser, kind: str) -> None:
     parser.add_argument(
         "target",
         metavar="MODULE:NAME",
-        help=f"where {kind} is: package.module:name, path/to/file.py:name, or module:make() for what a function makes",
+        help=f"where {kind} is: package.module:name, path/to/file.py:name, "
+        "or 'module:make()', quoted, for what a function makes",
     )
     parser.add_argument("--factory", action="store_true", help="call NAME to make it; the same as MODULE:NAME()")
 
@@ -78,6 +79,8 @@ class Target:
                 found = getattr(found, name)
             except AttributeError:
                 raise Failure(f'{where} has no "{name}"{self._suggest(found, name)}') from None
+            except Exception as error:  # a property
+                raise failure_of(f"{where}.{name} cannot be taken", error) from error
             where += f".{name}"
         if self.is_factory and not callable(found):
             raise Failure(f"{self.text} cannot be called: it is {_type(found)}, no factory")
@@ -98,13 +101,25 @@ class Target:
         importlib.invalidate_caches()
         try:
             with _run_app_left_out():
-                return importlib.import_module(self.module)
+                module = importlib.import_module(self.module)
         except ModuleNotFoundError as error:
             if error.name is not None and f"{self.module}.".startswith(f"{error.name}."):
                 raise Failure(f'there is no module "{error.name}"{self._suggest_module(error.name)}') from None
             raise self._broken(error) from error
         except (Exception, SystemExit) as error:
             raise self._broken(error) from error
+        return self._expect_ours(module)
+
+    def _expect_ours(self, module: ModuleType) -> ModuleType:
+        """One of Python's, or of a library's, is there already when it is called like a file of the program."""
+        meant = self.folder.joinpath(*self.module.split(".")).with_suffix(".py")
+        there = getattr(module, "__file__", None)
+        if meant.is_file() and not (there and Path(there).resolve() == meant.resolve()):
+            raise Failure(
+                f'{meant.name} cannot be loaded: there is a module "{self.module}" already, '
+                f"{there or 'of Python'}; give the file another name"
+            )
+        return module
 
     def _broken(self, error: BaseException) -> Failure:
         return failure_of(f'the module "{self.module}" cannot be imported', error)
@@ -119,7 +134,11 @@ class Target:
 
     def _suggest(self, holder: Any, name: str) -> str:
         names = [each for each in dir(holder) if not each.startswith("__")]
-        fitting = [each for each in names if self.is_factory or isinstance(getattr(holder, each, None), tuple(_KINDS))]
+        # Not getattr: a property may do or raise anything.
+        kinds = tuple(_KINDS)
+        fitting = [
+            each for each in names if self.is_factory or isinstance(inspect.getattr_static(holder, each, None), kinds)
+        ]
         close = difflib.get_close_matches(name, fitting, n=1)
         there = self.others(*_KINDS)
         if not close and not there:

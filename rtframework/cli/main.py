@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import errno
 import importlib
-import os
 import sys
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from typing import Final, NoReturn, Protocol, cast
 
 from .failure import Exit, Failure
+from .output import give_up_stdout, prepare_stdout
 
 COMMANDS: Final = {
     "run": "serve an application, and start it again when its files change",
@@ -96,6 +97,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return Exit.DONE
     # Not by way of the main parser: in a subparser, an option between positional arguments ends them.
     args = commands[name].parse_intermixed_args(arguments[1:])
+    prepare_stdout()
     try:
         code = load_command(name).run(args)
         sys.stdout.flush()
@@ -105,9 +107,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"rtframework {name}: {failure}", file=sys.stderr)
         return failure.code
     except BrokenPipeError:
-        # What is still in the buffer would fail again when Python ends.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        give_up_stdout()
         return Exit.CLOSED_PIPE
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EIO):
+            raise
+        give_up_stdout()
+        print(f"rtframework {name}: the output cannot be written: {error.strerror}", file=sys.stderr)
+        return Exit.FAILED
     except KeyboardInterrupt:
         return Exit.INTERRUPTED
     return code

@@ -1,9 +1,13 @@
-"""Where a command writes what it makes: the terminal, or a file that may be up to date already."""
+"""Where a command writes what it makes: stdout, or a file that may be up to date already."""
 
 from __future__ import annotations
 
 import argparse
+import codecs
 import difflib
+import io
+import json
+import os
 import sys
 from itertools import islice
 from pathlib import Path
@@ -13,6 +17,26 @@ from ..contracts import Contract
 from .failure import Exit, Failure
 
 _SHOWN: Final = 20
+
+
+def prepare_stdout() -> None:
+    """Make stdout take everything: what its encoding lacks is written as in JSON, ``\\u00e9``."""
+    if sys.stdout is None:  # closed by who has started us; nothing else may get its descriptor
+        sys.stdout = open(os.open(os.devnull, os.O_WRONLY), "w", encoding="utf-8", closefd=False)  # noqa: SIM115
+    codecs.register_error("rtframework.json", _escape)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="rtframework.json")
+
+
+def give_up_stdout() -> None:
+    """Write nothing more: what is still in the buffer would fail again when Python ends."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _escape(error: UnicodeError) -> tuple[str, int]:
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    return json.dumps(error.object[error.start : error.end])[1:-1], error.end
 
 
 def add_output(parser: argparse.ArgumentParser) -> None:

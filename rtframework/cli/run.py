@@ -1,8 +1,8 @@
 """Serve an aiohttp application, or a Server alone, which is given an application.
 
 rtframework run server:app
-rtframework run server:make_app() --port 0
-rtframework run examples/chat/server.py:make_app() --reload
+rtframework run 'server:make_app()' --port 0
+rtframework run 'examples/chat/server.py:make_app()' --reload
 """
 
 from __future__ import annotations

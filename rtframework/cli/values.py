@@ -9,9 +9,12 @@ import json
 import math
 import sys
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, Final, NoReturn
 
 from .failure import Exit, Failure
+
+_CONTROLS: Final = {code: f"\\u{code:04x}" for code in (*range(0x7F, 0xA0), 0x2028, 0x2029)}
+"""What JSON may have as it is, but a terminal, or who reads line by line, takes as a command."""
 
 
 def parse_value(text: str) -> Any:
@@ -58,7 +61,12 @@ def parse_seconds(text: str) -> float:
 
 def show(value: Any, *, exact: bool = False) -> str:
     """One line of JSON. Binary data as their size, with ``exact`` as ``{"$base64": "…"}``."""
-    return json.dumps(_plain(value, exact), ensure_ascii=False, separators=(", ", ": "))
+    return json.dumps(_plain(value, exact), ensure_ascii=False, separators=(", ", ": ")).translate(_CONTROLS)
+
+
+def show_text(text: str) -> str:
+    """A text of somebody else's within a line: as it is, or as JSON when that would be no line."""
+    return text if text.isprintable() else show(text)
 
 
 def _plain(value: Any, exact: bool) -> Any:

@@ -40,7 +40,7 @@ _JAVASCRIPT: Final = (
     "any arguments await boolean break case catch class const continue debugger default delete do else enum eval "
     "export extends false finally for function if implements import in instanceof interface let new null number object "
     "package private protected public return static string super switch symbol this throw true try typeof undefined "
-    "unknown var void while with yield never bigint"
+    "unknown var void while with yield never bigint infer intrinsic keyof readonly unique"
 )
 _WORDS: Final = frozenset(_JAVASCRIPT.split())
 """What no parameter and no type can be called."""
@@ -234,6 +234,8 @@ class _Types:
     def _object(self, schema: Schema, direction: Direction, indent: str) -> str:
         properties = schema.get("properties")
         others = schema.get("additionalProperties")
+        if others is True:  # of a model of pydantic that keeps what it does not know
+            others = {}
         if properties is None:
             return self._record(
                 schema, self.expression(others, direction, indent) if isinstance(others, dict) else None
@@ -276,7 +278,15 @@ def _may_be_left_out(argument: Argument) -> bool:
 
 
 def _names(arguments: Sequence[Argument]) -> list[str]:
-    return [f"{each.name}_" if each.name in _WORDS else each.name for each in arguments]
+    taken = {each.name for each in arguments} | _WORDS
+    names = []
+    for each in arguments:
+        name = each.name
+        while name in _WORDS or (name != each.name and name in taken):
+            name += "_"
+        taken.add(name)
+        names.append(name)
+    return names
 
 
 def _grouped(expression: str) -> str:

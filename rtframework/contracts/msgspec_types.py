@@ -13,7 +13,8 @@ import msgspec
 from msgspec import NODEFAULT, UNSET, UnsetType
 from msgspec import inspect as kinds
 
-from .schema import BINARY, Direction, Schema, reference
+from ..conversion import BYTES
+from .schema import BINARY, Direction, Schema, is_json, reference
 
 Named = kinds.StructType | kinds.DataclassType | kinds.TypedDictType | kinds.NamedTupleType | kinds.EnumType
 """What is written once and referred to by its name."""
@@ -86,7 +87,12 @@ class MsgspecTypes:
     def _field(self, field: kinds.Field) -> Schema:
         schema = self.schema(field.type)
         if self._direction == "in" and field.default not in (NODEFAULT, UNSET):
-            schema["default"] = msgspec.to_builtins(field.default, str_keys=True)
+            try:
+                default = msgspec.to_builtins(field.default, builtin_types=BYTES, str_keys=True)
+            except (TypeError, ValueError, RecursionError):  # an object that only the program knows
+                return schema
+            if is_json(default):
+                schema["default"] = default
         return schema
 
     def _is_there(self, info: Any, field: kinds.Field) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final, Literal, TypeAlias
 
@@ -23,6 +24,15 @@ _BY_NAME: Final = ("properties", "patternProperties")
 def reference(name: str) -> Schema:
     """A schema that refers to a named one."""
     return {"$ref": f"{PREFIX}{name}"}
+
+
+def is_json(value: Any) -> bool:
+    """Whether it can stand in a document, as bytes, infinities and objects of a program cannot."""
+    try:
+        json.dumps(value, allow_nan=False)
+    except (TypeError, ValueError, RecursionError):
+        return False
+    return True
 
 
 def parts(schema: Schema) -> Iterator[Schema]:

@@ -67,18 +67,18 @@ class Schemas:
     def _read_pydantic(self, types: Sequence[Any]) -> None:
         if not types:
             return
-        from .pydantic_models import read_model
+        from .pydantic_models import read_models
 
-        for kind in types:
-            for direction in _DIRECTIONS:
-                root, named = read_model(kind, direction)
-                names = {name: self._free_name(name, schema, direction) for name, schema in named.items()}
-                self._named[direction].update({names[name]: rename(each, names) for name, each in named.items()})
-                self._roots[direction].append((kind, rename(root, names)))
+        for direction in _DIRECTIONS:
+            roots, named = read_models(types, direction)
+            names = {name: self._free_name(name, schema, direction) for name, schema in named.items()}
+            self._named[direction] |= {names[name]: rename(each, names) for name, each in named.items()}
+            self._roots[direction] += [(kind, rename(root, names)) for kind, root in zip(types, roots, strict=True)]
 
     def _free_name(self, name: str, schema: Schema, direction: Direction) -> str:
-        """A name that no other class has: pydantic and msgspec know nothing of each other."""
-        while self._named[direction].get(name, schema) != schema:
+        """A name that no other class has: pydantic and msgspec know nothing of each other, but have enums in common."""
+        known = self._named[direction]
+        while name in known and ("enum" not in schema or known[name].get("enum") != schema["enum"]):
             name += "_"
         return name
 

@@ -148,6 +148,22 @@ def test_an_import_that_fails_inside_shows_where(folder: Path, code: str, says: 
     assert "loading.py" not in found.details
 
 
+@pytest.mark.parametrize("target", ["json:io", "json.py:io", "package/inner/../../json.py:io"])
+def test_a_file_that_is_called_like_a_module_of_python(folder: Path, target: str) -> None:
+    """Somebody would look for a name in the wrong file."""
+    (folder / "json.py").write_text(PROGRAM)
+    with pytest.raises(Failure, match=r'json.py cannot be loaded: there is a module "json" already, .*another name'):
+        load_server(target)
+
+
+def test_an_attribute_that_raises() -> None:
+    """A property that needs a running server would end the command in a traceback of ours."""
+    with pytest.raises(Failure, match=r"program.io.app cannot be taken: .*no application at this moment"):
+        Target.parse("program:io.app").load()
+    with pytest.raises(Failure, match=r'program.io has no "ap"'):
+        Target.parse("program:io.ap").load()
+
+
 def test_a_module_that_ends_the_program(folder: Path) -> None:
     """The command would end without a word."""
     (folder / "ending.py").write_text("raise SystemExit(0)\n")

@@ -28,6 +28,8 @@ async def test_each_command_has_help_with_an_example(name: str) -> None:
     done = await rtframework(name, "--help")
     assert done.code == 0
     assert f"rtframework {name} " in done.out.partition("\n\n")[2]
+    typed = [line for line in done.lines if line.lstrip().startswith("rtframework ")]
+    assert [line for line in typed if "()" in line and "()'" not in line] == []  # no shell would take it
 
 
 @pytest.mark.parametrize("name", COMMANDS)
@@ -45,6 +47,8 @@ def test_a_command_is_a_module_of_its_own(name: str) -> None:
         (("nothing",), 'rtframework: there is no command "nothing"'),
         (("--nothing",), "rtframework: there is no option --nothing before the command"),
         (("routes",), "rtframework routes: the following arguments are required: MODULE:NAME"),
+        (("emit",), "rtframework emit: the following arguments are required: URL, EVENT"),
+        (("listen",), "rtframework listen: the following arguments are required: URL"),
         (("routes", "x:y", "--jsno"), "rtframework routes: unrecognized arguments: --jsno"),
     ],
 )
@@ -54,6 +58,30 @@ async def test_a_mistake_is_answered_in_two_lines(args: tuple[str, ...], says: s
     assert (done.code, done.out) == (2, "")
     where = says.partition(":")[0]
     assert done.err.splitlines() == [says, f"See {where} --help"]
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "utf-8"])
+async def test_every_character_can_be_printed(tmp_path: Path, encoding: str) -> None:
+    """In a job or a container without a locale, a command would end in a traceback."""
+    (tmp_path / "server.py").write_text('import rtframework\nio = rtframework.Server()\nio.emits("é😀")', "utf-8")
+    done = await rtframework("typescript", "server:io", cwd=tmp_path, env={"PYTHONIOENCODING": encoding})
+    assert (done.code, done.err) == (0, "")
+    assert ('"\\u00e9\\ud83d\\ude00": () => void;' if encoding == "ascii" else '"é😀": () => void;') in done.out
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
+@pytest.mark.parametrize(
+    ("where", "code", "says"),
+    [
+        ("> /dev/full", 1, "rtframework completion: the output cannot be written: No space left on device\n"),
+        (">&-", 0, ""),
+    ],
+)
+def test_output_that_cannot_be_written(where: str, code: int, says: str) -> None:
+    """A full disk, or a service manager that closes stdout, would be answered with a traceback."""
+    command = f'"{sys.executable}" -m rtframework completion bash {where}'
+    done = subprocess.run(["/bin/sh", "-c", command], env=environment(), capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (code, says)
 
 
 async def test_without_a_command_there_is_help() -> None:
@@ -130,6 +158,7 @@ def test_bash_completes(folder: Path) -> None:
         ("rtframework run x --shut\t", "rtframework run x --shutdown-timeout "),
         ("rtframework emit x y --auth @server.j\t", "rtframework emit x y --auth @server.js "),
         ("rtframework emit x y --auth=@server.j\t", "rtframework emit x y --auth=@server.js "),
+        ("rtframework emit x y --auth @my\t", "rtframework emit x y --auth @my\\ token.json "),
         ("rtframework emit x y --transport=web\t", "rtframework emit x y --transport=websocket "),
     ],
 )
@@ -138,6 +167,7 @@ def test_bash_completes_what_is_typed(folder: Path, typed: str, becomes: str) ->
     import pty
     import select
 
+    (folder / "my token.json").write_text("{}")
     (folder / "rc").write_text("PS1='$ '\nbind 'set enable-bracketed-paste off'\n. .bash\n")
     parent, child = pty.openpty()
     process = subprocess.Popen(

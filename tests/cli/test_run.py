@@ -142,6 +142,8 @@ async def test_a_port_in_use(program: Path) -> None:
         (("--host", "no.such.host.invalid"), 1, "no.such.host.invalid is no address of this machine"),
         (("--host", "192.0.2.1"), 1, "is no address of this machine"),
         (("--reload", "--reload-dir", "nowhere"), 2, "there is no folder"),
+        (("--path", ""), 2, "a Unix socket needs the name of a file"),
+        (("--path", "program.py"), 1, "program.py is there already, and no Unix socket"),
         (("--path", "no/such/folder/socket"), 1, "cannot listen on no/such/folder/socket: No such file"),
     ],
 )

@@ -9,14 +9,14 @@ import os
 import signal
 import ssl
 import subprocess
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from aiohttp import web
 
-from rtframework import Server, Socket
+from rtframework import ConnectionRefused, Server, Socket
 from rtframework.cli.values import parse_value
 from tests.cli.servers import JSON, MSGPACK, node_server, our_server
 from tests.conftest import Serve
@@ -135,6 +135,27 @@ async def test_a_refusal_is_shown_with_its_data(peer: Peer, by: str) -> None:
     done = await rtframework("emit", peer.url, "echo", *args)
     assert (done.code, done.out) == (1, "")
     assert done.complaint == 'rtframework emit: refused by namespace /: forbidden {"code": 403}'
+
+
+async def test_what_a_server_says_stays_in_its_line(serve: Serve) -> None:
+    """A server could move the cursor of who talks to it, or feign lines of the command's own."""
+    io = Server()
+
+    @io.use
+    async def refuse(socket: Socket, call_next: Callable[[], Awaitable[None]]) -> None:
+        if socket.handshake.auth:
+            raise ConnectionRefused("no\nway\x1b[2J")
+        await call_next()
+
+    @io.on("echo")
+    async def echo(socket: Socket) -> tuple[str, str]:
+        return "\x9b2J\x7f", "a\u2028b"
+
+    url = (await serve(io)).url
+    done = await rtframework("emit", url, "x", "--auth", '{"a": 1}')
+    assert done.complaint == 'rtframework emit: refused by namespace /: "no\\nway\\u001b[2J"'
+    done = await rtframework("emit", url, "echo", "--ack")
+    assert done.out == '"\\u009b2J\\u007f"\n"a\\u2028b"\n'
 
 
 async def test_an_unknown_namespace(peer: Peer) -> None:

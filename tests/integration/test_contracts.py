@@ -89,14 +89,25 @@ async def test_whatever_is_declared_can_be_compiled(compiler: TypeScript) -> Non
     """A name that Python allows would make a module that no compiler takes."""
     io = Server()
     for number, name in enumerate(("a-b", "with space", "é", "class", "1", "__proto__", 'quote"', "*/", "\\n")):
-        io.emits(name, Delete | Undo, rest=bytes, names=("new", "function"), returns=Undo, description=name)
+        io.emits(name, Delete | Undo, rest=bytes, names=("new", "new_"), returns=Undo, description=name)
         io.emits(f"tuple {number}", tuple[int, Undo | None], list[tuple[Delete, ...]])
 
         @io.on(name)
         async def handler(socket: Socket, this, new: Undo, var: int = 0, *let: Delete) -> tuple[Undo, int] | None:  # type: ignore[no-untyped-def]
             ...
 
-    for name in ("Date", "Record", "EventError", "ServerToClientEvents", "string", "Größe", "List_", "_", "Input"):
+    for name in (
+        "Date",
+        "Record",
+        "EventError",
+        "ServerToClientEvents",
+        "string",
+        "keyof",
+        "Größe",
+        "List_",
+        "_",
+        "Input",
+    ):
         io.emits(f"type {name}", defstruct(name, [("b", bytes | None), ("x", int, 0)], rename={"b": "a b"}))
     for name in ("/", "/a/b", "/a-b", "/1", "/{x}/{y:[a-z]{2}}", "/é"):
         io.of(name).on("back")(handler)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import datetime
+import ipaddress
+import pathlib
 import uuid
 from dataclasses import dataclass
 from enum import Enum
@@ -133,6 +135,13 @@ KINDS: dict[str, tuple[Any, list[Any], Any, str]] = {
     "union": (int | str | None, [1, "a", None], 1.5, "$[0]"),
     "literal": (Literal["a", "b"], ["a"], "c", "$[0]"),
     "nested": (dict[str, list[Point]], [{"p": [{"x": 1, "y": 0}]}], {"p": [{"x": 1}, {"y": 1}]}, "$[0][...][1]"),
+    "keys": (dict[int, str], [{"1": "a", "-2": "b"}, {}], {"one": "a"}, "$[0]"),
+    "keys_within": (
+        list[dict[Colour, dict[uuid.UUID, Point]]],
+        [[{"red": {str(uuid.UUID(int=1)): {"x": 1, "y": 0}}}]],
+        [{"red": {"1": {"x": 1}}}],
+        "$[0][0][...]",
+    ),
     "bytes": (bytes, [b"\x01\x02"], "AQI=", "$[0]"),
     "model": (User, [{"fullName": "Ada", "born": "1815-12-10", "key": str(uuid.UUID(int=1))}], {}, "$[0].fullName"),
     "model_with_bytes": (User, [{"fullName": "A", "avatar": b"\x03"}], {"fullName": "A", "avatar": 3}, "$[0].avatar"),
@@ -207,6 +216,47 @@ async def test_models_are_sent_as_they_are(serve: Serve, js: JSClients, parser: 
     ]
     with pytest.raises(EncodeError, match="object"):
         await io.emit("user", object())
+
+
+async def test_a_date_of_msgpack_stands_beside_a_string(serve: Serve, js: JSClients) -> None:
+    """A model with a date and an id would be refused, whatever a client sends."""
+
+    class Visit(pydantic.BaseModel):
+        at: datetime.datetime
+        by: uuid.UUID
+
+    io = server_of("msgpack")
+
+    @io.on("visit")
+    async def visit(socket: Socket, visit: Visit) -> Visit:
+        return visit
+
+    @io.on("connection")
+    async def connection(socket: Socket) -> None:
+        await socket.emit("now", datetime.datetime.now(datetime.UTC))
+
+    client = await js.connect((await serve(io)).url, **speaking("msgpack"))
+    (now,) = await client.wait_for("now")
+    assert await client.emit_with_ack("visit", {"at": now, "by": str(uuid.UUID(int=1))}) == {
+        "at": now,
+        "by": str(uuid.UUID(int=1)),
+    }
+
+
+@BOTH
+async def test_fields_that_only_pydantic_knows_are_sent(serve: Serve, js: JSClients, parser: str) -> None:
+    """A model with an address or a path, which its contract calls a string, could not be emitted."""
+
+    class Host(pydantic.BaseModel):
+        address: ipaddress.IPv4Address
+        network: ipaddress.IPv6Network
+        home: pathlib.Path
+
+    io = server_of(parser)
+    client = await js.connect((await serve(io)).url, **speaking(parser))
+    host = {"address": "127.0.0.1", "network": "fe80::/10", "home": "/srv/ada"}
+    await io.emit("host", Host.model_validate(host))
+    assert await client.wait_for("host") == [host]
 
 
 async def test_returns_are_checked_when_asked(
