@@ -177,7 +177,8 @@ def wanted_by(
     if dependency is not None:
         if dependency.provider is not None:
             return dependency
-        if isinstance(annotation, type) and annotation not in UNCHECKED:
+        is_class = callable(annotation) and isinstance(get_origin(annotation) or annotation, type)
+        if is_class and annotation not in UNCHECKED:
             return Dependency(annotation, dependency.use_cache)
         raise ConfigurationError(f"{who}: {parameter.name!r} has a Depends() without a provider, and no class")
     for kind, each in TYPES.items():
