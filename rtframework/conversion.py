@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Final, get_args
@@ -14,6 +15,14 @@ if TYPE_CHECKING:
 
 BYTES: Final = (bytes, bytearray, memoryview)
 """Types that stay as they are."""
+
+MOST: Final = 100
+"""Problems of one argument that are told one by one: a client can send a value that has any number of them."""
+_LONGEST: Final = 100
+"""Characters of a client's key that are told in a path."""
+
+_AT: Final = re.compile(r"(.*) - at (`key` in )?`\$([^`]*)`", re.DOTALL)
+"""What msgspec says, and where; greedy, because what it says may quote the client."""
 
 Problem = dict[str, str]
 """``path``, as ``$.user.name``, and ``message``."""
@@ -131,9 +140,11 @@ def convert(value: Any, converter: Converter) -> Any:
     if isinstance(converter, Model | Defaulted):
         return converter.convert(value)
     try:
-        return msgspec.convert(value, converter, builtin_types=BYTES)
+        return msgspec.convert(value, converter, builtin_types=BYTES, str_keys=True)
     except msgspec.ValidationError as error:
         raise Mismatch([problem_of(error)]) from None
+    except RecursionError:
+        raise Mismatch([{"path": "$", "message": "Nested too deeply"}]) from None
 
 
 def check(value: Any, converter: Converter) -> None:
@@ -145,7 +156,7 @@ def check(value: Any, converter: Converter) -> None:
         converter = converter.annotation
     try:
         plain = msgspec.to_builtins(value, builtin_types=BYTES, str_keys=True, enc_hook=plainly(None))
-        msgspec.convert(plain, converter, builtin_types=BYTES, strict=True)
+        msgspec.convert(plain, converter, builtin_types=BYTES, strict=True, str_keys=True)
     except msgspec.ValidationError as error:
         raise Mismatch([problem_of(error)]) from None
     except (TypeError, ValueError, RecursionError) as error:
@@ -196,15 +207,25 @@ def plainly(enc_hook: Callable[[Any], Any] | None) -> Callable[[Any], Any]:
 
 def problem_of(error: msgspec.ValidationError) -> Problem:
     """What msgspec has found."""
-    message, _, where = str(error).partition(" - at `$")
-    return {"path": f"${where.rstrip('`')}", "message": message}
+    text = str(error)
+    found = _AT.fullmatch(text)
+    if found is None:
+        return {"path": "$", "message": text}
+    message, is_key, path = found.groups()
+    return {"path": f"${path}", "message": f"{message} as a key" if is_key else message}
 
 
 def _problems(error: ValidationError) -> list[Problem]:
+    count = error.error_count()
+    if count > MOST:  # listing them takes longer than finding them, and the list is longer than the value
+        return [{"path": "$", "message": f"{count} values do not fit"}]
     return [
-        {
-            "path": "$" + "".join(f"[{each}]" if isinstance(each, int) else f".{each}" for each in problem["loc"]),
-            "message": problem["msg"],
-        }
+        {"path": "$" + "".join(map(_part_of_path, problem["loc"])), "message": problem["msg"]}
         for problem in error.errors(include_url=False, include_context=False, include_input=False)
     ]
+
+
+def _part_of_path(part: int | str) -> str:
+    if isinstance(part, int):
+        return f"[{part}]"
+    return f".{part}" if len(part) <= _LONGEST else f".{part[:_LONGEST]}…"

@@ -75,6 +75,15 @@ class Several:
             outcome.fail(handler.name, result)
         else:
             outcome.take(result)
+        result = None  # an exception holds this frame
+
+
+class Explained(Exception):
+    """What has become of an event when exception handlers have been asked: they are not to be asked again."""
+
+    def __init__(self, error: EventError) -> None:
+        super().__init__(error)
+        self.error = error
 
 
 class _Outcome:
@@ -109,17 +118,22 @@ class _Outcome:
             self._log(event, error)
 
     def result(self) -> Any:
-        """What all of them together return or raise."""
-        unanswered = self._answer is None and not self._deferred
-        if self._failure is not None:
-            if unanswered:
-                raise self._failure[1]
-            self._log(*self._failure)
-        if unanswered and self._failed:
-            raise EventError("internal_error", "Internal server error")
-        if isinstance(self._answer, EventError):
-            raise self._answer
-        return DEFERRED if self._answer is None and self._deferred else self._answer
+        """What all of them together return or raise; ``Explained`` unless it is left to middleware."""
+        answer, failure = self._answer, self._failure
+        self._answer = self._failure = None
+        try:
+            unanswered = answer is None and not self._deferred
+            if failure is not None:
+                if unanswered:
+                    raise failure[1]
+                self._log(*failure)
+            if unanswered and self._failed:
+                raise Explained(EventError("internal_error", "Internal server error"))
+            if isinstance(answer, EventError):
+                raise answer if self._packet is None else Explained(answer)
+            return DEFERRED if answer is None and self._deferred else answer
+        finally:
+            del answer, failure  # what is raised holds this frame
 
     def _log(self, event: str, error: BaseException) -> None:
         where = {"nsp": self._socket.nsp, "sid": self._socket.id, "event": event}

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import types
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final, Never, NoReturn, get_args, get_origin
 
 from .annotations import UNCHECKED, annotation_of, is_data, means_the_same_everywhere, name_of, resolve, where
 from .conversion import Converter, converter_of
@@ -16,6 +17,10 @@ from .injection import IN_CONNECTION, IN_EVENT, Dependency, Place, wanted_by
 from .plans import wire
 
 HandlerFunction = Callable[..., Any]
+
+_AWAITED: Final = (Awaitable, Coroutine, asyncio.Future, asyncio.Task)
+_NOTHING_SAID: Final = (*UNCHECKED, NoReturn, Never)
+"""Annotations that say nothing about what is returned."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,6 +175,10 @@ def _returned(function: HandlerFunction) -> Any:
     annotation = getattr(inspect.unwrap(function), "__annotations__", {}).get("return", Any)
     try:
         annotation = resolve(function, annotation) if isinstance(annotation, str) else annotation
+        if get_origin(annotation) in _AWAITED:  # of a plain function
+            annotation = get_args(annotation)[-1]
+        if annotation in _NOTHING_SAID:
+            return Any
         return type(None) if annotation is None else annotation
     except Exception:  # noqa: BLE001 - e.g. a name that only the type checker imports: it is needed by nobody yet
         return Any
