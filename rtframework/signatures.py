@@ -18,6 +18,8 @@ from .plans import wire
 
 HandlerFunction = Callable[..., Any]
 
+_PLAIN: Final = (type(None), bool, int, float, str, bytes)
+"""Types of defaults that hold nothing else."""
 _AWAITED: Final = (Awaitable, Coroutine, asyncio.Future, asyncio.Task)
 _NOTHING_SAID: Final = (*UNCHECKED, NoReturn, Never)
 """Annotations that say nothing about what is returned."""
@@ -93,7 +95,9 @@ class Signature:
         if seen is not None and seen[:3] == (defaults, annotations, id(function.__globals__)):
             return seen[3]
         signature = cls.of(name, function, takes_socket=False, place=place)
-        if all(means_the_same_everywhere(function, each) for each in annotations.values()):
+        if not _holds_something(function) and all(
+            means_the_same_everywhere(function, each) for each in annotations.values()
+        ):
             known[function.__code__] = (defaults, dict(annotations), id(function.__globals__), signature)
         return signature
 
@@ -193,6 +197,17 @@ def _converter(who: str, name: str, kind: Any) -> Converter:
         raise ConfigurationError(
             f"{who}: {name!r} cannot be checked: {error}; for what the server gives, write `= Depends(...)`"
         ) from error
+
+
+def _holds_something(function: types.FunctionType) -> bool:
+    """Whether a signature that is kept would keep what belongs to one socket, by the defaults of its parameters."""
+    for each in (*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values()):
+        provider = each.provider if isinstance(each, Dependency) else None
+        if isinstance(provider, type) or type(each) in _PLAIN:
+            continue
+        if type(provider) is not types.FunctionType or provider.__closure__ or _holds_something(provider):
+            return True
+    return False
 
 
 def _dependencies(function: types.FunctionType) -> Any:
