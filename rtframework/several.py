@@ -45,10 +45,20 @@ class Several:
 
         Under middleware, with ``event``, the first answer is what is returned, for middleware to see it before.
         """
-        return self._run(socket, args, packet, event)
+        return self._run(socket, args, packet, event, _Outcome(socket, packet if event is None else None))
 
-    async def _run(self, socket: Acknowledging, args: Sequence[Any], packet: Packet | None, event: Event | None) -> Any:
-        outcome = _Outcome(socket, packet if event is None else None)
+    def observed(self, socket: Acknowledging, event: Event) -> Awaitable[Any]:
+        """As without middleware, for an event that observers have seen."""
+        return self._run(socket, event.args, event.packet, event, _Outcome(socket, event.packet))
+
+    async def _run(
+        self,
+        socket: Acknowledging,
+        args: Sequence[Any],
+        packet: Packet | None,
+        event: Event | None,
+        outcome: _Outcome,
+    ) -> Any:
         works = [partial(self._one, each, socket, args, packet, event, outcome) for each in self.handlers]
         await run_abreast(works, self._tasks)
         return outcome.result()
@@ -70,7 +80,7 @@ class Several:
             if is_cancelled(error):
                 raise
             # Under middleware it is the middleware's turn first.
-            result = error if event is not None else await socket.explain(error, packet)
+            result = await socket.explain(error, packet) if outcome.is_early else error
         if isinstance(result, BaseException) and not isinstance(result, EventError):
             outcome.fail(handler.name, result)
         else:
@@ -98,6 +108,11 @@ class _Outcome:
         self._deferred = False
         self._failed = False
         self._failure: tuple[str, BaseException] | None = None
+
+    @property
+    def is_early(self) -> bool:
+        """Whether the client has its answer as soon as there is one; else it is left to middleware."""
+        return self._packet is not None
 
     def take(self, answer: Any) -> None:
         """What one of them returned, or the ``EventError`` that it raised."""

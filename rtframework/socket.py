@@ -613,6 +613,7 @@ class Socket:
             self._apologize(packet, outcome.error)
         except (Exception, asyncio.CancelledError) as error:
             if is_cancelled(error):  # by the program or at shutdown; it is not for us to catch
+                self._nsp.count_refusal("cancelled")
                 self.answer(packet, [_CANCELLED])
                 raise
             # What observers have seen is explained already.
@@ -649,8 +650,8 @@ class Socket:
         if isinstance(outcome, EventError):
             if log.isEnabledFor(logging.DEBUG):
                 log.debug("event %r refused: %s", name, outcome, extra={**extra, "code": outcome.code})
-            self._nsp.count_refusal(outcome.code)
-            self.answer(packet, [outcome.to_payload()])
+            if self.answer(packet, [outcome.to_payload()]):
+                self._nsp.count_refusal(outcome.code)
         elif isinstance(outcome, BaseException):
             log.error("unhandled error in a handler of %r", name, exc_info=outcome, extra=extra)
             self._nsp.count_refusal("internal_error")
@@ -692,7 +693,7 @@ class Socket:
                 return await chain(self, event)
             handler = self.handler_of(event.name)
             if isinstance(handler, Several):  # it answers as early as without observers
-                return await handler(self, event.args, event.packet)
+                return await handler.observed(self, event)
             result = handler(self, event.args, event.packet, event)
             return await result if isawaitable(result) else result
         except Explained as explained:
@@ -728,15 +729,18 @@ class Socket:
             self._send(Packet(_ACK, self._nsp.name, args, packet.id))
             packet.id = None  # one answer is all that a client takes
 
-    def answer(self, packet: Packet, args: list[Any]) -> None:
-        """The same; what cannot be sent is logged and answered with ``internal_error``."""
+    def answer(self, packet: Packet, args: list[Any]) -> bool:
+        """The same; what cannot be sent is logged and answered with ``internal_error``: then it is ``False``."""
         try:
             self.acknowledge(packet, args)
         except EncodeError:
             event = packet.data[0]
             extra = {"nsp": self.nsp, "sid": self.id, "event": event}
             log.exception("the acknowledgement of %r cannot be sent", event, extra=extra)
+            self._nsp.count_refusal("internal_error")
             self.acknowledge(packet, [_INTERNAL_ERROR])
+            return False
+        return True
 
     async def _serve_in_turn(self, packet: Packet, handler: Serving) -> None:
         if self._turn is None:

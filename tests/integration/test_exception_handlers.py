@@ -340,3 +340,27 @@ async def test_nothing_of_a_failed_event_waits_for_the_garbage_collector(observe
                 assert gc.collect() == 0, (event, argument)
             finally:
                 gc.enable()
+
+
+@NOT_ON_UVLOOP
+async def test_what_observers_have_made_of_an_event_is_injected_into_each_of_several_handlers() -> None:
+    """A handler would be given the client's trace as an argument, as soon as the event has a second handler."""
+
+    class Stripping(Seeing):
+        async def event(self, socket: Socket, event: Event, call_next: CallNext) -> Any:
+            del event.args[-1]
+            return await call_next()
+
+    io = Server()
+    io.observe(Stripping([]))
+
+    @io.on("x")
+    async def nothing(socket: Socket, number: int) -> None: ...
+
+    @io.on("x")
+    async def x(socket: Socket, number: int, event: Event) -> list[Any]:
+        return event.args
+
+    async with TestServer(io) as server:
+        client = await server.connect()
+        assert await client.emit_with_ack("x", 1, {"traceparent": "..."}) == [1]
