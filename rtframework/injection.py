@@ -167,9 +167,11 @@ def wanted_by(
     function: Callable[..., Any], parameter: inspect.Parameter, who: str, place: Place
 ) -> Dependency | Supply | None:
     """What a parameter is to be filled with; ``None`` when that is not for injection to do."""
-    if parameter.kind in VARIABLE:
-        return None
     annotation = annotation_of(function, parameter)
+    if parameter.kind in VARIABLE:
+        if any(isinstance(each, Dependency) for each in get_args(annotation)):
+            raise ConfigurationError(f"{who}: {parameter} takes any number of arguments: none of them is injected")
+        return None
     dependency = parameter.default if isinstance(parameter.default, Dependency) else None
     if get_origin(annotation) is Annotated:
         annotation, *notes = get_args(annotation)

@@ -110,8 +110,9 @@ def takes(who: str, function: HandlerFunction) -> list[inspect.Parameter]:
     """The parameters of a function that can be a handler. Raises :class:`~rtframework.ConfigurationError`."""
     if not callable(function):
         raise ConfigurationError(f"{who} is not callable: {function!r}")
-    if inspect.isasyncgenfunction(function) or inspect.isgeneratorfunction(function):
-        raise ConfigurationError(f"{who} is a generator: return one value instead")
+    for each in (function, type(function).__call__):
+        if inspect.isasyncgenfunction(each) or inspect.isgeneratorfunction(each):
+            raise ConfigurationError(f"{who} is a generator: return one value instead")
     return list(inspect.signature(function).parameters.values())
 
 

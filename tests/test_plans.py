@@ -82,6 +82,17 @@ def generator(socket: Socket) -> Any:
     yield
 
 
+class Generator:
+    """Not a handler either."""
+
+    async def __call__(self, socket: Socket) -> Any:
+        yield
+
+
+def any_number(socket: Socket, *names: Annotated[str, Depends(second)]) -> None:
+    """As many as there are of what?"""
+
+
 io = Server()
 
 
@@ -101,8 +112,11 @@ io = Server()
         (io.use, too_many, ["too_many", "(socket, call_next)", "'more'", "= Depends(...)"]),
         (io.use, one, ["one", "(socket, call_next)"]),
         (io.use_event, one, ["one", "(socket, event, call_next)"]),
-        (io.use, 7, ["is a function, not 7"]),
+        (io.use, 7, ["connect middleware", "not callable: 7"]),
         (io.on("x"), generator, ["generator", "return one value"]),
+        (io.on("x"), Generator(), ["Generator", "return one value"]),
+        (io.use_event, generator, ["event middleware", "generator", "return one value"]),
+        (io.on("x"), any_number, ["any_number", "*names", "none of them is injected"]),
         (io.exception_handler(ValueError), one, ["one", "ValueError", "(socket, error)"]),
         (io.exception_handler(ValueError), lambda socket, error, more: None, ["(socket, error)"]),
         (io.exception_handler(7), one, ["class of exceptions, not 7"]),  # type: ignore[arg-type]
