@@ -23,6 +23,7 @@ _LONGEST: Final = 100
 
 _AT: Final = re.compile(r"(.*) - at (`key` in )?`\$([^`]*)`", re.DOTALL)
 """What msgspec says, and where; greedy, because what it says may quote the client."""
+_AT_KEY: Final = " - at `key` in `$"
 
 Problem = dict[str, str]
 """``path``, as ``$.user.name``, and ``message``."""
@@ -140,6 +141,12 @@ def convert(value: Any, converter: Converter) -> Any:
     if isinstance(converter, Model | Defaulted):
         return converter.convert(value)
     try:
+        try:
+            return msgspec.convert(value, converter, builtin_types=BYTES)
+        except msgspec.ValidationError as error:
+            if _AT_KEY not in str(error):
+                raise
+        # Keys are strings on the wire. Saying so at once costs every payload something.
         return msgspec.convert(value, converter, builtin_types=BYTES, str_keys=True)
     except msgspec.ValidationError as error:
         raise Mismatch([problem_of(error)]) from None
