@@ -61,6 +61,10 @@ def no_class(socket: Socket, db: Any = Depends()) -> None:
     """No provider, and no class to take for it."""
 
 
+def no_generic_class(socket: Socket, db: Callable[[], str] = Depends()) -> None:
+    """Nothing that could be made."""
+
+
 def circle(socket: Socket, x: Any = Depends(around)) -> None:
     """Its provider needs itself."""
 
@@ -105,6 +109,7 @@ io = Server()
         (io.on("connection"), acks, ["acks", "needs_ack", "'ack'", "a connection does not have"]),
         (io.on_server_side("x"), forgotten, ["forgotten", "'socket'", "another server does not have"]),
         (io.on("x"), no_class, ["no_class", "'db'", "without a provider"]),
+        (io.on("x"), no_generic_class, ["no_generic_class", "'db'", "without a provider"]),
         (io.on("x"), circle, ["circle", "around -> ", "need each other"]),
         (io.on("x"), only_injected, ["only_injected", "takes no socket"]),
         (io.on("connection"), only_injected, ["only_injected", "takes no socket"]),
