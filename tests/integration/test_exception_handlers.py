@@ -24,6 +24,7 @@ from rtframework import (
 )
 from rtframework.protocols import CallNext
 from rtframework.testing import TestServer
+from rtframework.types import Packet
 from tests.conftest import Serve
 from tests.support.js import JSClients
 from tests.support.transports import Transport
@@ -334,12 +335,17 @@ async def test_nothing_of_a_failed_event_waits_for_the_garbage_collector(observe
             await client.emit_with_ack(event, argument)
             gc.collect()
             gc.disable()
+            gc.set_debug(gc.DEBUG_SAVEALL)
             try:
                 await client.emit_with_ack(event, argument)
                 await asyncio.sleep(0)
-                assert gc.collect() == 0, (event, argument)
+                gc.collect()
+                kept = [each for each in gc.garbage if isinstance(each, Packet | EventError | NotFound)]
             finally:
+                gc.set_debug(0)
+                gc.garbage.clear()
                 gc.enable()
+            assert not kept, (event, argument)
 
 
 @NOT_ON_UVLOOP
