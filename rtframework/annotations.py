@@ -42,12 +42,26 @@ def resolve(function: Callable[..., Any], annotation: str) -> Any:
     target = inspect.unwrap(target)
     if inspect.ismethod(target):
         target = target.__func__
-    names = dict(getattr(target, "__globals__", None) or vars(sys.modules[target.__module__]))
+    names = _names_around(target)
     frame = inspect.currentframe()
     while frame is not None and frame.f_globals.get("__package__") == __package__:
         frame = frame.f_back
     # Types may be local to the function that registers the handler.
     return eval(annotation, names, dict(frame.f_locals) if frame is not None else None)
+
+
+def _names_around(function: Callable[..., Any]) -> dict[str, Any]:
+    """What is global where a function was written."""
+    own = getattr(function, "__globals__", None)
+    if own is not None:
+        return dict(own)
+    names = dict(vars(sys.modules[function.__module__]))
+    # What a class or an object is called with may be inherited from another module.
+    is_class = isinstance(function, type)
+    for name in ("__new__", "__init__") if is_class else ("__call__",):
+        method = getattr(function if is_class else type(function), name)
+        names.update(getattr(inspect.unwrap(method), "__globals__", {}))
+    return names
 
 
 def means_the_same_everywhere(function: types.FunctionType, annotation: Any) -> bool:
@@ -82,4 +96,6 @@ def name_of(function: Callable[..., Any]) -> str:
 
 def where(function: Callable[..., Any]) -> str:
     """How errors call a function: its module and its name there."""
+    while isinstance(function, functools.partial):
+        function = function.func
     return f"{getattr(function, '__module__', '?')}.{getattr(function, '__qualname__', name_of(function))}"

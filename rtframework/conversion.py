@@ -19,7 +19,13 @@ if TYPE_CHECKING:
 BYTES: Final = (bytes, bytearray, memoryview)
 """Types that stay as they are."""
 
-_WHERE: Final = re.compile(r" - at (?P<key>`key` in )?`(?P<path>\$[^`]*)`\Z")
+MOST: Final = 100
+"""Problems of one argument that are told one by one: a client can send a value that has any number of them."""
+_LONGEST: Final = 100
+"""Characters of a client's key that are told in a path."""
+
+_AT: Final = re.compile(r"(.*) - at (`key` in )?`\$([^`]*)`", re.DOTALL)
+"""What msgspec says, and where; greedy, because what it says may quote the client."""
 
 _PLAIN: Final = (
     ipaddress.IPv4Address,
@@ -44,7 +50,17 @@ class Mismatch(Exception):
         self.problems = problems
 
 
-class Model:
+class Conversion:
+    """What makes a value of a type where msgspec alone does not."""
+
+    __slots__ = ()
+
+    def convert(self, value: Any) -> Any:
+        """Check the value. Raises :class:`Mismatch`."""
+        raise NotImplementedError
+
+
+class Model(Conversion):
     """A type that is pydantic's, or made of such: a model, a list of models, a union of them …
 
     Strict, as everything here, but with what JSON has for them: a ``datetime`` is a string.
@@ -95,23 +111,25 @@ class Model:
         return True
 
 
-class Defaulted:
-    """A type that is or has dataclasses with defaults.
+class Shape(Conversion):
+    """A type of msgspec's that needs something besides what msgspec does by itself.
 
-    msgspec leaves a default to the class where the client has left the field out: the object would read as complete,
-    but be sent on without it.
+    ``keyed``: it has dicts whose keys are no strings, as ``dict[int, str]``; on the wire they are.
+    ``classes``: it has dataclasses with defaults. msgspec leaves a default to the class where the client has left the
+    field out: the object would read as complete, but be sent on without it.
     """
 
-    __slots__ = ("_fields", "annotation")
+    __slots__ = ("_fields", "_keyed", "annotation")
 
-    def __init__(self, annotation: Converter, classes: Sequence[msgspec.inspect.DataclassType]) -> None:
+    def __init__(self, annotation: Any, *, keyed: bool, classes: Sequence[msgspec.inspect.DataclassType]) -> None:
         self.annotation = annotation
+        self._keyed = keyed
         self._fields = {info.cls: [(each.name, each.default) for each in info.fields] for info in classes}
 
     def convert(self, value: Any) -> Any:
         """Check the value. Raises :class:`Mismatch`."""
-        converted = convert(value, self.annotation)
-        waiting = [converted]
+        converted = _convert(value, self.annotation, str_keys=self._keyed)
+        waiting = [converted] if self._fields else []
         while waiting:
             each = waiting.pop()
             fields = self._fields.get(type(each))
@@ -130,24 +148,8 @@ class Defaulted:
         return converted
 
 
-class Keyed:
-    """A type that is or has dicts whose keys are no strings, as ``dict[int, str]``: on the wire they are."""
-
-    __slots__ = ("annotation",)
-
-    def __init__(self, annotation: Any) -> None:
-        self.annotation = annotation
-
-    def convert(self, value: Any) -> Any:
-        """Check the value. Raises :class:`Mismatch`."""
-        try:
-            return msgspec.convert(value, self.annotation, builtin_types=BYTES, str_keys=True)
-        except msgspec.ValidationError as error:
-            raise Mismatch([problem_of(error)]) from None
-
-
 Converter = Any
-"""A type of msgspec's, a :class:`Model`, a :class:`Defaulted`, or a :class:`Keyed`."""
+"""A type of msgspec's, or a :class:`Conversion`."""
 
 
 def converter_of(annotation: Any) -> Converter:
@@ -169,19 +171,25 @@ def converter_of(annotation: Any) -> Converter:
             classes.append(info)
         if isinstance(info, msgspec.inspect.DictType):
             keyed = keyed or not isinstance(info.key_type, msgspec.inspect.StrType | msgspec.inspect.AnyType)
-    converter = Keyed(annotation) if keyed else annotation
-    incomplete = any(each.default is not msgspec.NODEFAULT for info in classes for each in info.fields)
-    return Defaulted(converter, classes) if incomplete else converter
+    if not any(each.default is not msgspec.NODEFAULT for info in classes for each in info.fields):
+        classes = []
+    return Shape(annotation, keyed=keyed, classes=classes) if keyed or classes else annotation
 
 
 def convert(value: Any, converter: Converter) -> Any:
     """The value as one of this type. Raises :class:`Mismatch`."""
-    if isinstance(converter, Model | Defaulted | Keyed):
+    if isinstance(converter, Conversion):
         return converter.convert(value)
+    return _convert(value, converter)
+
+
+def _convert(value: Any, annotation: Any, *, str_keys: bool = False) -> Any:
     try:
-        return msgspec.convert(value, converter, builtin_types=BYTES)
+        return msgspec.convert(value, annotation, builtin_types=BYTES, str_keys=str_keys)
     except msgspec.ValidationError as error:
         raise Mismatch([problem_of(error)]) from None
+    except RecursionError:
+        raise Mismatch([{"path": "$", "message": "Nested too deeply"}]) from None
 
 
 def check(value: Any, converter: Converter) -> None:
@@ -189,7 +197,7 @@ def check(value: Any, converter: Converter) -> None:
     if isinstance(converter, Model):
         converter.check(value)
         return
-    while isinstance(converter, Defaulted | Keyed):
+    if isinstance(converter, Shape):
         converter = converter.annotation
     try:
         plain = msgspec.to_builtins(value, builtin_types=BYTES, str_keys=True, enc_hook=plainly(None))
@@ -252,17 +260,25 @@ def _iso(value: Any) -> str:
 
 def problem_of(error: msgspec.ValidationError) -> Problem:
     """What msgspec has found."""
-    found = _WHERE.search(str(error))
+    text = str(error)
+    found = _AT.fullmatch(text)
     if found is None:
-        return {"path": "$", "message": str(error)}
-    return {"path": found["path"], "message": str(error)[: found.start()] + " (a key)" * bool(found["key"])}
+        return {"path": "$", "message": text}
+    message, is_key, path = found.groups()
+    return {"path": f"${path}", "message": f"{message} as a key" if is_key else message}
 
 
 def _problems(error: ValidationError) -> list[Problem]:
+    count = error.error_count()
+    if count > MOST:  # listing them takes longer than finding them, and the list is longer than the value
+        return [{"path": "$", "message": f"{count} values do not fit"}]
     return [
-        {
-            "path": "$" + "".join(f"[{each}]" if isinstance(each, int) else f".{each}" for each in problem["loc"]),
-            "message": problem["msg"],
-        }
+        {"path": "$" + "".join(map(_part_of_path, problem["loc"])), "message": problem["msg"]}
         for problem in error.errors(include_url=False, include_context=False, include_input=False)
     ]
+
+
+def _part_of_path(part: int | str) -> str:
+    if isinstance(part, int):
+        return f"[{part}]"
+    return f".{part}" if len(part) <= _LONGEST else f".{part[:_LONGEST]}…"

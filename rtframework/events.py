@@ -66,8 +66,8 @@ class Acknowledging(Protocol):
     async def explain(self, error: BaseException, packet: Packet | None) -> Any:
         """What exception handlers make of an exception: an answer, another exception, or the same."""
 
-    def answer(self, packet: Packet, args: list[Any]) -> None:
-        """The same; what cannot be sent is logged and answered with ``internal_error``."""
+    def answer(self, packet: Packet, args: list[Any]) -> bool:
+        """The same; what cannot be sent is logged and answered with ``internal_error``: then it is ``False``."""
 
 
 class Ack:

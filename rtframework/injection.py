@@ -163,13 +163,23 @@ IN_OUTGOING: Final = Place("an event that goes out", frozenset())
 VARIABLE: Final = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 
 
+def _is_class(annotation: Any) -> bool:
+    """Whether an object can be made by calling an annotation: a class, or a generic one with its parameters."""
+    origin = get_origin(annotation)
+    if origin is None:
+        return isinstance(annotation, type) and annotation not in UNCHECKED
+    return isinstance(origin, type) and callable(annotation) and origin is not type and not inspect.isabstract(origin)
+
+
 def wanted_by(
     function: Callable[..., Any], parameter: inspect.Parameter, who: str, place: Place
 ) -> Dependency | Supply | None:
     """What a parameter is to be filled with; ``None`` when that is not for injection to do."""
-    if parameter.kind in VARIABLE:
-        return None
     annotation = annotation_of(function, parameter)
+    if parameter.kind in VARIABLE:
+        if any(isinstance(each, Dependency) for each in get_args(annotation)):
+            raise ConfigurationError(f"{who}: {parameter} takes any number of arguments: none of them is injected")
+        return None
     dependency = parameter.default if isinstance(parameter.default, Dependency) else None
     if get_origin(annotation) is Annotated:
         annotation, *notes = get_args(annotation)
@@ -177,7 +187,7 @@ def wanted_by(
     if dependency is not None:
         if dependency.provider is not None:
             return dependency
-        if isinstance(annotation, type) and annotation not in UNCHECKED:
+        if _is_class(annotation):
             return Dependency(annotation, dependency.use_cache)
         raise ConfigurationError(f"{who}: {parameter.name!r} has a Depends() without a provider, and no class")
     for kind, each in TYPES.items():

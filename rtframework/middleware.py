@@ -11,6 +11,7 @@ from .annotations import where
 from .exceptions import ConfigurationError
 from .injection import IN_CONNECTION, IN_EVENT, VARIABLE, Passing, Place, Scope
 from .plans import Plan, wire
+from .signatures import takes
 
 if TYPE_CHECKING:
     from .protocols import Observer
@@ -88,11 +89,9 @@ def observing(observers: Sequence[Observer]) -> Callable[[Handshake, Callable[[]
 
 def _wire(kind: str, middleware: Callable[..., Any], leading: Sequence[str], place: Place) -> Plan | None:
     """What is injected into middleware besides what it is always given."""
-    if not callable(middleware):
-        raise ConfigurationError(f"{kind} is a function, not {middleware!r}")
     who = f"the {kind} {where(middleware)}"
+    parameters = takes(who, middleware)
     signature = inspect.signature(middleware)
-    parameters = list(signature.parameters.values())
     first = parameters[: len(leading)]
     if any(each.kind is inspect.Parameter.VAR_POSITIONAL for each in first):
         return None

@@ -8,10 +8,18 @@ from __future__ import annotations
 import inspect
 import sys
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from contextlib import (
+    AbstractAsyncContextManager,
+    AbstractContextManager,
+    AsyncExitStack,
+    asynccontextmanager,
+    contextmanager,
+    nullcontext,
+)
 from enum import Enum, auto
+from functools import partial
 from inspect import isawaitable
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, get_origin
 
 from .annotations import where
 from .exceptions import ConfigurationError
@@ -100,19 +108,11 @@ class Plan:
         if not plan._cleans_up:
             result = use(plan, await plan._values(scope, None))
             return await result if isawaitable(result) else result
-        failure: BaseException | None = None
-        try:
-            async with AsyncExitStack() as stack:
-                try:
-                    result = use(plan, await plan._values(scope, stack))
-                    return await result if isawaitable(result) else result
-                except BaseException as error:
-                    failure = error
-                    raise
-            assert failure is not None
-            raise failure  # a generator has caught it: the client must not take that for success
-        finally:
-            failure = None  # it holds this frame
+        async with AsyncExitStack() as stack:
+            result = use(plan, await plan._values(scope, stack))
+            if isawaitable(result):
+                result = await result
+        return result
 
     def share(self, values: Sequence[Any], found: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """What was found before, and these values: for those who come after."""
@@ -138,10 +138,24 @@ class Plan:
                 continue
             assert stack is not None
             if kind is _Kind.CONTEXT:
-                values.append(stack.enter_context(value))
+                values.append(value.__enter__())
+                stack.push(partial(_leave, value))
             else:
-                values.append(await stack.enter_async_context(value))
+                values.append(await value.__aenter__())
+                stack.push_async_exit(partial(_leave_async, value))
         return values
+
+
+# A generator that catches an exception has cleaned up after it. Neither those around it nor the client may take that
+# for success.
+
+
+def _leave(manager: AbstractContextManager[Any], *raised: Any) -> None:
+    manager.__exit__(*raised)
+
+
+async def _leave_async(manager: AbstractAsyncContextManager[Any], *raised: Any) -> None:
+    await manager.__aexit__(*raised)
 
 
 def wire(
@@ -179,7 +193,7 @@ class _Wiring:
         self._known: dict[Hashable, int] = {}
         self.steps: list[_Step] = []
 
-    def step(self, wanted: Dependency | Supply, path: tuple[str, ...]) -> int:
+    def step(self, wanted: Dependency | Supply, path: tuple[Provider, ...]) -> int:
         """The number of the step that gives what is wanted. ``path``: the providers that led here."""
         if isinstance(wanted, Supply):
             return self._supply(wanted, path)
@@ -188,28 +202,36 @@ class _Wiring:
         key = _key(provider) if wanted.use_cache else None
         if key is not None and key in self._known:
             return self._known[key]
-        step = self._provide(self._overrides.get(provider, provider) if self._overrides else provider, key, path)
+        step = self._provide(self._in_place_of(provider), key, path)
         if key is not None:
             self._known[key] = step
         return step
 
-    def _supply(self, wanted: Supply, path: tuple[str, ...]) -> int:
+    def _in_place_of(self, provider: Provider) -> Provider:
+        try:
+            return self._overrides.get(provider, provider)
+        except TypeError:  # without a hash: nobody can have overridden it
+            return provider
+
+    def _supply(self, wanted: Supply, path: tuple[Provider, ...]) -> int:
         if wanted.name not in self._place.supplies:
-            needs = f"the provider {path[-1]} needs" if path else "it asks for"
+            needs = f"the provider {where(path[-1])} needs" if path else "it asks for"
             raise ConfigurationError(f"{self._who}: {needs} {wanted.name!r}, which {self._place.name} does not have")
         if wanted.name not in self._known:
             self._known[wanted.name] = self._add(_Step(_Kind.SUPPLY, wanted.get, (), (), None))
         return self._known[wanted.name]
 
-    def _provide(self, provider: Provider, key: Hashable, path: tuple[str, ...]) -> int:
+    def _provide(self, provider: Provider, key: Hashable, path: tuple[Provider, ...]) -> int:
         name = where(provider)
-        if name in path:
-            raise ConfigurationError(f"{self._who}: {' -> '.join([*path, name])}: providers that need each other")
-        path = (*path, name)
+        path = (*path, provider)
+        if any(_key(each) == _key(provider) for each in path[:-1]):  # many can have the same name
+            names = " -> ".join(where(each) for each in path)
+            raise ConfigurationError(f"{self._who}: {names}: providers that need each other")
         args: list[int] = []
         kwargs: list[tuple[str, int]] = []
-        for parameter in _parameters(provider):
-            wanted = wanted_by(provider, parameter, f"{self._who}: the provider {name}", self._place)
+        function = get_origin(provider) or provider  # Repository[User] is called as Repository
+        for parameter in _parameters(function):
+            wanted = wanted_by(function, parameter, f"{self._who}: the provider {name}", self._place)
             if wanted is not None:
                 step = self.step(wanted, path)
                 if parameter.kind is inspect.Parameter.POSITIONAL_ONLY:
@@ -254,4 +276,21 @@ def _kind_of(provider: Provider) -> tuple[_Kind, Callable[..., Any]]:
             return _Kind.ASYNC_CONTEXT, asynccontextmanager(provider)
         if inspect.isgeneratorfunction(each):
             return _Kind.CONTEXT, contextmanager(provider)
+        if inspect.iscoroutinefunction(each):
+            return _Kind.CALL, provider
+        decorated = inspect.unwrap(each)
+        if inspect.isasyncgenfunction(decorated):
+            return _Kind.ASYNC_CONTEXT, partial(_call_decorated, provider)
+        if inspect.isgeneratorfunction(decorated):
+            return _Kind.CONTEXT, partial(_call_decorated, provider)
     return _Kind.CALL, provider
+
+
+def _call_decorated(provider: Provider, *args: Any, **kwargs: Any) -> Any:
+    """What a generator function gives that a decorator has wrapped into a plain function, ready to be entered."""
+    made = provider(*args, **kwargs)
+    if inspect.isasyncgen(made):
+        return asynccontextmanager(lambda: made)()
+    if inspect.isgenerator(made):
+        return contextmanager(lambda: made)()
+    return nullcontext(made)  # the decorator has made something else of it

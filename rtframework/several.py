@@ -45,10 +45,20 @@ class Several:
 
         Under middleware, with ``event``, the first answer is what is returned, for middleware to see it before.
         """
-        return self._run(socket, args, packet, event)
+        return self._run(socket, args, packet, event, _Outcome(socket, packet if event is None else None))
 
-    async def _run(self, socket: Acknowledging, args: Sequence[Any], packet: Packet | None, event: Event | None) -> Any:
-        outcome = _Outcome(socket, packet if event is None else None)
+    def observed(self, socket: Acknowledging, event: Event) -> Awaitable[Any]:
+        """As without middleware, for an event that observers have seen."""
+        return self._run(socket, event.args, event.packet, event, _Outcome(socket, event.packet))
+
+    async def _run(
+        self,
+        socket: Acknowledging,
+        args: Sequence[Any],
+        packet: Packet | None,
+        event: Event | None,
+        outcome: _Outcome,
+    ) -> Any:
         works = [partial(self._one, each, socket, args, packet, event, outcome) for each in self.handlers]
         await run_abreast(works, self._tasks)
         return outcome.result()
@@ -70,11 +80,20 @@ class Several:
             if is_cancelled(error):
                 raise
             # Under middleware it is the middleware's turn first.
-            result = error if event is not None else await socket.explain(error, packet)
+            result = await socket.explain(error, packet) if outcome.is_early else error
         if isinstance(result, BaseException) and not isinstance(result, EventError):
             outcome.fail(handler.name, result)
         else:
             outcome.take(result)
+        result = None  # an exception holds this frame
+
+
+class Explained(Exception):
+    """What has become of an event when exception handlers have been asked: they are not to be asked again."""
+
+    def __init__(self, error: EventError) -> None:
+        super().__init__(error)
+        self.error = error
 
 
 class _Outcome:
@@ -89,6 +108,11 @@ class _Outcome:
         self._deferred = False
         self._failed = False
         self._failure: tuple[str, BaseException] | None = None
+
+    @property
+    def is_early(self) -> bool:
+        """Whether the client has its answer as soon as there is one; else it is left to middleware."""
+        return self._packet is not None
 
     def take(self, answer: Any) -> None:
         """What one of them returned, or the ``EventError`` that it raised."""
@@ -109,17 +133,22 @@ class _Outcome:
             self._log(event, error)
 
     def result(self) -> Any:
-        """What all of them together return or raise."""
-        unanswered = self._answer is None and not self._deferred
-        if self._failure is not None:
-            if unanswered:
-                raise self._failure[1]
-            self._log(*self._failure)
-        if unanswered and self._failed:
-            raise EventError("internal_error", "Internal server error")
-        if isinstance(self._answer, EventError):
-            raise self._answer
-        return DEFERRED if self._answer is None and self._deferred else self._answer
+        """What all of them together return or raise; ``Explained`` unless it is left to middleware."""
+        answer, failure = self._answer, self._failure
+        self._answer = self._failure = None
+        try:
+            unanswered = answer is None and not self._deferred
+            if failure is not None:
+                if unanswered:
+                    raise failure[1]
+                self._log(*failure)
+            if unanswered and self._failed:
+                raise Explained(EventError("internal_error", "Internal server error"))
+            if isinstance(answer, EventError):
+                raise answer if self._packet is None else Explained(answer)
+            return DEFERRED if answer is None and self._deferred else answer
+        finally:
+            del answer, failure  # what is raised holds this frame
 
     def _log(self, event: str, error: BaseException) -> None:
         where = {"nsp": self._socket.nsp, "sid": self._socket.id, "event": event}

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import types
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final, Never, NoReturn, get_args, get_origin
 
 from .annotations import UNCHECKED, annotation_of, is_data, means_the_same_everywhere, name_of, resolve, where
 from .conversion import Converter, converter_of
@@ -16,6 +17,12 @@ from .injection import IN_CONNECTION, IN_EVENT, Dependency, Place, wanted_by
 from .plans import wire
 
 HandlerFunction = Callable[..., Any]
+
+_PLAIN: Final = (type(None), bool, int, float, str, bytes)
+"""Types of defaults that hold nothing else."""
+_AWAITED: Final = (Awaitable, Coroutine, asyncio.Future, asyncio.Task)
+_NOTHING_SAID: Final = (*UNCHECKED, NoReturn, Never)
+"""Annotations that say nothing about what is returned."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +95,9 @@ class Signature:
         if seen is not None and seen[:3] == (defaults, annotations, id(function.__globals__)):
             return seen[3]
         signature = cls.of(name, function, takes_socket=False, place=place)
-        if all(means_the_same_everywhere(function, each) for each in annotations.values()):
+        if not _holds_something(function) and all(
+            means_the_same_everywhere(function, each) for each in annotations.values()
+        ):
             known[function.__code__] = (defaults, dict(annotations), id(function.__globals__), signature)
         return signature
 
@@ -101,8 +110,9 @@ def takes(who: str, function: HandlerFunction) -> list[inspect.Parameter]:
     """The parameters of a function that can be a handler. Raises :class:`~rtframework.ConfigurationError`."""
     if not callable(function):
         raise ConfigurationError(f"{who} is not callable: {function!r}")
-    if inspect.isasyncgenfunction(function) or inspect.isgeneratorfunction(function):
-        raise ConfigurationError(f"{who} is a generator: return one value instead")
+    for each in (function, type(function).__call__):
+        if inspect.isasyncgenfunction(each) or inspect.isgeneratorfunction(each):
+            raise ConfigurationError(f"{who} is a generator: return one value instead")
     return list(inspect.signature(function).parameters.values())
 
 
@@ -170,6 +180,10 @@ def _returned(function: HandlerFunction) -> Any:
     annotation = getattr(inspect.unwrap(function), "__annotations__", {}).get("return", Any)
     try:
         annotation = resolve(function, annotation) if isinstance(annotation, str) else annotation
+        if get_origin(annotation) in _AWAITED:  # of a plain function
+            annotation = get_args(annotation)[-1]
+        if annotation in _NOTHING_SAID:
+            return Any
         return type(None) if annotation is None else annotation
     except Exception:  # noqa: BLE001 - e.g. a name that only the type checker imports: it is needed by nobody yet
         return Any
@@ -184,6 +198,17 @@ def _converter(who: str, name: str, kind: Any) -> Converter:
         raise ConfigurationError(
             f"{who}: {name!r} cannot be checked: {error}; for what the server gives, write `= Depends(...)`"
         ) from error
+
+
+def _holds_something(function: types.FunctionType) -> bool:
+    """Whether a signature that is kept would keep what belongs to one socket, by the defaults of its parameters."""
+    for each in (*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values()):
+        provider = each.provider if isinstance(each, Dependency) else None
+        if isinstance(provider, type) or type(each) in _PLAIN:
+            continue
+        if type(provider) is not types.FunctionType or provider.__closure__ or _holds_something(provider):
+            return True
+    return False
 
 
 def _dependencies(function: types.FunctionType) -> Any:

@@ -19,7 +19,7 @@ from .notices import Notice
 from .pen import Pen
 from .recovery import RECOVERABLE, Session
 from .running import is_cancelled
-from .several import Several
+from .several import Explained, Several
 from .types import DisconnectReason, Packet, PacketType, Target
 
 if TYPE_CHECKING:
@@ -39,6 +39,9 @@ Serving = Any
 """A handler, several as one, or what serves the events that have none."""
 
 _misfit: Final = Notice(log, logging.WARNING, "%r does not fit its handler, and no answer is asked for: %s")
+
+_LONGEST: Final = 500
+"""Characters of what a line in the log says of a payload."""
 
 _ACK: Final = int(PacketType.ACK)
 _INTERNAL_ERROR: Final = EventError("internal_error", "Internal server error").to_payload()
@@ -606,8 +609,11 @@ class Socket:
                     result = await result
             else:
                 result = await chain(self, Event(packet.data[0], packet.data[1:], packet))
+        except Explained as outcome:
+            self._apologize(packet, outcome.error)
         except (Exception, asyncio.CancelledError) as error:
             if is_cancelled(error):  # by the program or at shutdown; it is not for us to catch
+                self._nsp.count_refusal("cancelled")
                 self.answer(packet, [_CANCELLED])
                 raise
             # What observers have seen is explained already.
@@ -631,7 +637,10 @@ class Socket:
             return answer
         if packet is not None and packet.id is None and isinstance(error, InvalidPayload):
             name = packet.data[0]  # nobody else is told
-            _misfit(name, error, extra={"nsp": self.nsp, "sid": self.id, "event": name})
+            text = str(error)[:_LONGEST]  # names of fields in it are the client's
+            _misfit(
+                name, text if text.isprintable() else repr(text), extra={"nsp": self.nsp, "sid": self.id, "event": name}
+            )
         return error
 
     def _apologize(self, packet: Packet, outcome: Any) -> None:
@@ -641,8 +650,8 @@ class Socket:
         if isinstance(outcome, EventError):
             if log.isEnabledFor(logging.DEBUG):
                 log.debug("event %r refused: %s", name, outcome, extra={**extra, "code": outcome.code})
-            self._nsp.count_refusal(outcome.code)
-            self.answer(packet, [outcome.to_payload()])
+            if self.answer(packet, [outcome.to_payload()]):
+                self._nsp.count_refusal(outcome.code)
         elif isinstance(outcome, BaseException):
             log.error("unhandled error in a handler of %r", name, exc_info=outcome, extra=extra)
             self._nsp.count_refusal("internal_error")
@@ -684,18 +693,27 @@ class Socket:
                 return await chain(self, event)
             handler = self.handler_of(event.name)
             if isinstance(handler, Several):  # it answers as early as without observers
-                return await handler(self, event.args, event.packet)
+                return await handler.observed(self, event)
             result = handler(self, event.args, event.packet, event)
             return await result if isawaitable(result) else result
+        except Explained as explained:
+            known = explained.error
         except (Exception, asyncio.CancelledError) as error:
             if is_cancelled(error):
                 raise
             outcome = await self.explain(error, event.packet)
-            if not isinstance(outcome, BaseException):
-                return outcome
-            if outcome is error:
-                raise
-            raise outcome from error
+            try:
+                if not isinstance(outcome, BaseException):
+                    return outcome
+                if outcome is error:
+                    raise
+                raise outcome from error
+            finally:
+                del outcome  # what is raised holds this frame
+        try:
+            raise known
+        finally:
+            del known
 
     async def run_handler(self, event: Event) -> Any:
         """The end of an event chain: run what serves the event, by the name that it has now."""
@@ -711,15 +729,18 @@ class Socket:
             self._send(Packet(_ACK, self._nsp.name, args, packet.id))
             packet.id = None  # one answer is all that a client takes
 
-    def answer(self, packet: Packet, args: list[Any]) -> None:
-        """The same; what cannot be sent is logged and answered with ``internal_error``."""
+    def answer(self, packet: Packet, args: list[Any]) -> bool:
+        """The same; what cannot be sent is logged and answered with ``internal_error``: then it is ``False``."""
         try:
             self.acknowledge(packet, args)
         except EncodeError:
             event = packet.data[0]
             extra = {"nsp": self.nsp, "sid": self.id, "event": event}
             log.exception("the acknowledgement of %r cannot be sent", event, extra=extra)
+            self._nsp.count_refusal("internal_error")
             self.acknowledge(packet, [_INTERNAL_ERROR])
+            return False
+        return True
 
     async def _serve_in_turn(self, packet: Packet, handler: Serving) -> None:
         if self._turn is None:

@@ -30,7 +30,7 @@ MAP: Final = {
     "rtframework.conversion": ("", "msgspec pydantic pydantic_core"),
     "rtframework.injection": ("annotations exceptions", ""),
     "rtframework.plans": ("annotations exceptions injection", ""),
-    "rtframework.middleware": ("annotations exceptions injection plans", ""),
+    "rtframework.middleware": ("annotations exceptions injection plans signatures", ""),
     "rtframework.packets": ("exceptions types", ""),
     "rtframework.plugins": ("exceptions", ""),
     "rtframework.authenticators": ("exceptions types protocols", ""),

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Literal, NamedTuple, TypedDict
 
 import msgspec
+import pydantic
 import pytest
 
 from rtframework.events import Event, Handler, LifecycleHandler, check_event_name, from_ack, to_ack
@@ -313,3 +314,67 @@ def test_named_tuples_and_answers() -> None:
 def test_printing_an_event_gives_nothing_away() -> None:
     """Logged events would fill logs with what people wrote."""
     assert repr(Event("login", ["password"])) == "<Event 'login' with 1 argument(s)>"
+
+
+class Nested(msgspec.Struct):
+    """A payload as deep as a client likes."""
+
+    inside: list[Nested] = []
+
+
+class Strict(msgspec.Struct, forbid_unknown_fields=True):
+    """A payload with nothing else in it."""
+
+    text: str = ""
+
+
+class Counted(pydantic.BaseModel):
+    """A model with fields that can be missing."""
+
+    a: int
+    b: int
+
+
+def test_a_payload_that_is_too_deep_is_refused() -> None:
+    """Every client could fill the log with tracebacks, by nesting deeper than Python can follow."""
+
+    def handler(socket: Any, value: Nested) -> None: ...
+
+    value: dict[str, Any] = {}
+    for _ in range(10_000):
+        value = {"inside": [value]}
+    error = refused(handler, value)
+    assert error.details == [{"path": "$[0]", "message": "Nested too deeply"}]
+
+
+def test_what_is_told_of_a_bad_payload_is_bounded() -> None:
+    """A client could have the server write answers fifty times as long as what it sends, for seconds."""
+
+    def lists(socket: Any, value: list[Counted]) -> None: ...
+
+    def names(socket: Any, value: dict[str, list[Counted]]) -> None: ...
+
+    assert len(refused(lists, [{}] * 50).details) == 100
+    assert refused(lists, [{}] * 51).details == [{"path": "$[0]", "message": "102 values do not fit"}]
+    details = refused(names, {"k" * 100_000: [{}] * 50}).details
+    assert details[0] == {"path": f"$[0].{'k' * 100}…[0].a", "message": "Field required"}
+
+
+def test_keys_are_strings_on_the_wire() -> None:
+    """No client could send a ``dict[int, ...]``: JSON has no other keys than strings."""
+
+    def handler(socket: Any, value: dict[int, list[int]]) -> None: ...
+
+    assert bind(handler, {"1": [2]}) == [{1: [2]}]
+    assert refused(handler, {"a": [2]}).details == [{"path": "$[0]", "message": "Expected `int`, got `str` as a key"}]
+    assert refused(handler, {"1": ["2"]}).details == [{"path": "$[0][...][0]", "message": "Expected `int`, got `str`"}]
+
+
+def test_the_client_has_no_say_in_where_the_problem_is() -> None:
+    """A client that calls a field so could send those who read the details to another place."""
+
+    def handler(socket: Any, value: dict[str, Strict]) -> None: ...
+
+    assert refused(handler, {"a": {"x - at `$.forged`": 1}}).details == [
+        {"path": "$[0][...]", "message": "Object contains unknown field `x - at `$.forged``"}
+    ]

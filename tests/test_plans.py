@@ -61,6 +61,10 @@ def no_class(socket: Socket, db: Any = Depends()) -> None:
     """No provider, and no class to take for it."""
 
 
+def no_generic_class(socket: Socket, db: Callable[[], str] = Depends()) -> None:
+    """Nothing that could be made."""
+
+
 def circle(socket: Socket, x: Any = Depends(around)) -> None:
     """Its provider needs itself."""
 
@@ -82,6 +86,17 @@ def generator(socket: Socket) -> Any:
     yield
 
 
+class Generator:
+    """Not a handler either."""
+
+    async def __call__(self, socket: Socket) -> Any:
+        yield
+
+
+def any_number(socket: Socket, *names: Annotated[str, Depends(second)]) -> None:
+    """As many as there are of what?"""
+
+
 io = Server()
 
 
@@ -94,6 +109,7 @@ io = Server()
         (io.on("connection"), acks, ["acks", "needs_ack", "'ack'", "a connection does not have"]),
         (io.on_server_side("x"), forgotten, ["forgotten", "'socket'", "another server does not have"]),
         (io.on("x"), no_class, ["no_class", "'db'", "without a provider"]),
+        (io.on("x"), no_generic_class, ["no_generic_class", "'db'", "without a provider"]),
         (io.on("x"), circle, ["circle", "around -> ", "need each other"]),
         (io.on("x"), only_injected, ["only_injected", "takes no socket"]),
         (io.on("connection"), only_injected, ["only_injected", "takes no socket"]),
@@ -101,8 +117,11 @@ io = Server()
         (io.use, too_many, ["too_many", "(socket, call_next)", "'more'", "= Depends(...)"]),
         (io.use, one, ["one", "(socket, call_next)"]),
         (io.use_event, one, ["one", "(socket, event, call_next)"]),
-        (io.use, 7, ["is a function, not 7"]),
+        (io.use, 7, ["connect middleware", "not callable: 7"]),
         (io.on("x"), generator, ["generator", "return one value"]),
+        (io.on("x"), Generator(), ["Generator", "return one value"]),
+        (io.use_event, generator, ["event middleware", "generator", "return one value"]),
+        (io.on("x"), any_number, ["any_number", "*names", "none of them is injected"]),
         (io.exception_handler(ValueError), one, ["one", "ValueError", "(socket, error)"]),
         (io.exception_handler(ValueError), lambda socket, error, more: None, ["(socket, error)"]),
         (io.exception_handler(7), one, ["class of exceptions, not 7"]),  # type: ignore[arg-type]

@@ -96,6 +96,8 @@ class Metrics(Collector):
         packet = event.packet
         ack = packet is not None and packet.id is not None
         outcome = OK
+        name = event.name
+        label = label_of(socket, name)  # a handler that is for one time is gone afterwards
         start = time.perf_counter()
         try:
             return await call_next()
@@ -107,7 +109,9 @@ class Metrics(Collector):
             raise
         finally:
             seconds = time.perf_counter() - start
-            self._events.add(socket.namespace.label, label_of(socket, event.name), outcome, seconds, ack=ack)
+            if event.name != name:  # middleware has made it another
+                label = label_of(socket, event.name)
+            self._events.add(socket.namespace.label, label, outcome, seconds, ack=ack)
 
     def start(self) -> None:
         """Measure the running event loop."""

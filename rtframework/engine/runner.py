@@ -155,6 +155,9 @@ class Runner:
                     except (Exception, asyncio.CancelledError):
                         log.exception("unhandled error while serving a packet")
                         continue
+                    except BaseException:  # ends this task, but not what the others, or this client, have to say
+                        self._put_back(client, ready.append)
+                        raise
                     client.began()
                     self._put_back(client, ready.appendleft)
                     self._follow(me)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import contextvars
+import gc
 import itertools
 import logging
 from collections import deque
@@ -230,6 +231,30 @@ async def test_a_failing_handler_is_logged_and_harms_nobody(stage: Stage, caplog
         await turns_until(lambda: heard and not stage.tasks)
     errors = [str(record.exc_info[1]) for record in caplog.records if record.exc_info]
     assert sorted(errors) == ["'at once'", "'later'", "'taken'"] or sorted(errors) == ["at once", "later", "taken"]
+
+
+async def test_a_client_is_served_after_a_handler_that_ends_its_task(stage: Stage) -> None:
+    """A client would never be served again after something like ``pytest.fail`` in a handler."""
+
+    class Ending(BaseException):
+        """No ``Exception``."""
+
+    said: list[Any] = []
+    asyncio.get_running_loop().set_exception_handler(lambda loop, context: said.append(context.get("exception")))
+    heard: list[str] = []
+
+    async def ends() -> None:
+        raise Ending
+
+    client = stage.client()
+    client.send(ends, lambda: heard.append("behind it"))
+    await turns_until(lambda: heard == ["behind it"])
+    client.send(ends)
+    await turns_until(lambda: client.inbox is None)
+    client.send(lambda: heard.append("later"))
+    await turns_until(lambda: heard == ["behind it", "later"])
+    gc.collect()
+    assert [type(each) for each in said] == [Ending, Ending]  # asyncio tells of them, when their tasks go
 
 
 async def test_futures_tasks_and_values_come_through(stage: Stage) -> None:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+import gc
+import itertools
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
+import msgspec
 import pytest
 
 from rtframework import (
@@ -13,15 +17,19 @@ from rtframework import (
     Depends,
     Event,
     EventError,
+    Handshake,
     InvalidPayload,
     Server,
     Socket,
 )
 from rtframework.protocols import CallNext
+from rtframework.testing import TestServer
+from rtframework.types import Packet
 from tests.conftest import Serve
 from tests.support.js import JSClients
 from tests.support.transports import Transport
 from tests.support.until import until
+from tests.testing import NOT_ON_UVLOOP
 
 
 class NotFound(LookupError):
@@ -215,3 +223,150 @@ async def test_while_a_client_connects(
     assert await refusal("answer") == ("Internal server error", {"code": "internal_error"})
     assert [record.exc_info[0] for record in caplog.records if record.exc_info] == [ValueError, TypeError]
     assert not io.sockets
+
+
+class Seeing:
+    """An observer that notes what becomes of events."""
+
+    def __init__(self, log: list[Any]) -> None:
+        self.log = log
+
+    async def connect(self, handshake: Handshake, call_next: Callable[[], Awaitable[str]]) -> str:
+        return await call_next()
+
+    async def event(self, socket: Socket, event: Event, call_next: CallNext) -> Any:
+        try:
+            return await call_next()
+        except EventError as error:
+            self.log.append(error.code)
+            raise
+
+    def start(self) -> None: ...
+
+    def stop(self) -> None: ...
+
+
+@NOT_ON_UVLOOP
+@pytest.mark.parametrize("observed", [False, True])
+async def test_one_of_several_handlers_is_explained_once(observed: bool) -> None:
+    """A handler that counts or translates refusals would see each twice, and its own translation as a refusal."""
+    io = Server()
+    log: list[Any] = []
+    if observed:
+        io.observe(Seeing(log))
+
+    @io.exception_handler(Exception)
+    async def translate(socket: Socket, error: Exception) -> EventError | None:
+        log.append(repr(error))
+        return EventError("translated") if isinstance(error, EventError) else None
+
+    @io.on("refuse")
+    @io.on("fail")
+    async def nothing(socket: Socket) -> None: ...
+
+    @io.on("refuse")
+    async def refuse(socket: Socket) -> None:
+        raise EventError("refused")
+
+    @io.on("fail")
+    async def fail(socket: Socket) -> None:
+        raise KeyError("failed")
+
+    async with TestServer(io) as server:
+        client = await server.connect()
+        refused = {"error": {"code": "translated", "message": "translated"}}
+        assert await client.emit_with_ack("refuse") == refused
+        assert log == ["EventError('refused')", *["translated"] * observed]
+        log.clear()
+        failed = {"error": {"code": "internal_error", "message": "Internal server error"}}
+        assert await client.emit_with_ack("fail") == failed
+        assert log == ["KeyError('failed')", *["internal_error"] * observed]
+        refusals = io.stats().events_refused
+        assert (refusals["translated"], refusals["internal_error"]) == (1, 1)
+
+
+@NOT_ON_UVLOOP
+async def test_a_payload_cannot_write_lines_of_its_own_into_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    """A client could forge lines of the log, or fill it, by the names of fields that it makes up."""
+
+    class Strict(msgspec.Struct, forbid_unknown_fields=True):
+        text: str = ""
+
+    io = Server()
+
+    @io.on("x")
+    async def x(socket: Socket, value: Strict) -> None: ...
+
+    async with TestServer(io) as server:
+        client = await server.connect()
+        await client.emit("x", {"a\nERROR forged" + "b" * 10_000: 1})
+        await until(lambda: "does not fit" in caplog.text)
+    (message,) = caplog.messages
+    assert "\n" not in message
+    assert len(message) < 1000
+
+
+@NOT_ON_UVLOOP
+@pytest.mark.parametrize("observed", [False, True])
+@pytest.mark.parametrize("translated", [False, True])
+async def test_nothing_of_a_failed_event_waits_for_the_garbage_collector(observed: bool, translated: bool) -> None:
+    """A client could have every refused event kept, with its payload, until the garbage collector comes by."""
+    io = Server()
+    if observed:
+        io.observe(Seeing([]))
+
+    @io.exception_handler(LookupError)
+    async def lookup(socket: Socket, error: LookupError) -> None:
+        if translated:
+            raise EventError("lookup") from error
+
+    @io.on("fail")
+    @io.on("several")
+    async def fail(socket: Socket, number: int) -> None:
+        raise NotFound
+
+    @io.on("several")
+    async def several(socket: Socket, *args: Any) -> None:
+        await asyncio.sleep(0)
+
+    async with TestServer(io) as server:
+        client = await server.connect()
+        for event, argument in itertools.product(("fail", "several", "unknown"), ("x", 1)):
+            await client.emit_with_ack(event, argument)
+            gc.collect()
+            gc.disable()
+            gc.set_debug(gc.DEBUG_SAVEALL)
+            try:
+                await client.emit_with_ack(event, argument)
+                await asyncio.sleep(0)
+                gc.collect()
+                kept = [each for each in gc.garbage if isinstance(each, Packet | EventError | NotFound)]
+            finally:
+                gc.set_debug(0)
+                gc.garbage.clear()
+                gc.enable()
+            assert not kept, (event, argument)
+
+
+@NOT_ON_UVLOOP
+async def test_what_observers_have_made_of_an_event_is_injected_into_each_of_several_handlers() -> None:
+    """A handler would be given the client's trace as an argument, as soon as the event has a second handler."""
+
+    class Stripping(Seeing):
+        async def event(self, socket: Socket, event: Event, call_next: CallNext) -> Any:
+            del event.args[-1]
+            return await call_next()
+
+    io = Server()
+    io.observe(Stripping([]))
+
+    @io.on("x")
+    async def nothing(socket: Socket, number: int) -> None: ...
+
+    @io.on("x")
+    async def x(socket: Socket, number: int, event: Event) -> list[Any]:
+        return event.args
+
+    async with TestServer(io) as server:
+        client = await server.connect()
+        assert await client.emit_with_ack("x", 1, {"traceparent": "..."}) == [1]

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
-from typing import Annotated, Any
+import dataclasses
+import functools
+import sys
+import types
+from collections.abc import AsyncIterator, Callable, Iterator
+from typing import Annotated, Any, Generic, ParamSpec, TypeVar
 
 import pytest
 from aiohttp import web
@@ -28,6 +32,9 @@ from tests.support.until import until
 from tests.testing import NOT_ON_UVLOOP
 
 log: list[str] = []
+P = ParamSpec("P")
+R = TypeVar("R")
+T = TypeVar("T")
 
 
 class Database:
@@ -388,3 +395,172 @@ async def test_overrides() -> None:
     assert io.dependency_overrides == {}
     async with TestServer(io) as server:
         assert await (await server.connect()).emit_with_ack("name") == "pool"
+
+
+@NOT_ON_UVLOOP
+@pytest.mark.parametrize("is_async", [True, False])
+async def test_a_provider_that_catches_does_not_hide_the_failure_from_others(is_async: bool) -> None:
+    """A transaction would be committed although its handler has failed, because a provider inside caught that."""
+
+    async def transaction() -> AsyncIterator[str]:
+        try:
+            yield "transaction"
+        except EventError:
+            log.append("rollback")
+            raise
+        log.append("commit")
+
+    async def catching(outer: str = Depends(transaction)) -> AsyncIterator[str]:
+        try:
+            yield outer
+        except EventError:
+            log.append("caught")
+
+    def catching_plainly(outer: str = Depends(transaction)) -> Iterator[str]:
+        try:
+            yield outer
+        except EventError:
+            log.append("caught")
+
+    io = Server()
+    inner: Any = Depends(catching if is_async else catching_plainly)
+
+    @io.on("x")
+    async def x(socket: Socket, value: str = inner) -> None:
+        raise EventError("no")
+
+    async with TestServer(io) as server:
+        client = await server.connect()
+        assert await client.emit_with_ack("x") == {"error": {"code": "no", "message": "no"}}
+    assert log == ["caught", "rollback"]
+
+
+@NOT_ON_UVLOOP
+async def test_decorated_generators_are_providers() -> None:
+    """A handler would be given the generator itself, and nothing would be closed, because of a logging decorator."""
+
+    def logged(function: Callable[P, R]) -> Callable[P, R]:
+        @functools.wraps(function)
+        def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
+            return function(*args, **kwargs)
+
+        return wrapper
+
+    def listed(function: Callable[[], Iterator[str]]) -> Callable[[], list[str]]:
+        @functools.wraps(function)
+        def wrapper() -> list[str]:
+            return list(function())
+
+        return wrapper
+
+    @logged
+    async def opened(socket: Socket) -> AsyncIterator[str]:
+        yield socket.nsp
+        log.append("closed")
+
+    @logged
+    def opened_plainly(nsp: str = Depends(opened)) -> Iterator[str]:
+        yield nsp + nsp
+        log.append("closed first")
+
+    @listed
+    def several() -> Iterator[str]:
+        yield from "ab"
+
+    io = Server()
+
+    @io.on("x")
+    async def x(
+        socket: Socket,
+        one: str = Depends(opened),
+        two: str = Depends(opened_plainly),
+        all: list[str] = Depends(several),
+    ) -> list[Any]:
+        return [one, two, all]
+
+    async with TestServer(io) as server:
+        assert await (await server.connect()).emit_with_ack("x") == ["/", "//", ["a", "b"]]
+    assert log == ["closed first", "closed"]
+
+
+@dataclasses.dataclass
+class Role:
+    """A provider that is an object without a hash."""
+
+    name: str
+
+    def __call__(self, socket: Socket) -> str:
+        return self.name + socket.nsp
+
+
+class Repository(Generic[T]):
+    """A generic class."""
+
+    def __init__(self, server: Server) -> None:
+        self.server = server
+
+
+@NOT_ON_UVLOOP
+async def test_providers_of_every_kind_with_the_same_name() -> None:
+    """Providers made by one function, partials and generic classes would be refused, or fail at run time."""
+
+    def one_more(inner: Callable[..., int]) -> Callable[..., int]:
+        def add(value: int = Depends(inner)) -> int:
+            return value + 1
+
+        return add
+
+    def add(number: int, value: int) -> int:
+        return number + value
+
+    def add_to(number: int, value: int = Depends(functools.partial(add, 3, 4))) -> int:
+        return number + value
+
+    io = Server()
+
+    @io.on("x")
+    async def x(
+        socket: Socket,
+        user: Annotated[Repository[int], Depends()],
+        count: int = Depends(one_more(one_more(lambda: 1))),
+        total: int = Depends(functools.partial(add_to, 5)),
+        role: str = Depends(Role("admin")),
+        repository: Repository[str] = Depends(Repository[str]),
+    ) -> list[Any]:
+        return [user.server is io, count, total, role, repository.server is io]
+
+    async with TestServer(io, overrides={get_db: lambda: None}) as server:
+        assert await (await server.connect()).emit_with_ack("x") == [True, 3, 12, "admin/", True]
+
+
+@NOT_ON_UVLOOP
+async def test_what_a_class_is_called_with_may_be_inherited(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A class whose base stands in another module would be refused: names would be looked up in the wrong module."""
+    module = types.ModuleType("models")
+    module.__dict__.update({"Annotated": Annotated, "Depends": Depends, "pool": lambda: "models' pool"})
+    monkeypatch.setitem(sys.modules, "models", module)
+    exec(
+        "from __future__ import annotations\n"
+        "class Base:\n"
+        "    def __init__(self, name: Annotated[str, Depends(pool)]) -> None:\n"
+        "        self.name = name\n"
+        "class Called:\n"
+        "    def __call__(self, name: Annotated[str, Depends(pool)]) -> str:\n"
+        "        return name\n",
+        module.__dict__,
+    )
+
+    class Heir(module.Base):  # type: ignore[name-defined, misc]
+        pass
+
+    class CalledHeir(module.Called):  # type: ignore[name-defined, misc]
+        pass
+
+    io = Server()
+
+    @io.on("x")
+    async def x(socket: Socket, heir: Any = Depends(Heir), called: str = Depends(CalledHeir())) -> list[str]:
+        return [heir.name, called]
+
+    async with TestServer(io) as server:
+        assert await (await server.connect()).emit_with_ack("x") == ["models' pool", "models' pool"]

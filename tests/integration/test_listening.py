@@ -11,12 +11,24 @@ from typing import Any
 import pytest
 from msgspec import Struct
 
-from rtframework import Ack, ConfigurationError, ConnectionRefused, Event, EventError, Namespace, Server, Socket
+from rtframework import (
+    Ack,
+    ConfigurationError,
+    ConnectionRefused,
+    Depends,
+    Event,
+    EventError,
+    Namespace,
+    Server,
+    Socket,
+)
 from rtframework.protocols import CallNext
+from rtframework.testing import TestServer
 from tests.conftest import Serve
 from tests.support.js import JSClients
 from tests.support.transports import Transport
 from tests.support.until import until
+from tests.testing import NOT_ON_UVLOOP
 
 INTERNAL = {"error": {"code": "internal_error", "message": "Internal server error"}}
 
@@ -517,6 +529,43 @@ async def test_the_signature_of_a_closure_is_read_once(serve: Serve, js: JSClien
     assert two is not None
     assert one.handlers["common"]._converters is two.handlers["common"]._converters  # type: ignore[union-attr]
     assert len(io.of("/").listening.signatures) == 1
+
+
+@NOT_ON_UVLOOP
+async def test_signatures_keep_no_socket() -> None:
+    """A socket that a provider, or a default, of its own handler knows would be kept until the next one comes."""
+    io = Server()
+    gone: list[weakref.ref[Socket]] = []
+
+    @io.on("connection")
+    async def connection(socket: Socket) -> None:
+        gone.append(weakref.ref(socket))
+
+        def own_id() -> str:
+            return socket.id
+
+        def nested(id: str = Depends(own_id)) -> str:
+            return id
+
+        @socket.on("provided")
+        async def provided(id: str = Depends(own_id)) -> str:
+            return id
+
+        @socket.on("nested")
+        async def nesting(*, id: str = Depends(nested)) -> str:
+            return id
+
+        @socket.on("default")
+        async def default(text: str = "", data: Any = socket) -> str:
+            return text + str(data.id)
+
+    async with TestServer(io) as server:
+        for _ in range(2):
+            client = await server.connect()
+            (id,) = io.sockets
+            assert [await client.emit_with_ack(event) for event in ("provided", "nested", "default")] == [id] * 3
+            await client.disconnect()
+        await until(lambda: gc.collect() >= 0 and not any(each() for each in gone))
 
 
 async def test_nothing_of_a_socket_is_left(serve: Serve, js: JSClients, transport: Transport) -> None:

@@ -6,9 +6,10 @@ import datetime
 import ipaddress
 import pathlib
 import uuid
+from collections.abc import Awaitable
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any, Literal, NamedTuple, TypedDict
+from typing import Any, Literal, NamedTuple, NoReturn, TypedDict
 
 import attrs
 import msgspec
@@ -18,6 +19,7 @@ import pytest
 from rtframework import (
     ConfigurationError,
     EncodeError,
+    EventError,
     InvalidReturn,
     JSONSerializer,
     Server,
@@ -25,10 +27,12 @@ from rtframework import (
 )
 from rtframework.conversion import convert, converter_of
 from rtframework.protocols import Serializer
+from rtframework.testing import TestServer
 from rtframework_msgpack import MsgpackSerializer
 from tests.conftest import Serve
 from tests.support.js import ClientOptions, JSClients
 from tests.support.transports import Transport
+from tests.testing import NOT_ON_UVLOOP
 
 BOTH = pytest.mark.parametrize("parser", ["json", "msgpack"])
 
@@ -355,3 +359,41 @@ def test_what_nothing_can_be_checked_against_is_found_at_registration() -> None:
         async def both_ways(socket: Socket) -> Thing: ...  # type: ignore[empty-body]
 
     assert io.of("/").is_pristine
+
+
+@NOT_ON_UVLOOP
+async def test_returns_that_say_more_than_a_type(caplog: pytest.LogCaptureFixture) -> None:
+    """A program that is right would be refused, or would fail, as soon as its returns are checked."""
+    io = Server(validate_returns=True)
+
+    @io.on("by number")
+    async def by_number(socket: Socket) -> dict[int, str]:
+        return {1: "a"}
+
+    @io.on("anything")
+    async def anything(socket: Socket) -> object:
+        return "x"
+
+    @io.on("refusing")
+    async def refusing(socket: Socket) -> NoReturn:
+        raise EventError("no")
+
+    async def count() -> int:
+        return 1
+
+    @io.on("later")
+    def later(socket: Socket) -> Awaitable[int]:
+        return count()
+
+    @io.on("much later")
+    def much_later(socket: Socket) -> Awaitable[str]:
+        return count()  # type: ignore[return-value]
+
+    async with TestServer(io) as server:
+        client = await server.connect()
+        assert await client.emit_with_ack("by number") == {"1": "a"}
+        assert await client.emit_with_ack("anything") == "x"
+        assert await client.emit_with_ack("refusing") == {"error": {"code": "no", "message": "no"}}
+        assert await client.emit_with_ack("later") == 1
+        assert not caplog.records
+        assert (await client.emit_with_ack("much later"))["error"]["code"] == "internal_error"

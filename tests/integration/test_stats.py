@@ -22,6 +22,7 @@ from rtframework.counts import MOST, OTHER, Counts, add
 from rtframework.engine.metering import MeteredHandler
 from rtframework.engine.outbox import Outbox
 from rtframework.protocols import CallNext
+from rtframework.testing import TestServer
 from rtframework.types import Handshake
 from tests.conftest import Serve
 from tests.support.js import JSClients
@@ -29,6 +30,7 @@ from tests.support.proxy import running_proxy
 from tests.support.raw import raw_client
 from tests.support.transports import POLLING, WEBSOCKET, Transport
 from tests.support.until import until
+from tests.testing import NOT_ON_UVLOOP
 
 
 async def test_who_is_there(serve: Serve, js: JSClients, transport: Transport) -> None:
@@ -377,3 +379,31 @@ async def test_an_observer_changes_nothing(serve: Serve, js: JSClients, transpor
     assert await client.emit_with_ack("ask") == "first"
     assert (await client.emit_with_ack("nothing"))["error"]["code"] == "unknown_event"
     go.set()
+
+
+@NOT_ON_UVLOOP
+async def test_every_error_that_a_client_is_told_is_counted() -> None:
+    """Answers that cannot be sent, and handlers that were cancelled, would fail without showing in any figure."""
+    io = Server()
+
+    @io.on("unsendable")
+    async def unsendable(socket: Socket) -> object:
+        return object()
+
+    @io.on("unsendable details")
+    async def unsendable_details(socket: Socket) -> None:
+        raise EventError("own", details=object())
+
+    @io.on("cancelled")
+    async def cancelled(socket: Socket) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        task.cancel()
+        await asyncio.sleep(0)
+
+    async with TestServer(io) as server:
+        client = await server.connect()
+        for event in ("unsendable", "unsendable details", "cancelled"):
+            assert "error" in await client.emit_with_ack(event)
+        refused = {code: count for code, count in io.stats().events_refused.items() if count}
+        assert refused == {"internal_error": 2, "cancelled": 1}

@@ -342,3 +342,17 @@ async def test_the_documentation_names_every_metric(serve: Serve, js: JSClients)
         (row,) = [line for line in page.splitlines() if line.startswith(f"| `{name}` |")]
         for label in labels - {"le"}:
             assert f"`{label}`" in row, f"{name}: {label}"
+
+
+async def test_a_handler_for_one_time_is_counted_by_its_name(serve: Serve, js: JSClients) -> None:
+    """What such a handler has served would show as an event that nobody listens to."""
+    io = Server()
+    metrics = measured(io)
+
+    @io.once("ready")
+    async def ready(socket: Socket) -> None: ...
+
+    client = await js.connect((await serve(io)).url)
+    await client.emit_with_ack("ready")
+    assert value_of(metrics, "rtframework_events_total", namespace="/", event="ready", outcome="ok") == 1
+    assert value_of(metrics, "rtframework_events_total", namespace="/", event="(unknown)", outcome="ok") is None
