@@ -187,7 +187,7 @@ def _convert(value: Any, annotation: Any, *, str_keys: bool = False) -> Any:
     try:
         return msgspec.convert(value, annotation, builtin_types=BYTES, str_keys=str_keys)
     except msgspec.ValidationError as error:
-        raise Mismatch([problem_of(error)]) from None
+        raise Mismatch([_problem(error)]) from None
     except RecursionError:
         raise Mismatch([{"path": "$", "message": "Nested too deeply"}]) from None
 
@@ -203,7 +203,7 @@ def check(value: Any, converter: Converter) -> None:
         plain = msgspec.to_builtins(value, builtin_types=BYTES, str_keys=True, enc_hook=plainly(None))
         msgspec.convert(plain, converter, builtin_types=BYTES, str_keys=True)
     except msgspec.ValidationError as error:
-        raise Mismatch([problem_of(error)]) from None
+        raise Mismatch([_problem(error)]) from None
     except (TypeError, ValueError, RecursionError) as error:
         raise Mismatch([{"path": "$", "message": str(error)}]) from None
 
@@ -258,7 +258,7 @@ def _iso(value: Any) -> str:
     raise TypeError
 
 
-def problem_of(error: msgspec.ValidationError) -> Problem:
+def _problem(error: msgspec.ValidationError) -> Problem:
     """What msgspec has found."""
     text = str(error)
     found = _AT.fullmatch(text)

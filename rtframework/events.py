@@ -144,10 +144,8 @@ class Handler:
         "name",
         "ordered",
         "plan",
-        "returns",
         "signature",
         "takes_ack",
-        "who",
     )
 
     def __init__(
@@ -164,10 +162,7 @@ class Handler:
         self.signature = signature = signature or Signature.of(name, function)
         self.is_async = signature.is_async
         self.takes_ack = signature.takes_ack
-        self.who = signature.who
-        """How errors call it."""
         self.plan = signature.plan
-        self.returns = signature.returns
         self._converters = signature.converters
         self._rest = signature.rest
         self._least = signature.least

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable
 from inspect import isawaitable
 from typing import Any, TypeVar
 
 from .annotations import where
 from .exceptions import ConfigurationError, ContractError
-from .injection import IN_ERROR, VARIABLE, Scope
-from .plans import wire
-from .signatures import is_async, takes
+from .injection import IN_ERROR, Scope
+from .signatures import is_async, wire_rest
 from .types import Packet
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -24,18 +22,7 @@ class ExceptionHandler:
 
     def __init__(self, kind: type[BaseException], function: Callable[..., Any]) -> None:
         who = f"the handler {where(function)} of {kind.__name__}"
-        parameters = takes(who, function)
-        first = parameters[:2]
-        anything = any(each.kind is inspect.Parameter.VAR_POSITIONAL for each in first)
-        others, self._plan = wire(who, function, IN_ERROR, [] if anything else parameters[2:])
-        if not anything and (
-            len(first) < 2
-            or any(each.kind in (inspect.Parameter.KEYWORD_ONLY, *VARIABLE) for each in first)
-            or any(each.default is inspect.Parameter.empty and each.kind not in VARIABLE for each in others)
-        ):
-            raise ConfigurationError(
-                f"{who} must take (socket, error) and what is injected, not {inspect.signature(function)}"
-            )
+        self._plan = wire_rest(who, function, ("socket", "error"), IN_ERROR)
         self.function = function
         self._is_async = is_async(function)
 
@@ -64,11 +51,6 @@ class ExceptionHandlers:
     def functions(self) -> dict[type[BaseException], Callable[..., Any]]:
         """The functions that are here, by what they are for."""
         return {kind: handler.function for kind, handler in self._handlers.items()}
-
-    @property
-    def own(self) -> bool:
-        """Whether there are any here."""
-        return bool(self._handlers)
 
     def add(self, kind: type[BaseException], function: F) -> F:
         """Add one. Raises :class:`~rtframework.ConfigurationError`."""

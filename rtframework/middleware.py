@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from .annotations import where
-from .exceptions import ConfigurationError
-from .injection import IN_CONNECTION, IN_EVENT, VARIABLE, Passing, Place, Scope
-from .plans import Plan, wire
-from .signatures import takes
+from .injection import IN_CONNECTION, IN_EVENT, Passing, Place, Scope
+from .signatures import wire_rest
 
 if TYPE_CHECKING:
+    from .plans import Plan
     from .protocols import Observer
     from .types import Handshake
 
@@ -48,7 +46,7 @@ def connect_link(middleware: Callable[..., Any]) -> Link:
 
     Raises :class:`~rtframework.ConfigurationError` for a function that cannot be such middleware.
     """
-    plan = _wire("connect middleware", middleware, ("socket", "call_next"), IN_CONNECTION)
+    plan = _plan("connect middleware", middleware, ("socket", "call_next"), IN_CONNECTION)
     if plan is None:
         return lambda socket, passage, call_next: middleware(socket, call_next)
     return lambda socket, passage, call_next: plan.run(
@@ -61,7 +59,7 @@ def event_link(middleware: Callable[..., Any]) -> Link:
 
     Raises :class:`~rtframework.ConfigurationError` for a function that cannot be such middleware.
     """
-    plan = _wire("event middleware", middleware, ("socket", "event", "call_next"), IN_EVENT)
+    plan = _plan("event middleware", middleware, ("socket", "event", "call_next"), IN_EVENT)
     if plan is None:
         return middleware
     return lambda socket, event, call_next: plan.run(
@@ -87,24 +85,8 @@ def observing(observers: Sequence[Observer]) -> Callable[[Handshake, Callable[[]
     return run
 
 
-def _wire(kind: str, middleware: Callable[..., Any], leading: Sequence[str], place: Place) -> Plan | None:
-    """What is injected into middleware besides what it is always given."""
-    who = f"the {kind} {where(middleware)}"
-    parameters = takes(who, middleware)
-    signature = inspect.signature(middleware)
-    first = parameters[: len(leading)]
-    if any(each.kind is inspect.Parameter.VAR_POSITIONAL for each in first):
-        return None
-    if len(first) < len(leading) or any(each.kind in (inspect.Parameter.KEYWORD_ONLY, *VARIABLE) for each in first):
-        raise ConfigurationError(f"{who} must take ({', '.join(leading)}), not {signature}")
-    others, plan = wire(who, middleware, place, parameters[len(leading) :])
-    for each in others:
-        if each.default is inspect.Parameter.empty and each.kind not in VARIABLE:
-            raise ConfigurationError(
-                f"{who} must take ({', '.join(leading)}), not {signature}: "
-                f"nothing fills {each.name!r}; give it a default or `= Depends(...)`"
-            )
-    return plan
+def _plan(kind: str, middleware: Callable[..., Any], leading: Sequence[str], place: Place) -> Plan | None:
+    return wire_rest(f"the {kind} {where(middleware)}", middleware, leading, place)
 
 
 async def _pass(

@@ -341,7 +341,7 @@ class Namespace(Broadcasting):
     def is_pristine(self) -> bool:
         """Whether nothing has been registered with it."""
         registered = (self.listening, self._connect_links, self._event_links, self._server_side, self.declared)
-        return not any((*registered, self.exception_handlers.own))
+        return not any((*registered, self.exception_handlers.functions))
 
     @property
     def sockets(self) -> Mapping[str, Socket]:

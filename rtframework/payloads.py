@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-import msgspec
 from msgspec import inspect
 
-from .conversion import BYTES, Mismatch, Model, is_pydantic, parts_of, problem_of
+from .conversion import Mismatch, Model, Shape, is_pydantic, parts_of
 
 
 def check_type(kind: Any) -> None:
@@ -38,7 +37,4 @@ def expect(value: Any, kind: Any, given: Any) -> None:
             if not model.sends(given):
                 raise
         return
-    try:
-        msgspec.convert(value, kind, builtin_types=BYTES, str_keys=True)
-    except msgspec.ValidationError as error:
-        raise Mismatch([problem_of(error)]) from None
+    Shape(kind, keyed=True, classes=()).convert(value)

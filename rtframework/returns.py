@@ -15,18 +15,15 @@ from .types import Packet
 class CheckedHandler:
     """A handler whose answers are checked against the annotation of what it returns."""
 
-    __slots__ = ("_converter", "_handler", "_who", "function", "name", "ordered", "takes_ack")
+    __slots__ = ("_converter", "_handler", "name", "ordered")
 
     is_async: Final = True
 
     def __init__(self, handler: Handler, converter: Converter) -> None:
         self._handler = handler
         self._converter = converter
-        self._who = handler.who
-        self.function = handler.function
         self.name = handler.name
         self.ordered = handler.ordered
-        self.takes_ack = handler.takes_ack
 
     async def __call__(
         self, socket: Any, args: Sequence[Any], packet: Packet | None = None, event: Event | None = None
@@ -40,7 +37,8 @@ class CheckedHandler:
                 check(result, self._converter)
             except Mismatch as mismatch:
                 problem = mismatch.problems[0]
-                raise InvalidReturn(f"{self._who} returned {problem['message']} at {problem['path']}") from None
+                who = self._handler.signature.who
+                raise InvalidReturn(f"{who} returned {problem['message']} at {problem['path']}") from None
         return result
 
 
@@ -49,10 +47,11 @@ def checked(handler: Handler) -> Handler | CheckedHandler:
 
     Raises :class:`~rtframework.ConfigurationError` for an annotation that nothing can be checked against.
     """
-    if handler.returns is Any or handler.takes_ack:
+    signature = handler.signature
+    if signature.returns is Any or signature.takes_ack:
         return handler
     try:
-        converter = converter_of(handler.returns)
+        converter = converter_of(signature.returns)
     except (TypeError, NameError) as error:
-        raise ConfigurationError(f"{handler.who}: what it returns cannot be checked: {error}") from error
+        raise ConfigurationError(f"{signature.who}: what it returns cannot be checked: {error}") from error
     return CheckedHandler(handler, converter)

@@ -13,8 +13,8 @@ from typing import Any, Final, Never, NoReturn, get_args, get_origin
 from .annotations import UNCHECKED, annotation_of, is_data, means_the_same_everywhere, name_of, resolve, where
 from .conversion import Converter, converter_of
 from .exceptions import ConfigurationError
-from .injection import IN_CONNECTION, IN_EVENT, Dependency, Place, wanted_by
-from .plans import wire
+from .injection import IN_CONNECTION, IN_EVENT, VARIABLE, Dependency, Place, wanted_by
+from .plans import Plan, wire
 
 HandlerFunction = Callable[..., Any]
 
@@ -35,7 +35,6 @@ class Parameter:
     required: bool
     variadic: bool = False
     """``*args``: any number of arguments of this type."""
-    default: Any = inspect.Parameter.empty
 
 
 class Signature:
@@ -63,7 +62,7 @@ class Signature:
             variadic = each.kind is inspect.Parameter.VAR_POSITIONAL
             required = each.default is inspect.Parameter.empty and not variadic
             kind = _checked(who, function, each)
-            found.append(Parameter(each.name, kind, required, variadic, each.default))
+            found.append(Parameter(each.name, kind, required, variadic))
             converters.append(_converter(who, each.name, kind))
         self.parameters = tuple(found)
         self.least = sum(each.required for each in found)
@@ -114,6 +113,28 @@ def takes(who: str, function: HandlerFunction) -> list[inspect.Parameter]:
         if inspect.isasyncgenfunction(each) or inspect.isgeneratorfunction(each):
             raise ConfigurationError(f"{who} is a generator: return one value instead")
     return list(inspect.signature(function).parameters.values())
+
+
+def wire_rest(who: str, function: HandlerFunction, leading: Sequence[str], place: Place) -> Plan | None:
+    """What is injected into a function besides what it is always given, by position: ``leading``.
+
+    Nothing into one that takes anything. Raises :class:`~rtframework.ConfigurationError`.
+    """
+    parameters = takes(who, function)
+    signature = inspect.signature(function)
+    first = parameters[: len(leading)]
+    if any(each.kind is inspect.Parameter.VAR_POSITIONAL for each in first):
+        return None
+    if len(first) < len(leading) or any(each.kind in (inspect.Parameter.KEYWORD_ONLY, *VARIABLE) for each in first):
+        raise ConfigurationError(f"{who} must take ({', '.join(leading)}), not {signature}")
+    others, plan = wire(who, function, place, parameters[len(leading) :])
+    for each in others:
+        if each.default is inspect.Parameter.empty and each.kind not in VARIABLE:
+            raise ConfigurationError(
+                f"{who} must take ({', '.join(leading)}), not {signature}: "
+                f"nothing fills {each.name!r}; give it a default or `= Depends(...)`"
+            )
+    return plan
 
 
 def is_async(function: HandlerFunction) -> bool:

@@ -13,7 +13,7 @@ from msgspec import Struct
 
 from rtframework import ConfigurationError, ContractError, EventError, JSONSerializer, Namespace, Server, Socket, emits
 from rtframework.protocols import Serializer
-from rtframework.testing import TestServer
+from rtframework.testing import TestClient, TestServer
 from rtframework_msgpack import MsgpackSerializer
 
 
@@ -296,9 +296,8 @@ async def test_children_and_parents_are_checked() -> None:
                 await namespace.emit("said", 1)
 
 
-async def test_the_test_hears_of_what_a_handler_emits() -> None:
-    """A handler's breach of contract would be an ``internal_error`` in a client that does not ask for an answer."""
-    io = Server()
+def break_the_contract(io: Server) -> None:
+    """Handlers that emit what nobody has declared: for an event, and for a client that wants to be greeted."""
 
     @io.on("say")
     async def say(socket: Socket, text: str) -> None:
@@ -309,14 +308,26 @@ async def test_the_test_hears_of_what_a_handler_emits() -> None:
         if socket.handshake.auth.get("greet"):
             await socket.emit("hello")
 
+
+async def hear_of_breaches(server: TestServer) -> TestClient:
+    """A client to whom that happened, each time told to the test."""
+    client = await server.connect()
+    with pytest.raises(ContractError, match="'said'"):
+        await client.emit("say", "hi")
+    with pytest.raises(ContractError, match="'said'"):
+        await client.emit_with_ack("say", "hi")
+    with pytest.raises(ContractError, match="'hello'"):
+        await server.connect(auth={"greet": True})
+    return client
+
+
+async def test_the_test_hears_of_what_a_handler_emits() -> None:
+    """A handler's breach of contract would be an ``internal_error`` in a client that does not ask for an answer."""
+    io = Server()
+
+    break_the_contract(io)
     async with TestServer(io, strict_emits=True) as server:
-        client = await server.connect()
-        with pytest.raises(ContractError, match="'said'"):
-            await client.emit("say", "hi")
-        with pytest.raises(ContractError, match="'said'"):
-            await client.emit_with_ack("say", "hi")
-        with pytest.raises(ContractError, match="'hello'"):
-            await server.connect(auth={"greet": True})
+        client = await hear_of_breaches(server)
         await client.receive_nothing()  # each is told once
     async with TestServer(io) as server:  # not strict by itself
         client = await server.connect()
@@ -331,23 +342,9 @@ async def test_an_exception_handler_does_not_hide_a_breach() -> None:
     async def sorry(socket: Socket, error: Exception) -> EventError:
         return EventError("sorry")
 
-    @io.on("say")
-    async def say(socket: Socket, text: str) -> None:
-        await io.emit("said", text)
-
-    @io.on("connection")
-    async def connection(socket: Socket) -> None:
-        if socket.handshake.auth.get("greet"):
-            await socket.emit("hello")
-
+    break_the_contract(io)
     async with TestServer(io, strict_emits=True) as server:
-        client = await server.connect()
-        with pytest.raises(ContractError, match="'said'"):
-            await client.emit("say", "hi")
-        with pytest.raises(ContractError, match="'said'"):
-            await client.emit_with_ack("say", "hi")
-        with pytest.raises(ContractError, match="'hello'"):
-            await server.connect(auth={"greet": True})
+        await hear_of_breaches(server)
 
 
 async def test_a_breach_at_the_end_is_not_forgotten() -> None:

@@ -14,7 +14,7 @@ from ..declarations import NOTHING
 from ..exceptions import ConfigurationError
 from ..patterns import without_expressions
 from .description import Argument, Contract, EventContract, NamespaceContract
-from .schema import Direction, Schema, rebuild
+from .schema import Direction, Schema, rebuild, unused
 from .schemas import Schemas
 from .usage import answers_of, types_of
 
@@ -216,12 +216,7 @@ def _server(url: str) -> Mapping[str, Any]:
 def _key(name: str, taken: set[str]) -> str:
     """A key of the kind that AsyncAPI allows."""
     plain = re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-") or "namespace"
-    number, key = 1, plain
-    while key in taken:
-        number += 1
-        key = f"{plain}-{number}"
-    taken.add(key)
-    return key
+    return unused(plain, taken, "-")
 
 
 def _escape(key: str) -> str:

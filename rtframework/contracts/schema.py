@@ -26,6 +26,16 @@ def reference(name: str) -> Schema:
     return {"$ref": f"{PREFIX}{name}"}
 
 
+def unused(name: str, taken: set[str], between: str = "") -> str:
+    """This name, or with a number behind it, and taken from now on."""
+    number, chosen = 1, name
+    while chosen in taken:
+        number += 1
+        chosen = f"{name}{between}{number}"
+    taken.add(chosen)
+    return chosen
+
+
 def is_json(value: Any) -> bool:
     """Whether it can stand in a document, as bytes, infinities and objects of a program cannot."""
     try:

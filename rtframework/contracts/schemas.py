@@ -10,7 +10,7 @@ from msgspec import inspect as kinds
 
 from ..conversion import is_pydantic, parts_of
 from .msgspec_types import MsgspecTypes, Named
-from .schema import Direction, Schema, references, rename, within
+from .schema import Direction, Schema, references, rename, unused, within
 
 _DIRECTIONS: Final[tuple[Direction, Direction]] = ("in", "out")
 
@@ -95,11 +95,11 @@ class Schemas:
         taken = set(reserved)
         names: dict[Direction, dict[str, str]] = {"in": {}, "out": {}}
         for name in sorted(used["in"] | used["out"]):
-            chosen = _unused(_identifier(name), taken)
+            chosen = unused(_identifier(name), taken)
             names["in"] |= {name: chosen} if name in used["in"] else {}
             names["out"] |= {name: chosen} if name in used["out"] else {}
         for name in sorted(used["in"] & used["out"] & self._differing(differs)):
-            names["in"][name] = _unused(f"{names['out'][name]}Input", taken)
+            names["in"][name] = unused(f"{names['out'][name]}Input", taken)
         return names
 
     def _reachable(self, types: Sequence[Any], direction: Direction) -> set[str]:
@@ -129,7 +129,7 @@ def _names_of(classes: Iterable[Any]) -> dict[Any, str]:
     for each, name in short.items():
         owner = get_origin(each) or each
         full = f"{owner.__module__}.{owner.__qualname__.rpartition('.')[0]}.{name}"
-        names[each] = _unused(_identifier(name if list(short.values()).count(name) == 1 else full), taken)
+        names[each] = unused(_identifier(name if list(short.values()).count(name) == 1 else full), taken)
     return names
 
 
@@ -147,13 +147,3 @@ def _identifier(name: str) -> str:
     words = re.split(r"[^A-Za-z0-9]+", name.replace("<locals>", ""))
     plain = "".join(word[:1].upper() + word[1:] for word in words)
     return plain if plain[:1].isalpha() else f"Type{plain}"
-
-
-def _unused(name: str, taken: set[str]) -> str:
-    """This name, or with a number, and taken from now on."""
-    number, chosen = 1, name
-    while chosen in taken:
-        number += 1
-        chosen = f"{name}{number}"
-    taken.add(chosen)
-    return chosen
