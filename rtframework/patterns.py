@@ -10,9 +10,12 @@ import re
 from collections.abc import Awaitable, Callable, Mapping
 from inspect import isawaitable
 from types import MappingProxyType
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, Literal, TypeAlias
 
 from .exceptions import ConfigurationError
+
+RuleKind: TypeAlias = Literal["template", "expression", "function"]
+"""What stands for many names."""
 
 Predicate: TypeAlias = Callable[[str, Mapping[str, Any]], Awaitable[bool] | bool]
 """``(name, auth) -> bool``, async or not; ``auth`` is what the client gave, an empty mapping when it gave nothing."""
@@ -87,11 +90,13 @@ class Pattern:
     def __init__(self, expression: str | re.Pattern[str]) -> None:
         if isinstance(expression, str):
             self.label = expression
+            self.kind: RuleKind = "template"
             self._expression = compile_template(expression)
             return
         if not isinstance(expression.pattern, str):
             raise ConfigurationError(f"the name of a namespace is a string: {expression!r} matches bytes")
         self.label = expression.pattern
+        self.kind = "expression"
         self._expression = expression
 
     @property
@@ -110,6 +115,9 @@ class Pattern:
 
 class Question:
     """Asks a function of the program, for each client."""
+
+    kind: Final = "function"
+    params: Final = ()
 
     def __init__(self, predicate: Predicate) -> None:
         self.label = getattr(predicate, "__qualname__", type(predicate).__name__)

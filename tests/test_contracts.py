@@ -68,6 +68,7 @@ def test_names_of_namespaces_are_described() -> None:
     io = Server()
     io.of(r"/room/{id:\d{2}}/{part}", factory=Chat)
     io.of(re.compile("/x-(?P<y>.*)"))
+    io.of(re.compile(r"/z/\d{3}"))  # reads like a template
     io.of(lambda name, auth: True)
     io.of("/a")
     io.instrument(auth=False)
@@ -76,6 +77,7 @@ def test_names_of_namespaces_are_described() -> None:
         ("/a", "name", ()),
         (r"/room/{id:\d{2}}/{part}", "template", ("id", "part")),
         ("/x-(?P<y>.*)", "expression", ("y",)),
+        (r"/z/\d{3}", "expression", ()),
         ("test_names_of_namespaces_are_described.<locals>.<lambda>", "function", ()),
     ]
     room = namespace_of(io, r"/room/{id:\d{2}}/{part}")

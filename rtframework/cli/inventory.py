@@ -16,7 +16,7 @@ from ..events import NEW_NAMESPACE
 from ..exception_handlers import ExceptionHandlers
 from ..namespace import Namespace
 from ..parent import ParentNamespace
-from ..patterns import Pattern, is_namespace, is_template
+from ..patterns import RuleKind, is_namespace
 from ..server import Server
 from ..signatures import Signature
 
@@ -64,7 +64,7 @@ class NamespaceEntry:
     """A namespace, or many that have a parent."""
 
     name: str
-    kind: Literal["name", "template", "expression", "function"]
+    kind: Literal["name"] | RuleKind
     entries: tuple[Entry, ...]
 
 
@@ -98,9 +98,6 @@ def locate(function: Callable[..., Any]) -> Place:
 
 
 def _parent(parent: ParentNamespace) -> NamespaceEntry:
-    kind: Literal["template", "expression", "function"] = "function"
-    if isinstance(parent.rule, Pattern):
-        kind = "template" if is_template(parent.name) and parent.name.startswith("/") else "expression"
     entries = list(_entries_of(parent))
     if parent.factory is not Namespace:
         # What a class has on its own is known when there is one; this one belongs to no server.
@@ -109,7 +106,7 @@ def _parent(parent: ParentNamespace) -> NamespaceEntry:
             entries += [each for each in own if each not in entries]  # a class declares for both
         except Exception as error:  # noqa: BLE001 - a factory may count on the names that it is for
             print(f"note: what {parent.name} makes by itself is not shown ({error!r})", file=sys.stderr)
-    return NamespaceEntry(parent.name, kind, tuple(entries))
+    return NamespaceEntry(parent.name, parent.rule.kind, tuple(entries))
 
 
 def _entries_of(namespace: Namespace) -> Iterator[Entry]:

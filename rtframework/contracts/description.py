@@ -15,7 +15,7 @@ from ..declarations import NOTHING, Declaration
 from ..exceptions import ConfigurationError
 from ..namespace import Namespace
 from ..parent import ParentNamespace
-from ..patterns import Pattern, is_template
+from ..patterns import RuleKind
 from ..payloads import check_type
 from ..server import Server
 from ..signatures import Parameter
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from ..protocols import Serializer
 
 Dates: TypeAlias = Literal["string", "Date"]
-NamespaceKind: TypeAlias = Literal["name", "template", "expression", "function"]
+NamespaceKind: TypeAlias = Literal["name"] | RuleKind
 
 
 class Argument(Struct, frozen=True):
@@ -104,11 +104,8 @@ def _dates(serializer: Serializer) -> Dates:
 
 def _describe_parent(parent: ParentNamespace) -> NamespaceContract:
     rule = parent.rule
-    if not isinstance(rule, Pattern):
-        return _describe(_child_of(parent, "/"), rule.label, "function", ())
-    if is_template(rule.label) and rule.label.startswith("/"):
-        return _describe(_child_of(parent, "/" + "/".join(rule.params)), rule.label, "template", rule.params)
-    return _describe(_child_of(parent, "/"), rule.label, "expression", rule.params)
+    name = "/" + "/".join(rule.params) if rule.kind == "template" else "/"
+    return _describe(_child_of(parent, name), rule.label, rule.kind, rule.params)
 
 
 def _child_of(parent: ParentNamespace, name: str) -> Namespace:
