@@ -23,10 +23,9 @@ from .exceptions import (
 )
 from .injection import Depends
 from .namespace import Namespace
-from .options import Cookie, Cors, Deflate, Limits
+from .options import Cookie, Cors, Deflate, Limits, Recovery
 from .plugins import load
 from .protocols import CallNext
-from .recovery import Recovery
 from .remote import RemoteSocket
 from .serializers import JSONSerializer
 from .server import Server

@@ -11,8 +11,7 @@ from .tally import Tally
 from .types import AckResponses
 
 if TYPE_CHECKING:
-    from .protocols import Emitter
-    from .recovery import Session
+    from .protocols import Emitter, Session
     from .types import Packet, SocketDetails, Target
 
 log: Final = logging.getLogger("rtframework.adapter")

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from .types import DisconnectReason
-
-if TYPE_CHECKING:
-    from .socket import Socket
 
 OTHER: Final = "(other)"
 """What is counted under this name has a name beyond those that are told apart."""
@@ -77,8 +74,3 @@ def add(table: dict[str, int], key: str, count: int = 1) -> None:
     if key not in table and len(table) >= MOST:
         key = OTHER
     table[key] = table.get(key, 0) + count
-
-
-def label_of(socket: Socket, event: str) -> str:
-    """What statistics call an event of this socket: its name if the program listens to it, else ``UNKNOWN``."""
-    return event if event in socket.namespace.listening.handlers or socket.listeners(event) else UNKNOWN

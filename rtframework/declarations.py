@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, TypeVar, get_args
 
-from .events import check_event_name
 from .exceptions import ConfigurationError
+from .packets import check_event_name
 from .payloads import check_type
 from .signatures import Parameter
 

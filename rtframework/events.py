@@ -12,7 +12,7 @@ from .exceptions import ConfigurationError, EventError, InvalidPayload
 from .injection import IN_CONNECTION, VARIABLE, Scope, supply
 from .plans import wire
 from .signatures import HandlerFunction, Signature, expect_socket, is_async, takes
-from .types import RESERVED_EVENTS, Packet, PacketType
+from .types import Packet, PacketType
 
 CONNECTION: Final = "connection"
 DISCONNECTING: Final = "disconnecting"
@@ -334,29 +334,6 @@ class LifecycleHandler:
             result = self._plan.apply(Scope(socket), self.function, leading, args)
         if self._is_async or inspect.isawaitable(result):
             await result
-
-
-def check_event_name(name: str) -> str:
-    """An event name that a program may register or emit. Raises :class:`~rtframework.ConfigurationError`."""
-    if not isinstance(name, str) or not name:
-        raise ConfigurationError(f"an event name is a string that is not empty, not {name!r}")
-    if name in RESERVED_EVENTS:
-        raise ConfigurationError(f"{name!r} is a reserved event name")
-    return name
-
-
-def to_ack(result: Any) -> list[Any]:
-    """What a handler returned, as the arguments of the acknowledgement: a tuple is several, ``None`` is none."""
-    if result is None:
-        return []
-    return list(result) if type(result) is tuple else [result]
-
-
-def from_ack(args: Sequence[Any]) -> Any:
-    """What a client answered: ``None``, one value, or a tuple of several."""
-    if len(args) == 1:
-        return args[0]
-    return tuple(args) if args else None
 
 
 def _invalid(name: str, position: int, problems: Sequence[Problem]) -> InvalidPayload:

@@ -22,10 +22,10 @@ from .events import (
     Handler,
     LifecycleHandler,
     SpecialHandler,
-    check_event_name,
 )
 from .exceptions import ConfigurationError, EventError
 from .injection import IN_EVENT, IN_OUTGOING, Place
+from .packets import check_event_name
 from .returns import CheckedHandler, checked
 from .running import is_cancelled, run_abreast
 from .several import Several

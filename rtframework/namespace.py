@@ -16,21 +16,14 @@ from . import counts as outcomes
 from .broadcast import Broadcasting, BroadcastOperator
 from .counts import Counts, add
 from .declarations import NOTHING, Declaration, Declarations, declarations_of, declare, unchanged
-from .events import (
-    CONNECTION,
-    DISCONNECT,
-    DISCONNECTING,
-    Event,
-    Handler,
-    SpecialHandler,
-    check_event_name,
-)
+from .events import CONNECTION, DISCONNECT, DISCONNECTING, Event, Handler, SpecialHandler
 from .exception_handlers import ExceptionHandlers
 from .exceptions import ConfigurationError, ConnectionRefused, Disconnected, EncodeError, EventError
 from .injection import IN_SERVER_SIDE_EVENT
 from .listeners import Listeners
 from .middleware import Link, Passage, compose, connect_link, event_link
 from .notices import Notice
+from .packets import check_event_name
 from .patterns import NO_PARAMS, is_namespace
 from .running import is_cancelled
 from .signatures import Signature
@@ -39,7 +32,7 @@ from .types import EVERYBODY, AckResponses, DisconnectReason, Packet, PacketType
 
 if TYPE_CHECKING:
     from .auditor import Auditor
-    from .options import Limits
+    from .options import Limits, Recovery
     from .protocols import (
         Adapter,
         AdapterFactory,
@@ -49,9 +42,9 @@ if TYPE_CHECKING:
         Frames,
         Observer,
         Outlet,
+        Session,
         Watcher,
     )
-    from .recovery import Recovery, Session
     from .server import Server
     from .types import Handshake
 

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, fields
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from os import PathLike
-from typing import TYPE_CHECKING, Final, Literal, TypeAlias, get_args
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, get_args
 
 from .exceptions import ConfigurationError
 
@@ -235,3 +235,54 @@ class EngineOptions:
         threshold = self.http_compression_threshold
         if not isinstance(threshold, int) or threshold < 0:
             raise ConfigurationError(f"http_compression_threshold is a number of characters, not {threshold!r}")
+
+
+def identity_of(user: Any) -> Any:
+    """What tells one user from another: the ``id`` of a user that has one, else the user itself."""
+    return getattr(user, "id", user)
+
+
+@dataclass(frozen=True, slots=True)
+class Recovery:
+    """Settings of connection state recovery: ``Server(connection_state_recovery=Recovery())``.
+
+    Each bound is for one namespace. What a bound cuts off is never missing without a word: a client that would need it
+    is not recovered, and ``recovered`` says so on both sides.
+
+    Example::
+
+        io = Server(connection_state_recovery=Recovery(max_disconnection_duration=60))
+    """
+
+    max_disconnection_duration: float = 120.0
+    """Seconds that a client may be away."""
+
+    skip_middlewares: bool = True
+    """Whether connect middleware is passed over for a client that is recovered. Authentication never is."""
+
+    max_sessions: int = 50_000
+    """Clients away whose state is kept; beyond, those that left first are forgotten."""
+
+    max_packets: int = 50_000
+    """Packets kept for clients that may have missed them; beyond, the oldest go."""
+
+    max_bytes: int = 33_554_432
+    """Bytes of these packets, as on a websocket. The process needs about twice as many, and 0.5 KB for each packet."""
+
+    identity: Callable[[Any], Any] = identity_of
+    """``(user) -> key``: a client is recovered only when what the authenticator returns now has the same key as then.
+    The default is ``user.id``, or the user itself when it has none."""
+
+    def __post_init__(self) -> None:
+        seconds = self.max_disconnection_duration
+        if not isinstance(seconds, int | float) or isinstance(seconds, bool) or not 0 < seconds < math.inf:
+            raise ConfigurationError(f"max_disconnection_duration is a number of seconds above zero, not {seconds!r}")
+        for each in fields(self):
+            value = getattr(self, each.name)
+            is_count = each.name in ("max_sessions", "max_packets", "max_bytes")
+            if is_count and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
+                raise ConfigurationError(f"{each.name} must be an integer of at least 1, not {value!r}")
+
+    def is_same(self, one: Any, other: Any) -> bool:
+        """Whether two results of the authenticator are the same user."""
+        return bool(self.identity(one) == self.identity(other))

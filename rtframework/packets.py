@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Final
 
-from .exceptions import DecodeError
+from .exceptions import ConfigurationError, DecodeError
 from .types import RESERVED_EVENTS, PacketType
 
 _CONNECT: Final = int(PacketType.CONNECT)
@@ -44,3 +45,26 @@ def check_payload(kind: int, data: Any, id: int | None) -> Any:
     elif type(data) not in (dict, str):
         raise DecodeError("invalid payload: CONNECT_ERROR carries an object or a string")
     return data
+
+
+def check_event_name(name: str) -> str:
+    """An event name that a program may register or emit. Raises :class:`~rtframework.ConfigurationError`."""
+    if not isinstance(name, str) or not name:
+        raise ConfigurationError(f"an event name is a string that is not empty, not {name!r}")
+    if name in RESERVED_EVENTS:
+        raise ConfigurationError(f"{name!r} is a reserved event name")
+    return name
+
+
+def to_ack(result: Any) -> list[Any]:
+    """What a handler returned, as the arguments of the acknowledgement: a tuple is several, ``None`` is none."""
+    if result is None:
+        return []
+    return list(result) if type(result) is tuple else [result]
+
+
+def from_ack(args: Sequence[Any]) -> Any:
+    """What a client answered: ``None``, one value, or a tuple of several."""
+    if len(args) == 1:
+        return args[0]
+    return tuple(args) if args else None

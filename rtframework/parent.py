@@ -19,8 +19,7 @@ from .types import AckResponses, Packet, Target
 
 if TYPE_CHECKING:
     from .namespace import Host
-    from .protocols import Adapter, Engine
-    from .recovery import Session
+    from .protocols import Adapter, Engine, Session
     from .socket import Socket
     from .types import SocketDetails
 

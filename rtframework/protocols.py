@@ -7,6 +7,7 @@ seam between the framework and the engine: neither side knows more of the other 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar
 
 if TYPE_CHECKING:
@@ -14,7 +15,6 @@ if TYPE_CHECKING:
 
     from aiohttp import web
 
-    from .recovery import Session
     from .types import AckResponses, Handshake, Packet, SocketDetails, Target
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -50,6 +50,26 @@ class Decoder(Protocol):
 
         Raise ``DecodeError`` for anything that is no valid packet: the connection is then closed.
         """
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """What is kept of a client that has gone and may come back, and what it has missed when it does."""
+
+    sid: str
+    pid: str
+    """Its private id: whoever knows it can take the session up."""
+    rooms: frozenset[str]
+    data: dict[str, Any]
+    user: Any
+    authenticated: Any
+    """What the authenticator returned, whatever middleware has made ``user``."""
+    replayed: str | None = None
+    """The offset (``""`` for none) from which missed packets were sent that the client may hold without having seen
+    CONNECT: from there it cannot be told what it has."""
+    left_at: float | None = None
+    """When it went, in seconds of the adapter's clock; ``None``: now."""
+    missed: Sequence[Frames] = ()
 
 
 class Adapter(Protocol):

@@ -5,16 +5,14 @@ Nothing here does I/O or knows the time: both are the adapter's.
 
 from __future__ import annotations
 
-import math
 import re
 import secrets
 from bisect import bisect_right
 from collections import deque
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from .exceptions import ConfigurationError
 from .types import DisconnectReason
 
 if TYPE_CHECKING:
@@ -36,77 +34,6 @@ _OFFSET: Final = re.compile(r"[\w-]{8}\.[0-9]{1,16}", re.ASCII)
 
 _MAX_PAST: Final = 256
 """Rooms that a client has left, with packets that it may still miss, that are remembered."""
-
-
-def identity_of(user: Any) -> Any:
-    """What tells one user from another: the ``id`` of a user that has one, else the user itself."""
-    return getattr(user, "id", user)
-
-
-@dataclass(frozen=True, slots=True)
-class Recovery:
-    """Settings of connection state recovery: ``Server(connection_state_recovery=Recovery())``.
-
-    Each bound is for one namespace. What a bound cuts off is never missing without a word: a client that would need it
-    is not recovered, and ``recovered`` says so on both sides.
-
-    Example::
-
-        io = Server(connection_state_recovery=Recovery(max_disconnection_duration=60))
-    """
-
-    max_disconnection_duration: float = 120.0
-    """Seconds that a client may be away."""
-
-    skip_middlewares: bool = True
-    """Whether connect middleware is passed over for a client that is recovered. Authentication never is."""
-
-    max_sessions: int = 50_000
-    """Clients away whose state is kept; beyond, those that left first are forgotten."""
-
-    max_packets: int = 50_000
-    """Packets kept for clients that may have missed them; beyond, the oldest go."""
-
-    max_bytes: int = 33_554_432
-    """Bytes of these packets, as on a websocket. The process needs about twice as many, and 0.5 KB for each packet."""
-
-    identity: Callable[[Any], Any] = identity_of
-    """``(user) -> key``: a client is recovered only when what the authenticator returns now has the same key as then.
-    The default is ``user.id``, or the user itself when it has none."""
-
-    def __post_init__(self) -> None:
-        seconds = self.max_disconnection_duration
-        if not isinstance(seconds, int | float) or isinstance(seconds, bool) or not 0 < seconds < math.inf:
-            raise ConfigurationError(f"max_disconnection_duration is a number of seconds above zero, not {seconds!r}")
-        for each in fields(self):
-            value = getattr(self, each.name)
-            is_count = each.name in ("max_sessions", "max_packets", "max_bytes")
-            if is_count and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
-                raise ConfigurationError(f"{each.name} must be an integer of at least 1, not {value!r}")
-
-    def is_same(self, one: Any, other: Any) -> bool:
-        """Whether two results of the authenticator are the same user."""
-        return bool(self.identity(one) == self.identity(other))
-
-
-@dataclass(frozen=True, slots=True)
-class Session:
-    """What is kept of a client that has gone and may come back, and what it has missed when it does."""
-
-    sid: str
-    pid: str
-    """Its private id: whoever knows it can take the session up."""
-    rooms: frozenset[str]
-    data: dict[str, Any]
-    user: Any
-    authenticated: Any
-    """What the authenticator returned, whatever middleware has made ``user``."""
-    replayed: str | None = None
-    """The offset (``""`` for none) from which missed packets were sent that the client may hold without having seen
-    CONNECT: from there it cannot be told what it has."""
-    left_at: float | None = None
-    """When it went, in seconds of the adapter's clock; ``None``: now."""
-    missed: Sequence[Frames] = ()
 
 
 class Attendance:

@@ -49,6 +49,7 @@ from .types import Packet, PacketType
 if TYPE_CHECKING:
     from .announcements import Pending
     from .injection import Provider
+    from .options import Recovery
     from .parent import Factory, ParentNamespace
     from .patterns import Predicate
     from .protocols import (
@@ -59,7 +60,6 @@ if TYPE_CHECKING:
         Observer,
         Serializer,
     )
-    from .recovery import Recovery
     from .socket import Socket
     from .types import AckResponses
 

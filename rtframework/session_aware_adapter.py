@@ -13,8 +13,8 @@ from .recovery import Attendance, PacketLog
 from .types import Packet, PacketType
 
 if TYPE_CHECKING:
-    from .protocols import Emitter
-    from .recovery import Recovery, Session
+    from .options import Recovery
+    from .protocols import Emitter, Session
     from .types import Target
 
 _EVENT: Final = int(PacketType.EVENT)

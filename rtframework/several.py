@@ -9,8 +9,9 @@ from functools import partial
 from inspect import isawaitable
 from typing import TYPE_CHECKING, Any, Final
 
-from .events import DEFERRED, to_ack
+from .events import DEFERRED
 from .exceptions import EventError
+from .packets import to_ack
 from .running import is_cancelled, run_abreast
 
 if TYPE_CHECKING:

@@ -11,13 +11,15 @@ from inspect import isawaitable
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar, cast
 
 from .broadcast import Audience, BroadcastOperator, Rooms, room_names
-from .events import DEFERRED, LEFT_TO_CATCH_ALL, UNKNOWN, Event, from_ack, to_ack
+from .events import DEFERRED, LEFT_TO_CATCH_ALL, UNKNOWN, Event
 from .exceptions import AckTimeout, ConfigurationError, Disconnected, EncodeError, EventError, InvalidPayload
 from .injection import supply
 from .listeners import Listeners
 from .notices import Notice
+from .packets import from_ack, to_ack
 from .pen import Pen
-from .recovery import RECOVERABLE, Session
+from .protocols import Session
+from .recovery import RECOVERABLE
 from .running import is_cancelled
 from .several import Explained, Several
 from .types import DisconnectReason, Packet, PacketType, Target

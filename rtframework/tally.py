@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
-from .events import from_ack
 from .exceptions import AckTimeout
+from .packets import from_ack
 from .types import AckResponses
 
 

@@ -12,8 +12,7 @@ import pytest
 
 from rtframework import AckResponses, AckTimeout, MemoryAdapter, Packet, PacketType, Target
 from rtframework.exceptions import EncodeError
-from rtframework.protocols import Emitter
-from rtframework.recovery import Session
+from rtframework.protocols import Emitter, Session
 from rtframework.testing import AdapterConformance, run_suite
 from rtframework.testing.conformance import _Deliveries
 from rtframework.types import SocketDetails

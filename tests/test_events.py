@@ -14,8 +14,9 @@ import msgspec
 import pydantic
 import pytest
 
-from rtframework.events import Event, Handler, LifecycleHandler, check_event_name, from_ack, to_ack
+from rtframework.events import Event, Handler, LifecycleHandler
 from rtframework.exceptions import ConfigurationError, InvalidPayload
+from rtframework.packets import check_event_name, from_ack, to_ack
 from rtframework.types import RESERVED_EVENTS
 
 

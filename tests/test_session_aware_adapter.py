@@ -13,9 +13,8 @@ import pytest
 from rtframework import Packet, PacketType, Recovery, Target
 from rtframework.engine.frames import Frames
 from rtframework.exceptions import EncodeError
-from rtframework.protocols import Emitter
+from rtframework.protocols import Emitter, Session
 from rtframework.protocols import Frames as AnyFrames
-from rtframework.recovery import Session
 from rtframework.session_aware_adapter import SessionAwareAdapter
 from rtframework.testing import AdapterConformance
 from rtframework.testing.conformance import _Deliveries

@@ -8,8 +8,8 @@ import itertools
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, TypeVar, overload
 
-from ..events import from_ack, to_ack
 from ..exceptions import AckTimeout, Disconnected
+from ..packets import from_ack, to_ack
 from ..recovery import is_offset
 from ..types import Packet, PacketType
 from .connection import Connection, Member, Network, Route

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 import msgspec
 
 from ..exceptions import AckTimeout, ConnectionRefused, DecodeError, Disconnected, EncodeError
-from ..recovery import Session
+from ..protocols import Session
 from ..types import RESERVED_EVENTS, Handshake, Packet, PacketType, SocketDetails, Target
 
 if TYPE_CHECKING:

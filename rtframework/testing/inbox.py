@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from ..events import from_ack
+from ..packets import from_ack
 from .settling import settle, wait
 
 _SHOWN: Final = 25

@@ -24,7 +24,7 @@ from rtframework import (
     Socket,
     StaticTokenAuth,
 )
-from rtframework.recovery import Session
+from rtframework.protocols import Session
 from rtframework.session_aware_adapter import SessionAwareAdapter
 from rtframework_msgpack import MsgpackSerializer
 from tests.conftest import Serve
