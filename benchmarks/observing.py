@@ -19,7 +19,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 
 from rtframework import Handshake, Server, Socket
 from rtframework.engine.connection import Connection
-from rtframework.engine.websocket import WebSocketTransport
+from rtframework.engine.transports.websocket import WebSocketTransport
 from rtframework_opentelemetry import Tracing
 from rtframework_prometheus import Metrics
 

@@ -1,10 +1,7 @@
 """A Socket.IO server framework for aiohttp."""
 
-from .adapter import MemoryAdapter
+from .adapters.memory import MemoryAdapter
 from .authenticators import StaticTokenAuth, TokenSources
-from .broadcast import BroadcastOperator
-from .declarations import emits
-from .events import Ack, Event
 from .exceptions import (
     AckError,
     AckTimeout,
@@ -21,15 +18,17 @@ from .exceptions import (
     RTFrameworkError,
     SerializationError,
 )
-from .injection import Depends
-from .namespace import Namespace
+from .handlers.declarations import emits
+from .handlers.dependencies import Depends
+from .handlers.event import Ack, Event
+from .namespaces.namespace import Namespace
+from .namespaces.operators import BroadcastOperator, RemoteSocket
+from .namespaces.socket import Socket
 from .options import Cookie, Cors, Deflate, Limits, Recovery
 from .plugins import load
 from .protocols import CallNext
-from .remote import RemoteSocket
 from .serializers import JSONSerializer
 from .server import Server
-from .socket import Socket
 from .stats import Stats
 from .types import AckResponses, ConnectionFailure, DisconnectReason, Handshake, Identity, Packet, PacketType, Target
 

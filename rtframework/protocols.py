@@ -98,7 +98,7 @@ class Adapter(Protocol):
         """Deliver a packet to the sockets that a target selects, here and on the other servers of a cluster."""
 
     async def broadcast_with_ack(self, packet: Packet, target: Target, timeout: float | None) -> AckResponses:
-        """Deliver a packet and collect the answers, see :class:`rtframework.tally.Tally`.
+        """Deliver a packet and collect the answers, see :class:`rtframework.adapters.ack_collector.AckCollector`.
 
         Raise :class:`~rtframework.AckTimeout`, with what did come, when not all have answered within ``timeout``
         seconds; ``None``: until each has answered or left.
@@ -159,7 +159,7 @@ class Adapter(Protocol):
         """Register the decorated plain function for changes of this process's rooms.
 
         ``"create_room"`` and ``"delete_room"`` are told ``(room)``, ``"join_room"`` and ``"leave_room"`` are told
-        ``(room, sid)``, after the change. ``rtframework.rooms.RoomIndex`` does all of that.
+        ``(room, sid)``, after the change. ``rtframework.adapters.rooms.RoomIndex`` does all of that.
         """
 
     def off(self, event: str, function: Callable[..., Any]) -> None:
@@ -331,7 +331,7 @@ class Engine(Protocol):
         """
 
 
-class Line(Protocol):
+class ConnectionMonitor(Protocol):
     """The engine's connections, as the Admin UI and statistics see them."""
 
     def count_clients(self) -> tuple[int, int]:
@@ -384,7 +384,7 @@ class Observer(Protocol):
     async def connect(self, handshake: Handshake, call_next: Callable[[], Awaitable[str]]) -> str:
         """A client asks for the namespace ``handshake.nsp``; ``call_next`` says what became of it.
 
-        That is one of ``rtframework.counts.CONNECTS``. It comes when all connection handlers have returned.
+        That is one of ``rtframework.counters.CONNECTS``. It comes when all connection handlers have returned.
         """
 
     async def event(self, socket: Any, event: Any, call_next: CallNext) -> Any:

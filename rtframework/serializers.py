@@ -10,8 +10,8 @@ from typing import Any, Final
 
 import msgspec
 
-from .conversion import plainly
 from .exceptions import DecodeError, EncodeError
+from .handlers.validation import plainly
 from .packets import MAX_ID, check_event, check_payload
 from .types import RESERVED_EVENTS, Packet, PacketType
 

@@ -14,21 +14,23 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
 
 from aiohttp import web
 
-from .adapter import MemoryAdapter
+from .adapters.memory import MemoryAdapter
+from .adapters.recovering import SessionAwareAdapter
 from .admin import AdminNamespace, Mode
-from .announcements import Announcements
-from .auditor import Auditor
-from .broadcast import Broadcasting, BroadcastOperator
-from .counts import INTERNAL_ERROR, INVALID_NAMESPACE
-from .declarations import NOTHING
-from .dynamic import DynamicNamespaces
+from .counters import INTERNAL_ERROR, INVALID_NAMESPACE
 from .engine import EngineIO, Gateway
-from .events import NEW_NAMESPACE
-from .exception_handlers import ExceptionHandlers
 from .exceptions import ConfigurationError, ConnectionRefused
-from .injection import supply
-from .middleware import observing
-from .namespace import Namespace
+from .handlers.declarations import NOTHING
+from .handlers.dependencies import supply
+from .handlers.event import NEW_NAMESPACE
+from .handlers.exception_handlers import ExceptionHandlers
+from .handlers.middleware import observing
+from .handlers.strict import Auditor
+from .namespaces.announcements import Announcements
+from .namespaces.dynamic import DynamicNamespaces
+from .namespaces.namespace import Namespace
+from .namespaces.operators import Broadcasting, BroadcastOperator
+from .namespaces.patterns import is_template
 from .options import (
     AllowRequest,
     Cookie,
@@ -40,18 +42,17 @@ from .options import (
     ProxyHeaders,
     TrustedProxies,
 )
-from .patterns import is_template
 from .serializers import JSONSerializer
-from .session_aware_adapter import SessionAwareAdapter
 from .stats import Stats, take_stats
 from .types import Packet, PacketType
 
 if TYPE_CHECKING:
-    from .announcements import Pending
-    from .injection import Provider
+    from .handlers.dependencies import Provider
+    from .namespaces.announcements import Pending
+    from .namespaces.parent import Factory, ParentNamespace
+    from .namespaces.patterns import Predicate
+    from .namespaces.socket import Socket
     from .options import Recovery
-    from .parent import Factory, ParentNamespace
-    from .patterns import Predicate
     from .protocols import (
         AdapterFactory,
         Authenticator,
@@ -60,7 +61,6 @@ if TYPE_CHECKING:
         Observer,
         Serializer,
     )
-    from .socket import Socket
     from .types import AckResponses
 
 log: Final = logging.getLogger("rtframework.server")

@@ -8,8 +8,8 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
-    from .counts import Counts
-    from .protocols import Adapter, Line
+    from .counters import Counters
+    from .protocols import Adapter, ConnectionMonitor
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +88,7 @@ class Counted(Protocol):
     def __len__(self) -> int: ...
 
 
-def take_stats(counts: Counts, line: Line, namespaces: Iterable[Counted]) -> Stats:
+def take_stats(counts: Counters, line: ConnectionMonitor, namespaces: Iterable[Counted]) -> Stats:
     """The figures of this moment."""
     clients, polling = line.count_clients()
     sockets: dict[str, int] = {}

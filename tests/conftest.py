@@ -147,4 +147,4 @@ async def page(browser: Pages) -> Page:
 @pytest.fixture(autouse=True)
 def every_notice(monkeypatch: pytest.MonkeyPatch) -> None:
     """What a test looks for in the log is not left out because of the test before it."""
-    monkeypatch.setattr("rtframework.notices.PERIOD", 0.0)
+    monkeypatch.setattr("rtframework.logs.PERIOD", 0.0)

@@ -21,8 +21,8 @@ from msgspec import Meta, Struct, defstruct
 
 from rtframework import Ack, ConfigurationError, Namespace, Server, Socket
 from rtframework.contracts import Contract, EventContract, NamespaceContract, asyncapi, describe, typescript
-from rtframework.contracts.schemas import Schemas
-from rtframework.declarations import NOTHING
+from rtframework.contracts.components import Schemas
+from rtframework.handlers.declarations import NOTHING
 from rtframework.testing import TestServer
 from rtframework_msgpack import MsgpackSerializer
 from tests.support.contract import Chat, Person, Picture, Text, make, problems_of

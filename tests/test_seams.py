@@ -16,7 +16,7 @@ from typing import Any, Final
 import pytest
 
 import rtframework.engine
-from rtframework.engine.rfc6455 import unmask, xor_mask
+from rtframework.engine.transports.rfc6455 import unmask, xor_mask
 from rtframework.testing.network import MemoryConnector
 
 SEAMS: Final = {
@@ -100,7 +100,7 @@ SEAMS: Final = {
     ),
     "socketio.packet.Packet.encode": "(self)",
     "socketio.packet.Packet.decode": "(self, encoded_packet)",
-    # How a websocket leaves aiohttp after the handshake, see rtframework/engine/takeover.py.
+    # How a websocket leaves aiohttp after the handshake, see rtframework/engine/http/detach.py.
     "aiohttp.web_protocol.RequestHandler.set_parser": "(self, parser, data_received_cb=None)",
     "aiohttp.web_protocol.RequestHandler.force_close": "(self)",
     "aiohttp.web_protocol.RequestHandler.connection_lost": "(self, exc)",
@@ -187,7 +187,7 @@ def test_the_mask_is_taken_off_in_c() -> None:
     xor_mask(b"\x01\x02\x03\x04", again)
     assert again == b"0123456789"
     assert unmask is not xor_mask, (
-        "aiohttp has moved its websocket_mask: see where to, in rtframework/engine/rfc6455.py"
+        "aiohttp has moved its websocket_mask: see where to, in rtframework/engine/transports/rfc6455.py"
     )
 
 

@@ -11,8 +11,8 @@ from typing import Any, Final, Literal
 import msgpack
 import msgspec
 
-from rtframework.conversion import plainly
 from rtframework.exceptions import ConfigurationError, DecodeError, EncodeError
+from rtframework.handlers.validation import plainly
 from rtframework.packets import MAX_ID, check_payload
 from rtframework.types import Packet, PacketType
 

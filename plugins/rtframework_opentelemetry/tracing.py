@@ -11,10 +11,10 @@ from opentelemetry import trace
 from opentelemetry.context import attach, detach
 from opentelemetry.trace import SpanKind, Status, StatusCode
 
-from rtframework.counts import CONNECTED, INTERNAL_ERROR, INVALID_NAMESPACE, UNKNOWN
+from rtframework.concurrency import is_cancelled
+from rtframework.counters import CONNECTED, INTERNAL_ERROR, INVALID_NAMESPACE, UNKNOWN
 from rtframework.exceptions import EventError
 from rtframework.namespaces.labels import label_of
-from rtframework.running import is_cancelled
 from rtframework.types import Handshake
 
 from .trace_context import handshake_context, payload_context

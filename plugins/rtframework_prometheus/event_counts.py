@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from rtframework.counts import OTHER, add
+from rtframework.counters import OTHER, add
 
 from .histogram import Histogram
 

@@ -14,9 +14,9 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
+from rtframework.concurrency import is_cancelled
 from rtframework.exceptions import ConfigurationError, EventError
 from rtframework.namespaces.labels import label_of
-from rtframework.running import is_cancelled
 
 from .event_counts import EventCounts
 from .histogram import Histogram

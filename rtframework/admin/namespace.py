@@ -8,17 +8,17 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, get_args
 
 from ..exceptions import ConfigurationError, EncodeError, EventError
-from ..namespace import Namespace
+from ..namespaces.namespace import Namespace
 from ..types import Packet, PacketType
+from .authenticator import AdminAuthenticator
 from .credentials import Credentials
-from .door import Door
-from .portraits import Portraits
+from .live_events import LiveEvents
+from .serialization import AdminSerializer
 from .statistics import Statistics
-from .watch import Watch
 
 if TYPE_CHECKING:
-    from ..broadcast import BroadcastOperator
-    from ..protocols import Line, Outlet
+    from ..namespaces.operators import BroadcastOperator
+    from ..protocols import ConnectionMonitor, Outlet
     from ..types import Handshake
 
 log: Final = logging.getLogger("rtframework.admin")
@@ -44,7 +44,7 @@ class AdminNamespace(Namespace):
         name: str,
         *,
         namespaces: Mapping[str, Namespace],
-        line: Line,
+        line: ConnectionMonitor,
         username: str | None = None,
         password: str | None = None,
         auth: Literal[False] | None = None,
@@ -56,10 +56,12 @@ class AdminNamespace(Namespace):
         super().__init__(name)
         if mode not in get_args(Mode):
             raise ConfigurationError(f"mode is one of {get_args(Mode)}, not {mode!r}")
-        self._door = Door(username or "", _credentials(username, password, auth))
-        self._portraits = Portraits(show_handshake=show_handshake)
+        self._door = AdminAuthenticator(username or "", _credentials(username, password, auth))
+        self._portraits = AdminSerializer(show_handshake=show_handshake)
         self._statistics = Statistics(line, namespaces, server_id)
-        self._watch = Watch(namespaces, self._portraits, self._show_all, silent=name) if mode == "development" else None
+        self._watch = (
+            LiveEvents(namespaces, self._portraits, self._show_all, silent=name) if mode == "development" else None
+        )
         self._server_namespaces = namespaces
         self._timer: asyncio.TimerHandle | None = None
         self._features = ["AGGREGATED_EVENTS"]

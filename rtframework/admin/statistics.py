@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sized
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ..protocols import Line
+    from ..protocols import ConnectionMonitor
 
 
 class Traffic:
@@ -48,7 +48,7 @@ class Statistics:
 
     __slots__ = ("_line", "_namespaces", "_self", "_since", "_traffic")
 
-    def __init__(self, line: Line, namespaces: Mapping[str, Sized], server_id: str | None) -> None:
+    def __init__(self, line: ConnectionMonitor, namespaces: Mapping[str, Sized], server_id: str | None) -> None:
         hostname, pid = socket.gethostname(), os.getpid()
         self._line = line
         self._namespaces = namespaces

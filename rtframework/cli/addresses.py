@@ -8,7 +8,7 @@ import os
 import socket
 import stat
 
-from .failure import Exit, Failure
+from .errors import Exit, Failure
 
 
 def bind(host: str, port: int) -> list[socket.socket]:

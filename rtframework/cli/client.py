@@ -20,7 +20,7 @@ from rtframework_msgpack import MsgpackSerializer
 from ..exceptions import SerializationError
 from ..types import Packet, PacketType
 from .endpoint import Endpoint
-from .failure import Exit, Failure
+from .errors import Exit, Failure
 from .values import show, show_text
 
 _GOODBYE: Final = 1.0

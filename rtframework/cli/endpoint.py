@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
-from .failure import Exit, Failure
+from .errors import Exit, Failure
 from .values import parse_object, parse_seconds
 
 Transport = Literal["polling", "websocket"]

@@ -20,7 +20,7 @@ from typing import Any, Final, TypeVar
 from aiohttp import web
 
 from ..server import Server
-from .failure import Exit, Failure
+from .errors import Exit, Failure
 
 T = TypeVar("T")
 

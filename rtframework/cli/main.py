@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from typing import Final, NoReturn, Protocol, cast
 
-from .failure import Exit, Failure
+from .errors import Exit, Failure
 from .output import give_up_stdout, prepare_stdout
 
 COMMANDS: Final = {

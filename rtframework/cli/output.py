@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from ..contracts import Contract
-from .failure import Exit, Failure
+from .errors import Exit, Failure
 
 _SHOWN: Final = 20
 

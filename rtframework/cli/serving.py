@@ -14,7 +14,7 @@ from aiohttp.log import access_logger
 from ..exceptions import ConfigurationError
 from ..server import Server
 from .addresses import url_of
-from .failure import Exit, Failure
+from .errors import Exit, Failure
 from .loading import Target, expect, failure_of, make
 from .signals import on_end
 

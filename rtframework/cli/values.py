@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
-from .failure import Exit, Failure
+from .errors import Exit, Failure
 
 _CONTROLS: Final = {code: f"\\u{code:04x}" for code in (*range(0x7F, 0xA0), 0x2028, 0x2029)}
 """What JSON may have as it is, but a terminal, or who reads line by line, takes as a command."""

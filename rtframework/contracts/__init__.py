@@ -12,9 +12,9 @@ Example::
     Path("asyncapi.json").write_text(json.dumps(asyncapi(contract), indent=2))
 """
 
-from .description import Argument, Contract, EventContract, NamespaceContract, describe
-from .document import asyncapi
-from .interfaces import typescript
+from .asyncapi import asyncapi
+from .model import Argument, Contract, EventContract, NamespaceContract, describe
+from .typescript import typescript
 
 __all__ = [
     "Argument",

@@ -3,9 +3,9 @@
 This package is the only place that imports socketio or engineio.
 """
 
-from .engine_io import EngineIO
+from .api import EngineIO
 from .gateway import Gateway
-from .manager import Manager
-from .server import AsyncServer
+from .python_socketio.manager import Manager
+from .python_socketio.server import AsyncServer
 
 __all__ = ["AsyncServer", "EngineIO", "Gateway", "Manager"]

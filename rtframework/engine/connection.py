@@ -11,14 +11,14 @@ from collections import deque
 from collections.abc import Callable, Coroutine, Iterable
 from typing import TYPE_CHECKING, Any, Final
 
-from ..counts import add
-from ..notices import Notice
+from ..counters import add
+from ..logs import ThrottledLog
 from ..types import DisconnectReason, Handshake
 from .frames import CLOSE, NOOP, PING
 from .metering import MeteredHandler, MeteredOutbox
 from .outbox import Cork, Outbox
-from .polling import PollingTransport
-from .websocket import WebSocketTransport
+from .transports.polling import PollingTransport
+from .transports.websocket import WebSocketTransport
 
 if TYPE_CHECKING:
     from contextvars import Context
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from ..options import EngineOptions
     from ..protocols import Decoder, Frames, Meter, Receiver
     from .runner import Runner
-    from .upgrade import Upgrade
+    from .transports.upgrade import Upgrade
 
 log: Final = logging.getLogger("rtframework.engine")
 
@@ -35,8 +35,8 @@ CLOSING: Final = 1
 """Nothing is read and nothing new is sent; what waits still goes out."""
 CLOSED: Final = 2
 
-_no_packet: Final = Notice(log, logging.INFO, "closing a connection that sent something that is no packet")
-_slow: Final = Notice(log, logging.WARNING, "disconnecting a slow consumer: more than %d bytes wait")
+_no_packet: Final = ThrottledLog(log, logging.INFO, "closing a connection that sent something that is no packet")
+_slow: Final = ThrottledLog(log, logging.WARNING, "disconnecting a slow consumer: more than %d bytes wait")
 
 MessageHandler = Callable[["Connection", str | bytes], "Coroutine[Any, Any, None] | None"]
 

@@ -7,10 +7,10 @@ from base64 import b64encode
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
-from .rfc6455 import DEFLATE_TAIL, RSV1
+from .transports.rfc6455 import DEFLATE_TAIL, RSV1
 
 if TYPE_CHECKING:
-    from .v3_frames import Forms
+    from .v3.frames import Forms
 
 SEPARATOR: Final = "\x1e"
 """Between the packets of one polling payload (Engine.IO v4, "HTTP long-polling")."""

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any, Final, cast
 import socketio
 
 from ..exceptions import DecodeError, EncodeError
-from ..notices import Notice
+from ..logs import ThrottledLog
 from ..types import DisconnectReason, PacketType
+from .engine_server import EngineServer
 from .frames import Frames as EncodedFrames
 from .frames import JoinedFrames, PlainFrames
-from .http import EngineServer
 
 if TYPE_CHECKING:
     from aiohttp import web
@@ -30,7 +30,7 @@ _DISCONNECT: Final = int(PacketType.DISCONNECT)
 _EVENT: Final = int(PacketType.EVENT)
 _ACK: Final = int(PacketType.ACK)
 
-_too_many: Final = Notice(log, logging.INFO, "closing a connection that wants to join too many namespaces")
+_too_many: Final = ThrottledLog(log, logging.INFO, "closing a connection that wants to join too many namespaces")
 
 
 class Gateway(socketio.AsyncServer):  # type: ignore[misc]  # socketio is not typed

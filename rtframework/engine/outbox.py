@@ -7,8 +7,8 @@ import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, Protocol
 
-from ..counts import Counts, add
-from ..notices import Notice
+from ..counters import Counters, add
+from ..logs import ThrottledLog
 
 if TYPE_CHECKING:
     from ..options import SlowConsumer
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 log: Final = logging.getLogger("rtframework.engine")
 
-_dropping: Final = Notice(log, logging.WARNING, "dropping events for a slow consumer: more than %d bytes wait")
+_dropping: Final = ThrottledLog(log, logging.WARNING, "dropping events for a slow consumer: more than %d bytes wait")
 
 _OVERDRAFT: Final = 4
 """With the policy "wait", how many times its bound an outbox may hold when emitters do not wait for each other."""
@@ -48,8 +48,8 @@ class Cork:
 
     __slots__ = ("_dirty", "_loop", "congested", "counts", "meters")
 
-    def __init__(self, counts: Counts | None = None) -> None:
-        self.counts = counts or Counts()
+    def __init__(self, counts: Counters | None = None) -> None:
+        self.counts = counts or Counters()
         """Where drops are counted."""
         self.congested: set[Outbox] = set()
         """Those for which emitters wait, with the policy "wait"."""
@@ -183,7 +183,7 @@ class Outbox:
             overflow()
 
     @property
-    def counts(self) -> Counts:
+    def counts(self) -> Counters:
         """The server's counters."""
         return self._cork.counts
 

@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from contextvars import Context, copy_context
 from typing import Any, Final, Protocol
 
-from ..running import go_on
+from ..concurrency import go_on
 
 log: Final = logging.getLogger("rtframework.engine")
 

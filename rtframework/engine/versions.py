@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from .connection import Connection
-from .polling import PollingTransport
-from .websocket import WebSocketTransport
+from .transports.polling import PollingTransport
+from .transports.websocket import WebSocketTransport
 
 if TYPE_CHECKING:
     import asyncio

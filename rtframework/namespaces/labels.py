@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ..counts import UNKNOWN
+from ..counters import UNKNOWN
 
 if TYPE_CHECKING:
-    from ..socket import Socket
+    from .socket import Socket
 
 
 def label_of(socket: Socket, event: str) -> str:

@@ -8,13 +8,13 @@ import itertools
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, TypeVar, overload
 
+from ..adapters.packet_log import is_offset
 from ..exceptions import AckTimeout, Disconnected
 from ..packets import from_ack, to_ack
-from ..recovery import is_offset
 from ..types import Packet, PacketType
 from .connection import Connection, Member, Network, Route
+from .idle import settle, wait
 from .inbox import Inbox, Received
-from .settling import settle, wait
 
 if TYPE_CHECKING:
     from .engine_client import Transport

@@ -8,7 +8,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any, Final
 
 from ..exceptions import ConfigurationError
-from .settling import next_timer, own_loop, settle, wait
+from .idle import next_timer, own_loop, settle, wait
 
 _PAUSE: Final = 0.01
 """Real seconds that threads have before each jump, when a clock runs by itself."""

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 from ..exceptions import ConnectionRefused, DecodeError, Disconnected
 from ..types import Packet, PacketType
 from .engine_client import EngineClient, Transport
+from .idle import settle, wait
 from .network import memory_session
-from .settling import settle, wait
 
 if TYPE_CHECKING:
     from ..protocols import Serializer

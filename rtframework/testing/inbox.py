@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from ..packets import from_ack
-from .settling import settle, wait
+from .idle import settle, wait
 
 _SHOWN: Final = 25
 

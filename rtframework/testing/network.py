@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from aiohttp import BaseConnector, ClientConnectionError, ClientSession, ClientTimeout, DummyCookieJar
 
-from .line import Line
+from .memory_transport import MemoryTransport
 
 if TYPE_CHECKING:
     from aiohttp import ClientRequest
@@ -17,16 +17,16 @@ if TYPE_CHECKING:
 
 
 class ClientEnd(asyncio.Transport):
-    """The client's side of a :class:`Line`: the transport of a client's protocol."""
+    """The client's side of a :class:`MemoryTransport`: the transport of a client's protocol."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, protocol: asyncio.Protocol) -> None:
         super().__init__()
         self._loop = loop
         self._protocol = protocol
-        self._line: Line | None = None
+        self._line: MemoryTransport | None = None
         self._closing = False
 
-    def connect(self, line: Line) -> None:
+    def connect(self, line: MemoryTransport) -> None:
         """The line is there: begin."""
         self._line = line
         self._protocol.connection_made(self)
@@ -129,7 +129,7 @@ class MemoryConnector(BaseConnector):
             raise ClientConnectionError("the server does not run")
         client: ResponseHandler = self._factory()
         end = ClientEnd(self._loop, client)
-        line = Line(self._loop, protocol, far_end=end, address=self._address)
+        line = MemoryTransport(self._loop, protocol, far_end=end, address=self._address)
         self._ends = [end for end in self._ends if not end.is_over()]
         self._ends.append(end)
         end.connect(line)

@@ -12,14 +12,14 @@ from aiohttp import ClientSession, CookieJar, web
 from ..exceptions import ConfigurationError, ConnectionRefused
 from ..serializers import JSONSerializer
 from ..server import Server
-from .breaches import Breaches
 from .client import PATIENCE, TestClient, open_client
 from .connection import Connection, Route
+from .contract_errors import ContractErrors
+from .idle import own_loop, settle, wait
 from .network import MemoryConnector, memory_session
-from .settling import own_loop, settle, wait
 
 if TYPE_CHECKING:
-    from ..injection import Provider
+    from ..handlers.dependencies import Provider
     from ..protocols import Serializer
     from .clock import Clock
     from .engine_client import Transport
@@ -92,7 +92,7 @@ class TestServer:
         self._clock = clock
         self._strict_emits = strict_emits
         self._was_strict = False
-        self._breaches = Breaches()
+        self._breaches = ContractErrors()
         self._connections: list[Connection] = []
         self._runner: web.AppRunner | None = None
         self._session: ClientSession | None = None

@@ -10,7 +10,7 @@ from typing import Final
 import pytest
 
 from rtframework import Server
-from rtframework.cli.failure import Exit, Failure
+from rtframework.cli.errors import Exit, Failure
 from rtframework.cli.loading import Target, load_server
 from tests.support.cli import rtframework
 

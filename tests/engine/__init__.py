@@ -12,7 +12,7 @@ from typing import Any, cast
 from aiohttp import ClientSession, DummyCookieJar
 
 from rtframework import Server, Socket
-from rtframework.engine.http import EngineServer
+from rtframework.engine.engine_server import EngineServer
 from tests.support.raw import RawClient, RawWebSocket
 from tests.support.server import HOST, reset
 

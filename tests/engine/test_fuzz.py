@@ -19,8 +19,8 @@ import pytest
 from aiohttp.test_utils import make_mocked_request
 
 from rtframework import DecodeError, EncodeError, JSONSerializer, Packet, PacketType, Server, Socket
-from rtframework.engine.polling import decode_payload
-from rtframework.engine.v3_payload import MESSAGE, decode_binary, decode_text, encode_binary, encode_text
+from rtframework.engine.transports.polling import decode_payload
+from rtframework.engine.v3.payload import MESSAGE, decode_binary, decode_text, encode_binary, encode_text
 from rtframework.packets import MAX_ID
 from rtframework.types import RESERVED_EVENTS
 from rtframework_msgpack import MsgpackSerializer

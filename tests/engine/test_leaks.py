@@ -23,7 +23,7 @@ from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
 from rtframework import AckError, ConnectionRefused, Server, Socket
-from rtframework.engine.http import EngineServer
+from rtframework.engine.engine_server import EngineServer
 from rtframework.types import Handshake
 from tests.engine import engine_of
 from tests.support.simulation import (

@@ -24,7 +24,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from rtframework import ConnectionRefused, Disconnected, Limits, Server, Socket
-from rtframework.engine.http import EngineServer
+from rtframework.engine.engine_server import EngineServer
 from tests.engine import engine_of
 from tests.support.raw import NOOP, PING, PONG, SEPARATOR
 from tests.support.simulation import (

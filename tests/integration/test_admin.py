@@ -11,9 +11,10 @@ import pytest
 
 from rtframework import ConfigurationError, ConnectionRefused, EventError, Limits, Namespace, Recovery, Server, Socket
 from rtframework import StaticTokenAuth as Tokens
-from rtframework.admin import attempts, door
+from rtframework.admin import authenticator as door
+from rtframework.admin import login_throttle as attempts
 from rtframework.admin import namespace as admin_namespace
-from rtframework.admin.watch import Watch
+from rtframework.admin.live_events import LiveEvents
 from rtframework.types import Identity
 from rtframework_msgpack import MsgpackSerializer
 from tests.conftest import Serve
@@ -525,7 +526,7 @@ async def test_what_fails_to_begin_leaves_nothing(
     def fail(self: object) -> None:
         raise RuntimeError("no such thing")
 
-    monkeypatch.setattr(Watch, "start", fail)
+    monkeypatch.setattr(LiveEvents, "start", fail)
     client = await js.connect(server.url + "/admin", wait=False, auth=CREDENTIALS)
     assert (await client.refused())["message"] == "Internal server error"
     assert "no such thing" in caplog.text

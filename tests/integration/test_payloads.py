@@ -25,7 +25,7 @@ from rtframework import (
     Server,
     Socket,
 )
-from rtframework.conversion import convert, converter_of
+from rtframework.handlers.validation import convert, converter_of
 from rtframework.protocols import Serializer
 from rtframework.testing import TestServer
 from rtframework_msgpack import MsgpackSerializer

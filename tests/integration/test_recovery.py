@@ -24,8 +24,8 @@ from rtframework import (
     Socket,
     StaticTokenAuth,
 )
+from rtframework.adapters.recovering import SessionAwareAdapter
 from rtframework.protocols import Session
-from rtframework.session_aware_adapter import SessionAwareAdapter
 from rtframework_msgpack import MsgpackSerializer
 from tests.conftest import Serve
 from tests.support.browser import Pages

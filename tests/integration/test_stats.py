@@ -18,7 +18,7 @@ from rtframework import (
     Socket,
     StaticTokenAuth,
 )
-from rtframework.counts import MOST, OTHER, Counts, add
+from rtframework.counters import MOST, OTHER, Counters, add
 from rtframework.engine.metering import MeteredHandler
 from rtframework.engine.outbox import Outbox
 from rtframework.protocols import CallNext
@@ -160,7 +160,7 @@ async def test_events_that_were_refused(serve: Serve, js: JSClients, transport: 
 
 def test_names_that_a_program_makes_up_are_bounded() -> None:
     """A code with an id in it would be a series of its own for each id, until memory is full."""
-    counts = Counts()
+    counts = Counters()
     for number in range(MOST * 2):
         add(counts.events_refused, f"no such order: {number}")
     assert len(counts.events_refused) == MOST + 1

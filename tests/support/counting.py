@@ -28,7 +28,7 @@ Via = Literal["polling", "websocket", "upgrade"]
 
 
 @dataclass
-class Counts:
+class Counters:
     """What became of the packets."""
 
     cuts: int = 0
@@ -118,7 +118,7 @@ class Traffic:
         self._stopping = True
 
 
-def count(log: Sequence[Any], numbers: Sequence[int], counts: Counts) -> None:
+def count(log: Sequence[Any], numbers: Sequence[int], counts: Counters) -> None:
     """Check what one client received against what was emitted for it."""
     places = {number: place for place, number in enumerate(numbers)}
     seen: set[int] = set()
@@ -156,7 +156,7 @@ async def measure(
     pause: tuple[float, float] = (0.3, 0.9),
     ping: float = 25.0,
     recovery: Recovery | None = None,
-) -> Counts:
+) -> Counters:
     """Cut all connections so many times, in any order, and count.
 
     A reset is told to both sides; of a silent cut neither hears. Every other time the client notices that by itself
@@ -196,7 +196,7 @@ async def measure(
             if node.returncode is None:
                 node.stdin.write(b"end\n")
                 await node.wait()
-    counts = Counts(cuts=len(kinds), emitted=len(traffic.sent))
+    counts = Counters(cuts=len(kinds), emitted=len(traffic.sent))
     for client, log in enumerate(logs):
         count(log, [each for each in traffic.sent if is_for(each, client)], counts)
     return counts

@@ -6,7 +6,7 @@ next timer when nothing can, so that a test of an hour of heartbeats takes milli
 Example::
 
     loop = SimulatedLoop()
-    line = Line(loop, runner.server())
+    line = MemoryTransport(loop, runner.server())
     line.send(b"GET / HTTP/1.1\\r\\nHost: x\\r\\n\\r\\n")
     status, body = loop.run_until_complete(read_response(line.reader))
 """
@@ -18,7 +18,7 @@ import selectors
 from collections.abc import Iterable
 from typing import Any, Final, cast
 
-from rtframework.testing.line import Line as Line
+from rtframework.testing.memory_transport import MemoryTransport as MemoryTransport
 
 HOST: Final = "localhost"
 

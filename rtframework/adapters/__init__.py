@@ -1,0 +1,1 @@
+"""Rooms and deliveries: who is where, and who gets what."""

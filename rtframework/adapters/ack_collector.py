@@ -1,0 +1,96 @@
+"""Counting the answers to one broadcast until all are there."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+from ..exceptions import AckTimeout
+from ..packets import from_ack
+from ..types import AckResponses
+
+
+class AckCollector:
+    """The answers of this server's clients and, in a cluster, of those of other servers.
+
+    ``servers``: how many other servers have the packet and will each say, once, how many clients they have asked.
+
+    Example, in an adapter of a cluster::
+
+        tally = Tally(servers=await self.count_others())
+        tally.ask(self._emitter.ask(sids, packet))     # our own
+        self._tallies[request_id] = tally              # fed by what comes in: tally.server(count), tally.answer(args)
+        try:
+            return await tally.result(timeout)
+        finally:
+            del self._tallies[request_id]
+    """
+
+    __slots__ = ("_asked", "_clients", "_done", "_left", "_responses", "_servers")
+
+    def __init__(self, servers: int = 0) -> None:
+        self._servers = servers
+        self._clients = 0
+        self._asked: dict[str, asyncio.Future[list[Any]]] = {}
+        self._responses: dict[str, Any] = {}
+        self._left: list[str] = []
+        self._done: asyncio.Future[None] | None = None
+
+    def ask(self, asked: Mapping[str, asyncio.Future[list[Any]]]) -> None:
+        """Count what these clients of this server will answer: what ``Emitter.ask`` has given."""
+        self._clients += len(asked)
+        self._asked.update(asked)
+        for sid, future in asked.items():
+            future.add_done_callback(partial(self._answered, sid))
+
+    def server(self, clients: int) -> None:
+        """Another server has asked that many clients."""
+        self._servers -= 1
+        self._clients += clients
+        self._check()
+
+    def answer(self, args: list[Any], sid: str | None = None) -> None:
+        """A client of another server has answered. Node's servers do not say which: such answers are numbered."""
+        self._clients -= 1
+        self._responses[f"?{len(self._responses)}" if sid is None else sid] = from_ack(args)
+        self._check()
+
+    def gone(self, sid: str | None = None) -> None:
+        """A client of another server has left before it answered."""
+        self._clients -= 1
+        if sid is not None:
+            self._left.append(sid)
+        self._check()
+
+    async def result(self, timeout: float | None) -> AckResponses:
+        """All the answers. Raises :class:`~rtframework.AckTimeout`, with those that came in time."""
+        try:
+            if self._clients or self._servers:
+                self._done = asyncio.get_running_loop().create_future()
+                async with asyncio.timeout(timeout):
+                    await self._done
+        except TimeoutError:
+            missing = dict.fromkeys([*self._left, *(sid for sid in self._asked if sid not in self._responses)])
+            raise AckTimeout(responses=self._responses, missing=tuple(missing)) from None
+        else:
+            return AckResponses(self._responses, tuple(self._left))
+        finally:
+            self._done = None
+            for future in self._asked.values():
+                future.cancel()
+
+    def _answered(self, sid: str, future: asyncio.Future[list[Any]]) -> None:
+        if future.cancelled():
+            return
+        if future.exception() is None:
+            self._responses[sid] = from_ack(future.result())
+        else:
+            self._left.append(sid)
+        self._clients -= 1
+        self._check()
+
+    def _check(self) -> None:
+        if not self._clients and not self._servers and self._done is not None and not self._done.done():
+            self._done.set_result(None)

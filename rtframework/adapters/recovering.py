@@ -1,0 +1,180 @@
+"""The adapter of a single process that recovers connections: sessions and missed packets in memory."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import math
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Final
+
+from ..types import Packet, PacketType
+from .memory import MemoryAdapter
+from .packet_log import Attendance, PacketLog
+
+if TYPE_CHECKING:
+    from ..options import Recovery
+    from ..protocols import Emitter, Session
+    from ..types import Target
+
+_EVENT: Final = int(PacketType.EVENT)
+
+
+def _loop_time() -> float:
+    return asyncio.get_running_loop().time()
+
+
+class SessionAwareAdapter(MemoryAdapter):
+    """What a server with ``connection_state_recovery`` has instead of a :class:`MemoryAdapter`.
+
+    ``delay``: seconds after which the server has noticed at the latest that a client is gone; packets are kept for so
+    much longer than clients may be away. ``clock``: the time in seconds, from any start; the event loop's by default.
+    """
+
+    __slots__ = ("_clock", "_last_left_at", "_log", "_max_age", "_present", "_recovery", "_sessions", "_sweeper")
+
+    def __init__(
+        self,
+        nsp: str,
+        emitter: Emitter,
+        *,
+        recovery: Recovery,
+        delay: float,
+        clock: Callable[[], float] = _loop_time,
+    ) -> None:
+        super().__init__(nsp, emitter)
+        self._recovery = recovery
+        self._clock = clock
+        self._max_age = recovery.max_disconnection_duration + delay
+        self._log = self._new_log()
+        self._present: dict[str, Attendance] = {}
+        self._sessions: dict[str, tuple[Session, Attendance, float]] = {}
+        """By private id: the session, its attendance and when it went, in the order in which they went."""
+        self._last_left_at = -math.inf
+        self._sweeper: asyncio.TimerHandle | None = None
+
+    # --- rooms ------------------------------------------------------------------------------------------------------
+
+    def add(self, sid: str, rooms: Iterable[str]) -> None:
+        """Put a socket into rooms."""
+        rooms = tuple(rooms)
+        super().add(sid, rooms)
+        attendance = self._present.get(sid)
+        if attendance is None:
+            attendance = self._present[sid] = Attendance(self._log.head)
+        attendance.join(rooms, self._log.head)
+
+    def remove(self, sid: str, rooms: Iterable[str]) -> None:
+        """Take a socket out of rooms."""
+        rooms = tuple(rooms)
+        super().remove(sid, rooms)
+        attendance = self._present.get(sid)
+        if attendance is not None:
+            attendance.leave(rooms, self._log.head)
+
+    def remove_all(self, sid: str) -> frozenset[str]:
+        """Forget a socket; the rooms it was in."""
+        if self._present.pop(sid, None) is not None:
+            self._log.forget(sid)
+        return super().remove_all(sid)
+
+    # --- packets ----------------------------------------------------------------------------------------------------
+
+    async def broadcast(self, packet: Packet, target: Target) -> None:
+        """Deliver a packet to the sockets that a target selects, with its offset as the last argument.
+
+        A question that is to be answered has none: who asked it is told that the client has gone.
+        """
+        if packet.type != _EVENT or packet.id is not None:
+            await super().broadcast(packet, target)
+            return
+        log = self._log
+        # The client remembers the last argument of any event, if it is a string, as its offset. So a volatile packet
+        # has one as well: that of the packet before it.
+        offset = log.offset(log.head if target.volatile else log.head + 1)
+        frames = self._emitter.encode(
+            Packet(packet.type, packet.nsp, [*packet.data, offset], None), compress=target.compress
+        )
+        sids = self.index.select(target.rooms, target.except_)
+        if not target.volatile and (sids or self._sessions):
+            log.append(frames, target.rooms, target.except_, self._clock())
+            self._wake()
+        slow = self._emitter.send(sids, packet, volatile=target.volatile, frames=frames)
+        if slow is not None:
+            await slow
+
+    # --- sessions ---------------------------------------------------------------------------------------------------
+
+    def persist_session(self, session: Session) -> None:
+        """Keep the state of a socket that goes; called while it is still in its rooms."""
+        attendance = self._present.pop(session.sid, None)
+        if attendance is None:
+            return
+        left_at = self._clock() if session.left_at is None else session.left_at
+        kept = dataclasses.replace(session, left_at=left_at, missed=())
+        self._sessions[session.pid] = (kept, attendance, left_at)
+        self._last_left_at = max(self._last_left_at, left_at)
+        if len(self._sessions) > self._recovery.max_sessions:
+            self._forget(next(iter(self._sessions)))
+        self._wake()
+
+    async def restore_session(self, pid: str, offset: str | None) -> Session | None:
+        """Hand out a session, which is not kept any more, with all that its client has missed; or ``None``."""
+        if pid not in self._sessions:
+            return None
+        session, attendance, left_at = self._sessions[pid]
+        if self._is_over(left_at):
+            self._forget(pid)
+            return None
+        position = self._log.position(offset)
+        missed = None if position is None else self._log.missed(attendance, position)
+        if missed is None:
+            return None
+        del self._sessions[pid]
+        self._present[session.sid] = attendance
+        return dataclasses.replace(session, missed=missed)
+
+    def session_time(self) -> float:
+        """Seconds for which a client may still come back, at most."""
+        if not self._sessions:
+            return 0.0
+        return max(0.0, self._last_left_at + self._recovery.max_disconnection_duration - self._clock())
+
+    # --- with time --------------------------------------------------------------------------------------------------
+
+    async def close(self) -> None:
+        """Forget everything."""
+        if self._sweeper is not None:
+            self._sweeper.cancel()
+            self._sweeper = None
+        self._sessions.clear()
+        self._present.clear()
+        self._last_left_at = -math.inf
+        self._log = self._new_log()  # whoever starts it again may have another clock
+        await super().close()
+
+    def _new_log(self) -> PacketLog:
+        recovery = self._recovery
+        return PacketLog(max_packets=recovery.max_packets, max_bytes=recovery.max_bytes, max_age=self._max_age)
+
+    def _is_over(self, left_at: float) -> bool:
+        return self._clock() - left_at > self._recovery.max_disconnection_duration
+
+    def _forget(self, pid: str) -> None:
+        session, _, _ = self._sessions.pop(pid)
+        self._log.forget(session.sid)
+
+    def _wake(self) -> None:
+        """Memory is given back a while after it is of use, also when nothing else happens."""
+        if self._sweeper is None:
+            pause = max(1.0, self._recovery.max_disconnection_duration / 4)
+            self._sweeper = asyncio.get_running_loop().call_later(pause, self._sweep)
+
+    def _sweep(self) -> None:
+        self._sweeper = None
+        for pid, (_, _, left_at) in list(self._sessions.items()):
+            if self._is_over(left_at):
+                self._forget(pid)
+        self._log.trim(self._clock())
+        if self._sessions or len(self._log):
+            self._wake()

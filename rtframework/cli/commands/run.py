@@ -1,0 +1,115 @@
+"""Serve an aiohttp application, or a Server alone, which is given an application.
+
+rtframework run server:app
+rtframework run 'server:make_app()' --port 0
+rtframework run 'examples/chat/server.py:make_app()' --reload
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import importlib
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from ..addresses import bind, bind_unix, remove_unix
+from ..errors import Exit, Failure
+from ..loading import Target, add_target
+from ..reloader import inherit, serve_and_reload
+from ..serving import serve
+from ..values import parse_seconds
+
+_LEVELS: Final = ("debug", "info", "warning", "error", "critical")
+_FORMAT: Final = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Say what it takes."""
+    add_target(parser, "the aiohttp application, or the Server,")
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s; all: 0.0.0.0)")
+    parser.add_argument("--port", type=_port, default=8080, help="0 picks a free one (default: %(default)s)")
+    parser.add_argument("--path", metavar="FILE", help="listen on a Unix socket of that name, not on host and port")
+    parser.add_argument("--reload", action="store_true", help="start again when a Python file changes")
+    parser.add_argument(
+        "--reload-dir",
+        metavar="DIR",
+        action="append",
+        type=Path,
+        help="folder to watch instead of the program's; may be repeated",
+    )
+    parser.add_argument(
+        "--loop", choices=("auto", "asyncio", "uvloop"), default="auto", help="auto: uvloop, if it is installed"
+    )
+    parser.add_argument("--log-level", choices=_LEVELS, default="warning", help="default: %(default)s")
+    parser.add_argument("--access-log", action="store_true", help="log each HTTP request")
+    parser.add_argument(
+        "--shutdown-timeout",
+        metavar="SECONDS",
+        type=parse_seconds,
+        default=5.0,
+        help="time that requests have to end when the server does (default: %(default)g)",
+    )
+    # For the child of --reload.
+    parser.add_argument("--inherit", help=argparse.SUPPRESS)
+    parser.add_argument("--parent", type=int, help=argparse.SUPPRESS)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Serve; the exit code. Raises ``Failure``."""
+    target = Target.parse(args.target, factory=args.factory)
+    make_loop = _loop_factory(args.loop)
+    if args.inherit is not None:
+        socks = inherit(args.inherit, args.parent)
+    elif args.path is not None:
+        socks = [bind_unix(args.path)]
+    else:
+        socks = bind(args.host, args.port)
+    try:
+        if args.reload and args.inherit is None:
+            folders = [folder.resolve() for folder in args.reload_dir or [target.folder]]
+            for folder in folders:
+                if not folder.is_dir():
+                    raise Failure(f"there is no folder {folder}", Exit.USAGE)
+            return asyncio.run(
+                serve_and_reload(_arguments(args), socks, folders, shutdown_timeout=args.shutdown_timeout)
+            )
+        logging.basicConfig(format=_FORMAT, level=args.log_level.upper())
+        found = target.load()
+        with asyncio.Runner(loop_factory=make_loop) as runner:
+            return runner.run(
+                serve(target, found, socks, shutdown_timeout=args.shutdown_timeout, access_log=args.access_log)
+            )
+    finally:
+        for sock in socks:
+            sock.close()
+        if args.path is not None:
+            remove_unix(args.path)
+
+
+def _arguments(args: argparse.Namespace) -> list[str]:
+    """The command line of the child."""
+    arguments = ["run", args.target, "--reload", "--host", args.host, "--port", str(args.port)]
+    arguments += ["--loop", args.loop, "--log-level", args.log_level, "--shutdown-timeout", str(args.shutdown_timeout)]
+    arguments += ["--factory"] * args.factory + ["--access-log"] * args.access_log
+    return arguments
+
+
+def _loop_factory(name: str) -> Callable[[], asyncio.AbstractEventLoop] | None:
+    if name == "asyncio":
+        return None
+    try:
+        factory: Callable[[], asyncio.AbstractEventLoop] = importlib.import_module("uvloop").new_event_loop
+    except ImportError:
+        if name == "uvloop":
+            raise Failure("uvloop is not installed: pip install 'rtframework[speed]'") from None
+        return None
+    return factory
+
+
+def _port(text: str) -> int:
+    if not text.isdecimal() or int(text) > 65535:
+        raise argparse.ArgumentTypeError(f"{text!r} is no port: 0 to 65535")
+    return int(text)

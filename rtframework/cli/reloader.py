@@ -1,0 +1,156 @@
+"""A program that is started again whenever one of its files changes: as a child, which this process watches."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+from asyncio.subprocess import Process, create_subprocess_exec
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+from .errors import Exit
+from .file_watcher import Snapshot, difference, take_snapshot
+from .signals import on_end
+
+_INTERVAL: Final = 0.25
+"""Seconds between two looks at the files."""
+_SHARE: Final = 20
+"""Of the time, at most one part in so many is spent looking."""
+_PATIENCE: Final = 3.0
+"""Seconds, beyond its shutdown timeout, that a child has to end before it is killed."""
+
+
+async def serve_and_reload(
+    arguments: Sequence[str], socks: Sequence[socket.socket], folders: Sequence[Path], *, shutdown_timeout: float
+) -> int:
+    """Run ``rtframework`` with these arguments as a child, again whenever a file changes, until told to end.
+
+    The sockets stay open in between: clients that connect then wait, and port 0 stays the port that it became.
+    """
+    ending = asyncio.Event()
+    on_end(ending.set)
+    told = asyncio.create_task(ending.wait())
+    seen = take_snapshot(folders)
+    _say(f"watching {len(seen)} Python file{'s' * (len(seen) != 1)} in {', '.join(map(_relative, folders))}")
+    with _Lifeline() as lifeline:
+        while True:
+            child = await _start(arguments, socks, lifeline)
+            ended = asyncio.create_task(child.wait())
+            changed = asyncio.create_task(_wait_for_change(seen, folders))
+            try:
+                await asyncio.wait((ended, changed, told), return_when=asyncio.FIRST_COMPLETED)
+                if ended.done() and not told.done():
+                    if ended.result() == Exit.USAGE:
+                        return Exit.USAGE
+                    _say(f"the program has ended ({_describe(ended.result())}); save a file to try again")
+                    await asyncio.wait((changed, told), return_when=asyncio.FIRST_COMPLETED)
+                if told.done():
+                    return Exit.DONE
+                seen, files = changed.result()
+                _say(f"{_shorten(files)} changed: starting again")
+            finally:
+                changed.cancel()
+                await _end(child, ended, shutdown_timeout + _PATIENCE)
+
+
+def inherit(descriptors: str, parent: int | None) -> list[socket.socket]:
+    """In the child: the parent's sockets; from now on this process ends when the parent does, however that ends."""
+    if parent is not None:
+        os.set_inheritable(parent, False)
+        threading.Thread(target=_follow, args=(parent,), name="rtframework-follow", daemon=True).start()
+    socks = [socket.socket(fileno=int(each)) for each in descriptors.split(",") if each]
+    for sock in socks:
+        sock.set_inheritable(False)
+    return socks
+
+
+class _Lifeline:
+    """A pipe that nobody writes to: its end reaches the children when this process is gone, even when killed."""
+
+    def __init__(self) -> None:
+        self.reader: int | None = None
+        self._writer: int | None = None
+        if os.name == "posix":
+            self.reader, self._writer = os.pipe()
+
+    def __enter__(self) -> _Lifeline:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for each in (self.reader, self._writer):
+            if each is not None:
+                os.close(each)
+
+
+def _follow(parent: int) -> None:
+    os.read(parent, 1)
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(10)
+    os._exit(Exit.FAILED)
+
+
+async def _start(arguments: Sequence[str], socks: Sequence[socket.socket], lifeline: _Lifeline) -> Process:
+    command = [sys.executable, "-m", "rtframework", *arguments]
+    if os.name != "posix":  # no descriptors are handed on: the child listens by itself
+        return await create_subprocess_exec(*command)
+    assert lifeline.reader is not None
+    descriptors = [sock.fileno() for sock in socks]
+    command += ["--inherit", ",".join(map(str, descriptors)), "--parent", str(lifeline.reader)]
+    return await create_subprocess_exec(*command, pass_fds=(*descriptors, lifeline.reader))
+
+
+async def _end(child: Process, ended: asyncio.Task[int], patience: float) -> None:
+    if not ended.done():
+        with contextlib.suppress(ProcessLookupError):
+            child.terminate()
+        await asyncio.wait((ended,), timeout=patience)
+    if not ended.done():
+        _say("the program does not end and is killed")
+        with contextlib.suppress(ProcessLookupError):
+            child.kill()
+    await ended
+
+
+async def _wait_for_change(seen: Snapshot, folders: Sequence[Path]) -> tuple[Snapshot, list[str]]:
+    """What there is after the next change, and the files that changed."""
+    pause = _INTERVAL
+    while True:
+        await asyncio.sleep(pause)
+        start = time.perf_counter()
+        now = take_snapshot(folders)
+        pause = max(_INTERVAL, _SHARE * (time.perf_counter() - start))
+        if now != seen:
+            break
+    while True:  # until whoever writes has finished
+        await asyncio.sleep(0.05)
+        later = take_snapshot(folders)
+        if later == now:
+            return now, difference(seen, now)
+        now = later
+
+
+def _shorten(files: Sequence[str]) -> str:
+    names = [_relative(file) for file in files]
+    return names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more"
+
+
+def _relative(path: str | Path) -> str:
+    try:
+        return os.path.relpath(path)
+    except ValueError:  # on another drive
+        return str(path)
+
+
+def _describe(code: int) -> str:
+    return f"exit code {code}" if code >= 0 else f"signal {-code}"
+
+
+def _say(text: str) -> None:
+    print(f"rtframework run: {text}", file=sys.stderr, flush=True)

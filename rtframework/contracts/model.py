@@ -1,0 +1,221 @@
+"""A server's contract as a value: its namespaces, and what each receives and sends."""
+
+from __future__ import annotations
+
+import datetime
+import inspect
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, Union
+
+from msgspec import Struct
+
+from ..admin import AdminNamespace
+from ..exceptions import ConfigurationError
+from ..handlers.annotations import where
+from ..handlers.declarations import NOTHING, Declaration
+from ..handlers.signatures import Parameter
+from ..handlers.validation import check_type
+from ..namespaces.namespace import Namespace
+from ..namespaces.parent import ParentNamespace
+from ..namespaces.patterns import RuleKind
+from ..server import Server
+from ..types import Packet, PacketType
+
+if TYPE_CHECKING:
+    from ..protocols import Serializer
+
+Dates: TypeAlias = Literal["string", "Date"]
+NamespaceKind: TypeAlias = Literal["name"] | RuleKind
+
+
+class Argument(Struct, frozen=True):
+    """One argument of an event."""
+
+    name: str
+    types: tuple[Any, ...] = ()
+    """What it has to fit, all of them; several when several handlers of an event ask for different types, empty when
+    nobody says."""
+    required: bool = True
+    variadic: bool = False
+    """Any number of arguments, the last ones."""
+
+
+class EventContract(Struct, frozen=True):
+    """One event, in one direction."""
+
+    name: str
+    arguments: tuple[Argument, ...] = ()
+    returns: Any = NOTHING
+    """The type of the acknowledgement: ``None`` for an empty one, ``Any`` when nobody says, ``NOTHING`` when none is
+    asked for. A tuple is several arguments."""
+    description: str = ""
+    """The first paragraph of the handler's docstring, or what the declaration says."""
+    places: tuple[str, ...] = ()
+    """The handlers, or the file and line of the declaration."""
+
+
+class NamespaceContract(Struct, frozen=True):
+    """One namespace, or many of one pattern."""
+
+    name: str
+    """Its name, template, expression, or the name of the function that decides."""
+    kind: NamespaceKind = "name"
+    params: tuple[str, ...] = ()
+    """The parameters in the name."""
+    receives: tuple[EventContract, ...] = ()
+    """What clients emit, in the order of registration."""
+    sends: tuple[EventContract, ...] = ()
+    """What the server emits, in the order of declaration."""
+    description: str = ""
+
+
+class Contract(Struct, frozen=True):
+    """All namespaces of a server, the main one first."""
+
+    namespaces: tuple[NamespaceContract, ...]
+    dates: Dates = "string"
+    """How a ``datetime`` arrives: as text, as with JSON, or as a JavaScript ``Date``, as with msgpack."""
+
+
+def describe(server: Server) -> Contract:
+    """The contract of a server, as far as it is registered at this moment.
+
+    Of handlers that are given to single sockets, ``socket.on(...)``, nobody knows before there are sockets, and the
+    Admin UI's namespace is left out. Raises :class:`~rtframework.ConfigurationError` when a factory of namespaces
+    cannot make one.
+    """
+    given = [
+        _describe(each, each.name, "name", ())
+        for each in server.namespaces.values()
+        if each.parent is None and not isinstance(each, AdminNamespace)
+    ]
+    given.sort(key=lambda each: each.name != "/")
+    return Contract((*given, *map(_describe_parent, server.parents)), _dates(server.serializer))
+
+
+def _dates(serializer: Serializer) -> Dates:
+    decoder = serializer.decoder()
+    for frame in serializer.encode(Packet(PacketType.EVENT, "/", ["at", datetime.datetime.now(datetime.UTC)])):
+        packet = decoder.decode(frame)
+        if packet is not None:
+            return "Date" if isinstance(packet.data[1], datetime.datetime) else "string"
+    return "string"
+
+
+def _describe_parent(parent: ParentNamespace) -> NamespaceContract:
+    rule = parent.rule
+    name = "/" + "/".join(rule.params) if rule.kind == "template" else "/"
+    return _describe(_child_of(parent, name), rule.label, rule.kind, rule.params)
+
+
+def _child_of(parent: ParentNamespace, name: str) -> Namespace:
+    """A child that is there, or one like those to come, which belongs to no server."""
+    for child in parent.children.values():
+        return child
+    if parent.factory is Namespace:
+        return parent
+    try:
+        child = parent.factory(name)
+        child.inherit(parent)
+    except Exception as error:
+        raise ConfigurationError(
+            f"the factory of {parent.name} cannot make a namespace to describe: {error}"
+        ) from error
+    parent.listening.disown(child.listening)
+    return child
+
+
+def _describe(namespace: Namespace, name: str, kind: NamespaceKind, params: tuple[str, ...]) -> NamespaceContract:
+    own = type(namespace) not in (Namespace, ParentNamespace)
+    return NamespaceContract(
+        name,
+        kind,
+        params,
+        tuple(_received(event, handlers) for event, handlers in namespace.listening.by_event().items()),
+        tuple(_sent(declaration) for declaration in namespace.declared),
+        _first_paragraph(type(namespace)) if own else "",
+    )
+
+
+def _sent(declaration: Declaration) -> EventContract:
+    arguments = tuple(_argument((each,)) for each in declaration.parameters)
+    return EventContract(
+        declaration.event, arguments, declaration.returns, declaration.description, (declaration.place,)
+    )
+
+
+def _received(event: str, handlers: Sequence[Any]) -> EventContract:
+    signatures = [each.signature for each in handlers]
+    descriptions = (_first_paragraph(each.function) for each in handlers)
+    return EventContract(
+        event,
+        tuple(_arguments([each.parameters for each in signatures])),
+        _answer(signatures),
+        next(filter(None, descriptions), ""),
+        tuple(dict.fromkeys(where(each.function) for each in handlers)),
+    )
+
+
+def _arguments(handlers: Sequence[Sequence[Parameter]]) -> Iterable[Argument]:
+    """What fits all the handlers of an event: they are all given the same arguments."""
+    position = 0
+    while True:
+        there = [_at(parameters, position) for parameters in handlers]
+        found = [each for each in there if each is not None]
+        if not found or (len(found) < len(there) and not any(each.required for each in found)):
+            return  # one of them takes no more
+        argument = _argument(found)
+        yield argument
+        if argument.variadic:
+            return
+        position += 1
+
+
+def _at(parameters: Sequence[Parameter], position: int) -> Parameter | None:
+    if position < len(parameters):
+        return parameters[position]
+    return parameters[-1] if parameters and parameters[-1].variadic else None
+
+
+def _argument(parameters: Sequence[Parameter]) -> Argument:
+    types: list[Any] = []
+    for each in parameters:
+        if _is_known(each.type) and each.type not in types:
+            types.append(each.type)
+    return Argument(
+        parameters[0].name,
+        tuple(types),
+        required=any(each.required for each in parameters),
+        variadic=all(each.variadic for each in parameters),
+    )
+
+
+def _answer(signatures: Sequence[Any]) -> Any:
+    """The first handler that answers counts, and ``None`` is no answer while another may give one."""
+    found: list[Any] = []
+    for each in signatures:
+        returns = type(None) if each.returns is None else each.returns
+        if each.takes_ack or not _is_known(returns):
+            return Any
+        if returns not in found:
+            found.append(returns)
+    return Union[tuple(found)]  # noqa: UP007 - of as many as there are
+
+
+def _is_known(kind: Any) -> bool:
+    """Whether a type says anything of what is sent."""
+    if kind in (Any, object, inspect.Parameter.empty):
+        return False
+    try:
+        check_type(kind)
+    except (TypeError, NameError, RuntimeError):  # an answer that the serializer's own hook turns into something
+        return False
+    return True
+
+
+def _first_paragraph(documented: Any) -> str:
+    if isinstance(documented, type):
+        text = inspect.cleandoc(vars(documented).get("__doc__") or "")  # its own, not that of Namespace
+    else:
+        text = (inspect.getdoc(documented) if inspect.isroutine(documented) else None) or ""
+    return " ".join(text.partition("\n\n")[0].split())

@@ -1,0 +1,113 @@
+"""``io.engine``: what a program may do below Socket.IO, where there are HTTP requests."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, TypeVar, overload
+
+from aiohttp import web
+from multidict import CIMultiDict
+
+from ..exceptions import ConfigurationError
+from ..types import ConnectionFailure
+
+if TYPE_CHECKING:
+    from ..protocols import EngineMiddleware, Meter
+    from .engine_server import EngineServer
+
+ErrorListener: TypeAlias = Callable[[ConnectionFailure], Any]
+HeadersListener: TypeAlias = Callable[[CIMultiDict[str], web.Request], Any]
+GenerateId: TypeAlias = Callable[[web.Request], str | Awaitable[str]]
+
+E = TypeVar("E", bound=ErrorListener)
+H = TypeVar("H", bound=HeadersListener)
+M = TypeVar("M", bound="EngineMiddleware")
+
+_EVENTS: Final = ("connection_error", "initial_headers", "headers")
+
+
+class EngineIO:
+    """The Engine.IO server under a Socket.IO server.
+
+    Example::
+
+        @io.engine.use
+        async def security_headers(request: web.Request, call_next: HandleRequest) -> web.StreamResponse:
+            response = await call_next()
+            response.headers["X-Content-Type-Options"] = "nosniff"
+            return response
+
+        @io.engine.on("connection_error")
+        def refused(failure: ConnectionFailure) -> None:
+            print(failure.code, failure.message, failure.context)
+    """
+
+    def __init__(self, server: EngineServer) -> None:
+        self._server = server
+
+    def use(self, middleware: M) -> M:
+        """Add middleware for the HTTP requests of the protocol: handshakes, polls, POSTs, websocket handshakes.
+
+        ``async (request, call_next) -> response``; middleware of aiohttp will do. What it does before ``call_next()``
+        happens before the handshake; headers that it sets on the response after it are sent, on websockets too. A
+        response of its own, or an ``web.HTTPException``, ends the request. ``ConnectionRefused(message)`` is answered
+        403 with the message, any other exception 400. The answer to a preflight request (CORS) passes none.
+        """
+        self._server.middlewares.append(middleware)
+        self._server.stand_in_front()
+        return middleware
+
+    @overload
+    def on(self, event: Literal["connection_error"]) -> Callable[[E], E]: ...
+
+    @overload
+    def on(self, event: Literal["initial_headers", "headers"]) -> Callable[[H], H]: ...
+
+    def on(self, event: str) -> Callable[[Any], Any]:
+        """Listen to an event of the engine; the decorated function may be ``async``.
+
+        ``"connection_error"``: a request was refused; called with a :class:`~rtframework.ConnectionFailure`.
+        ``"initial_headers"``: the answer to a handshake is about to be sent; called with its headers, which may be
+        changed, and the request. ``"headers"``: the same for every answer that is no refusal. What a listener raises is
+        logged.
+        """
+        if event not in _EVENTS:
+            raise ConfigurationError(f"the engine's events are {', '.join(_EVENTS)}, not {event!r}")
+
+        def register(listener: Any) -> Any:
+            self._server.listeners[event].append(listener)
+            if event != "connection_error":
+                self._server.stand_in_front()
+            return listener
+
+        return register
+
+    @property
+    def clients_count(self) -> int:
+        """Connections that are open, whether or not they have joined a namespace."""
+        return len(self._server.connections)
+
+    def measure(self, meter: Meter) -> None:
+        """Have the meter told what passes from now on: connections, messages and bytes, both ways.
+
+        It has the attributes of :class:`rtframework.protocols.Meter`, which are added to at each message. Nothing is
+        counted, and nothing spent on it, while there is no meter.
+        """
+        self._server.measure(meter)
+
+    def unmeasure(self, meter: Meter) -> None:
+        """Have it told nothing more."""
+        self._server.unmeasure(meter)
+
+    @property
+    def generate_id(self) -> GenerateId:
+        """Makes the session id of a new connection; assign a function of the request, which may be ``async``.
+
+        Whoever knows a session id can speak for its client: ids have to be unique and impossible to guess. They consist
+        of letters, digits, ``-``, ``.``, ``_`` and ``~``. Anything else, and an exception, refuses the client.
+        """
+        return self._server.make_id or (lambda request: self._server.generate_id())
+
+    @generate_id.setter
+    def generate_id(self, function: GenerateId) -> None:
+        self._server.make_id = function

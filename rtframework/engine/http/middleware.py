@@ -1,0 +1,78 @@
+"""A request's way through the middleware of ``io.engine``, and its answer's way back."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from aiohttp import web
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+
+    from ...protocols import EngineMiddleware
+
+
+class UnsentResponse(web.Response):
+    """An answer of the protocol that middleware and header listeners may still change."""
+
+    switch: Callable[[UnsentResponse], Awaitable[web.StreamResponse]] | None = None
+    """Sends it and gives the TCP connection away: the answer to a websocket's handshake."""
+    lost: Callable[[], None] | None = None
+    """To be called when it will not be sent: it holds packets that nobody will get."""
+
+
+class Exchange:
+    """One request and its answer; the first middleware is the outermost."""
+
+    def __init__(
+        self, middlewares: Sequence[EngineMiddleware], serve: Callable[[web.Request], Awaitable[web.StreamResponse]]
+    ) -> None:
+        self._middlewares = middlewares
+        self._serve = serve
+        self.made: web.StreamResponse | None = None
+        """What the protocol has answered, if the request has come so far."""
+
+    async def answer(self, request: web.Request) -> web.StreamResponse:
+        """The answer, after all middleware. When it is not the protocol's, or none, that one's packets are lost."""
+        response: web.StreamResponse | None = None
+        try:
+            response = await self.run(request)
+        finally:
+            if response is not self.made and isinstance(self.made, UnsentResponse) and self.made.lost is not None:
+                self.made.lost()
+        return response
+
+    async def run(self, request: web.Request, index: int = 0) -> web.StreamResponse:
+        """The answer, after all middleware. Raises what that raises, and ``TypeError`` when it answers nothing."""
+        if index == len(self._middlewares):
+            self.made = await self._serve(request)
+            return self.made
+        middleware = self._middlewares[index]
+        rest = _Rest(self, request, index + 1)
+        response: Any = await middleware(request, rest)
+        if response is None:
+            response = rest.response
+        if not isinstance(response, web.StreamResponse):
+            name = getattr(middleware, "__qualname__", repr(middleware))
+            raise TypeError(f"the engine middleware {name} has neither called call_next() nor returned a response")
+        return response
+
+
+class _Rest:
+    """What a middleware gets as ``call_next``."""
+
+    __slots__ = ("_called", "_exchange", "_index", "_request", "response")
+
+    def __init__(self, exchange: Exchange, request: web.Request, index: int) -> None:
+        self._exchange = exchange
+        self._request = request
+        self._index = index
+        self._called = False
+        self.response: web.StreamResponse | None = None
+
+    async def __call__(self, request: web.Request | None = None, /) -> web.StreamResponse:
+        if self._called:
+            raise RuntimeError("call_next() is called once")
+        self._called = True
+        self.response = await self._exchange.run(self._request if request is None else request, self._index)
+        return self.response

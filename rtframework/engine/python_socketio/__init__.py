@@ -1,0 +1,1 @@
+"""The drop-in: python-socketio's API on this engine."""

@@ -1,0 +1,160 @@
+"""Serializers over python-socketio's packet classes, so that programs with their own json or packet class run."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any, Final
+
+from socketio import msgpack_packet, packet
+
+from ...exceptions import DecodeError, EncodeError
+from ...packets import MAX_ID, check_payload
+from ...serializers import JSONDecoder, JSONSerializer
+from ...types import Packet, PacketType
+
+_BINARY: Final = {
+    int(PacketType.BINARY_EVENT): int(PacketType.EVENT),
+    int(PacketType.BINARY_ACK): int(PacketType.ACK),
+}
+_TYPES: Final = frozenset(map(int, PacketType))
+_UNDEFINED: Final = (0, b"\0")
+"""The msgpack extension by which a JavaScript client says that it has no ``auth``."""
+
+
+def packet_class_of(serializer: Any, json_module: Any = None) -> Any:
+    """The packet class that ``serializer=`` names, with the json module of this one server.
+
+    python-socketio sets the module on the class itself, for every server and client of the process; here it is set on
+    a class derived for the one that asked.
+    """
+    found: Any = serializer
+    if serializer == "default":
+        found = packet.Packet
+    elif serializer == "msgpack":
+        found = msgpack_packet.MsgPackPacket
+    return found if json_module is None else type(found.__name__, (found,), {"json": json_module})
+
+
+class PacketClassSerializer:
+    """Speaks through a subclass of ``socketio.packet.Packet``.
+
+    Whatever the class raises on what a client sent is a ``DecodeError``; attachments are bounded.
+    """
+
+    __slots__ = ("_max_attachments", "_packet_class")
+
+    def __init__(self, packet_class: Any, *, max_attachments: int = 10) -> None:
+        self._packet_class = packet_class
+        self._max_attachments = max_attachments
+
+    def encode(self, packet: Packet) -> Sequence[str | bytes]:
+        """The frames that the class makes of a packet. Raises ``EncodeError``."""
+        try:
+            encoded = self._packet_class(
+                int(packet.type), data=packet.data, namespace=packet.nsp, id=packet.id
+            ).encode()
+        except Exception as error:  # whatever the program's class or json module raises
+            raise EncodeError(f"cannot be sent: {error!r}") from error
+        return encoded if isinstance(encoded, list) else [encoded]
+
+    def decoder(self) -> PacketClassDecoder:
+        """A decoder for one connection."""
+        return PacketClassDecoder(self._packet_class, self._max_attachments)
+
+
+class PacketClassDecoder:
+    """Decodes the frames of one connection with a packet class."""
+
+    __slots__ = ("_max_attachments", "_packet_class", "_pending")
+
+    def __init__(self, packet_class: Any, max_attachments: int) -> None:
+        self._packet_class = packet_class
+        self._max_attachments = max_attachments
+        self._pending: Any = None
+
+    def decode(self, frame: str | bytes) -> Packet | None:
+        """The packet that this frame completes, or ``None`` while attachments are missing."""
+        try:
+            return self._decode(frame)
+        except DecodeError:
+            raise
+        except Exception as error:  # noqa: BLE001 - a packet class raises KeyError, TypeError … besides ValueError
+            raise DecodeError(f"invalid packet: {error!r}") from None
+
+    def _decode(self, frame: str | bytes) -> Packet | None:
+        found = self._pending
+        if found is not None:
+            if isinstance(frame, str):
+                raise DecodeError("a text frame where an attachment was expected")
+            if not found.add_attachment(frame):
+                return None
+            self._pending = None
+            return self._check(found)
+        if not frame:
+            raise DecodeError("an empty frame")
+        attached = self._packet_class.uses_binary_events
+        if attached and not isinstance(frame, str):
+            raise DecodeError("a binary frame that belongs to no packet")
+        found = self._packet_class(encoded_packet=frame)
+        count = found.attachment_count
+        if count:
+            if found.packet_type not in _BINARY:
+                raise DecodeError("attachments where there can be none")
+            if count > self._max_attachments:
+                raise DecodeError("too many attachments")
+            self._pending = found
+            return None
+        return self._check(found)
+
+    def _check(self, found: Any) -> Packet:
+        """A decoded packet as ours, if it is one that a client may send."""
+        kind, nsp, id = found.packet_type, found.namespace, found.id
+        if type(kind) is not int or kind not in _TYPES:
+            raise DecodeError("unknown packet type")
+        if nsp is None:
+            nsp = "/"
+        elif type(nsp) is not str or not nsp.startswith("/"):
+            raise DecodeError("illegal namespace")
+        if id is not None and (type(id) is not int or not 0 <= id <= MAX_ID):
+            raise DecodeError("illegal acknowledgement id")
+        kind, data = _BINARY.get(kind, kind), found.data
+        if kind == PacketType.CONNECT and data == _UNDEFINED:
+            data = None
+        return Packet(kind, nsp, check_payload(kind, data, id), id)
+
+
+class _FiniteJSON:
+    """The standard library's json, without NaN and infinities, which no JavaScript client can read."""
+
+    @staticmethod
+    def dumps(data: Any, separators: tuple[str, str] | None = None) -> str:
+        return json.dumps(data, separators=separators, allow_nan=False)
+
+
+class StandardSerializer:
+    """What a program gets that asks for nothing special: JSON, by msgspec where it can.
+
+    msgspec is several times faster than the standard library's json and refuses a few things that the latter takes,
+    e.g. subclasses of ``str`` and dicts with ``None`` as a key. Those are encoded in the slow way.
+    """
+
+    __slots__ = ("_fast", "_slow")
+
+    def __init__(self, *, max_attachments: int = 10) -> None:
+        self._fast = JSONSerializer(max_attachments=max_attachments)
+        self._slow = PacketClassSerializer(packet_class_of("default", _FiniteJSON))
+
+    def encode(self, packet: Packet) -> Sequence[str | bytes]:
+        """One text frame and the attachments, if any. Raises ``EncodeError``."""
+        try:
+            return self._fast.encode(packet)
+        except EncodeError as error:
+            try:
+                return self._slow.encode(packet)
+            except EncodeError:
+                raise error from None
+
+    def decoder(self) -> JSONDecoder:
+        """A decoder for one connection."""
+        return self._fast.decoder()

@@ -1,0 +1,378 @@
+"""python-socketio's ``AsyncServer`` for aiohttp, on this engine."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Final, Literal, NoReturn, TypeVar, overload
+
+import socketio
+from socketio.exceptions import DisconnectedError
+from socketio.exceptions import TimeoutError as CallTimeout
+
+from ...exceptions import ConfigurationError
+from ...options import Cors, EngineOptions, Limits
+from ..gateway import Gateway
+from .application import Programs
+from .manager import Manager, is_many
+from .packet_classes import PacketClassSerializer, StandardSerializer, packet_class_of
+from .sessions import Environs, SessionServer
+
+if TYPE_CHECKING:
+    from aiohttp import web
+
+    from ...protocols import Serializer
+    from .cors import CorsOrigins
+    from .sessions import Cookie
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_TRANSPORTS: Final = ("polling", "websocket")
+
+
+class AsyncServer(Gateway):
+    """``socketio.AsyncServer(async_mode="aiohttp")`` with another engine under it: the same parameters and methods.
+
+    A program of python-socketio's changes this one import; see docs/drop-in.md for what differs. New programs have more
+    from :class:`rtframework.Server`.
+
+    ``client_manager``: one of python-socketio's, e.g. ``AsyncRedisManager``; memory only without one.
+    ``json``: a module, or anything else, with ``dumps`` and ``loads``, for this server alone.
+    ``serializer``: ``"default"`` (JSON), ``"msgpack"``, a packet class of python-socketio's, or a serializer of ours.
+    ``ping_interval``: seconds, or ``(seconds, grace)``, where the client is told the sum.
+    ``monitor_clients``: there for programs that give it; clients are always watched.
+    ``limits``: what one client may cost, see ``rtframework.Limits``; ``max_http_buffer_size`` goes before its own.
+
+    Example::
+
+        sio = AsyncServer()
+
+        @sio.event
+        async def message(sid, data):
+            await sio.emit("message", data, skip_sid=sid)
+
+        app = web.Application()
+        sio.attach(app)
+        web.run_app(app)
+    """
+
+    eio: SessionServer
+
+    def __init__(
+        self,
+        client_manager: socketio.AsyncManager | None = None,
+        logger: bool | logging.Logger = False,
+        json: Any = None,
+        async_handlers: bool = True,
+        namespaces: Sequence[str] | str | None = None,
+        *,
+        async_mode: str | None = None,
+        serializer: Literal["default", "msgpack"] | type[Any] | Serializer = "default",
+        always_connect: bool = False,
+        ping_interval: float | tuple[float, float] = 25,
+        ping_timeout: float = 20,
+        max_http_buffer_size: int | None = None,
+        allow_upgrades: bool = True,
+        http_compression: bool = True,
+        compression_threshold: int = 1024,
+        cookie: Cookie | None = None,
+        cors_allowed_origins: CorsOrigins | None = None,
+        cors_credentials: bool = True,
+        monitor_clients: bool = True,
+        transports: Sequence[str] | str | None = None,
+        engineio_logger: bool | logging.Logger = False,
+        limits: Limits | None = None,
+    ) -> None:
+        if async_mode not in (None, "aiohttp"):
+            raise ConfigurationError(f"this server is for aiohttp: async_mode is no {async_mode!r}")
+        limits = limits or Limits()
+        if max_http_buffer_size is not None:
+            limits = replace(limits, max_http_buffer_size=max_http_buffer_size)
+        interval, grace = ping_interval if isinstance(ping_interval, tuple) else (ping_interval, 0)
+        options = EngineOptions(
+            ping_interval=interval,
+            ping_timeout=ping_timeout,
+            transports=_transports(transports),
+            allow_upgrades=allow_upgrades,
+            cors=Cors(credentials=cors_credentials),
+            http_compression=http_compression,
+            http_compression_threshold=compression_threshold,
+            limits=limits,
+        )
+        manager = Manager() if client_manager is None else client_manager
+        speaks, packet_class = _speech(serializer, json, limits.max_attachments)
+        if packet_class is None and not isinstance(manager, Manager):
+            raise ConfigurationError(
+                f"{type(manager).__name__} encodes by packet classes: derive it from rtframework.engine.Manager as well"
+            )
+        self._engineio_logger = _logger(engineio_logger, "engineio.server")
+        self._asked_for_logs = logger is not False
+        self._cookie = cookie
+        self._cors_allowed_origins = cors_allowed_origins
+        self._grace = grace
+        self._manager_started = False
+        self._programs = Programs()
+        self._programs.bind(self)
+        super().__init__(
+            self._programs,
+            serializer=speaks,
+            options=options,
+            manager=manager,
+            logger=_logger(logger, "socketio.server"),
+            async_handlers=async_handlers,
+            always_connect=always_connect,
+            namespaces=[namespaces] if isinstance(namespaces, str) and namespaces != "*" else namespaces,
+            packet_class="default" if packet_class is None else packet_class,
+        )
+        self.environ = Environs(self.eio.sockets)
+
+    def _make_engine(self, *, logger: logging.Logger, async_handlers: bool) -> SessionServer:
+        return SessionServer(
+            options=self._engine_options,
+            decoder=self._serializer.decoder,
+            on_message=self._on_message,
+            logger=self._engineio_logger,
+            async_handlers=async_handlers,
+            packet_class=self.packet_class,
+            cors_allowed_origins=self._cors_allowed_origins,
+            cookie=self._cookie,
+            grace=self._grace,
+        )
+
+    # --- registration -----------------------------------------------------------------------------------------------
+
+    @overload
+    def on(self, event: str, handler: None = None, namespace: str | None = None) -> Callable[[F], F]: ...
+
+    @overload
+    def on(self, event: str, handler: Callable[..., Any], namespace: str | None = None) -> None: ...
+
+    def on(self, event: str, handler: Any = None, namespace: str | None = None) -> Any:
+        """Register a handler, as a decorator or not. ``"*"`` is any event, or any namespace."""
+        return super().on(event, handler, namespace)
+
+    @overload
+    def event(self, function: F, /) -> F: ...
+
+    @overload
+    def event(self, function: None = None, /, *, namespace: str | None = None) -> Callable[[F], F]: ...
+
+    def event(self, function: Any = None, /, *, namespace: str | None = None) -> Any:
+        """Register the decorated function for the event of its own name."""
+
+        def register(function: F) -> F:
+            return self.on(function.__name__, namespace=namespace)(function)
+
+        return register if function is None else register(function)
+
+    # --- with the application ---------------------------------------------------------------------------------------
+
+    def attach(self, app: web.Application, socketio_path: str = "socket.io") -> None:
+        """Serve under a path of an aiohttp application, or of a sub-application; start and stop with it."""
+        super().attach(app, socketio_path)
+        app.on_startup.append(self._start)
+        app.on_shutdown.append(self._stop)
+
+    async def _start(self, app: web.Application) -> None:
+        self.initialize_manager()
+
+    async def _stop(self, app: web.Application) -> None:
+        await self.shutdown()
+
+    def initialize_manager(self) -> None:
+        """Start what the manager does in the background: at start-up, or with the first client."""
+        if not self._manager_started:
+            self._manager_started = self.manager_initialized = True
+            self.manager.initialize()
+
+    async def shutdown(self) -> None:
+        """Tell all clients and close them, wait for the disconnect handlers, stop the manager; within seconds.
+
+        ``attach`` has it called when the application stops. No client is taken after it.
+        """
+        await self.eio.shutdown()
+        await self._programs.shutdown()
+        listener = getattr(self.manager, "thread", None)
+        if isinstance(listener, asyncio.Task):  # of a manager that talks to other servers
+            listener.cancel()
+            await asyncio.wait([listener], timeout=0.5)
+            self._manager_started = False  # it listens again with the next application
+
+    def instrument(
+        self,
+        auth: Any = None,
+        mode: str = "development",
+        read_only: bool = False,
+        server_id: str | None = None,
+        namespace: str = "/admin",
+        server_stats_interval: int = 2,
+    ) -> NoReturn:
+        """The Admin UI of python-socketio hooks into its own engine and is not there."""
+        raise ConfigurationError("instrument() is not there: it hooks into python-engineio's own sockets")
+
+    # --- sending ----------------------------------------------------------------------------------------------------
+
+    async def emit(
+        self,
+        event: str,
+        data: Any = None,
+        to: Any = None,
+        room: Any = None,
+        skip_sid: str | Collection[str] | None = None,
+        namespace: str | None = None,
+        callback: Callable[..., Any] | None = None,
+        ignore_queue: bool = False,
+    ) -> None:
+        """Emit an event to a client, a room, a list of rooms, or everybody (``None``); ``room`` is another word for it.
+
+        An empty list, and ``""``, reach nobody. A tuple is several arguments. Clients that are slow are not waited for,
+        unless ``Limits`` says so. Raises ``EncodeError`` when the data cannot be sent.
+        """
+        namespace = namespace or "/"
+        recipient = room if to is None else to
+        if self.tells_all:
+            shown = "all" if recipient is None else recipient
+            self.logger.info('emitting event "%s" to %s [%s]', event, shown, namespace)
+        if recipient == "":
+            return
+        if is_many(recipient):
+            recipient = list(recipient)
+            if not recipient:
+                return
+        if skip_sid is not None and not isinstance(skip_sid, str):
+            skip_sid = list(skip_sid)
+        await self.manager.emit(
+            event,
+            data,
+            namespace,
+            room=recipient,
+            skip_sid=skip_sid,
+            callback=callback,
+            ignore_queue=ignore_queue,
+        )
+
+    async def call(
+        self,
+        event: str,
+        data: Any = None,
+        to: Any = None,
+        sid: str | None = None,
+        namespace: str | None = None,
+        timeout: float | None = 60,
+        ignore_queue: bool = False,
+    ) -> Any:
+        """Emit an event to a client and wait for its answer: ``None``, one value, or a tuple of several.
+
+        Raises ``socketio.exceptions.TimeoutError`` when there is none after ``timeout`` seconds, and
+        ``DisconnectedError`` as soon as the client has left.
+        """
+        recipient = sid if to is None else to
+        if recipient is None:
+            raise ValueError("Cannot use call() to broadcast.")
+        answer: asyncio.Future[tuple[Any, ...]] = asyncio.get_running_loop().create_future()
+
+        def answered(*args: Any) -> None:
+            if not answer.done():
+                answer.set_result(args)
+
+        client = self._programs.client(recipient, namespace or "/")
+        if client is not None:
+            client.wait_for(answer)
+        elif not self._may_be_elsewhere(recipient, namespace or "/"):
+            raise DisconnectedError("no such client")
+        try:
+            if not answer.done():
+                await self.emit(
+                    event, data=data, room=recipient, namespace=namespace, callback=answered, ignore_queue=ignore_queue
+                )
+            async with asyncio.timeout(timeout):
+                args = await answer
+        except TimeoutError:
+            raise CallTimeout from None
+        finally:
+            if not answer.cancel() and not answer.cancelled():
+                answer.exception()  # looked at, also when the asking itself was cancelled
+            self._drop_callback(recipient, answered)
+        return args if len(args) > 1 else args[0] if args else None
+
+    def _may_be_elsewhere(self, recipient: Any, namespace: str) -> bool:
+        """Whether a recipient that is no client here may be a room, or a client of another server."""
+        if hasattr(self.manager, "host_id"):
+            return True
+        return next(iter(self.manager.get_participants(namespace, recipient)), None) is not None
+
+    def _drop_callback(self, recipient: Any, callback: Callable[..., Any]) -> None:
+        waiting: dict[int, Any] = self.manager.callbacks.get(recipient, {}) if isinstance(recipient, str) else {}
+        for id in [id for id, found in waiting.items() if found is callback]:
+            del waiting[id]
+
+    # --- clients ----------------------------------------------------------------------------------------------------
+
+    async def disconnect(self, sid: str, namespace: str | None = None, ignore_queue: bool = False) -> None:
+        """Disconnect a client from a namespace; done when its disconnect handler is."""
+        namespace = namespace or "/"
+        if ignore_queue:
+            is_here = self.manager.is_connected(sid, namespace)
+        else:
+            is_here = await self.manager.can_disconnect(sid, namespace)
+        client = self._programs.client(sid, namespace) if is_here else None
+        if client is not None:
+            if self.tells_all:
+                self.logger.info("Disconnecting %s [%s]", sid, namespace)
+            await client.disconnect()
+
+    @property
+    def tells_all(self) -> bool:
+        """Whether a line is logged for each event: for who asks for it, not for who logs at INFO in general."""
+        logger = self.logger
+        return logger.isEnabledFor(logging.INFO) and (self._asked_for_logs or logger.level != logging.NOTSET)
+
+    def serves(self, namespace: str) -> bool:
+        """Whether clients may ask for a namespace."""
+        return namespace.startswith("/") and (  # "*" is where catch-all handlers are
+            namespace in self.handlers
+            or namespace in self.namespace_handlers
+            or self.namespaces == "*"
+            or namespace in self.namespaces
+        )
+
+    async def _trigger_event(self, event: str, namespace: str, *args: Any) -> Any:
+        """Call an application's handler: every connect, disconnect and event passes here."""
+        return await self._programs.trigger(event, namespace, args)
+
+
+def _speech(serializer: Any, json: Any, max_attachments: int) -> tuple[Serializer, Any]:
+    """The serializer, and the packet class that managers of python-socketio's use; ``None`` when there is none."""
+    if isinstance(serializer, str) and serializer not in ("default", "msgpack"):
+        raise ConfigurationError(f'serializer is "default", "msgpack" or an object, not {serializer!r}')
+    if not isinstance(serializer, str | type):
+        if json is not None:
+            raise ConfigurationError("a serializer of its own has no use for json=")
+        return serializer, None
+    packet_class = packet_class_of(serializer, json)
+    if serializer == "default" and json is None:
+        return StandardSerializer(max_attachments=max_attachments), packet_class
+    return PacketClassSerializer(packet_class, max_attachments=max_attachments), packet_class
+
+
+def _transports(transports: Sequence[str] | str | None) -> tuple[str, ...]:
+    if transports is None:
+        return _TRANSPORTS
+    given = (transports,) if isinstance(transports, str) else tuple(transports)
+    known = tuple(name for name in given if name in _TRANSPORTS)
+    if not known:
+        raise ConfigurationError("No valid transports provided")
+    return known
+
+
+def _logger(logger: bool | logging.Logger, name: str) -> logging.Logger:
+    """The logger of that name; set up to show what happens only when ``True`` asks for it."""
+    if not isinstance(logger, bool):
+        return logger
+    found = logging.getLogger(name)
+    if logger and found.level == logging.NOTSET:
+        found.setLevel(logging.INFO)
+        found.addHandler(logging.StreamHandler())
+    return found

@@ -1,0 +1,1 @@
+"""Polling, websocket, and the upgrade from one to the other."""

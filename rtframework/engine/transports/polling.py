@@ -1,0 +1,204 @@
+"""HTTP long-polling (Engine.IO v4): a GET waits for what the server sends, POSTs bring what the client sends."""
+
+from __future__ import annotations
+
+import asyncio
+import binascii
+from base64 import b64decode
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final
+
+from aiohttp import web
+
+from ...types import DisconnectReason
+from ..frames import CLOSE, NOOP, SEPARATOR
+
+if TYPE_CHECKING:
+    from ...options import Limits
+    from ...protocols import Frames
+    from ..connection import Connection
+
+TEXT: Final = "text/plain; charset=UTF-8"
+BINARY: Final = "application/octet-stream"
+
+_KINDS: Final = frozenset("0123456")
+_PAUSE: Final = 0.1
+"""Seconds that a GET waits at most while the client is about to move to a websocket: Node's."""
+
+
+class PollingTransport:
+    """The polling side of one connection: at most one GET and one POST at a time, as the protocol says."""
+
+    __slots__ = ("_posting", "_request", "_waiting", "compress", "connection")
+
+    name: Final = "polling"
+    connection: Connection
+    content_type: str = TEXT
+    """Of the payload that ``poll`` has returned last."""
+
+    def __init__(self) -> None:
+        self._waiting: asyncio.Future[bytes] | None = None
+        self._request: web.Request | None = None
+        self._posting = False
+        self.compress = True
+        """Whether something in the payload that was made last is worth compressing."""
+
+    def serve(self, connection: Connection) -> None:
+        """It is the transport of this connection from now on."""
+        self.connection = connection
+
+    def resume_reading(self) -> None:
+        """Clients of whom too much is being served wait with their next POST, see ``post``."""
+
+    @property
+    def writable(self) -> bool:
+        """Whether a GET waits."""
+        return self._waiting is not None
+
+    @property
+    def abandoned(self) -> bool:
+        """Whether the client of the waiting GET has hung up: aiohttp tells no handler."""
+        return self._request is not None and self._request.transport is None
+
+    def buffered(self) -> int:
+        """Nothing: what is not sent stays in the outbox."""
+        return 0
+
+    def write(self, frames: list[Frames]) -> bool:
+        """Answer the waiting GET."""
+        if self._waiting is None:
+            return False
+        self._answer(self._join(frames))
+        self.connection.drained()
+        return True
+
+    def release(self, frames: Frames) -> None:
+        """Answer the waiting GET, if there is one, with these packets and whatever waited for it."""
+        if self._waiting is not None:
+            self._answer(self._join([frames]))
+
+    def close(self) -> None:
+        """Tell the waiting GET that it is over."""
+        self.release(CLOSE)
+
+    abort = close
+
+    async def poll(self, request: web.Request) -> bytes | None:
+        """A GET: the payload to answer with, ``None`` to answer 400."""
+        connection = self.connection
+        if self._waiting is not None:
+            connection.fail(DisconnectReason.TRANSPORT_ERROR)
+            return None
+        if len(connection.outbox):
+            payload = self._join(connection.outbox.take())
+            connection.drained()
+            return payload
+        self._waiting = waiting = connection.loop.create_future()
+        self._request = request
+        if connection.is_moving:  # not at once, or a client that goes on polling would spin
+            connection.loop.call_later(_PAUSE, self._end_pause, waiting)
+        try:
+            answer: bytes = await waiting
+        except asyncio.CancelledError:
+            self._lost()
+            raise
+        finally:
+            if self._waiting is waiting:
+                self._waiting = self._request = None
+        if request.transport is None:
+            # The packets in this payload will not arrive, so the session must not go on as if they had.
+            self._lost()
+        return answer
+
+    async def post(self, request: web.Request, limits: Limits) -> int:
+        """A POST: take its packets; the HTTP status to answer with."""
+        connection = self.connection
+        decode = self._decoder_of(request)
+        if self._posting or decode is None:
+            connection.fail(DisconnectReason.TRANSPORT_ERROR)
+            return 400
+        self._posting = True
+        try:
+            if connection.blocked:
+                await connection.ready_to_read()
+            body: bytes | None
+            if request.content.is_eof():  # it came with the head, as most do
+                body = request.content.read_nowait()
+                if len(body) > limits.max_http_buffer_size:
+                    body = None
+            else:
+                async with asyncio.timeout(limits.body_timeout):
+                    body = await read_body(request, limits.max_http_buffer_size)
+            if body is None:
+                connection.fail(DisconnectReason.TRANSPORT_ERROR)
+                return 413
+            packets = decode(body)
+        except asyncio.CancelledError:
+            connection.lost(DisconnectReason.TRANSPORT_ERROR)
+            raise
+        except TimeoutError:
+            connection.fail(DisconnectReason.TRANSPORT_ERROR)
+            return 408
+        except (OSError, RuntimeError, web.RequestPayloadError):  # RuntimeError: aiohttp's "Connection closed."
+            connection.lost(DisconnectReason.TRANSPORT_ERROR)
+            return 400
+        except ValueError:
+            connection.fail(DisconnectReason.PARSE_ERROR)
+            return 400
+        finally:
+            self._posting = False
+        if not connection.is_open:  # it ended while the body came
+            return 400
+        connection.receive_all(packets)
+        return 200
+
+    def _join(self, frames: list[Frames]) -> bytes:
+        """A payload of packets."""
+        self.compress = any(each.compress for each in frames)
+        return SEPARATOR.join([each.polling for each in frames]).encode()
+
+    def _decoder_of(self, request: web.Request) -> Callable[[bytes], list[str | bytes]] | None:
+        """What takes the body of a POST apart; ``None`` when there can be no such body."""
+        return None if request.headers.get("Content-Type") == BINARY else decode_payload
+
+    def _lost(self) -> None:
+        if self.connection.polling is self:  # else the client has moved to a websocket meanwhile
+            self.connection.lost(DisconnectReason.TRANSPORT_ERROR)
+
+    def _end_pause(self, waiting: asyncio.Future[bytes]) -> None:
+        if self._waiting is waiting:
+            self.release(NOOP)
+
+    def _answer(self, payload: bytes) -> None:
+        waiting, self._waiting, self._request = self._waiting, None, None
+        if waiting is not None and not waiting.done():
+            waiting.set_result(payload)
+
+
+async def read_body(request: web.Request, limit: int) -> bytes | None:
+    """The whole body, in however many pieces it comes; ``None`` when it is longer than ``limit`` bytes."""
+    if request.content_length is not None and request.content_length > limit:
+        return None
+    body = bytearray()
+    async for chunk in request.content.iter_any():
+        body += chunk
+        if len(body) > limit:
+            return None
+    return bytes(body)
+
+
+def decode_payload(body: bytes) -> list[str | bytes]:
+    """The packets of a POST body: text packets as they are, binary ones decoded. Raises ``ValueError``."""
+    packets: list[str | bytes] = []
+    for packet in body.decode().split(SEPARATOR):
+        kind = packet[:1]
+        if kind in _KINDS:
+            packets.append(packet)
+        elif kind == "b":
+            try:
+                packets.append(b64decode(packet[1:], validate=True))
+            except binascii.Error as error:
+                raise ValueError("illegal Base64") from error
+        else:
+            raise ValueError("unknown packet type")
+    return packets

@@ -1,0 +1,63 @@
+"""A polling client's way to a websocket (Engine.IO v4, "Upgrade")."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Final
+
+from ..connection import CLOSED
+from ..frames import PROBE_ANSWER
+
+if TYPE_CHECKING:
+    from ..connection import Connection
+    from .websocket import WebSocketTransport
+
+log: Final = logging.getLogger("rtframework.engine")
+
+
+class Upgrade:
+    """A websocket that may take a connection over: it has to say ``2probe``, and then ``5``, in time.
+
+    Polling goes on until it has; whatever else happens to the websocket before is none of the connection's business.
+    """
+
+    __slots__ = ("_connection", "_timer", "_websocket", "probed")
+
+    def __init__(self, connection: Connection, websocket: WebSocketTransport, timeout: float) -> None:
+        self.probed = False
+        """Whether the websocket has proved that it works, so that the client is about to move."""
+        self._connection = connection
+        self._websocket = websocket
+        self._timer = connection.loop.call_later(timeout, self._too_late)
+        connection.upgrade = self
+        websocket.begin(self._receive, self.give_up)
+
+    def give_up(self) -> None:
+        """The client stays where it is, or has gone."""
+        if self._end():
+            self._websocket.close()
+
+    def _end(self) -> bool:
+        if self._connection.upgrade is not self:
+            return False
+        self._connection.upgrade = None
+        self._timer.cancel()
+        return True
+
+    def _too_late(self) -> None:
+        log.debug("an upgrade was not completed in time")
+        self.give_up()
+
+    def _receive(self, packet: str | bytes) -> None:
+        if not self.probed and packet == "2probe":
+            self.probed = True
+            self._websocket.write([PROBE_ANSWER])
+            self._connection.release_poll()
+        elif self.probed and packet == "5":
+            self._end()
+            if self._connection.state == CLOSED:
+                self._websocket.close()
+            else:
+                self._connection.upgraded(self._websocket)
+        else:
+            self.give_up()

@@ -1,0 +1,273 @@
+"""The websocket transport (Engine.IO v4, "WebSocket"): one packet per message, straight from and to the socket."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final
+
+from ...types import DisconnectReason
+from ..frames import websocket_frame
+from .rfc6455 import CLOSE, NORMAL, PING, PONG, FrameError, FrameReader
+
+if TYPE_CHECKING:
+    from ...options import EngineOptions
+    from ...protocols import Frames
+    from ..connection import Connection
+
+_CLOSE_FRAME: Final = websocket_frame(CLOSE, NORMAL.to_bytes(2, "big"))
+_CLOSE_TIMEOUT: Final = 5.0
+"""Seconds that a client may take to answer the closing handshake, or to take what was still sent to it."""
+_MUCH: Final = 65_536
+"""Bytes in the transport's buffer from which the client counts as one that does not read."""
+
+
+def _ignore(packet: str | bytes) -> None:
+    pass
+
+
+def _nothing() -> None:
+    pass
+
+
+class WebSocketTransport(asyncio.Protocol):
+    """The websocket of one connection: the asyncio protocol that aiohttp's gives way to after the handshake.
+
+    Frames are written as they are: server frames carry no mask (RFC 6455, 5.1), so one encoding serves all clients, and
+    nothing has to be awaited. ``leaving`` holds those whose connection has ended, or has not begun, until TCP has.
+    """
+
+    __slots__ = (
+        "_closing",
+        "_deflate",
+        "_full",
+        "_holds",
+        "_leaving",
+        "_on_end",
+        "_paused",
+        "_reader",
+        "_transport",
+        "connection",
+        "deadline",
+    )
+
+    name: Final = "websocket"
+    abandoned: Final = False
+
+    def __init__(
+        self,
+        transport: asyncio.Transport,
+        options: EngineOptions,
+        leaving: set[WebSocketTransport],
+        window: int | None = None,
+    ) -> None:
+        self.connection: Connection | None = None
+        self._transport = transport
+        self._reader = FrameReader(_ignore, self._control, options.limits.max_http_buffer_size, window is not None)
+        self._deflate: tuple[int, int, int] | None = None
+        if window is not None and options.per_message_deflate is not None:
+            # zlib has no window of 8 bits, but keeps 262 bytes of a window of 9 unused.
+            self._deflate = (max(9, window), options.per_message_deflate.threshold, options.per_message_deflate.level)
+        self._holds = options.limits.slow_consumer == "drop_oldest"
+        if self._holds:
+            transport.set_write_buffer_limits(high=min(_MUCH, options.limits.max_outbox // 2))
+        self._full = False
+        self._paused = False
+        self._closing = False
+        self.deadline = math.inf
+        """When it is cut off, unless TCP has ended by then: looked at by the heartbeat's sweep, while it is leaving."""
+        self._leaving = leaving
+        self._on_end: Callable[[], None] = _nothing
+
+    def begin(self, on_packet: Callable[[str | bytes], None], on_end: Callable[[], None] = _nothing) -> None:
+        """Hand packets, and the news of the end, to somebody who is no connection, or not yet."""
+        self._leaving.add(self)
+        self._reader.message = on_packet
+        self._on_end = on_end
+
+    def serve(self, connection: Connection) -> None:
+        """It is the transport of this connection from now on."""
+        self._leaving.discard(self)
+        self.connection = connection
+        self._on_end = _nothing
+        self._reader.message = connection.receive
+
+    # --- asyncio.Protocol -------------------------------------------------------------------------------------------
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes came (RFC 6455, 5)."""
+        connection = self.connection
+        if connection is not None and connection.inbox is not None and not self._paused:
+            # What came before still waits to be served: let TCP, not our memory, hold the rest.
+            self._paused = True
+            self._transport.pause_reading()
+        try:
+            self._reader.feed(data)
+        except FrameError as error:
+            self._fail(error.code)
+
+    def eof_received(self) -> None:
+        """The client sends nothing more: to go on half-open serves nobody."""
+        self._lose(DisconnectReason.TRANSPORT_CLOSE)
+        self._leave()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """TCP has ended."""
+        self._leaving.discard(self)
+        self._lose(DisconnectReason.TRANSPORT_CLOSE)
+        # Nothing is to wait for the garbage collector: a full collection is what connections cost most.
+        self._reader.message, self._reader.control = _ignore, _ignore_control
+        connection, self.connection = self.connection, None
+        if connection is not None:
+            connection.without_transport()
+
+    def pause_writing(self) -> None:
+        """The kernel does not take what is written."""
+        self._full = True
+
+    def resume_writing(self) -> None:
+        """It does again."""
+        self._full = False
+        if self._holds and self.connection is not None:
+            self.connection.outbox.flush()
+
+    def resume_reading(self) -> None:
+        """What came has been served."""
+        if self._paused:
+            self._paused = False
+            self._transport.resume_reading()
+
+    # --- the sink of an outbox --------------------------------------------------------------------------------------
+
+    @property
+    def writable(self) -> bool:
+        """Whether everything of the past has left the process."""
+        return not self._transport.get_write_buffer_size()
+
+    def buffered(self) -> int:
+        """Bytes that the kernel has not taken yet."""
+        return self._transport.get_write_buffer_size()
+
+    def write(self, frames: list[Frames]) -> bool:
+        """Write all frames in one piece."""
+        transport = self._transport
+        if transport.is_closing():
+            return True
+        if self._holds:
+            return self._write_some(frames)
+        if self._deflate is not None:
+            transport.write(b"".join([each.deflated(*self._deflate) for each in frames]))
+        else:
+            transport.write(frames[0].websocket if len(frames) == 1 else b"".join([each.websocket for each in frames]))
+        return True
+
+    def _write_some(self, frames: list[Frames]) -> bool:
+        """Write what the transport takes without holding much: what it has taken cannot be dropped any more."""
+        taken = 0
+        for each in frames:
+            if self._full:  # it says so while it is written to
+                break
+            self._transport.write(each.websocket if self._deflate is None else each.deflated(*self._deflate))
+            taken += 1
+        del frames[:taken]
+        return not frames
+
+    def release(self, frames: Frames) -> None:
+        """Nobody waits here."""
+
+    # --- the end ----------------------------------------------------------------------------------------------------
+
+    def close(self) -> None:
+        """Begin the closing handshake (RFC 6455, 7.1.2).
+
+        TCP is closed after the client has answered: closed at once, what the client sends meanwhile would make the
+        kernel reset the connection, and what is on its way to the client would be lost.
+        """
+        if self._closing or self._transport.is_closing():
+            return
+        self._closing = True
+        self._transport.write(_CLOSE_FRAME)
+        self._reader.message = _ignore
+        self.resume_reading()
+        self._give_time()
+
+    def abort(self) -> None:
+        """Cut the TCP connection."""
+        self._transport.abort()
+
+    def tick(self, now: float) -> None:
+        """The client has had its time."""
+        self._transport.abort()
+
+    def postpone(self, seconds: float) -> None:
+        """The event loop was blocked for so long: what the client owes us may wait unread."""
+        self.deadline += seconds
+
+    def look(self) -> None:
+        """asyncio tells of the end."""
+
+    def _control(self, opcode: int, payload: bytes) -> None:
+        if opcode == PING:
+            if self._transport.get_write_buffer_size() < _MUCH and not self._closing:
+                self._transport.write(websocket_frame(PONG, payload))
+        elif opcode == CLOSE:
+            if not self._closing:
+                self._closing = True
+                self._transport.write(websocket_frame(CLOSE, payload[:2]))
+                self._lose(DisconnectReason.TRANSPORT_CLOSE)
+            self._leave()
+
+    def _fail(self, code: int) -> None:
+        """The client broke the protocol (RFC 6455, 7.1.7)."""
+        transport = self._transport
+        if not self._closing:
+            self._closing = True
+            transport.write(websocket_frame(CLOSE, code.to_bytes(2, "big")))
+        self._lose(DisconnectReason.TRANSPORT_ERROR)
+        self._reader = _DEAF
+        if transport.can_write_eof():
+            # What the client still sends is read and forgotten, or a reset would overtake the close frame.
+            transport.write_eof()
+            self.resume_reading()
+            self._give_time()
+        else:
+            self._leave()
+
+    def _lose(self, reason: str) -> None:
+        self._reader.message = _ignore
+        if self.connection is not None:
+            self.connection.end(reason)
+        on_end, self._on_end = self._on_end, _nothing
+        on_end()
+
+    def _leave(self) -> None:
+        """Both sides have said that it is over: close once the rest is written."""
+        transport = self._transport
+        if transport.is_closing():
+            return
+        waits = transport.get_write_buffer_size()  # a TLS transport of asyncio cannot be asked once it is closed
+        transport.close()
+        if waits:
+            self._give_time()
+
+    def _give_time(self) -> None:
+        self._leaving.add(self)
+        if self.deadline == math.inf:
+            self.deadline = asyncio.get_running_loop().time() + _CLOSE_TIMEOUT
+
+
+def _ignore_control(opcode: int, payload: bytes) -> None:
+    pass
+
+
+class _Deaf(FrameReader):
+    """Reads nothing any more."""
+
+    __slots__ = ()
+
+    def feed(self, data: bytes) -> None:
+        pass
+
+
+_DEAF: Final = _Deaf(_ignore, _ignore_control, 0)

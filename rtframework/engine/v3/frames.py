@@ -1,0 +1,68 @@
+"""A packet on its way to clients of Engine.IO 3: in each form that one of them needs, each made at most once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ..frames import Frames
+from .payload import MESSAGE, encode_binary, encode_text, to_base64
+
+
+class Forms:
+    """What differs from the forms for Engine.IO 4: binary packets begin with their type, and payloads have lengths."""
+
+    __slots__ = ("_as_text", "_base64", "_binary", "_frames", "_packets", "_payload", "has_binary")
+
+    def __init__(self, frames: Frames) -> None:
+        self._frames = frames
+        self.has_binary = any(not isinstance(packet, str) for packet in frames.packets)
+        """Whether there are binary packets: they make a payload binary, for clients that can read that."""
+        self._packets: Sequence[str | bytes] = frames.packets
+        if self.has_binary:
+            self._packets = [packet if isinstance(packet, str) else MESSAGE + packet for packet in frames.packets]
+        self._binary: Frames | None = None
+        self._base64: Frames | None = None
+        self._as_text: str | None = None
+        self._payload: bytes | None = None
+
+    @property
+    def binary(self) -> Frames:
+        """For websockets; text is as it is in Engine.IO 4."""
+        if not self.has_binary:
+            return self._frames
+        if self._binary is None:
+            self._binary = Frames(self._packets, self._frames.droppable)
+        return self._binary
+
+    @property
+    def base64(self) -> Frames:
+        """For websockets of clients that cannot read binary messages."""
+        if not self.has_binary:
+            return self._frames
+        if self._base64 is None:
+            packets = [packet if isinstance(packet, str) else to_base64(packet) for packet in self._packets]
+            self._base64 = Frames(packets, self._frames.droppable)
+        return self._base64
+
+    @property
+    def as_text(self) -> str:
+        """Its part of a payload of text."""
+        if self._as_text is None:
+            self._as_text = encode_text(self._packets)
+        return self._as_text
+
+    @property
+    def payload(self) -> bytes:
+        """Its part of a payload of bytes."""
+        if self._payload is None:
+            self._payload = encode_binary(self._packets)
+        return self._payload
+
+
+def forms_of(frames: Frames) -> Forms:
+    """The forms of these frames, kept with them."""
+    try:
+        return frames.v3
+    except AttributeError:
+        frames.v3 = forms = Forms(frames)
+        return forms

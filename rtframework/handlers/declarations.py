@@ -1,0 +1,198 @@
+"""What a namespace emits, as its program declares it: the half of a contract that no handler's signature tells."""
+
+from __future__ import annotations
+
+import enum
+import sys
+import types
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final, TypeVar, get_args
+
+from ..exceptions import ConfigurationError
+from ..packets import check_event_name
+from .signatures import Parameter
+from .validation import check_type
+
+T = TypeVar("T")
+
+_MARK: Final = "__rtframework_emits__"
+_PACKAGE: Final = __name__.partition(".")[0]
+
+
+class Nothing(enum.Enum):
+    """What stands where a type could."""
+
+    NOTHING = enum.auto()
+
+
+NOTHING: Final = Nothing.NOTHING
+
+
+@dataclass(frozen=True, slots=True)
+class Declaration:
+    """One event that the server emits."""
+
+    event: str
+    parameters: tuple[Parameter, ...]
+    returns: Any = NOTHING
+    """The type of what clients answer, ``NOTHING`` when they are not asked."""
+    description: str = ""
+    place: str = ""
+    """The file and line where it was declared."""
+
+    def is_like(self, other: Declaration) -> bool:
+        """Whether both say the same of what is sent."""
+        return self._shape() == other._shape()
+
+    def __str__(self) -> str:
+        shown = ", ".join(f"{'*' * each.variadic}{each.name}: {type_name(each.type)}" for each in self.parameters)
+        answer = "" if self.returns is NOTHING else f" -> {type_name(self.returns)}"
+        return f"({shown}){answer}"
+
+    def _shape(self) -> tuple[Any, ...]:
+        return [(each.type, each.variadic) for each in self.parameters], self.returns
+
+
+class Declarations:
+    """The declarations of a namespace, those of its parent among them, by event."""
+
+    __slots__ = ("_own", "_parent")
+
+    def __init__(self) -> None:
+        self._own: dict[str, Declaration] = {}
+        self._parent: Declarations | None = None
+
+    def __iter__(self) -> Iterator[Declaration]:
+        if self._parent is not None:
+            yield from self._parent
+        for event, declaration in self._own.items():
+            if self._parent is None or self._parent.get(event) is None:
+                yield declaration
+
+    def __bool__(self) -> bool:
+        return bool(self._own or self._parent)
+
+    def get(self, event: str) -> Declaration | None:
+        """The declaration of an event."""
+        inherited = None if self._parent is None else self._parent.get(event)
+        return inherited or self._own.get(event)
+
+    def add(self, declaration: Declaration) -> None:
+        """Raises :class:`~rtframework.ConfigurationError` when it contradicts an earlier one."""
+        self.expect_to_agree(declaration)
+        known = self._own.get(declaration.event)
+        if known is None or (declaration.description and not known.description):
+            self._own[declaration.event] = (
+                declaration if known is None else replace(known, description=declaration.description)
+            )
+
+    def expect_to_agree(self, declaration: Declaration) -> None:
+        """Raises :class:`~rtframework.ConfigurationError` when it contradicts one that is there."""
+        known = self.get(declaration.event)
+        if known is not None and not known.is_like(declaration):
+            raise ConfigurationError(
+                f"{declaration.event!r} is declared twice: as {known} at {known.place}, "
+                f"and as {declaration} at {declaration.place}"
+            )
+
+    def inherit(self, parent: Declarations) -> None:
+        """Whatever is declared with a parent, now or later, is declared here as well."""
+        for declaration in self._own.values():
+            parent.expect_to_agree(declaration)
+        self._parent = parent
+
+
+def declare(
+    event: str,
+    arguments: Sequence[Any],
+    *,
+    rest: Any = NOTHING,
+    names: Sequence[str] | None = None,
+    returns: Any = NOTHING,
+    description: str = "",
+) -> Declaration:
+    """Read what a program gave to ``emits``. Raises :class:`~rtframework.ConfigurationError`."""
+    check_event_name(event)
+    variadic = [] if rest is NOTHING else [rest]
+    kinds = [type(None) if each is None else each for each in (*arguments, *variadic)]
+    if names is None:
+        names = ["data"] if len(kinds) == 1 else [f"arg{number}" for number, _ in enumerate(kinds, 1)]
+    elif isinstance(names, str) or len(names) != len(kinds) or len(set(names)) != len(names):
+        raise ConfigurationError(f"emits({event!r}): names={names!r} does not name {len(kinds)} argument(s)")
+    for name in names:
+        if not isinstance(name, str) or not name.isidentifier():
+            raise ConfigurationError(f"emits({event!r}): {name!r} is no name for an argument")
+    for kind in (*kinds, *([] if returns is NOTHING else [returns])):
+        try:
+            check_type(kind)
+        except (TypeError, NameError, RuntimeError) as error:
+            raise ConfigurationError(f"emits({event!r}): {type_name(kind)} cannot be declared: {error}") from error
+    parameters = tuple(
+        Parameter(name, kind, required=position < len(arguments), variadic=position >= len(arguments))
+        for position, (name, kind) in enumerate(zip(names, kinds, strict=True))
+    )
+    return Declaration(event, parameters, returns, " ".join(description.split()), _place())
+
+
+def emits(
+    event: str,
+    /,
+    *arguments: Any,
+    rest: Any = NOTHING,
+    names: Sequence[str] | None = None,
+    returns: Any = NOTHING,
+    description: str = "",
+) -> Callable[[T], T]:
+    """Declare what a class-based namespace emits: for the class, or for one of its methods.
+
+    See :meth:`Namespace.emits <rtframework.Namespace.emits>` for what it takes. Raises
+    :class:`~rtframework.ConfigurationError`.
+
+    Example::
+
+        @emits("closed")
+        class Chat(Namespace):
+            @emits("message", str)
+            async def on_say(self, socket: Socket, text: str) -> None:
+                await self.emit("message", text)
+    """
+    declaration = declare(event, arguments, rest=rest, names=names, returns=returns, description=description)
+
+    def mark(target: T) -> T:
+        if not isinstance(target, type):
+            scope = getattr(target, "__qualname__", "").rpartition(".")[0]
+            if not scope or scope.endswith("<locals>"):
+                raise ConfigurationError(
+                    f"emits({event!r}) is for classes and their methods: for a function write @io.emits({event!r}, ...)"
+                )
+        setattr(target, _MARK, (declaration, *vars(target).get(_MARK, ())))
+        return target
+
+    return mark
+
+
+def declarations_of(kind: type) -> Iterator[Declaration]:
+    """What a class declares by :func:`emits`, its bases' first."""
+    for each in reversed(kind.__mro__):
+        yield from vars(each).get(_MARK, ())
+        for member in vars(each).values():
+            if isinstance(member, types.FunctionType):
+                yield from vars(member).get(_MARK, ())
+
+
+def unchanged(function: T) -> T:
+    """What ``emits`` gives back, for use as a decorator."""
+    return function
+
+
+def type_name(kind: Any) -> str:
+    """How errors call a type."""
+    return kind.__name__ if isinstance(kind, type) and not get_args(kind) else str(kind).replace("typing.", "")
+
+
+def _place() -> str:
+    frame = sys._getframe(1)
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] == _PACKAGE:
+        frame = frame.f_back
+    return f"{frame.f_code.co_filename}:{frame.f_lineno}"

@@ -1,0 +1,296 @@
+"""How a function gets what is injected: found out once, at registration.
+
+A function that asks for nothing has no plan, and costs nothing.
+"""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from contextlib import (
+    AbstractAsyncContextManager,
+    AbstractContextManager,
+    AsyncExitStack,
+    asynccontextmanager,
+    contextmanager,
+    nullcontext,
+)
+from enum import Enum, auto
+from functools import partial
+from inspect import isawaitable
+from typing import Any, Final, NamedTuple, get_origin
+
+from ..exceptions import ConfigurationError
+from .annotations import where
+from .dependencies import SUPPLIES, TYPES, VARIABLE, Dependency, Place, Provider, Scope, Supply, wanted_by
+
+Overrides = Mapping[Provider, Provider]
+
+_KEYWORD: Final = sys.maxsize
+"""The position of a parameter that is given by its name."""
+
+
+class _Kind(Enum):
+    SUPPLY = auto()
+    CALL = auto()
+    CONTEXT = auto()
+    ASYNC_CONTEXT = auto()
+
+
+class _Step(NamedTuple):
+    kind: _Kind
+    call: Callable[..., Any]
+    args: tuple[int, ...]
+    """The steps whose values are its arguments."""
+    kwargs: tuple[tuple[str, int], ...]
+    key: Hashable
+    """By which its value is known to others, ``None`` when it is for one parameter alone."""
+
+
+class _Want(NamedTuple):
+    """A parameter, and what it is to be filled with."""
+
+    name: str
+    position: int
+    wanted: Dependency | Supply
+
+
+class DependencyPlan:
+    """How the parameters of a function that are injected get their values.
+
+    Raises :class:`~rtframework.ConfigurationError` when there is no way.
+    """
+
+    __slots__ = ("_cleans_up", "_fills", "_inserts", "_place", "_steps", "_wants", "_who", "is_plain")
+
+    def __init__(self, who: str, place: Place, wants: Sequence[_Want], overrides: Overrides | None = None) -> None:
+        self._who = who
+        self._place = place
+        self._wants = wants
+        wiring = _Wiring(who, place, overrides or {})
+        self._fills = tuple((name, position, wiring.step(wanted, ())) for name, position, wanted in wants)
+        """The parameter, its position, and the step that gives its value."""
+        self._steps = tuple(wiring.steps)
+        """In the order in which they are taken, each after those it needs."""
+        self._inserts = any(each.position < _KEYWORD for each in wants)
+        self._cleans_up = any(step.kind in (_Kind.CONTEXT, _Kind.ASYNC_CONTEXT) for step in self._steps)
+        self.is_plain = all(step.kind is _Kind.SUPPLY for step in self._steps)
+        """Whether nothing has to be called, awaited or cleaned up."""
+
+    def asks_for(self, name: str) -> bool:
+        """Whether the function itself has a parameter that the server fills with this."""
+        return any(each.wanted is SUPPLIES[name] for each in self._wants)
+
+    def call(self, function: Callable[..., Any], leading: Sequence[Any], args: Sequence[Any], values: list[Any]) -> Any:
+        """Call the function with the arguments that are there and those that were injected."""
+        if not self._inserts:
+            return function(*leading, *args, **{name: values[step] for name, _, step in self._fills})
+        positional = list(args)
+        keywords = {}
+        for name, position, step in self._fills:
+            if position <= len(positional):
+                positional.insert(position, values[step])
+            else:
+                keywords[name] = values[step]
+        return function(*leading, *positional, **keywords)
+
+    def apply(self, scope: Scope, function: Callable[..., Any], leading: Sequence[Any], args: Sequence[Any]) -> Any:
+        """Call the function with what is injected; what it returns, to be awaited unless the plan is plain."""
+        if self.is_plain:
+            return self.call(function, leading, args, [step.call(scope) for step in self._steps])
+        return self.run(scope, lambda plan, values: plan.call(function, leading, args, values))
+
+    async def run(self, scope: Scope, use: Callable[[DependencyPlan, list[Any]], Any]) -> Any:
+        """Call the providers, then ``use(plan, values)``; clean up when that is done. What ``use`` returns."""
+        overrides = scope.caller.server.dependency_overrides
+        plan = DependencyPlan(self._who, self._place, self._wants, overrides) if overrides else self
+        if not plan._cleans_up:
+            result = use(plan, await plan._values(scope, None))
+            return await result if isawaitable(result) else result
+        async with AsyncExitStack() as stack:
+            result = use(plan, await plan._values(scope, stack))
+            if isawaitable(result):
+                result = await result
+        return result
+
+    def share(self, values: Sequence[Any], found: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """What was found before, and these values: for those who come after."""
+        shared = dict(found)
+        for step, value in zip(self._steps, values, strict=True):
+            if step.key is not None:
+                shared[step.key] = value
+        return shared
+
+    async def _values(self, scope: Scope, stack: AsyncExitStack | None) -> list[Any]:
+        values: list[Any] = []
+        found = scope.found
+        for kind, call, args, kwargs, key in self._steps:
+            if kind is _Kind.SUPPLY:
+                values.append(call(scope))
+                continue
+            if key is not None and key in found:
+                values.append(found[key])
+                continue
+            value = call(*[values[each] for each in args], **{name: values[each] for name, each in kwargs})
+            if kind is _Kind.CALL:
+                values.append(await value if isawaitable(value) else value)
+                continue
+            assert stack is not None
+            if kind is _Kind.CONTEXT:
+                values.append(value.__enter__())
+                stack.push(partial(_leave, value))
+            else:
+                values.append(await value.__aenter__())
+                stack.push_async_exit(partial(_leave_async, value))
+        return values
+
+
+# A generator that catches an exception has cleaned up after it. Neither those around it nor the client may take that
+# for success.
+
+
+def _leave(manager: AbstractContextManager[Any], *raised: Any) -> None:
+    manager.__exit__(*raised)
+
+
+async def _leave_async(manager: AbstractAsyncContextManager[Any], *raised: Any) -> None:
+    await manager.__aexit__(*raised)
+
+
+def wire(
+    who: str, function: Callable[..., Any], place: Place, parameters: Sequence[inspect.Parameter]
+) -> tuple[list[inspect.Parameter], DependencyPlan | None]:
+    """Divide the parameters of a function: those that somebody else fills, and a plan for those that are injected.
+
+    ``who``: how errors call the function. Raises :class:`~rtframework.ConfigurationError`.
+    """
+    others: list[inspect.Parameter] = []
+    wants: list[_Want] = []
+    last = -1
+    for position, parameter in enumerate(parameters):
+        wanted = wanted_by(function, parameter, who, place)
+        if wanted is None:
+            others.append(parameter)
+            last = position
+        elif parameter.kind is inspect.Parameter.POSITIONAL_ONLY:
+            raise ConfigurationError(f"{who}: {parameter.name!r} is filled by the server: it cannot be positional only")
+        else:
+            by_name = parameter.kind is inspect.Parameter.KEYWORD_ONLY
+            wants.append(_Want(parameter.name, _KEYWORD if by_name else position, wanted))
+    # Those after the last one that is filled by position can be given by name.
+    wants = [each if each.position < last else each._replace(position=_KEYWORD) for each in wants]
+    return others, DependencyPlan(who, place, wants) if wants else None
+
+
+class _Wiring:
+    """The steps of one plan, as they are found."""
+
+    def __init__(self, who: str, place: Place, overrides: Overrides) -> None:
+        self._who = who
+        self._place = place
+        self._overrides = overrides
+        self._known: dict[Hashable, int] = {}
+        self.steps: list[_Step] = []
+
+    def step(self, wanted: Dependency | Supply, path: tuple[Provider, ...]) -> int:
+        """The number of the step that gives what is wanted. ``path``: the providers that led here."""
+        if isinstance(wanted, Supply):
+            return self._supply(wanted, path)
+        provider = wanted.provider
+        assert provider is not None
+        key = _key(provider) if wanted.use_cache else None
+        if key is not None and key in self._known:
+            return self._known[key]
+        step = self._provide(self._in_place_of(provider), key, path)
+        if key is not None:
+            self._known[key] = step
+        return step
+
+    def _in_place_of(self, provider: Provider) -> Provider:
+        try:
+            return self._overrides.get(provider, provider)
+        except TypeError:  # without a hash: nobody can have overridden it
+            return provider
+
+    def _supply(self, wanted: Supply, path: tuple[Provider, ...]) -> int:
+        if wanted.name not in self._place.supplies:
+            needs = f"the provider {where(path[-1])} needs" if path else "it asks for"
+            raise ConfigurationError(f"{self._who}: {needs} {wanted.name!r}, which {self._place.name} does not have")
+        if wanted.name not in self._known:
+            self._known[wanted.name] = self._add(_Step(_Kind.SUPPLY, wanted.get, (), (), None))
+        return self._known[wanted.name]
+
+    def _provide(self, provider: Provider, key: Hashable, path: tuple[Provider, ...]) -> int:
+        name = where(provider)
+        path = (*path, provider)
+        if any(_key(each) == _key(provider) for each in path[:-1]):  # many can have the same name
+            names = " -> ".join(where(each) for each in path)
+            raise ConfigurationError(f"{self._who}: {names}: providers that need each other")
+        args: list[int] = []
+        kwargs: list[tuple[str, int]] = []
+        function = get_origin(provider) or provider  # Repository[User] is called as Repository
+        for parameter in _parameters(function):
+            wanted = wanted_by(function, parameter, f"{self._who}: the provider {name}", self._place)
+            if wanted is not None:
+                step = self.step(wanted, path)
+                if parameter.kind is inspect.Parameter.POSITIONAL_ONLY:
+                    args.append(step)
+                else:
+                    kwargs.append((parameter.name, step))
+            elif parameter.default is inspect.Parameter.empty and parameter.kind not in VARIABLE:
+                raise ConfigurationError(
+                    f"{self._who}: nothing fills {parameter.name!r} of the provider {name}: give it a default, "
+                    f"`= Depends(...)`, or the annotation of something that there is ({', '.join(self._there())})"
+                )
+        kind, call = _kind_of(provider)
+        return self._add(_Step(kind, call, tuple(args), tuple(kwargs), key))
+
+    def _there(self) -> list[str]:
+        return [kind.__name__ for kind, each in TYPES.items() if each.name in self._place.supplies]
+
+    def _add(self, step: _Step) -> int:
+        self.steps.append(step)
+        return len(self.steps) - 1
+
+
+def _key(provider: Provider) -> Hashable:
+    try:
+        hash(provider)
+    except TypeError:
+        return id(provider)
+    return provider
+
+
+def _parameters(provider: Provider) -> Sequence[inspect.Parameter]:
+    try:
+        return tuple(inspect.signature(provider).parameters.values())
+    except ValueError:  # a class that is written in C
+        return ()
+
+
+def _kind_of(provider: Provider) -> tuple[_Kind, Callable[..., Any]]:
+    call = provider if inspect.isroutine(provider) or isinstance(provider, type) else type(provider).__call__
+    for each in (provider, call):
+        if inspect.isasyncgenfunction(each):
+            return _Kind.ASYNC_CONTEXT, asynccontextmanager(provider)
+        if inspect.isgeneratorfunction(each):
+            return _Kind.CONTEXT, contextmanager(provider)
+        if inspect.iscoroutinefunction(each):
+            return _Kind.CALL, provider
+        decorated = inspect.unwrap(each)
+        if inspect.isasyncgenfunction(decorated):
+            return _Kind.ASYNC_CONTEXT, partial(_call_decorated, provider)
+        if inspect.isgeneratorfunction(decorated):
+            return _Kind.CONTEXT, partial(_call_decorated, provider)
+    return _Kind.CALL, provider
+
+
+def _call_decorated(provider: Provider, *args: Any, **kwargs: Any) -> Any:
+    """What a generator function gives that a decorator has wrapped into a plain function, ready to be entered."""
+    made = provider(*args, **kwargs)
+    if inspect.isasyncgen(made):
+        return asynccontextmanager(lambda: made)()
+    if inspect.isgenerator(made):
+        return contextmanager(lambda: made)()
+    return nullcontext(made)  # the decorator has made something else of it

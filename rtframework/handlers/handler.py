@@ -1,0 +1,246 @@
+"""Handlers: a signature is made into a binder for the arguments of each event, once, at registration."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, Final
+
+from ..exceptions import ConfigurationError, EventError, InvalidPayload
+from ..types import Packet
+from .annotations import where
+from .dependencies import IN_CONNECTION, VARIABLE, Scope
+from .dependency_plan import wire
+from .event import CONNECTION, Event
+from .signatures import HandlerFunction, Signature, expect_socket, is_async, takes
+from .validation import Mismatch, Problem, convert
+
+_KEYWORD_ONLY: Final = inspect.Parameter.KEYWORD_ONLY
+_EXACT: Final = frozenset({str, int, bool})
+"""Types whose own objects need no look inside."""
+
+
+class _Deferred:
+    """What a handler gives that answers by itself."""
+
+    def __repr__(self) -> str:
+        return "<answered by ack()>"
+
+
+DEFERRED: Final = _Deferred()
+
+
+class Handler:
+    """A function that serves one event: ``function(socket, *args)``, async or not.
+
+    Arguments with an annotation are checked and converted (strictly: no ``"1"`` for an ``int``) before the function is
+    called: builtins, containers, unions, ``msgspec.Struct``, dataclasses, attrs classes, TypedDicts, ``datetime``,
+    models of pydantic, …
+    """
+
+    __slots__ = (
+        "_converters",
+        "_least",
+        "_most",
+        "_rest",
+        "_single",
+        "function",
+        "is_async",
+        "name",
+        "ordered",
+        "plan",
+        "signature",
+        "takes_ack",
+    )
+
+    def __init__(
+        self,
+        name: str,
+        function: HandlerFunction,
+        *,
+        ordered: bool | None = False,
+        signature: Signature | None = None,
+    ) -> None:
+        self.name = name
+        self.function = function
+        self.ordered = ordered
+        self.signature = signature = signature or Signature.of(name, function)
+        self.is_async = signature.is_async
+        self.takes_ack = signature.takes_ack
+        self.plan = signature.plan
+        self._converters = signature.converters
+        self._rest = signature.rest
+        self._least = signature.least
+        self._most = signature.most
+        first = self._converters[0] if self._converters else None
+        takes_one = self._least <= 1 and (self._most is None or self._most >= 1)
+        self._single = first if takes_one and isinstance(first, type) and first in _EXACT else None
+        """The type of a single argument that is passed on as it is."""
+
+    def bind(self, args: Sequence[Any]) -> Sequence[Any]:
+        """The arguments to call the function with. Raises :class:`~rtframework.InvalidPayload`."""
+        count = len(args)
+        if count == 1 and type(args[0]) is self._single:
+            return args
+        if count < self._least or (self._most is not None and count > self._most):
+            raise InvalidPayload(f"{self.name!r} takes {self._expectation()}, got {count}")
+        if not self._converters:
+            return args
+        bound: list[Any] = []
+        for position, value in enumerate(args):
+            kind = self._converters[position] if position < len(self._converters) else self._rest
+            if kind is None or (type(value) is kind and kind in _EXACT):
+                bound.append(value)
+                continue
+            try:
+                bound.append(convert(value, kind))
+            except Mismatch as mismatch:
+                raise _invalid(self.name, position, mismatch.problems) from None
+        return bound
+
+    def __call__(
+        self, socket: Any, args: Sequence[Any], packet: Packet | None = None, event: Event | None = None
+    ) -> Any:
+        """Check the arguments and call the function; await what it returns when ``is_async`` or it is awaitable.
+
+        ``event``: what middleware has made of the packet, if there is any.
+        """
+        return self.function(socket, *self.bind(args))
+
+    def fits(self, count: int) -> bool:
+        """Whether the function can be called with that many arguments."""
+        return self._least <= count and (self._most is None or count <= self._most)
+
+    def _expectation(self) -> str:
+        if self._most is None:
+            return f"at least {self._least} argument(s)"
+        if self._most == self._least:
+            return f"{self._least} argument(s)"
+        return f"{self._least} to {self._most} arguments"
+
+
+class SpecialHandler(Handler):
+    """A handler that is a handler of one socket, is injected something, answers by ``ack``, or serves one event only.
+
+    ``takes_socket``: whether the function is given the socket. ``spent``: called before the function is called for the
+    first and last time.
+    """
+
+    __slots__ = ("_spent", "_takes_socket")
+
+    def __init__(
+        self,
+        name: str,
+        function: HandlerFunction,
+        *,
+        ordered: bool | None = False,
+        signature: Signature | None = None,
+        takes_socket: bool = True,
+        spent: Callable[[Handler], bool] | None = None,
+    ) -> None:
+        signature = signature or Signature.of(name, function, takes_socket=takes_socket)
+        super().__init__(name, function, ordered=ordered, signature=signature)
+        self._takes_socket = takes_socket
+        self._spent = spent
+        if self.plan is not None and not self.plan.is_plain:
+            self.is_async = True
+
+    def __call__(
+        self, socket: Any, args: Sequence[Any], packet: Packet | None = None, event: Event | None = None
+    ) -> Any:
+        """As a plain handler; an answer by ``ack`` makes the result ``DEFERRED``."""
+        bound = self.bind(args)
+        # What does not fit, from whoever sent it, does not use up the one time.
+        if self._spent is not None and not self._spent(self):
+            return None
+        leading = (socket,) if self._takes_socket else ()
+        plan = self.plan
+        if plan is None:
+            return self.function(*leading, *bound)
+        result = plan.apply(Scope(socket, packet, event), self.function, leading, bound)
+        if not self.takes_ack:
+            return result
+        return _deferred(result) if self.is_async or inspect.isawaitable(result) else DEFERRED
+
+
+async def _deferred(result: Awaitable[Any]) -> _Deferred:
+    await result
+    return DEFERRED
+
+
+class _Unknown:
+    """Serves the events that have no handler."""
+
+    is_async: Final = False
+    ordered: Final = False
+
+    def __call__(
+        self, socket: Any, args: Sequence[Any], packet: Packet | None = None, event: Event | None = None
+    ) -> Any:
+        name = f" for {packet.data[0]!r}" if packet is not None else ""
+        raise EventError("unknown_event", f"no handler{name}")
+
+
+class _LeftToCatchAll:
+    """Serves the events that have no handler, when a catch-all that takes ``ack`` has seen them."""
+
+    is_async: Final = False
+    ordered: Final = False
+
+    def __call__(
+        self, socket: Any, args: Sequence[Any], packet: Packet | None = None, event: Event | None = None
+    ) -> Any:
+        return DEFERRED
+
+
+UNKNOWN: Final = _Unknown()
+LEFT_TO_CATCH_ALL: Final = _LeftToCatchAll()
+
+
+class LifecycleHandler:
+    """A function that hears of a socket coming or going: ``(socket)`` or, when it goes, ``(socket, reason)``.
+
+    With ``takes_socket=False``, for a handler of one socket, ``()`` or ``(reason)``. It can be injected more.
+    """
+
+    __slots__ = ("_is_async", "_plan", "_takes_reason", "_takes_socket", "function", "name", "once")
+
+    def __init__(self, name: str, function: HandlerFunction, *, takes_socket: bool = True, once: bool = False) -> None:
+        self.name = name
+        self.function = function
+        self.once = once
+        self._is_async = is_async(function)
+        self._takes_socket = takes_socket
+        who = f"the handler {where(function)} of {name!r}"
+        expected = ["socket"] if takes_socket else []
+        expected += [] if name == CONNECTION else ["reason"]
+        parameters = takes(who, function)
+        anything = bool(parameters) and parameters[0].kind is inspect.Parameter.VAR_POSITIONAL
+        if takes_socket and parameters and not anything:
+            expect_socket(who, function, parameters)
+        others, self._plan = wire(who, function, IN_CONNECTION, parameters[takes_socket and not anything :])
+        positional = [each for each in others if each.kind not in (_KEYWORD_ONLY, inspect.Parameter.VAR_KEYWORD)]
+        required = [each for each in others if each.default is inspect.Parameter.empty and each.kind not in VARIABLE]
+        reasons = name != CONNECTION
+        if (
+            (takes_socket and not parameters)
+            or len(required) > reasons
+            or any(each.kind is _KEYWORD_ONLY for each in required)
+        ):
+            raise ConfigurationError(f"{who} must take ({', '.join(expected)}), not {inspect.signature(function)}")
+        self._takes_reason = reasons and bool(positional)
+
+    async def __call__(self, socket: Any, *reason: str) -> None:
+        leading = (socket,) if self._takes_socket else ()
+        args = reason if self._takes_reason else ()
+        if self._plan is None:
+            result = self.function(*leading, *args)
+        else:
+            result = self._plan.apply(Scope(socket), self.function, leading, args)
+        if self._is_async or inspect.isawaitable(result):
+            await result
+
+
+def _invalid(name: str, position: int, problems: Sequence[Problem]) -> InvalidPayload:
+    details = [{"path": f"$[{position}]{each['path'][1:]}", "message": each["message"]} for each in problems]
+    return InvalidPayload(f"{name!r}: {details[0]['message']} at {details[0]['path']}", details)

@@ -1,0 +1,318 @@
+"""Who listens to what: the handlers and catch-alls of a namespace, or of one socket."""
+
+from __future__ import annotations
+
+import asyncio
+import enum
+import logging
+import weakref
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from inspect import isawaitable
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+from ..concurrency import is_cancelled, run_abreast
+from ..exceptions import ConfigurationError, EventError
+from ..packets import check_event_name
+from .annotations import where
+from .dependencies import IN_EVENT, IN_OUTGOING, Place
+from .event import CONNECTION, DISCONNECT, DISCONNECTING, LIFECYCLE, NEW_NAMESPACE
+from .group import HandlerGroup
+from .handler import Handler, LifecycleHandler, SpecialHandler
+from .returns import CheckedHandler, checked
+from .signatures import Signature, Signatures
+
+if TYPE_CHECKING:
+    from ..types import Packet
+    from .event import Acknowledging
+
+log: Final = logging.getLogger("rtframework.socket")
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+ANY: Final = "any event"
+"""How errors call the event of a catch-all."""
+
+
+class _CatchAll(enum.Enum):
+    """What takes the place of an event's name, for catch-alls."""
+
+    IN = enum.auto()
+    OUT = enum.auto()
+
+
+class HandlerRegistry:
+    """The handlers of a namespace or, with ``of_socket``, of one socket: those are not given the socket.
+
+    ``handlers`` is ready to be used: it holds, by event, one handler, or several that act as one. ``catch_all``,
+    ``outgoing`` and those of ``lifecycle`` are tuples: they are replaced when something changes, so that whoever goes
+    through them is not disturbed.
+
+    Those of a child namespace begin with what its parent has at any moment, see :meth:`inherit`; only what comes after
+    that is its own.
+    """
+
+    __slots__ = (
+        "_handlers",
+        "_heirs",
+        "_of_socket",
+        "_on_outgoing",
+        "_parent",
+        "_tasks",
+        "answering",
+        "catch_all",
+        "handlers",
+        "lifecycle",
+        "ordered",
+        "outgoing",
+        "signatures",
+        "validates",
+    )
+
+    def __init__(
+        self,
+        *,
+        ordered: bool | None = None,
+        of_socket: bool = False,
+        signatures: Signatures | None = None,
+        validates: bool = False,
+        on_outgoing: Callable[[], None] | None = None,
+    ) -> None:
+        self.ordered = ordered
+        self.validates = validates
+        """Whether what handlers return is checked."""
+        self.handlers: dict[str, Handler | CheckedHandler | HandlerGroup] = {}
+        self.catch_all: tuple[Handler, ...] = ()
+        self.answering = False
+        """Whether one of the catch-alls takes ``ack``."""
+        self.outgoing: tuple[Handler, ...] = ()
+        self.lifecycle: dict[str, tuple[LifecycleHandler, ...]] = {CONNECTION: (), DISCONNECTING: (), DISCONNECT: ()}
+        self.signatures = signatures if signatures is not None else weakref.WeakKeyDictionary()
+        self._handlers: dict[str, tuple[Handler, ...]] = {}
+        self._parent: HandlerRegistry | None = None
+        self._heirs: set[HandlerRegistry] | None = None
+        self._of_socket = of_socket
+        self._on_outgoing = on_outgoing
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def __bool__(self) -> bool:
+        """Whether anybody listens."""
+        return bool(self._handlers or self.catch_all or self.outgoing or any(self.lifecycle.values()))
+
+    def inherit(self, parent: HandlerRegistry) -> None:
+        """Whatever is registered with a parent, now or later, is here as well, before what is registered here."""
+        self._parent = parent
+        self.signatures = parent.signatures
+        for key in (*parent._handlers, *parent.lifecycle, *_CatchAll):
+            self._set(key, (*parent._of(key), *self._of(key)))
+        if parent._heirs is None:
+            parent._heirs = set()
+        parent._heirs.add(self)
+
+    def disown(self, heir: HandlerRegistry) -> None:
+        """An heir has gone."""
+        assert self._heirs is not None
+        self._heirs.discard(heir)
+
+    # --- events -----------------------------------------------------------------------------------------------------
+
+    def on(self, event: str, function: F, *, ordered: bool | None = None, once: bool = False) -> F:
+        """Add a handler. Raises :class:`~rtframework.ConfigurationError`."""
+        added: Handler | LifecycleHandler
+        if event in LIFECYCLE:
+            name = LIFECYCLE[event]
+            if name == CONNECTION and self._of_socket:
+                raise ConfigurationError("a socket is connected already when it can be listened to")
+            added = LifecycleHandler(name, function, takes_socket=not self._of_socket, once=once)
+        elif event == NEW_NAMESPACE and not self._of_socket:
+            raise ConfigurationError("the server tells of new namespaces: write io.on('new_namespace')")
+        else:
+            name = check_event_name(event)
+            added = self._handler(event, function, ordered, once)
+        self._set(name, (*self._of(name), added))
+        return function
+
+    def off(self, event: str, function: Callable[..., Any] | None) -> None:
+        """Remove a handler, the one that was added last if it was added several times, or all of the event."""
+        self._remove(LIFECYCLE.get(event, event), function)
+
+    def of(self, event: str) -> tuple[Callable[..., Any], ...]:
+        """The functions that listen to an event."""
+        return tuple(each.function for each in self._of(LIFECYCLE.get(event, event)))
+
+    def by_event(self) -> Mapping[str, tuple[Handler, ...]]:
+        """The handlers of each event; a live view."""
+        return MappingProxyType(self._handlers)
+
+    def settle(self, ordered: bool, validates: bool = False) -> None:
+        """Say what holds for those that were added without a word on order, and whether answers are checked."""
+        self.validates = validates
+        if self.ordered is None:
+            self.ordered = ordered
+        for event, handlers in self._handlers.items():
+            for each in handlers:
+                if each.ordered is None:
+                    each.ordered = self.ordered
+            self._set(event, handlers)
+
+    def take(self, name: str) -> tuple[LifecycleHandler, ...]:
+        """The handlers of a lifecycle event, to be run now: those that are for one time are not there any more."""
+        handlers = self.lifecycle[name]
+        if any(each.once for each in handlers):
+            if self._parent is not None:
+                self._parent.take(name)
+            self._set(name, tuple(each for each in self.lifecycle[name] if not each.once))
+        return handlers
+
+    def _handler(
+        self, event: str, function: Callable[..., Any], ordered: bool | None, once: bool, place: Place = IN_EVENT
+    ) -> Handler:
+        if self._of_socket:
+            signature = Signature.of_closure(event, function, self.signatures, place)
+        else:
+            signature = Signature.of(event, function, place=place)
+        ordered = self.ordered if ordered is None else ordered
+        if not self._of_socket and not once and signature.plan is None:
+            return Handler(event, function, ordered=ordered, signature=signature)
+        return SpecialHandler(
+            event,
+            function,
+            ordered=ordered,
+            signature=signature,
+            takes_socket=not self._of_socket,
+            spent=self._spent if once else None,
+        )
+
+    def _spent(self, handler: Handler) -> bool:
+        """Remove a handler that is for one time; whether this is that time."""
+        handlers = self._handlers.get(handler.name, ())
+        if handler not in handlers:
+            return False
+        self._set(handler.name, tuple(each for each in handlers if each is not handler))
+        return True
+
+    # --- catch-alls -------------------------------------------------------------------------------------------------
+
+    def on_any(self, function: F, *, first: bool = False) -> F:
+        """Add a catch-all for events that come in."""
+        self._add_catch_all(_CatchAll.IN, self._catch_all(function), first)
+        return function
+
+    def off_any(self, function: Callable[..., Any] | None) -> None:
+        """Remove a catch-all, or all."""
+        self._remove(_CatchAll.IN, function)
+
+    def on_any_outgoing(self, function: F, *, first: bool = False) -> F:
+        """Add a catch-all for events that go out."""
+        added = self._catch_all(function, IN_OUTGOING)
+        if added.plan is not None:
+            raise ConfigurationError(f"{where(function)}, a catch-all for events that go out, is given nothing else")
+        self._add_catch_all(_CatchAll.OUT, added, first)
+        return function
+
+    def off_any_outgoing(self, function: Callable[..., Any] | None) -> None:
+        """Remove a catch-all, or all."""
+        self._remove(_CatchAll.OUT, function)
+
+    def _catch_all(self, function: Callable[..., Any], place: Place = IN_EVENT) -> Handler:
+        added = self._handler(ANY, function, False, False, place)
+        if not any(added.fits(count) for count in (1, 2, 3)):
+            raise ConfigurationError(f"a catch-all is given the event's name and its arguments: {function!r}")
+        return added
+
+    def _add_catch_all(self, key: _CatchAll, added: Handler, first: bool) -> None:
+        there = self._of(key)
+        place = self._inherited(key) if first else len(there)
+        self._set(key, (*there[:place], added, *there[place:]))
+
+    # --- what all kinds have in common ------------------------------------------------------------------------------
+
+    def _of(self, key: str | _CatchAll) -> tuple[Any, ...]:
+        """All there are of an event, by its name, or of a kind of catch-alls."""
+        if key is _CatchAll.IN:
+            return self.catch_all
+        if key is _CatchAll.OUT:
+            return self.outgoing
+        assert isinstance(key, str)
+        return self.lifecycle[key] if key in self.lifecycle else self._handlers.get(key, ())
+
+    def _inherited(self, key: str | _CatchAll) -> int:
+        """How many of those are the parent's."""
+        return len(self._parent._of(key)) if self._parent is not None else 0
+
+    def _remove(self, key: str | _CatchAll, function: Callable[..., Any] | None) -> None:
+        there = self._of(key)
+        own = self._inherited(key)
+        if function is None:
+            self._set(key, there[:own])
+            return
+        for position in reversed(range(own, len(there))):
+            if there[position].function == function:  # bound methods are equal, not identical
+                self._set(key, (*there[:position], *there[position + 1 :]))
+                return
+
+    def _set(self, key: str | _CatchAll, listening: tuple[Any, ...]) -> None:
+        before = len(self._of(key))
+        if key is _CatchAll.IN:
+            self.catch_all = listening
+            self.answering = any(each.takes_ack for each in listening)
+        elif key is _CatchAll.OUT:
+            self.outgoing = listening
+            if self._on_outgoing is not None:
+                self._on_outgoing()
+        elif isinstance(key, str):
+            self._set_handlers(key, listening)
+        for heir in self._heirs or ():
+            heir._set(key, (*listening, *heir._of(key)[before:]))
+
+    def _set_handlers(self, event: str, handlers: tuple[Any, ...]) -> None:
+        if event in self.lifecycle:
+            self.lifecycle[event] = handlers
+        elif handlers:
+            ready = [checked(each) for each in handlers] if self.validates else handlers
+            self._handlers[event] = handlers
+            self.handlers[event] = ready[0] if len(ready) == 1 else HandlerGroup(ready, self._tasks)
+        else:
+            self._handlers.pop(event, None)
+            self.handlers.pop(event, None)
+
+    # --- running ----------------------------------------------------------------------------------------------------
+
+    def together(self, *handlers: Handler | CheckedHandler | HandlerGroup) -> HandlerGroup:
+        """Those of a namespace and those of a socket, as one."""
+        return HandlerGroup(
+            [one for each in handlers for one in (each.handlers if isinstance(each, HandlerGroup) else (each,))],
+            self._tasks,
+        )
+
+    async def watch(
+        self,
+        watchers: Sequence[Handler],
+        socket: Acknowledging,
+        packet: Packet,
+        serve: Callable[[], Any],
+    ) -> None:
+        """Show an event to catch-alls, then serve it; a catch-all that waits holds up nobody."""
+        works: list[Callable[[], Any]] = [partial(_show, each, socket, packet) for each in watchers]
+        works.append(serve)
+        await run_abreast(works, self._tasks)
+
+
+async def _show(handler: Handler, socket: Acknowledging, packet: Packet) -> None:
+    """Let a catch-all see an event. What it returns or raises changes nothing for the event."""
+    try:
+        result = handler(socket, packet.data, packet)
+        if handler.is_async or isawaitable(result):
+            await result
+    except EventError as error:  # as a rule, arguments that do not fit the catch-all
+        if log.isEnabledFor(logging.DEBUG):
+            log.debug("a catch-all did not take %r: %s", packet.data[0], error, extra=_where(socket, packet))
+    except (Exception, asyncio.CancelledError) as error:
+        if is_cancelled(error):
+            raise
+        log.exception("unhandled error in a catch-all, for %r", packet.data[0], extra=_where(socket, packet))
+
+
+def _where(socket: Acknowledging, packet: Packet) -> dict[str, Any]:
+    return {"nsp": socket.nsp, "sid": socket.id, "event": packet.data[0]}

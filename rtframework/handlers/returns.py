@@ -1,0 +1,58 @@
+"""Checking what handlers return, for ``Server(validate_returns=True)``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from inspect import isawaitable
+from typing import Any, Final
+
+from ..exceptions import ConfigurationError, InvalidReturn
+from ..types import Packet
+from .event import Event
+from .handler import DEFERRED, Handler
+from .validation import Converter, Mismatch, check, converter_of
+
+
+class CheckedHandler:
+    """A handler whose answers are checked against the annotation of what it returns."""
+
+    __slots__ = ("_converter", "_handler", "name", "ordered")
+
+    is_async: Final = True
+
+    def __init__(self, handler: Handler, converter: Converter) -> None:
+        self._handler = handler
+        self._converter = converter
+        self.name = handler.name
+        self.ordered = handler.ordered
+
+    async def __call__(
+        self, socket: Any, args: Sequence[Any], packet: Packet | None = None, event: Event | None = None
+    ) -> Any:
+        """Run it. Raises :class:`~rtframework.InvalidReturn` when what it returns is not what it says."""
+        result = self._handler(socket, args, packet, event)
+        if self._handler.is_async or isawaitable(result):
+            result = await result
+        if result is not DEFERRED:
+            try:
+                check(result, self._converter)
+            except Mismatch as mismatch:
+                problem = mismatch.problems[0]
+                who = self._handler.signature.who
+                raise InvalidReturn(f"{who} returned {problem['message']} at {problem['path']}") from None
+        return result
+
+
+def checked(handler: Handler) -> Handler | CheckedHandler:
+    """The handler with its answers checked, if it says what it returns.
+
+    Raises :class:`~rtframework.ConfigurationError` for an annotation that nothing can be checked against.
+    """
+    signature = handler.signature
+    if signature.returns is Any or signature.takes_ack:
+        return handler
+    try:
+        converter = converter_of(signature.returns)
+    except (TypeError, NameError) as error:
+        raise ConfigurationError(f"{signature.who}: what it returns cannot be checked: {error}") from error
+    return CheckedHandler(handler, converter)

@@ -1,0 +1,239 @@
+"""What a function takes and returns: found out once, at registration."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import types
+import weakref
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Never, NoReturn, get_args, get_origin
+
+from ..exceptions import ConfigurationError
+from .annotations import UNCHECKED, annotation_of, is_data, means_the_same_everywhere, name_of, resolve, where
+from .dependencies import IN_CONNECTION, IN_EVENT, VARIABLE, Dependency, Place, wanted_by
+from .dependency_plan import DependencyPlan, wire
+from .validation import Converter, converter_of
+
+HandlerFunction = Callable[..., Any]
+
+_PLAIN: Final = (type(None), bool, int, float, str, bytes)
+"""Types of defaults that hold nothing else."""
+_AWAITED: Final = (Awaitable, Coroutine, asyncio.Future, asyncio.Task)
+_NOTHING_SAID: Final = (*UNCHECKED, NoReturn, Never)
+"""Annotations that say nothing about what is returned."""
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """A parameter that an argument of an event fills."""
+
+    name: str
+    type: Any
+    """What the argument is checked against; ``Any`` when it is taken as it is."""
+    required: bool
+    variadic: bool = False
+    """``*args``: any number of arguments of this type."""
+
+
+class Signature:
+    """What a handler of an event takes and returns.
+
+    ``parameters`` are those that the arguments of an event fill; ``plan`` says how the others get what is injected,
+    ``None`` when there are none. ``returns`` is the annotation of what it returns, ``Any`` when it says nothing or
+    names something that is not there at run time.
+    """
+
+    __slots__ = ("converters", "is_async", "least", "most", "parameters", "plan", "rest", "returns", "takes_ack", "who")
+
+    def __init__(self, name: str, function: HandlerFunction, takes_socket: bool, place: Place) -> None:
+        self.who = who = f"the handler {where(function)} of {name!r}"
+        """How errors call it."""
+        parameters = takes(who, function)
+        if takes_socket:
+            expect_socket(who, function, parameters)
+        others, self.plan = wire(who, function, place, parameters[takes_socket:])
+        self.takes_ack = self.plan is not None and self.plan.asks_for("ack")
+        """Whether it answers by calling ``ack``."""
+        found: list[Parameter] = []
+        converters: list[Converter] = []
+        for each in _filled_by_client(who, others):
+            variadic = each.kind is inspect.Parameter.VAR_POSITIONAL
+            required = each.default is inspect.Parameter.empty and not variadic
+            kind = _checked(who, function, each)
+            found.append(Parameter(each.name, kind, required, variadic))
+            converters.append(_converter(who, each.name, kind))
+        self.parameters = tuple(found)
+        self.least = sum(each.required for each in found)
+        self.most = None if any(each.variadic for each in found) else len(found)
+        self.rest = converters.pop() if self.most is None else None
+        """What checks the arguments of ``*args``."""
+        unchecked = all(each is None for each in (*converters, self.rest))
+        self.converters = [] if unchecked else converters or [self.rest]
+        """What checks each argument, ``None`` for one that is taken as it is; empty when nothing is to be checked."""
+        self.returns = _returned(function)
+        self.is_async = is_async(function)
+
+    @classmethod
+    def of(
+        cls, name: str, function: HandlerFunction, *, takes_socket: bool = True, place: Place = IN_EVENT
+    ) -> Signature:
+        """The signature of a handler of an event. Raises :class:`~rtframework.ConfigurationError`."""
+        return cls(name, function, takes_socket, place)
+
+    @classmethod
+    def of_closure(cls, name: str, function: HandlerFunction, known: Signatures, place: Place = IN_EVENT) -> Signature:
+        """The signature of a handler of one socket: found out once for all functions that one ``def`` makes."""
+        if type(function) is not types.FunctionType or hasattr(function, "__wrapped__"):
+            return cls.of(name, function, takes_socket=False, place=place)
+        defaults = place, _dependencies(function)
+        annotations = function.__annotations__
+        seen = known.get(function.__code__)
+        # Codes are equal when they read the same, wherever they stand.
+        if seen is not None and seen[:3] == (defaults, annotations, id(function.__globals__)):
+            return seen[3]
+        signature = cls.of(name, function, takes_socket=False, place=place)
+        if not _holds_something(function) and all(
+            means_the_same_everywhere(function, each) for each in annotations.values()
+        ):
+            known[function.__code__] = (defaults, dict(annotations), id(function.__globals__), signature)
+        return signature
+
+
+Signatures = weakref.WeakKeyDictionary[types.CodeType, tuple[Any, dict[str, Any], int, Signature]]
+"""The signatures of closures, by what all of them have in common."""
+
+
+def takes(who: str, function: HandlerFunction) -> list[inspect.Parameter]:
+    """The parameters of a function that can be a handler. Raises :class:`~rtframework.ConfigurationError`."""
+    if not callable(function):
+        raise ConfigurationError(f"{who} is not callable: {function!r}")
+    for each in (function, type(function).__call__):
+        if inspect.isasyncgenfunction(each) or inspect.isgeneratorfunction(each):
+            raise ConfigurationError(f"{who} is a generator: return one value instead")
+    return list(inspect.signature(function).parameters.values())
+
+
+def wire_rest(who: str, function: HandlerFunction, leading: Sequence[str], place: Place) -> DependencyPlan | None:
+    """What is injected into a function besides what it is always given, by position: ``leading``.
+
+    Nothing into one that takes anything. Raises :class:`~rtframework.ConfigurationError`.
+    """
+    parameters = takes(who, function)
+    signature = inspect.signature(function)
+    first = parameters[: len(leading)]
+    if any(each.kind is inspect.Parameter.VAR_POSITIONAL for each in first):
+        return None
+    if len(first) < len(leading) or any(each.kind in (inspect.Parameter.KEYWORD_ONLY, *VARIABLE) for each in first):
+        raise ConfigurationError(f"{who} must take ({', '.join(leading)}), not {signature}")
+    others, plan = wire(who, function, place, parameters[len(leading) :])
+    for each in others:
+        if each.default is inspect.Parameter.empty and each.kind not in VARIABLE:
+            raise ConfigurationError(
+                f"{who} must take ({', '.join(leading)}), not {signature}: "
+                f"nothing fills {each.name!r}; give it a default or `= Depends(...)`"
+            )
+    return plan
+
+
+def is_async(function: HandlerFunction) -> bool:
+    """Whether what it returns is to be awaited."""
+    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(type(function).__call__)
+
+
+def expect_socket(who: str, function: HandlerFunction, parameters: Sequence[inspect.Parameter]) -> None:
+    """Raise when the first parameter is not for the socket."""
+    first = parameters[0] if parameters else None
+    supply = wanted_by(function, first, who, IN_CONNECTION) if first is not None else None
+    if (
+        first is None
+        or first.kind in (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.KEYWORD_ONLY)
+        or (supply is not None and getattr(supply, "name", None) != "socket")
+    ):
+        raise ConfigurationError(f"{who} takes no socket: write `async def {name_of(function)}(socket, ...)`")
+    if is_data(annotation_of(function, first)):
+        raise ConfigurationError(
+            f"{who}: its first parameter is given the socket, and {first.name!r} is annotated as data: "
+            f"write `async def {name_of(function)}(socket: Socket, {first}, ...)`"
+        )
+
+
+def _filled_by_client(who: str, parameters: Sequence[inspect.Parameter]) -> list[inspect.Parameter]:
+    """The parameters that the arguments of an event fill."""
+    filled = []
+    for parameter in parameters:
+        if parameter.kind in (inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.VAR_KEYWORD):
+            if parameter.kind is inspect.Parameter.KEYWORD_ONLY and parameter.default is not inspect.Parameter.empty:
+                continue
+            raise ConfigurationError(
+                f"{who}: a client sends positional arguments only, so {parameter} cannot be filled"
+            )
+        if parameter.name == "ack" and parameter.kind is not inspect.Parameter.VAR_POSITIONAL:
+            raise ConfigurationError(
+                f"{who}: the parameter 'ack' is given the callable that answers; "
+                f"write it as `ack: Ack`, and call an argument of the event something else"
+            )
+        filled.append(parameter)
+    return filled
+
+
+def _checked(who: str, function: HandlerFunction, parameter: inspect.Parameter) -> Any:
+    """The type to convert an argument to; ``Any`` to take it as it is."""
+    annotation = parameter.annotation
+    if isinstance(annotation, str):
+        try:
+            annotation = resolve(function, annotation)
+        except Exception as error:
+            raise ConfigurationError(
+                f"{who}: the annotation {annotation!r} of {parameter.name!r} "
+                f"cannot be resolved ({error}); import or define it where the handler can see it at run time"
+            ) from error
+    if annotation in UNCHECKED:
+        return Any
+    if annotation is None:
+        return type(None)
+    return annotation
+
+
+def _returned(function: HandlerFunction) -> Any:
+    """The annotation of what a function returns; ``Any`` without one, and when it cannot be resolved."""
+    annotation = getattr(inspect.unwrap(function), "__annotations__", {}).get("return", Any)
+    try:
+        annotation = resolve(function, annotation) if isinstance(annotation, str) else annotation
+        if get_origin(annotation) in _AWAITED:  # of a plain function
+            annotation = get_args(annotation)[-1]
+        if annotation in _NOTHING_SAID:
+            return Any
+        return type(None) if annotation is None else annotation
+    except Exception:  # noqa: BLE001 - e.g. a name that only the type checker imports: it is needed by nobody yet
+        return Any
+
+
+def _converter(who: str, name: str, kind: Any) -> Converter:
+    if kind is Any:
+        return None
+    try:
+        return converter_of(kind)
+    except (TypeError, NameError) as error:
+        raise ConfigurationError(
+            f"{who}: {name!r} cannot be checked: {error}; for what the server gives, write `= Depends(...)`"
+        ) from error
+
+
+def _holds_something(function: types.FunctionType) -> bool:
+    """Whether a signature that is kept would keep what belongs to one socket, by the defaults of its parameters."""
+    for each in (*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values()):
+        provider = each.provider if isinstance(each, Dependency) else None
+        if isinstance(provider, type) or type(each) in _PLAIN:
+            continue
+        if type(provider) is not types.FunctionType or provider.__closure__ or _holds_something(provider):
+            return True
+    return False
+
+
+def _dependencies(function: types.FunctionType) -> Any:
+    """What the defaults of a function's parameters mean for what is injected."""
+    positional = tuple(each if isinstance(each, Dependency) else None for each in function.__defaults__ or ())
+    by_name = (function.__kwdefaults__ or {}).items()
+    return positional, {name: each if isinstance(each, Dependency) else None for name, each in by_name}

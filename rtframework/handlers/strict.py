@@ -1,0 +1,80 @@
+"""Checks what is emitted against what is declared: for tests."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from ..exceptions import ContractError, DecodeError
+from ..types import Packet
+from .validation import BYTES, Mismatch, expect
+
+if TYPE_CHECKING:
+    from ..protocols import Serializer
+    from .declarations import Declaration, Declarations
+
+
+class Auditor:
+    """Lets the packets pass that fit their declaration.
+
+    What is looked at is what a client would get: the arguments, encoded by the server's serializer and decoded again.
+    """
+
+    def __init__(self, serializer: Serializer) -> None:
+        self._serializer = serializer
+
+    def packet(
+        self,
+        make: Callable[[str, tuple[Any, ...]], Packet],
+        declared: Declarations,
+        event: str,
+        args: tuple[Any, ...],
+    ) -> Packet:
+        """The packet that ``make`` makes. Raises :class:`~rtframework.ContractError`."""
+        packet = make(event, args)
+        declaration = declared.get(event)
+        if declaration is None:
+            raise ContractError(event, f"no such event is declared{_hint(event, declared)}", nsp=packet.nsp)
+        count = len(args)
+        least = sum(each.required for each in declaration.parameters)
+        variadic = any(each.variadic for each in declaration.parameters)
+        if count < least or (count > least and not variadic):
+            raise self._misfit(packet, declaration, f"it takes {least} argument(s){' or more' * variadic}, got {count}")
+        for position, value in enumerate(self._received(packet)):
+            parameter = declaration.parameters[min(position, len(declaration.parameters) - 1)]
+            try:
+                expect(value, parameter.type, args[position])
+            except Mismatch as error:
+                problem = error.problems[0]
+                path = f"$[{position}]{problem['path'].removeprefix('$')}"
+                raise self._misfit(packet, declaration, f"{problem['message']} at {path}", path) from None
+        return packet
+
+    def _received(self, packet: Packet) -> Sequence[Any]:
+        decoder = self._serializer.decoder()
+        try:
+            for frame in self._serializer.encode(packet):
+                received = decoder.decode(frame)
+                if received is not None:
+                    return list(received.data[1:])
+        except DecodeError:  # clients take more than this server does, attachments for example
+            pass
+        plain: list[Any] = msgspec.to_builtins(packet.data[1:], builtin_types=BYTES)
+        return plain
+
+    def _misfit(self, packet: Packet, declaration: Declaration, problem: str, path: str | None = None) -> ContractError:
+        event = packet.data[0]
+        message = f"{problem}; it is declared as {declaration} at {declaration.place}"
+        return ContractError(event, message, nsp=packet.nsp, path=path)
+
+
+def _hint(event: str, declared: Declarations) -> str:
+    known = {each.event: each for each in declared}
+    if not known:
+        return ", nor any other: write io.emits(...)"
+    close = difflib.get_close_matches(event, known, 1)
+    meant = f" Did you mean {close[0]!r}?" if close else ""
+    return f"; declared are: {', '.join(f'{name!r} {each}' for name, each in known.items())}.{meant}"

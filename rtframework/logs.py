@@ -1,0 +1,36 @@
+"""Log lines that clients can cause: told, but not as often as they please."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Mapping
+from typing import Final
+
+PERIOD: Final = 1.0
+"""Seconds between two lines of the same notice."""
+
+
+class ThrottledLog:
+    """One log line, written at most once a second; how many were left out stands in the next one, and in its extra
+    field ``left_out``."""
+
+    def __init__(self, log: logging.Logger, level: int, text: str) -> None:
+        self._log = log
+        self._level = level
+        self._text = text
+        self._next = 0.0
+        self._left_out = 0
+
+    def __call__(self, *args: object, extra: Mapping[str, object] | None = None) -> None:
+        """Write the line, with these extra fields, unless one has been written within the last second."""
+        if not self._log.isEnabledFor(self._level):
+            return
+        now = time.monotonic()
+        if now < self._next:
+            self._left_out += 1
+            return
+        self._next = now + PERIOD
+        left_out, self._left_out = self._left_out, 0
+        more = f" ({left_out} more since the last such line)" if left_out else ""
+        self._log.log(self._level, self._text + more, *args, extra={**(extra or {}), "left_out": left_out})

@@ -1,0 +1,340 @@
+"""Namespaces that clients bring into being: made when the first one asks, bounded in number, cleaned up when empty."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Coroutine, Mapping
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+from ..concurrency import is_cancelled
+from ..exceptions import ConfigurationError, ConnectionRefused
+from ..logs import ThrottledLog
+from .namespace import Host, Namespace
+from .parent import Factory, ParentNamespace
+from .patterns import NO_PARAMS, Pattern, Predicate, Question, is_namespace
+
+if TYPE_CHECKING:
+    import re
+
+    from ..protocols import Connection
+    from .announcements import Pending
+
+log: Final = logging.getLogger("rtframework.namespace")
+
+_full: Final = ThrottledLog(
+    log, logging.WARNING, "there are %d dynamic namespaces with clients: those who ask for another are refused"
+)
+
+_INVALID: Final = ("Invalid namespace",)
+_INTERNAL: Final = ("Internal server error", {"code": "internal_error"})
+
+
+class Keeper(Host, Protocol):
+    """The server, as the registry sees it."""
+
+    started: bool
+    """Whether adapters made from now on have to be started."""
+
+    def announce(self, namespace: Namespace) -> list[Pending]:
+        """Tell who wants to hear of a new namespace; what is still to be awaited."""
+
+
+class _Child:
+    """What keeps one child alive: its sockets, clients on their way in or to be recovered, handlers. Its host, too."""
+
+    def __init__(
+        self, registry: DynamicNamespaces, host: Keeper, namespace: Namespace, parent: ParentNamespace
+    ) -> None:
+        self.gateway = host.gateway
+        self.authenticator = host.authenticator
+        self.adapter_factory = host.adapter_factory
+        self.ordered = host.ordered
+        self.limits = host.limits
+        self.recovery = host.recovery
+        self.auditor = host.auditor
+        self.observers = host.observers
+        self.counts = host.counts
+        self.validate_returns = host.validate_returns
+        self.exception_handlers = host.exception_handlers
+        self.server = host.server
+        self.namespace = namespace
+        self.parent = parent
+        self.opening: asyncio.Task[None] | None = None
+        self.waiting: asyncio.TimerHandle | None = None
+        """Ends the time for which it is kept for those who may come back."""
+        self.pinned = False
+        """The program has asked for it by name, and may hold it: it is kept."""
+        self._registry = registry
+        self._host = host
+        self._needed = 0
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Run something for the child, which stays until it is done."""
+        self._needed += 1
+        task = self._host.spawn(work)
+        task.add_done_callback(self._done)
+        return task
+
+    def emptied(self) -> None:
+        """Its last socket has gone."""
+        if not self._needed:
+            self._registry.retire(self)
+
+    def hold(self) -> None:
+        """Somebody needs it."""
+        self._needed += 1
+        self.wait_no_longer()
+
+    def release(self) -> None:
+        """… and does not any more."""
+        self._needed -= 1
+        if not self._needed and not len(self.namespace):
+            self._registry.retire(self)
+
+    def wait_no_longer(self) -> None:
+        """Somebody is here, or it has gone."""
+        if self.waiting is not None:
+            self.waiting.cancel()
+            self.waiting = None
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self.release()
+
+
+class DynamicNamespaces:
+    """The parents of one server and the children they have.
+
+    ``namespaces`` is the server's table, in which children appear and from which they vanish. Every step that decides
+    is synchronous, so that two clients that ask at the same moment find one child.
+    """
+
+    def __init__(self, host: Keeper, namespaces: dict[str, Namespace], *, clean_up: bool) -> None:
+        self._host = host
+        self._namespaces = namespaces
+        self._clean_up = clean_up
+        self._parents: dict[Any, ParentNamespace] = {}
+        self._children: dict[str, _Child] = {}
+        self._idle: dict[str, _Child] = {}
+        """Children that nobody needs, the one that has been so for longest first."""
+        self._closing: dict[str, asyncio.Task[None]] = {}
+        self._pinned = 0
+        self._stopped = False
+
+    # --- what the program asks --------------------------------------------------------------------------------------
+
+    def parent(self, key: str | re.Pattern[str] | Predicate, factory: Factory | None) -> ParentNamespace:
+        """The parent of that template, expression or function; made when it is asked for first."""
+        parent = self._parents.get(key)
+        if parent is not None:
+            if factory is not None and factory is not parent.factory:
+                raise ConfigurationError(f"the namespaces {parent.name} have another factory already")
+            return parent
+        rule = Pattern(key) if isinstance(key, str) or not callable(key) else Question(key)
+        parent = ParentNamespace(rule, factory or Namespace)
+        parent.bind(self._host)
+        self._parents[key] = parent
+        return parent
+
+    @property
+    def parents(self) -> tuple[ParentNamespace, ...]:
+        """In the order of registration."""
+        return tuple(self._parents.values())
+
+    def claim(self, name: str) -> Namespace | None:
+        """The child of that name, which the program keeps from now on; ``None`` when no pattern matches the name."""
+        child = self._children.get(name)
+        if child is None:
+            if not is_namespace(name):
+                return None
+            for parent in self._parents.values():
+                params = parent.rule.match(name) if isinstance(parent.rule, Pattern) else None
+                if params is not None:
+                    child = self._make(parent, name, params)
+                    break
+            else:
+                return None
+        if not child.pinned:
+            child.pinned = True
+            self._pinned += 1
+            self._idle.pop(name, None)
+            child.wait_no_longer()
+        return child.namespace
+
+    # --- what a client asks -----------------------------------------------------------------------------------------
+
+    async def connect(self, connection: Connection, name: str, auth: Any) -> str:
+        """Let a client into a child, which is made if need be. Raises ``ConnectionRefused`` when there is none."""
+        await self._find(connection, name, auth if isinstance(auth, dict) else {})
+        child = self._children.get(name)
+        if child is None:  # the program has made it meanwhile
+            return await self._namespaces[name].connect(connection, auth)
+        child.hold()
+        self._idle.pop(name, None)
+        try:
+            if child.opening is not None:
+                await asyncio.wait({child.opening})
+                if self._children.get(name) is not child:
+                    raise ConnectionRefused(*_INTERNAL)
+            return await child.namespace.connect(connection, auth)
+        finally:
+            child.release()
+
+    async def _find(self, connection: Connection, name: str, auth: Mapping[str, Any]) -> None:
+        """Return when there is a namespace of that name, and this client may have it."""
+        known = self._children.get(name)
+        if known is not None and isinstance(known.parent.rule, Pattern):
+            return
+        if not is_namespace(name) or len(name) > self._host.limits.max_namespace_name:
+            raise ConnectionRefused(*_INVALID)
+        for parent in list(self._parents.values()) if known is None else [known.parent]:
+            params: Mapping[str, str] | None = NO_PARAMS
+            if isinstance(parent.rule, Pattern):
+                params = parent.rule.match(name)
+            elif not await self._ask(parent.rule, name, auth):
+                params = None
+            if params is None:
+                continue
+            there = self._namespaces.get(name)  # somebody else may have made it while a function was asked
+            if there is None:
+                if not connection.is_open:
+                    break
+                self._make_for_client(parent, name, params)
+            elif there.parent is not None and there.parent is not parent:
+                await self._find(connection, name, auth)  # its own parent is the one to ask
+            return
+        raise ConnectionRefused(*_INVALID)
+
+    async def _ask(self, question: Question, name: str, auth: Mapping[str, Any]) -> bool:
+        """What the function says; one that fails or takes too long has said no."""
+        try:
+            async with asyncio.timeout(self._host.limits.namespace_timeout):
+                return await question.ask(name, auth)
+        except ConnectionRefused:
+            return False
+        except (Exception, asyncio.CancelledError) as error:
+            if is_cancelled(error):
+                raise
+            log.exception("%s failed to decide about a namespace", question.label, extra={"nsp": name})
+            return False
+
+    # --- making and cleaning up -------------------------------------------------------------------------------------
+
+    def _make_for_client(self, parent: ParentNamespace, name: str, params: Mapping[str, str]) -> None:
+        if not self._make_room():
+            raise ConnectionRefused(*_INVALID)
+        try:
+            self._make(parent, name, params)
+        except Exception as error:
+            log.exception("a namespace cannot be made", extra={"nsp": name})
+            raise ConnectionRefused(*_INTERNAL) from error
+
+    def _make_room(self) -> bool:
+        limit = self._host.limits.max_dynamic_namespaces
+        if len(self._children) - self._pinned < limit:
+            return True
+        if not self._idle:
+            _full(limit, extra={"limit": limit})
+            return False
+        self._close(next(iter(self._idle.values())))
+        return True
+
+    def _make(self, parent: ParentNamespace, name: str, params: Mapping[str, str]) -> _Child:
+        namespace = parent.factory(name)
+        if not isinstance(namespace, Namespace) or isinstance(namespace, ParentNamespace) or namespace.name != name:
+            raise ConfigurationError(
+                f"the factory of {parent.name} has to return a new namespace of the name {name!r}, not {namespace!r}"
+            )
+        child = _Child(self, self._host, namespace, parent)
+        namespace.bind(child)
+        namespace.inherit(parent)
+        namespace.params = params
+        self._children[name] = child
+        self._namespaces[name] = namespace
+        parent.add_child(namespace)
+        try:
+            pending = self._host.announce(namespace)
+        except BaseException:
+            self._forget(child)
+            raise
+        if self._host.started:
+            child.opening = child.spawn(self._open(child, pending))
+        return child
+
+    async def _open(self, child: _Child, pending: list[Pending]) -> None:
+        name = child.namespace.name
+        give_up = self._forget
+        try:
+            async with asyncio.timeout(self._host.limits.namespace_timeout):
+                if name in self._closing:  # one adapter at a time for a name
+                    await asyncio.wait({self._closing[name]})
+                for announce in pending:
+                    await announce()
+                give_up = self._close  # from here on the adapter has something to close
+                await child.namespace.adapter.start()
+        except (Exception, asyncio.CancelledError) as error:
+            give_up(child)
+            if is_cancelled(error):
+                raise
+            log.exception("a namespace cannot be opened", extra={"nsp": name})
+        finally:
+            child.opening = None
+
+    def retire(self, child: _Child) -> None:
+        """Nobody needs it any more, unless somebody may come back whose session it keeps."""
+        name = child.namespace.name
+        child.wait_no_longer()
+        if child.pinned or self._stopped or self._children.get(name) is not child:
+            return
+        seconds = child.namespace.adapter.session_time()
+        if seconds:
+            child.waiting = asyncio.get_running_loop().call_later(seconds, self.retire, child)
+        elif self._clean_up:
+            self._close(child)
+        else:
+            self._idle[name] = child
+
+    def start(self) -> None:
+        """The server serves an application; it may have served another one before."""
+        self._stopped = False
+
+    def stop(self) -> None:
+        """The server closes what is left: nothing is cleaned up any more."""
+        self._stopped = True
+        for child in self._children.values():
+            child.wait_no_longer()
+
+    def clear(self) -> None:
+        """The server has closed everything: what clients have brought into being goes, what the program holds stays."""
+        for child in list(self._children.values()):
+            child.opening = None
+            if not child.pinned:
+                self._forget(child)
+        self._closing.clear()
+
+    def _close(self, child: _Child) -> None:
+        if self._stopped:
+            return
+        self._forget(child)
+        name = child.namespace.name
+        self._closing[name] = task = self._host.spawn(self._shut(child.namespace))
+        task.add_done_callback(partial(self._closed, name))
+
+    def _closed(self, name: str, task: asyncio.Task[None]) -> None:
+        if self._closing.get(name) is task:
+            del self._closing[name]
+
+    async def _shut(self, namespace: Namespace) -> None:
+        try:
+            await namespace.adapter.close()
+        except Exception:
+            log.exception("an adapter failed to close", extra={"nsp": namespace.name})
+
+    def _forget(self, child: _Child) -> None:
+        name = child.namespace.name
+        del self._children[name], self._namespaces[name]
+        self._idle.pop(name, None)
+        self._pinned -= child.pinned
+        child.wait_no_longer()
+        child.parent.remove_child(child.namespace)

@@ -1,0 +1,357 @@
+"""Choosing whom to emit to. Operators are immutable: each step gives a new one, so that they can be kept and shared."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, Protocol
+
+from ..exceptions import ConfigurationError, Disconnected
+from ..types import AckResponses, Packet, Target
+
+if TYPE_CHECKING:
+    from typing import Self
+
+    from ..protocols import Adapter
+    from ..types import Handshake, SocketDetails
+    from .socket import Socket
+
+Rooms = str | Iterable[str]
+
+
+class Audience(Protocol):
+    """The namespace, as an operator sees it."""
+
+    @property
+    def name(self) -> str:
+        """Its name, e.g. ``"/"``."""
+
+    @property
+    def adapter(self) -> Adapter:
+        """Who delivers."""
+
+    def packet(self, event: str, args: tuple[Any, ...]) -> Packet:
+        """The packet of an event. Raises ``ConfigurationError`` for a reserved name."""
+
+    def audience_of(self, details: SocketDetails) -> Audience:
+        """The namespace of a socket that was selected here."""
+
+
+class BroadcastOperator:
+    """Emits to a selection of the sockets of a namespace. Made by ``io.to()``, ``socket.broadcast`` and their like.
+
+    Example::
+
+        await io.to("a", "b").except_("muted").emit("news", 1)
+    """
+
+    __slots__ = ("_audience", "_target", "_timeout")
+
+    def __init__(self, audience: Audience, target: Target, timeout: float | None = None) -> None:
+        self._audience = audience
+        self._target = target
+        self._timeout = timeout
+
+    def to(self, *rooms: Rooms) -> Self:
+        """Also to the sockets in any of these rooms; without an argument, or given an empty list, to nobody more.
+
+        A socket's id is a room that this socket alone is in.
+        """
+        return self._with(rooms=(self._target.rooms or frozenset()).union(room_names(rooms)))
+
+    def in_(self, *rooms: Rooms) -> Self:
+        """The same as :meth:`to`, Node's ``in``."""
+        return self.to(*rooms)
+
+    def except_(self, *rooms: Rooms) -> Self:
+        """Not to the sockets in any of these rooms."""
+        return self._with(except_=self._target.except_.union(room_names(rooms)))
+
+    @property
+    def broadcast(self) -> Self:
+        """Itself, as in Node, so that ``socket.volatile.broadcast`` and ``socket.broadcast.volatile`` are the same."""
+        return self
+
+    @property
+    def volatile(self) -> Self:
+        """Drop the packet for clients that cannot take it at once: a position, a cursor, a typing hint.
+
+        A client to which something else was emitted in the same turn of the event loop cannot, as with Node.
+        """
+        return self._with(volatile=True)
+
+    @property
+    def local(self) -> Self:
+        """Only the sockets of this server, when there is a cluster."""
+        return self._with(local=True)
+
+    def compress(self, compress: bool) -> Self:
+        """Whether the packet is compressed where the transport does that, as it is by default.
+
+        ``False`` is for what is compressed already, such as pictures.
+        """
+        return self._with(compress=compress)
+
+    def timeout(self, seconds: float) -> Self:
+        """How long :meth:`emit_with_ack` waits."""
+        return type(self)(self._audience, self._target, seconds)
+
+    async def emit(self, event: str, *args: Any) -> None:
+        """Emit an event with any number of arguments.
+
+        Encoded once, however many receive it. Raises ``EncodeError`` when the arguments cannot be sent: then nobody
+        receives anything.
+        """
+        await self._audience.adapter.broadcast(self._audience.packet(event, args), self._target)
+
+    async def emit_with_ack(self, event: str, *args: Any) -> AckResponses:
+        """Emit an event and collect the acknowledgement of every selected socket, by socket id.
+
+        Raises :class:`~rtframework.AckTimeout`, with what did come, when the time given by :meth:`timeout` is over
+        before all have answered; without a timeout it waits until each has answered or left. Sockets whose connection
+        handlers still run are not asked.
+        """
+        packet = self._audience.packet(event, args)
+        return await self._audience.adapter.broadcast_with_ack(packet, self._target, self._timeout)
+
+    # --- the sockets themselves -------------------------------------------------------------------------------------
+
+    async def fetch_sockets(self) -> list[RemoteSocket]:
+        """The selected sockets, of all servers of a cluster. Sockets whose connection handlers still run are included.
+
+        Raises ``TimeoutError`` when another server does not answer.
+        """
+        return [
+            RemoteSocket(BroadcastOperator(self._audience.audience_of(each), Target(frozenset((each.id,)))), each)
+            for each in await self._audience.adapter.fetch_sockets(self._target)
+        ]
+
+    async def sockets_join(self, *rooms: Rooms) -> None:
+        """Make the selected sockets join rooms.
+
+        Raises :class:`~rtframework.EventError` when ``Limits`` forbid it to one of this server's; the others join.
+        """
+        await self._audience.adapter.add_sockets(self._target, room_names(rooms))
+
+    async def sockets_leave(self, *rooms: Rooms) -> None:
+        """Make the selected sockets leave rooms; those they are not in are passed over."""
+        await self._audience.adapter.del_sockets(self._target, room_names(rooms))
+
+    async def disconnect_sockets(self, *, close: bool = False) -> None:
+        """Disconnect the selected sockets, or, with ``close=True``, close their connections."""
+        await self._audience.adapter.disconnect_sockets(self._target, close)
+
+    def _with(self, **changes: Any) -> Self:
+        return type(self)(self._audience, dataclasses.replace(self._target, **changes), self._timeout)
+
+
+class Broadcasting:
+    """The selectors of a server and of a namespace: everybody, until a room is named."""
+
+    __slots__ = ()
+
+    def _everybody(self) -> BroadcastOperator:
+        raise NotImplementedError
+
+    def to(self, *rooms: Rooms) -> BroadcastOperator:
+        """Select the sockets in any of these rooms; an empty list of rooms reaches nobody."""
+        return self._everybody().to(*rooms)
+
+    def in_(self, *rooms: Rooms) -> BroadcastOperator:
+        """The same as :meth:`to`, Node's ``in``."""
+        return self._everybody().to(*rooms)
+
+    def except_(self, *rooms: Rooms) -> BroadcastOperator:
+        """Select everybody but the sockets in any of these rooms."""
+        return self._everybody().except_(*rooms)
+
+    @property
+    def volatile(self) -> BroadcastOperator:
+        """Drop the packet for clients that cannot take it at once."""
+        return self._everybody().volatile
+
+    @property
+    def local(self) -> BroadcastOperator:
+        """Only the sockets of this server, when there is a cluster."""
+        return self._everybody().local
+
+    def timeout(self, seconds: float) -> BroadcastOperator:
+        """How long ``emit_with_ack`` waits."""
+        return self._everybody().timeout(seconds)
+
+    def compress(self, compress: bool) -> BroadcastOperator:
+        """Whether packets are compressed where the transport does that."""
+        return self._everybody().compress(compress)
+
+    async def emit(self, event: str, *args: Any) -> None:
+        """Emit an event to every socket of the namespace."""
+        await self._everybody().emit(event, *args)
+
+    async def emit_with_ack(self, event: str, *args: Any) -> AckResponses:
+        """Emit an event to every socket of the namespace and collect the acknowledgements."""
+        return await self._everybody().emit_with_ack(event, *args)
+
+    async def fetch_sockets(self) -> list[RemoteSocket]:
+        """The sockets of the namespace, of all servers of a cluster."""
+        return await self._everybody().fetch_sockets()
+
+    async def sockets_join(self, *rooms: Rooms) -> None:
+        """Make every socket of the namespace join rooms."""
+        await self._everybody().sockets_join(*rooms)
+
+    async def sockets_leave(self, *rooms: Rooms) -> None:
+        """Make every socket of the namespace leave rooms."""
+        await self._everybody().sockets_leave(*rooms)
+
+    async def disconnect_sockets(self, *, close: bool = False) -> None:
+        """Disconnect every socket of the namespace, or, with ``close=True``, close their connections."""
+        await self._everybody().disconnect_sockets(close=close)
+
+
+def room_names(rooms: tuple[Rooms, ...]) -> list[str]:
+    """Rooms given one by one or in collections. Raises ``ConfigurationError`` for what is no string."""
+    names: list[str] = []
+    for room in rooms:
+        if isinstance(room, str):
+            names.append(room)
+        elif isinstance(room, Iterable):
+            names.extend(room)
+        else:
+            names.append(room)
+    for name in names:
+        if not isinstance(name, str):
+            raise ConfigurationError(f"a room's name is a string, not {name!r}")
+    return names
+
+
+class SocketOperator:
+    """Emits to one socket, with options; immutable. Made by ``socket.volatile``, ``timeout()`` and ``compress()``."""
+
+    __slots__ = ("_compress", "_socket", "_timeout", "_volatile")
+
+    def __init__(
+        self, socket: Socket, *, volatile: bool = False, timeout: float | None = None, compress: bool = True
+    ) -> None:
+        self._socket = socket
+        self._volatile = volatile
+        self._timeout = timeout
+        self._compress = compress
+
+    @property
+    def volatile(self) -> SocketOperator:
+        """Only if the client can take the packet at once: nothing else waits for it, not even of this very moment."""
+        return SocketOperator(self._socket, volatile=True, timeout=self._timeout, compress=self._compress)
+
+    @property
+    def local(self) -> BroadcastOperator:
+        """Everybody on this server but this socket."""
+        return self.broadcast.local
+
+    def timeout(self, seconds: float) -> SocketOperator:
+        """How long :meth:`emit_with_ack` waits."""
+        return SocketOperator(self._socket, volatile=self._volatile, timeout=seconds, compress=self._compress)
+
+    def compress(self, compress: bool) -> SocketOperator:
+        """Whether the packet is compressed where the transport does that, as it is by default."""
+        return SocketOperator(self._socket, volatile=self._volatile, timeout=self._timeout, compress=compress)
+
+    async def emit(self, event: str, *args: Any) -> None:
+        """Emit an event to the client."""
+        packet = self._socket._nsp.packet(event, args)
+        await self._socket._emit(packet, volatile=self._volatile, compress=self._compress)
+
+    async def emit_with_ack(self, event: str, *args: Any) -> Any:
+        """Emit an event and wait for the answer. Raises ``AckTimeout`` or ``Disconnected``."""
+        return await self._socket._ask(event, args, self._timeout, self._volatile, self._compress)
+
+    @property
+    def broadcast(self) -> BroadcastOperator:
+        """Everybody in the namespace but this socket, with the same options."""
+        operator = self._socket.broadcast
+        if self._volatile:
+            operator = operator.volatile
+        if not self._compress:
+            operator = operator.compress(False)
+        return operator if self._timeout is None else operator.timeout(self._timeout)
+
+    def to(self, *rooms: Rooms) -> BroadcastOperator:
+        """The sockets in any of these rooms, without this one."""
+        return self.broadcast.to(*rooms)
+
+    def in_(self, *rooms: Rooms) -> BroadcastOperator:
+        """The same as :meth:`to`."""
+        return self.broadcast.to(*rooms)
+
+    def except_(self, *rooms: Rooms) -> BroadcastOperator:
+        """Everybody but this socket and the sockets in any of these rooms."""
+        return self.broadcast.except_(*rooms)
+
+
+class RemoteSocket:
+    """What ``fetch_sockets`` gives: a socket of this server or of another, as it was at that moment.
+
+    ``rooms`` does not change any more. ``data`` is the socket's own on this server and a copy on another: what is to be
+    changed everywhere goes to the server of the socket, with ``server_side_emit``.
+
+    Example::
+
+        for remote in await io.to("lobby").fetch_sockets():
+            if remote.data.get("muted"):
+                await remote.leave("lobby")
+    """
+
+    __slots__ = ("_details", "_operator", "data", "handshake", "id", "nsp", "rooms")
+
+    def __init__(self, operator: BroadcastOperator, details: SocketDetails) -> None:
+        self.id = details.id
+        self.handshake: Handshake = details.handshake
+        self.rooms: frozenset[str] = details.rooms
+        self.data: dict[str, Any] = details.data
+        self.nsp: str = details.handshake.nsp
+        self._operator = operator
+        self._details = details
+
+    def __repr__(self) -> str:
+        return f"<RemoteSocket {self.id} of {self.nsp}>"
+
+    async def join(self, *rooms: Rooms) -> None:
+        """Make it join rooms."""
+        await self._operator.sockets_join(*rooms)
+
+    async def leave(self, *rooms: Rooms) -> None:
+        """Make it leave rooms."""
+        await self._operator.sockets_leave(*rooms)
+
+    async def emit(self, event: str, *args: Any) -> None:
+        """Emit an event to this client; lost without a word when it has gone."""
+        await self._operator.emit(event, *args)
+
+    async def emit_with_ack(self, event: str, *args: Any) -> Any:
+        """Emit an event and wait for the client's answer: ``None``, one value, or a tuple of several.
+
+        Raises :class:`~rtframework.AckTimeout` when the time given by :meth:`timeout` is over, and
+        :class:`~rtframework.Disconnected` when the client has gone.
+        """
+        for answer in (await self._operator.emit_with_ack(event, *args)).values():
+            return answer
+        raise Disconnected("socket has been disconnected")
+
+    async def disconnect(self, close: bool = False) -> None:
+        """Disconnect the client from this namespace, or, with ``close=True``, from all of them and the transport."""
+        await self._operator.disconnect_sockets(close=close)
+
+    def timeout(self, seconds: float) -> RemoteSocket:
+        """How long :meth:`emit_with_ack` waits."""
+        return self._with(self._operator.timeout(seconds))
+
+    def compress(self, compress: bool) -> RemoteSocket:
+        """Whether what is emitted is compressed where the transport does that."""
+        return self._with(self._operator.compress(compress))
+
+    @property
+    def volatile(self) -> RemoteSocket:
+        """Emit only if the client can take the packet at once."""
+        return self._with(self._operator.volatile)
+
+    def _with(self, operator: BroadcastOperator) -> RemoteSocket:
+        return RemoteSocket(operator, self._details)

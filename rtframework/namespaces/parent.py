@@ -1,0 +1,271 @@
+"""A parent: many namespaces, named by a pattern or a function, with the same handlers and middleware."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import ChainMap
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from functools import partial
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+from ..adapters.room_events import RoomEvents
+from ..concurrency import run_abreast
+from ..exceptions import AckTimeout
+from ..handlers.declarations import Declaration, declarations_of
+from ..types import AckResponses, Packet, Target
+from .namespace import Namespace
+from .patterns import Pattern, Question
+
+if TYPE_CHECKING:
+    from ..protocols import Adapter, Engine, Session
+    from ..types import SocketDetails
+    from .namespace import Host
+    from .socket import Socket
+
+T = TypeVar("T")
+F = TypeVar("F", bound=Callable[..., Any])
+M = TypeVar("M", bound=Callable[..., Awaitable[Any]])
+
+Factory = Callable[[str], Namespace]
+
+
+class ParentNamespace(Namespace):
+    """What ``io.of`` gives for a template, a regular expression or a function.
+
+    It has no sockets of its own. What is registered with it is registered with all its children, those that are there
+    and those to come, and what is emitted with it goes to the sockets of all of them.
+    """
+
+    def __init__(self, rule: Pattern | Question, factory: Factory) -> None:
+        super().__init__()
+        self.name = rule.label
+        self.rule = rule
+        self.factory = factory
+        self._members: dict[str, Namespace] = {}
+        if isinstance(factory, type):  # what is emitted with the parent is what its children emit
+            for declaration in declarations_of(factory):
+                self._declare(declaration)
+
+    def __len__(self) -> int:
+        """How many sockets are in its children, on this server."""
+        return sum(len(child) for child in self._members.values())
+
+    # --- registration -----------------------------------------------------------------------------------------------
+
+    def use(self, middleware: M) -> M:
+        """Add connect middleware to every child; see :meth:`Namespace.use`."""
+        for child in self._members.values():
+            child.use(middleware)
+        return super().use(middleware)
+
+    def use_event(self, middleware: M) -> M:
+        """Add event middleware to every child; see :meth:`Namespace.use_event`."""
+        for child in self._members.values():
+            child.use_event(middleware)
+        return super().use_event(middleware)
+
+    # --- what a program asks ----------------------------------------------------------------------------------------
+
+    @property
+    def children(self) -> Mapping[str, Namespace]:
+        """The children that are there, by name; a live view."""
+        return MappingProxyType(self._members)
+
+    @property
+    def sockets(self) -> Mapping[str, Socket]:
+        """The sockets of all the children that are there at this moment, by id."""
+        return MappingProxyType(ChainMap(*(child._sockets for child in self._members.values())))
+
+    # --- what sockets and operators ask -----------------------------------------------------------------------------
+
+    def audience_of(self, details: SocketDetails) -> Namespace:
+        """The child that a socket is in."""
+        return self._members.get(details.handshake.nsp, self)
+
+    # --- what the registry of children calls ------------------------------------------------------------------------
+
+    def add_child(self, child: Namespace) -> None:
+        """A child was made."""
+        self._members[child.name] = child
+        assert isinstance(self.adapter, _Adapters)
+        self.adapter.introduce(child)
+
+    def remove_child(self, child: Namespace) -> None:
+        """A child was cleaned up."""
+        del self._members[child.name]
+        self.listening.disown(child.listening)
+
+    # --- inside -----------------------------------------------------------------------------------------------------
+
+    def _declare(self, declaration: Declaration) -> None:
+        for child in getattr(self, "_members", {}).values():
+            child.declared.expect_to_agree(declaration)
+        super()._declare(declaration)
+
+    def _make_adapter(self, host: Host) -> Adapter:
+        return _Adapters(host.gateway, self._members)
+
+
+class _Adapters:
+    """The adapters of all children, as one."""
+
+    def __init__(self, engine: Engine, members: Mapping[str, Namespace]) -> None:
+        self._engine = engine
+        self._members = members
+        self._check = RoomEvents()
+        self._listeners: list[tuple[str, Callable[..., Any]]] = []
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def add(self, sid: str, rooms: Iterable[str]) -> None:
+        """Put a socket into rooms of its namespace."""
+        for adapter in self._of(sid):
+            adapter.add(sid, rooms)
+
+    def remove(self, sid: str, rooms: Iterable[str]) -> None:
+        """Take a socket out of rooms of its namespace."""
+        for adapter in self._of(sid):
+            adapter.remove(sid, rooms)
+
+    def remove_all(self, sid: str) -> frozenset[str]:
+        """Forget a socket; the rooms it was in."""
+        return frozenset().union(*(adapter.remove_all(sid) for adapter in self._of(sid)))
+
+    def rooms(self, sid: str) -> frozenset[str]:
+        """The rooms of a socket."""
+        return frozenset().union(*(adapter.rooms(sid) for adapter in self._of(sid)))
+
+    def sockets(self, target: Target) -> list[str]:
+        """The ids of the sockets that a target selects."""
+        return [sid for child in self._members.values() for sid in child.adapter.sockets(target)]
+
+    async def broadcast(self, packet: Packet, target: Target) -> None:
+        """Deliver a packet in every child: encoded once for each, since its name is in the packet."""
+        self._try(packet)
+        failed: list[Exception] = []
+
+        async def deliver(child: Namespace) -> None:
+            try:
+                await child.adapter.broadcast(_for(child, packet), target)
+            except Exception as error:  # noqa: BLE001 - raised when the others have their packet
+                failed.append(error)
+
+        await run_abreast([partial(deliver, child) for child in self._members.values()], self._tasks)
+        if failed:
+            raise failed[0]
+
+    async def broadcast_with_ack(self, packet: Packet, target: Target, timeout: float | None) -> AckResponses:
+        """Ask the sockets of all children at once."""
+        self._try(packet)
+        return await self._collect(
+            lambda child: child.adapter.broadcast_with_ack(_for(child, packet), target, timeout), by_child=False
+        )
+
+    async def fetch_sockets(self, target: Target) -> list[SocketDetails]:
+        """Describe the sockets that a target selects."""
+        found = await _all(child.adapter.fetch_sockets(target) for child in self._members.values())
+        return [each for sockets in found for each in sockets]
+
+    async def add_sockets(self, target: Target, rooms: Sequence[str]) -> None:
+        """Make the sockets that a target selects join rooms."""
+        await _all(child.adapter.add_sockets(target, rooms) for child in self._members.values())
+
+    async def del_sockets(self, target: Target, rooms: Sequence[str]) -> None:
+        """Make the sockets that a target selects leave rooms."""
+        await _all(child.adapter.del_sockets(target, rooms) for child in self._members.values())
+
+    async def disconnect_sockets(self, target: Target, close: bool) -> None:
+        """Disconnect the sockets that a target selects."""
+        await _all(child.adapter.disconnect_sockets(target, close) for child in self._members.values())
+
+    async def server_side_emit(self, args: Sequence[Any]) -> None:
+        """Hand an event to each child on the other servers."""
+        await _all(child.adapter.server_side_emit(args) for child in self._members.values())
+
+    async def server_side_emit_with_ack(self, args: Sequence[Any], timeout: float) -> AckResponses:
+        """The same, and collect what they answer: a server answers once for each child, whose name follows its own."""
+        return await self._collect(lambda child: child.adapter.server_side_emit_with_ack(args, timeout), by_child=True)
+
+    def persist_session(self, session: Session) -> None:
+        """Each child keeps its own."""
+
+    async def restore_session(self, pid: str, offset: str | None) -> Session | None:
+        """Each child keeps its own."""
+        return None
+
+    def session_time(self) -> float:
+        """Each child keeps its own."""
+        return 0.0
+
+    async def start(self) -> None:
+        """Each child starts its own."""
+
+    async def close(self) -> None:
+        """Each child closes its own."""
+
+    def on(self, event: str) -> Callable[[F], F]:
+        """Register the decorated function for the rooms of all children, those that are there and those to come."""
+        check = self._check.on(event)
+
+        def register(function: F) -> F:
+            check(function)
+            self._listeners.append((event, function))
+            for child in self._members.values():
+                child.adapter.on(event)(function)
+            return function
+
+        return register
+
+    def introduce(self, child: Namespace) -> None:
+        """A child was made: whoever listens hears of its rooms, too."""
+        for event, function in self._listeners:
+            child.adapter.on(event)(function)
+
+    def off(self, event: str, function: Callable[..., Any]) -> None:
+        """Forget a function."""
+        self._check.off(event, function)
+        if (event, function) in self._listeners:
+            self._listeners.remove((event, function))
+        for child in self._members.values():
+            child.adapter.off(event, function)
+
+    def _of(self, sid: str) -> list[Adapter]:
+        return [child.adapter for child in self._members.values() if sid in child.sockets]
+
+    def _try(self, packet: Packet) -> None:
+        if not self._members:
+            self._engine.encode(packet)  # a mistake shows at once, as with any namespace
+
+    async def _collect(self, ask: Callable[[Namespace], Awaitable[AckResponses]], *, by_child: bool) -> AckResponses:
+        """The answers of all children; ``by_child``: what answers is known to several of them by the same name."""
+        responses: dict[str, Any] = {}
+        missing: list[str] = []
+        late = False
+
+        async def collect(child: Namespace) -> None:
+            nonlocal late
+            try:
+                outcome: AckResponses | AckTimeout = await ask(child)
+            except AckTimeout as error:
+                outcome, late = error, True
+            suffix = child.name if by_child else ""
+            responses.update({key + suffix: answer for key, answer in outcome.responses.items()})
+            missing.extend(key + suffix for key in outcome.missing)
+
+        await _all(collect(child) for child in self._members.values())
+        if late:
+            raise AckTimeout(responses=responses, missing=missing)
+        return AckResponses(responses, tuple(missing))
+
+
+def _for(child: Namespace, packet: Packet) -> Packet:
+    return Packet(packet.type, child.name, packet.data, packet.id)
+
+
+async def _all(works: Iterable[Awaitable[T]]) -> list[T]:
+    """What they return, side by side. All are run, also when one fails; then the first exception is raised."""
+    outcomes = await asyncio.gather(*works, return_exceptions=True)
+    for outcome in outcomes:
+        if isinstance(outcome, BaseException):
+            raise outcome
+    return cast("list[T]", outcomes)

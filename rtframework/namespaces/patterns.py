@@ -1,0 +1,151 @@
+"""Which names of namespaces a program means when it names more than one: a template, a regular expression, a function.
+
+Pure: names go in, parameters come out.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Awaitable, Callable, Mapping
+from inspect import isawaitable
+from types import MappingProxyType
+from typing import Any, Final, Literal, TypeAlias
+
+from ..exceptions import ConfigurationError
+
+RuleKind: TypeAlias = Literal["template", "expression", "function"]
+"""What stands for many names."""
+
+Predicate: TypeAlias = Callable[[str, Mapping[str, Any]], Awaitable[bool] | bool]
+"""``(name, auth) -> bool``, async or not; ``auth`` is what the client gave, an empty mapping when it gave nothing."""
+
+NO_PARAMS: Final[Mapping[str, str]] = MappingProxyType({})
+
+_PARAMETER: Final = "[^/]+"
+"""What a parameter without an expression of its own matches: something, up to the next slash."""
+
+
+def is_namespace(name: object) -> bool:
+    """Whether this can be the name of a namespace: Socket.IO's encoding allows no comma in it."""
+    return isinstance(name, str) and name.startswith("/") and "," not in name
+
+
+def is_template(name: object) -> bool:
+    """Whether a name has parameters in it."""
+    return isinstance(name, str) and ("{" in name or "}" in name)
+
+
+def compile_template(template: str) -> re.Pattern[str]:
+    r"""The expression that a template stands for: ``"/chat/{tenant}"``, ``"/room/{id:\d+}"`` as in aiohttp's routes.
+
+    Raises ``ConfigurationError`` for a template that cannot be understood.
+    """
+    if not template.startswith("/"):
+        raise ConfigurationError(f'a namespace starts with "/", not as {template!r} does')
+    expression = ""
+    position = 0
+    while position < len(template):
+        if template[position] == "{":
+            end = _end_of_parameter(template, position)
+            name, colon, own = template[position + 1 : end].partition(":")
+            if not name.isidentifier() or (colon and not own):
+                raise ConfigurationError(f"{template!r}: a parameter is {{name}} or {{name:expression}}")
+            expression += f"(?P<{name}>{own or _PARAMETER})"
+            position = end + 1
+        elif template[position] == "}":
+            raise ConfigurationError(f"{template!r}: a brace is closed that was not opened")
+        elif template[position] == ",":
+            raise ConfigurationError(f"{template!r}: the name of a namespace has no comma")
+        else:
+            expression += re.escape(template[position])
+            position += 1
+    try:
+        return re.compile(expression)
+    except re.error as error:
+        raise ConfigurationError(f"{template!r}: {error}") from error
+
+
+def without_expressions(template: str) -> str:
+    r"""A template as one reads it: ``"/room/{id}"`` of ``"/room/{id:\d+}"``."""
+    plain = ""
+    position = 0
+    while position < len(template):
+        if template[position] != "{":
+            plain += template[position]
+            position += 1
+            continue
+        end = _end_of_parameter(template, position)
+        plain += f"{template[position:end].partition(':')[0]}}}"
+        position = end + 1
+    return plain
+
+
+class Pattern:
+    """Decides by the name alone: a regular expression that has to match all of it.
+
+    Parameters are its named groups, as far as they took part in the match.
+    """
+
+    def __init__(self, expression: str | re.Pattern[str]) -> None:
+        if isinstance(expression, str):
+            self.label = expression
+            self.kind: RuleKind = "template"
+            self._expression = compile_template(expression)
+            return
+        if not isinstance(expression.pattern, str):
+            raise ConfigurationError(f"the name of a namespace is a string: {expression!r} matches bytes")
+        self.label = expression.pattern
+        self.kind = "expression"
+        self._expression = expression
+
+    @property
+    def params(self) -> tuple[str, ...]:
+        """The names of its parameters."""
+        return tuple(self._expression.groupindex)
+
+    def match(self, name: str) -> Mapping[str, str] | None:
+        """The parameters in this name; ``None`` when it is none of these."""
+        match = self._expression.fullmatch(name)
+        if match is None:
+            return None
+        params = {key: value for key, value in match.groupdict().items() if value is not None}
+        return MappingProxyType(params) if params else NO_PARAMS
+
+
+class Question:
+    """Asks a function of the program, for each client."""
+
+    kind: Final = "function"
+    params: Final = ()
+
+    def __init__(self, predicate: Predicate) -> None:
+        self.label = getattr(predicate, "__qualname__", type(predicate).__name__)
+        self._predicate = predicate
+        try:
+            if isinstance(predicate, type):
+                raise TypeError("it is a class: give that as factory=")
+            inspect.signature(predicate).bind("/", {})
+        except TypeError as error:
+            raise ConfigurationError(
+                f"{self.label} cannot decide about namespaces ({error}): "
+                f"write `async def {self.label.rpartition('.')[2]}(name, auth) -> bool`"
+            ) from None
+
+    async def ask(self, name: str, auth: Mapping[str, Any]) -> bool:
+        """Whether this client may have a namespace of this name. Raises what the function raises."""
+        answer = self._predicate(name, auth)
+        return bool(await answer if isawaitable(answer) else answer)
+
+
+def _end_of_parameter(template: str, start: int) -> int:
+    """Where the brace that opens at ``start`` is closed; an expression may have pairs of braces in it."""
+    depth = 0
+    for position in range(start, len(template)):
+        if template[position] == "{":
+            depth += 1
+        elif template[position] == "}":
+            depth -= 1
+            if not depth:
+                return position
+    raise ConfigurationError(f"{template!r}: a brace is opened and not closed")

@@ -1,0 +1,52 @@
+"""Counting answers: also those that come from other servers, which no adapter of this package has."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from rtframework import AckTimeout, Disconnected
+from rtframework.adapters.ack_collector import AckCollector
+
+
+async def test_answers_of_other_servers_are_counted() -> None:
+    """A vote in a cluster would end before all have voted, or wait for votes that have come."""
+    loop = asyncio.get_running_loop()
+    own = {sid: loop.create_future() for sid in "ab"}
+    tally = AckCollector(servers=2)
+    tally.ask(own)
+    result = asyncio.create_task(tally.result(5))
+    tally.answer(["early"], "c")  # before its server has said how many it has asked
+    own["a"].set_result([1, 2])
+    own["b"].set_exception(Disconnected())
+    await asyncio.sleep(0)
+    tally.server(0)
+    assert not result.done()
+    tally.server(4)
+    tally.answer([])
+    tally.gone("d")
+    assert not result.done()
+    tally.gone()
+    answers = await result
+    assert dict(answers) == {"c": "early", "a": (1, 2), "?2": None}
+    assert answers.missing == ("b", "d")
+
+
+async def test_a_server_that_is_silent_is_not_waited_for() -> None:
+    """A server that has died would hold up every vote for ever."""
+    tally = AckCollector(servers=1)
+    tally.ask({"a": (own := asyncio.get_running_loop().create_future())})
+    with pytest.raises(AckTimeout) as caught:
+        await tally.result(0.01)
+    assert own.cancelled()
+    assert caught.value.missing == ("a",)
+    tally.answer(["too late"], "b")
+    tally.server(1)
+
+
+async def test_nobody_is_not_waited_for() -> None:
+    """A vote in an empty room would never end."""
+    tally = AckCollector()
+    tally.ask({})
+    assert not await tally.result(None)
