@@ -26,7 +26,7 @@ from tests.conftest import Serve
 from tests.engine import Witness, engine_of, eventually, join_websocket, raw_client
 from tests.support.raw import RawWebSocket
 from tests.support.simulation import (
-    Line,
+    MemoryTransport,
     SimulatedLoop,
     client_frame,
     read_frame,
@@ -330,12 +330,12 @@ class Crowd:
         self.runner = web.AppRunner(app, shutdown_timeout=0.1)
         self.loop.run_until_complete(self.runner.setup())
 
-    def line(self) -> Line:
+    def line(self) -> MemoryTransport:
         """A TCP connection."""
         server: Any = self.runner.server
-        return Line(self.loop, server())
+        return MemoryTransport(self.loop, server())
 
-    async def websocket(self) -> Line:
+    async def websocket(self) -> MemoryTransport:
         """A client by websocket."""
         line = self.line()
         line.send(websocket_request("/socket.io/?EIO=4&transport=websocket"))
@@ -345,7 +345,7 @@ class Crowd:
         await read_frame(line.reader)
         return line
 
-    async def polling(self) -> Line:
+    async def polling(self) -> MemoryTransport:
         """A client by polling, with a GET that waits."""
         path = "/socket.io/?EIO=4&transport=polling"
         for method, body in (("GET", None), ("POST", b"40"), ("GET", None)):
@@ -401,7 +401,7 @@ def test_a_thousand_clients_are_told_at_shutdown() -> None:
 
     crowd = Crowd(io)
 
-    async def come() -> tuple[list[Line], list[Line]]:
+    async def come() -> tuple[list[MemoryTransport], list[MemoryTransport]]:
         websockets = [await crowd.websocket() for _ in range(800)]
         return websockets, [await crowd.polling() for _ in range(200)]
 

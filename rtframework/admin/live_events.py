@@ -23,13 +23,13 @@ class LiveEvents:
     ``silent``: the namespace whose events are not shown, because they are what shows the others.
     """
 
-    __slots__ = ("_namespaces", "_portraits", "_silent", "_tell", "_watched")
+    __slots__ = ("_namespaces", "_serializer", "_silent", "_tell", "_watched")
 
     def __init__(
-        self, namespaces: Mapping[str, Namespace], portraits: AdminSerializer, tell: Tell, *, silent: str
+        self, namespaces: Mapping[str, Namespace], serializer: AdminSerializer, tell: Tell, *, silent: str
     ) -> None:
         self._namespaces = namespaces
-        self._portraits = portraits
+        self._serializer = serializer
         self._tell = tell
         self._silent = silent
         self._watched: dict[str, _NamespaceWatch] | None = None
@@ -44,7 +44,7 @@ class LiveEvents:
         """A namespace was made."""
         if self._watched is not None:
             with_events = namespace.name != self._silent
-            watch = _NamespaceWatch(namespace, self._portraits, self._tell, with_events=with_events)
+            watch = _NamespaceWatch(namespace, self._serializer, self._tell, with_events=with_events)
             self._watched[namespace.name] = watch
             watch.start()
 
@@ -71,12 +71,12 @@ class LiveEvents:
 class _NamespaceWatch:
     """One namespace; see ``rtframework.protocols.Watcher``."""
 
-    __slots__ = ("_events", "_last", "_name", "_portraits", "_tell", "namespace")
+    __slots__ = ("_events", "_last", "_name", "_serializer", "_tell", "namespace")
 
-    def __init__(self, namespace: Namespace, portraits: AdminSerializer, tell: Tell, *, with_events: bool) -> None:
+    def __init__(self, namespace: Namespace, serializer: AdminSerializer, tell: Tell, *, with_events: bool) -> None:
         self.namespace = namespace
         self._name = namespace.name
-        self._portraits = portraits
+        self._serializer = serializer
         self._tell = tell
         self._events = with_events
         self._last: dict[str, tuple[str, Any]] = {}
@@ -119,7 +119,7 @@ class _NamespaceWatch:
 
     def admitted(self, socket: Socket) -> None:
         self._last[socket.id] = self._changeable(socket)
-        self._tell("socket_connected", self._portraits.of(socket), _now())
+        self._tell("socket_connected", self._serializer.of(socket), _now())
 
     def gone(self, socket: Socket, reason: str) -> None:
         self._last.pop(socket.id, None)

@@ -57,10 +57,10 @@ class AdminNamespace(Namespace):
         if mode not in get_args(Mode):
             raise ConfigurationError(f"mode is one of {get_args(Mode)}, not {mode!r}")
         self._door = AdminAuthenticator(username or "", _credentials(username, password, auth))
-        self._portraits = AdminSerializer(show_handshake=show_handshake)
+        self._serializer = AdminSerializer(show_handshake=show_handshake)
         self._statistics = Statistics(line, namespaces, server_id)
         self._watch = (
-            LiveEvents(namespaces, self._portraits, self._show_all, silent=name) if mode == "development" else None
+            LiveEvents(namespaces, self._serializer, self._show_all, silent=name) if mode == "development" else None
         )
         self._server_namespaces = namespaces
         self._timer: asyncio.TimerHandle | None = None
@@ -133,7 +133,7 @@ class AdminNamespace(Namespace):
             if socket.admitted
         ]
         for socket in there:
-            portrait = self._portraits.of(socket)
+            portrait = self._serializer.of(socket)
             room -= self.engine.encode(Packet(PacketType.EVENT, self.name, [portrait])).size
             if room < 0:
                 log.warning(

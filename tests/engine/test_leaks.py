@@ -27,7 +27,7 @@ from rtframework.engine.engine_server import EngineServer
 from rtframework.types import Handshake
 from tests.engine import engine_of
 from tests.support.simulation import (
-    Line,
+    MemoryTransport,
     SimulatedLoop,
     client_frame,
     read_frame,
@@ -71,7 +71,7 @@ class House:
         self.loop = loop
         self.io = io = Server(auth=Doorman())
         io.of("/admin")
-        self.lines: list[Line] = []
+        self.lines: list[MemoryTransport] = []
         self.came = self.went = 0
 
         @io.use
@@ -131,10 +131,10 @@ class House:
         """The inside."""
         return engine_of(self.io)
 
-    def line(self) -> Line:
+    def line(self) -> MemoryTransport:
         """A TCP connection to it."""
         server: Any = self.runner.server
-        line = Line(self.loop, server())
+        line = MemoryTransport(self.loop, server())
         self.lines.append(line)
         return line
 
@@ -157,16 +157,16 @@ class Visitor:
     def __init__(self, house: House) -> None:
         self.house = house
         self.sid = ""
-        self.lines: list[Line] = []
-        self.websocket: Line | None = None
+        self.lines: list[MemoryTransport] = []
+        self.websocket: MemoryTransport | None = None
 
-    def line(self) -> Line:
+    def line(self) -> MemoryTransport:
         """A TCP connection that ends with the visit."""
         line = self.house.line()
         self.lines.append(line)
         return line
 
-    async def send_request(self, method: str, body: str | None = None) -> Line:
+    async def send_request(self, method: str, body: str | None = None) -> MemoryTransport:
         """A request that is not answered yet."""
         line = self.line()
         path = f"{POLLING}&sid={self.sid}" if self.sid else POLLING

@@ -28,7 +28,7 @@ from rtframework.engine.engine_server import EngineServer
 from tests.engine import engine_of
 from tests.support.raw import NOOP, PING, PONG, SEPARATOR
 from tests.support.simulation import (
-    Line,
+    MemoryTransport,
     SimulatedLoop,
     client_frame,
     read_frame,
@@ -169,10 +169,10 @@ class World:
         self.asking.add(task)
         task.add_done_callback(self.asking.discard)
 
-    def line(self, segment: int = 0) -> Line:
+    def line(self, segment: int = 0) -> MemoryTransport:
         """A TCP connection to the server."""
         server: Any = self.runner.server
-        return Line(self.loop, server(), segment=segment)
+        return MemoryTransport(self.loop, server(), segment=segment)
 
 
 class Peer:
@@ -206,13 +206,13 @@ class Peer:
         self.tries_until = 0.0
         """Until when a websocket of its own may be in its way."""
         self.answers: dict[int, int] = {}
-        self._held: list[Line] = []
+        self._held: list[MemoryTransport] = []
         self._out: list[str] = []
         self._idle = asyncio.Event()
         self._idle.set()
-        self._websocket: Line | None = None
+        self._websocket: MemoryTransport | None = None
         self._poll: asyncio.Task[None] | None = None
-        self._polling: Line | None = None
+        self._polling: MemoryTransport | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
     # --- what rules make it do --------------------------------------------------------------------------------------
@@ -353,7 +353,7 @@ class Peer:
     def _path(self, transport: str) -> str:
         return f"/socket.io/?EIO=4&transport={transport}&sid={self.sid}"
 
-    def _line(self) -> Line:
+    def _line(self) -> MemoryTransport:
         line = self.world.line(self.segment)
         self._held = [each for each in self._held if not each.ended]
         self._held.append(line)
@@ -450,7 +450,7 @@ class Peer:
             elif what.startswith("say"):
                 self.say(nsp, int(what[3:]))
 
-    async def _read(self, line: Line) -> None:
+    async def _read(self, line: MemoryTransport) -> None:
         try:
             while not self.ended:
                 opcode, payload = await read_frame(line.reader)
