@@ -257,10 +257,10 @@ class Outlet(Protocol):
 class Receiver(Protocol):
     """One client in one namespace, as the engine sees it."""
 
-    def receive(self, packet: Packet) -> Coroutine[Any, Any, None] | None:
+    def _receive(self, packet: Packet) -> Coroutine[Any, Any, None] | None:
         """An EVENT or ACK came. A coroutine that is returned is started at once, in the order of arrival."""
 
-    def disconnected(self, reason: str) -> None:
+    def _disconnected(self, reason: str) -> None:
         """The client left the namespace or the connection closed. Called once."""
 
 

@@ -384,7 +384,7 @@ def test_a_client_that_does_not_read_is_cut_off_with_all_that_waited() -> None:
     crowd.loop.run_until_complete(asyncio.sleep(44.9))
     assert socket.connected
     crowd.loop.run_until_complete(asyncio.sleep(1))
-    assert socket.left == "ping timeout"
+    assert socket._left == "ping timeout"
     assert line.ended
     assert line.get_write_buffer_size() == 0
     crowd.close()

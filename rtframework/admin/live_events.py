@@ -85,7 +85,7 @@ class _NamespaceWatch:
     def start(self) -> None:
         namespace = self.namespace
         for socket in namespace.sockets.values():
-            if socket.admitted:
+            if socket._admitted:
                 self._last[socket.id] = self._changeable(socket)
         namespace.watcher = self
         namespace.adapter.on("join_room")(self.joined)

@@ -130,7 +130,7 @@ class AdminNamespace(Namespace):
             socket
             for namespace in self._server_namespaces.values()
             for socket in namespace.sockets.values()
-            if socket.admitted
+            if socket._admitted
         ]
         for socket in there:
             portrait = self._serializer.of(socket)

@@ -511,7 +511,7 @@ class Connection:
         self.receivers.clear()
         for receiver in receivers:
             try:
-                receiver.disconnected(reason)
+                receiver._disconnected(reason)
             except Exception:
                 log.exception("unhandled error while a client leaves")
 

@@ -137,12 +137,12 @@ class Gateway(socketio.AsyncServer):  # type: ignore[misc]  # socketio is not ty
                 if len(packet.data[0]) > self._max_event_name:
                     connection.fail(DisconnectReason.PARSE_ERROR)
                     return None
-                return receiver.receive(packet)
+                return receiver._receive(packet)
             if kind == _ACK:
-                return receiver.receive(packet)
+                return receiver._receive(packet)
             if kind == _DISCONNECT:
                 connection.leave(nsp)
-                receiver.disconnected(DisconnectReason.CLIENT_NAMESPACE_DISCONNECT)
+                receiver._disconnected(DisconnectReason.CLIENT_NAMESPACE_DISCONNECT)
                 return None
         elif kind == _CONNECT and nsp not in connection.attempts:
             if len(receivers) + len(connection.attempts) < self._engine_options.limits.max_namespaces:

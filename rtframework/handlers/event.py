@@ -50,13 +50,13 @@ class Acknowledging(Protocol):
     def nsp(self) -> str:
         """The name of its namespace."""
 
-    def acknowledge(self, packet: Packet, args: list[Any]) -> None:
+    def _acknowledge(self, packet: Packet, args: list[Any]) -> None:
         """Send the answer to an event, unless it has one. Raises ``EncodeError``."""
 
-    async def explain(self, error: BaseException, packet: Packet | None) -> Any:
+    async def _explain(self, error: BaseException, packet: Packet | None) -> Any:
         """What exception handlers make of an exception: an answer, another exception, or the same."""
 
-    def answer(self, packet: Packet, args: list[Any]) -> bool:
+    def _answer(self, packet: Packet, args: list[Any]) -> bool:
         """The same; what cannot be sent is logged and answered with ``internal_error``: then it is ``False``."""
 
 
@@ -82,7 +82,7 @@ class Ack:
         self._packet = packet
 
     def __call__(self, *args: Any) -> None:
-        self._socket.acknowledge(self._packet, list(args))
+        self._socket._acknowledge(self._packet, list(args))
 
     @property
     def wanted(self) -> bool:

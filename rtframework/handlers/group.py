@@ -82,7 +82,7 @@ class HandlerGroup:
             if is_cancelled(error):
                 raise
             # Under middleware it is the middleware's turn first.
-            result = await socket.explain(error, packet) if outcome.is_early else error
+            result = await socket._explain(error, packet) if outcome.is_early else error
         if isinstance(result, BaseException) and not isinstance(result, EventError):
             outcome.fail(handler.name, result)
         else:
@@ -124,7 +124,7 @@ class _Outcome:
             self._answer = answer
             if self._packet is not None:
                 args = [answer.to_payload()] if isinstance(answer, EventError) else to_ack(answer)
-                self._socket.answer(self._packet, args)
+                self._socket._answer(self._packet, args)
 
     def fail(self, event: str, error: BaseException) -> None:
         """One of them has failed: this is logged, unless it is left to middleware."""

@@ -421,7 +421,7 @@ class Namespace(Broadcasting):
 
     def tap(self, socket: Socket) -> None:
         """The catch-alls of a socket for what goes out have changed."""
-        if socket.taps and socket.left is None:
+        if socket._taps and socket._left is None:
             self.tapped.add(socket.id)
         else:
             self.tapped.discard(socket.id)
@@ -435,14 +435,14 @@ class Namespace(Broadcasting):
                 continue
             for handler in of_all:
                 self._tell(socket, packet, partial(handler.function, socket), handler.is_async)
-            for handler in socket.taps:
+            for handler in socket._taps:
                 self._tell(socket, packet, handler.function, handler.is_async)
 
     def admit(self, socket: Socket, outlet: Outlet) -> None:
         """Frames for this socket go to its connection from now on."""
         self._outlets[socket.id] = outlet
-        if socket.pid is not None:
-            self._by_pid[socket.pid] = socket
+        if socket._pid is not None:
+            self._by_pid[socket._pid] = socket
         self._count_connect(outcomes.CONNECTED)
 
     def remove(self, socket: Socket, reason: str, *, notify: bool) -> None:
@@ -452,10 +452,10 @@ class Namespace(Broadcasting):
         self.tapped.discard(socket.id)
         if notify and self.watcher is not None:
             self.watcher.gone(socket, reason)
-        if socket.pid is not None:
-            self._by_pid.pop(socket.pid, None)
+        if socket._pid is not None:
+            self._by_pid.pop(socket._pid, None)
             if reason:  # its handlers still run, or are about to
-                socket.farewell = asyncio.Event()
+                socket._farewell = asyncio.Event()
                 self._departing[socket.id] = socket
         self.adapter.remove_all(socket.id)
         if notify:
@@ -501,7 +501,7 @@ class Namespace(Broadcasting):
                     await self._farewell_of(socket.id)
             if self._connect_links and not skip:
                 await self._run_connect_middlewares(socket)
-            outlet = socket.enter()
+            outlet = socket._enter()
             if outlet is None:
                 return self._count_connect(outcomes.GONE)
             self._sockets[socket.id] = socket
@@ -514,19 +514,19 @@ class Namespace(Broadcasting):
             return outcome
         except (Exception, asyncio.CancelledError) as error:
             cancelled = is_cancelled(error)
-            explained = error if socket is None or cancelled else await socket.explain(error, None)
+            explained = error if socket is None or cancelled else await socket._explain(error, None)
             outcome = self._refuse(connection, socket, self._refusal_of(explained, socket))
             self._has_departed(socket)
             if cancelled:
                 raise
             return outcome
         else:
-            if socket.left is None:
+            if socket._left is None:
                 socket.accept()
-            elif not socket.was_admitted:
+            elif not socket._was_admitted:
                 # The handlers have run to their end, so what they set up has to be taken down.
-                self._notify_gone(socket, socket.left)
-            return outcomes.CONNECTED if socket.was_admitted else self._count_connect(outcomes.GONE)
+                self._notify_gone(socket, socket._left)
+            return outcomes.CONNECTED if socket._was_admitted else self._count_connect(outcomes.GONE)
 
     def inherit(self, parent: Namespace) -> None:
         """Become a child: what is registered with the parent comes before its own."""
@@ -562,7 +562,7 @@ class Namespace(Broadcasting):
         chain = compose(self._event_links, self._call) if self._event_links else None
         observers = [each.event for each in self._host.observers] if self._host is not None else []
         self.is_observed = bool(observers)
-        self.event_chain = compose(observers, partial(Socket.serve_observed, chain=chain)) if observers else chain
+        self.event_chain = compose(observers, partial(Socket._serve_observed, chain=chain)) if observers else chain
 
     def _declare(self, declaration: Declaration) -> None:
         self.declared.add(declaration)
@@ -585,7 +585,7 @@ class Namespace(Broadcasting):
 
     def _call(self, socket: Socket, event: Event) -> Awaitable[Any]:
         """The end of an event chain."""
-        return socket.run_handler(event)
+        return socket._run_handler(event)
 
     def _outgoing_changed(self) -> None:
         if self.listening.outgoing:
@@ -624,7 +624,7 @@ class Namespace(Broadcasting):
             patience.cancel()
 
     def _warn(self, socket: Socket) -> None:
-        if socket.connected and not socket.admitted:
+        if socket.connected and not socket._admitted:
             log.warning(
                 "a connection handler of %s has been running for %g s and keeps its client out: "
                 "if it is meant to go on, call socket.accept() first",
@@ -640,7 +640,7 @@ class Namespace(Broadcasting):
         if isinstance(error, EventError):
             return ConnectionRefused(error.message, error.to_payload()["error"])
         # A client that left while a handler waited for its answer is no error.
-        if not (isinstance(error, Disconnected) and socket is not None and socket.left is not None):
+        if not (isinstance(error, Disconnected) and socket is not None and socket._left is not None):
             failure = error if isinstance(error, BaseException) else TypeError(f"no EventError: {error!r}")
             extra = {"nsp": self.name, "sid": socket.id if socket is not None else None}
             log.error("unhandled error while a client connects", exc_info=failure, extra=extra)
@@ -657,21 +657,21 @@ class Namespace(Broadcasting):
 
     def _refuse(self, connection: Connection, socket: Socket | None, refused: ConnectionRefused) -> str:
         """Refuse a client, or disconnect it when it is in already; what became of it."""
-        if socket is not None and not socket.admitted:
-            socket.forget_listeners()
-        if not connection.is_open or (socket is not None and socket.left is not None):
-            if socket is not None and socket.left is None:
-                socket.evict()
+        if socket is not None and not socket._admitted:
+            socket._forget_listeners()
+        if not connection.is_open or (socket is not None and socket._left is not None):
+            if socket is not None and socket._left is None:
+                socket._evict()
             # Nobody is there to be told; the namespace may be somebody else's already.
-            was_in = socket is not None and socket.was_admitted
+            was_in = socket is not None and socket._was_admitted
             return outcomes.CONNECTED if was_in else self._count_connect(outcomes.GONE)
-        if socket is not None and socket.admitted:
+        if socket is not None and socket._admitted:
             # It has been told that it is connected: all that is left is to disconnect it.
             self._spawn(socket.disconnect())
             return outcomes.CONNECTED
         outcome = outcomes.INTERNAL_ERROR if refused is _INTERNAL else _stage_of(socket)
         if socket is not None:
-            socket.evict()
+            socket._evict()
         connection.leave(self.name)
         try:
             frames = self.engine.encode(
@@ -685,24 +685,24 @@ class Namespace(Broadcasting):
         return self._count_connect(outcome)
 
     def _notify_gone(self, socket: Socket, reason: str) -> None:
-        if any(self._lifecycle[phase] or socket.listens_to(phase) for phase in (DISCONNECTING, DISCONNECT)):
+        if any(self._lifecycle[phase] or socket._listens_to(phase) for phase in (DISCONNECTING, DISCONNECT)):
             self._spawn(self._run_disconnect_handlers(socket, reason))
         else:
-            socket.forget_listeners()
+            socket._forget_listeners()
             self._has_departed(socket)
 
     async def _run_disconnect_handlers(self, socket: Socket, reason: str) -> None:
         try:
             for phase in (DISCONNECTING, DISCONNECT):
-                for handler in (*self.listening.take(phase), *socket.take_handlers(phase)):
+                for handler in (*self.listening.take(phase), *socket._take_handlers(phase)):
                     try:
                         await handler(socket, reason)
                     except Exception:
                         extra = {"nsp": self.name, "sid": socket.id}
                         log.exception("unhandled error in a %r handler", phase, extra=extra)
-                socket.forget_rooms()
+                socket._forget_rooms()
         finally:
-            socket.forget_listeners()
+            socket._forget_listeners()
             self._has_departed(socket)
 
     # --- connection state recovery ----------------------------------------------------------------------------------
@@ -712,7 +712,7 @@ class Namespace(Broadcasting):
         pid, offset = handshake.auth.get("pid"), handshake.auth.get("offset")
         if isinstance(pid, str) and (offset is None or isinstance(offset, str)):
             ghost = self._by_pid.get(pid)
-            if ghost is not None and ghost.conn is not connection and recovery.is_same(ghost.authenticated, user):
+            if ghost is not None and ghost._conn is not connection and recovery.is_same(ghost._authenticated, user):
                 self._evict_ghost(ghost)
             session = await self._restore(pid, offset)
             if session is not None:
@@ -725,7 +725,7 @@ class Namespace(Broadcasting):
                         self.adapter.persist_session(session)
                 if fits:
                     socket = Socket(self, connection, session.sid, handshake, user, pid)
-                    self._outlets[socket.id] = socket.restore(session)
+                    self._outlets[socket.id] = socket._restore(session)
                     self._by_pid[pid] = socket
                     self._count_recovery(outcomes.RECOVERED)
                     return socket
@@ -756,9 +756,9 @@ class Namespace(Broadcasting):
 
     def _evict_ghost(self, ghost: Socket) -> None:
         """The client is here again, so its old connection is dead, though nobody has noticed yet."""
-        ghost.conn.close(DisconnectReason.TRANSPORT_CLOSE)
-        if ghost.left is None:
-            ghost.evict()  # its middleware still runs
+        ghost._conn.close(DisconnectReason.TRANSPORT_CLOSE)
+        if ghost._left is None:
+            ghost._evict()  # its middleware still runs
 
     async def _farewell_of(self, sid: str) -> None:
         """Wait for the handlers of the socket that had this id before, for a bounded time.
@@ -766,10 +766,10 @@ class Namespace(Broadcasting):
         What they take down by the socket's id must not be what the connection handlers have just set up.
         """
         before = self._departing.get(sid)
-        if before is not None and before.farewell is not None:
+        if before is not None and before._farewell is not None:
             try:
                 async with asyncio.timeout(_PATIENCE):
-                    await before.farewell.wait()
+                    await before._farewell.wait()
             except TimeoutError:
                 extra = {"nsp": self.name, "sid": sid}
                 log.warning(
@@ -778,8 +778,8 @@ class Namespace(Broadcasting):
 
     def _has_departed(self, socket: Socket | None) -> None:
         """No handler that is to do with its coming or going runs any more."""
-        if socket is not None and socket.farewell is not None:
-            socket.farewell.set()
+        if socket is not None and socket._farewell is not None:
+            socket._farewell.set()
             if self._departing.get(socket.id) is socket:
                 del self._departing[socket.id]
 
@@ -826,10 +826,10 @@ class _Emitter:
         """Send to those that are let in, with an id of this namespace; what each will answer."""
         id = self._nsp.next_ack_id()
         asked = {}
-        sockets = [socket for socket in self._sockets(sids) if socket.admitted]
+        sockets = [socket for socket in self._sockets(sids) if socket._admitted]
         try:
             for socket in sockets:
-                answer = asked[socket.id] = socket.expect_ack(id)
+                answer = asked[socket.id] = socket._expect_ack(id)
                 answer.add_done_callback(partial(_forget_question, socket, id))
             question = Packet(packet.type, packet.nsp, packet.data, id)
             self.send(list(asked), question, volatile=volatile, compress=compress)
@@ -848,7 +848,7 @@ class _Emitter:
         refused: EventError | None = None
         for socket in self._sockets(sids):
             try:
-                socket.enter_rooms(rooms)
+                socket._enter_rooms(rooms)
             except EventError as error:
                 refused = error
         if refused is not None:
@@ -857,12 +857,12 @@ class _Emitter:
     def leave(self, sids: Collection[str], rooms: Collection[str]) -> None:
         """Make those that are here leave rooms."""
         for socket in self._sockets(sids):
-            socket.leave_rooms(rooms)
+            socket._leave_rooms(rooms)
 
     def disconnect(self, sids: Collection[str], close: bool) -> None:
         """Disconnect those that are here."""
         for socket in self._sockets(sids):
-            socket.dismiss(close)
+            socket._dismiss(close)
 
     async def serve(self, args: Sequence[Any]) -> Any:
         """Run the handlers of an event of another server; the first answer that is not ``None``."""
@@ -893,7 +893,7 @@ def _stage_of(socket: Socket | None) -> str:
 
 def _forget_question(socket: Socket, id: int, answer: asyncio.Future[list[Any]]) -> None:
     if answer.cancelled():
-        socket.drop_ack(id)
+        socket._drop_ack(id)
 
 
 def _where(socket: Socket, packet: Packet) -> dict[str, Any]:

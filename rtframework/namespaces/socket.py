@@ -107,39 +107,39 @@ class Socket:
     __slots__ = (
         "__weakref__",
         "_acks",
+        "_authenticated",
+        "_conn",
+        "_farewell",
         "_last_rooms",
+        "_left",
         "_nsp",
         "_outlet",
         "_own",
+        "_pid",
         "_session",
         "_state",
         "_turn",
-        "authenticated",
-        "conn",
+        "_was_admitted",
         "data",
-        "farewell",
         "handshake",
         "id",
-        "left",
-        "pid",
         "user",
-        "was_admitted",
     )
 
     def __init__(
         self, nsp: Home, conn: Connection, id: str, handshake: Handshake, user: Any, pid: str | None = None
     ) -> None:
         self.id = id
-        self.conn = conn
+        self._conn = conn
         self.handshake = handshake
         self.user = user
-        self.authenticated = user
+        self._authenticated = user
         """What the authenticator returned, whatever middleware makes of ``user``."""
-        self.pid = pid
+        self._pid = pid
         """A secret between this client and the server, by which it is known again; ``None`` without recovery."""
         self.data: dict[str, Any] = {}
         self._session: Session | None = None
-        self.farewell: asyncio.Event | None = None
+        self._farewell: asyncio.Event | None = None
         """Set when its handlers are done, after it has gone; only with recovery."""
         self._nsp = nsp
         self._acks: dict[int, asyncio.Future[list[Any]]] | None = None
@@ -148,9 +148,9 @@ class Socket:
         self._state = _ARRIVING
         self._turn: asyncio.Lock | None = None
         self._last_rooms: frozenset[str] = frozenset()
-        self.left: str | None = None
+        self._left: str | None = None
         """Why it has gone, once it has."""
-        self.was_admitted = False
+        self._was_admitted = False
 
     def __repr__(self) -> str:
         return f"<Socket {self.id} of {self._nsp.name}>"
@@ -178,6 +178,11 @@ class Socket:
         return self._state in (_ENTERED, _ADMITTED)
 
     @property
+    def disconnected(self) -> bool:
+        """True before its connection handlers run, and again from when it has left."""
+        return not self.connected
+
+    @property
     def recovered(self) -> bool:
         """Whether it is the continuation of a socket whose connection was lost, with its id, rooms and data."""
         return self._session is not None
@@ -185,7 +190,7 @@ class Socket:
     @property
     def transport(self) -> str:
         """``"polling"`` or ``"websocket"``: the transport at this moment."""
-        return self.conn.transport
+        return self._conn.transport
 
     @property
     def rooms(self) -> frozenset[str]:
@@ -197,9 +202,9 @@ class Socket:
 
         Raises :class:`~rtframework.EventError` for more rooms, or longer names, than ``Limits`` allows.
         """
-        self.enter_rooms(room_names(rooms))
+        self._enter_rooms(room_names(rooms))
 
-    def enter_rooms(self, names: Collection[str]) -> None:
+    def _enter_rooms(self, names: Collection[str]) -> None:
         """What :meth:`join` does; nothing of it waits."""
         if self._state == _GONE:
             return
@@ -216,9 +221,9 @@ class Socket:
 
     async def leave(self, *rooms: Rooms) -> None:
         """Leave rooms; those it is not in are passed over."""
-        self.leave_rooms(room_names(rooms))
+        self._leave_rooms(room_names(rooms))
 
-    def leave_rooms(self, names: Collection[str]) -> None:
+    def _leave_rooms(self, names: Collection[str]) -> None:
         """What :meth:`leave` does; nothing of it waits."""
         if self._has_rooms:
             self._nsp.adapter.remove(self.id, names)
@@ -364,11 +369,11 @@ class Socket:
         pen = self._outlet
         assert isinstance(pen, BufferedOutlet)
         self._state = _ADMITTED
-        self.was_admitted = True
-        self._outlet = self.conn
-        self._nsp.admit(self, self.conn)
-        if self.pid is None:
-            self._send(Packet(PacketType.CONNECT, self._nsp.name, self.conn.greeting({"sid": self.id})))
+        self._was_admitted = True
+        self._outlet = self._conn
+        self._nsp.admit(self, self._conn)
+        if self._pid is None:
+            self._send(Packet(PacketType.CONNECT, self._nsp.name, self._conn.greeting({"sid": self.id})))
         else:
             self._connect_with_pid()
         pen.open()
@@ -378,53 +383,53 @@ class Socket:
 
     async def disconnect(self, close: bool = False) -> None:
         """Disconnect the client from this namespace, or, with ``close=True``, from all of them and the transport."""
-        self.dismiss(close)
+        self._dismiss(close)
 
-    def dismiss(self, close: bool) -> None:
+    def _dismiss(self, close: bool) -> None:
         """What :meth:`disconnect` does; nothing of it waits."""
         if self._state not in (_ENTERED, _ADMITTED):
             return
         self.accept()
         if close:
-            self.conn.close(DisconnectReason.SERVER_NAMESPACE_DISCONNECT)
+            self._conn.close(DisconnectReason.SERVER_NAMESPACE_DISCONNECT)
         else:
-            self.conn.leave(self._nsp.name)
-            self.disconnected(DisconnectReason.SERVER_NAMESPACE_DISCONNECT)
+            self._conn.leave(self._nsp.name)
+            self._disconnected(DisconnectReason.SERVER_NAMESPACE_DISCONNECT)
 
     # --- what the engine and the namespace call ---------------------------------------------------------------------
 
-    def enter(self) -> Outlet | None:
+    def _enter(self) -> Outlet | None:
         """It is authenticated: where frames for it go for the time being; ``None`` when it has left meanwhile."""
-        if self._state == _GONE or not self.conn.enter(self._nsp.name, self):
-            self.evict()
+        if self._state == _GONE or not self._conn.enter(self._nsp.name, self):
+            self._evict()
             return None
         self._state = _ENTERED
         if self._outlet is None:
-            self._outlet = BufferedOutlet(self.conn, self._nsp.limits.max_outbox)
+            self._outlet = BufferedOutlet(self._conn, self._nsp.limits.max_outbox)
             self._nsp.adapter.add(self.id, {self.id, *self._last_rooms})
         return self._outlet
 
-    def restore(self, session: Session) -> Outlet:
+    def _restore(self, session: Session) -> Outlet:
         """It continues this session: from now on it is in its rooms; where frames for it go for the time being."""
         self._session = session
         self.data = session.data
         if session.user is not session.authenticated:  # middleware has made another of it, and may be skipped now
             self.user = session.user
         self._state = _RESTORED
-        self._outlet = pen = BufferedOutlet(self.conn, self._nsp.limits.max_outbox)
+        self._outlet = pen = BufferedOutlet(self._conn, self._nsp.limits.max_outbox)
         self._nsp.adapter.add(self.id, session.rooms)
         return pen
 
     @property
-    def admitted(self) -> bool:
+    def _admitted(self) -> bool:
         """Whether the client has been told that it is connected."""
         return self._state == _ADMITTED
 
-    def receive(self, packet: Packet) -> Coroutine[Any, Any, None] | None:
+    def _receive(self, packet: Packet) -> Coroutine[Any, Any, None] | None:
         """An EVENT or an ACK of this client."""
         if self._state != _ADMITTED:
             if self._state == _ENTERED:  # it cannot know yet that it is connected
-                self.conn.close(DisconnectReason.FORCED_SERVER_CLOSE)
+                self._conn.close(DisconnectReason.FORCED_SERVER_CLOSE)
             return None
         if packet.type == _ACK:
             future = self._acks.pop(packet.id or 0, None) if self._acks else None
@@ -439,7 +444,7 @@ class Socket:
             return self._serve_in_turn(packet, handler)
         return self._serve(packet, handler)
 
-    def disconnected(self, reason: str) -> None:
+    def _disconnected(self, reason: str) -> None:
         """The client has left the namespace."""
         if self._state == _GONE:
             return
@@ -447,9 +452,9 @@ class Socket:
         if reason == DisconnectReason.SERVER_NAMESPACE_DISCONNECT and was == _ADMITTED:
             self._send(Packet(PacketType.DISCONNECT, self._nsp.name))  # so that the client does not come back by itself
         self._last_rooms = self._nsp.adapter.rooms(self.id)
-        if self.pid is not None and reason in RECOVERABLE and not self.conn.has_dropped:
+        if self._pid is not None and reason in RECOVERABLE and not self._conn.has_dropped:
             self._persist()
-        self.left = reason
+        self._left = reason
         self._state = _GONE
         self._outlet = None
         self._nsp.remove(self, reason, notify=was == _ADMITTED)
@@ -459,34 +464,34 @@ class Socket:
                     future.set_exception(Disconnected("socket has been disconnected"))
             self._acks.clear()
 
-    def evict(self) -> None:
+    def _evict(self) -> None:
         """It is refused: take it out again without a word to anybody."""
         if self._has_rooms:
             self._persist()
             self._nsp.remove(self, "", notify=False)
         self._state = _GONE
         self._outlet = None
-        self.forget_listeners()
+        self._forget_listeners()
 
-    def forget_rooms(self) -> None:
+    def _forget_rooms(self) -> None:
         """The "disconnecting" handlers are done."""
         self._last_rooms = frozenset()
 
-    def forget_listeners(self) -> None:
+    def _forget_listeners(self) -> None:
         """Nothing will be listened to any more; as a rule its handlers hold the socket, too."""
         if self._own is not None:
             self._own = None
             self._nsp.tap(self)
 
-    def listens_to(self, lifecycle: str) -> bool:
+    def _listens_to(self, lifecycle: str) -> bool:
         """Whether it has handlers of its own for its disconnecting or its disconnect."""
         return self._own is not None and bool(self._own.lifecycle[lifecycle])
 
-    def take_handlers(self, lifecycle: str) -> tuple[LifecycleHandler, ...]:
+    def _take_handlers(self, lifecycle: str) -> tuple[LifecycleHandler, ...]:
         """Its own handlers of its disconnecting or its disconnect."""
         return () if self._own is None else self._own.take(lifecycle)
 
-    def expect_ack(self, id: int) -> asyncio.Future[list[Any]]:
+    def _expect_ack(self, id: int) -> asyncio.Future[list[Any]]:
         """The answer that the client will give to a packet with this id."""
         if self._acks is None:
             self._acks = {}
@@ -494,7 +499,7 @@ class Socket:
         self._acks[id] = future
         return future
 
-    def drop_ack(self, id: int) -> None:
+    def _drop_ack(self, id: int) -> None:
         """Nobody waits for this answer any more."""
         if self._acks is not None:
             self._acks.pop(id, None)
@@ -514,7 +519,7 @@ class Socket:
         return self._own
 
     @property
-    def taps(self) -> tuple[Handler, ...]:
+    def _taps(self) -> tuple[Handler, ...]:
         """Its own catch-alls for what goes out."""
         return () if self._own is None else self._own.outgoing
 
@@ -526,10 +531,10 @@ class Socket:
     def _connect_with_pid(self) -> None:
         """What was missed comes before CONNECT, as with Node: the client holds it until it knows that it is let in."""
         engine = self._nsp.engine
-        connect = engine.encode(Packet(PacketType.CONNECT, self._nsp.name, {"sid": self.id, "pid": self.pid}))
+        connect = engine.encode(Packet(PacketType.CONNECT, self._nsp.name, {"sid": self.id, "pid": self._pid}))
         session = self._session
         missed = session.missed if session is not None else ()
-        self.conn.send(engine.join([*missed, connect]) if missed else connect)
+        self._conn.send(engine.join([*missed, connect]) if missed else connect)
         if session is not None:
             offset = self.handshake.auth.get("offset") or ""
             self._session = dataclasses.replace(session, missed=(), replayed=offset if missed else None)
@@ -537,18 +542,18 @@ class Socket:
     def _persist(self) -> None:
         """Have its state kept, if its client knows how to ask for it."""
         session = self._session
-        if self.pid is None or not (self.was_admitted or session is not None):
+        if self._pid is None or not (self._was_admitted or session is not None):
             return
         replayed = session.replayed if session is not None else None
         left_at = None
-        if not self.was_admitted and session is not None:  # it was not used after all
+        if not self._was_admitted and session is not None:  # it was not used after all
             left_at = session.left_at
-        elif self.conn.transport == "polling":
+        elif self._conn.transport == "polling":
             # One payload of polling arrives whole or not at all; of a websocket's messages the first may have come.
             replayed = None
         adapter = self._nsp.adapter
         rooms = adapter.rooms(self.id)
-        kept = Session(self.id, self.pid, rooms, self.data, self.user, self.authenticated, replayed, left_at)
+        kept = Session(self.id, self._pid, rooms, self.data, self.user, self._authenticated, replayed, left_at)
         try:
             adapter.persist_session(kept)
         except Exception:  # the socket goes all the same
@@ -559,7 +564,7 @@ class Socket:
             self._outlet.send(self._nsp.engine.encode(packet))
 
     async def _emit(self, packet: Packet, *, volatile: bool = False, compress: bool = True) -> None:
-        if self.pid is not None:
+        if self._pid is not None:
             if self._state < _ENTERED:
                 raise _too_early()
             if packet.id is None:  # also when it has gone: it may come back
@@ -592,7 +597,7 @@ class Socket:
         self.accept()
         if self._state != _ADMITTED:
             raise Disconnected("socket has been disconnected")
-        future = self.expect_ack(id)
+        future = self._expect_ack(id)
         try:
             async with asyncio.timeout(timeout):
                 await self._emit(packet, volatile=volatile, compress=compress)
@@ -600,7 +605,7 @@ class Socket:
         except TimeoutError:
             raise AckTimeout from None
         finally:
-            self.drop_ack(id)
+            self._drop_ack(id)
 
     async def _serve(self, packet: Packet, handler: Serving) -> None:
         """Run the handlers of one event and acknowledge it. Raises nothing: a failing handler harms nobody else."""
@@ -617,15 +622,15 @@ class Socket:
         except (Exception, asyncio.CancelledError) as error:
             if is_cancelled(error):  # by the program or at shutdown; it is not for us to catch
                 self._nsp.count_refusal("cancelled")
-                self.answer(packet, [_CANCELLED])
+                self._answer(packet, [_CANCELLED])
                 raise
             # What observers have seen is explained already.
-            self._apologize(packet, error if self._nsp.is_observed else await self.explain(error, packet))
+            self._apologize(packet, error if self._nsp.is_observed else await self._explain(error, packet))
         else:
             if packet.id is not None and result is not DEFERRED:
-                self.answer(packet, to_ack(result))
+                self._answer(packet, to_ack(result))
 
-    async def explain(self, error: BaseException, packet: Packet | None) -> Any:
+    async def _explain(self, error: BaseException, packet: Packet | None) -> Any:
         """What exception handlers make of an exception: an answer, another exception, or the same."""
         handlers = self._nsp.exception_handlers
         answer = None
@@ -653,19 +658,19 @@ class Socket:
         if isinstance(outcome, EventError):
             if log.isEnabledFor(logging.DEBUG):
                 log.debug("event %r refused: %s", name, outcome, extra={**extra, "code": outcome.code})
-            if self.answer(packet, [outcome.to_payload()]):
+            if self._answer(packet, [outcome.to_payload()]):
                 self._nsp.count_refusal(outcome.code)
         elif isinstance(outcome, BaseException):
             log.error("unhandled error in a handler of %r", name, exc_info=outcome, extra=extra)
             self._nsp.count_refusal("internal_error")
-            self.answer(packet, [_INTERNAL_ERROR])
+            self._answer(packet, [_INTERNAL_ERROR])
         else:
-            self.answer(packet, to_ack(outcome))
+            self._answer(packet, to_ack(outcome))
 
     def _receive_watched(self, packet: Packet) -> Coroutine[Any, Any, None]:
         """An event of a socket that has handlers of its own, or in a namespace that has catch-alls."""
         of_all, own = self._nsp.listening, self._own
-        handler = self.handler_of(packet.data[0])
+        handler = self._handler_of(packet.data[0])
         watchers = of_all.catch_all if own is None else (*of_all.catch_all, *own.catch_all)
         if watchers:
             return of_all.watch(watchers, self, packet, partial(self._serve_watched, packet, handler))
@@ -675,7 +680,7 @@ class Socket:
         if self._state == _ADMITTED:  # a catch-all may have disconnected it
             await (self._serve_in_turn(packet, handler) if handler.ordered else self._serve(packet, handler))
 
-    def handler_of(self, event: str) -> Serving:
+    def _handler_of(self, event: str) -> Serving:
         """What serves an event: the handlers of the namespace and those of the socket, as one."""
         of_all, own = self._nsp.listening, self._own
         handler = of_all.handlers.get(event)
@@ -689,12 +694,12 @@ class Socket:
             return LEFT_TO_CATCH_ALL if answering else UNKNOWN
         return handler
 
-    async def serve_observed(self, event: Event, *, chain: Link | None) -> Any:
+    async def _serve_observed(self, event: Event, *, chain: Link | None) -> Any:
         """What observers see: middleware, if there is any, the handlers, and what exception handlers make of errors."""
         try:
             if chain is not None:
                 return await chain(self, event)
-            handler = self.handler_of(event.name)
+            handler = self._handler_of(event.name)
             if isinstance(handler, HandlerGroup):  # it answers as early as without observers
                 return await handler.observed(self, event)
             result = handler(self, event.args, event.packet, event)
@@ -704,7 +709,7 @@ class Socket:
         except (Exception, asyncio.CancelledError) as error:
             if is_cancelled(error):
                 raise
-            outcome = await self.explain(error, event.packet)
+            outcome = await self._explain(error, event.packet)
             try:
                 if not isinstance(outcome, BaseException):
                     return outcome
@@ -718,30 +723,30 @@ class Socket:
         finally:
             del known
 
-    async def run_handler(self, event: Event) -> Any:
+    async def _run_handler(self, event: Event) -> Any:
         """The end of an event chain: run what serves the event, by the name that it has now."""
-        handler = self.handler_of(event.name)
+        handler = self._handler_of(event.name)
         if handler is UNKNOWN:
             raise EventError("unknown_event", f"no handler for {event.name!r}")
         result = handler(self, event.args, event.packet, event)
         return await result if handler.is_async or isawaitable(result) else result
 
-    def acknowledge(self, packet: Packet, args: list[Any]) -> None:
+    def _acknowledge(self, packet: Packet, args: list[Any]) -> None:
         """Send the answer to an event, unless it has one. Raises ``EncodeError``."""
         if packet.id is not None:
             self._send(Packet(_ACK, self._nsp.name, args, packet.id))
             packet.id = None  # one answer is all that a client takes
 
-    def answer(self, packet: Packet, args: list[Any]) -> bool:
+    def _answer(self, packet: Packet, args: list[Any]) -> bool:
         """The same; what cannot be sent is logged and answered with ``internal_error``: then it is ``False``."""
         try:
-            self.acknowledge(packet, args)
+            self._acknowledge(packet, args)
         except EncodeError:
             event = packet.data[0]
             extra = {"nsp": self.nsp, "sid": self.id, "event": event}
             log.exception("the acknowledgement of %r cannot be sent", event, extra=extra)
             self._nsp.count_refusal("internal_error")
-            self.acknowledge(packet, [_INTERNAL_ERROR])
+            self._acknowledge(packet, [_INTERNAL_ERROR])
             return False
         return True
 

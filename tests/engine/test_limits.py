@@ -90,7 +90,7 @@ async def test_emitters_that_do_not_wait_for_each_other_are_bounded(serve: Serve
     await client.pause()
     await asyncio.wait_for(asyncio.gather(*(socket.emit("blob", BLOB) for _ in range(1_000))), 10)
     await until(lambda: not io.sockets)
-    assert socket.left == "slow consumer"
+    assert socket._left == "slow consumer"
 
 
 async def test_drop_oldest_keeps_the_newest(serve: Serve, js: JSClients) -> None:

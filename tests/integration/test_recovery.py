@@ -370,7 +370,7 @@ async def test_a_restore_that_is_lost_itself(serve: Serve, where: str) -> None:
         async with session(server.url) as third:
             assert await third.enter(pid=pid, offset=offset) == (sid, pid)
             assert [event[1] for event in third.missed] == [2]
-            assert only(io).conn.is_open
+            assert only(io)._conn.is_open
     await until(lambda: not io.sockets)
     await until(lambda: not io.of("/")._departing)
     assert log.count("come") == log.count("gone")
@@ -383,8 +383,8 @@ async def test_another_user_does_not_get_a_session(serve: Serve, js: JSClients, 
     async with running_proxy(server.url) as proxy, session(server.url) as thief:
         client = await js.connect(proxy.url, via=transport, auth={"token": "a"})
         first = only(io)
-        assert first.pid is not None
-        sid, _ = await thief.enter(pid=first.pid, token="b")
+        assert first._pid is not None
+        sid, _ = await thief.enter(pid=first._pid, token="b")
         assert sid != first.id
         assert first.connected, "a socket must not be thrown out by another user"
         await thief.close()
@@ -392,11 +392,11 @@ async def test_another_user_does_not_get_a_session(serve: Serve, js: JSClients, 
         await lose(client, io)
         await io.to("lobby").emit("n", 1)
         async with session(server.url) as again:
-            sid, _ = await again.enter(pid=first.pid, token="b")
+            sid, _ = await again.enter(pid=first._pid, token="b")
             assert sid != first.id
             assert again.missed == []
         async with session(server.url) as unknown:
-            await unknown.send(pid=first.pid, token="c")
+            await unknown.send(pid=first._pid, token="c")
             assert str(await unknown.receive()).startswith('44{"message":"Unknown token"')
         await until(lambda: not io.sockets)
         assert await come_back(client), "nor his session be used up"
@@ -495,7 +495,7 @@ async def test_a_slow_client_is_not_recovered_with_a_gap(serve: Serve, js: JSCli
         await asyncio.sleep(0)
     if policy == "disconnect":
         await until(lambda: not io.sockets)
-        assert socket.left == "slow consumer"
+        assert socket._left == "slow consumer"
         await client.resume()
         await client.disconnected()
     else:
@@ -684,7 +684,7 @@ async def test_reasons_of_the_connection(serve: Serve, packet: str, reason: str)
         socket = only(io)
         await first._websocket.send(packet)
         await until(lambda: not io.sockets)
-        assert socket.left == reason
+        assert socket._left == reason
     async with session(server.url) as second:
         assert await second.enter(pid=entered[1]) == entered
 

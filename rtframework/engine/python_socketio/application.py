@@ -262,7 +262,7 @@ class Client:
 
     # --- while it is here -------------------------------------------------------------------------------------------
 
-    def receive(self, packet: Packet) -> Coroutine[Any, Any, None] | None:
+    def _receive(self, packet: Packet) -> Coroutine[Any, Any, None] | None:
         """An EVENT or an ACK of this client."""
         if not self._admitted:  # it cannot know yet that it is connected
             self._session.connection.close(DisconnectReason.FORCED_SERVER_CLOSE)
@@ -316,7 +316,7 @@ class Client:
 
     # --- going ------------------------------------------------------------------------------------------------------
 
-    def disconnected(self, reason: str) -> None:
+    def _disconnected(self, reason: str) -> None:
         """The client has left the namespace, or its connection is closed."""
         self._leave(_REASONS.get(reason, _reasons.SERVER_DISCONNECT))
         if self._settled:
