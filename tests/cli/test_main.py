@@ -22,6 +22,18 @@ async def test_help_names_the_commands() -> None:
         assert any(line.split() == [name, *summary.split()] for line in done.lines), name
 
 
+@pytest.mark.parametrize("argument", ["--help", "--version"])
+def test_help_is_there_at_once(argument: str) -> None:
+    """Who looks around would wait half a second each time for a server that is not asked for."""
+    command = [sys.executable, "-X", "importtime", "-m", "rtframework", argument]
+    done = subprocess.run(command, env=environment(), capture_output=True, text=True, check=True)
+    imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
+    assert "rtframework.cli.main" in imported
+    assert (
+        imported & {"aiohttp", "asyncio", "msgspec", "socketio", "rtframework.server", "rtframework.contracts"} == set()
+    )
+
+
 @pytest.mark.parametrize("name", COMMANDS)
 async def test_each_command_has_help_with_an_example(name: str) -> None:
     """Options alone do not say what to type."""
