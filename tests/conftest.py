@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import pytest
 
+from tests.support import preload
 from tests.support.js import JSClients, NodeProcess, js_clients
 from tests.support.pyclient import PyClients, py_clients
 from tests.support.server import RunningServer, Served, SubprocessServer, running_server
@@ -150,6 +151,12 @@ async def browser(serve: Serve, serve_program: ServeProgram) -> AsyncIterator[Pa
 async def page(browser: Pages) -> Page:
     """One empty page of ``browser``."""
     return await browser.open()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _preloaded() -> Iterator[None]:
+    yield
+    preload.close()
 
 
 @pytest.fixture(autouse=True)
