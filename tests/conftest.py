@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import pytest
 
-from tests.support import preload
+from tests.support import preload, thorough
 from tests.support.js import JSClients, NodeProcess, js_clients
 from tests.support.pyclient import PyClients, py_clients
 from tests.support.server import RunningServer, Served, SubprocessServer, running_server
@@ -32,6 +32,16 @@ if os.environ.get("RTF_TEST_LOOP") == "uvloop":
         import uvloop
 
         return {"uvloop": uvloop.new_event_loop}
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """``--thorough``."""
+    parser.addoption("--thorough", action="store_true", help="search longer, where tests make up their cases")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Before the modules of the tests are imported."""
+    thorough.configure(config.getoption("thorough"))
 
 
 @pytest.hookimpl(wrapper=True)

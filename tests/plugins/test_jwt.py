@@ -22,6 +22,7 @@ from rtframework.exceptions import ConfigurationError, ConnectionRefused
 from rtframework.testing import AuthenticatorConformance
 from rtframework.types import Handshake, Identity
 from rtframework_jwt import JWTAuth
+from tests.support.thorough import examples
 
 KEY = "a-secret-of-at-least-thirty-two-bytes!"
 OTHER_KEY = "another-secret-of-thirty-two-bytes-or-more"
@@ -459,7 +460,7 @@ def test_repr_hides_the_key() -> None:
     st.lists(st.tuples(st.integers(0, 200), st.characters(min_codepoint=33, max_codepoint=126)), max_size=3),
     st.text(max_size=30),
 )
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 async def test_damaged_tokens_are_refused(which: int, changes: list[tuple[int, str]], tail: str) -> None:
     """No change to a token lets anybody in or makes anything but a refusal."""
     good = hs256(b'{"sub":"42","exp":99999999999}', {"kid": "k"})
@@ -482,7 +483,7 @@ async def test_damaged_tokens_are_refused(which: int, changes: list[tuple[int, s
         ),
     )
 )
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 async def test_odd_claims_are_refused_or_make_sense(odd: dict[str, Any]) -> None:
     """An issuer that puts anything into claims cannot make an identity that is not one."""
     auth = JWTAuth(key=KEY, algorithms=HS256, audience="chat")
