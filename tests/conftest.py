@@ -21,7 +21,7 @@ from tests.support.transports import TRANSPORTS, Transport
 if TYPE_CHECKING:
     from playwright.async_api import Page
 
-    from tests.support.browser import Pages
+    from tests.support.browser import Chromium, Pages
 
 if os.environ.get("RTF_TEST_LOOP") == "uvloop":
 
@@ -148,12 +148,21 @@ async def py(serve: Serve, serve_program: ServeProgram) -> AsyncIterator[PyClien
         yield clients
 
 
+@pytest.fixture(scope="session")
+def _chromium() -> Iterator[Chromium]:
+    from tests.support.browser import Chromium
+
+    chromium = Chromium()
+    yield chromium
+    chromium.close()
+
+
 @pytest.fixture
-async def browser(serve: Serve, serve_program: ServeProgram) -> AsyncIterator[Pages]:
+async def browser(_chromium: Chromium, serve: Serve, serve_program: ServeProgram) -> AsyncIterator[Pages]:
     """Chromium: ``page = await browser.open(url)``. Errors on a page's console fail the test unless it expects them."""
     from tests.support.browser import browser_pages
 
-    async with browser_pages() as pages:
+    async with browser_pages(_chromium) as pages:
         yield pages
 
 
