@@ -1,36 +1,50 @@
 """A Socket.IO server framework for aiohttp."""
 
-from .adapters.memory import MemoryAdapter
-from .authenticators import StaticTokenAuth, TokenSources
-from .exceptions import (
-    AckError,
-    AckTimeout,
-    ConfigurationError,
-    ConnectionRefused,
-    ContractError,
-    DecodeError,
-    Disconnected,
-    EncodeError,
-    EventError,
-    InvalidPayload,
-    InvalidReturn,
-    PluginNotFound,
-    RTFrameworkError,
-    SerializationError,
-)
-from .handlers.declarations import emits
-from .handlers.dependencies import Depends
-from .handlers.event import Ack, Event
-from .namespaces.namespace import Namespace
-from .namespaces.operators import BroadcastOperator, RemoteSocket
-from .namespaces.socket import Socket
-from .options import Cookie, Cors, Deflate, Limits, Recovery
-from .plugins import load
-from .protocols import CallNext
-from .serializers import JSONSerializer
-from .server import Server
-from .stats import Stats
-from .types import AckResponses, ConnectionFailure, DisconnectReason, Handshake, Identity, Packet, PacketType, Target
+import importlib
+import sys
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .adapters.memory import MemoryAdapter
+    from .authenticators import StaticTokenAuth, TokenSources
+    from .exceptions import (
+        AckError,
+        AckTimeout,
+        ConfigurationError,
+        ConnectionRefused,
+        ContractError,
+        DecodeError,
+        Disconnected,
+        EncodeError,
+        EventError,
+        InvalidPayload,
+        InvalidReturn,
+        PluginNotFound,
+        RTFrameworkError,
+        SerializationError,
+    )
+    from .handlers.declarations import emits
+    from .handlers.dependencies import Depends
+    from .handlers.event import Ack, Event
+    from .namespaces.namespace import Namespace
+    from .namespaces.operators import BroadcastOperator, RemoteSocket
+    from .namespaces.socket import Socket
+    from .options import Cookie, Cors, Deflate, Limits, Recovery
+    from .plugins import load
+    from .protocols import CallNext
+    from .serializers import JSONSerializer
+    from .server import Server
+    from .stats import Stats
+    from .types import (
+        AckResponses,
+        ConnectionFailure,
+        DisconnectReason,
+        Handshake,
+        Identity,
+        Packet,
+        PacketType,
+        Target,
+    )
 
 __all__ = [
     "Ack",
@@ -77,3 +91,63 @@ __all__ = [
     "emits",
     "load",
 ]
+
+_NAMES = {
+    "adapters.memory": ("MemoryAdapter",),
+    "authenticators": ("StaticTokenAuth", "TokenSources"),
+    "exceptions": (
+        "AckError",
+        "AckTimeout",
+        "ConfigurationError",
+        "ConnectionRefused",
+        "ContractError",
+        "DecodeError",
+        "Disconnected",
+        "EncodeError",
+        "EventError",
+        "InvalidPayload",
+        "InvalidReturn",
+        "PluginNotFound",
+        "RTFrameworkError",
+        "SerializationError",
+    ),
+    "handlers.declarations": ("emits",),
+    "handlers.dependencies": ("Depends",),
+    "handlers.event": ("Ack", "Event"),
+    "namespaces.namespace": ("Namespace",),
+    "namespaces.operators": ("BroadcastOperator", "RemoteSocket"),
+    "namespaces.socket": ("Socket",),
+    "options": ("Cookie", "Cors", "Deflate", "Limits", "Recovery"),
+    "plugins": ("load",),
+    "protocols": ("CallNext",),
+    "serializers": ("JSONSerializer",),
+    "server": ("Server",),
+    "stats": ("Stats",),
+    "types": (
+        "AckResponses",
+        "ConnectionFailure",
+        "DisconnectReason",
+        "Handshake",
+        "Identity",
+        "Packet",
+        "PacketType",
+        "Target",
+    ),
+}
+"""What each module gives. They are imported when a name is asked for: ``rtframework --help`` needs none of them."""
+
+_HOMES = {name: module for module, names in _NAMES.items() for name in names}
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
+if not TYPE_CHECKING:  # for type checkers, no other names are there
+
+    def __getattr__(name: str) -> Any:
+        """The first time that a public name is asked for."""
+        if name not in _HOMES:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}", name=name, obj=sys.modules[__name__])
+        found = globals()[name] = getattr(importlib.import_module(f".{_HOMES[name]}", __name__), name)
+        return found

@@ -6,12 +6,13 @@ import asyncio
 import contextlib
 import os
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 import pytest
 
+from tests.support import preload, thorough
 from tests.support.js import JSClients, NodeProcess, js_clients
 from tests.support.pyclient import PyClients, py_clients
 from tests.support.server import RunningServer, Served, SubprocessServer, running_server
@@ -20,7 +21,7 @@ from tests.support.transports import TRANSPORTS, Transport
 if TYPE_CHECKING:
     from playwright.async_api import Page
 
-    from tests.support.browser import Pages
+    from tests.support.browser import Chromium, Pages
 
 if os.environ.get("RTF_TEST_LOOP") == "uvloop":
 
@@ -31,6 +32,24 @@ if os.environ.get("RTF_TEST_LOOP") == "uvloop":
         import uvloop
 
         return {"uvloop": uvloop.new_event_loop}
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """``--thorough``."""
+    parser.addoption("--thorough", action="store_true", help="search longer, where tests make up their cases")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Before the modules of the tests are imported."""
+    thorough.configure(config.getoption("thorough"))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """What a test logged reaches the process that reports, whatever it is: half an emoji cannot be sent there."""
+    report = yield
+    report.sections = [(name, text.encode("utf-8", "backslashreplace").decode()) for name, text in report.sections]
+    return report
 
 
 class Serve(Protocol):
@@ -129,12 +148,21 @@ async def py(serve: Serve, serve_program: ServeProgram) -> AsyncIterator[PyClien
         yield clients
 
 
+@pytest.fixture(scope="session")
+def _chromium() -> Iterator[Chromium]:
+    from tests.support.browser import Chromium
+
+    chromium = Chromium()
+    yield chromium
+    chromium.close()
+
+
 @pytest.fixture
-async def browser(serve: Serve, serve_program: ServeProgram) -> AsyncIterator[Pages]:
+async def browser(_chromium: Chromium, serve: Serve, serve_program: ServeProgram) -> AsyncIterator[Pages]:
     """Chromium: ``page = await browser.open(url)``. Errors on a page's console fail the test unless it expects them."""
     from tests.support.browser import browser_pages
 
-    async with browser_pages() as pages:
+    async with browser_pages(_chromium) as pages:
         yield pages
 
 
@@ -142,6 +170,12 @@ async def browser(serve: Serve, serve_program: ServeProgram) -> AsyncIterator[Pa
 async def page(browser: Pages) -> Page:
     """One empty page of ``browser``."""
     return await browser.open()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _preloaded() -> Iterator[None]:
+    yield
+    preload.close()
 
 
 @pytest.fixture(autouse=True)

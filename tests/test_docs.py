@@ -16,6 +16,7 @@ from urllib.parse import unquote
 import pytest
 
 from tests.support.markdown import read_page, slug
+from tests.support.preload import start
 
 ROOT: Final = Path(__file__).parent.parent
 README: Final = ROOT / "README.md"
@@ -38,13 +39,11 @@ async def test_every_python_block_runs(path: Path) -> None:
     """Code that is copied from the docs must work as it stands."""
     if not any(block.info[:1] == ("python",) for block in read_page(path).blocks):
         return
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-W", "error", "-m", "tests.support.run_page", str(path)),
+    process = await start(
+        [sys.executable, "-W", "error", "-m", "tests.support.run_page", str(path)],
         cwd=ROOT,
         env={**os.environ, "ADMIN_PASSWORD": "secret"},
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
+        merged=True,
     )
     try:
         async with asyncio.timeout(30):

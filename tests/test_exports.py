@@ -9,6 +9,8 @@ from typing import Final
 
 import pytest
 
+import rtframework
+
 EXPORTS: Final[dict[str, tuple[str, ...]]] = {
     "rtframework": (
         "Ack",
@@ -98,3 +100,19 @@ def test_every_public_name_is_there_and_says_what_it_is(name: str) -> None:
         found = getattr(module, public)
         if inspect.isclass(found) or inspect.isroutine(found):  # a type alias cannot have one
             assert found.__doc__, f"{name}.{public} has no docstring"
+
+
+def test_a_name_that_is_not_public_is_not_there() -> None:
+    """A wrong name in an import would be answered with something else than an ``ImportError``, or not at all."""
+    with pytest.raises(ImportError, match="cannot import name 'Sever' from 'rtframework'"):
+        exec("from rtframework import Sever", {})
+    with pytest.raises(AttributeError, match="has no attribute 'Sever'"):
+        rtframework.Sever  # type: ignore[attr-defined]  # noqa: B018
+
+
+def test_every_public_name_is_seen_before_it_is_used() -> None:
+    """A shell would complete only what has been imported already."""
+    assert set(EXPORTS["rtframework"]) <= set(dir(rtframework))
+    names: dict[str, object] = {}
+    exec("from rtframework import *", names)
+    assert set(EXPORTS["rtframework"]) == names.keys() - {"__builtins__"}

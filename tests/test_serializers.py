@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from rtframework.exceptions import DecodeError, EncodeError
 from rtframework.serializers import JSONDecoder, JSONSerializer
 from rtframework.types import RESERVED_EVENTS, Packet, PacketType
+from tests.support.thorough import examples
 
 CONNECT, DISCONNECT, EVENT, ACK, CONNECT_ERROR = (
     PacketType.CONNECT,
@@ -309,7 +310,7 @@ JSON = st.recursive(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 @given(st.lists(JSON, max_size=4), st.none() | st.integers(0, 2**53 - 1), st.sampled_from(["/", "/admin", "/é 1"]))
 def test_whatever_is_sent_arrives(args: list[Any], id: int | None, nsp: str) -> None:
     """Some combination of text, numbers and binary would arrive changed."""
@@ -317,7 +318,7 @@ def test_whatever_is_sent_arrives(args: list[Any], id: int | None, nsp: str) -> 
     assert decode(*encode(packet), max_attachments=100) == packet
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=examples(400), deadline=None)
 @given(
     st.lists(st.text('0123456789-,/[]{}":\\udDaen_placeholdrum²\x1e', max_size=30) | st.binary(max_size=4), max_size=3)
 )

@@ -46,12 +46,12 @@ class Parser(argparse.ArgumentParser):
 
 
 def load_command(name: str) -> Command:
-    """The module of a subcommand."""
-    return cast("Command", importlib.import_module(f".{name}", __package__))
+    """The module of a subcommand. Only that of the one that is asked for is imported: some take half a second."""
+    return cast("Command", importlib.import_module(f".commands.{name}", __package__))
 
 
-def make_parser() -> tuple[Parser, dict[str, Parser]]:
-    """The parser of the whole, and those of the subcommands."""
+def make_parser() -> Parser:
+    """The parser of what comes before a command."""
     width = max(map(len, COMMANDS))
     listed = "\n".join(f"  {name:<{width}}  {summary}" for name, summary in COMMANDS.items())
     parser = Parser(
@@ -63,28 +63,28 @@ def make_parser() -> tuple[Parser, dict[str, Parser]]:
         allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=f"rtframework {_version()}")
-    subparsers = parser.add_subparsers(
-        metavar="COMMAND", dest="command", required=True, help=argparse.SUPPRESS, prog="rtframework"
+    return parser
+
+
+def make_command_parser(name: str) -> Parser:
+    """The parser of a subcommand's arguments."""
+    command = load_command(name)
+    parser = Parser(
+        prog=f"rtframework {name}",
+        description=command.__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
     )
-    commands: dict[str, Parser] = {}
-    for name in COMMANDS:
-        command = load_command(name)
-        commands[name] = subparsers.add_parser(
-            name,
-            description=command.__doc__,
-            allow_abbrev=False,
-            formatter_class=argparse.RawDescriptionHelpFormatter,
-        )
-        command.add_arguments(commands[name])
-    return parser, commands
+    command.add_arguments(parser)
+    return parser
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; the exit code."""
     arguments = list(sys.argv[1:] if argv is None else argv)
-    parser, commands = make_parser()
     name = arguments[0] if arguments else None
-    if name not in commands:
+    if name not in COMMANDS:
+        parser = make_parser()
         if name is None:
             parser.print_help()
             return Exit.USAGE
@@ -95,8 +95,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             parser.error(f"there is no option {name} before the command")
         parser.parse_args(arguments)
         return Exit.DONE
-    # Not by way of the main parser: in a subparser, an option between positional arguments ends them.
-    args = commands[name].parse_intermixed_args(arguments[1:])
+    # Not a subparser of argparse's: there, an option between positional arguments ends them.
+    args = make_command_parser(name).parse_intermixed_args(arguments[1:])
     prepare_stdout()
     try:
         code = load_command(name).run(args)

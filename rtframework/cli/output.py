@@ -11,10 +11,12 @@ import os
 import sys
 from itertools import islice
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from ..contracts import Contract
 from .errors import Exit, Failure
+
+if TYPE_CHECKING:  # every command needs this module, `--help` too
+    from ..contracts import Contract
 
 _SHOWN: Final = 20
 

@@ -12,7 +12,7 @@ from typing import Any, Final
 from rtframework import Ack, ConnectionRefused, Server, Socket
 from rtframework.protocols import CallNext
 from rtframework_msgpack import MsgpackSerializer
-from tests.support.cli import ROOT
+from tests.support.preload import ROOT
 
 JSON: Final = "json"
 MSGPACK: Final = "msgpack"

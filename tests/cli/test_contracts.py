@@ -9,8 +9,9 @@ from typing import Final
 
 import pytest
 
-from tests.support.cli import ROOT, rtframework
+from tests.support.cli import rtframework
 from tests.support.contract import problems_of
+from tests.support.preload import ROOT
 
 CHAT: Final = ROOT / "examples" / "chat"
 

@@ -16,10 +16,22 @@ from tests.support.cli import COMMAND, environment, rtframework
 
 async def test_help_names_the_commands() -> None:
     """Nobody would know what there is."""
-    done = await rtframework("--help")
+    done = await rtframework("--help", cold=True)
     assert done.code == 0
     for name, summary in COMMANDS.items():
         assert any(line.split() == [name, *summary.split()] for line in done.lines), name
+
+
+@pytest.mark.parametrize("argument", ["--help", "--version"])
+def test_help_is_there_at_once(argument: str) -> None:
+    """Who looks around would wait half a second each time for a server that is not asked for."""
+    command = [sys.executable, "-X", "importtime", "-m", "rtframework", argument]
+    done = subprocess.run(command, env=environment(), capture_output=True, text=True, check=True)
+    imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
+    assert "rtframework.cli.main" in imported
+    assert (
+        imported & {"aiohttp", "asyncio", "msgspec", "socketio", "rtframework.server", "rtframework.contracts"} == set()
+    )
 
 
 @pytest.mark.parametrize("name", COMMANDS)
@@ -54,7 +66,7 @@ def test_a_command_is_a_module_of_its_own(name: str) -> None:
 )
 async def test_a_mistake_is_answered_in_two_lines(args: tuple[str, ...], says: str) -> None:
     """The mistake would drown in a screen of options."""
-    done = await rtframework(*args)
+    done = await rtframework(*args, cold=True)
     assert (done.code, done.out) == (2, "")
     where = says.partition(":")[0]
     assert done.err.splitlines() == [says, f"See {where} --help"]
@@ -86,14 +98,14 @@ def test_output_that_cannot_be_written(where: str, code: int, says: str) -> None
 
 async def test_without_a_command_there_is_help() -> None:
     """Somebody who looks around would be told off."""
-    done = await rtframework()
+    done = await rtframework(cold=True)
     assert done.code == 2
     assert "routes" in done.out
 
 
 async def test_the_version() -> None:
     """Nobody could say in a report what is installed."""
-    done = await rtframework("--version")
+    done = await rtframework("--version", cold=True)
     assert (done.code, done.err) == (0, "")
     assert done.out.startswith("rtframework ")
 

@@ -37,6 +37,7 @@ from tests.support.simulation import (
     request,
     websocket_request,
 )
+from tests.support.thorough import examples
 
 MAX_OUTBOX: Final = 200_000
 NAMESPACES: Final = ("/", "/admin", "/slow")
@@ -958,7 +959,7 @@ _LONG: Final = os.environ.get("RTF_STATEFUL_EXAMPLES")
 
 TestSessions = Sessions.TestCase
 TestSessions.settings = settings(
-    max_examples=int(_LONG or 200),
+    max_examples=int(_LONG or examples(200)),
     stateful_step_count=60 if _LONG else 40,
     derandomize=not _LONG,  # a run that everybody waits for gives the same answer twice
     deadline=None,

@@ -22,6 +22,7 @@ from rtframework.exceptions import ConfigurationError, ConnectionRefused
 from rtframework.testing import AuthenticatorConformance
 from rtframework.types import Handshake, Identity
 from rtframework_jwt import JWTAuth
+from tests.support.thorough import examples
 
 KEY = "a-secret-of-at-least-thirty-two-bytes!"
 OTHER_KEY = "another-secret-of-thirty-two-bytes-or-more"
@@ -159,32 +160,34 @@ async def test_each_bad_claim_has_its_code(changes: dict[str, Any], data: dict[s
 @pytest.mark.parametrize(
     ("value", "code"),
     [
-        (None, "missing"),
-        ("", "missing"),
-        (17, "malformed"),
-        (["x"], "malformed"),
-        (b"bytes", "malformed"),
-        ("x", "malformed"),
-        ("a.b.c", "malformed"),
-        ("é.é.é", "malformed"),
-        ("\ud800", "malformed"),
-        ("x" * 8193, "malformed"),
-        (raw_token([]), "malformed"),
-        (raw_token({"alg": "HS256", "kid": 5}), "malformed"),
-        (raw_token({"alg": "HS256", "crit": ["x"]}), "malformed"),
-        (raw_token({"alg": "HS256", "b64": False, "crit": ["b64"]}), "malformed"),
-        (base64.urlsafe_b64encode(b"[" * 6_000).decode().rstrip("=") + ".e30.e30", "malformed"),
-        (hs256(b"[]"), "malformed"),
-        (hs256(b"not json"), "malformed"),
-        (hs256(b"\xff\xfe"), "malformed"),
-        (hs256(b"[" * 6_000), "malformed"),
-        (raw_token({"alg": "HS256"}), "bad_signature"),
-        (raw_token({"alg": "HS256"}, signature=b""), "bad_signature"),
-        (raw_token({"alg": "none"}, signature=b""), "bad_algorithm"),
-        (raw_token({"alg": "HS512"}), "bad_algorithm"),
-        (raw_token({"alg": ["HS256"]}), "bad_algorithm"),
-        (raw_token({"alg": None}), "bad_algorithm"),
-        (raw_token({}), "bad_algorithm"),
+        pytest.param(None, "missing", id="none"),
+        pytest.param("", "missing", id="empty"),
+        pytest.param(17, "malformed", id="number"),
+        pytest.param(["x"], "malformed", id="list"),
+        pytest.param(b"bytes", "malformed", id="bytes"),
+        pytest.param("x", "malformed", id="one part"),
+        pytest.param("a.b.c", "malformed", id="three letters"),
+        pytest.param("é.é.é", "malformed", id="not ascii"),
+        pytest.param("\ud800", "malformed", id="surrogate"),
+        pytest.param("x" * 8193, "malformed", id="too long"),
+        pytest.param(raw_token([]), "malformed", id="header is a list"),
+        pytest.param(raw_token({"alg": "HS256", "kid": 5}), "malformed", id="kid is a number"),
+        pytest.param(raw_token({"alg": "HS256", "crit": ["x"]}), "malformed", id="critical header"),
+        pytest.param(raw_token({"alg": "HS256", "b64": False, "crit": ["b64"]}), "malformed", id="b64"),
+        pytest.param(
+            base64.urlsafe_b64encode(b"[" * 6_000).decode().rstrip("=") + ".e30.e30", "malformed", id="nested header"
+        ),
+        pytest.param(hs256(b"[]"), "malformed", id="payload is a list"),
+        pytest.param(hs256(b"not json"), "malformed", id="no json"),
+        pytest.param(hs256(b"\xff\xfe"), "malformed", id="no utf-8"),
+        pytest.param(hs256(b"[" * 6_000), "malformed", id="nested payload"),
+        pytest.param(raw_token({"alg": "HS256"}), "bad_signature", id="wrong signature"),
+        pytest.param(raw_token({"alg": "HS256"}, signature=b""), "bad_signature", id="no signature"),
+        pytest.param(raw_token({"alg": "none"}, signature=b""), "bad_algorithm", id="none as algorithm"),
+        pytest.param(raw_token({"alg": "HS512"}), "bad_algorithm", id="another algorithm"),
+        pytest.param(raw_token({"alg": ["HS256"]}), "bad_algorithm", id="list of algorithms"),
+        pytest.param(raw_token({"alg": None}), "bad_algorithm", id="null as algorithm"),
+        pytest.param(raw_token({}), "bad_algorithm", id="no algorithm"),
     ],
 )
 async def test_each_bad_token_has_its_code(value: Any, code: str) -> None:
@@ -457,7 +460,7 @@ def test_repr_hides_the_key() -> None:
     st.lists(st.tuples(st.integers(0, 200), st.characters(min_codepoint=33, max_codepoint=126)), max_size=3),
     st.text(max_size=30),
 )
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 async def test_damaged_tokens_are_refused(which: int, changes: list[tuple[int, str]], tail: str) -> None:
     """No change to a token lets anybody in or makes anything but a refusal."""
     good = hs256(b'{"sub":"42","exp":99999999999}', {"kid": "k"})
@@ -480,7 +483,7 @@ async def test_damaged_tokens_are_refused(which: int, changes: list[tuple[int, s
         ),
     )
 )
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 async def test_odd_claims_are_refused_or_make_sense(odd: dict[str, Any]) -> None:
     """An issuer that puts anything into claims cannot make an identity that is not one."""
     auth = JWTAuth(key=KEY, algorithms=HS256, audience="chat")

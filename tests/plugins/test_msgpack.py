@@ -28,6 +28,7 @@ from rtframework.exceptions import ConfigurationError, DecodeError, EncodeError
 from rtframework.testing import SerializerConformance
 from rtframework.types import RESERVED_EVENTS, Packet, PacketType
 from rtframework_msgpack import MsgpackSerializer
+from tests.support.thorough import examples
 
 _PEER = Path(__file__).with_name("msgpack_peer.cjs")
 _NODE_MODULES = Path(__file__).parents[1] / "js" / "node_modules"
@@ -300,7 +301,7 @@ def test_short_array_buffers_are_no_dates(parts: list[bytes], expected: list[Any
         max_size=15,
     )
 )
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 def test_extensions_are_told_apart_in_any_mixture(parts: list[tuple[bytes, Any]]) -> None:
     """No order of dates, undefined and buffers makes one be taken for another."""
     frame = frame_with(bytes([0x90 + len(parts)]) + b"".join(part for part, _ in parts))
@@ -324,7 +325,7 @@ def test_a_big_honest_frame_passes() -> None:
 
 
 @given(st.binary(max_size=200))
-@settings(max_examples=2_000, deadline=None)
+@settings(max_examples=examples(2_000), deadline=None)
 def test_random_bytes_are_packets_or_decode_errors(frame: bytes) -> None:
     """No bytes of a client make anything but its own connection fail."""
     _decode_safely(frame)
@@ -342,7 +343,7 @@ _json = st.recursive(
     st.booleans(),
     st.data(),
 )
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=examples(500), deadline=None)
 def test_odd_packets_are_packets_or_decode_errors(message: dict[str, Any], mend: bool, data: st.DataObject) -> None:
     """A packet of which any part is wrong is refused as a whole."""
     if mend:
@@ -354,7 +355,7 @@ def test_odd_packets_are_packets_or_decode_errors(message: dict[str, Any], mend:
 
 
 @given(_json)
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=examples(500), deadline=None)
 def test_whatever_can_be_said_round_trips(value: Any) -> None:
     """Data arrives as it was emitted."""
     frame = encode(value)

@@ -11,11 +11,15 @@ import os
 import re
 import shutil
 import sys
+import threading
 from collections.abc import AsyncIterator, Sequence
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Final
 
 from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Page, async_playwright
+
+from tests.support.server import HOST, free_port
 
 _COMMANDS: Final = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 _MAC: Final = (
@@ -91,9 +95,50 @@ class Pages:
             self.errors.append(f"console: {message.text} ({message.location.get('url', '')})")
 
 
+class Chromium:
+    """A headless Chromium for many tests, each in an event loop of its own: it is held by a loop in a thread."""
+
+    def __init__(self) -> None:
+        self._port = free_port()
+        self._started: Future[None] = Future()
+        self._loop = asyncio.new_event_loop()
+        self._ending = asyncio.Event()
+        self._thread = threading.Thread(target=self._hold, name="chromium", daemon=True)
+        self._thread.start()
+        self._started.result(30)
+
+    @contextlib.asynccontextmanager
+    async def visit(self) -> AsyncIterator[Browser]:
+        """The browser, for one test: what it opens is closed with it."""
+        async with async_playwright() as playwright:
+            browser = await playwright.chromium.connect_over_cdp(f"http://{HOST}:{self._port}")
+            try:
+                yield browser
+            finally:
+                await browser.close()
+
+    def close(self) -> None:
+        """End it."""
+        self._loop.call_soon_threadsafe(self._ending.set)
+        self._thread.join(30)
+
+    def _hold(self) -> None:
+        with asyncio.Runner(loop_factory=lambda: self._loop) as runner:
+            runner.run(self._run())
+
+    async def _run(self) -> None:
+        try:
+            async with _launched(f"--remote-debugging-port={self._port}"):
+                self._started.set_result(None)
+                await self._ending.wait()
+        except BaseException as error:
+            if self._started.done():
+                raise
+            self._started.set_exception(error)
+
+
 @contextlib.asynccontextmanager
-async def chromium() -> AsyncIterator[Browser]:
-    """A headless Chromium of the test's own."""
+async def _launched(*flags: str) -> AsyncIterator[None]:
     async with async_playwright() as playwright:
         path = find_chromium()
         if path is None and not Path(playwright.chromium.executable_path).is_file():
@@ -101,18 +146,18 @@ async def chromium() -> AsyncIterator[Browser]:
         # Chromium's sandbox does not work for root, which is what tests in containers run as.
         as_root = os.name == "posix" and os.geteuid() == 0
         browser = await playwright.chromium.launch(
-            executable_path=path, headless=True, chromium_sandbox=not as_root, args=list(_FLAGS)
+            executable_path=path, headless=True, chromium_sandbox=not as_root, args=[*_FLAGS, *flags]
         )
         try:
-            yield browser
+            yield
         finally:
             await browser.close()
 
 
 @contextlib.asynccontextmanager
-async def browser_pages(expected: Sequence[str] = ()) -> AsyncIterator[Pages]:
+async def browser_pages(chromium: Chromium, expected: Sequence[str] = ()) -> AsyncIterator[Pages]:
     """Pages for one test."""
-    async with chromium() as browser:
+    async with chromium.visit() as browser:
         pages = Pages(browser)
         for pattern in expected:
             pages.expect_errors(pattern)

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-ROOT: Final = Path(__file__).parent.parent.parent
+from tests.support.preload import ROOT, Process, start
+
 COMMAND: Final = (sys.executable, "-m", "rtframework")
 WITHIN: Final = 20.0
 """Seconds for what takes part of one on a quiet machine."""
@@ -48,7 +49,7 @@ class Done:
 class Running:
     """A command that runs."""
 
-    def __init__(self, process: asyncio.subprocess.Process) -> None:
+    def __init__(self, process: Process) -> None:
         self.process = process
         self.out: list[str] = []
         self.err: list[str] = []
@@ -112,18 +113,14 @@ class Running:
 
 @contextlib.asynccontextmanager
 async def running(
-    *args: str | Path, cwd: Path | None = None, env: Mapping[str, str] | None = None, command: Sequence[str] = COMMAND
+    *args: str | Path,
+    cwd: Path | None = None,
+    env: Mapping[str, str] | None = None,
+    command: Sequence[str] = COMMAND,
+    cold: bool = False,
 ) -> AsyncIterator[Running]:
     """``async with running("run", "server:app") as command``: killed at the end, if it has not ended by itself."""
-    process = await asyncio.create_subprocess_exec(
-        *command,
-        *map(str, args),
-        cwd=cwd,
-        env=environment(**env or {}),
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
+    process = await start([*command, *map(str, args)], cwd=cwd, env=environment(**env or {}), cold=cold)
     found = Running(process)
     try:
         yield found
@@ -132,21 +129,17 @@ async def running(
 
 
 async def rtframework(
-    *args: str | Path, cwd: Path | None = None, env: Mapping[str, str] | None = None, stdin: bytes = b""
+    *args: str | Path,
+    cwd: Path | None = None,
+    env: Mapping[str, str] | None = None,
+    stdin: bytes = b"",
+    cold: bool = False,
 ) -> Done:
-    """Run a command to its end."""
-    process = await asyncio.create_subprocess_exec(
-        *COMMAND,
-        *map(str, args),
-        cwd=cwd,
-        env=environment(**env or {}),
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
+    """Run a command to its end; ``cold`` in an interpreter of its own, which takes longer to start."""
+    process = await start([*COMMAND, *map(str, args)], cwd=cwd, env=environment(**env or {}), stdin=stdin, cold=cold)
     try:
         async with asyncio.timeout(WITHIN):
-            out, err = await process.communicate(stdin)
+            out, err = await process.communicate()
     except TimeoutError:
         process.kill()
         await process.wait()

@@ -16,6 +16,8 @@ from typing import Any, Protocol, Self, TypeAlias
 
 from aiohttp import web
 
+from tests.support.preload import Process, start
+
 HOST = "127.0.0.1"
 
 
@@ -180,7 +182,7 @@ class SubprocessServer:
         self._env = dict(env or {})
         self._cwd = cwd
         self._timeout = timeout
-        self._process: asyncio.subprocess.Process | None = None
+        self._process: Process | None = None
         self._reader: asyncio.Task[None] | None = None
         self._announced = asyncio.Event()
         self.port = free_port() if port is None else port
@@ -210,13 +212,8 @@ class SubprocessServer:
         if self._process is not None:
             raise RuntimeError("the server runs already")
         self._announced.clear()
-        self._process = await asyncio.create_subprocess_exec(
-            *self._command,
-            env={**os.environ, **self._env, "PORT": str(self.port)},
-            cwd=self._cwd,
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.STDOUT,
+        self._process = await start(
+            self._command, env={**os.environ, **self._env, "PORT": str(self.port)}, cwd=self._cwd, merged=True
         )
         self._reader = asyncio.create_task(self._read(self._process))
         try:
@@ -264,7 +261,7 @@ class SubprocessServer:
                 self._reader = None
         return code
 
-    async def _read(self, process: asyncio.subprocess.Process) -> None:
+    async def _read(self, process: Process) -> None:
         if process.stdout is not None:
             async for line in process.stdout:
                 text = line.decode(errors="replace").rstrip()

@@ -50,12 +50,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print it; the exit code."""
-    # Not imported above: the parser of all commands is made of this module, too.
-    parsers: dict[str, argparse.ArgumentParser] = importlib.import_module(".main", __package__).make_parser()[1]
-    summaries: dict[str, str] = importlib.import_module(".main", __package__).COMMANDS
-    commands = [
-        (name, summaries[name], list(_options(parser)), list(_positionals(parser))) for name, parser in parsers.items()
-    ]
+    # Not imported above: main imports the commands.
+    main: Any = importlib.import_module("...main", __name__)
+    commands = []
+    for name, summary in main.COMMANDS.items():
+        parser: argparse.ArgumentParser = main.make_command_parser(name)
+        commands.append((name, summary, list(_options(parser)), list(_positionals(parser))))
     writer = {"bash": _bash, "zsh": _zsh, "fish": _fish}[args.shell]
     print("\n".join(writer(commands)))
     return Exit.DONE

@@ -8,7 +8,8 @@ from typing import Final
 
 import pytest
 
-from tests.support.cli import ROOT, rtframework
+from tests.support.cli import rtframework
+from tests.support.preload import ROOT
 
 PROGRAM: Final = """
 import functools

@@ -14,6 +14,7 @@ from socketio import msgpack_packet, packet
 from rtframework import DecodeError, EncodeError, Packet, PacketType
 from rtframework.engine.python_socketio.packet_classes import PacketClassSerializer, StandardSerializer, packet_class_of
 from rtframework.testing import SerializerConformance
+from tests.support.thorough import examples
 
 CLASSES = (packet.Packet, msgpack_packet.MsgPackPacket)
 
@@ -125,7 +126,7 @@ def test_what_is_no_msgpack_packet(frame: str | bytes) -> None:
         PacketClassSerializer(msgpack_packet.MsgPackPacket).decoder().decode(frame)
 
 
-@settings(max_examples=1_000, deadline=None)
+@settings(max_examples=examples(1_000), deadline=None)
 @given(
     st.sampled_from(CLASSES),
     st.lists(

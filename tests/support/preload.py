@@ -1,0 +1,359 @@
+"""Python programs without the wait for their imports: a process that has done them, and forks when one is asked for.
+
+``await start(command, …)`` takes the place of ``asyncio.create_subprocess_exec`` for commands of this Python; where
+there is no ``fork``, and with ``cold=True``, it is that. What comes out is the program as the interpreter would run it:
+arguments, environment, folder, streams, signals and exit code are its own.
+
+Run as a program, ``python -m tests.support.preload SOCKET`` is that process. It ends when its stdin does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import importlib
+import io
+import json
+import os
+import runpy
+import selectors
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+ROOT: Final = Path(__file__).parent.parent.parent
+_PRELOADED: Final = (
+    *("argparse", "asyncio.base_subprocess", "logging", "traceback", "unittest.mock"),
+    *("aiohttp.web", "msgpack", "pydantic", "uvloop", "attrs", "jwt"),
+    *("rtframework.server", "rtframework.contracts", "rtframework.cli.client", "rtframework.testing"),
+    *("rtframework.cli.main", "rtframework.cli.commands.run", "rtframework_msgpack", "rtframework_jwt"),
+    *("tests.support.markdown", "tests.support.tutorials"),
+)
+_READY: Final = b"ready\n"
+
+
+class Process(Protocol):
+    """What ``start`` gives: as much of ``asyncio.subprocess.Process`` as the tests use."""
+
+    stdout: asyncio.StreamReader | None
+    stderr: asyncio.StreamReader | None
+
+    @property
+    def pid(self) -> int:
+        """Of the program itself."""
+
+    @property
+    def returncode(self) -> int | None:
+        """``None`` while it runs; negative for a signal."""
+
+    async def wait(self) -> int:
+        """The exit code."""
+
+    async def communicate(self, input: bytes | None = None) -> tuple[bytes, bytes]:
+        """Everything that it writes, when it has ended."""
+
+    def send_signal(self, signal: int) -> None:
+        """Raises ``ProcessLookupError`` when it has ended."""
+
+    def kill(self) -> None:
+        """SIGKILL."""
+
+
+async def start(
+    command: Sequence[str],
+    *,
+    env: Mapping[str, str],
+    cwd: Path | None = None,
+    stdin: bytes | None = None,
+    merged: bool = False,
+    cold: bool = False,
+) -> Process:
+    """Start ``[sys.executable, …]``; ``stdin`` is what it reads, ``merged`` sends stderr where stdout goes."""
+    if cold or command[0] != sys.executable or not hasattr(os, "fork") or not hasattr(socket, "send_fds"):
+        with _file_of(stdin) as file:
+            return await asyncio.create_subprocess_exec(
+                *command,
+                env=env,
+                cwd=cwd,
+                stdin=file,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.STDOUT if merged else asyncio.subprocess.PIPE,
+            )
+    return await Forked.start(_forker(), command[1:], env, cwd, stdin, merged)
+
+
+def _file_of(content: bytes | None) -> Any:
+    """A file to read it from: nobody has to write while the program reads."""
+    file = tempfile.TemporaryFile()  # noqa: SIM115
+    file.write(content or b"")
+    file.seek(0)
+    return file
+
+
+class Forked:
+    """A program in a fork."""
+
+    def __init__(self, connection: socket.socket, pid: int) -> None:
+        self.pid = pid
+        self.returncode: int | None = None
+        self.stdout: asyncio.StreamReader | None = None
+        self.stderr: asyncio.StreamReader | None = None
+        self._pipes: list[asyncio.ReadTransport] = []
+        self._ended = asyncio.create_task(self._watch(connection))
+
+    @classmethod
+    async def start(
+        cls,
+        forker: Forker,
+        arguments: Sequence[str],
+        env: Mapping[str, str],
+        cwd: Path | None,
+        stdin: bytes | None,
+        merged: bool,
+    ) -> Forked:
+        """Ask for a fork."""
+        out, out_of_program = os.pipe()
+        err, err_of_program = (None, out_of_program) if merged else os.pipe()
+        request = {"arguments": list(arguments), "env": dict(env), "cwd": str(cwd or Path.cwd())}
+        try:
+            with _file_of(stdin) as file:
+                connection, pid = await forker.fork(request, [file.fileno(), out_of_program, err_of_program])
+        finally:
+            for each in {out_of_program, err_of_program}:
+                os.close(each)
+        forked = cls(connection, pid)
+        forked.stdout = await forked._reader(out)
+        if err is not None:
+            forked.stderr = await forked._reader(err)
+        return forked
+
+    async def wait(self) -> int:
+        """The exit code."""
+        return await asyncio.shield(self._ended)
+
+    async def communicate(self, input: bytes | None = None) -> tuple[bytes, bytes]:
+        """Everything that it writes, when it has ended."""
+        assert input is None, "what it reads is given to start()"
+
+        async def read(stream: asyncio.StreamReader | None) -> bytes:
+            return await stream.read() if stream else b""
+
+        out, err = await asyncio.gather(read(self.stdout), read(self.stderr))
+        await self.wait()
+        return out, err
+
+    def send_signal(self, signal: int) -> None:
+        """Raises ``ProcessLookupError`` when it has ended."""
+        if self.returncode is not None:
+            raise ProcessLookupError
+        os.kill(self.pid, signal)
+
+    def kill(self) -> None:
+        """SIGKILL."""
+        self.send_signal(signal.SIGKILL)
+
+    async def _reader(self, descriptor: int) -> asyncio.StreamReader:
+        loop = asyncio.get_running_loop()
+        reader = asyncio.StreamReader()
+        transport, _ = await loop.connect_read_pipe(
+            lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(descriptor, "rb", 0)
+        )
+        self._pipes.append(transport)
+        return reader
+
+    async def _watch(self, connection: socket.socket) -> int:
+        with connection:
+            self.returncode = int(await _line(connection))
+        for pipe in self._pipes:
+            # What it has written is there already; what children of its write that it left behind is nobody's.
+            asyncio.get_running_loop().call_later(0.5, pipe.close)
+        return self.returncode
+
+
+async def _line(connection: socket.socket) -> bytes:
+    loop = asyncio.get_running_loop()
+    line = b""
+    while not line.endswith(b"\n"):
+        more = await loop.sock_recv(connection, 100)
+        if not more:
+            raise RuntimeError("tests.support.preload has ended")
+        line += more
+    return line
+
+
+class Forker:
+    """The process that has done the imports, from outside."""
+
+    def __init__(self) -> None:
+        self._folder = tempfile.TemporaryDirectory(prefix="rtf-")
+        self._address = os.path.join(self._folder.name, "s")
+        path = os.pathsep.join([str(ROOT), str(ROOT / "plugins")])
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "tests.support.preload", self._address],
+            cwd=ROOT,
+            env={**os.environ, "PYTHONPATH": path},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
+        assert self._process.stdout is not None
+        if self._process.stdout.readline() != _READY:
+            raise RuntimeError("tests.support.preload does not start")
+
+    async def fork(self, request: Mapping[str, Any], descriptors: Sequence[int]) -> tuple[socket.socket, int]:
+        """A connection that will tell the exit code, and the process id."""
+        connection = socket.socket(socket.AF_UNIX)
+        try:
+            connection.connect(self._address)
+            message = json.dumps(request).encode() + b"\n"
+            sent = socket.send_fds(connection, [message], descriptors)
+            connection.sendall(message[sent:])
+            connection.setblocking(False)
+            return connection, int(await _line(connection))
+        except BaseException:
+            connection.close()
+            raise
+
+    def close(self) -> None:
+        """End it."""
+        self._process.communicate(timeout=10)
+        self._folder.cleanup()
+
+
+_running: Forker | None = None
+
+
+def _forker() -> Forker:
+    global _running
+    if _running is None:
+        _running = Forker()
+    return _running
+
+
+def close() -> None:
+    """At the end of all tests."""
+    global _running
+    if _running is not None:
+        _running.close()
+        _running = None
+
+
+# --- inside -----------------------------------------------------------------------------------------------------------
+
+
+def _serve(address: str) -> tuple[dict[str, Any], list[int]] | None:
+    """Fork whenever somebody asks. Returns in the forks, with what is to run; ``None`` when there is nothing more."""
+    watched, watching = os.pipe()
+    os.set_blocking(watching, False)
+    signal.set_wakeup_fd(watching)
+    signal.signal(signal.SIGCHLD, lambda *_: None)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(address)
+    listener.listen(32)
+    waiting: dict[int, socket.socket] = {}
+    gc.freeze()
+    os.write(1, _READY)
+    with selectors.DefaultSelector() as selector:
+        for each in (listener.fileno(), watched, 0):
+            selector.register(each, selectors.EVENT_READ)
+        while True:
+            ready = {key.fd for key, _ in selector.select()}
+            if 0 in ready:
+                return None
+            if watched in ready:
+                os.read(watched, 100)
+                for pid, status in _ended():
+                    with waiting.pop(pid) as connection, contextlib.suppress(OSError):
+                        connection.sendall(b"%d\n" % os.waitstatus_to_exitcode(status))
+            if listener.fileno() in ready:
+                connection, _ = listener.accept()
+                message, descriptors, _, _ = socket.recv_fds(connection, 1 << 20, 3)
+                while not message.endswith(b"\n"):
+                    message += connection.recv(1 << 20)
+                pid = os.fork()
+                if not pid:
+                    signal.set_wakeup_fd(-1)
+                    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+                    signal.signal(signal.SIGINT, signal.default_int_handler)
+                    for sock in (listener, connection, *waiting.values()):
+                        sock.close()
+                    os.close(watched)
+                    os.close(watching)
+                    return json.loads(message), descriptors
+                for descriptor in descriptors:
+                    os.close(descriptor)
+                waiting[pid] = connection
+                connection.sendall(b"%d\n" % pid)
+
+
+def _ended() -> list[tuple[int, int]]:
+    found = []
+    with contextlib.suppress(ChildProcessError):
+        while (ended := os.waitpid(-1, os.WNOHANG))[0]:
+            found.append(ended)
+    return found
+
+
+def _become(request: Mapping[str, Any], descriptors: Sequence[int], installed: Sequence[str]) -> None:
+    """Run what is asked for as ``python`` would."""
+    for number, descriptor in enumerate(descriptors):
+        os.dup2(descriptor, number)
+        os.close(descriptor)
+    os.chdir(request["cwd"])
+    os.environ.clear()
+    os.environ.update(request["env"])
+    arguments = list(request["arguments"])
+    unbuffered = warns = False
+    while arguments[0] in ("-u", "-W"):
+        if arguments.pop(0) == "-u":
+            unbuffered = True
+        else:
+            assert arguments.pop(0) == "error"
+            warns = True
+    encoding, _, errors = os.environ.get("PYTHONIOENCODING", "").partition(":")
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        binary = open(number, "wb" if number else "rb", 0 if number and unbuffered else -1, closefd=False)  # noqa: SIM115
+        stream = io.TextIOWrapper(
+            binary,
+            encoding or None,
+            "backslashreplace" if number == 2 else errors or None,
+            line_buffering=number == 2,
+            write_through=unbuffered,
+        )
+        setattr(sys, name, stream)
+        setattr(sys, f"__{name}__", stream)
+    if warns or os.environ.get("PYTHONWARNINGS") == "error":
+        sys.warnoptions[:] = ["error"]
+        warnings.resetwarnings()
+        warnings.simplefilter("error")
+    named = [str(Path(each).resolve()) for each in os.environ.get("PYTHONPATH", "").split(os.pathsep) if each]
+    is_module = arguments[0] == "-m"
+    sys.argv[:] = arguments[1:] if is_module else arguments
+    sys.path[:] = [os.getcwd() if is_module else str(Path(sys.argv[0]).resolve().parent), *named, *installed]
+    importlib.invalidate_caches()
+    if is_module:
+        runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
+    else:
+        runpy.run_path(sys.argv[0], run_name="__main__")
+
+
+def _main() -> None:
+    ours = {os.getcwd(), str(ROOT), str(ROOT / "plugins")}
+    installed = [each for each in sys.path if each not in ours]
+    for name in _PRELOADED:
+        with contextlib.suppress(ModuleNotFoundError):
+            importlib.import_module(name)
+    asked = _serve(sys.argv[1])
+    if asked is not None:
+        _become(*asked, installed)
+
+
+if __name__ == "__main__":
+    _main()

@@ -1,0 +1,16 @@
+"""How long those tests search that make up their cases: a part of it in every run, all of it with ``--thorough``."""
+
+from __future__ import annotations
+
+_thorough = False
+
+
+def configure(thorough: bool) -> None:
+    """Before tests are collected."""
+    global _thorough
+    _thorough = thorough
+
+
+def examples(number: int) -> int:
+    """For ``settings(max_examples=…)``: the number of a thorough run; others take a quarter."""
+    return number if _thorough else max(number // 4, 50)
