@@ -18,6 +18,7 @@ from aiohttp import HttpVersion11, web
 from ..counters import Counters, add
 from ..exceptions import ConnectionRefused
 from ..types import ConnectionFailure, DisconnectReason, Handshake
+from .backpressure import ASK_AGAIN, until_room
 from .connection import CLOSED, Connection
 from .frames import Frames
 from .heartbeat import Heartbeat
@@ -37,7 +38,17 @@ from .http.detach import (
 from .http.middleware import Exchange, UnsentResponse
 from .http.origins import OriginPolicy
 from .http.proxies import Proxies
-from .outbox import Cork, Outbox
+from .http.refusals import (
+    BAD_METHOD,
+    BAD_REQUEST,
+    FORBIDDEN,
+    MESSAGES,
+    SID_UNKNOWN,
+    TRANSPORT_UNKNOWN,
+    UNSUPPORTED_VERSION,
+    error_response,
+)
+from .outbox import Cork
 from .runner import Runner
 from .transports.deflate import negotiate
 from .transports.polling import BINARY, TEXT, PollingTransport
@@ -58,28 +69,8 @@ if TYPE_CHECKING:
 
 log: Final = logging.getLogger("rtframework.engine")
 
-_TRANSPORT_UNKNOWN: Final = 0
-_SID_UNKNOWN: Final = 1
-_BAD_METHOD: Final = 2
-_BAD_REQUEST: Final = 3
-_FORBIDDEN: Final = 4
-_UNSUPPORTED_VERSION: Final = 5
-_MESSAGES: Final = {
-    _TRANSPORT_UNKNOWN: "Transport unknown",
-    _SID_UNKNOWN: "Session ID unknown",
-    _BAD_METHOD: "Bad handshake method",
-    _BAD_REQUEST: "Bad request",
-    _FORBIDDEN: "Forbidden",
-    _UNSUPPORTED_VERSION: "Unsupported protocol version",
-}
-"""Node's error codes and messages, which tools and people know."""
-
-
 SHUTDOWN_TIMEOUT: Final = 2.5
 """Seconds that clients have, at shutdown, to take what waits for them."""
-
-_ASK_AGAIN: Final = 0.02
-"""Seconds between two looks at a client for which an emitter waits."""
 
 _SESSION_ID: Final = re.compile(r"[\w.~-]{1,256}", re.ASCII)
 """What needs no quoting in a URL, a cookie and JSON."""
@@ -196,7 +187,7 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]  # engineio is n
         for connection in list(self.connections.values()):
             connection.abort(reason)
         while self._leaving and asyncio.get_running_loop().time() < deadline:  # noqa: ASYNC110
-            await asyncio.sleep(_ASK_AGAIN)
+            await asyncio.sleep(ASK_AGAIN)
         for websocket in list(self._leaving):
             websocket.abort()
         self._heartbeat.stop()
@@ -219,17 +210,17 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]  # engineio is n
         if origin is not None:
             if not self._accepts(request):
                 return await self._refuse(
-                    request, _FORBIDDEN, {"name": "ORIGIN_NOT_ALLOWED", "origin": origin}, status=403
+                    request, FORBIDDEN, {"name": "ORIGIN_NOT_ALLOWED", "origin": origin}, status=403
                 )
             headers = self._origins.headers(origin, request.host)
         elif self.options.require_origin:
-            return await self._refuse(request, _FORBIDDEN, {"name": "ORIGIN_REQUIRED"}, status=403)
+            return await self._refuse(request, FORBIDDEN, {"name": "ORIGIN_REQUIRED"}, status=403)
         if request.method == "OPTIONS":
             return self._preflight(request, headers)
         query = _query_of(request)
         transport = query.get("transport")
         if transport not in self.options.transports:
-            return await self._refuse(request, _TRANSPORT_UNKNOWN, {"transport": transport}, headers)
+            return await self._refuse(request, TRANSPORT_UNKNOWN, {"transport": transport}, headers)
         upgrade = request.headers.get("Upgrade", "").lower() == "websocket"
         sid = query.get("sid")
         if sid is None:
@@ -238,28 +229,28 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]  # engineio is n
         if connection is not None:
             self._heartbeat.check(connection)
         if connection is None or connection.state == CLOSED:
-            return await self._refuse(request, _SID_UNKNOWN, {"sid": sid}, headers)
+            return await self._refuse(request, SID_UNKNOWN, {"sid": sid}, headers)
         if transport == "websocket":
             if not upgrade:
                 return await self._mismatch(request, transport, connection, headers)
             if not self._can_upgrade:
-                return await self._refuse(request, _BAD_REQUEST, {"name": "UPGRADE_NOT_ALLOWED"}, headers)
+                return await self._refuse(request, BAD_REQUEST, {"name": "UPGRADE_NOT_ALLOWED"}, headers)
             return await self._upgrade(request, query, connection, headers, later)
         polling = connection.polling
         if polling is None:
             return await self._mismatch(request, transport, connection, headers)
         if request.method not in ("GET", "POST"):
-            return await self._refuse(request, _BAD_REQUEST, {"method": request.method}, headers)
+            return await self._refuse(request, BAD_REQUEST, {"method": request.method}, headers)
         if request.method == "POST":
             status = await polling.post(request, self.options.limits)
             if status != 200:
-                return _error(_BAD_REQUEST, status, headers)
+                return error_response(BAD_REQUEST, status, headers)
             if not headers and not later and can_write(request) and not has_middlewares(request):
                 return write(request, _OK, b"ok")
             return UnsentResponse(text="ok", content_type="text/html", headers=headers)
         payload = await polling.poll(request)
         if payload is None:
-            return _error(_BAD_REQUEST, headers=headers)
+            return error_response(BAD_REQUEST, headers=headers)
         if not later and not self._compresses(payload, polling.compress) and can_write(request):
             more = b"".join(map(header_line, headers.items())) if headers else b""
             return write(request, _PAYLOADS[polling.content_type] + more, payload)
@@ -310,7 +301,7 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]  # engineio is n
         except Exception as error:
             log.exception("unhandled error in engine middleware", extra={"address": request.remote})
             return await self._refuse(
-                request, _BAD_REQUEST, {"name": "MIDDLEWARE_FAILURE", "error": error}, self._page_headers(request)
+                request, BAD_REQUEST, {"name": "MIDDLEWARE_FAILURE", "error": error}, self._page_headers(request)
             )
         if isinstance(response, UnsentResponse):
             return await (self._send(request, response) if response.switch is None else response.switch(response))
@@ -350,23 +341,23 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]  # engineio is n
         message: str | None = None,
     ) -> web.Response:
         """Tell the listeners, and make the answer for the client."""
-        reason = context.get("name") or _MESSAGES[code]
+        reason = context.get("name") or MESSAGES[code]
         add(self.counts.requests_refused, reason.lower().replace(" ", "_"))
         if self.listeners["connection_error"]:
-            await self._tell("connection_error", ConnectionFailure(request, code, _MESSAGES[code], context))
-        return _error(code, status, headers, message)
+            await self._tell("connection_error", ConnectionFailure(request, code, MESSAGES[code], context))
+        return error_response(code, status, headers, message)
 
     async def _mismatch(
         self, request: web.Request, transport: str, connection: Connection, headers: dict[str, str]
     ) -> web.Response:
         context = {"name": "TRANSPORT_MISMATCH", "transport": transport, "previous_transport": connection.transport}
-        return await self._refuse(request, _BAD_REQUEST, context, headers)
+        return await self._refuse(request, BAD_REQUEST, context, headers)
 
     async def _forbid(
         self, request: web.Request, message: str | None, headers: dict[str, str], name: str | None = None
     ) -> web.Response:
         context = {"name": name, "message": message} if name else {"message": message}
-        return await self._refuse(request, _FORBIDDEN, context, headers, status=403, message=message)
+        return await self._refuse(request, FORBIDDEN, context, headers, status=403, message=message)
 
     # --- handshakes -------------------------------------------------------------------------------------------------
 
@@ -374,13 +365,13 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]  # engineio is n
         self, request: web.Request, query: Mapping[str, str], upgrade: bool, headers: dict[str, str], later: bool
     ) -> web.StreamResponse:
         if request.method != "GET":
-            return await self._refuse(request, _BAD_METHOD, {"method": request.method}, headers)
+            return await self._refuse(request, BAD_METHOD, {"method": request.method}, headers)
         transport = query["transport"]
         version = self._versions.get(query.get("EIO", "3"))  # who says nothing is old
         if version is None:
-            return await self._refuse(request, _UNSUPPORTED_VERSION, {"protocol": query.get("EIO")}, headers)
+            return await self._refuse(request, UNSUPPORTED_VERSION, {"protocol": query.get("EIO")}, headers)
         if (transport == "websocket") is not upgrade or not version.serves(query):
-            return await self._refuse(request, _BAD_REQUEST, {"name": "TRANSPORT_HANDSHAKE_ERROR"}, headers)
+            return await self._refuse(request, BAD_REQUEST, {"name": "TRANSPORT_HANDSHAKE_ERROR"}, headers)
         if self._is_full:
             return await self._refuse_when_full(request, headers)
         if self.options.allow_request is not None:
@@ -408,7 +399,7 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]  # engineio is n
 
         def begin(websocket: WebSocketTransport, answer: bytes) -> web.StreamResponse:
             if sid in self.connections:  # since it was made
-                return _error(_BAD_REQUEST, headers=headers)
+                return error_response(BAD_REQUEST, headers=headers)
             connection = self._open(request, query, websocket, sid, version)
             return _begin(request, websocket, answer + Frames([self._open_packet(connection)]).websocket)
 
@@ -420,7 +411,7 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]  # engineio is n
 
     async def _refuse_when_full(self, request: web.Request, headers: dict[str, str]) -> web.Response:
         context = {"name": "SERVER_CLOSING" if self._closing else "TOO_MANY_UNCONNECTED"}
-        return await self._refuse(request, _FORBIDDEN, context, headers, status=503)
+        return await self._refuse(request, FORBIDDEN, context, headers, status=503)
 
     async def _ask(self, request: web.Request, headers: dict[str, str]) -> web.Response | None:
         """Ask the program whether the client may come in; the refusal, if not."""
@@ -446,7 +437,7 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]  # engineio is n
                 raise ValueError("generate_id has not made a new session id")
         except Exception as error:
             log.exception("unhandled error in generate_id", extra={"address": request.remote})
-            return await self._refuse(request, _BAD_REQUEST, {"name": "ID_GENERATION_ERROR", "error": error}, headers)
+            return await self._refuse(request, BAD_REQUEST, {"name": "ID_GENERATION_ERROR", "error": error}, headers)
         return sid
 
     async def _upgrade(
@@ -477,13 +468,13 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]  # engineio is n
         """Answer the handshake of a websocket (RFC 6455, 4.2); ``begin`` gets it and the bytes of the answer."""
         if request.headers.get("Sec-WebSocket-Version") != VERSION:
             more = {**headers, "Sec-WebSocket-Version": VERSION, "Upgrade": "websocket"}
-            return await self._refuse(request, _BAD_REQUEST, {"name": "TRANSPORT_HANDSHAKE_ERROR"}, more, status=426)
+            return await self._refuse(request, BAD_REQUEST, {"name": "TRANSPORT_HANDSHAKE_ERROR"}, more, status=426)
         keys = request.headers.getall("Sec-WebSocket-Key", ())
         accept = accept_of(keys[0]) if len(keys) == 1 else None
         connection = ",".join(request.headers.getall("Connection", ()))
         wants = (token.strip().lower() for token in connection.split(","))
         if accept is None or request.method != "GET" or request.version < HttpVersion11 or "upgrade" not in wants:
-            return await self._refuse(request, _BAD_REQUEST, {"name": "TRANSPORT_HANDSHAKE_ERROR"}, headers)
+            return await self._refuse(request, BAD_REQUEST, {"name": "TRANSPORT_HANDSHAKE_ERROR"}, headers)
         head = _SWITCHING + accept.encode() + b"\r\n"
         window: int | None = None
         if self.options.per_message_deflate is not None:
@@ -498,7 +489,7 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]  # engineio is n
             else:
                 lines = lines_of(response) if response is not None else []
             if self._closing:
-                return _error(_FORBIDDEN, 503, headers)
+                return error_response(FORBIDDEN, 503, headers)
             transport = request.transport
             if transport is None or transport.is_closing():
                 return web.Response(status=400)  # nobody will read it
@@ -600,15 +591,7 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]  # engineio is n
         """Something to wait for until each of these clients has room again; ``None`` when they have."""
         congested = self._cork.congested
         slow = [each.outbox for each in outlets if isinstance(each, Connection) and each.outbox in congested]
-        return self._until_room(slow) if slow else None
-
-    async def _until_room(self, outboxes: list[Outbox]) -> None:
-        # Neither the transport nor a polling client says when something has left, so they are asked: it is the way of
-        # slow clients only.
-        for outbox in outboxes:
-            while outbox.full:  # noqa: ASYNC110
-                await asyncio.sleep(_ASK_AGAIN)
-            self._cork.congested.discard(outbox)
+        return until_room(slow, congested) if slow else None
 
     def _open_packet(self, connection: Connection) -> str:
         head, tail = self._open_packets[connection.transport]
@@ -677,10 +660,3 @@ def _begin(
 def _lose(connection: Connection, polling: PollingTransport) -> None:
     if connection.polling is polling:
         connection.lost(DisconnectReason.TRANSPORT_ERROR)
-
-
-def _error(
-    code: int, status: int = 400, headers: dict[str, str] | None = None, message: str | None = None
-) -> web.Response:
-    body: dict[str, Any] = {"code": code, "message": message or _MESSAGES[code]}
-    return web.json_response(body, status=status, headers=headers)

@@ -1,0 +1,26 @@
+"""Emitters that wait for slow clients."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from .outbox import Outbox
+
+ASK_AGAIN: Final = 0.02
+"""Seconds between two looks at a client that somebody waits for."""
+
+
+async def until_room(outboxes: Iterable[Outbox], congested: set[Outbox]) -> None:
+    """Wait until each outbox has room again, and take it out of the congested ones.
+
+    Neither the transport nor a polling client says when something has left, so they are asked: only slow clients cost
+    this.
+    """
+    for outbox in outboxes:
+        while outbox.full:  # noqa: ASYNC110
+            await asyncio.sleep(ASK_AGAIN)
+        congested.discard(outbox)
