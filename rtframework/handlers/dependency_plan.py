@@ -18,9 +18,9 @@ from contextlib import (
 )
 from enum import Enum, auto
 from functools import partial
-from inspect import isawaitable
 from typing import Any, Final, NamedTuple, get_origin
 
+from ..concurrency import maybe_await
 from ..exceptions import ConfigurationError
 from .annotations import where
 from .dependencies import SUPPLIES, TYPES, VARIABLE, Dependency, Place, Provider, Scope, Supply, wanted_by
@@ -106,13 +106,9 @@ class DependencyPlan:
         overrides = scope.caller.server.dependency_overrides
         plan = DependencyPlan(self._who, self._place, self._wants, overrides) if overrides else self
         if not plan._cleans_up:
-            result = use(plan, await plan._values(scope, None))
-            return await result if isawaitable(result) else result
+            return await maybe_await(use(plan, await plan._values(scope, None)))
         async with AsyncExitStack() as stack:
-            result = use(plan, await plan._values(scope, stack))
-            if isawaitable(result):
-                result = await result
-        return result
+            return await maybe_await(use(plan, await plan._values(scope, stack)))
 
     def share(self, values: Sequence[Any], found: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """What was found before, and these values: for those who come after."""
@@ -134,7 +130,7 @@ class DependencyPlan:
                 continue
             value = call(*[values[each] for each in args], **{name: values[each] for name, each in kwargs})
             if kind is _Kind.CALL:
-                values.append(await value if isawaitable(value) else value)
+                values.append(await maybe_await(value))
                 continue
             assert stack is not None
             if kind is _Kind.CONTEXT:

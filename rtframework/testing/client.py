@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, TypeVar, overload
 
 from ..adapters.packet_log import is_offset
+from ..concurrency import maybe_await
 from ..exceptions import AckTimeout, Disconnected
 from ..packets import from_ack, to_ack
 from ..types import Packet, PacketType
@@ -308,8 +309,7 @@ class TestClient:
 
     async def _finish(self, item: Received, result: Any) -> None:
         try:
-            if inspect.isawaitable(result):
-                result = await result
+            result = await maybe_await(result)
             if item.wants_ack:
                 await item.ack(*to_ack(result))
         except Exception as error:  # noqa: BLE001 - the test's own, and told to it
