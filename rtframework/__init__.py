@@ -1,6 +1,6 @@
 """A Socket.IO server framework for aiohttp."""
 
-from .adapters.memory import MemoryAdapter
+from .adapters import BaseAdapter, MemoryAdapter
 from .authenticators import StaticTokenAuth, TokenSources
 from .exceptions import (
     AckError,
@@ -37,6 +37,7 @@ __all__ = [
     "AckError",
     "AckResponses",
     "AckTimeout",
+    "BaseAdapter",
     "BroadcastOperator",
     "CallNext",
     "ConfigurationError",

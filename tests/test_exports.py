@@ -15,6 +15,7 @@ EXPORTS: Final[dict[str, tuple[str, ...]]] = {
         "AckError",
         "AckResponses",
         "AckTimeout",
+        "BaseAdapter",
         "BroadcastOperator",
         "CallNext",
         "ConfigurationError",
@@ -55,6 +56,7 @@ EXPORTS: Final[dict[str, tuple[str, ...]]] = {
         "emits",
         "load",
     ),
+    "rtframework.adapters": ("AckCollector", "BaseAdapter", "MemoryAdapter", "RoomIndex"),
     "rtframework.engine": ("AsyncServer", "EngineIO", "Gateway", "Manager"),
     "rtframework.testing": (
         "AdapterConformance",
