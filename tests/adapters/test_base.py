@@ -10,7 +10,7 @@ import pytest
 from rtframework import AckResponses, BaseAdapter, MemoryAdapter, Packet, Target
 from rtframework.protocols import Emitter
 from rtframework.testing import AdapterConformance
-from rtframework.testing.conformance import _Deliveries
+from rtframework.testing.conformance.adapters import _Deliveries
 from rtframework.types import SocketDetails
 
 DELIVERIES = {
