@@ -109,7 +109,7 @@ class JWTAuth:
         return f"JWTAuth(key=<hidden>, algorithms={list(self._algorithms)}, sources={self._sources!r})"
 
     async def authenticate(self, handshake: Handshake) -> Any:
-        """What ``identity`` makes of the verified claims."""
+        """Verify the token and return what ``identity`` makes of its claims."""
         token = self._sources.find(handshake)
         header = _header(token)
         algorithm = header.get("alg")

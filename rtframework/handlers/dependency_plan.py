@@ -79,7 +79,7 @@ class DependencyPlan:
         """Whether nothing has to be called, awaited or cleaned up."""
 
     def asks_for(self, name: str) -> bool:
-        """Whether the function itself has a parameter that the server fills with this."""
+        """Return whether the function itself has a parameter that the server fills with this."""
         return any(each.wanted is SUPPLIES[name] for each in self._wants)
 
     def call(self, function: Callable[..., Any], leading: Sequence[Any], args: Sequence[Any], values: list[Any]) -> Any:
@@ -111,7 +111,7 @@ class DependencyPlan:
             return await maybe_await(use(plan, await plan._values(scope, stack)))
 
     def share(self, values: Sequence[Any], found: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """What was found before, and these values: for those who come after."""
+        """Return what was found before together with these values, for middleware and handlers further in."""
         shared = dict(found)
         for step, value in zip(self._steps, values, strict=True):
             if step.key is not None:
@@ -283,7 +283,7 @@ def _kind_of(provider: Provider) -> tuple[_Kind, Callable[..., Any]]:
 
 
 def _call_decorated(provider: Provider, *args: Any, **kwargs: Any) -> Any:
-    """What a generator function gives that a decorator has wrapped into a plain function, ready to be entered."""
+    """Call a generator function that a decorator has made a plain one, and return a context manager."""
     made = provider(*args, **kwargs)
     if inspect.isasyncgen(made):
         return asynccontextmanager(lambda: made)()

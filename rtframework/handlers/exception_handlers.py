@@ -26,7 +26,7 @@ class ExceptionHandler:
         self.function = function
 
     async def __call__(self, socket: Any, error: BaseException, packet: Packet | None) -> Any:
-        """What the client is told: an ``EventError``, or an answer; ``None`` when it leaves that to others."""
+        """Call it. Return an ``EventError`` or an answer for the client; ``None`` leaves it to other handlers."""
         if self._plan is None:
             result = self.function(socket, error)
         else:
@@ -61,7 +61,7 @@ class ExceptionHandlers:
         return function
 
     async def explain(self, socket: Any, error: BaseException, packet: Packet | None) -> Any:
-        """What the client is to be told, ``None`` when nobody says; the innermost and most special is asked first.
+        """Ask the handlers, innermost and most specific first. Return what the client is told, or ``None``.
 
         Raises what a handler raises.
         """

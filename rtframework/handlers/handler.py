@@ -109,7 +109,7 @@ class Handler:
         return self.function(socket, *self.bind(args))
 
     def fits(self, count: int) -> bool:
-        """Whether the function can be called with that many arguments."""
+        """Return whether the function can be called with that many arguments."""
         return self._least <= count and (self._most is None or count <= self._most)
 
     def _expectation(self) -> str:

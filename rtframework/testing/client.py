@@ -73,7 +73,7 @@ class TestClient:
 
     @property
     def connected(self) -> bool:
-        """Whether it is in its namespace."""
+        """Return whether it is in its namespace."""
         return self.disconnect_reason is None
 
     @property
@@ -125,7 +125,7 @@ class TestClient:
         return (await self._take(event, within)).payload
 
     async def receive_event(self, event: str | None = None, *, within: float = PATIENCE) -> Received:
-        """The same, as it came: with name and arguments, and ``ack()`` when the server wants an answer.
+        """Receive an event as it came: with name and arguments, and ``ack()`` when the server wants an answer.
 
         Without a name: the oldest event, whatever its name is.
         """

@@ -124,7 +124,7 @@ class TestServer:
         return self._session
 
     async def start(self) -> None:
-        """What ``async with`` does at its beginning."""
+        """Start serving, as ``async with`` does at its beginning."""
         if self._runner is not None:
             raise RuntimeError("the server runs already")
         own_loop()  # says so when it is none that can be looked into
