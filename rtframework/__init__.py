@@ -5,7 +5,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .adapters.memory import MemoryAdapter
+    from .adapters import BaseAdapter, MemoryAdapter
     from .authenticators import StaticTokenAuth, TokenSources
     from .exceptions import (
         AckError,
@@ -51,6 +51,7 @@ __all__ = [
     "AckError",
     "AckResponses",
     "AckTimeout",
+    "BaseAdapter",
     "BroadcastOperator",
     "CallNext",
     "ConfigurationError",
@@ -93,7 +94,7 @@ __all__ = [
 ]
 
 _NAMES = {
-    "adapters.memory": ("MemoryAdapter",),
+    "adapters": ("BaseAdapter", "MemoryAdapter"),
     "authenticators": ("StaticTokenAuth", "TokenSources"),
     "exceptions": (
         "AckError",

@@ -8,12 +8,18 @@ on with the rest: what the engine does with the events of a client, for the hand
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Generator, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Sequence
+from inspect import isawaitable
 from types import coroutine
 from typing import Any, TypeVar
 
 T = TypeVar("T")
 Work = Callable[[], Coroutine[Any, Any, None]]
+
+
+async def maybe_await(value: Awaitable[T] | T) -> T:
+    """Return a value, or the result of awaiting it: for functions of a program that may be ``async`` or not."""
+    return await value if isawaitable(value) else value
 
 
 @coroutine

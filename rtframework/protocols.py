@@ -159,7 +159,7 @@ class Adapter(Protocol):
         """Register the decorated plain function for changes of this process's rooms.
 
         ``"create_room"`` and ``"delete_room"`` are told ``(room)``, ``"join_room"`` and ``"leave_room"`` are told
-        ``(room, sid)``, after the change. ``rtframework.adapters.rooms.RoomIndex`` does all of that.
+        ``(room, sid)``, after the change. ``rtframework.adapters.RoomIndex`` does all of that.
         """
 
     def off(self, event: str, function: Callable[..., Any]) -> None:

@@ -52,7 +52,7 @@ MAP: Final = {
     "cli": ("exceptions types concurrency handlers namespaces server contracts rtframework_msgpack", "aiohttp"),
     "__main__": ("cli", ""),
     # plugins: extension points alone
-    "rtframework_jwt": ("exceptions types protocols authenticators", "jwt"),
+    "rtframework_jwt": ("exceptions types concurrency protocols authenticators", "jwt"),
     "rtframework_msgpack": ("exceptions types packets protocols handlers", "msgpack msgspec"),
     "rtframework_opentelemetry": (
         "exceptions types concurrency protocols counters namespaces rtframework",
@@ -84,9 +84,8 @@ LONGEST_MODULE: Final = 600
 STILL_LONG: Final = {
     "rtframework.engine.engine_server": 690,
     "rtframework.namespaces.namespace": 920,
-    "rtframework.namespaces.socket": 760,
+    "rtframework.namespaces.socket": 770,
     "rtframework.server": 640,
-    "rtframework.testing.conformance": 1160,
 }
 """Modules that are still to be split, with the lines that they must not exceed until then."""
 

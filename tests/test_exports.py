@@ -17,6 +17,7 @@ EXPORTS: Final[dict[str, tuple[str, ...]]] = {
         "AckError",
         "AckResponses",
         "AckTimeout",
+        "BaseAdapter",
         "BroadcastOperator",
         "CallNext",
         "ConfigurationError",
@@ -57,6 +58,7 @@ EXPORTS: Final[dict[str, tuple[str, ...]]] = {
         "emits",
         "load",
     ),
+    "rtframework.adapters": ("AckCollector", "BaseAdapter", "MemoryAdapter", "RoomIndex"),
     "rtframework.engine": ("AsyncServer", "EngineIO", "Gateway", "Manager"),
     "rtframework.testing": (
         "AdapterConformance",

@@ -134,7 +134,8 @@ def without_types(signature: inspect.Signature) -> inspect.Signature:
 
 def overrides() -> Iterator[tuple[str, str]]:
     """Every method of ours that replaces one of the libraries': its name, and the name of what it replaces."""
-    names = [f"{rtframework.engine.__name__}.{info.name}" for info in pkgutil.iter_modules(rtframework.engine.__path__)]
+    package = rtframework.engine
+    names = [info.name for info in pkgutil.walk_packages(package.__path__, f"{package.__name__}.")]
     for module_name in [*names, "rtframework.cli.client"]:
         module = importlib.import_module(module_name)
         for cls in vars(module).values():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import math
 import re
 import time
@@ -12,6 +11,7 @@ from typing import Any, Final, TypeAlias
 import jwt
 
 from rtframework.authenticators import TokenSources, refusal
+from rtframework.concurrency import maybe_await
 from rtframework.exceptions import ConfigurationError, ConnectionRefused
 from rtframework.types import Handshake, Identity
 
@@ -109,7 +109,7 @@ class JWTAuth:
         return f"JWTAuth(key=<hidden>, algorithms={list(self._algorithms)}, sources={self._sources!r})"
 
     async def authenticate(self, handshake: Handshake) -> Any:
-        """What ``identity`` makes of the verified claims."""
+        """Verify the token and return what ``identity`` makes of its claims."""
         token = self._sources.find(handshake)
         header = _header(token)
         algorithm = header.get("alg")
@@ -118,9 +118,7 @@ class JWTAuth:
         key = self._keys[algorithm] if self._lookup is None else await self._find_key(self._lookup, header, algorithm)
         claims = self._verify(token, key, algorithm)
         _check_times(claims, time.time(), self._leeway)
-        user = self._identity(claims)
-        if inspect.isawaitable(user):
-            user = await user
+        user = await maybe_await(self._identity(claims))
         if user is None:
             raise refusal("unknown_user", "The token is good, but its user is not known")
         return user
@@ -128,9 +126,8 @@ class JWTAuth:
     async def _find_key(self, lookup: KeyLookup, header: Mapping[str, Any], algorithm: str) -> Any:
         key = None
         try:
-            key = lookup(header.get("kid"), {k: v for k, v in header.items() if k not in _UNTRUSTED_HEADERS})
-            if inspect.isawaitable(key):
-                key = await key
+            shown = {name: value for name, value in header.items() if name not in _UNTRUSTED_HEADERS}
+            key = await maybe_await(lookup(header.get("kid"), shown))
         except LookupError:
             key = None
         if key is None:

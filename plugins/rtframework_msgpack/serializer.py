@@ -92,7 +92,7 @@ class MsgpackSerializer:
         return _packet(_unpack(frame))
 
     def _convert(self, value: Any) -> Any:
-        """What msgspec does not know: subclasses of builtins, mappings, and whatever the program's hook takes."""
+        """Convert what msgspec does not know: subclasses of builtins, mappings, whatever the program's hook takes."""
         if isinstance(value, datetime.datetime):
             return datetime.datetime.combine(value.date(), value.timetz())
         if isinstance(value, str):

@@ -88,7 +88,7 @@ class Metrics(Collector):
     # --- what the server calls --------------------------------------------------------------------------------------
 
     async def connect(self, handshake: Handshake, call_next: Callable[[], Awaitable[str]]) -> str:
-        """What becomes of clients is counted by the server itself."""
+        """Pass it on: the server itself counts what becomes of clients."""
         return await call_next()
 
     async def event(self, socket: Socket, event: Event, call_next: CallNext) -> Any:

@@ -19,13 +19,13 @@ class AckCollector:
 
     Example, in an adapter of a cluster::
 
-        tally = Tally(servers=await self.count_others())
-        tally.ask(self._emitter.ask(sids, packet))     # our own
-        self._tallies[request_id] = tally              # fed by what comes in: tally.server(count), tally.answer(args)
+        collector = AckCollector(servers=await self.count_others())
+        collector.ask(self._emitter.ask(sids, packet))     # our own
+        self._collectors[request_id] = collector              # fed by what comes in: server(count), answer(args)
         try:
-            return await tally.result(timeout)
+            return await collector.result(timeout)
         finally:
-            del self._tallies[request_id]
+            del self._collectors[request_id]
     """
 
     __slots__ = ("_asked", "_clients", "_done", "_left", "_responses", "_servers")

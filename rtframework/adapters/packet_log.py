@@ -51,7 +51,7 @@ class Attendance:
         """Rooms it has left: ``(room, joined, left)``."""
 
     def join(self, rooms: Iterable[str], head: int) -> None:
-        """It is in these rooms from now on."""
+        """Note that the socket is in these rooms from now on."""
         for room in rooms:
             self.since.setdefault(room, head)
 
@@ -74,7 +74,7 @@ class Attendance:
                 yield room, max(after, joined), left
 
     def was_in(self, rooms: Collection[str], position: int) -> bool:
-        """Whether it was in any of the rooms when the packet of that position was emitted."""
+        """Return whether it was in any of the rooms when the packet of that position was emitted."""
         since = self.since
         for room in rooms:
             if room in since and since[room] < position:
@@ -82,7 +82,7 @@ class Attendance:
         return any(room in rooms and joined < position <= left for room, joined, left in self.past)
 
     def is_always_in(self, rooms: Collection[str], after: int) -> bool:
-        """Whether it has been in one of the rooms ever since a position."""
+        """Return whether it has been in one of the rooms ever since a position."""
         since = self.since
         return any(room in since and since[room] <= after for room in rooms)
 
@@ -134,7 +134,7 @@ def _position(record: Record) -> int:
 
 
 def is_offset(text: str) -> bool:
-    """Whether a string may be the offset of a :class:`PacketLog`."""
+    """Return whether a string may be the offset of a :class:`PacketLog`."""
     return _OFFSET.fullmatch(text) is not None
 
 
@@ -164,7 +164,7 @@ class PacketLog:
         return len(self._records)
 
     def offset(self, position: int) -> str:
-        """What clients are told of a position."""
+        """Write a position as the offset that clients are given."""
         return f"{self._prefix}{position}"
 
     def position(self, offset: str | None) -> int | None:
@@ -203,13 +203,13 @@ class PacketLog:
             self._drop(records.popleft())
 
     def forget(self, sid: str) -> None:
-        """Nobody will ask for what was sent to this socket."""
+        """Forget what was kept for this socket: nobody will ask for it."""
         shelf = self._shelves.pop(sid, None)
         if shelf is not None:
             self._cuts -= len(shelf.cuts)
 
     def missed(self, attendance: Attendance, position: int) -> list[Frames] | None:
-        """What a client that has reached a position has missed, in order; ``None`` when not all of it is there."""
+        """Return the packets missed since a position, in order; ``None`` when some are not kept any more."""
         after = max(position, attendance.birth)
         if after < self._floor or after < attendance.known_from:
             return None

@@ -84,7 +84,7 @@ class AdminSerializer:
 
     def _client_id(self, socket: Socket) -> str:
         """The same for all sockets of a connection; not its Engine.IO session id, which is a secret."""
-        number = id(socket._conn).to_bytes(16, "big")
+        number = id(socket.conn).to_bytes(16, "big")
         return hashlib.blake2b(number, key=self._key, digest_size=6).hexdigest()
 
     def _handshake(self, handshake: Handshake) -> dict[str, Any]:

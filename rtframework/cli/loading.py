@@ -19,6 +19,7 @@ from typing import Any, Final, TypeVar
 
 from aiohttp import web
 
+from .. import concurrency
 from ..server import Server
 from .errors import Exit, Failure
 
@@ -163,8 +164,7 @@ def load_server(text: str, *, factory: bool = False) -> Server:
 async def make(target: Target, factory: Any) -> Any:
     """What a factory makes, ``async`` or not. Raises ``Failure``."""
     try:
-        made = factory()
-        return await made if inspect.isawaitable(made) else made
+        return await concurrency.maybe_await(factory())
     except (Exception, SystemExit) as error:
         raise failure_of(f"{target.attribute}() of {target.module} failed", error) from error
 
@@ -198,7 +198,7 @@ def failure_of(message: str, error: BaseException) -> Failure:
 
 
 def _is_ours(file: str) -> bool:
-    return file.startswith("<frozen importlib") or file in (__file__, importlib.__file__)
+    return file.startswith("<frozen importlib") or file in (__file__, concurrency.__file__, importlib.__file__)
 
 
 def _locate(path: Path) -> tuple[Path, str]:

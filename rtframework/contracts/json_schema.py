@@ -37,7 +37,7 @@ def unused(name: str, taken: set[str], between: str = "") -> str:
 
 
 def is_json(value: Any) -> bool:
-    """Whether it can stand in a document, as bytes, infinities and objects of a program cannot."""
+    """Return whether it can stand in a document, as bytes, infinities and objects of a program cannot."""
     try:
         json.dumps(value, allow_nan=False)
     except (TypeError, ValueError, RecursionError):
@@ -57,7 +57,7 @@ def parts(schema: Schema) -> Iterator[Schema]:
 
 
 def rebuild(schema: Schema, change: Callable[[Schema], Schema]) -> Schema:
-    """The same schema of other parts."""
+    """Copy a schema with each of its parts replaced."""
     rebuilt: Schema = {}
     for key, value in schema.items():
         if key in _ONE and isinstance(value, dict):
@@ -86,7 +86,7 @@ def references(schema: Schema) -> Iterator[str]:
 
 
 def rename(schema: Schema, names: Mapping[str, str]) -> Schema:
-    """The same schema with other names in its references."""
+    """Copy a schema with other names in its references."""
     renamed = rebuild(schema, lambda each: rename(each, names))
     if "$ref" in schema:
         name = schema["$ref"].removeprefix(PREFIX)

@@ -157,7 +157,7 @@ def _received(event: str, handlers: Sequence[Any]) -> EventContract:
 
 
 def _arguments(handlers: Sequence[Sequence[Parameter]]) -> Iterable[Argument]:
-    """What fits all the handlers of an event: they are all given the same arguments."""
+    """Merge the arguments of all handlers of an event: each of them is given the same."""
     position = 0
     while True:
         there = [_at(parameters, position) for parameters in handlers]
@@ -203,7 +203,7 @@ def _answer(signatures: Sequence[Any]) -> Any:
 
 
 def _is_known(kind: Any) -> bool:
-    """Whether a type says anything of what is sent."""
+    """Return whether a type says anything of what is sent."""
     if kind in (Any, object, inspect.Parameter.empty):
         return False
     try:

@@ -64,7 +64,7 @@ class MsgspecTypes:
         return {**self._unnamed(info), **extra}
 
     def definition(self, info: Any) -> Schema:
-        """What a reference to a class leads to."""
+        """Describe a class, once, for the references to it."""
         schema: Schema = {"title": self._names[info.cls]}
         description = _description(info)
         if description:

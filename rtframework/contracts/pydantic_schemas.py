@@ -15,7 +15,7 @@ class _Complete(GenerateJsonSchema):
     """Fields with defaults are there in what goes out."""
 
     def field_is_required(self, field: Any, total: bool) -> bool:
-        """Whether a field has to be there, or is."""
+        """Return whether a field has to be there, or is."""
         given = self.mode == "serialization" and field["type"] != "typed-dict-field"
         return given or super().field_is_required(field, total)
 
@@ -48,7 +48,7 @@ def _clean(schema: Schema) -> Schema:
 
 
 def _without_defaults(schema: Schema) -> Schema:
-    """What is always there needs no default."""
+    """Copy a schema without its defaults: what is always there needs none."""
     changed = rebuild(_clean(schema), _without_defaults)
     changed.pop("default", None)
     return changed

@@ -268,7 +268,7 @@ def _is_interface(schema: Schema) -> bool:
 
 
 def _answers(returns: Any) -> bool:
-    """Whether a handler says anything but that it is done."""
+    """Return whether a handler says anything but that it is done."""
     ways = list(answers_of(returns))
     return None not in ways and any(ways)
 

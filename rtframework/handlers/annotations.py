@@ -35,7 +35,7 @@ def annotation_of(function: Callable[..., Any], parameter: inspect.Parameter) ->
 
 
 def resolve(function: Callable[..., Any], annotation: str) -> Any:
-    """What an annotation that is a string stands for. Raises whatever its evaluation raises."""
+    """Evaluate an annotation that is a string. Raises whatever its evaluation raises."""
     target = function
     while isinstance(target, functools.partial):
         target = target.func
@@ -51,7 +51,7 @@ def resolve(function: Callable[..., Any], annotation: str) -> Any:
 
 
 def _names_around(function: Callable[..., Any]) -> dict[str, Any]:
-    """What is global where a function was written."""
+    """Return the global names of the place where a function was written."""
     own = getattr(function, "__globals__", None)
     if own is not None:
         return dict(own)
@@ -65,7 +65,7 @@ def _names_around(function: Callable[..., Any]) -> dict[str, Any]:
 
 
 def means_the_same_everywhere(function: types.FunctionType, annotation: Any) -> bool:
-    """Whether an annotation names nothing that is local to the function that registers the handler."""
+    """Return whether an annotation names nothing that is local to the function that registers the handler."""
     if not isinstance(annotation, str):
         return True
     try:
@@ -75,7 +75,7 @@ def means_the_same_everywhere(function: types.FunctionType, annotation: Any) -> 
 
 
 def is_data(annotation: Any) -> bool:
-    """Whether an annotation is for something that a client could send."""
+    """Return whether an annotation is for something that a client could send."""
     if annotation in UNCHECKED or annotation is None or annotation is UNRESOLVED:
         return False
     try:

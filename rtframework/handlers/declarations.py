@@ -42,7 +42,7 @@ class Declaration:
     """The file and line where it was declared."""
 
     def is_like(self, other: Declaration) -> bool:
-        """Whether both say the same of what is sent."""
+        """Return whether both say the same of what is sent."""
         return self._shape() == other._shape()
 
     def __str__(self) -> str:
@@ -173,7 +173,7 @@ def emits(
 
 
 def declarations_of(kind: type) -> Iterator[Declaration]:
-    """What a class declares by :func:`emits`, its bases' first."""
+    """Yield the declarations that a class makes by :func:`emits`, its bases' first."""
     for each in reversed(kind.__mro__):
         yield from vars(each).get(_MARK, ())
         for member in vars(each).values():
@@ -182,7 +182,7 @@ def declarations_of(kind: type) -> Iterator[Declaration]:
 
 
 def unchanged(function: T) -> T:
-    """What ``emits`` gives back, for use as a decorator."""
+    """Return the function itself: the decorator that ``emits`` gives."""
     return function
 
 

@@ -123,7 +123,7 @@ class Scope:
 
     @property
     def found(self) -> Mapping[Hashable, Any]:
-        """What the middleware around it has got from providers already."""
+        """Values that providers have given to the middleware around it."""
         return (self.event.found if self.event is not None else None) or {}
 
 
@@ -164,7 +164,7 @@ VARIABLE: Final = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWO
 
 
 def _is_class(annotation: Any) -> bool:
-    """Whether an object can be made by calling an annotation: a class, or a generic one with its parameters."""
+    """Return whether an object can be made by calling an annotation: a class, or a generic one with its parameters."""
     origin = get_origin(annotation)
     if origin is None:
         return isinstance(annotation, type) and annotation not in UNCHECKED
@@ -174,7 +174,7 @@ def _is_class(annotation: Any) -> bool:
 def wanted_by(
     function: Callable[..., Any], parameter: inspect.Parameter, who: str, place: Place
 ) -> Dependency | Supply | None:
-    """What a parameter is to be filled with; ``None`` when that is not for injection to do."""
+    """Find what a parameter is filled with. Return ``None`` when it is not injected."""
     annotation = annotation_of(function, parameter)
     if parameter.kind in VARIABLE:
         if any(isinstance(each, Dependency) for each in get_args(annotation)):

@@ -18,9 +18,9 @@ from contextlib import (
 )
 from enum import Enum, auto
 from functools import partial
-from inspect import isawaitable
 from typing import Any, Final, NamedTuple, get_origin
 
+from ..concurrency import maybe_await
 from ..exceptions import ConfigurationError
 from .annotations import where
 from .dependencies import SUPPLIES, TYPES, VARIABLE, Dependency, Place, Provider, Scope, Supply, wanted_by
@@ -79,7 +79,7 @@ class DependencyPlan:
         """Whether nothing has to be called, awaited or cleaned up."""
 
     def asks_for(self, name: str) -> bool:
-        """Whether the function itself has a parameter that the server fills with this."""
+        """Return whether the function itself has a parameter that the server fills with this."""
         return any(each.wanted is SUPPLIES[name] for each in self._wants)
 
     def call(self, function: Callable[..., Any], leading: Sequence[Any], args: Sequence[Any], values: list[Any]) -> Any:
@@ -106,16 +106,12 @@ class DependencyPlan:
         overrides = scope.caller.server.dependency_overrides
         plan = DependencyPlan(self._who, self._place, self._wants, overrides) if overrides else self
         if not plan._cleans_up:
-            result = use(plan, await plan._values(scope, None))
-            return await result if isawaitable(result) else result
+            return await maybe_await(use(plan, await plan._values(scope, None)))
         async with AsyncExitStack() as stack:
-            result = use(plan, await plan._values(scope, stack))
-            if isawaitable(result):
-                result = await result
-        return result
+            return await maybe_await(use(plan, await plan._values(scope, stack)))
 
     def share(self, values: Sequence[Any], found: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """What was found before, and these values: for those who come after."""
+        """Return what was found before together with these values, for middleware and handlers further in."""
         shared = dict(found)
         for step, value in zip(self._steps, values, strict=True):
             if step.key is not None:
@@ -134,7 +130,7 @@ class DependencyPlan:
                 continue
             value = call(*[values[each] for each in args], **{name: values[each] for name, each in kwargs})
             if kind is _Kind.CALL:
-                values.append(await value if isawaitable(value) else value)
+                values.append(await maybe_await(value))
                 continue
             assert stack is not None
             if kind is _Kind.CONTEXT:
@@ -287,7 +283,7 @@ def _kind_of(provider: Provider) -> tuple[_Kind, Callable[..., Any]]:
 
 
 def _call_decorated(provider: Provider, *args: Any, **kwargs: Any) -> Any:
-    """What a generator function gives that a decorator has wrapped into a plain function, ready to be entered."""
+    """Call a generator function that a decorator has made a plain one, and return a context manager."""
     made = provider(*args, **kwargs)
     if inspect.isasyncgen(made):
         return asynccontextmanager(lambda: made)()

@@ -54,7 +54,7 @@ class Acknowledging(Protocol):
         """Send the answer to an event, unless it has one. Raises ``EncodeError``."""
 
     async def _explain(self, error: BaseException, packet: Packet | None) -> Any:
-        """What exception handlers make of an exception: an answer, another exception, or the same."""
+        """Ask the exception handlers. Return an answer, another exception, or the one that was given."""
 
     def _answer(self, packet: Packet, args: list[Any]) -> bool:
         """The same; what cannot be sent is logged and answered with ``internal_error``: then it is ``False``."""
@@ -86,7 +86,7 @@ class Ack:
 
     @property
     def wanted(self) -> bool:
-        """Whether the client still waits for an answer."""
+        """Return whether the client still waits for an answer."""
         return self._packet.id is not None
 
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from inspect import isawaitable
 from typing import Any, TypeVar
 
+from ..concurrency import maybe_await
 from ..exceptions import ConfigurationError, ContractError
 from ..types import Packet
 from .annotations import where
 from .dependencies import IN_ERROR, Scope
-from .signatures import is_async, wire_rest
+from .signatures import wire_rest
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -18,21 +18,20 @@ F = TypeVar("F", bound=Callable[..., Any])
 class ExceptionHandler:
     """A function ``(socket, error)``, which can be injected more."""
 
-    __slots__ = ("_is_async", "_plan", "function")
+    __slots__ = ("_plan", "function")
 
     def __init__(self, kind: type[BaseException], function: Callable[..., Any]) -> None:
         who = f"the handler {where(function)} of {kind.__name__}"
         self._plan = wire_rest(who, function, ("socket", "error"), IN_ERROR)
         self.function = function
-        self._is_async = is_async(function)
 
     async def __call__(self, socket: Any, error: BaseException, packet: Packet | None) -> Any:
-        """What the client is told: an ``EventError``, or an answer; ``None`` when it leaves that to others."""
+        """Call it. Return an ``EventError`` or an answer for the client; ``None`` leaves it to other handlers."""
         if self._plan is None:
             result = self.function(socket, error)
         else:
             result = self._plan.apply(Scope(socket, packet), self.function, (socket, error), ())
-        return await result if self._is_async or isawaitable(result) else result
+        return await maybe_await(result)
 
 
 class ExceptionHandlers:
@@ -62,7 +61,7 @@ class ExceptionHandlers:
         return function
 
     async def explain(self, socket: Any, error: BaseException, packet: Packet | None) -> Any:
-        """What the client is to be told, ``None`` when nobody says; the innermost and most special is asked first.
+        """Ask the handlers, innermost and most specific first. Return what the client is told, or ``None``.
 
         Raises what a handler raises.
         """

@@ -113,11 +113,11 @@ class _Outcome:
 
     @property
     def is_early(self) -> bool:
-        """Whether the client has its answer as soon as there is one; else it is left to middleware."""
+        """Return whether the client has its answer as soon as there is one; else it is left to middleware."""
         return self._packet is not None
 
     def take(self, answer: Any) -> None:
-        """What one of them returned, or the ``EventError`` that it raised."""
+        """Take what one handler has returned, or the ``EventError`` that it has raised."""
         if answer is DEFERRED:
             self._deferred = True
         elif answer is not None and self._answer is None:
@@ -135,7 +135,7 @@ class _Outcome:
             self._log(event, error)
 
     def result(self) -> Any:
-        """What all of them together return or raise; ``Explained`` unless it is left to middleware."""
+        """Return or raise the outcome of all handlers; raise ``Explained`` unless it is left to middleware."""
         answer, failure = self._answer, self._failure
         self._answer = self._failure = None
         try:

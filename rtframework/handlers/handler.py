@@ -6,13 +6,14 @@ import inspect
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final
 
+from ..concurrency import maybe_await
 from ..exceptions import ConfigurationError, EventError, InvalidPayload
 from ..types import Packet
 from .annotations import where
 from .dependencies import IN_CONNECTION, VARIABLE, Scope
 from .dependency_plan import wire
 from .event import CONNECTION, Event
-from .signatures import HandlerFunction, Signature, expect_socket, is_async, takes
+from .signatures import HandlerFunction, Signature, expect_socket, takes
 from .validation import Mismatch, Problem, convert
 
 _KEYWORD_ONLY: Final = inspect.Parameter.KEYWORD_ONLY
@@ -108,7 +109,7 @@ class Handler:
         return self.function(socket, *self.bind(args))
 
     def fits(self, count: int) -> bool:
-        """Whether the function can be called with that many arguments."""
+        """Return whether the function can be called with that many arguments."""
         return self._least <= count and (self._most is None or count <= self._most)
 
     def _expectation(self) -> str:
@@ -203,13 +204,12 @@ class LifecycleHandler:
     With ``takes_socket=False``, for a handler of one socket, ``()`` or ``(reason)``. It can be injected more.
     """
 
-    __slots__ = ("_is_async", "_plan", "_takes_reason", "_takes_socket", "function", "name", "once")
+    __slots__ = ("_plan", "_takes_reason", "_takes_socket", "function", "name", "once")
 
     def __init__(self, name: str, function: HandlerFunction, *, takes_socket: bool = True, once: bool = False) -> None:
         self.name = name
         self.function = function
         self.once = once
-        self._is_async = is_async(function)
         self._takes_socket = takes_socket
         who = f"the handler {where(function)} of {name!r}"
         expected = ["socket"] if takes_socket else []
@@ -237,8 +237,7 @@ class LifecycleHandler:
             result = self.function(*leading, *args)
         else:
             result = self._plan.apply(Scope(socket), self.function, leading, args)
-        if self._is_async or inspect.isawaitable(result):
-            await result
+        await maybe_await(result)
 
 
 def _invalid(name: str, position: int, problems: Sequence[Problem]) -> InvalidPayload:

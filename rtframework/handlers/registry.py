@@ -97,7 +97,7 @@ class HandlerRegistry:
         self._tasks: set[asyncio.Task[None]] = set()
 
     def __bool__(self) -> bool:
-        """Whether anybody listens."""
+        """Return whether anybody listens."""
         return bool(self._handlers or self.catch_all or self.outgoing or any(self.lifecycle.values()))
 
     def inherit(self, parent: HandlerRegistry) -> None:

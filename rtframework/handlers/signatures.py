@@ -116,7 +116,7 @@ def takes(who: str, function: HandlerFunction) -> list[inspect.Parameter]:
 
 
 def wire_rest(who: str, function: HandlerFunction, leading: Sequence[str], place: Place) -> DependencyPlan | None:
-    """What is injected into a function besides what it is always given, by position: ``leading``.
+    """Plan what is injected into a function after what it is always given by position: ``leading``.
 
     Nothing into one that takes anything. Raises :class:`~rtframework.ConfigurationError`.
     """
@@ -138,7 +138,7 @@ def wire_rest(who: str, function: HandlerFunction, leading: Sequence[str], place
 
 
 def is_async(function: HandlerFunction) -> bool:
-    """Whether what it returns is to be awaited."""
+    """Return whether what it returns is to be awaited."""
     return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(type(function).__call__)
 
 
@@ -233,7 +233,7 @@ def _holds_something(function: types.FunctionType) -> bool:
 
 
 def _dependencies(function: types.FunctionType) -> Any:
-    """What the defaults of a function's parameters mean for what is injected."""
+    """Return what the defaults of a function's parameters mean for injection."""
     positional = tuple(each if isinstance(each, Dependency) else None for each in function.__defaults__ or ())
     by_name = (function.__kwdefaults__ or {}).items()
     return positional, {name: each if isinstance(each, Dependency) else None for name, each in by_name}

@@ -154,7 +154,7 @@ Converter = Any
 
 
 def converter_of(annotation: Any) -> Converter:
-    """What checks values of a type. Raises ``TypeError`` for a type that nobody could send a value of."""
+    """Return a converter for values of a type. Raises ``TypeError`` when no client can send such a value."""
     if is_pydantic(annotation):
         try:
             return Model(annotation)
@@ -210,7 +210,7 @@ def check(value: Any, converter: Converter) -> None:
 
 
 def is_pydantic(annotation: Any) -> bool:
-    """Whether a type is pydantic's, or made of such by list, dict, union and the like."""
+    """Return whether a type is pydantic's, or made of such by list, dict, union and the like."""
     if "pydantic" not in sys.modules:
         return False
     if isinstance(annotation, type) and hasattr(annotation, "__pydantic_core_schema__"):
@@ -260,7 +260,7 @@ def _iso(value: Any) -> str:
 
 
 def _problem(error: msgspec.ValidationError) -> Problem:
-    """What msgspec has found."""
+    """Make a problem of an error of msgspec."""
     text = str(error)
     found = _AT.fullmatch(text)
     if found is None:

@@ -712,7 +712,7 @@ class Namespace(Broadcasting):
         pid, offset = handshake.auth.get("pid"), handshake.auth.get("offset")
         if isinstance(pid, str) and (offset is None or isinstance(offset, str)):
             ghost = self._by_pid.get(pid)
-            if ghost is not None and ghost._conn is not connection and recovery.is_same(ghost._authenticated, user):
+            if ghost is not None and ghost.conn is not connection and recovery.is_same(ghost._authenticated, user):
                 self._evict_ghost(ghost)
             session = await self._restore(pid, offset)
             if session is not None:
@@ -756,7 +756,7 @@ class Namespace(Broadcasting):
 
     def _evict_ghost(self, ghost: Socket) -> None:
         """The client is here again, so its old connection is dead, though nobody has noticed yet."""
-        ghost._conn.close(DisconnectReason.TRANSPORT_CLOSE)
+        ghost.conn.close(DisconnectReason.TRANSPORT_CLOSE)
         if ghost._left is None:
             ghost._evict()  # its middleware still runs
 

@@ -108,7 +108,6 @@ class Socket:
         "__weakref__",
         "_acks",
         "_authenticated",
-        "_conn",
         "_farewell",
         "_last_rooms",
         "_left",
@@ -120,6 +119,7 @@ class Socket:
         "_state",
         "_turn",
         "_was_admitted",
+        "conn",
         "data",
         "handshake",
         "id",
@@ -130,7 +130,7 @@ class Socket:
         self, nsp: Home, conn: Connection, id: str, handshake: Handshake, user: Any, pid: str | None = None
     ) -> None:
         self.id = id
-        self._conn = conn
+        self.conn = conn
         self.handshake = handshake
         self.user = user
         self._authenticated = user
@@ -190,7 +190,7 @@ class Socket:
     @property
     def transport(self) -> str:
         """``"polling"`` or ``"websocket"``: the transport at this moment."""
-        return self._conn.transport
+        return self.conn.transport
 
     @property
     def rooms(self) -> frozenset[str]:
@@ -370,10 +370,10 @@ class Socket:
         assert isinstance(pen, BufferedOutlet)
         self._state = _ADMITTED
         self._was_admitted = True
-        self._outlet = self._conn
-        self._nsp.admit(self, self._conn)
+        self._outlet = self.conn
+        self._nsp.admit(self, self.conn)
         if self._pid is None:
-            self._send(Packet(PacketType.CONNECT, self._nsp.name, self._conn.greeting({"sid": self.id})))
+            self._send(Packet(PacketType.CONNECT, self._nsp.name, self.conn.greeting({"sid": self.id})))
         else:
             self._connect_with_pid()
         pen.open()
@@ -391,21 +391,21 @@ class Socket:
             return
         self.accept()
         if close:
-            self._conn.close(DisconnectReason.SERVER_NAMESPACE_DISCONNECT)
+            self.conn.close(DisconnectReason.SERVER_NAMESPACE_DISCONNECT)
         else:
-            self._conn.leave(self._nsp.name)
+            self.conn.leave(self._nsp.name)
             self._disconnected(DisconnectReason.SERVER_NAMESPACE_DISCONNECT)
 
     # --- what the engine and the namespace call ---------------------------------------------------------------------
 
     def _enter(self) -> Outlet | None:
         """It is authenticated: where frames for it go for the time being; ``None`` when it has left meanwhile."""
-        if self._state == _GONE or not self._conn.enter(self._nsp.name, self):
+        if self._state == _GONE or not self.conn.enter(self._nsp.name, self):
             self._evict()
             return None
         self._state = _ENTERED
         if self._outlet is None:
-            self._outlet = BufferedOutlet(self._conn, self._nsp.limits.max_outbox)
+            self._outlet = BufferedOutlet(self.conn, self._nsp.limits.max_outbox)
             self._nsp.adapter.add(self.id, {self.id, *self._last_rooms})
         return self._outlet
 
@@ -416,7 +416,7 @@ class Socket:
         if session.user is not session.authenticated:  # middleware has made another of it, and may be skipped now
             self.user = session.user
         self._state = _RESTORED
-        self._outlet = pen = BufferedOutlet(self._conn, self._nsp.limits.max_outbox)
+        self._outlet = pen = BufferedOutlet(self.conn, self._nsp.limits.max_outbox)
         self._nsp.adapter.add(self.id, session.rooms)
         return pen
 
@@ -429,7 +429,7 @@ class Socket:
         """An EVENT or an ACK of this client."""
         if self._state != _ADMITTED:
             if self._state == _ENTERED:  # it cannot know yet that it is connected
-                self._conn.close(DisconnectReason.FORCED_SERVER_CLOSE)
+                self.conn.close(DisconnectReason.FORCED_SERVER_CLOSE)
             return None
         if packet.type == _ACK:
             future = self._acks.pop(packet.id or 0, None) if self._acks else None
@@ -452,7 +452,7 @@ class Socket:
         if reason == DisconnectReason.SERVER_NAMESPACE_DISCONNECT and was == _ADMITTED:
             self._send(Packet(PacketType.DISCONNECT, self._nsp.name))  # so that the client does not come back by itself
         self._last_rooms = self._nsp.adapter.rooms(self.id)
-        if self._pid is not None and reason in RECOVERABLE and not self._conn.has_dropped:
+        if self._pid is not None and reason in RECOVERABLE and not self.conn.has_dropped:
             self._persist()
         self._left = reason
         self._state = _GONE
@@ -534,7 +534,7 @@ class Socket:
         connect = engine.encode(Packet(PacketType.CONNECT, self._nsp.name, {"sid": self.id, "pid": self._pid}))
         session = self._session
         missed = session.missed if session is not None else ()
-        self._conn.send(engine.join([*missed, connect]) if missed else connect)
+        self.conn.send(engine.join([*missed, connect]) if missed else connect)
         if session is not None:
             offset = self.handshake.auth.get("offset") or ""
             self._session = dataclasses.replace(session, missed=(), replayed=offset if missed else None)
@@ -548,7 +548,7 @@ class Socket:
         left_at = None
         if not self._was_admitted and session is not None:  # it was not used after all
             left_at = session.left_at
-        elif self._conn.transport == "polling":
+        elif self.conn.transport == "polling":
             # One payload of polling arrives whole or not at all; of a websocket's messages the first may have come.
             replayed = None
         adapter = self._nsp.adapter

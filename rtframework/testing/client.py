@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, TypeVar, overload
 
 from ..adapters.packet_log import is_offset
+from ..concurrency import maybe_await
 from ..exceptions import AckTimeout, Disconnected
 from ..packets import from_ack, to_ack
 from ..types import Packet, PacketType
@@ -72,7 +73,7 @@ class TestClient:
 
     @property
     def connected(self) -> bool:
-        """Whether it is in its namespace."""
+        """Return whether it is in its namespace."""
         return self.disconnect_reason is None
 
     @property
@@ -124,7 +125,7 @@ class TestClient:
         return (await self._take(event, within)).payload
 
     async def receive_event(self, event: str | None = None, *, within: float = PATIENCE) -> Received:
-        """The same, as it came: with name and arguments, and ``ack()`` when the server wants an answer.
+        """Receive an event as it came: with name and arguments, and ``ack()`` when the server wants an answer.
 
         Without a name: the oldest event, whatever its name is.
         """
@@ -308,8 +309,7 @@ class TestClient:
 
     async def _finish(self, item: Received, result: Any) -> None:
         try:
-            if inspect.isawaitable(result):
-                result = await result
+            result = await maybe_await(result)
             if item.wants_ack:
                 await item.ack(*to_ack(result))
         except Exception as error:  # noqa: BLE001 - the test's own, and told to it

@@ -51,7 +51,7 @@ async def settle() -> bool:
 
 
 def is_due(loop: asyncio.BaseEventLoop) -> bool:
-    """Whether a timer is to run now."""
+    """Return whether a timer is to run now."""
     when = next_timer(loop)
     return when is not None and when <= loop.time()
 

@@ -33,7 +33,7 @@ class Received:
 
     @property
     def wants_ack(self) -> bool:
-        """Whether the server waits for an answer."""
+        """Return whether the server waits for an answer."""
         return self.reply is not None
 
     async def ack(self, *args: Any) -> None:
@@ -76,7 +76,7 @@ class Inbox:
             self._changed.set_result(None)
 
     def peek(self, event: str | None = None) -> list[Received]:
-        """What has come, of that name or any, and was not taken."""
+        """Find the events that have come, of that name or any, and were not taken."""
         return [item for item in self.items if not item.taken and (event is None or item.event == event)]
 
     async def take(self, event: str | None, within: float, is_over: Callable[[], bool]) -> Received | None:
@@ -97,7 +97,7 @@ class Inbox:
             await wait(self._changed, left)
 
     def describe(self) -> str:
-        """What did come, for the text of a failure."""
+        """Describe the events that did come, for the text of a failure."""
         if not self.items:
             return "nothing has been received at all"
         left_out = max(0, len(self.items) - _SHOWN)

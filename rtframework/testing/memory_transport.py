@@ -115,14 +115,14 @@ class MemoryTransport(asyncio.Transport):
         self._deliver()
 
     def get_write_buffer_size(self) -> int:
-        """What the network has not taken."""
+        """Return the number of bytes that the network has not taken."""
         return len(self._waiting)
 
     def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
         """Passed over: the limit is the usual one."""
 
     def is_closing(self) -> bool:
-        """Whether the server has closed it, or the end is known."""
+        """Return whether the server has closed it, or the end is known."""
         return self._closing or self.ended
 
     def close(self) -> None:
@@ -156,7 +156,7 @@ class MemoryTransport(asyncio.Transport):
             self._far_end.feed_eof()
 
     def is_reading(self) -> bool:
-        """Whether the server reads."""
+        """Return whether the server reads."""
         return not self._paused and not self.is_closing()
 
     def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:

@@ -78,11 +78,11 @@ class ClientEnd(asyncio.Transport):
             self._line.bury()
 
     def is_closing(self) -> bool:
-        """Whether it is closed, or will be."""
+        """Return whether it is closed, or will be."""
         return self._closing
 
     def is_over(self) -> bool:
-        """Whether the server has heard of the end, too."""
+        """Return whether the server has heard of the end, too."""
         return self._closing and (self._line is None or self._line.ended)
 
     def pause_reading(self) -> None:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import inspect
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final, Protocol, Self, TypeAlias
 
 from aiohttp import ClientSession, CookieJar, web
 
+from ..concurrency import maybe_await
 from ..exceptions import ConfigurationError, ConnectionRefused
 from ..serializers import JSONSerializer
 from ..server import Server
@@ -124,7 +124,7 @@ class TestServer:
         return self._session
 
     async def start(self) -> None:
-        """What ``async with`` does at its beginning."""
+        """Start serving, as ``async with`` does at its beginning."""
         if self._runner is not None:
             raise RuntimeError("the server runs already")
         own_loop()  # says so when it is none that can be looked into
@@ -263,5 +263,4 @@ class TestServer:
         if hasattr(self._served, "attach"):
             self._served.attach(app := web.Application(), self.path)
             return app
-        made = self._served()
-        return await made if inspect.isawaitable(made) else made
+        return await maybe_await(self._served())

@@ -17,7 +17,7 @@ from rtframework.exceptions import EncodeError
 from rtframework.protocols import Emitter, Session
 from rtframework.protocols import Frames as AnyFrames
 from rtframework.testing import AdapterConformance
-from rtframework.testing.conformance import _Deliveries
+from rtframework.testing.conformance.adapters import _Deliveries
 
 
 class TestSessionAwareAdapter(AdapterConformance):

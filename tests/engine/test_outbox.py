@@ -249,7 +249,7 @@ async def test_a_websocket_that_never_reads_is_a_slow_consumer_and_harms_nobody(
             blob = "x" * 10_000
             most = 0
             (connection,) = [
-                each for each in witness.engine.connections.values() if each is witness.io.sockets[deaf]._conn
+                each for each in witness.engine.connections.values() if each is witness.io.sockets[deaf].conn
             ]
             for number in range(1_000):
                 await witness.io.emit("news", number, blob)

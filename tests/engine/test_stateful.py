@@ -901,7 +901,7 @@ class Sessions(RuleBasedStateMachine):
                 assert peer.received[sid] == self.world.sent[sid]
                 assert self.world.heard[sid] == peer.said[sid]
         for socket in self.world.sockets():
-            assert socket._conn.is_open
+            assert socket.conn.is_open
         assert engine._unconnected == sum(
             not connection.receivers and connection._on_connected is not None
             for connection in engine.connections.values()

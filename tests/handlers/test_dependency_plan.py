@@ -103,9 +103,9 @@ io = Server()
 @pytest.mark.parametrize(
     ("register", "function", "said"),
     [
-        (io.on("x"), forgotten, ["test_plans.forgotten", "'x'", "'db'", "Database", "= Depends(...)"]),
+        (io.on("x"), forgotten, ["test_dependency_plan.forgotten", "'x'", "'db'", "Database", "= Depends(...)"]),
         (io.on("x"), data_first, ["data_first", "'data'", "(socket: Socket, data"]),
-        (io.on("x"), unfilled, ["unfilled", "'url'", "test_plans.get_db", "a default", "= Depends(...)", "Socket"]),
+        (io.on("x"), unfilled, ["unfilled", "'url'", "_plan.get_db", "a default", "= Depends(...)", "Socket"]),
         (io.on("connection"), acks, ["acks", "needs_ack", "'ack'", "a connection does not have"]),
         (io.on_server_side("x"), forgotten, ["forgotten", "'socket'", "another server does not have"]),
         (io.on("x"), no_class, ["no_class", "'db'", "without a provider"]),
@@ -153,7 +153,7 @@ def test_the_type_of_what_is_injected_is_known() -> None:
     """A type checker would not see that a handler asks for one thing and is given another."""
     name: str = Depends(second)
     length: Annotated[int, Depends(lambda: 7)] = Depends(second)  # type: ignore[assignment]
-    assert repr(name) == "Depends(tests.test_plans.second)"
+    assert repr(name) == "Depends(tests.handlers.test_dependency_plan.second)"
     assert name == Depends(second) != Depends(second, use_cache=False)
     assert hash(name) == hash(Depends(second))
     assert repr(length) == repr(name)

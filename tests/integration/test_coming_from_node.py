@@ -56,7 +56,7 @@ async def test_who_and_where_a_socket_is(serve: Serve, js: JSClients, transport:
     assert dict(admin.sockets) == {await client.id(): socket}
     assert dict(io.sockets) == dict(io.of("/").sockets) == {}
     assert (len(admin), len(io.of("/"))) == (1, 0)
-    assert (socket.transport, socket._conn.protocol) == (transport.final, 4)
+    assert (socket.transport, socket.conn.protocol) == (transport.final, 4)
     assert (socket.user, socket.recovered) == (None, False)
     with pytest.raises(TypeError):
         admin.sockets["x"] = socket  # type: ignore[index]

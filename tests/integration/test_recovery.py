@@ -370,7 +370,7 @@ async def test_a_restore_that_is_lost_itself(serve: Serve, where: str) -> None:
         async with session(server.url) as third:
             assert await third.enter(pid=pid, offset=offset) == (sid, pid)
             assert [event[1] for event in third.missed] == [2]
-            assert only(io)._conn.is_open
+            assert only(io).conn.is_open
     await until(lambda: not io.sockets)
     await until(lambda: not io.of("/")._departing)
     assert log.count("come") == log.count("gone")

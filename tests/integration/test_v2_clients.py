@@ -84,7 +84,7 @@ async def test_events_and_acknowledgements_both_ways(serve: Serve, js: JSClients
         assert await client.ack_args("echo", *args) == args
     (socket,) = io.sockets.values()
     assert socket.transport == transport.final
-    assert socket._conn.protocol == 3
+    assert socket.conn.protocol == 3
     for _ in range(2):
         await socket.emit("text", "grüße 😀", {"a": 1})
         await socket.emit("binary", BLOB, {"again": [b"", BLOB]}, "😀")

@@ -1,4 +1,4 @@
-"""A server's contract: what is known of it, and the documents that are written of it."""
+"""Types and interfaces as they are written of a contract."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import enum
 import json
 import re
 import uuid
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Generic, Literal, NamedTuple, TypeVar
 
@@ -16,229 +15,16 @@ import msgspec
 import pydantic
 import pytest
 from attrs import define
-from jsonschema import Draft7Validator
 from msgspec import Meta, Struct, defstruct
 
-from rtframework import Ack, ConfigurationError, Namespace, Server, Socket
+from rtframework import ConfigurationError, Server, Socket
 from rtframework.contracts import Contract, EventContract, NamespaceContract, asyncapi, describe, typescript
 from rtframework.contracts.components import Schemas
-from rtframework.handlers.declarations import NOTHING
 from rtframework.testing import TestServer
 from rtframework_msgpack import MsgpackSerializer
-from tests.support.contract import Chat, Person, Picture, Text, make, problems_of
+from tests.support.contract import make, problems_of
 
 T = TypeVar("T")
-
-
-def namespace_of(server: Server, name: str = "/") -> NamespaceContract:
-    """The contract of one namespace."""
-    return next(each for each in describe(server).namespaces if each.name == name)
-
-
-def received(server: Server, event: str = "event") -> EventContract:
-    """The contract of an event that clients emit."""
-    return next(each for each in namespace_of(server).receives if each.name == event)
-
-
-def types(event: EventContract) -> list[Any]:
-    """Names and types of its arguments."""
-    return [(each.name, *each.types) for each in event.arguments]
-
-
-# --- the contract as a value ------------------------------------------------------------------------------------------
-
-
-def test_both_directions_are_described() -> None:
-    """Half of a contract would be missing, or a reader would not find who serves it."""
-    main = namespace_of(make())
-    assert [each.name for each in main.receives] == ["post", "find", "move", "divide", "ask me"]
-    assert [each.name for each in main.sends] == ["posted", "moved", "sure?", "numbers", "ping"]
-    post = main.receives[0]
-    assert types(post) == [("post", Text | Picture), ("author", Person)]
-    assert (post.returns, post.description) == (int, "Show a post to everybody.")
-    assert post.places == ("tests.support.contract.make.<locals>.post",)
-    sure = main.sends[2]
-    assert (types(sure), sure.returns) == ([("question", str)], bool)
-    assert re.search(r"contract\.py:\d+$", sure.places[0])
-    assert main.sends[-1].returns is NOTHING
-
-
-def test_names_of_namespaces_are_described() -> None:
-    """The contract of a dynamic namespace would be missing, or look like that of one namespace."""
-    io = Server()
-    io.of(r"/room/{id:\d{2}}/{part}", factory=Chat)
-    io.of(re.compile("/x-(?P<y>.*)"))
-    io.of(re.compile(r"/z/\d{3}"))  # reads like a template
-    io.of(lambda name, auth: True)
-    io.of("/a")
-    io.instrument(auth=False)
-    assert [(each.name, each.kind, each.params) for each in describe(io).namespaces] == [
-        ("/", "name", ()),
-        ("/a", "name", ()),
-        (r"/room/{id:\d{2}}/{part}", "template", ("id", "part")),
-        ("/x-(?P<y>.*)", "expression", ("y",)),
-        (r"/z/\d{3}", "expression", ()),
-        ("test_names_of_namespaces_are_described.<locals>.<lambda>", "function", ()),
-    ]
-    room = namespace_of(io, r"/room/{id:\d{2}}/{part}")
-    assert [each.name for each in (*room.receives, *room.sends)] == ["say", "said"]
-    assert room.description == "Talk within one tenant."
-    assert namespace_of(io).description == ""
-
-
-async def test_describing_changes_nothing() -> None:
-    """A namespace would be there that nobody has asked for."""
-    io = make()
-    before = dict(io.namespaces)
-    describe(io)
-    assert io.namespaces == before
-    assert len(io.parents[0].children) == 0
-    async with TestServer(io) as server:
-        client = await server.connect("/tenants/acme")
-        assert namespace_of(io, "/tenants/{tenant}").receives == namespace_of(make(), "/tenants/{tenant}").receives
-        await client.emit("say", "hi")
-        assert await client.receive("said") == (client.id, "hi")
-
-
-def test_a_factory_that_cannot_be_described_is_named() -> None:
-    """The contract would leave out a namespace without a word."""
-    io = Server()
-
-    def factory(name: str) -> Namespace:
-        raise LookupError("no such tenant")
-
-    io.of("/tenants/{tenant}", factory=factory)
-    with pytest.raises(ConfigurationError, match=r"factory of /tenants/\{tenant\} .*no such tenant"):
-        describe(io)
-
-
-def test_what_nobody_has_annotated_is_unknown() -> None:
-    """A contract would promise what is only guessed."""
-    io = Server()
-
-    @io.on("event")
-    async def event(socket, a, b: object = 1, *c: Any, ack: Ack):  # type: ignore[no-untyped-def]
-        """Nobody knows."""
-
-    contract = received(io)
-    assert types(contract) == [("a",), ("b",), ("c",)]
-    assert [each.required for each in contract.arguments] == [True, False, False]
-    assert contract.returns is Any
-
-    @io.on("other")
-    async def other(socket: Socket) -> Socket:  # what the serializer's own hook could turn into something
-        return socket
-
-    assert received(io, "other").returns is Any
-
-
-def test_several_handlers_of_an_event_are_one_contract() -> None:
-    """A client that satisfies the first handler would be refused by the second."""
-    io = Server()
-
-    @io.on("event")
-    async def first(socket: Socket, data: Text, untyped, *rest: int) -> None:  # type: ignore[no-untyped-def]
-        ...
-
-    @io.on("event")
-    async def second(socket: Socket, data: Picture, word: str = "", more: int = 0) -> str:
-        """The second one."""
-        return ""
-
-    contract = received(io)
-    assert types(contract) == [("data", Text, Picture), ("untyped", str), ("rest", int)]
-    assert [each.required for each in contract.arguments] == [True, True, False]
-    assert contract.returns == str | None
-    assert contract.description == "The second one."
-    text = typescript(describe(io))
-    assert "[data: Text & Picture, untyped: string, rest: number, ack: (answer?: string | EventError) => void]" in text
-    assert "...rest" not in text  # the second one takes no more than three
-
-
-# --- AsyncAPI ---------------------------------------------------------------------------------------------------------
-
-
-def test_the_document_satisfies_the_official_schema() -> None:
-    """No tool would read it."""
-    document = asyncapi(describe(make()), title="All", version="2.1.0", url="https://example.org/live", description="!")
-    assert problems_of(document) == []
-    assert document["info"] == {"title": "All", "version": "2.1.0", "description": "!"}
-    assert document["servers"]["server"]["protocol"] == "wss"
-    assert document["servers"]["server"]["pathname"] == "/live"
-    assert list(document["channels"]) == ["main", "clock", "tenants-tenant"]
-    assert document["channels"]["tenants-tenant"]["address"] == "/tenants/{tenant}"
-    assert list(document["channels"]["tenants-tenant"]["parameters"]) == ["tenant"]
-    assert document["operations"]["receive.ask-me"]["reply"]["messages"] == [
-        {"$ref": "#/channels/main/messages/receive.ask-me.ack"}
-    ]
-    assert "reply" not in document["operations"]["send.ping"]
-
-
-def test_a_server_without_anything_has_a_document() -> None:
-    """The first thing that a newcomer tries would fail."""
-    assert problems_of(asyncapi(describe(Server()))) == []
-    assert "export interface ServerToClientEvents {\n}" in typescript(describe(Server()))
-
-
-def test_keys_do_not_meet() -> None:
-    """One event would take the place of another."""
-    io = Server()
-    for name in ("a b", "a-b", "a/b", "é"):
-        io.emits(name, int)
-        io.of(re.compile(f"/{name}"))
-    io.of("/main")
-    document = asyncapi(describe(io))
-    assert problems_of(document) == []
-    assert len(document["channels"]["main"]["messages"]) == 4
-    assert len(document["channels"]) == 6
-
-
-@pytest.mark.parametrize("url", ["example.org", "ftp://example.org", "https://"])
-def test_a_url_that_is_none_is_refused(url: str) -> None:
-    """The document would send its readers nowhere."""
-    with pytest.raises(ConfigurationError, match="a server's URL is like"):
-        asyncapi(describe(Server()), url=url)
-
-
-async def test_what_goes_over_the_wire_satisfies_the_document() -> None:
-    """The document would describe another server."""
-    io = make()
-    document = asyncapi(describe(io))
-
-    def check(operation: str, args: Sequence[Any], *, reply: bool = False) -> list[str]:
-        (message,) = (document["operations"][operation]["reply"] if reply else document["operations"][operation])[
-            "messages"
-        ]
-        key = message["$ref"].rpartition("/")[2]
-        payload = document["channels"]["main"]["messages"][key]["payload"]
-        # Bytes are no JSON: a text stands for them here.
-        text = json.dumps(list(args), default=lambda value: "bytes")
-        validator = Draft7Validator({**document, **payload})
-        return [error.message for error in validator.iter_errors(json.loads(text))]
-
-    picture = {"type": "picture", "data": b"abc", "replies": [{"type": "text", "text": "a"}]}
-    async with TestServer(io) as server:
-        client = await server.connect()
-        assert check("receive.post", (picture, {"fullName": "Ada"})) == []
-        answer = await client.emit_with_ack("post", picture, {"fullName": "Ada"})
-        assert check("receive.post", [answer], reply=True) == []
-        posted = (await client.receive_event("posted")).args
-        assert check("send.posted", posted) == []
-        assert check("send.posted", (picture, *posted[1:])) != []
-        refused = ({"type": "text"}, {"fullName": "Ada"})
-        assert check("receive.post", refused) != []
-        answer = await client.emit_with_ack("post", *refused)
-        assert answer["error"]["code"] == "invalid_payload"
-        assert check("receive.post", [answer], reply=True) == []
-        assert check("receive.divide", await client.emit_with_ack("divide", 7, 2), reply=True) == []
-        assert check("receive.divide", (7,), reply=True) != []
-        assert check("receive.move", ({"x": 1, "y": 2}, True)) == []
-        assert check("receive.move", ({"x": 1, "y": 2}, True, 3)) != []
-        assert check("receive.find", ({"limit": 1}, "a", "b")) == []
-        assert check("receive.find", ({"limit": 1}, "a", 2)) != []
-
-
-# --- types ------------------------------------------------------------------------------------------------------------
 
 
 class Colour(enum.Enum):

@@ -1,20 +1,19 @@
-"""The conformance suites: the shipped plugins pass them, and broken ones do not."""
+"""The conformance suite of serializers: good ones pass it, and broken ones do not."""
 
 from __future__ import annotations
 
-import asyncio
-import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
 
-from rtframework.authenticators import StaticTokenAuth, refusal
-from rtframework.exceptions import ConnectionRefused, DecodeError, EncodeError
+from rtframework.exceptions import DecodeError, EncodeError
 from rtframework.serializers import JSONSerializer
-from rtframework.testing import AuthenticatorConformance, SerializerConformance, run_suite
-from rtframework.types import Handshake, Identity, Packet, PacketType
+from rtframework.testing import SerializerConformance
+from rtframework.types import Packet, PacketType
 from rtframework_msgpack import MsgpackSerializer
+
+from . import failures, serializer_suite
 
 
 class TestJSON(SerializerConformance):
@@ -22,54 +21,6 @@ class TestJSON(SerializerConformance):
 
     def serializer(self) -> JSONSerializer:
         return JSONSerializer()
-
-
-def serializer_suite(make: Callable[[], Any], **attributes: Any) -> type[SerializerConformance]:
-    return type("Suite", (SerializerConformance,), {"serializer": lambda self: make(), **attributes})
-
-
-def authenticator_suite(make: Callable[[], Any]) -> type[AuthenticatorConformance]:
-    return type(
-        "Suite",
-        (AuthenticatorConformance,),
-        {
-            "authenticator": lambda self: make(),
-            "good": lambda self: Handshake(auth={"token": "good-token"}),
-            "bad": lambda self: {
-                "wrong": Handshake(auth={"token": "wrong-token"}),
-                "in a header": Handshake(headers={"Authorization": "Bearer wrong-token"}),
-            },
-        },
-    )
-
-
-def names_of(suite: type[Any]) -> set[str]:
-    return {name for name in vars(suite) if name.startswith("test_")}
-
-
-def failures(suite: type[Any]) -> set[str]:
-    """The tests of a suite that fail."""
-    try:
-        run_suite(suite)
-    except ExceptionGroup as group:
-        return {error.__notes__[-1].rpartition(".")[2] for error in group.exceptions}
-    return set()
-
-
-def test_run_suite_runs_every_test() -> None:
-    """Without a test runner the suites are run whole."""
-    assert set(run_suite(serializer_suite(MsgpackSerializer))) == names_of(SerializerConformance)
-    static = authenticator_suite(lambda: StaticTokenAuth({"good-token": 1}))
-    assert set(run_suite(static)) == names_of(AuthenticatorConformance)
-
-
-def test_a_suite_without_its_subject_fails() -> None:
-    """Forgetting to say what is tested does not look like success."""
-    for suite in (SerializerConformance, AuthenticatorConformance):
-        assert failures(suite) == names_of(suite) != set()
-
-
-# -- broken serializers
 
 
 class _Wrapped:
@@ -243,147 +194,3 @@ def test_a_serializer_without_binary_says_so() -> None:
     assert failures(serializer_suite(TextOnly, supports_binary=False)) == set()
     assert "test_binary_round_trips_at_any_depth" in failures(serializer_suite(TextOnly))
     assert "test_binary_round_trips_at_any_depth" in failures(serializer_suite(_Wrapped, supports_binary=False))
-
-
-# -- broken authenticators
-
-
-class _Auth:
-    """A good authenticator, to be broken in one place."""
-
-    async def authenticate(self, handshake: Handshake) -> Any:
-        token = handshake.auth.get("token")
-        if token == "good-token":
-            return Identity("1")
-        return self.refuse(token)
-
-    def refuse(self, token: Any) -> Any:
-        raise refusal("unknown_token", "Unknown token")
-
-
-class _RefusesGood(_Auth):
-    async def authenticate(self, handshake: Handshake) -> Any:
-        return self.refuse(None)
-
-
-class _ReturnsNothing(_Auth):
-    async def authenticate(self, handshake: Handshake) -> Any:
-        await super().authenticate(handshake)
-
-
-class _LetsIn(_Auth):
-    def refuse(self, token: Any) -> Any:
-        return Identity("guest")
-
-
-class _HasNoCode(_Auth):
-    def refuse(self, token: Any) -> Any:
-        raise ConnectionRefused("no", "code")
-
-
-class _SendsWhatCannotBeSent(_Auth):
-    def refuse(self, token: Any) -> Any:
-        raise ConnectionRefused("no", {"code": "no", "why": object()})
-
-
-class _TellsInMessage(_Auth):
-    def refuse(self, token: Any) -> Any:
-        raise refusal("unknown_token", f"Unknown token {token}")
-
-
-class _TellsInData(_Auth):
-    def refuse(self, token: Any) -> Any:
-        raise refusal("unknown_token", "Unknown token", token=str(token))
-
-
-class _TellsInLog(_Auth):
-    def refuse(self, token: Any) -> Any:
-        logging.getLogger("broken").debug("refused %s", token)
-        raise refusal("unknown_token", "Unknown token")
-
-
-class _Prints(_Auth):
-    def refuse(self, token: Any) -> Any:
-        print("refused", token)
-        raise refusal("unknown_token", "Unknown token")
-
-
-class _TellsInContext(_Auth):
-    def refuse(self, token: Any) -> Any:
-        try:
-            {}[token]
-        except (KeyError, TypeError) as error:
-            raise refusal("unknown_token", "Unknown token") from error
-
-
-class _TellsInRepr(_Auth):
-    def __init__(self) -> None:
-        self.last: Any = None
-
-    async def authenticate(self, handshake: Handshake) -> Any:
-        self.last = handshake.auth
-        return await super().authenticate(handshake)
-
-    def __repr__(self) -> str:
-        return f"<{self.last}>"
-
-
-class _Crashes(_Auth):
-    async def authenticate(self, handshake: Handshake) -> Any:
-        if not handshake.auth["token"].startswith("good"):
-            return self.refuse(None)
-        return Identity("1")
-
-
-class _Mixes(_Auth):
-    """Keeps the handshake of the moment on itself, over an await."""
-
-    async def authenticate(self, handshake: Handshake) -> Any:
-        self.current = handshake
-        await asyncio.sleep(0)
-        return await super().authenticate(self.current)
-
-
-@pytest.mark.parametrize(
-    ("broken", "caught_by"),
-    [
-        (_RefusesGood, "test_a_good_handshake_is_let_in"),
-        (_ReturnsNothing, "test_a_good_handshake_is_let_in"),
-        (_LetsIn, "test_bad_handshakes_are_refused_with_a_code"),
-        (_HasNoCode, "test_bad_handshakes_are_refused_with_a_code"),
-        (_SendsWhatCannotBeSent, "test_bad_handshakes_are_refused_with_a_code"),
-        (_TellsInMessage, "test_nothing_secret_is_told"),
-        (_TellsInData, "test_nothing_secret_is_told"),
-        (_TellsInLog, "test_nothing_secret_is_told"),
-        (_Prints, "test_nothing_secret_is_told"),
-        (_TellsInContext, "test_nothing_secret_is_told"),
-        (_TellsInRepr, "test_nothing_secret_is_told"),
-        (_Crashes, "test_bad_handshakes_are_refused_with_a_code"),
-        (_Crashes, "test_hostile_handshakes_do_no_harm"),
-        (_Mixes, "test_calls_do_not_mix"),
-    ],
-)
-def test_a_broken_authenticator_is_found_out(broken: Callable[[], Any], caught_by: str) -> None:
-    """A hole in somebody's authenticator shows in its tests, not in production."""
-    assert caught_by in failures(authenticator_suite(broken))
-
-
-def test_a_good_authenticator_is_good() -> None:
-    """The broken ones above are broken by what each of them does, not by how they are made."""
-    assert failures(authenticator_suite(_Auth)) == set()
-
-
-def test_an_authenticator_without_bad_handshakes_is_not_tested() -> None:
-    """A suite with nothing to refuse does not look like success."""
-
-    class Empty(AuthenticatorConformance):
-        def authenticator(self) -> Any:
-            return _Auth()
-
-        def good(self) -> Handshake:
-            return Handshake(auth={"token": "good-token"})
-
-        def bad(self) -> Mapping[str, Handshake]:
-            return {}
-
-    assert failures(Empty) == {"test_bad_handshakes_are_refused_with_a_code"}

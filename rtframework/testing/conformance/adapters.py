@@ -1,0 +1,575 @@
+"""The conformance suite of adapters."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from ...exceptions import AckTimeout, Disconnected, EncodeError
+from ...protocols import Session
+from ...types import Handshake, Packet, PacketType, SocketDetails, Target
+from .suites import check
+
+if TYPE_CHECKING:
+    from ...protocols import Adapter, Emitter, Frames
+
+
+class AdapterConformance:
+    """What every :class:`~rtframework.protocols.Adapter` must do for the sockets of its own server.
+
+    Give :meth:`adapter`. ``patience`` is how many seconds a broadcast may take to be delivered.
+    """
+
+    patience: float = 2.0
+
+    def adapter(self, nsp: str, emitter: Emitter) -> Adapter:
+        """A new adapter, as a program's ``Server(adapter=...)`` would make it."""
+        raise NotImplementedError("give the suite an adapter()")
+
+    def test_rooms_and_members_agree(self) -> None:
+        """A socket is told that it is in just those rooms whose broadcasts it gets."""
+
+        async def run(adapter: Adapter, sent: _Deliveries) -> None:
+            adapter.add("a", ["a", "x", "y"])
+            adapter.add("b", ["b"])
+            adapter.add("b", ("y", "z"))
+            adapter.add("c", set())
+            adapter.add("c", (room for room in ("y", "y")))
+            check(adapter.rooms("a") == {"a", "x", "y"}, f"a is in {adapter.rooms('a')}")
+            check(adapter.rooms("b") == {"b", "y", "z"}, f"b is in {adapter.rooms('b')}")
+            check(adapter.rooms("stranger") == frozenset(), "a stranger is in rooms")
+            for room, members in {"x": "a", "y": "abc", "z": "b", "a": "a", "c": "", "nowhere": ""}.items():
+                self._selects(adapter, Target(frozenset((room,))), members)
+
+        self._run(run)
+
+    def test_leaving_is_at_once_and_forgiving(self) -> None:
+        """Who has left a room gets nothing more of it, and leaving twice is no mistake."""
+
+        async def run(adapter: Adapter, sent: _Deliveries) -> None:
+            adapter.add("a", ["a", "x", "y"])
+            adapter.add("b", ["b", "x"])
+            adapter.remove("a", ["x", "x", "nowhere"])
+            adapter.remove("a", iter(["x"]))
+            adapter.remove("stranger", ["x"])
+            check(adapter.rooms("a") == {"a", "y"}, f"a is in {adapter.rooms('a')}")
+            self._selects(adapter, Target(frozenset({"x"})), "b")
+            self._selects(adapter, Target(), "ab")
+            adapter.remove("a", ["a", "y"])
+            self._selects(adapter, Target(), "ab")
+
+        self._run(run)
+
+    def test_a_socket_that_goes_is_forgotten(self) -> None:
+        """Nobody is left in a room who is not there any more; one who comes again starts anew."""
+
+        async def run(adapter: Adapter, sent: _Deliveries) -> None:
+            adapter.add("a", ["a", "x"])
+            adapter.add("b", ["b", "x"])
+            left = adapter.remove_all("a")
+            check(left == {"a", "x"}, f"remove_all() gave {left!r}")
+            check(adapter.remove_all("a") == frozenset(), "remove_all() of one who has gone gave rooms")
+            check(adapter.remove_all("stranger") == frozenset(), "remove_all() of a stranger gave rooms")
+            check(adapter.rooms("a") == frozenset(), "one who has gone is in rooms")
+            self._selects(adapter, Target(), "b")
+            self._selects(adapter, Target(frozenset({"x", "a"})), "b")
+            adapter.add("a", ["y"])
+            check(adapter.rooms("a") == {"y"}, f"one who came again is in {adapter.rooms('a')}")
+
+        self._run(run)
+
+    def test_listeners_hear_of_rooms(self) -> None:
+        """Each room is announced once and in time, and a listener that fails harms nobody."""
+
+        async def run(adapter: Adapter, sent: _Deliveries) -> None:
+            heard: list[tuple[str, ...]] = []
+
+            def listen(event: str) -> Callable[..., None]:
+                def listener(*args: str) -> None:
+                    if event == "join_room" and args[0] not in adapter.rooms(args[1]):
+                        heard.append(("too early", *args))
+                    heard.append((event, *args))
+
+                return adapter.on(event)(listener)
+
+            def fail(*args: str) -> None:
+                raise RuntimeError("a listener that fails")
+
+            with _silence("rtframework.rooms"):
+                adapter.add("early", ["early"])
+                adapter.on("join_room")(fail)
+                listeners = {
+                    event: listen(event) for event in ("create_room", "join_room", "leave_room", "delete_room")
+                }
+                adapter.add("a", ["x", "x"])
+                adapter.add("a", ["x"])
+                adapter.add("b", ["x"])
+                adapter.remove("a", ["x", "x", "nowhere"])
+                adapter.remove("stranger", ["x"])
+                adapter.remove_all("b")
+                adapter.remove_all("b")
+                expected = [
+                    ("create_room", "x"),
+                    ("join_room", "x", "a"),
+                    ("join_room", "x", "b"),
+                    ("leave_room", "x", "a"),
+                    ("leave_room", "x", "b"),
+                    ("delete_room", "x"),
+                ]
+                check(heard == expected, f"listeners heard {heard}")
+                for event, listener in listeners.items():
+                    adapter.off(event, listener)
+                    adapter.off(event, listener)
+                adapter.add("c", ["y"])
+                check(heard == expected, "a listener that was taken off hears more")
+
+        self._run(run)
+
+    def test_targets_select_whom_they_name(self) -> None:
+        """Everybody who is meant is reached once, and nobody else: least of all everybody by an empty list."""
+
+        async def run(adapter: Adapter, sent: _Deliveries) -> None:
+            for sid, rooms in {"a": "ax", "b": "bxy", "c": "cyz", "d": "d"}.items():
+                adapter.add(sid, rooms)
+            nobody: frozenset[str] = frozenset()
+            cases: tuple[tuple[frozenset[str] | None, frozenset[str], str], ...] = (
+                (None, nobody, "abcd"),
+                (nobody, nobody, ""),
+                (frozenset("x"), nobody, "ab"),
+                (frozenset("xy"), nobody, "abc"),
+                (frozenset("xyz"), frozenset("b"), "ac"),
+                (frozenset("xyz"), frozenset("y"), "a"),
+                (frozenset("xyz"), frozenset("xz"), ""),
+                (None, frozenset("d"), "abc"),
+                (None, frozenset("xd"), "c"),
+                (None, frozenset({"nowhere"}), "abcd"),
+                (frozenset("a"), frozenset("a"), ""),
+                (frozenset({"nowhere"}), nobody, ""),
+                (frozenset({"nowhere", "d"}), nobody, "d"),
+            )
+            for wanted, except_, expected in cases:
+                self._selects(adapter, Target(wanted, except_), expected)
+
+        self._run(run)
+
+    def test_a_room_s_name_is_just_a_name(self) -> None:
+        """A room that users name is no pattern, no path and no other room."""
+        names = [
+            "",
+            " ",
+            "*",
+            "a*",
+            "?",
+            "[ab]",
+            "a,b",
+            "a/b",
+            "a:b",
+            "a#b",
+            "{}",
+            "x" * 1_000,
+            "é",
+            "\U0001f600",
+            "a\n",
+        ]
+
+        async def run(adapter: Adapter, sent: _Deliveries) -> None:
+            for number, name in enumerate(names):
+                adapter.add(f"s{number}", [name])
+            adapter.add("bystander", ["a", "b", "ab", "A"])
+            for number, name in enumerate(names):
+                check(adapter.rooms(f"s{number}") == {name}, f"the room {name[:20]!r} has become another")
+                self._selects(adapter, Target(frozenset((name,))), [f"s{number}"])
+
+        self._run(run)
+
+    def test_what_is_handed_out_is_a_copy(self) -> None:
+        """A program may loop over rooms or sockets while they change."""
+
+        async def run(adapter: Adapter, sent: _Deliveries) -> None:
+            adapter.add("a", ["x", "y"])
+            rooms = adapter.rooms("a")
+            check(isinstance(rooms, frozenset), f"rooms() gave a {type(rooms).__name__}")
+            for room in rooms:
+                adapter.remove("a", [room])
+            sids = adapter.sockets(Target())
+            check(isinstance(sids, list), f"sockets() gave a {type(sids).__name__}")
+            for sid in sids:
+                adapter.remove_all(sid)
+            check(sids == ["a"], "the list of sockets changed")
+
+        self._run(run)
+
+    def test_broadcasts_are_delivered_once_and_as_they_are(self) -> None:
+        """Everybody who is meant gets the packet once, unchanged, and what was said about it stays said."""
+
+        async def run(adapter: Adapter, sent: _Deliveries) -> None:
+            for sid, rooms in {"a": "ax", "b": "bxy", "c": "cy"}.items():
+                adapter.add(sid, rooms)
+            data: list[Any] = ["news", {"a": [1, b"\x00\xff", None, "ü"]}]
+            for target, expected in (
+                (Target(), "abc"),
+                (Target(frozenset("xy"), frozenset("c")), "ab"),
+                (Target(frozenset("y"), volatile=True), "bc"),
+                (Target(frozenset("x"), compress=False), "ab"),
+                (Target(local=True), "abc"),
+            ):
+                packet = Packet(PacketType.EVENT, "/n", data, 7 if target.volatile else None)
+                await adapter.broadcast(packet, target)
+                await sent.wait_for(len(expected), self.patience)
+                got = sorted(sid for sid, _ in sent.taken())
+                check(got == sorted(expected), f"{target!r} reached {got!r}")
+                for _, delivered in sent.last:
+                    check(delivered == packet and delivered.data == data, f"{packet!r} arrived as {delivered!r}")
+                wanted = {"volatile": target.volatile, "compress": target.compress}
+                check(sent.flags == wanted, f"{target!r} was sent with {sent.flags}")
+
+        self._run(run)
+
+    def test_broadcasts_keep_their_order(self) -> None:
+        """What one program emits in some order arrives in that order."""
+
+        async def run(adapter: Adapter, sent: _Deliveries) -> None:
+            adapter.add("a", ["a", "x"])
+            for number in range(50):
+                target = (Target(), Target(frozenset("x")), Target(local=True))[number % 3]
+                await adapter.broadcast(Packet(PacketType.EVENT, "/n", ["n", number]), target)
+            await sent.wait_for(50, self.patience)
+            numbers = [packet.data[1] for _, packet in sent.taken()]
+            check(numbers == list(range(50)), f"50 broadcasts arrived as {numbers}")
+
+        self._run(run)
+
+    def test_who_has_gone_or_left_is_not_reached(self) -> None:
+        """A broadcast goes to those who are in the room when it is made."""
+
+        async def run(adapter: Adapter, sent: _Deliveries) -> None:
+            for sid in "abc":
+                adapter.add(sid, [sid, "x"])
+            adapter.remove("a", ["x"])
+            adapter.remove_all("b")
+            await adapter.broadcast(Packet(PacketType.EVENT, "/n", ["n"]), Target(frozenset("x")))
+            adapter.add("d", ["d", "x"])
+            await adapter.broadcast(Packet(PacketType.EVENT, "/n", ["last"]), Target(frozenset("c")))
+            await sent.wait_for(2, self.patience)
+            got = [(sid, packet.data[0]) for sid, packet in sent.taken()]
+            check(got == [("c", "n"), ("c", "last")], f"reached {got!r}")
+
+        self._run(run)
+
+    def test_sessions_are_handed_out_once(self) -> None:
+        """Whoever comes back finds what was kept, if anything is, and nobody finds it a second time."""
+
+        async def run(adapter: Adapter, sent: _Deliveries) -> None:
+            check(adapter.session_time() == 0, "something is kept of which nobody has heard")
+            adapter.add("a", ["a", "x"])
+            adapter.persist_session(Session("a", "pid of a", adapter.rooms("a"), {"n": 1}, None, None))
+            adapter.remove_all("a")
+            self._selects(adapter, Target(), "")
+            check(await adapter.restore_session("another", None) is None, "a session for another pid")
+            back = await adapter.restore_session("pid of a", None)
+            if back is not None:
+                check(
+                    back.sid == "a" and back.rooms == {"a", "x"} and back.data == {"n": 1}, f"{back!r:.200} came back"
+                )
+            check(await adapter.restore_session("pid of a", None) is None, "a session was handed out twice")
+            check(adapter.session_time() == 0, "what is not kept is to be waited for")
+
+        self._run(run)
+
+    def test_sockets_may_go_while_they_are_sent_to(self) -> None:
+        """A client that turns out to be gone during a broadcast does not break it for the others."""
+
+        async def run(adapter: Adapter, sent: _Deliveries) -> None:
+            for number in range(20):
+                adapter.add(f"s{number}", [f"s{number}", "x"])
+            sent.on_send = lambda sid: adapter.remove_all(sid)
+            await adapter.broadcast(Packet(PacketType.EVENT, "/n", ["n"]), Target(frozenset("x")))
+            await sent.wait_for(20, self.patience)
+            check(len(sent.taken()) == 20, "not everybody was reached")
+            self._selects(adapter, Target(), "")
+
+        self._run(run)
+
+    def test_what_cannot_be_sent_is_told_to_the_caller(self) -> None:
+        """An emit of something that no client can receive fails where it stands."""
+
+        async def run(adapter: Adapter, sent: _Deliveries) -> None:
+            adapter.add("a", ["a"])
+            sent.error = EncodeError("cannot be sent")
+            try:
+                await adapter.broadcast(Packet(PacketType.EVENT, "/n", ["n", object()]), Target(local=True))
+            except EncodeError:
+                return
+            raise AssertionError("the EncodeError of the emitter was swallowed")
+
+        self._run(run)
+
+    def test_namespaces_do_not_mix(self) -> None:
+        """A room in one namespace has nothing to do with the room of that name in another."""
+
+        async def run(adapter: Adapter, sent: _Deliveries) -> None:
+            other_sent = _Deliveries()
+            other = self.adapter("/other", other_sent)
+            await other.start()
+            try:
+                adapter.add("a", ["a", "x"])
+                other.add("b", ["b", "x"])
+                check(other.rooms("a") == frozenset(), "a socket is in both namespaces")
+                await adapter.broadcast(Packet(PacketType.EVENT, "/n", ["n"]), Target(frozenset("x")))
+                await other.broadcast(Packet(PacketType.EVENT, "/other", ["o"]), Target())
+                await sent.wait_for(1, self.patience)
+                await other_sent.wait_for(1, self.patience)
+                check([sid for sid, _ in sent.taken()] == ["a"], "a broadcast left its namespace")
+                check([sid for sid, _ in other_sent.taken()] == ["b"], "a broadcast left its namespace")
+            finally:
+                await other.close()
+
+        self._run(run)
+
+    def test_questions_are_answered_by_socket(self) -> None:
+        """A vote counts everybody who is asked once, and says who left; one of nobody does not wait."""
+
+        async def run(adapter: Adapter, sent: _Deliveries) -> None:
+            for sid, rooms in {"a": "ax", "b": "bx", "c": "cx", "d": "d"}.items():
+                adapter.add(sid, rooms)
+            for local in (False, True):
+                question = Packet(PacketType.EVENT, "/n", ["q", 1])
+                target = Target(frozenset("x"), frozenset("c"), compress=False, local=local)
+                asking = asyncio.create_task(adapter.broadcast_with_ack(question, target, self.patience))
+                await sent.wait_for(2, self.patience)
+                check(sorted(sid for sid, _ in sent.taken()) == ["a", "b"], f"{target!r} asked {sent.last!r}")
+                check(all(packet.data == ["q", 1] for _, packet in sent.last), "the question was changed")
+                check(sent.flags == {"volatile": False, "compress": False}, f"asked with {sent.flags}")
+                sent.asked["a"].set_result([{"yes": 1}, 2])
+                sent.asked["b"].set_exception(Disconnected())
+                answers = await asking
+                check(dict(answers) == {"a": ({"yes": 1}, 2)}, f"the answers are {dict(answers)!r}")
+                check(answers.missing == ("b",), f"{answers.missing!r} are missing")
+            nobody = await adapter.broadcast_with_ack(question, Target(frozenset(), local=True), None)
+            check(not nobody and not nobody.missing, "nobody answered something")
+
+        self._run(run)
+
+    def test_questions_end_in_time(self) -> None:
+        """Who does not answer holds nobody up, and what did come is not lost; no question is kept for ever."""
+
+        async def run(adapter: Adapter, sent: _Deliveries) -> None:
+            for sid in "abc":
+                adapter.add(sid, sid)
+            question = Packet(PacketType.EVENT, "/n", ["q"])
+            asking = asyncio.create_task(adapter.broadcast_with_ack(question, Target(local=True), self.patience / 10))
+            await sent.wait_for(3, self.patience)
+            sent.asked["b"].set_result([])
+            try:
+                await asking
+            except AckTimeout as timeout:
+                check(timeout.responses == {"b": None}, f"what did come: {timeout.responses!r}")
+                check(sorted(timeout.missing) == ["a", "c"], f"{timeout.missing!r} are missing")
+            else:
+                raise AssertionError("no AckTimeout")
+            check(sent.asked["a"].cancelled(), "nobody waits for an answer any more, and it was not cancelled")
+
+        self._run(run)
+
+    def test_selected_sockets_are_described(self) -> None:
+        """A list of who is in a room shows all of them, and nobody else."""
+
+        async def run(adapter: Adapter, sent: _Deliveries) -> None:
+            for sid, rooms in {"a": "ax", "b": "bxy", "c": "c"}.items():
+                adapter.add(sid, rooms)
+            for target, expected in (
+                (Target(), "abc"),
+                (Target(frozenset("x"), frozenset("y")), "a"),
+                (Target(frozenset()), ""),
+                (Target(frozenset("y"), local=True), "b"),
+            ):
+                found = {each.id: each for each in await adapter.fetch_sockets(target)}
+                check(sorted(found) == sorted(expected), f"{target!r} gave {sorted(found)}")
+                for sid, each in found.items():
+                    check(each.rooms == adapter.rooms(sid), f"{sid} is said to be in {each.rooms}")
+                    check(each.data == {"of": sid}, f"the data of {sid} are {each.data!r}")
+
+        self._run(run)
+
+    def test_selected_sockets_join_and_leave(self) -> None:
+        """Moving a room's people to another room moves all of them, and nobody else."""
+
+        async def run(adapter: Adapter, sent: _Deliveries) -> None:
+            for sid, rooms in {"a": "ax", "b": "bxy", "c": "c"}.items():
+                adapter.add(sid, rooms)
+            await adapter.add_sockets(Target(frozenset("x"), frozenset("y")), ["m", "n"])
+            await adapter.add_sockets(Target(frozenset()), ["m"])
+            await self._until(lambda: adapter.rooms("a") == set("axmn"), "a did not join")
+            await adapter.add_sockets(Target(local=True), ["all"])
+            await self._until(lambda: adapter.rooms("c") == {"c", "all"}, "c did not join, or too much")
+            check(adapter.rooms("b") == {*"bxy", "all"}, f"b is in {adapter.rooms('b')}")
+            await adapter.del_sockets(Target(frozenset("x")), ["x", "n", "nowhere"])
+            await self._until(lambda: adapter.rooms("a") == {*"am", "all"}, f"a is in {adapter.rooms('a')}")
+            self._selects(adapter, Target(frozenset("x")), "")
+            self._selects(adapter, Target(frozenset("m")), "a")
+
+        self._run(run)
+
+    def test_selected_sockets_are_disconnected(self) -> None:
+        """Throwing a room out throws out those who are in it, and nobody else."""
+
+        async def run(adapter: Adapter, sent: _Deliveries) -> None:
+            for sid, rooms in {"a": "ax", "b": "bxy", "c": "c"}.items():
+                adapter.add(sid, rooms)
+            await adapter.disconnect_sockets(Target(frozenset()), True)
+            await adapter.disconnect_sockets(Target(frozenset("x"), frozenset("y")), False)
+            await self._until(lambda: sent.disconnected == [("a", False)], f"{sent.disconnected!r}")
+            await adapter.disconnect_sockets(Target(local=True), True)
+            await self._until(lambda: len(sent.disconnected) == 3, f"{sent.disconnected!r}")
+            check(sorted(sent.disconnected[1:]) == [("b", True), ("c", True)], f"{sent.disconnected!r}")
+
+        self._run(run)
+
+    def test_server_side_events_do_not_come_back(self) -> None:
+        """A server that tells the others something does not tell itself, and a lone one does not wait for answers."""
+
+        async def run(adapter: Adapter, sent: _Deliveries) -> None:
+            await adapter.server_side_emit(["cache.clear", "key"])
+            answers = await adapter.server_side_emit_with_ack(["who?"], self.patience)
+            check(not answers, f"nobody is there, and answered {answers!r}")
+            check(not sent.served, f"this server heard itself: {sent.served!r}")
+
+        self._run(run)
+
+    # -- what the tests are made of
+
+    def _run(self, scenario: Callable[[Adapter, _Deliveries], Awaitable[None]]) -> None:
+        async def run() -> None:
+            sent = _Deliveries()
+            sent.adapter = adapter = self.adapter("/n", sent)
+            await adapter.start()
+            try:
+                await scenario(adapter, sent)
+            finally:
+                await adapter.close()
+
+        asyncio.run(run())
+
+    def _selects(self, adapter: Adapter, target: Target, expected: Iterable[str]) -> None:
+        selected = adapter.sockets(target)
+        check(sorted(selected) == sorted(expected), f"{target!r:.200} selects {selected!r:.200}")
+
+    async def _until(self, condition: Callable[[], bool], message: str) -> None:
+        try:
+            async with asyncio.timeout(self.patience):
+                while not condition():  # noqa: ASYNC110 - whatever the adapter does meanwhile
+                    await asyncio.sleep(0.001)
+        except TimeoutError:
+            raise AssertionError(message) from None
+
+
+@contextlib.contextmanager
+def _silence(name: str) -> Iterator[None]:
+    """What is provoked is not to be seen in the log."""
+    logger = logging.getLogger(name)
+    disabled, logger.disabled = logger.disabled, True
+    try:
+        yield
+    finally:
+        logger.disabled = disabled
+
+
+class _Deliveries:
+    """An emitter that keeps what it is given, and does to the adapter what a namespace would."""
+
+    def __init__(self) -> None:
+        self.adapter: Adapter | None = None
+        self.log: list[tuple[str, Packet]] = []
+        self.last: list[tuple[str, Packet]] = []
+        self.flags: dict[str, bool] = {}
+        self.asked: dict[str, asyncio.Future[list[Any]]] = {}
+        self.disconnected: list[tuple[str, bool]] = []
+        self.served: list[Sequence[Any]] = []
+        self.error: Exception | None = None
+        self.on_send: Callable[[str], Any] | None = None
+
+    def send(
+        self,
+        sids: Collection[str],
+        packet: Packet,
+        *,
+        volatile: bool = False,
+        compress: bool = True,
+        frames: Frames | None = None,
+    ) -> None:
+        self.flags = {"volatile": volatile, "compress": compress if frames is None else frames.compress}
+        if self.error is not None:
+            raise self.error
+        if isinstance(frames, _Kept):  # what an adapter adds for itself comes last
+            check(frames.packet.data[: len(packet.data)] == packet.data, f"{frames.packet!r:.200} for {packet!r:.200}")
+        for sid in sids:
+            self.log.append((sid, packet))
+            if self.on_send is not None:
+                self.on_send(sid)
+
+    def encode(self, packet: Packet, *, compress: bool = True) -> Frames:
+        if self.error is not None:
+            raise self.error
+        return _Kept(packet, compress)
+
+    def ask(
+        self, sids: Collection[str], packet: Packet, *, volatile: bool = False, compress: bool = True
+    ) -> dict[str, asyncio.Future[list[Any]]]:
+        self.asked = {sid: asyncio.get_running_loop().create_future() for sid in sids}
+        self.send(sids, packet, volatile=volatile, compress=compress)
+        return self.asked
+
+    def describe(self, sids: Collection[str]) -> list[SocketDetails]:
+        return [SocketDetails(sid, Handshake(nsp="/n"), self._adapter.rooms(sid), {"of": sid}) for sid in sids]
+
+    def join(self, sids: Collection[str], rooms: Collection[str]) -> None:
+        for sid in sids:
+            self._adapter.add(sid, rooms)
+
+    def leave(self, sids: Collection[str], rooms: Collection[str]) -> None:
+        for sid in sids:
+            self._adapter.remove(sid, rooms)
+
+    def disconnect(self, sids: Collection[str], close: bool) -> None:
+        for sid in sids:
+            self.disconnected.append((sid, close))
+            self._adapter.remove_all(sid)
+
+    async def serve(self, args: Sequence[Any]) -> Any:
+        self.served.append(args)
+
+    @property
+    def _adapter(self) -> Adapter:
+        assert self.adapter is not None
+        return self.adapter
+
+    async def wait_for(self, count: int, patience: float) -> None:
+        try:
+            async with asyncio.timeout(patience):
+                while len(self.log) < count:  # noqa: ASYNC110 - whatever the adapter does meanwhile
+                    await asyncio.sleep(0.001)
+        except TimeoutError:
+            raise AssertionError(f"{len(self.log)} of {count} deliveries within {patience:g} s") from None
+
+    def taken(self) -> list[tuple[str, Packet]]:
+        self.last, self.log = self.log, []
+        return self.last
+
+
+class _Kept:
+    """A packet that was not encoded."""
+
+    websocket = b""
+    polling = ""
+    size = 0
+    droppable = True
+
+    def __init__(self, packet: Packet, compress: bool) -> None:
+        self.packet = packet
+        self.compress = compress
+
+    def deflated(self, window: int, threshold: int, level: int) -> bytes:
+        return b""

@@ -1,0 +1,96 @@
+"""The AsyncAPI document of a contract."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+from jsonschema import Draft7Validator
+
+from rtframework import ConfigurationError, Server
+from rtframework.contracts import asyncapi, describe, typescript
+from rtframework.testing import TestServer
+from tests.support.contract import make, problems_of
+
+
+def test_the_document_satisfies_the_official_schema() -> None:
+    """No tool would read it."""
+    document = asyncapi(describe(make()), title="All", version="2.1.0", url="https://example.org/live", description="!")
+    assert problems_of(document) == []
+    assert document["info"] == {"title": "All", "version": "2.1.0", "description": "!"}
+    assert document["servers"]["server"]["protocol"] == "wss"
+    assert document["servers"]["server"]["pathname"] == "/live"
+    assert list(document["channels"]) == ["main", "clock", "tenants-tenant"]
+    assert document["channels"]["tenants-tenant"]["address"] == "/tenants/{tenant}"
+    assert list(document["channels"]["tenants-tenant"]["parameters"]) == ["tenant"]
+    assert document["operations"]["receive.ask-me"]["reply"]["messages"] == [
+        {"$ref": "#/channels/main/messages/receive.ask-me.ack"}
+    ]
+    assert "reply" not in document["operations"]["send.ping"]
+
+
+def test_a_server_without_anything_has_a_document() -> None:
+    """The first thing that a newcomer tries would fail."""
+    assert problems_of(asyncapi(describe(Server()))) == []
+    assert "export interface ServerToClientEvents {\n}" in typescript(describe(Server()))
+
+
+def test_keys_do_not_meet() -> None:
+    """One event would take the place of another."""
+    io = Server()
+    for name in ("a b", "a-b", "a/b", "é"):
+        io.emits(name, int)
+        io.of(re.compile(f"/{name}"))
+    io.of("/main")
+    document = asyncapi(describe(io))
+    assert problems_of(document) == []
+    assert len(document["channels"]["main"]["messages"]) == 4
+    assert len(document["channels"]) == 6
+
+
+@pytest.mark.parametrize("url", ["example.org", "ftp://example.org", "https://"])
+def test_a_url_that_is_none_is_refused(url: str) -> None:
+    """The document would send its readers nowhere."""
+    with pytest.raises(ConfigurationError, match="a server's URL is like"):
+        asyncapi(describe(Server()), url=url)
+
+
+async def test_what_goes_over_the_wire_satisfies_the_document() -> None:
+    """The document would describe another server."""
+    io = make()
+    document = asyncapi(describe(io))
+
+    def check(operation: str, args: Sequence[Any], *, reply: bool = False) -> list[str]:
+        (message,) = (document["operations"][operation]["reply"] if reply else document["operations"][operation])[
+            "messages"
+        ]
+        key = message["$ref"].rpartition("/")[2]
+        payload = document["channels"]["main"]["messages"][key]["payload"]
+        # Bytes are no JSON: a text stands for them here.
+        text = json.dumps(list(args), default=lambda value: "bytes")
+        validator = Draft7Validator({**document, **payload})
+        return [error.message for error in validator.iter_errors(json.loads(text))]
+
+    picture = {"type": "picture", "data": b"abc", "replies": [{"type": "text", "text": "a"}]}
+    async with TestServer(io) as server:
+        client = await server.connect()
+        assert check("receive.post", (picture, {"fullName": "Ada"})) == []
+        answer = await client.emit_with_ack("post", picture, {"fullName": "Ada"})
+        assert check("receive.post", [answer], reply=True) == []
+        posted = (await client.receive_event("posted")).args
+        assert check("send.posted", posted) == []
+        assert check("send.posted", (picture, *posted[1:])) != []
+        refused = ({"type": "text"}, {"fullName": "Ada"})
+        assert check("receive.post", refused) != []
+        answer = await client.emit_with_ack("post", *refused)
+        assert answer["error"]["code"] == "invalid_payload"
+        assert check("receive.post", [answer], reply=True) == []
+        assert check("receive.divide", await client.emit_with_ack("divide", 7, 2), reply=True) == []
+        assert check("receive.divide", (7,), reply=True) != []
+        assert check("receive.move", ({"x": 1, "y": 2}, True)) == []
+        assert check("receive.move", ({"x": 1, "y": 2}, True, 3)) != []
+        assert check("receive.find", ({"limit": 1}, "a", "b")) == []
+        assert check("receive.find", ({"limit": 1}, "a", 2)) != []

@@ -1,0 +1,123 @@
+"""A server's contract as a value: what is known of it."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+
+from rtframework import Ack, ConfigurationError, Namespace, Server, Socket
+from rtframework.contracts import describe, typescript
+from rtframework.handlers.declarations import NOTHING
+from rtframework.testing import TestServer
+from tests.support.contract import Chat, Person, Picture, Text, make
+
+from . import namespace_of, received, types
+
+
+def test_both_directions_are_described() -> None:
+    """Half of a contract would be missing, or a reader would not find who serves it."""
+    main = namespace_of(make())
+    assert [each.name for each in main.receives] == ["post", "find", "move", "divide", "ask me"]
+    assert [each.name for each in main.sends] == ["posted", "moved", "sure?", "numbers", "ping"]
+    post = main.receives[0]
+    assert types(post) == [("post", Text | Picture), ("author", Person)]
+    assert (post.returns, post.description) == (int, "Show a post to everybody.")
+    assert post.places == ("tests.support.contract.make.<locals>.post",)
+    sure = main.sends[2]
+    assert (types(sure), sure.returns) == ([("question", str)], bool)
+    assert re.search(r"contract\.py:\d+$", sure.places[0])
+    assert main.sends[-1].returns is NOTHING
+
+
+def test_names_of_namespaces_are_described() -> None:
+    """The contract of a dynamic namespace would be missing, or look like that of one namespace."""
+    io = Server()
+    io.of(r"/room/{id:\d{2}}/{part}", factory=Chat)
+    io.of(re.compile("/x-(?P<y>.*)"))
+    io.of(re.compile(r"/z/\d{3}"))  # reads like a template
+    io.of(lambda name, auth: True)
+    io.of("/a")
+    io.instrument(auth=False)
+    assert [(each.name, each.kind, each.params) for each in describe(io).namespaces] == [
+        ("/", "name", ()),
+        ("/a", "name", ()),
+        (r"/room/{id:\d{2}}/{part}", "template", ("id", "part")),
+        ("/x-(?P<y>.*)", "expression", ("y",)),
+        (r"/z/\d{3}", "expression", ()),
+        ("test_names_of_namespaces_are_described.<locals>.<lambda>", "function", ()),
+    ]
+    room = namespace_of(io, r"/room/{id:\d{2}}/{part}")
+    assert [each.name for each in (*room.receives, *room.sends)] == ["say", "said"]
+    assert room.description == "Talk within one tenant."
+    assert namespace_of(io).description == ""
+
+
+async def test_describing_changes_nothing() -> None:
+    """A namespace would be there that nobody has asked for."""
+    io = make()
+    before = dict(io.namespaces)
+    describe(io)
+    assert io.namespaces == before
+    assert len(io.parents[0].children) == 0
+    async with TestServer(io) as server:
+        client = await server.connect("/tenants/acme")
+        assert namespace_of(io, "/tenants/{tenant}").receives == namespace_of(make(), "/tenants/{tenant}").receives
+        await client.emit("say", "hi")
+        assert await client.receive("said") == (client.id, "hi")
+
+
+def test_a_factory_that_cannot_be_described_is_named() -> None:
+    """The contract would leave out a namespace without a word."""
+    io = Server()
+
+    def factory(name: str) -> Namespace:
+        raise LookupError("no such tenant")
+
+    io.of("/tenants/{tenant}", factory=factory)
+    with pytest.raises(ConfigurationError, match=r"factory of /tenants/\{tenant\} .*no such tenant"):
+        describe(io)
+
+
+def test_what_nobody_has_annotated_is_unknown() -> None:
+    """A contract would promise what is only guessed."""
+    io = Server()
+
+    @io.on("event")
+    async def event(socket, a, b: object = 1, *c: Any, ack: Ack):  # type: ignore[no-untyped-def]
+        """Nobody knows."""
+
+    contract = received(io)
+    assert types(contract) == [("a",), ("b",), ("c",)]
+    assert [each.required for each in contract.arguments] == [True, False, False]
+    assert contract.returns is Any
+
+    @io.on("other")
+    async def other(socket: Socket) -> Socket:  # what the serializer's own hook could turn into something
+        return socket
+
+    assert received(io, "other").returns is Any
+
+
+def test_several_handlers_of_an_event_are_one_contract() -> None:
+    """A client that satisfies the first handler would be refused by the second."""
+    io = Server()
+
+    @io.on("event")
+    async def first(socket: Socket, data: Text, untyped, *rest: int) -> None:  # type: ignore[no-untyped-def]
+        ...
+
+    @io.on("event")
+    async def second(socket: Socket, data: Picture, word: str = "", more: int = 0) -> str:
+        """The second one."""
+        return ""
+
+    contract = received(io)
+    assert types(contract) == [("data", Text, Picture), ("untyped", str), ("rest", int)]
+    assert [each.required for each in contract.arguments] == [True, True, False]
+    assert contract.returns == str | None
+    assert contract.description == "The second one."
+    text = typescript(describe(io))
+    assert "[data: Text & Picture, untyped: string, rest: number, ack: (answer?: string | EventError) => void]" in text
+    assert "...rest" not in text  # the second one takes no more than three
