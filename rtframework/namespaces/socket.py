@@ -23,6 +23,7 @@ from ..logs import ThrottledLog
 from ..packets import from_ack, to_ack
 from ..protocols import Session
 from ..types import DisconnectReason, Packet, PacketType, Target
+from .membership import State
 from .operators import Audience, BroadcastOperator, Rooms, SocketOperator, room_names
 
 if TYPE_CHECKING:
@@ -50,14 +51,11 @@ _ACK: Final = int(PacketType.ACK)
 _INTERNAL_ERROR: Final = EventError("internal_error", "Internal server error").to_payload()
 _CANCELLED: Final = EventError("cancelled", "The handler was cancelled").to_payload()
 
-_ARRIVING: Final = 0
-"""Being authenticated: in no room, receives nothing."""
-_RESTORED: Final = 1
-"""Being authenticated, but continuing a session: in its rooms again, and what is sent to them is held back."""
-_ENTERED: Final = 2
-"""Its connection handlers run: it can be selected, but what is sent to it is held back."""
-_ADMITTED: Final = 3
-_GONE: Final = 4
+_CONNECTING: Final = State.CONNECTING
+_RESUMED: Final = State.RESUMED
+_JOINED: Final = State.JOINED
+_CONNECTED: Final = State.CONNECTED
+_DISCONNECTED: Final = State.DISCONNECTED
 
 
 class Home(Audience, Protocol):
@@ -145,7 +143,7 @@ class Socket:
         self._acks: dict[int, asyncio.Future[list[Any]]] | None = None
         self._outlet: Outlet | None = None
         self._own: HandlerRegistry | None = None
-        self._state = _ARRIVING
+        self._state: State = _CONNECTING
         self._turn: asyncio.Lock | None = None
         self._last_rooms: frozenset[str] = frozenset()
         self._left: str | None = None
@@ -175,7 +173,7 @@ class Socket:
     @property
     def connected(self) -> bool:
         """True from its connection handlers on, until it leaves."""
-        return self._state in (_ENTERED, _ADMITTED)
+        return self._state in (_JOINED, _CONNECTED)
 
     @property
     def disconnected(self) -> bool:
@@ -206,7 +204,7 @@ class Socket:
 
     def _enter_rooms(self, names: Collection[str]) -> None:
         """What :meth:`join` does; nothing of it waits."""
-        if self._state == _GONE:
+        if self._state is _DISCONNECTED:
             return
         limits = self._nsp.limits
         if any(len(name) > limits.max_room_name for name in names):
@@ -227,7 +225,7 @@ class Socket:
         """What :meth:`leave` does; nothing of it waits."""
         if self._has_rooms:
             self._nsp.adapter.remove(self.id, names)
-        elif self._state == _ARRIVING:
+        elif self._state is _CONNECTING:
             self._last_rooms -= frozenset(names)
 
     # --- to this client ---------------------------------------------------------------------------------------------
@@ -364,11 +362,11 @@ class Socket:
         Only a handler that goes on for long needs it, e.g. one that keeps sending. After it, an exception in the
         handler disconnects the client instead of refusing it.
         """
-        if self._state != _ENTERED:
+        if self._state is not _JOINED:
             return
         pen = self._outlet
         assert isinstance(pen, BufferedOutlet)
-        self._state = _ADMITTED
+        self._state = _CONNECTED
         self._was_admitted = True
         self._outlet = self.conn
         self._nsp.admit(self, self.conn)
@@ -387,7 +385,7 @@ class Socket:
 
     def _dismiss(self, close: bool) -> None:
         """What :meth:`disconnect` does; nothing of it waits."""
-        if self._state not in (_ENTERED, _ADMITTED):
+        if self._state not in (_JOINED, _CONNECTED):
             return
         self.accept()
         if close:
@@ -400,10 +398,10 @@ class Socket:
 
     def _enter(self) -> Outlet | None:
         """It is authenticated: where frames for it go for the time being; ``None`` when it has left meanwhile."""
-        if self._state == _GONE or not self.conn.enter(self._nsp.name, self):
+        if self._state is _DISCONNECTED or not self.conn.enter(self._nsp.name, self):
             self._evict()
             return None
-        self._state = _ENTERED
+        self._state = _JOINED
         if self._outlet is None:
             self._outlet = BufferedOutlet(self.conn, self._nsp.limits.max_outbox)
             self._nsp.adapter.add(self.id, {self.id, *self._last_rooms})
@@ -415,7 +413,7 @@ class Socket:
         self.data = session.data
         if session.user is not session.authenticated:  # middleware has made another of it, and may be skipped now
             self.user = session.user
-        self._state = _RESTORED
+        self._state = _RESUMED
         self._outlet = pen = BufferedOutlet(self.conn, self._nsp.limits.max_outbox)
         self._nsp.adapter.add(self.id, session.rooms)
         return pen
@@ -423,12 +421,12 @@ class Socket:
     @property
     def _admitted(self) -> bool:
         """Whether the client has been told that it is connected."""
-        return self._state == _ADMITTED
+        return self._state is _CONNECTED
 
     def _receive(self, packet: Packet) -> Coroutine[Any, Any, None] | None:
         """An EVENT or an ACK of this client."""
-        if self._state != _ADMITTED:
-            if self._state == _ENTERED:  # it cannot know yet that it is connected
+        if self._state is not _CONNECTED:
+            if self._state is _JOINED:  # it cannot know yet that it is connected
                 self.conn.close(DisconnectReason.FORCED_SERVER_CLOSE)
             return None
         if packet.type == _ACK:
@@ -446,18 +444,18 @@ class Socket:
 
     def _disconnected(self, reason: str) -> None:
         """The client has left the namespace."""
-        if self._state == _GONE:
+        if self._state is _DISCONNECTED:
             return
         was = self._state
-        if reason == DisconnectReason.SERVER_NAMESPACE_DISCONNECT and was == _ADMITTED:
+        if reason == DisconnectReason.SERVER_NAMESPACE_DISCONNECT and was is _CONNECTED:
             self._send(Packet(PacketType.DISCONNECT, self._nsp.name))  # so that the client does not come back by itself
         self._last_rooms = self._nsp.adapter.rooms(self.id)
         if self._pid is not None and reason in RECOVERABLE and not self.conn.has_dropped:
             self._persist()
         self._left = reason
-        self._state = _GONE
+        self._state = _DISCONNECTED
         self._outlet = None
-        self._nsp.remove(self, reason, notify=was == _ADMITTED)
+        self._nsp.remove(self, reason, notify=was is _CONNECTED)
         if self._acks:
             for future in self._acks.values():
                 if not future.done():
@@ -469,7 +467,7 @@ class Socket:
         if self._has_rooms:
             self._persist()
             self._nsp.remove(self, "", notify=False)
-        self._state = _GONE
+        self._state = _DISCONNECTED
         self._outlet = None
         self._forget_listeners()
 
@@ -526,7 +524,7 @@ class Socket:
     @property
     def _has_rooms(self) -> bool:
         """Whether the adapter knows it; else it keeps its rooms itself."""
-        return _ARRIVING < self._state < _GONE
+        return _CONNECTING < self._state < _DISCONNECTED
 
     def _connect_with_pid(self) -> None:
         """What was missed comes before CONNECT, as with Node: the client holds it until it knows that it is let in."""
@@ -565,7 +563,7 @@ class Socket:
 
     async def _emit(self, packet: Packet, *, volatile: bool = False, compress: bool = True) -> None:
         if self._pid is not None:
-            if self._state < _ENTERED:
+            if self._state < _JOINED:
                 raise _too_early()
             if packet.id is None:  # also when it has gone: it may come back
                 target = Target(frozenset((self.id,)), volatile=volatile, compress=compress)
@@ -581,7 +579,7 @@ class Socket:
             slow = engine.deliver((outlet,), frames, volatile=volatile)
             if slow is not None:
                 await slow
-        elif self._state == _ARRIVING:
+        elif self._state is _CONNECTING:
             raise _too_early()
 
     async def _ask(
@@ -595,7 +593,7 @@ class Socket:
         packet = self._nsp.packet(event, args)
         packet.id = id = self._nsp.next_ack_id()
         self.accept()
-        if self._state != _ADMITTED:
+        if self._state is not _CONNECTED:
             raise Disconnected("socket has been disconnected")
         future = self._expect_ack(id)
         try:
@@ -677,7 +675,7 @@ class Socket:
         return self._serve_in_turn(packet, handler) if handler.ordered else self._serve(packet, handler)
 
     async def _serve_watched(self, packet: Packet, handler: Serving) -> None:
-        if self._state == _ADMITTED:  # a catch-all may have disconnected it
+        if self._state is _CONNECTED:  # a catch-all may have disconnected it
             await (self._serve_in_turn(packet, handler) if handler.ordered else self._serve(packet, handler))
 
     def _handler_of(self, event: str) -> Serving:
