@@ -286,7 +286,7 @@ class Server(Broadcasting):
             existing = self._namespaces[namespace.name]
             if type(existing) is not Namespace or not existing.is_pristine or existing.parent is not None:
                 raise ConfigurationError(f"the namespace {namespace.name} exists already")
-        namespace.bind(self)
+        namespace.bind(self, self)
         self._namespaces[namespace.name] = namespace
         if namespace.name == "/":
             self._main = namespace

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -26,15 +26,9 @@ class Auditor:
     def __init__(self, serializer: Serializer) -> None:
         self._serializer = serializer
 
-    def packet(
-        self,
-        make: Callable[[str, tuple[Any, ...]], Packet],
-        declared: Declarations,
-        event: str,
-        args: tuple[Any, ...],
-    ) -> Packet:
-        """The packet that ``make`` makes. Raises :class:`~rtframework.ContractError`."""
-        packet = make(event, args)
+    def check(self, packet: Packet, declared: Declarations) -> None:
+        """Check a packet that is about to be sent. Raises :class:`~rtframework.ContractError`."""
+        event, *args = packet.data
         declaration = declared.get(event)
         if declaration is None:
             raise ContractError(event, f"no such event is declared{_hint(event, declared)}", nsp=packet.nsp)
@@ -51,7 +45,6 @@ class Auditor:
                 problem = error.problems[0]
                 path = f"$[{position}]{problem['path'].removeprefix('$')}"
                 raise self._misfit(packet, declaration, f"{problem['message']} at {path}", path) from None
-        return packet
 
     def _received(self, packet: Packet) -> Sequence[Any]:
         decoder = self._serializer.decoder()

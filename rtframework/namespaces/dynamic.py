@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 from ..concurrency import is_cancelled
 from ..exceptions import ConfigurationError, ConnectionRefused
 from ..logs import ThrottledLog
-from .namespace import Host, Namespace
+from .namespace import Host, Keeper, Namespace
 from .parent import Factory, ParentNamespace
 from .patterns import NO_PARAMS, Pattern, Predicate, Question, is_namespace
 
@@ -31,8 +31,8 @@ _INVALID: Final = ("Invalid namespace",)
 _INTERNAL: Final = ("Internal server error", {"code": "internal_error"})
 
 
-class Keeper(Host, Protocol):
-    """The server, as the registry sees it."""
+class ChildrenHost(Host, Keeper, Protocol):
+    """The server, as the registry of children sees it."""
 
     started: bool
     """Whether adapters made from now on have to be started."""
@@ -42,23 +42,11 @@ class Keeper(Host, Protocol):
 
 
 class _Child:
-    """What keeps one child alive: its sockets, clients on their way in or to be recovered, handlers. Its host, too."""
+    """Keeps one child alive: for its sockets, for clients on their way in or to be recovered, for handlers that run."""
 
     def __init__(
-        self, registry: DynamicNamespaces, host: Keeper, namespace: Namespace, parent: ParentNamespace
+        self, registry: DynamicNamespaces, host: ChildrenHost, namespace: Namespace, parent: ParentNamespace
     ) -> None:
-        self.gateway = host.gateway
-        self.authenticator = host.authenticator
-        self.adapter_factory = host.adapter_factory
-        self.ordered = host.ordered
-        self.limits = host.limits
-        self.recovery = host.recovery
-        self.auditor = host.auditor
-        self.observers = host.observers
-        self.counts = host.counts
-        self.validate_returns = host.validate_returns
-        self.exception_handlers = host.exception_handlers
-        self.server = host.server
         self.namespace = namespace
         self.parent = parent
         self.opening: asyncio.Task[None] | None = None
@@ -110,7 +98,7 @@ class DynamicNamespaces:
     is synchronous, so that two clients that ask at the same moment find one child.
     """
 
-    def __init__(self, host: Keeper, namespaces: dict[str, Namespace], *, clean_up: bool) -> None:
+    def __init__(self, host: ChildrenHost, namespaces: dict[str, Namespace], *, clean_up: bool) -> None:
         self._host = host
         self._namespaces = namespaces
         self._clean_up = clean_up
@@ -133,7 +121,7 @@ class DynamicNamespaces:
             return parent
         rule = Pattern(key) if isinstance(key, str) or not callable(key) else Question(key)
         parent = ParentNamespace(rule, factory or Namespace)
-        parent.bind(self._host)
+        parent.bind(self._host, self._host)
         self._parents[key] = parent
         return parent
 
@@ -247,7 +235,7 @@ class DynamicNamespaces:
                 f"the factory of {parent.name} has to return a new namespace of the name {name!r}, not {namespace!r}"
             )
         child = _Child(self, self._host, namespace, parent)
-        namespace.bind(child)
+        namespace.bind(self._host, child)
         namespace.inherit(parent)
         namespace.params = params
         self._children[name] = child

@@ -81,11 +81,15 @@ class Host(Protocol):
     def server(self) -> Server:
         """The server itself."""
 
+
+class Keeper(Protocol):
+    """Keeps a namespace alive for as long as it is needed."""
+
     def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        """Run something in the background; awaited at shutdown."""
+        """Run something for the namespace in the background; awaited at shutdown."""
 
     def emptied(self) -> None:
-        """The last socket of a namespace has gone."""
+        """Hear that its last socket has gone."""
 
 
 class Namespace(Broadcasting):
@@ -116,6 +120,8 @@ class Namespace(Broadcasting):
         self.params: Mapping[str, str] = NO_PARAMS
         """The parameters in its name, when it is a child: ``"acme"`` for ``"tenant"``."""
         self._host: Host | None = None
+        self._keeper: Keeper | None = None
+        self._auditor: Auditor | None = None
         self._adapter: Adapter | None = None
         self.listening = HandlerRegistry(ordered=ordered, on_outgoing=self._outgoing_changed)
         self.declared = Declarations()
@@ -398,13 +404,14 @@ class Namespace(Broadcasting):
 
     def packet(self, event: str, args: tuple[Any, ...]) -> Packet:
         """The packet of an event. Raises ``ConfigurationError`` for a reserved name."""
-        return Packet(PacketType.EVENT, self.name, [check_event_name(event), *args])
+        packet = Packet(PacketType.EVENT, self.name, [check_event_name(event), *args])
+        if self._auditor is not None:
+            self._auditor.check(packet, self.declared)
+        return packet
 
     def audit(self, auditor: Auditor | None) -> None:
         """Check what is emitted from now on against what is declared; ``None``: no longer."""
-        vars(self).pop("packet", None)
-        if auditor is not None:
-            vars(self)["packet"] = partial(auditor.packet, self.packet, self.declared)
+        self._auditor = auditor
 
     def audience_of(self, details: SocketDetails) -> Namespace:
         """The namespace of a socket that was selected here."""
@@ -460,16 +467,17 @@ class Namespace(Broadcasting):
         self.adapter.remove_all(socket.id)
         if notify:
             self._notify_gone(socket, reason)
-        if not self._sockets and self._host is not None:
-            self._host.emptied()
+        if not self._sockets and self._keeper is not None:
+            self._keeper.emptied()
 
     # --- what the server calls --------------------------------------------------------------------------------------
 
-    def bind(self, host: Host) -> None:
-        """Become a namespace of this server."""
+    def bind(self, host: Host, keeper: Keeper) -> None:
+        """Become a namespace of this server, kept by the server itself or, for a child, by the registry of children."""
         if self._host is not None:
             raise ConfigurationError(f"the namespace {self.name} belongs to a server already")
         self._host = host
+        self._keeper = keeper
         self.engine = host.gateway
         self.limits = host.limits
         self._adapter = self._make_adapter(host)
@@ -784,8 +792,8 @@ class Namespace(Broadcasting):
                 del self._departing[socket.id]
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        assert self._host is not None
-        self._host.spawn(work)
+        assert self._keeper is not None
+        self._keeper.spawn(work)
 
 
 def _stage_of(socket: Socket | None) -> str:

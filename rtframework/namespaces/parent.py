@@ -38,11 +38,11 @@ class ParentNamespace(Namespace):
     """
 
     def __init__(self, rule: Pattern | Question, factory: Factory) -> None:
+        self._members: dict[str, Namespace] = {}  # the base class declares what the class emits, with the children
         super().__init__()
         self.name = rule.label
         self.rule = rule
         self.factory = factory
-        self._members: dict[str, Namespace] = {}
         if isinstance(factory, type):  # what is emitted with the parent is what its children emit
             for declaration in declarations_of(factory):
                 self._declare(declaration)
@@ -99,7 +99,7 @@ class ParentNamespace(Namespace):
     # --- inside -----------------------------------------------------------------------------------------------------
 
     def _declare(self, declaration: Declaration) -> None:
-        for child in getattr(self, "_members", {}).values():
+        for child in self._members.values():
             child.declared.expect_to_agree(declaration)
         super()._declare(declaration)
 
