@@ -138,6 +138,7 @@ _NAMES = {
 """What each module gives. They are imported when a name is asked for: ``rtframework --help`` needs none of them."""
 
 _HOMES = {name: module for module, names in _NAMES.items() for name in names}
+_MODULES = frozenset(module.partition(".")[0] for module in _NAMES)
 
 
 def __dir__() -> list[str]:
@@ -148,6 +149,8 @@ if not TYPE_CHECKING:  # for type checkers, no other names are there
 
     def __getattr__(name: str) -> Any:
         """The first time that a public name is asked for."""
+        if name in _MODULES:  # as if all had been imported: ``rtframework.exceptions``
+            return importlib.import_module(f".{name}", __name__)
         if name not in _HOMES:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}", name=name, obj=sys.modules[__name__])
         found = globals()[name] = getattr(importlib.import_module(f".{_HOMES[name]}", __name__), name)

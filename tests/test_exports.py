@@ -10,6 +10,7 @@ from typing import Final
 import pytest
 
 import rtframework
+from rtframework import Socket
 
 EXPORTS: Final[dict[str, tuple[str, ...]]] = {
     "rtframework": (
@@ -118,3 +119,11 @@ def test_every_public_name_is_seen_before_it_is_used() -> None:
     names: dict[str, object] = {}
     exec("from rtframework import *", names)
     assert set(EXPORTS["rtframework"]) == names.keys() - {"__builtins__"}
+
+
+def test_a_socket_shows_what_the_reference_documents() -> None:
+    """Completion would offer what only the framework may call, and what is missing from the reference."""
+    documented = {name for name in vars(Socket) if not name.startswith("_") and inspect.getdoc(vars(Socket)[name])}
+    attributes = {"conn", "data", "handshake", "id", "user"}
+    assert {name for name in dir(Socket) if not name.startswith("_")} == documented | attributes
+    assert not {"receive", "enter", "evict", "restore", "answer", "explain"} & documented

@@ -32,7 +32,7 @@ BESIDE_EXPORTS: Final = {
     "rtframework.protocols": ("Adapter", "Authenticator", "ConnectMiddleware", "Emitter", "EventMiddleware"),
     "rtframework.types": ("SocketDetails",),
     "rtframework.exceptions": ("EventError",),
-    "rtframework.socket": ("SocketOperator",),
+    "rtframework.namespaces.operators": ("SocketOperator",),
 }
 _MARKUP: Final = re.compile(r":[a-z]+:`|``|::$", re.MULTILINE)
 

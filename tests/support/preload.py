@@ -213,7 +213,8 @@ class Forker:
             connection.connect(self._address)
             message = json.dumps(request).encode() + b"\n"
             sent = socket.send_fds(connection, [message], descriptors)
-            connection.sendall(message[sent:])
+            if sent < len(message):  # even nothing cannot be sent to who has answered and closed already
+                connection.sendall(message[sent:])
             connection.setblocking(False)
             return connection, int(await _line(connection))
         except BaseException:
@@ -345,8 +346,9 @@ def _become(request: Mapping[str, Any], descriptors: Sequence[int], installed: S
 
 
 def _main() -> None:
-    ours = {os.getcwd(), str(ROOT), str(ROOT / "plugins")}
-    installed = [each for each in sys.path if each not in ours]
+    ours = [str(ROOT), str(ROOT / "plugins")]
+    # Last, where an editable install has them.
+    installed = [*(each for each in sys.path[1:] if each not in ours), *ours]
     for name in _PRELOADED:
         with contextlib.suppress(ModuleNotFoundError):
             importlib.import_module(name)
