@@ -34,12 +34,14 @@ async def test_who_and_where_a_socket_is(serve: Serve, js: JSClients, transport:
 
     @admin.use
     async def before(socket: Socket, call_next: object) -> None:
-        assert not socket.connected and socket.disconnected is True
+        assert not socket.connected
+        assert socket.disconnected is True
         await call_next()  # type: ignore[operator]
 
     @admin.on("connect")
     async def connect(socket: Socket) -> None:
-        assert socket.connected and socket.disconnected is False
+        assert socket.connected
+        assert socket.disconnected is False
         socket.data["name"] = "Ada"
         seen.append(socket)
 
