@@ -75,16 +75,16 @@ UPWARD: Final = {
 }
 """Imports for types alone that point to a floor above: users' type checkers follow ``socket.server``."""
 
-LONGEST_CHAIN: Final = 19
+LONGEST_CHAIN: Final = 16
 """Modules that may have to be imported, one for the other, before one can be; see the test."""
 
 LONGEST_MODULE: Final = 600
 """Lines of a module."""
 
 STILL_LONG: Final = {
-    "rtframework.engine.engine_server": 690,
-    "rtframework.namespaces.namespace": 920,
-    "rtframework.namespaces.socket": 770,
+    "rtframework.engine.engine_server": 665,
+    "rtframework.namespaces.namespace": 825,
+    "rtframework.namespaces.socket": 765,
     "rtframework.server": 640,
 }
 """Modules that are still to be split, with the lines that they must not exceed until then."""
