@@ -21,7 +21,7 @@ class AckCollector:
 
         collector = AckCollector(servers=await self.count_others())
         collector.ask(self._emitter.ask(sids, packet))     # our own
-        self._collectors[request_id] = collector              # fed by what comes in: server(count), answer(args)
+        self._collectors[request_id] = collector       # fed by what comes in: server(count), answer(args)
         try:
             return await collector.result(timeout)
         finally:

@@ -22,8 +22,8 @@ F = TypeVar("F", bound=Callable[..., Any])
 class BaseAdapter(ABC):
     """Base class for adapters: keeps the rooms of this server, knows no other server, and keeps no sessions.
 
-    A class that derives from it writes how packets are delivered and how sockets are selected, and overrides what it
-    does otherwise: ``server_side_emit`` and ``server_side_emit_with_ack`` when there are other servers, ``start`` and
+    A class that derives from it writes the six methods that deliver packets and act on the sockets of all servers. It
+    overrides ``server_side_emit`` and ``server_side_emit_with_ack`` when there are other servers, ``start`` and
     ``close`` when it has a connection to open, ``persist_session``, ``restore_session`` and ``session_time`` when
     clients can come back. See :class:`rtframework.protocols.Adapter` for what each must do.
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import inspect
 import json
 import logging
 import re
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 import engineio
 from aiohttp import HttpVersion11, web
 
+from ..concurrency import maybe_await
 from ..counters import Counters, add
 from ..exceptions import ConnectionRefused
 from ..types import ConnectionFailure, DisconnectReason, Handshake
@@ -318,9 +318,7 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]  # engineio is n
     async def _tell(self, event: str, *args: Any) -> None:
         for listener in self.listeners[event]:
             try:
-                waits_for = listener(*args)
-                if inspect.isawaitable(waits_for):
-                    await waits_for
+                await maybe_await(listener(*args))
             except Exception:
                 log.exception("unhandled error in a listener for %s", event, extra={"event": event})
 
@@ -417,9 +415,7 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]  # engineio is n
         """Ask the program whether the client may come in; the refusal, if not."""
         assert self.options.allow_request is not None
         try:
-            allowed = self.options.allow_request(request)
-            if inspect.isawaitable(allowed):
-                allowed = await allowed
+            allowed = await maybe_await(self.options.allow_request(request))
         except ConnectionRefused as refused:
             return await self._forbid(request, refused.message, headers)
         except Exception:
@@ -430,9 +426,7 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]  # engineio is n
     async def _make_id(self, request: web.Request, headers: dict[str, str]) -> str | web.Response:
         assert self.make_id is not None
         try:
-            sid = self.make_id(request)
-            if inspect.isawaitable(sid):
-                sid = await sid
+            sid = await maybe_await(self.make_id(request))
             if not isinstance(sid, str) or not _SESSION_ID.fullmatch(sid) or sid in self.connections:
                 raise ValueError("generate_id has not made a new session id")
         except Exception as error:
