@@ -265,7 +265,7 @@ class Receiver(Protocol):
 
 
 class Connection(Outlet, Protocol):
-    """One Engine.IO connection."""
+    """One connection of a client, whatever carries its packets: ``socket.conn``."""
 
     @property
     def transport(self) -> str:
@@ -283,35 +283,43 @@ class Connection(Outlet, Protocol):
     def has_dropped(self) -> bool:
         """Whether an event was dropped because the client was too slow; volatile ones do not count."""
 
-    def handshake(self, nsp: str, auth: Any) -> Handshake:
-        """Describe the client."""
-
-    def new_id(self, nsp: str) -> str:
-        """An id for a socket of this client in a namespace: public, and unique."""
-
-    def greeting(self, data: dict[str, Any]) -> Any:
-        """What CONNECT carries to this client, when there is so much to tell."""
-
-    def refusal(self, message: str, data: Any = None) -> Any:
-        """What CONNECT_ERROR carries to this client."""
-
-    def enter(self, nsp: str, receiver: Receiver) -> bool:
-        """Packets of this namespace go to the receiver from now on. False when the connection has gone."""
-
-    def leave(self, nsp: str) -> None:
-        """The server ends this namespace: the receiver hears nothing more, the client may CONNECT again."""
-
     def count_dropped(self, reason: str, packets: int) -> None:
-        """Packets for this client were dropped before they came here: have them counted."""
+        """Count packets for this client that were dropped before they came here."""
 
     def close(self, reason: str) -> None:
         """Close the connection once what waits was sent; every receiver hears the reason."""
 
 
+class Client(Protocol):
+    """One client, on one connection, in any number of namespaces."""
+
+    @property
+    def conn(self) -> Connection:
+        """The connection that its packets take."""
+
+    def handshake(self, nsp: str, auth: Any) -> Handshake:
+        """Describe the client as it asks for a namespace."""
+
+    def new_id(self, nsp: str) -> str:
+        """Make an id for a socket of this client in a namespace: public, and unique."""
+
+    def greeting(self, data: dict[str, Any]) -> Any:
+        """Make the payload of CONNECT for this client."""
+
+    def refusal(self, message: str, data: Any = None) -> Any:
+        """Make the payload of CONNECT_ERROR for this client."""
+
+    def enter(self, nsp: str, receiver: Receiver) -> bool:
+        """Hand packets of this namespace to the receiver from now on. False when the connection has gone."""
+
+    def leave(self, nsp: str) -> None:
+        """End this namespace: the receiver hears nothing more, the client may CONNECT again."""
+
+
 class Application(Protocol):
     """What the engine calls: the framework."""
 
-    async def connect(self, connection: Connection, nsp: str, auth: Any) -> None:
+    async def connect(self, client: Client, nsp: str, auth: Any) -> None:
         """A client asks for a namespace. Never raises: it answers with CONNECT or CONNECT_ERROR itself."""
 
 

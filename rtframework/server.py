@@ -56,7 +56,7 @@ if TYPE_CHECKING:
     from .protocols import (
         AdapterFactory,
         Authenticator,
-        Connection,
+        Client,
         Engine,
         Observer,
         Serializer,
@@ -514,34 +514,34 @@ class Server(Broadcasting):
 
     # --- what the engine calls --------------------------------------------------------------------------------------
 
-    async def connect(self, connection: Connection, nsp: str, auth: Any) -> None:
+    async def connect(self, client: Client, nsp: str, auth: Any) -> None:
         """A client asks for a namespace."""
         if self._observed_connect is None:
-            await self._connect(connection, nsp, auth)
+            await self._connect(client, nsp, auth)
             return
         is_decided = False
 
         async def connect() -> str:
             nonlocal is_decided
             is_decided = True
-            return await self._connect(connection, nsp, auth)
+            return await self._connect(client, nsp, auth)
 
         try:
-            await self._observed_connect(connection.handshake(nsp, auth), connect)
+            await self._observed_connect(client.handshake(nsp, auth), connect)
         except Exception:
             log.exception("unhandled error in an observer", extra={"nsp": nsp})
             if not is_decided:  # the client must not wait in vain for it
-                await self._connect(connection, nsp, auth)
+                await self._connect(client, nsp, auth)
 
-    async def _connect(self, connection: Connection, nsp: str, auth: Any) -> str:
+    async def _connect(self, client: Client, nsp: str, auth: Any) -> str:
         namespace = self._namespaces.get(nsp)
         if namespace is not None and namespace.parent is None:
-            return await namespace.connect(connection, auth)
+            return await namespace.connect(client, auth)
         try:
-            return await self._dynamic.connect(connection, nsp, auth)
+            return await self._dynamic.connect(client, nsp, auth)
         except ConnectionRefused as refused:
-            refusal = connection.refusal(refused.message, refused.data)
-            connection.send(self.gateway.encode(Packet(PacketType.CONNECT_ERROR, nsp, refusal)))
+            refusal = client.refusal(refused.message, refused.data)
+            client.conn.send(self.gateway.encode(Packet(PacketType.CONNECT_ERROR, nsp, refusal)))
             outcome = INVALID_NAMESPACE if refused.data is None else INTERNAL_ERROR
             self.counts.connects[outcome] += 1
             return outcome

@@ -176,6 +176,11 @@ class Connection:
     # --- what the framework uses ------------------------------------------------------------------------------------
 
     @property
+    def conn(self) -> Connection:
+        """Itself."""
+        return self
+
+    @property
     def transport(self) -> str:
         """``"polling"`` or ``"websocket"``."""
         return self._transport.name

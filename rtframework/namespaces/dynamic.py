@@ -18,7 +18,7 @@ from .patterns import NO_PARAMS, Pattern, Predicate, Question, is_namespace
 if TYPE_CHECKING:
     import re
 
-    from ..protocols import Connection
+    from ..protocols import Client
     from .announcements import Pending
 
 log: Final = logging.getLogger("rtframework.namespace")
@@ -152,12 +152,12 @@ class DynamicNamespaces:
 
     # --- what a client asks -----------------------------------------------------------------------------------------
 
-    async def connect(self, connection: Connection, name: str, auth: Any) -> str:
+    async def connect(self, client: Client, name: str, auth: Any) -> str:
         """Let a client into a child, which is made if need be. Raises ``ConnectionRefused`` when there is none."""
-        await self._find(connection, name, auth if isinstance(auth, dict) else {})
+        await self._find(client, name, auth if isinstance(auth, dict) else {})
         child = self._children.get(name)
         if child is None:  # the program has made it meanwhile
-            return await self._namespaces[name].connect(connection, auth)
+            return await self._namespaces[name].connect(client, auth)
         child.hold()
         self._idle.pop(name, None)
         try:
@@ -165,11 +165,11 @@ class DynamicNamespaces:
                 await asyncio.wait({child.opening})
                 if self._children.get(name) is not child:
                     raise ConnectionRefused(*_INTERNAL)
-            return await child.namespace.connect(connection, auth)
+            return await child.namespace.connect(client, auth)
         finally:
             child.release()
 
-    async def _find(self, connection: Connection, name: str, auth: Mapping[str, Any]) -> None:
+    async def _find(self, client: Client, name: str, auth: Mapping[str, Any]) -> None:
         """Return when there is a namespace of that name, and this client may have it."""
         known = self._children.get(name)
         if known is not None and isinstance(known.parent.rule, Pattern):
@@ -186,11 +186,11 @@ class DynamicNamespaces:
                 continue
             there = self._namespaces.get(name)  # somebody else may have made it while a function was asked
             if there is None:
-                if not connection.is_open:
+                if not client.conn.is_open:
                     break
                 self._make_for_client(parent, name, params)
             elif there.parent is not None and there.parent is not parent:
-                await self._find(connection, name, auth)  # its own parent is the one to ask
+                await self._find(client, name, auth)  # its own parent is the one to ask
             return
         raise ConnectionRefused(*_INVALID)
 

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
         Adapter,
         AdapterFactory,
         Authenticator,
-        Connection,
+        Client,
         Engine,
         Observer,
         Outlet,
@@ -487,7 +487,7 @@ class Namespace(Broadcasting):
         self.compose()
         self.audit(host.auditor)
 
-    async def connect(self, connection: Connection, auth: Any) -> str:
+    async def connect(self, client: Client, auth: Any) -> str:
         """A client asks to be let in: authentication, middleware, connection handlers, in this order.
 
         Whatever goes wrong on the way refuses it and leaves nothing behind; it receives nothing before it is let in.
@@ -495,15 +495,15 @@ class Namespace(Broadcasting):
         """
         host = self._host
         assert host is not None
-        handshake = connection.handshake(self.name, auth)
+        handshake = client.handshake(self.name, auth)
         socket: Socket | None = None
         try:
             user = await self._authenticate(handshake)
             skip = False
-            if host.recovery is None or connection.protocol < 4:  # older clients cannot ask for it
-                socket = Socket(self, connection, connection.new_id(self.name), handshake, user)
+            if host.recovery is None or client.conn.protocol < 4:  # older clients cannot ask for it
+                socket = Socket(self, client, client.new_id(self.name), handshake, user)
             else:
-                socket = await self._recover(connection, handshake, user, host.recovery)
+                socket = await self._recover(client, handshake, user, host.recovery)
                 if socket.recovered:
                     skip = host.recovery.skip_middlewares
                     await self._farewell_of(socket.id)
@@ -517,13 +517,13 @@ class Namespace(Broadcasting):
             if self._lifecycle[CONNECTION]:
                 await self._run_connection_handlers(socket)
         except ConnectionRefused as refused:
-            outcome = self._refuse(connection, socket, refused)
+            outcome = self._refuse(client, socket, refused)
             self._has_departed(socket)
             return outcome
         except (Exception, asyncio.CancelledError) as error:
             cancelled = is_cancelled(error)
             explained = error if socket is None or cancelled else await socket._explain(error, None)
-            outcome = self._refuse(connection, socket, self._refusal_of(explained, socket))
+            outcome = self._refuse(client, socket, self._refusal_of(explained, socket))
             self._has_departed(socket)
             if cancelled:
                 raise
@@ -663,11 +663,11 @@ class Namespace(Broadcasting):
         assert self._host is not None
         self._host.counts.recoveries[outcome] += 1
 
-    def _refuse(self, connection: Connection, socket: Socket | None, refused: ConnectionRefused) -> str:
+    def _refuse(self, client: Client, socket: Socket | None, refused: ConnectionRefused) -> str:
         """Refuse a client, or disconnect it when it is in already; what became of it."""
         if socket is not None and not socket._admitted:
             socket._forget_listeners()
-        if not connection.is_open or (socket is not None and socket._left is not None):
+        if not client.conn.is_open or (socket is not None and socket._left is not None):
             if socket is not None and socket._left is None:
                 socket._evict()
             # Nobody is there to be told; the namespace may be somebody else's already.
@@ -680,16 +680,16 @@ class Namespace(Broadcasting):
         outcome = outcomes.INTERNAL_ERROR if refused is _INTERNAL else _stage_of(socket)
         if socket is not None:
             socket._evict()
-        connection.leave(self.name)
+        client.leave(self.name)
         try:
             frames = self.engine.encode(
-                Packet(PacketType.CONNECT_ERROR, self.name, connection.refusal(refused.message, refused.data))
+                Packet(PacketType.CONNECT_ERROR, self.name, client.refusal(refused.message, refused.data))
             )
         except EncodeError:
             log.exception("a ConnectionRefused cannot be sent as it is", extra={"nsp": self.name})
-            bare = connection.refusal(ConnectionRefused().message)
+            bare = client.refusal(ConnectionRefused().message)
             frames = self.engine.encode(Packet(PacketType.CONNECT_ERROR, self.name, bare))
-        connection.send(frames)
+        client.conn.send(frames)
         return self._count_connect(outcome)
 
     def _notify_gone(self, socket: Socket, reason: str) -> None:
@@ -715,24 +715,24 @@ class Namespace(Broadcasting):
 
     # --- connection state recovery ----------------------------------------------------------------------------------
 
-    async def _recover(self, connection: Connection, handshake: Handshake, user: Any, recovery: Recovery) -> Socket:
+    async def _recover(self, client: Client, handshake: Handshake, user: Any, recovery: Recovery) -> Socket:
         """The socket that continues what the client had before, or, when that is not to be had, a new one."""
         pid, offset = handshake.auth.get("pid"), handshake.auth.get("offset")
         if isinstance(pid, str) and (offset is None or isinstance(offset, str)):
             ghost = self._by_pid.get(pid)
-            if ghost is not None and ghost.conn is not connection and recovery.is_same(ghost._authenticated, user):
+            if ghost is not None and ghost._client is not client and recovery.is_same(ghost._authenticated, user):
                 self._evict_ghost(ghost)
             session = await self._restore(pid, offset)
             if session is not None:
                 # Nothing is waited for from here on, so that no packet falls between what was missed and what comes.
                 fits = False
                 try:
-                    fits = connection.is_open and self._fits(session, offset, user, recovery)
+                    fits = client.conn.is_open and self._fits(session, offset, user, recovery)
                 finally:
                     if not fits:
                         self.adapter.persist_session(session)
                 if fits:
-                    socket = Socket(self, connection, session.sid, handshake, user, pid)
+                    socket = Socket(self, client, session.sid, handshake, user, pid)
                     self._outlets[socket.id] = socket._restore(session)
                     self._by_pid[pid] = socket
                     self._count_recovery(outcomes.RECOVERED)
@@ -740,7 +740,7 @@ class Namespace(Broadcasting):
             else:
                 self._count_recovery(outcomes.NOT_FOUND)
             log.debug("a client of %s is not recovered", self.name, extra={"nsp": self.name})
-        return Socket(self, connection, connection.new_id(self.name), handshake, user, secrets.token_urlsafe(15))
+        return Socket(self, client, client.new_id(self.name), handshake, user, secrets.token_urlsafe(15))
 
     async def _restore(self, pid: str, offset: str | None) -> Session | None:
         try:

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from ..handlers.handler import Handler, LifecycleHandler
     from ..handlers.middleware import Link
     from ..options import Limits
-    from ..protocols import Connection, Engine, Outlet, Watcher
+    from ..protocols import Client, Connection, Engine, Outlet, Watcher
     from ..server import Server
     from ..types import Handshake
     from .namespace import Namespace
@@ -106,6 +106,7 @@ class Socket:
         "__weakref__",
         "_acks",
         "_authenticated",
+        "_client",
         "_farewell",
         "_last_rooms",
         "_left",
@@ -117,7 +118,6 @@ class Socket:
         "_state",
         "_turn",
         "_was_admitted",
-        "conn",
         "data",
         "handshake",
         "id",
@@ -125,10 +125,10 @@ class Socket:
     )
 
     def __init__(
-        self, nsp: Home, conn: Connection, id: str, handshake: Handshake, user: Any, pid: str | None = None
+        self, nsp: Home, client: Client, id: str, handshake: Handshake, user: Any, pid: str | None = None
     ) -> None:
         self.id = id
-        self.conn = conn
+        self._client = client
         self.handshake = handshake
         self.user = user
         self._authenticated = user
@@ -169,6 +169,11 @@ class Socket:
     def server(self) -> Server:
         """The server."""
         return self.namespace.server
+
+    @property
+    def conn(self) -> Connection:
+        """The connection below: ``transport``, ``protocol``, ``close(reason)``."""
+        return self._client.conn
 
     @property
     def connected(self) -> bool:
@@ -371,7 +376,7 @@ class Socket:
         self._outlet = self.conn
         self._nsp.admit(self, self.conn)
         if self._pid is None:
-            self._send(Packet(PacketType.CONNECT, self._nsp.name, self.conn.greeting({"sid": self.id})))
+            self._send(Packet(PacketType.CONNECT, self._nsp.name, self._client.greeting({"sid": self.id})))
         else:
             self._connect_with_pid()
         pen.open()
@@ -391,14 +396,14 @@ class Socket:
         if close:
             self.conn.close(DisconnectReason.SERVER_NAMESPACE_DISCONNECT)
         else:
-            self.conn.leave(self._nsp.name)
+            self._client.leave(self._nsp.name)
             self._disconnected(DisconnectReason.SERVER_NAMESPACE_DISCONNECT)
 
     # --- what the engine and the namespace call ---------------------------------------------------------------------
 
     def _enter(self) -> Outlet | None:
         """It is authenticated: where frames for it go for the time being; ``None`` when it has left meanwhile."""
-        if self._state is _DISCONNECTED or not self.conn.enter(self._nsp.name, self):
+        if self._state is _DISCONNECTED or not self._client.enter(self._nsp.name, self):
             self._evict()
             return None
         self._state = _JOINED

@@ -17,7 +17,7 @@ from ..connection import Connection as EngineConnection
 from .manager import Manager
 
 if TYPE_CHECKING:
-    from ...protocols import Connection
+    from ...protocols import Client as AnyClient
     from .server import AsyncServer
     from .sessions import Session
 
@@ -56,9 +56,10 @@ class Programs:
         """Serve this server's handlers."""
         self.server = server
 
-    async def connect(self, connection: Connection, nsp: str, auth: Any) -> None:
+    async def connect(self, client: AnyClient, nsp: str, auth: Any) -> None:
         """A client asks for a namespace."""
         server = self.server
+        connection = client.conn
         assert isinstance(connection, EngineConnection)
         session = server.eio.sockets.get(connection.sid)
         if session is None:
@@ -71,8 +72,8 @@ class Programs:
         if sid is None:
             connection.send(server.encode(Packet(_CONNECT_ERROR, nsp, {"message": "Unable to connect"})))
             return
-        client = self._clients[nsp, sid] = Client(self, session, nsp, sid)
-        await client.arrive(auth)
+        member = self._clients[nsp, sid] = Client(self, session, nsp, sid)
+        await member.arrive(auth)
 
     def client(self, sid: Any, nsp: str) -> Client | None:
         """The client of that id, while its handlers may ask for it."""
