@@ -1,36 +1,30 @@
-"""The facade that a user meets: a Socket.IO server for an aiohttp application."""
+"""The facade that a program meets: a Socket.IO server for an aiohttp application."""
 
 from __future__ import annotations
 
-import asyncio
-import logging
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from os import PathLike
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from aiohttp import web
 
 from .adapters.memory import MemoryAdapter
 from .adapters.recovering import SessionAwareAdapter
 from .admin import AdminNamespace, Mode
-from .counters import INTERNAL_ERROR, INVALID_NAMESPACE
 from .engine import EngineIO, Gateway
-from .exceptions import ConfigurationError, ConnectionRefused
+from .exceptions import ConfigurationError
 from .handlers.declarations import NOTHING
 from .handlers.dependencies import supply
 from .handlers.event import NEW_NAMESPACE
-from .handlers.exception_handlers import ExceptionHandlers
-from .handlers.middleware import observing
+from .handlers.registration import Registration
 from .handlers.strict import Auditor
-from .namespaces.announcements import Announcements
-from .namespaces.dynamic import DynamicNamespaces
+from .namespaces.host import Host, Settings
 from .namespaces.namespace import Namespace
 from .namespaces.operators import Broadcasting, BroadcastOperator
-from .namespaces.patterns import is_template
 from .options import (
     AllowRequest,
     Cookie,
@@ -44,36 +38,23 @@ from .options import (
 )
 from .serializers import JSONSerializer
 from .stats import Stats, take_stats
-from .types import Packet, PacketType
 
 if TYPE_CHECKING:
     from .handlers.dependencies import Provider
-    from .namespaces.announcements import Pending
+    from .handlers.registry import HandlerRegistry
     from .namespaces.parent import Factory, ParentNamespace
     from .namespaces.patterns import Predicate
     from .namespaces.socket import Socket
     from .options import Recovery
-    from .protocols import (
-        AdapterFactory,
-        Authenticator,
-        Client,
-        Engine,
-        Observer,
-        Serializer,
-    )
+    from .protocols import AdapterFactory, Authenticator, Observer, Serializer
     from .types import AckResponses
-
-log: Final = logging.getLogger("rtframework.server")
 
 F = TypeVar("F", bound=Callable[..., Any])
 M = TypeVar("M", bound=Callable[..., Awaitable[Any]])
 N = TypeVar("N", bound=Namespace)
 
-_PATIENCE: Final = 1.5
-"""Seconds that disconnect handlers have at shutdown."""
 
-
-class Server(Broadcasting):
+class Server(Registration, Broadcasting):
     """A Socket.IO server.
 
     Its own methods (``on``, ``use``, ``emit``, ``to``, ``sockets`` …) are those of the main namespace, ``"/"``;
@@ -185,43 +166,35 @@ class Server(Broadcasting):
             http_compression_threshold=http_compression_threshold,
             limits=limits,
         )
-        self.authenticator = auth
         if connection_state_recovery is not None and adapter is MemoryAdapter:
             adapter = partial(
                 SessionAwareAdapter, recovery=connection_state_recovery, delay=ping_interval + ping_timeout
             )
-        self.adapter_factory = adapter
-        self.recovery = connection_state_recovery
-        self.ordered = ordered
-        self.validate_returns = validate_returns
-        self.exception_handlers = ExceptionHandlers()
-        self.limits = limits
-        self.dependency_overrides: dict[Provider, Provider] = {}
-        """What takes the place of providers of :func:`~rtframework.Depends`, for tests."""
         self.serializer: Serializer = serializer or JSONSerializer(max_attachments=limits.max_attachments)
-        self._server = Gateway(
+        self.dependency_overrides: dict[Provider, Provider] = {}
+        """Replacements for providers of :func:`~rtframework.Depends`, for tests."""
+        self._host = Host(
             self,
-            serializer=self.serializer,
-            options=self.options,
+            Settings(
+                limits=limits,
+                authenticator=auth,
+                adapter_factory=adapter,
+                recovery=connection_state_recovery,
+                ordered=ordered,
+                validate_returns=validate_returns,
+                clean_up=cleanup_empty_child_namespaces,
+            ),
         )
-        self.gateway: Engine = self._server
-        self.counts = self._server.eio.counts
-        self._observers: list[Observer] = []
-        self.observers: Sequence[Observer] = self._observers
-        self._observed_connect: Callable[..., Awaitable[str]] | None = None
+        self._server = Gateway(self._host, serializer=self.serializer, options=self.options)
+        self._host.bind(self._server, self._server.eio.counts)
         self.engine = EngineIO(self._server.eio)
         """The Engine.IO server: middleware, events and ids below Socket.IO."""
-        self.started = False
-        self.auditor = Auditor(self.serializer) if strict_emits else None
-        self._namespaces: dict[str, Namespace] = {}
-        self._dynamic = DynamicNamespaces(self, self._namespaces, clean_up=cleanup_empty_child_namespaces)
-        self._announcements = Announcements()
-        self._pending: list[Pending] = []
-        self._tasks: set[asyncio.Task[None]] = set()
         self._attached = False
         self._serving: web.Application | None = None
         self._admin: AdminNamespace | None = None
         self._main = self.register_namespace(Namespace("/"))
+        if strict_emits:
+            self.check_emits()
 
     # --- setting up -------------------------------------------------------------------------------------------------
 
@@ -236,10 +209,10 @@ class Server(Broadcasting):
         if self._attached:
             raise ConfigurationError("this server is attached to an application already")
         self._attached = True
-        self.mount(app, path, add_trailing_slash=add_trailing_slash)
+        self._mount(app, path, add_trailing_slash=add_trailing_slash)
 
-    def mount(self, app: web.Application, path: str = "/socket.io", *, add_trailing_slash: bool | None = None) -> None:
-        """What :meth:`attach` does, any number of times, for tests: one of the applications may run at a time."""
+    def _mount(self, app: web.Application, path: str = "/socket.io", *, add_trailing_slash: bool | None = None) -> None:
+        """Serve under a path of one more application, for tests: one of the applications may run at a time."""
         app.on_startup.append(self._start)
         self._server.eio.attach(app, path, add_trailing_slash)
         app.on_shutdown.append(self._stop)
@@ -269,36 +242,16 @@ class Server(Broadcasting):
             async def connection(socket: Socket) -> None:
                 await socket.join(socket.namespace.params["tenant"])
         """
-        if is_template(name) or isinstance(name, re.Pattern) or callable(name):
-            return self._dynamic.parent(name, factory)
-        namespace = self._namespaces.get(name)
-        if namespace is not None and factory is not None:
-            raise ConfigurationError(f"the namespace {name} exists already")
-        if namespace is None or namespace.parent is not None:
-            namespace = self._dynamic.claim(name) if factory is None else None
-        return self.register_namespace((factory or Namespace)(name)) if namespace is None else namespace
+        return self._host.of(name, factory)
 
     def register_namespace(self, namespace: N) -> N:
-        """Add a namespace that was written as a class."""
-        if is_template(namespace.name):
-            raise ConfigurationError(f"for many namespaces give the class: of({namespace.name!r}, factory=...)")
-        if namespace.name in self._namespaces:
-            existing = self._namespaces[namespace.name]
-            if type(existing) is not Namespace or not existing.is_pristine or existing.parent is not None:
-                raise ConfigurationError(f"the namespace {namespace.name} exists already")
-        namespace.bind(self, self)
-        self._namespaces[namespace.name] = namespace
+        """Add a namespace that was written as a class.
+
+        Raises :class:`~rtframework.ConfigurationError` when there is one of that name with handlers.
+        """
+        self._host.add(namespace)
         if namespace.name == "/":
             self._main = namespace
-            pending = []
-        else:
-            try:
-                pending = self.announce(namespace)
-            except BaseException:
-                del self._namespaces[namespace.name]
-                raise
-        if self.started:
-            self.spawn(self._open(namespace, pending))
         return namespace
 
     def instrument(
@@ -349,6 +302,7 @@ class Server(Broadcasting):
                 show_handshake=show_handshake,
             )
         )
+        self._host.announcements.hear(self._admin.introduce)
 
     def stats(self) -> Stats:
         """What the server knows of itself, at this moment: connections, drops, refusals, recoveries …
@@ -356,20 +310,15 @@ class Server(Broadcasting):
         It is made when asked for, and costs a look at each connection and each namespace; call it in the event loop.
         What happens per message is not counted here: see :meth:`observe`, and the plugin ``rtframework_prometheus``.
         """
-        return take_stats(self.counts, self._server.eio, self._namespaces.values())
+        return take_stats(self._host.counts, self._server.eio, self._host.namespaces.values())
 
     def observe(self, observer: Observer) -> None:
         """Let a plugin see every client that asks for a namespace and every event, in all namespaces, also later ones.
 
         It stands outside of authentication and of all middleware; see :class:`rtframework.protocols.Observer`. The
-        first one is the outermost. Without one, nothing is spent on it. It stays.
+        first one is the outermost. Without one, nothing is spent on it. An observer stays for good.
         """
-        self._observers.append(observer)
-        self._observed_connect = observing(self._observers)
-        for namespace in self._namespaces.values():
-            namespace.compose()
-        if self.started:
-            observer.start()
+        self._host.observe(observer)
 
     @property
     def server(self) -> Server:
@@ -386,79 +335,48 @@ class Server(Broadcasting):
     @property
     def namespaces(self) -> Mapping[str, Namespace]:
         """The namespaces by name; a live view."""
-        return MappingProxyType(self._namespaces)
+        return MappingProxyType(self._host.namespaces)
 
     @property
     def parents(self) -> tuple[ParentNamespace, ...]:
         """What :meth:`of` has given for more than one name, in the order of registration."""
-        return self._dynamic.parents
+        return self._host.dynamic.parents
 
     def check_emits(self, on: bool = True) -> None:
         """What ``strict_emits`` does, from now on, in all namespaces; or no longer."""
-        self.auditor = Auditor(self.serializer) if on else None
-        for namespace in (*self._namespaces.values(), *self._dynamic.parents):
-            namespace.audit(self.auditor)
+        self._host.audit(Auditor(self.serializer) if on else None)
 
     # --- the main namespace -----------------------------------------------------------------------------------------
 
-    def on(self, event: str, *, ordered: bool | None = None) -> Callable[[F], F]:
-        """Register a handler in the main namespace; see :meth:`Namespace.on`.
+    def _registry(self) -> HandlerRegistry:
+        return self._main._listening
 
-        ``"new_namespace"`` is called with ``(namespace)`` whenever a namespace is made, before its first client is let
-        in. A client whose request made it is refused when the handler fails.
+    def on(self, event: str, *, ordered: bool | None = None) -> Callable[[F], F]:
+        """Register the decorated function for an event of the main namespace; see :meth:`Namespace.on`.
+
+        ``"new_namespace"`` is called with ``(namespace)`` whenever a namespace is made, before its first client is
+        accepted. A client whose request made it is refused when the handler fails.
         """
         if event == NEW_NAMESPACE:
-            return self._announcements.on
-        return self._main.on(event, ordered=ordered)
+            return self._host.announcements.on
+        return super().on(event, ordered=ordered)
 
     def once(self, event: str, *, ordered: bool | None = None) -> Callable[[F], F]:
-        """Register a handler for one event in the main namespace; see :meth:`Namespace.once`."""
+        """Register the decorated function for the next such event only; see :meth:`Namespace.once`."""
         if event == NEW_NAMESPACE:
-            return partial(self._announcements.on, once=True)
-        return self._main.once(event, ordered=ordered)
+            return partial(self._host.announcements.on, once=True)
+        return super().once(event, ordered=ordered)
 
     def off(self, event: str, handler: Callable[..., Any] | None = None) -> None:
         """Remove a handler, or all handlers of an event, from the main namespace; or of ``"new_namespace"``."""
         if event == NEW_NAMESPACE:
-            self._announcements.off(handler)
+            self._host.announcements.off(handler)
         else:
-            self._main.off(event, handler)
+            super().off(event, handler)
 
     def listeners(self, event: str) -> tuple[Callable[..., Any], ...]:
-        """The handlers of an event of the main namespace, or of ``"new_namespace"``."""
-        return self._announcements.functions if event == NEW_NAMESPACE else self._main.listeners(event)
-
-    def on_any(self, function: F) -> F:
-        """Add a catch-all to the main namespace; see :meth:`Namespace.on_any`."""
-        return self._main.on_any(function)
-
-    def prepend_any(self, function: F) -> F:
-        """As :meth:`on_any`, before those that are there."""
-        return self._main.prepend_any(function)
-
-    def off_any(self, function: Callable[..., Any] | None = None) -> None:
-        """Remove a catch-all of the main namespace, or all."""
-        self._main.off_any(function)
-
-    def listeners_any(self) -> tuple[Callable[..., Any], ...]:
-        """The catch-alls of the main namespace."""
-        return self._main.listeners_any()
-
-    def on_any_outgoing(self, function: F) -> F:
-        """Add a catch-all for events that go out to the main namespace; see :meth:`Namespace.on_any_outgoing`."""
-        return self._main.on_any_outgoing(function)
-
-    def prepend_any_outgoing(self, function: F) -> F:
-        """As :meth:`on_any_outgoing`, before those that are there."""
-        return self._main.prepend_any_outgoing(function)
-
-    def off_any_outgoing(self, function: Callable[..., Any] | None = None) -> None:
-        """Remove a catch-all of the main namespace for events that go out, or all."""
-        self._main.off_any_outgoing(function)
-
-    def listeners_any_outgoing(self) -> tuple[Callable[..., Any], ...]:
-        """The catch-alls of the main namespace for events that go out."""
-        return self._main.listeners_any_outgoing()
+        """Return the handlers of an event of the main namespace, or of ``"new_namespace"``."""
+        return self._host.announcements.functions if event == NEW_NAMESPACE else super().listeners(event)
 
     def on_server_side(self, event: str) -> Callable[[F], F]:
         """Register a handler for an event of another server; see :meth:`Namespace.on_server_side`."""
@@ -485,16 +403,12 @@ class Server(Broadcasting):
         """The same, and collect what they answer; see :meth:`Namespace.server_side_emit_with_ack`."""
         return await self._main.server_side_emit_with_ack(event, *args, timeout=timeout)
 
-    def event(self, function: F) -> F:
-        """Register the decorated function for the event of its own name."""
-        return self.on(function.__name__)(function)
-
     def exception_handler(self, kind: type[Exception]) -> Callable[[F], F]:
         """Register a function for exceptions of a class, in all namespaces; see :meth:`Namespace.exception_handler`.
 
         Those of the namespace are asked first.
         """
-        return partial(self.exception_handlers.add, kind)
+        return partial(self._host.exception_handlers.add, kind)
 
     def use(self, middleware: M) -> M:
         """Add connect middleware to the main namespace; see :meth:`Namespace.use`."""
@@ -512,86 +426,13 @@ class Server(Broadcasting):
     def _everybody(self) -> BroadcastOperator:
         return self._main._everybody()
 
-    # --- what the engine calls --------------------------------------------------------------------------------------
-
-    async def connect(self, client: Client, nsp: str, auth: Any) -> None:
-        """A client asks for a namespace."""
-        if self._observed_connect is None:
-            await self._connect(client, nsp, auth)
-            return
-        is_decided = False
-
-        async def connect() -> str:
-            nonlocal is_decided
-            is_decided = True
-            return await self._connect(client, nsp, auth)
-
-        try:
-            await self._observed_connect(client.handshake(nsp, auth), connect)
-        except Exception:
-            log.exception("unhandled error in an observer", extra={"nsp": nsp})
-            if not is_decided:  # the client must not wait in vain for it
-                await self._connect(client, nsp, auth)
-
-    async def _connect(self, client: Client, nsp: str, auth: Any) -> str:
-        namespace = self._namespaces.get(nsp)
-        if namespace is not None and namespace.parent is None:
-            return await namespace.connect(client, auth)
-        try:
-            return await self._dynamic.connect(client, nsp, auth)
-        except ConnectionRefused as refused:
-            refusal = client.refusal(refused.message, refused.data)
-            client.conn.send(self.gateway.encode(Packet(PacketType.CONNECT_ERROR, nsp, refusal)))
-            outcome = INVALID_NAMESPACE if refused.data is None else INTERNAL_ERROR
-            self.counts.connects[outcome] += 1
-            return outcome
-
     # --- with the application ---------------------------------------------------------------------------------------
 
-    def announce(self, namespace: Namespace) -> list[Pending]:
-        """Tell who wants to hear of a new namespace; what is still to be awaited."""
-        pending = self._announcements.tell(namespace)
-        if self._admin is not None:
-            self._admin.introduce(namespace)
-        if self.started:
-            return pending
-        self._pending.extend(pending)
-        return []
-
-    def emptied(self) -> None:
-        """A namespace that was given by name stays."""
-
-    def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        """Run something in the background that is awaited, for a bounded time, at shutdown."""
-        task = asyncio.get_running_loop().create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        return task
-
     async def _start(self, app: web.Application) -> None:
-        if self.started:
+        if self._serving is not None:
             raise ConfigurationError("this server serves another application at this moment")
-        self.started = True
         self._serving = app
-        self._dynamic.start()
-        for observer in self.observers:
-            observer.start()
-        loop = asyncio.get_running_loop()
-        self._tasks -= {task for task in self._tasks if task.get_loop() is not loop}
-        starting = list(self._namespaces.values())
-        while self._pending:
-            await self._pending[0]()  # one that fails is heard of again at the next start
-            del self._pending[0]
-        for namespace in starting:
-            await namespace.adapter.start()
-
-    async def _open(self, namespace: Namespace, pending: list[Pending]) -> None:
-        try:
-            for announce in pending:
-                await announce()
-            await namespace.adapter.start()
-        except Exception:
-            log.exception("a namespace cannot be opened", extra={"nsp": namespace.name})
+        await self._host.start()
 
     async def _until_cleaned_up(self, app: web.Application) -> AsyncIterator[None]:
         yield
@@ -601,29 +442,12 @@ class Server(Broadcasting):
         if self._serving is not app:
             return
         try:
-            await self._close()
+            await self._server.eio.shutdown()
+            await self._host.close()
         finally:
-            for observer in self.observers:
-                observer.stop()
-            self._dynamic.clear()
+            self._host.stop()
             self._serving = None
-            self._attached = self.started = False
-
-    async def _close(self) -> None:
-        await self._server.eio.shutdown()
-        loop = asyncio.get_running_loop()
-        end = loop.time() + _PATIENCE
-        while self._tasks and loop.time() < end:  # one may start another
-            await asyncio.wait(self._tasks, timeout=end - loop.time())
-        for task in self._tasks:
-            log.warning("a disconnect handler did not end in time and is cancelled")
-            task.cancel()
-        self._dynamic.stop()
-        for namespace in list(self._namespaces.values()):
-            try:
-                await namespace.adapter.close()
-            except Exception:  # the others are to be closed all the same
-                log.exception("an adapter failed to close", extra={"nsp": namespace.name})
+            self._attached = False
 
 
 def _cookie(cookie: bool | str | Cookie) -> Cookie | None:

@@ -70,12 +70,13 @@ MORE: Final = {"rtframework.cli.client": "socketio"}
 engine alone may import."""
 
 UPWARD: Final = {
+    ("rtframework.namespaces.host", "rtframework.server"),
     ("rtframework.namespaces.namespace", "rtframework.server"),
     ("rtframework.namespaces.socket", "rtframework.server"),
 }
 """Imports for types alone that point to a floor above: users' type checkers follow ``socket.server``."""
 
-LONGEST_CHAIN: Final = 16
+LONGEST_CHAIN: Final = 17
 """Modules that may have to be imported, one for the other, before one can be; see the test."""
 
 LONGEST_MODULE: Final = 600
@@ -83,9 +84,6 @@ LONGEST_MODULE: Final = 600
 
 STILL_LONG: Final = {
     "rtframework.engine.engine_server": 665,
-    "rtframework.namespaces.namespace": 825,
-    "rtframework.namespaces.socket": 765,
-    "rtframework.server": 640,
 }
 """Modules that are still to be split, with the lines that they must not exceed until then."""
 

@@ -10,7 +10,8 @@ from typing import Final
 import pytest
 
 import rtframework
-from rtframework import Socket
+from rtframework import Namespace, Server, Socket
+from rtframework.namespaces.parent import ParentNamespace
 
 EXPORTS: Final[dict[str, tuple[str, ...]]] = {
     "rtframework": (
@@ -121,9 +122,26 @@ def test_every_public_name_is_seen_before_it_is_used() -> None:
     assert set(EXPORTS["rtframework"]) == names.keys() - {"__builtins__"}
 
 
-def test_a_socket_shows_what_the_reference_documents() -> None:
+HANDLES: Final = {
+    Socket: {"conn", "data", "handshake", "id", "user"},
+    Namespace: {"declared", "event_middlewares", "middlewares", "name", "params", "parent"},
+    ParentNamespace: {"declared", "event_middlewares", "factory", "middlewares", "name", "params", "parent", "rule"},
+    Server: {"dependency_overrides", "engine", "options", "serializer"},
+}
+"""What programs hold in their hands, each with its attributes."""
+
+
+@pytest.mark.parametrize("handle", HANDLES, ids=lambda handle: handle.__name__)
+def test_handles_show_what_the_reference_documents(handle: type) -> None:
     """Completion would offer what only the framework may call, and what is missing from the reference."""
-    documented = {name for name in vars(Socket) if not name.startswith("_") and inspect.getdoc(vars(Socket)[name])}
-    attributes = {"conn", "data", "handshake", "id", "user"}
-    assert {name for name in dir(Socket) if not name.startswith("_")} == documented | attributes
-    assert not {"receive", "enter", "evict", "restore", "answer", "explain"} & documented
+    public = {name for name in dir(handle) if not name.startswith("_")}
+    documented = {name for name in public if inspect.getdoc(getattr(handle, name))}
+    assert public - HANDLES[handle] == documented - HANDLES[handle]
+    assert not {"receive", "enter", "restore", "bind", "connect", "packet", "tap", "spawn", "announce"} & public
+
+
+def test_instances_have_no_other_public_attributes() -> None:
+    """An attribute that is set in a constructor would be public by accident."""
+    io = Server()
+    for one in (io, io.of("/a"), io.of("/b/{c}")):
+        assert {name for name in vars(one) if not name.startswith("_")} == HANDLES[type(one)]

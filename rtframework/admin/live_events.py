@@ -6,6 +6,7 @@ import datetime
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from ..namespaces.membership import State
 from .serialization import plain
 
 if TYPE_CHECKING:
@@ -85,9 +86,9 @@ class _NamespaceWatch:
     def start(self) -> None:
         namespace = self.namespace
         for socket in namespace.sockets.values():
-            if socket._admitted:
+            if socket._state is State.CONNECTED:
                 self._last[socket.id] = self._changeable(socket)
-        namespace.watcher = self
+        namespace._watcher = self
         namespace.adapter.on("join_room")(self.joined)
         namespace.adapter.on("leave_room")(self.left)
         if self._events:
@@ -96,7 +97,7 @@ class _NamespaceWatch:
 
     def stop(self) -> None:
         namespace = self.namespace
-        namespace.watcher = None
+        namespace._watcher = None
         namespace.adapter.off("join_room", self.joined)
         namespace.adapter.off("leave_room", self.left)
         namespace.off_any(self.received)

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, get_args
 
 from ..exceptions import ConfigurationError, EncodeError, EventError
+from ..namespaces.membership import State
 from ..namespaces.namespace import Namespace
 from ..types import Packet, PacketType
 from .authenticator import AdminAuthenticator
@@ -19,7 +20,6 @@ from .statistics import Statistics
 if TYPE_CHECKING:
     from ..namespaces.operators import BroadcastOperator
     from ..protocols import ConnectionMonitor, Outlet
-    from ..types import Handshake
 
 log: Final = logging.getLogger("rtframework.admin")
 
@@ -56,7 +56,7 @@ class AdminNamespace(Namespace):
         super().__init__(name)
         if mode not in get_args(Mode):
             raise ConfigurationError(f"mode is one of {get_args(Mode)}, not {mode!r}")
-        self._door = AdminAuthenticator(username or "", _credentials(username, password, auth))
+        self._authenticator = AdminAuthenticator(username or "", _credentials(username, password, auth))
         self._serializer = AdminSerializer(show_handshake=show_handshake)
         self._statistics = Statistics(line, namespaces, server_id)
         self._watch = (
@@ -80,21 +80,16 @@ class AdminNamespace(Namespace):
         if self._watch is not None:
             self._watch.introduce(namespace)
 
-    async def _authenticate(self, handshake: Handshake) -> Any:
-        return await self._door.authenticate(handshake)
-
-    def remove(self, socket: Any, reason: str, *, notify: bool) -> None:
-        """A page of the Admin UI was closed."""
-        super().remove(socket, reason, notify=notify)
-        if not self.sockets:
-            self._rest()
+    def _emptied(self) -> None:
+        super()._emptied()
+        self._rest()
 
     # --- those who watch --------------------------------------------------------------------------------------------
 
     async def _arrive(self, socket: Any) -> None:
         if self._timer is None:
             self._begin()
-        to = [self._outlets[socket.id]]
+        to = [self._membership.outlets[socket.id]]
         if socket.user.session_id is not None:
             self._show(to, "session", socket.user.session_id)
         self._show(to, "config", {"supportedFeatures": self._features})
@@ -125,22 +120,22 @@ class AdminNamespace(Namespace):
     def _all_sockets(self) -> list[dict[str, Any]]:
         """As many sockets as fit into one packet of those that may wait for a client."""
         shown: list[dict[str, Any]] = []
-        room = self.limits.max_outbox // 2
+        room = self._limits.max_outbox // 2
         there = [
             socket
             for namespace in self._server_namespaces.values()
             for socket in namespace.sockets.values()
-            if socket._admitted
+            if socket._state is State.CONNECTED
         ]
         for socket in there:
             portrait = self._serializer.of(socket)
-            room -= self.engine.encode(Packet(PacketType.EVENT, self.name, [portrait])).size
+            room -= self._engine.encode(Packet(PacketType.EVENT, self.name, [portrait])).size
             if room < 0:
                 log.warning(
                     "the Admin UI is shown %d of %d sockets: see Limits.max_outbox",
                     len(shown),
                     len(there),
-                    extra={"nsp": self.name, "limit": self.limits.max_outbox},
+                    extra={"nsp": self.name, "limit": self._limits.max_outbox},
                 )
                 break
             shown.append(portrait)
@@ -148,13 +143,13 @@ class AdminNamespace(Namespace):
 
     def _show_all(self, event: str, *args: Any) -> None:
         """Emit to all pages of the Admin UI; from anywhere, since nothing is waited for."""
-        self._show(list(self._outlets.values()), event, *args)
+        self._show(list(self._membership.outlets.values()), event, *args)
 
     def _show(self, outlets: Sequence[Outlet], event: str, *args: Any) -> None:
         # Past the adapter: with connection state recovery it would keep all of this for pages that come back, and they
         # are told everything anew.
         try:
-            frames = self.engine.encode(Packet(PacketType.EVENT, self.name, [event, *args]))
+            frames = self._engine.encode(Packet(PacketType.EVENT, self.name, [event, *args]))
         except EncodeError:
             log.debug(
                 "the Admin UI cannot be told of a %s", event, exc_info=True, extra={"nsp": self.name, "event": event}

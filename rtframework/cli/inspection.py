@@ -76,7 +76,7 @@ def take_inventory(server: Server) -> list[NamespaceEntry]:
             announced = server.listeners(NEW_NAMESPACE) if namespace.name == "/" else ()
             own = [Entry("on", NEW_NAMESPACE, locate(function)) for function in announced]
             if namespace.name == "/":
-                own += _exception_handlers(server.exception_handlers)
+                own += _exception_handlers(server._host.exception_handlers)
             found.append(NamespaceEntry(namespace.name, "name", (*own, *_entries_of(namespace))))
     found.sort(key=lambda each: each.name != "/")
     return found + [_parent(parent) for parent in server.parents]
@@ -110,12 +110,12 @@ def _parent(parent: ParentNamespace) -> NamespaceEntry:
 
 
 def _entries_of(namespace: Namespace) -> Iterator[Entry]:
-    listening = namespace.listening
+    listening = namespace._listening
     for connecting in namespace.middlewares:
         yield Entry("use", None, locate(connecting))
     for around in namespace.event_middlewares:
         yield Entry("use_event", None, locate(around))
-    yield from _exception_handlers(namespace.exception_handlers)
+    yield from _exception_handlers(namespace._exception_handlers)
     for event, hearing in listening.lifecycle.items():
         for each in hearing:
             yield Entry("on", event, locate(each.function))
@@ -126,8 +126,8 @@ def _entries_of(namespace: Namespace) -> Iterator[Entry]:
         yield _entry("on_any", None, handler.function, handler.signature)
     for handler in listening.outgoing:
         yield Entry("on_any_outgoing", None, locate(handler.function))
-    for event in namespace.server_side_events():
-        for handler in namespace.server_side_handlers(event):
+    for event in namespace._server_side_events():
+        for handler in namespace._server_side_handlers(event):
             yield _entry("on_server_side", event, handler.function, handler.signature)
     for declaration in namespace.declared:
         yield _declared(declaration)

@@ -116,12 +116,12 @@ def _child_of(parent: ParentNamespace, name: str) -> Namespace:
         return parent
     try:
         child = parent.factory(name)
-        child.inherit(parent)
+        child._inherit(parent)
     except Exception as error:
         raise ConfigurationError(
             f"the factory of {parent.name} cannot make a namespace to describe: {error}"
         ) from error
-    parent.listening.disown(child.listening)
+    parent._listening.disown(child._listening)
     return child
 
 
@@ -131,7 +131,7 @@ def _describe(namespace: Namespace, name: str, kind: NamespaceKind, params: tupl
         name,
         kind,
         params,
-        tuple(_received(event, handlers) for event, handlers in namespace.listening.by_event().items()),
+        tuple(_received(event, handlers) for event, handlers in namespace._listening.by_event().items()),
         tuple(_sent(declaration) for declaration in namespace.declared),
         _first_paragraph(type(namespace)) if own else "",
     )

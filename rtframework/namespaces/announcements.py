@@ -24,6 +24,11 @@ class Announcements:
     def __init__(self) -> None:
         self._listening: tuple[tuple[Callable[[Namespace], Any], bool], ...] = ()
         """Each with whether it is for one time only."""
+        self._watchers: list[Callable[[Namespace], None]] = []
+
+    def hear(self, watcher: Callable[[Namespace], None]) -> None:
+        """Tell the server's own watcher of each new namespace, after the functions of the program."""
+        self._watchers.append(watcher)
 
     def on(self, function: F, *, once: bool = False) -> F:
         """Add a function. Raises ``ConfigurationError`` when it cannot be called with a namespace."""
@@ -58,4 +63,6 @@ class Announcements:
                 pending.append(partial(function, namespace))
             else:
                 function(namespace)
+        for watcher in self._watchers:
+            watcher(namespace)
         return pending

@@ -6,12 +6,13 @@ import asyncio
 import logging
 from collections.abc import Coroutine, Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final
 
 from ..concurrency import is_cancelled
 from ..exceptions import ConfigurationError, ConnectionRefused
 from ..logs import ThrottledLog
-from .namespace import Host, Keeper, Namespace
+from .admission import INTERNAL
+from .namespace import Namespace
 from .parent import Factory, ParentNamespace
 from .patterns import NO_PARAMS, Pattern, Predicate, Question, is_namespace
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
     from ..protocols import Client
     from .announcements import Pending
+    from .host import Host
 
 log: Final = logging.getLogger("rtframework.namespace")
 
@@ -28,25 +30,12 @@ _full: Final = ThrottledLog(
 )
 
 _INVALID: Final = ("Invalid namespace",)
-_INTERNAL: Final = ("Internal server error", {"code": "internal_error"})
-
-
-class ChildrenHost(Host, Keeper, Protocol):
-    """The server, as the registry of children sees it."""
-
-    started: bool
-    """Whether adapters made from now on have to be started."""
-
-    def announce(self, namespace: Namespace) -> list[Pending]:
-        """Tell who wants to hear of a new namespace; what is still to be awaited."""
 
 
 class _Child:
     """Keeps one child alive: for its sockets, for clients on their way in or to be recovered, for handlers that run."""
 
-    def __init__(
-        self, registry: DynamicNamespaces, host: ChildrenHost, namespace: Namespace, parent: ParentNamespace
-    ) -> None:
+    def __init__(self, registry: DynamicNamespaces, host: Host, namespace: Namespace, parent: ParentNamespace) -> None:
         self.namespace = namespace
         self.parent = parent
         self.opening: asyncio.Task[None] | None = None
@@ -94,13 +83,13 @@ class _Child:
 class DynamicNamespaces:
     """The parents of one server and the children they have.
 
-    ``namespaces`` is the server's table, in which children appear and from which they vanish. Every step that decides
-    is synchronous, so that two clients that ask at the same moment find one child.
+    Children appear in the server's table of namespaces, and vanish from it. Every step that decides is synchronous, so
+    that two clients that ask at the same moment find one child.
     """
 
-    def __init__(self, host: ChildrenHost, namespaces: dict[str, Namespace], *, clean_up: bool) -> None:
+    def __init__(self, host: Host, *, clean_up: bool) -> None:
         self._host = host
-        self._namespaces = namespaces
+        self._namespaces = host.namespaces
         self._clean_up = clean_up
         self._parents: dict[Any, ParentNamespace] = {}
         self._children: dict[str, _Child] = {}
@@ -121,7 +110,7 @@ class DynamicNamespaces:
             return parent
         rule = Pattern(key) if isinstance(key, str) or not callable(key) else Question(key)
         parent = ParentNamespace(rule, factory or Namespace)
-        parent.bind(self._host, self._host)
+        parent._bind(self._host, self._host)
         self._parents[key] = parent
         return parent
 
@@ -157,15 +146,15 @@ class DynamicNamespaces:
         await self._find(client, name, auth if isinstance(auth, dict) else {})
         child = self._children.get(name)
         if child is None:  # the program has made it meanwhile
-            return await self._namespaces[name].connect(client, auth)
+            return await self._namespaces[name]._admission.connect(client, auth)
         child.hold()
         self._idle.pop(name, None)
         try:
             if child.opening is not None:
                 await asyncio.wait({child.opening})
                 if self._children.get(name) is not child:
-                    raise ConnectionRefused(*_INTERNAL)
-            return await child.namespace.connect(client, auth)
+                    raise ConnectionRefused(INTERNAL.message, INTERNAL.data)
+            return await child.namespace._admission.connect(client, auth)
         finally:
             child.release()
 
@@ -174,7 +163,7 @@ class DynamicNamespaces:
         known = self._children.get(name)
         if known is not None and isinstance(known.parent.rule, Pattern):
             return
-        if not is_namespace(name) or len(name) > self._host.limits.max_namespace_name:
+        if not is_namespace(name) or len(name) > self._host.settings.limits.max_namespace_name:
             raise ConnectionRefused(*_INVALID)
         for parent in list(self._parents.values()) if known is None else [known.parent]:
             params: Mapping[str, str] | None = NO_PARAMS
@@ -197,7 +186,7 @@ class DynamicNamespaces:
     async def _ask(self, question: Question, name: str, auth: Mapping[str, Any]) -> bool:
         """What the function says; one that fails or takes too long has said no."""
         try:
-            async with asyncio.timeout(self._host.limits.namespace_timeout):
+            async with asyncio.timeout(self._host.settings.limits.namespace_timeout):
                 return await question.ask(name, auth)
         except ConnectionRefused:
             return False
@@ -216,10 +205,10 @@ class DynamicNamespaces:
             self._make(parent, name, params)
         except Exception as error:
             log.exception("a namespace cannot be made", extra={"nsp": name})
-            raise ConnectionRefused(*_INTERNAL) from error
+            raise ConnectionRefused(INTERNAL.message, INTERNAL.data) from error
 
     def _make_room(self) -> bool:
-        limit = self._host.limits.max_dynamic_namespaces
+        limit = self._host.settings.limits.max_dynamic_namespaces
         if len(self._children) - self._pinned < limit:
             return True
         if not self._idle:
@@ -235,8 +224,8 @@ class DynamicNamespaces:
                 f"the factory of {parent.name} has to return a new namespace of the name {name!r}, not {namespace!r}"
             )
         child = _Child(self, self._host, namespace, parent)
-        namespace.bind(self._host, child)
-        namespace.inherit(parent)
+        namespace._bind(self._host, child)
+        namespace._inherit(parent)
         namespace.params = params
         self._children[name] = child
         self._namespaces[name] = namespace
@@ -254,7 +243,7 @@ class DynamicNamespaces:
         name = child.namespace.name
         give_up = self._forget
         try:
-            async with asyncio.timeout(self._host.limits.namespace_timeout):
+            async with asyncio.timeout(self._host.settings.limits.namespace_timeout):
                 if name in self._closing:  # one adapter at a time for a name
                     await asyncio.wait({self._closing[name]})
                 for announce in pending:

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Collection, Sequence
 from functools import partial
 from inspect import isawaitable
 from typing import TYPE_CHECKING, Any, Final
 
 from ..exceptions import EventError
 from ..types import Packet, SocketDetails
+from .membership import State
 
 if TYPE_CHECKING:
-    from ..protocols import Engine, Frames, Outlet
+    from ..protocols import Engine, Frames
     from .namespace import Namespace
     from .socket import Socket
 
@@ -23,13 +24,15 @@ log: Final = logging.getLogger("rtframework.namespace")
 class NamespaceEmitter:
     """Reaches the sockets of one namespace on this server, for its adapter; see ``rtframework.protocols.Emitter``."""
 
-    __slots__ = ("_engine", "_nsp", "_outlets", "_tapped")
+    __slots__ = ("_engine", "_nsp", "_outgoing", "_outlets", "_sockets", "_tapped")
 
-    def __init__(self, nsp: Namespace, engine: Engine, outlets: Mapping[str, Outlet]) -> None:
+    def __init__(self, nsp: Namespace, engine: Engine) -> None:
         self._nsp = nsp
         self._engine = engine
-        self._outlets = outlets
-        self._tapped = nsp.tapped
+        self._sockets = nsp._membership.sockets
+        self._outlets = nsp._membership.outlets
+        self._outgoing = nsp._outgoing
+        self._tapped = nsp._outgoing.tapped
 
     def send(
         self,
@@ -40,25 +43,25 @@ class NamespaceEmitter:
         compress: bool = True,
         frames: Frames | None = None,
     ) -> Awaitable[None] | None:
-        """Encode once, deliver to those that are here. Encoded even for nobody: a mistake shows at once."""
+        """Encode once and deliver. Encode even when nobody is here, so that a mistake shows at once."""
         if frames is None:
             frames = self._engine.encode(packet) if compress else self._engine.encode(packet, compress=False)
         if self._tapped:
-            self._nsp.tell(sids, packet)
+            self._outgoing.show(sids, packet)
         outlets = self._outlets
         return self._engine.deliver([outlets[sid] for sid in sids if sid in outlets], frames, volatile=volatile)
 
     def encode(self, packet: Packet, *, compress: bool = True) -> Frames:
-        """Encode for those who keep what they send."""
+        """Encode a packet, for adapters that keep what they send."""
         return self._engine.encode(packet, compress=compress)
 
     def ask(
         self, sids: Collection[str], packet: Packet, *, volatile: bool = False, compress: bool = True
     ) -> dict[str, asyncio.Future[list[Any]]]:
-        """Send to those that are let in, with an id of this namespace; what each will answer."""
-        id = self._nsp.next_ack_id()
+        """Send, with an id of this namespace, to sockets that are accepted; return a future answer for each."""
+        id = self._nsp._next_ack_id()
         asked = {}
-        sockets = [socket for socket in self._sockets(sids) if socket._admitted]
+        sockets = [socket for socket in self._here(sids) if socket._state is State.CONNECTED]
         try:
             for socket in sockets:
                 answer = asked[socket.id] = socket._expect_ack(id)
@@ -72,13 +75,13 @@ class NamespaceEmitter:
         return asked
 
     def describe(self, sids: Collection[str]) -> list[SocketDetails]:
-        """What other servers may know of those that are here."""
-        return [SocketDetails(socket.id, socket.handshake, socket.rooms, socket.data) for socket in self._sockets(sids)]
+        """Describe the sockets for other servers."""
+        return [SocketDetails(socket.id, socket.handshake, socket.rooms, socket.data) for socket in self._here(sids)]
 
     def join(self, sids: Collection[str], rooms: Collection[str]) -> None:
-        """Make those that are here join rooms."""
+        """Make the sockets join rooms."""
         refused: EventError | None = None
-        for socket in self._sockets(sids):
+        for socket in self._here(sids):
             try:
                 socket._enter_rooms(rooms)
             except EventError as error:
@@ -87,19 +90,19 @@ class NamespaceEmitter:
             raise refused
 
     def leave(self, sids: Collection[str], rooms: Collection[str]) -> None:
-        """Make those that are here leave rooms."""
-        for socket in self._sockets(sids):
+        """Make the sockets leave rooms."""
+        for socket in self._here(sids):
             socket._leave_rooms(rooms)
 
     def disconnect(self, sids: Collection[str], close: bool) -> None:
-        """Disconnect those that are here."""
-        for socket in self._sockets(sids):
-            socket._dismiss(close)
+        """Disconnect the sockets."""
+        for socket in self._here(sids):
+            self._nsp._membership.disconnect(socket, close)
 
     async def serve(self, args: Sequence[Any]) -> Any:
-        """Run the handlers of an event of another server; the first answer that is not ``None``."""
+        """Run the handlers of an event of another server. Return the first answer that is not ``None``."""
         answer = None
-        for handler in self._nsp.server_side_handlers(args[0]):
+        for handler in self._nsp._server_side_handlers(args[0]):
             try:
                 result = handler(self._nsp, args[1:])
                 if handler.is_async or isawaitable(result):
@@ -111,8 +114,8 @@ class NamespaceEmitter:
                 answer = result if answer is None else answer
         return answer
 
-    def _sockets(self, sids: Collection[str]) -> list[Socket]:
-        sockets = self._nsp.sockets
+    def _here(self, sids: Collection[str]) -> list[Socket]:
+        sockets = self._sockets
         return [sockets[sid] for sid in sids if sid in sockets]
 
 

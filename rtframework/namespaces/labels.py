@@ -12,4 +12,4 @@ if TYPE_CHECKING:
 
 def label_of(socket: Socket, event: str) -> str:
     """What statistics call an event of this socket: its name if the program listens to it, else ``UNKNOWN``."""
-    return event if event in socket.namespace.listening.handlers or socket.listeners(event) else UNKNOWN
+    return event if event in socket.namespace._listening.handlers or socket.listeners(event) else UNKNOWN

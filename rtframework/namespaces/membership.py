@@ -1,8 +1,27 @@
-"""The states of a socket in its namespace."""
+"""The sockets of a namespace: the states of each, who is in, and the way out."""
 
 from __future__ import annotations
 
+import asyncio
 import enum
+import logging
+from typing import TYPE_CHECKING, Final
+
+from ..adapters.packet_log import RECOVERABLE
+from ..exceptions import Disconnected
+from ..handlers.event import DISCONNECT, DISCONNECTING
+from ..protocols import Session
+from ..types import DisconnectReason, Packet, PacketType
+
+if TYPE_CHECKING:
+    from ..protocols import Outlet
+    from .namespace import Namespace
+    from .socket import Socket
+
+log: Final = logging.getLogger("rtframework.namespace")
+
+_FAREWELL_TIMEOUT: Final = 10.0
+"""Seconds for which a client that has come back waits for the disconnect handlers of the socket that it continues."""
 
 
 class State(enum.IntEnum):
@@ -18,3 +37,157 @@ class State(enum.IntEnum):
     """The client has been told that it is connected."""
     DISCONNECTED = 4
     """It has left, or was refused."""
+
+
+class Membership:
+    """The sockets of one namespace on this server. Whatever ends a socket ends it here, and only here.
+
+    ``sockets``: those that have joined, by id. ``outlets``: the way to each of those that packets may be sent to.
+    ``by_pid``: those that have a private id. ``departing``: those that have left and whose handlers still run.
+    """
+
+    __slots__ = ("_nsp", "by_pid", "departing", "outlets", "sockets")
+
+    def __init__(self, nsp: Namespace) -> None:
+        self._nsp = nsp
+        self.sockets: dict[str, Socket] = {}
+        self.outlets: dict[str, Outlet] = {}
+        self.by_pid: dict[str, Socket] = {}
+        self.departing: dict[str, Socket] = {}
+
+    # --- the way out ------------------------------------------------------------------------------------------------
+
+    def disconnect(self, socket: Socket, close: bool) -> None:
+        """Disconnect a client from the namespace, or, with ``close``, close its connection. Nothing here waits."""
+        if not socket.connected:
+            return
+        socket.accept()
+        if close:
+            socket._client.conn.close(DisconnectReason.SERVER_NAMESPACE_DISCONNECT)
+        else:
+            socket._client.leave(self._nsp.name)
+            self.disconnected(socket, DisconnectReason.SERVER_NAMESPACE_DISCONNECT)
+
+    def disconnected(self, socket: Socket, reason: str) -> None:
+        """Take out a socket that has left, and, if it was accepted, run its disconnect handlers."""
+        nsp = self._nsp
+        before = socket._state
+        if before is State.DISCONNECTED:
+            return
+        was_connected = before is State.CONNECTED
+        if was_connected and reason == DisconnectReason.SERVER_NAMESPACE_DISCONNECT and socket._outlet is not None:
+            # So that the client does not come back by itself.
+            socket._outlet.send(nsp._engine.encode(Packet(PacketType.DISCONNECT, nsp.name)))
+        socket._last_rooms = nsp.adapter.rooms(socket.id)
+        if socket._pid is not None and reason in RECOVERABLE and not socket._client.conn.has_dropped:
+            self._persist(socket)
+        socket._left = reason
+        socket._state = State.DISCONNECTED
+        socket._outlet = None
+        if socket._pid is not None:  # its handlers still run, or are about to
+            socket._farewell = asyncio.Event()
+            self.departing[socket.id] = socket
+        if was_connected and nsp._watcher is not None:
+            nsp._watcher.gone(socket, reason)
+        self._remove(socket)
+        if was_connected:
+            self.run_disconnect_handlers(socket, reason)
+        for answer in (socket._acks or {}).values():
+            if not answer.done():
+                answer.set_exception(Disconnected("socket has been disconnected"))
+        socket._acks = None
+        if not self.sockets:
+            nsp._emptied()
+
+    def evict(self, socket: Socket) -> None:
+        """Take out a socket that is refused, without a word to anybody."""
+        joined = State.CONNECTING < socket._state < State.DISCONNECTED
+        if joined:
+            self._persist(socket)
+        socket._state = State.DISCONNECTED
+        socket._outlet = None
+        if joined:
+            self._remove(socket)
+            if not self.sockets:
+                self._nsp._emptied()
+        socket._forget_listeners()
+
+    def _remove(self, socket: Socket) -> None:
+        """Leave nothing of a socket in the namespace."""
+        self.sockets.pop(socket.id, None)
+        self.outlets.pop(socket.id, None)
+        self._nsp._outgoing.tapped.discard(socket.id)
+        if socket._pid is not None:
+            self.by_pid.pop(socket._pid, None)
+        self._nsp.adapter.remove_all(socket.id)
+
+    def _persist(self, socket: Socket) -> None:
+        """Have the state of a socket kept, if its client knows how to ask for it."""
+        before = socket._session
+        if socket._pid is None or not (socket._was_accepted or before is not None):
+            return
+        replayed = before.replayed if before is not None else None
+        left_at = None
+        if not socket._was_accepted and before is not None:  # the session was not used after all
+            left_at = before.left_at
+        elif socket._client.conn.transport == "polling":
+            # One payload of polling arrives whole or not at all; of a websocket's messages the first may have come.
+            replayed = None
+        adapter = self._nsp.adapter
+        rooms = adapter.rooms(socket.id)
+        session = Session(
+            socket.id, socket._pid, rooms, socket.data, socket.user, socket._authenticated, replayed, left_at
+        )
+        try:
+            adapter.persist_session(session)
+        except Exception:  # the socket goes all the same
+            log.exception("unhandled error while a session is kept", extra={"nsp": self._nsp.name, "sid": socket.id})
+
+    # --- disconnect handlers ----------------------------------------------------------------------------------------
+
+    def run_disconnect_handlers(self, socket: Socket, reason: str) -> None:
+        """Run the handlers of a socket that has left, in the background."""
+        lifecycle = self._nsp._listening.lifecycle
+        if any(lifecycle[phase] or socket._listens_to(phase) for phase in (DISCONNECTING, DISCONNECT)):
+            self._nsp._spawn(self._run_disconnect_handlers(socket, reason))
+        else:
+            socket._forget_listeners()
+            self.departed(socket)
+
+    async def _run_disconnect_handlers(self, socket: Socket, reason: str) -> None:
+        try:
+            for phase in (DISCONNECTING, DISCONNECT):
+                for handler in (*self._nsp._listening.take(phase), *socket._take_handlers(phase)):
+                    try:
+                        await handler(socket, reason)
+                    except Exception:
+                        extra = {"nsp": self._nsp.name, "sid": socket.id}
+                        log.exception("unhandled error in a %r handler", phase, extra=extra)
+                socket._last_rooms = frozenset()  # it shows them to "disconnecting" handlers only
+        finally:
+            socket._forget_listeners()
+            self.departed(socket)
+
+    def departed(self, socket: Socket | None) -> None:
+        """Note that all connect and disconnect handlers of a socket have finished."""
+        if socket is not None and socket._farewell is not None:
+            socket._farewell.set()
+            if self.departing.get(socket.id) is socket:
+                del self.departing[socket.id]
+
+    async def farewell(self, sid: str) -> None:
+        """Wait, for a bounded time, for the handlers of the socket that had this id before.
+
+        What they take down by the socket's id must not be what the connection handlers have just set up.
+        """
+        before = self.departing.get(sid)
+        if before is not None and before._farewell is not None:
+            try:
+                async with asyncio.timeout(_FAREWELL_TIMEOUT):
+                    await before._farewell.wait()
+            except TimeoutError:
+                log.warning(
+                    "a disconnect handler of %s still runs: its client has come back meanwhile",
+                    self._nsp.name,
+                    extra={"nsp": self._nsp.name, "sid": sid},
+                )

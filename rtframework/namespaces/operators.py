@@ -30,10 +30,10 @@ class Audience(Protocol):
     def adapter(self) -> Adapter:
         """Who delivers."""
 
-    def packet(self, event: str, args: tuple[Any, ...]) -> Packet:
+    def _packet(self, event: str, args: tuple[Any, ...]) -> Packet:
         """The packet of an event. Raises ``ConfigurationError`` for a reserved name."""
 
-    def audience_of(self, details: SocketDetails) -> Audience:
+    def _audience_of(self, details: SocketDetails) -> Audience:
         """The namespace of a socket that was selected here."""
 
 
@@ -102,7 +102,7 @@ class BroadcastOperator:
         Encoded once, however many receive it. Raises ``EncodeError`` when the arguments cannot be sent: then nobody
         receives anything.
         """
-        await self._audience.adapter.broadcast(self._audience.packet(event, args), self._target)
+        await self._audience.adapter.broadcast(self._audience._packet(event, args), self._target)
 
     async def emit_with_ack(self, event: str, *args: Any) -> AckResponses:
         """Emit an event and collect the acknowledgement of every selected socket, by socket id.
@@ -111,7 +111,7 @@ class BroadcastOperator:
         before all have answered; without a timeout it waits until each has answered or left. Sockets whose connection
         handlers still run are not asked.
         """
-        packet = self._audience.packet(event, args)
+        packet = self._audience._packet(event, args)
         return await self._audience.adapter.broadcast_with_ack(packet, self._target, self._timeout)
 
     # --- the sockets themselves -------------------------------------------------------------------------------------
@@ -122,7 +122,7 @@ class BroadcastOperator:
         Raises ``TimeoutError`` when another server does not answer.
         """
         return [
-            RemoteSocket(BroadcastOperator(self._audience.audience_of(each), Target(frozenset((each.id,)))), each)
+            RemoteSocket(BroadcastOperator(self._audience._audience_of(each), Target(frozenset((each.id,)))), each)
             for each in await self._audience.adapter.fetch_sockets(self._target)
         ]
 
@@ -257,7 +257,7 @@ class SocketOperator:
 
     async def emit(self, event: str, *args: Any) -> None:
         """Emit an event to the client."""
-        packet = self._socket._nsp.packet(event, args)
+        packet = self._socket._nsp._packet(event, args)
         await self._socket._emit(packet, volatile=self._volatile, compress=self._compress)
 
     async def emit_with_ack(self, event: str, *args: Any) -> Any:

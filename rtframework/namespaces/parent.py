@@ -20,7 +20,7 @@ from .patterns import Pattern, Question
 if TYPE_CHECKING:
     from ..protocols import Adapter, Engine, Session
     from ..types import SocketDetails
-    from .namespace import Host
+    from .host import Host
     from .socket import Socket
 
 T = TypeVar("T")
@@ -75,11 +75,11 @@ class ParentNamespace(Namespace):
     @property
     def sockets(self) -> Mapping[str, Socket]:
         """The sockets of all the children that are there at this moment, by id."""
-        return MappingProxyType(ChainMap(*(child._sockets for child in self._members.values())))
+        return MappingProxyType(ChainMap(*(child._membership.sockets for child in self._members.values())))
 
     # --- what sockets and operators ask -----------------------------------------------------------------------------
 
-    def audience_of(self, details: SocketDetails) -> Namespace:
+    def _audience_of(self, details: SocketDetails) -> Namespace:
         """The child that a socket is in."""
         return self._members.get(details.handshake.nsp, self)
 
@@ -94,7 +94,7 @@ class ParentNamespace(Namespace):
     def remove_child(self, child: Namespace) -> None:
         """A child was cleaned up."""
         del self._members[child.name]
-        self.listening.disown(child.listening)
+        self._listening.disown(child._listening)
 
     # --- inside -----------------------------------------------------------------------------------------------------
 
@@ -104,7 +104,7 @@ class ParentNamespace(Namespace):
         super()._declare(declaration)
 
     def _make_adapter(self, host: Host) -> Adapter:
-        return _Adapters(host.gateway, self._members)
+        return _Adapters(host.engine, self._members)
 
 
 class _Adapters:

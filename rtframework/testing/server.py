@@ -139,7 +139,7 @@ class TestServer:
         self._breaches.start()
         if self._strict_emits:
             assert isinstance(self._served, Server)
-            self._was_strict = self._served.auditor is not None
+            self._was_strict = self._served._host.auditor is not None
             self._served.check_emits()
         self._runner = runner
         if isinstance(self._served, Server):
@@ -258,7 +258,7 @@ class TestServer:
         if isinstance(self._served, web.Application):
             return self._served
         if isinstance(self._served, Server):  # a program may have attached it to an application of its own
-            self._served.mount(app := web.Application(), self.path)
+            self._served._mount(app := web.Application(), self.path)
             return app
         if hasattr(self._served, "attach"):
             self._served.attach(app := web.Application(), self.path)

@@ -134,7 +134,7 @@ class Witness:
         assert not self.engine.tasks
         for namespace in self.io.namespaces.values():
             assert not namespace.sockets
-            assert not namespace._outlets
+            assert not namespace._membership.outlets
             index = namespace.adapter.index  # type: ignore[attr-defined]
             assert len(index) == 0
             assert not index.all_rooms()

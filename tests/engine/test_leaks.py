@@ -467,7 +467,7 @@ def assert_empty(place: House, loop: SimulatedLoop) -> None:
     assert not engine._cork._dirty
     for namespace in place.io.namespaces.values():
         assert not namespace.sockets
-        assert not namespace._outlets
+        assert not namespace._membership.outlets
         index = namespace.adapter.index  # type: ignore[attr-defined]
         assert len(index) == 0
         assert not index.all_rooms()

@@ -949,7 +949,7 @@ class Sessions(RuleBasedStateMachine):
         assert not engine._cork._dirty
         for namespace in self.world.io.namespaces.values():
             assert not namespace.sockets
-            assert not namespace._outlets
+            assert not namespace._membership.outlets
             index = namespace.adapter.index  # type: ignore[attr-defined]
             assert len(index) == 0
             assert not index.all_rooms()

@@ -366,9 +366,9 @@ async def test_a_breach_at_the_end_is_not_forgotten() -> None:
 def test_more_attachments_than_clients_may_send_are_checked() -> None:
     """Strict mode would refuse what the server may send, or not look at it."""
     io = strict()
-    io.of("/").packet("bytes", (b"", {1: [b""] * 30}))
+    io.of("/")._packet("bytes", (b"", {1: [b""] * 30}))
     with pytest.raises(ContractError, match=r"\$\[1\]\[\.\.\.\]"):
-        io.of("/").packet("bytes", (b"", {1: [b"", *[3] * 30, *[b""] * 30]}))
+        io.of("/")._packet("bytes", (b"", {1: [b"", *[3] * 30, *[b""] * 30]}))
 
 
 async def test_an_application_is_checked_as_well() -> None:

@@ -143,7 +143,7 @@ def test_nothing_is_left_of_a_mistake() -> None:
     for register in (io.on("x"), io.use, io.use_event, io.exception_handler(ValueError)):
         with pytest.raises(ConfigurationError):
             register(lambda: None)  # type: ignore[arg-type, call-arg, misc, return-value, unused-ignore]
-    assert io.of("/").is_pristine
+    assert io.of("/")._is_pristine
     handler = io.exception_handler(ValueError)(lambda socket, error: EventError("x"))
     with pytest.raises(ConfigurationError, match="already"):
         io.exception_handler(ValueError)(handler)

@@ -53,10 +53,10 @@ def quiet(io: Server) -> bool:
         admin._timer is None
         and not eio._meters
         and all(
-            each.watcher is None
+            each._watcher is None
             and not each.listeners_any()
             and not each.listeners_any_outgoing()
-            and not each.tapped
+            and not each._outgoing.tapped
             and not any(each.adapter.index.events._listeners.values())  # type: ignore[attr-defined]
             for each in io.namespaces.values()
         )
@@ -299,7 +299,7 @@ async def test_production_tells_nothing_of_sockets(serve: Serve, js: JSClients, 
     await admin.barrier()
     assert {item.name for item in admin.inbox.log if not item.life} == {"session", "config", "server_stats"}
     assert io.listeners_any() == io.listeners_any_outgoing() == ()
-    assert io.of("/").watcher is None
+    assert io.of("/")._watcher is None
 
 
 async def test_everything_that_happens(serve: Serve, js: JSClients, transport: Transport) -> None:

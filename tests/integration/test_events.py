@@ -292,8 +292,8 @@ def test_the_nearest_word_on_order_counts() -> None:
     async def inherits(socket: Socket) -> None: ...
 
     Server(ordered=True).register_namespace(namespace)
-    assert not namespace.listening.handlers["free"].ordered
-    assert namespace.listening.handlers["inherits"].ordered
+    assert not namespace._listening.handlers["free"].ordered
+    assert namespace._listening.handlers["inherits"].ordered
 
 
 @pytest.mark.parametrize("level", ["server", "namespace", "handler"])

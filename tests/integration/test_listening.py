@@ -383,7 +383,7 @@ def test_ack_parameters_are_checked() -> None:
         @io.on("connection")
         async def connection(socket: Socket, *, ack: Ack) -> None: ...
 
-    assert io.of("/").is_pristine
+    assert io.of("/")._is_pristine
 
 
 # --- handlers of one socket -------------------------------------------------------------------------------------------
@@ -528,7 +528,7 @@ async def test_the_signature_of_a_closure_is_read_once(serve: Serve, js: JSClien
     assert one is not None
     assert two is not None
     assert one.handlers["common"]._converters is two.handlers["common"]._converters  # type: ignore[union-attr]
-    assert len(io.of("/").listening.signatures) == 1
+    assert len(io.of("/")._listening.signatures) == 1
 
 
 @NOT_ON_UVLOOP
@@ -596,7 +596,7 @@ async def test_nothing_of_a_socket_is_left(serve: Serve, js: JSClients, transpor
     await client.emit_with_ack("x")
     await client.disconnect()
     await until(lambda: not io.sockets)
-    assert not io.of("/").tapped
+    assert not io.of("/")._outgoing.tapped
     gc.disable()  # what goes without the collector goes at once, also when there are thousands
     try:
         await until(lambda: sum(each() is not None for each in sockets) == 0)
@@ -807,7 +807,7 @@ async def test_catch_alls_for_what_goes_out(
     await watched.wait_for("news")
     assert log == []
     assert len(seen) == 2
-    assert not io.of("/").tapped
+    assert not io.of("/")._outgoing.tapped
 
 
 # --- names ------------------------------------------------------------------------------------------------------------

@@ -358,7 +358,7 @@ def test_what_nothing_can_be_checked_against_is_found_at_registration() -> None:
         @io.on("x")
         async def both_ways(socket: Socket) -> Thing: ...  # type: ignore[empty-body]
 
-    assert io.of("/").is_pristine
+    assert io.of("/")._is_pristine
 
 
 @NOT_ON_UVLOOP

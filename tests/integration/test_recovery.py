@@ -372,7 +372,7 @@ async def test_a_restore_that_is_lost_itself(serve: Serve, where: str) -> None:
             assert [event[1] for event in third.missed] == [2]
             assert only(io).conn.is_open
     await until(lambda: not io.sockets)
-    await until(lambda: not io.of("/")._departing)
+    await until(lambda: not io.of("/")._membership.departing)
     assert log.count("come") == log.count("gone")
 
 
@@ -583,7 +583,7 @@ async def test_a_namespace_is_not_kept_for_ever(serve: Serve, js: JSClients) -> 
             await client.disconnected()
         await until(lambda chats=chats: not len(chats))  # type: ignore[misc]
         if each is io:
-            await until(lambda: len(io._dynamic._idle) == 2)
+            await until(lambda: len(io._host.dynamic._idle) == 2)
             other = await js.connect(f"{server.url}/chat/c")
             await other.barrier()
             assert list(chats.children) == ["/chat/kept", "/chat/b", "/chat/c"]
@@ -591,8 +591,8 @@ async def test_a_namespace_is_not_kept_for_ever(serve: Serve, js: JSClients) -> 
             await until(lambda chats=chats, kept=kept: chats.children == {"/chat/kept": kept})  # type: ignore[misc]
     waiting = await js.connect(f"{server.url}/chat/d", transports=["websocket"])
     await waiting.kill()
-    await until(lambda: not len(chats) and tidy._dynamic._children["/chat/d"].waiting is not None)
-    child = tidy._dynamic._children["/chat/d"]
+    await until(lambda: not len(chats) and tidy._host.dynamic._children["/chat/d"].waiting is not None)
+    child = tidy._host.dynamic._children["/chat/d"]
     await server.stop()
     assert child.waiting is None
 
@@ -742,8 +742,8 @@ async def test_nothing_is_left_behind(serve: Serve, js: JSClients, transport: Tr
     adapter = main.adapter
     assert isinstance(adapter, SessionAwareAdapter)
     await until(lambda: not (io.sockets or adapter._sessions or len(adapter._log)))
-    await until(lambda: not main._departing)
-    for left in (main._by_pid, main._outlets, adapter._present, adapter.index):
+    await until(lambda: not main._membership.departing)
+    for left in (main._membership.by_pid, main._membership.outlets, adapter._present, adapter.index):
         assert not len(left)
 
 

@@ -354,7 +354,7 @@ async def test_what_is_off_is_not_there(serve: Serve, js: JSClients, transport: 
     client = await js.connect((await serve(io)).url, via=transport)
     await client.of("/child/1")
     assert len(children) == 1
-    assert all(namespace.event_chain is None for namespace in io.namespaces.values())
+    assert all(namespace._event_chain is None for namespace in io.namespaces.values())
     for connection in io._server.eio.connections.values():
         assert type(connection.outbox) is Outbox
         assert not isinstance(connection._on_message, MeteredHandler)

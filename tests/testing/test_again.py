@@ -113,7 +113,7 @@ def test_those_who_watch() -> None:
             counts = {each["type"]: each["count"] for each in stats["aggregatedEvents"]}
             assert (counts["rawConnection"], stats["clientsCount"]) == (1, 2)
         assert io.of("/").listeners_any() == ()
-        assert io.of("/").watcher is None
+        assert io.of("/")._watcher is None
         assert not io._server.eio._meters
 
     for _ in range(3):
@@ -140,14 +140,14 @@ def test_a_start_that_fails_is_forgotten() -> None:
 
     def broken() -> web.Application:
         app = web.Application()
-        io.mount(app)
+        io._mount(app)
         app.on_startup.append(fail)
         return app
 
     async def once() -> None:
         with pytest.raises(ValueError, match="no database"):
             await TestServer(broken).start()
-        assert not io.started
+        assert not io._host.started
         async with TestServer(io) as server:
             assert heard == ["/made", "/made"]
             with pytest.raises(Exception, match="serves another application"):

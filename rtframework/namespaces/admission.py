@@ -1,0 +1,312 @@
+"""A client's way into a namespace: from CONNECT to accepted or refused."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import logging
+import secrets
+from typing import TYPE_CHECKING, Any, Final
+
+from .. import counters as outcomes
+from ..adapters.buffered_outlet import BufferedOutlet
+from ..concurrency import is_cancelled
+from ..exceptions import ConnectionRefused, Disconnected, EncodeError, EventError
+from ..handlers.event import CONNECTION
+from ..handlers.middleware import Passage
+from ..logs import ThrottledLog
+from ..types import DisconnectReason, Packet, PacketType
+from .membership import State
+
+if TYPE_CHECKING:
+    from ..options import Recovery
+    from ..protocols import Client, Engine, Frames, Outlet, Session
+    from ..types import Handshake
+    from .host import Host
+    from .namespace import Namespace
+    from .socket import Socket
+
+log: Final = logging.getLogger("rtframework.namespace")
+
+INTERNAL: Final = ConnectionRefused("Internal server error", {"code": "internal_error"})
+"""The refusal for whatever went wrong and is not the client's business."""
+
+_another_user: Final = ThrottledLog(log, logging.WARNING, "a session of %s was asked for by another user")
+
+_HANDLER_WARNING: Final = 10.0
+"""Seconds after which a connection handler that keeps a client out is worth a warning."""
+
+
+class Admission:
+    """Lets clients into one namespace: authentication, recovery, middleware, connection handlers, in this order.
+
+    Whatever goes wrong on the way refuses the client and leaves nothing behind; it receives nothing before it is
+    accepted. A socket's state changes here until it is CONNECTED, and nowhere else.
+    """
+
+    __slots__ = ("_nsp",)
+
+    def __init__(self, nsp: Namespace) -> None:
+        self._nsp = nsp
+
+    async def connect(self, client: Client, auth: Any) -> str:
+        """Decide about a client. Return one of ``rtframework.counters.CONNECTS``."""
+        nsp = self._nsp
+        handshake = client.handshake(nsp.name, auth)
+        socket: Socket | None = None
+        try:
+            user = await self._authenticate(handshake)
+            recovery = (
+                self._host.settings.recovery if client.conn.protocol >= 4 else None
+            )  # older clients cannot ask for it
+            socket = await self._make_socket(client, handshake, user, recovery)
+            if nsp._connect_links and not (socket.recovered and recovery is not None and recovery.skip_middlewares):
+                await self._run_middleware(socket)
+            if not self._join(socket):
+                return self._count(outcomes.GONE)
+            if nsp._listening.lifecycle[CONNECTION]:
+                await self._run_connection_handlers(socket)
+        except ConnectionRefused as refused:
+            return self._refuse(client, socket, refused)
+        except (Exception, asyncio.CancelledError) as error:
+            cancelled = is_cancelled(error)
+            explained = error if socket is None or cancelled else await socket._explain(error, None)
+            outcome = self._refuse(client, socket, self._refusal_for(explained, socket))
+            if cancelled:
+                raise
+            return outcome
+        if socket._left is None:
+            self.accept(socket)
+        elif not socket._was_accepted:
+            # The handlers have run to their end, so what they set up has to be taken down.
+            nsp._membership.run_disconnect_handlers(socket, socket._left)
+        return outcomes.CONNECTED if socket._was_accepted else self._count(outcomes.GONE)
+
+    def accept(self, socket: Socket) -> None:
+        """Tell a client that it is connected, and send what was held for it. Nothing happens in another state."""
+        if socket._state is not State.JOINED:
+            return
+        nsp, conn, held = self._nsp, socket._client.conn, socket._outlet
+        assert isinstance(held, BufferedOutlet)
+        socket._state = State.CONNECTED
+        socket._was_accepted = True
+        socket._outlet = nsp._membership.outlets[socket.id] = conn
+        if socket._pid is not None:
+            nsp._membership.by_pid[socket._pid] = socket
+        self._count(outcomes.CONNECTED)
+        conn.send(self._greeting(socket))
+        held.open()
+        if nsp._watcher is not None:
+            nsp._watcher.admitted(socket)
+
+    # --- the steps --------------------------------------------------------------------------------------------------
+
+    async def _authenticate(self, handshake: Handshake) -> Any:
+        """Return the user. Raise ``ConnectionRefused``."""
+        authenticator = self._nsp._authenticator
+        if authenticator is None:
+            return None
+        user = await authenticator.authenticate(handshake)
+        if user is None:
+            raise ConnectionRefused("Unauthorized", {"code": "unauthorized"})
+        return user
+
+    async def _make_socket(self, client: Client, handshake: Handshake, user: Any, recovery: Recovery | None) -> Socket:
+        """Make a client's socket: the continuation of an earlier one, if the client asks for it and may have it."""
+        nsp = self._nsp
+        if recovery is None:
+            return nsp._make_socket(client, client.new_id(nsp.name), handshake, user)
+        pid, offset = handshake.auth.get("pid"), handshake.auth.get("offset")
+        if isinstance(pid, str) and (offset is None or isinstance(offset, str)):
+            socket = await self._recover(client, handshake, user, pid, offset, recovery)
+            if socket is not None:
+                await nsp._membership.farewell(socket.id)
+                return socket
+            log.debug("a client of %s is not recovered", nsp.name, extra={"nsp": nsp.name})
+        return nsp._make_socket(client, client.new_id(nsp.name), handshake, user, secrets.token_urlsafe(15))
+
+    async def _run_middleware(self, socket: Socket) -> None:
+        passage = Passage()
+        await self._nsp._connect_chain(socket, passage)
+        if not passage.is_through:
+            name = self._nsp.name
+            extra = {"nsp": name, "sid": socket.id}
+            log.warning("a connect middleware of %s neither called call_next() nor refused", name, extra=extra)
+            raise ConnectionRefused
+
+    def _join(self, socket: Socket) -> bool:
+        """Put a socket into the namespace and its rooms, and hold its packets back; ``False`` when it has left."""
+        nsp = self._nsp
+        if socket._state is State.DISCONNECTED or not socket._client.enter(nsp.name, socket):
+            nsp._membership.evict(socket)
+            return False
+        resumed = socket._state is State.RESUMED
+        socket._state = State.JOINED
+        nsp._membership.sockets[socket.id] = socket
+        if not resumed:
+            self._hold(socket)
+            nsp.adapter.add(socket.id, {socket.id, *socket._last_rooms})
+        return True
+
+    def _hold(self, socket: Socket) -> None:
+        """Hold packets for a socket back until it is accepted."""
+        nsp = self._nsp
+        held: Outlet = BufferedOutlet(socket._client.conn, nsp._limits.max_outbox)
+        socket._outlet = nsp._membership.outlets[socket.id] = held
+
+    async def _run_connection_handlers(self, socket: Socket) -> None:
+        warning = asyncio.get_running_loop().call_later(_HANDLER_WARNING, self._warn, socket)
+        try:
+            for handler in self._nsp._listening.take(CONNECTION):
+                await handler(socket)
+        finally:
+            warning.cancel()
+
+    def _warn(self, socket: Socket) -> None:
+        if socket._state is State.JOINED:
+            log.warning(
+                "a connection handler of %s has been running for %g s and keeps its client out: "
+                "if it is meant to go on, call socket.accept() first",
+                self._nsp.name,
+                _HANDLER_WARNING,
+                extra={"nsp": self._nsp.name, "sid": socket.id},
+            )
+
+    # --- what the client is told ------------------------------------------------------------------------------------
+
+    def _greeting(self, socket: Socket) -> Frames:
+        """Make CONNECT for a client, behind the packets that it has missed.
+
+        They come first, as with Node: the client holds them until it knows that it is connected.
+        """
+        engine, name = self._nsp._engine, self._nsp.name
+        if socket._pid is None:
+            return engine.encode(Packet(PacketType.CONNECT, name, socket._client.greeting({"sid": socket.id})))
+        connect = engine.encode(Packet(PacketType.CONNECT, name, {"sid": socket.id, "pid": socket._pid}))
+        session = socket._session
+        if session is None:
+            return connect
+        missed = session.missed
+        offset = socket.handshake.auth.get("offset") or ""
+        socket._session = dataclasses.replace(session, missed=(), replayed=offset if missed else None)
+        return engine.join([*missed, connect]) if missed else connect
+
+    def _refusal_for(self, error: Any, socket: Socket | None) -> ConnectionRefused:
+        """Turn what was raised while a client connected, or what exception handlers made of it, into a refusal."""
+        if isinstance(error, ConnectionRefused):
+            return error
+        if isinstance(error, EventError):
+            return ConnectionRefused(error.message, error.to_payload()["error"])
+        # A client that left while a handler waited for its answer is no error.
+        if not (isinstance(error, Disconnected) and socket is not None and socket._left is not None):
+            failure = error if isinstance(error, BaseException) else TypeError(f"no EventError: {error!r}")
+            extra = {"nsp": self._nsp.name, "sid": socket.id if socket is not None else None}
+            log.error("unhandled error while a client connects", exc_info=failure, extra=extra)
+        return INTERNAL
+
+    def _refuse(self, client: Client, socket: Socket | None, refused: ConnectionRefused) -> str:
+        """Refuse a client, or disconnect it when it is accepted already. Return the outcome."""
+        nsp = self._nsp
+        if socket is None:
+            outcome = outcomes.AUTHENTICATION
+        else:
+            outcome = outcomes.CONNECTION_HANDLER if socket.connected else outcomes.MIDDLEWARE
+            try:
+                if socket._state is State.CONNECTED:  # it has been told so: all that is left is to disconnect it
+                    if client.conn.is_open:
+                        nsp._spawn(socket.disconnect())
+                    return outcomes.CONNECTED
+                socket._forget_listeners()
+                if socket._left is not None:
+                    # Nobody is there to be told; the namespace may be somebody else's already.
+                    return outcomes.CONNECTED if socket._was_accepted else self._count(outcomes.GONE)
+                nsp._membership.evict(socket)
+            finally:
+                nsp._membership.departed(socket)
+        if not client.conn.is_open:
+            return self._count(outcomes.GONE)
+        client.leave(nsp.name)
+        refuse(nsp._engine, client, nsp.name, refused)
+        return self._count(outcomes.INTERNAL_ERROR if refused is INTERNAL else outcome)
+
+    def _count(self, outcome: str) -> str:
+        self._host.counts.connects[outcome] += 1
+        return outcome
+
+    @property
+    def _host(self) -> Host:
+        host = self._nsp._host
+        assert host is not None
+        return host
+
+    # --- connection state recovery ----------------------------------------------------------------------------------
+
+    async def _recover(
+        self, client: Client, handshake: Handshake, user: Any, pid: str, offset: str | None, recovery: Recovery
+    ) -> Socket | None:
+        """Return the socket that continues a session, or ``None`` when the client cannot have that session."""
+        nsp = self._nsp
+        before = nsp._membership.by_pid.get(pid)
+        if before is not None and before._client is not client and recovery.is_same(before._authenticated, user):
+            # The client is here again, so its old connection is dead, though nobody has noticed yet.
+            before._client.conn.close(DisconnectReason.TRANSPORT_CLOSE)
+            if before._left is None:
+                nsp._membership.evict(before)  # its middleware still runs
+        session = await self._restore(pid, offset)
+        if session is None:
+            self._host.counts.recoveries[outcomes.NOT_FOUND] += 1
+            return None
+        # Nothing is waited for from here on, so that no packet falls between what was missed and what comes.
+        fits = False
+        try:
+            fits = client.conn.is_open and self._fits(session, offset, user, recovery)
+        finally:
+            if not fits:
+                nsp.adapter.persist_session(session)
+        if not fits:
+            return None
+        socket = nsp._make_socket(client, session.sid, handshake, user, pid)
+        socket._session = session
+        socket.data = session.data
+        if session.user is not session.authenticated:  # middleware has made another of it, and may be skipped now
+            socket.user = session.user
+        socket._state = State.RESUMED
+        self._hold(socket)
+        nsp.adapter.add(socket.id, session.rooms)
+        nsp._membership.by_pid[pid] = socket
+        self._host.counts.recoveries[outcomes.RECOVERED] += 1
+        return socket
+
+    async def _restore(self, pid: str, offset: str | None) -> Session | None:
+        try:
+            return await self._nsp.adapter.restore_session(pid, offset)
+        except Exception:
+            log.exception("unhandled error while a session is restored", extra={"nsp": self._nsp.name})
+            return None
+
+    def _fits(self, session: Session, offset: str | None, user: Any, recovery: Recovery) -> bool:
+        """Tell whether a client may have a session; if not, count why."""
+        recoveries = self._host.counts.recoveries
+        if not recovery.is_same(session.authenticated, user):
+            _another_user(self._nsp.name, extra={"nsp": self._nsp.name, "sid": session.sid})
+            recoveries[outcomes.ANOTHER_USER] += 1
+            return False
+        if session.replayed == (offset or ""):
+            recoveries[outcomes.UNCERTAIN] += 1
+            return False  # which of the packets that were sent again it has got, nobody knows
+        if sum(frames.size for frames in session.missed) > self._nsp._limits.max_outbox:
+            recoveries[outcomes.TOO_MUCH] += 1
+            return False
+        return True
+
+
+def refuse(engine: Engine, client: Client, nsp: str, refused: ConnectionRefused) -> None:
+    """Send CONNECT_ERROR. What cannot be encoded is logged, and the client gets the message alone."""
+    try:
+        refusal = client.refusal(refused.message, refused.data)
+        frames = engine.encode(Packet(PacketType.CONNECT_ERROR, nsp, refusal))
+    except EncodeError:
+        log.exception("a ConnectionRefused cannot be sent as it is", extra={"nsp": nsp})
+        refusal = client.refusal(ConnectionRefused().message)
+        frames = engine.encode(Packet(PacketType.CONNECT_ERROR, nsp, refusal))
+    client.conn.send(frames)

@@ -1,0 +1,227 @@
+"""The namespaces of one server: their table, what they share, and their life with an application."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+from collections.abc import Awaitable, Callable, Coroutine
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+from ..counters import INTERNAL_ERROR, INVALID_NAMESPACE, Counters
+from ..exceptions import ConfigurationError, ConnectionRefused
+from ..handlers.exception_handlers import ExceptionHandlers
+from ..handlers.middleware import observing
+from .admission import refuse
+from .announcements import Announcements
+from .dynamic import DynamicNamespaces
+from .namespace import Namespace
+from .patterns import is_template
+
+if TYPE_CHECKING:
+    from ..handlers.strict import Auditor
+    from ..options import Limits, Recovery
+    from ..protocols import AdapterFactory, Authenticator, Client, Engine, Observer
+    from ..server import Server
+    from .announcements import Pending
+    from .parent import Factory
+    from .patterns import Predicate
+
+log: Final = logging.getLogger("rtframework.server")
+
+N = TypeVar("N", bound=Namespace)
+
+_SHUTDOWN_TIMEOUT: Final = 1.5
+"""Seconds that disconnect handlers have at shutdown."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """The settings of a server that its namespaces follow; see :class:`rtframework.Server`."""
+
+    limits: Limits
+    authenticator: Authenticator | None
+    adapter_factory: AdapterFactory
+    recovery: Recovery | None
+    ordered: bool
+    validate_returns: bool
+    clean_up: bool
+
+
+class Host:
+    """Holds the namespaces of one server, and decides which one a client gets: the engine's application."""
+
+    def __init__(self, server: Server, settings: Settings) -> None:
+        self.server = server
+        self.settings = settings
+        self.counts = Counters()
+        self.exception_handlers = ExceptionHandlers()
+        self.observers: list[Observer] = []
+        self.auditor: Auditor | None = None
+        """Checks what is emitted; ``None`` but in tests."""
+        self.namespaces: dict[str, Namespace] = {}
+        self.dynamic = DynamicNamespaces(self, clean_up=settings.clean_up)
+        self.announcements = Announcements()
+        self.started = False
+        """True while an application is served: adapters made from now on have to be started."""
+        self._observed_connect: Callable[..., Awaitable[str]] | None = None
+        self._pending: list[Pending] = []
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def bind(self, engine: Engine, counts: Counters) -> None:
+        """Emit through this engine, and count together with it."""
+        self.engine = engine
+        self.counts = counts
+
+    # --- the table --------------------------------------------------------------------------------------------------
+
+    def of(self, name: str | re.Pattern[str] | Predicate, factory: Factory | None) -> Namespace:
+        """Return the namespace of that name, or the parent of many; make it if need be. See ``Server.of``."""
+        if is_template(name) or isinstance(name, re.Pattern) or callable(name):
+            return self.dynamic.parent(name, factory)
+        namespace = self.namespaces.get(name)
+        if namespace is not None and factory is not None:
+            raise ConfigurationError(f"the namespace {name} exists already")
+        if namespace is None or namespace.parent is not None:
+            namespace = self.dynamic.claim(name) if factory is None else None
+        return self.add((factory or Namespace)(name)) if namespace is None else namespace
+
+    def add(self, namespace: N) -> N:
+        """Add a namespace by its name. Raises ``ConfigurationError`` when there is one with handlers."""
+        name = namespace.name
+        if is_template(name):
+            raise ConfigurationError(f"for many namespaces give the class: of({name!r}, factory=...)")
+        existing = self.namespaces.get(name)
+        if existing is not None and (
+            type(existing) is not Namespace or not existing._is_pristine or existing.parent is not None
+        ):
+            raise ConfigurationError(f"the namespace {name} exists already")
+        namespace._bind(self, self)
+        self.namespaces[name] = namespace
+        pending = []
+        if name != "/":
+            try:
+                pending = self.announce(namespace)
+            except BaseException:
+                del self.namespaces[name]
+                raise
+        if self.started:
+            self.spawn(self._open(namespace, pending))
+        return namespace
+
+    def announce(self, namespace: Namespace) -> list[Pending]:
+        """Tell the program of a new namespace. Return what is still to be awaited, unless :meth:`start` will do it."""
+        pending = self.announcements.tell(namespace)
+        if self.started:
+            return pending
+        self._pending.extend(pending)
+        return []
+
+    def observe(self, observer: Observer) -> None:
+        """Let an observer see all clients and events from now on, in all namespaces."""
+        self.observers.append(observer)
+        self._observed_connect = observing(self.observers)
+        for namespace in self.namespaces.values():
+            namespace._compose()
+        if self.started:
+            observer.start()
+
+    def audit(self, auditor: Auditor | None) -> None:
+        """Check what is emitted in all namespaces from now on; ``None``: no longer."""
+        self.auditor = auditor
+        for namespace in (*self.namespaces.values(), *self.dynamic.parents):
+            namespace._auditor = auditor
+
+    # --- a client asks ----------------------------------------------------------------------------------------------
+
+    async def connect(self, client: Client, nsp: str, auth: Any) -> None:
+        """Let a client into a namespace, or refuse it."""
+        if self._observed_connect is None:
+            await self._connect(client, nsp, auth)
+            return
+        is_decided = False
+
+        async def connect() -> str:
+            nonlocal is_decided
+            is_decided = True
+            return await self._connect(client, nsp, auth)
+
+        try:
+            await self._observed_connect(client.handshake(nsp, auth), connect)
+        except Exception:
+            log.exception("unhandled error in an observer", extra={"nsp": nsp})
+            if not is_decided:  # the client must not wait in vain for it
+                await self._connect(client, nsp, auth)
+
+    async def _connect(self, client: Client, nsp: str, auth: Any) -> str:
+        namespace = self.namespaces.get(nsp)
+        if namespace is not None and namespace.parent is None:
+            return await namespace._admission.connect(client, auth)
+        try:
+            return await self.dynamic.connect(client, nsp, auth)
+        except ConnectionRefused as refused:
+            refuse(self.engine, client, nsp, refused)
+            outcome = INVALID_NAMESPACE if refused.data is None else INTERNAL_ERROR
+            self.counts.connects[outcome] += 1
+            return outcome
+
+    # --- background work --------------------------------------------------------------------------------------------
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Run something in the background; :meth:`close` waits for it, for a bounded time."""
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    def emptied(self) -> None:
+        """Keep a namespace that was given by name, though nobody is in it."""
+
+    # --- with the application ---------------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Open all namespaces: the application starts."""
+        self.started = True
+        self.dynamic.start()
+        for observer in self.observers:
+            observer.start()
+        loop = asyncio.get_running_loop()
+        self._tasks -= {task for task in self._tasks if task.get_loop() is not loop}
+        starting = list(self.namespaces.values())
+        while self._pending:
+            await self._pending[0]()  # one that fails is heard of again at the next start
+            del self._pending[0]
+        for namespace in starting:
+            await namespace.adapter.start()
+
+    async def _open(self, namespace: Namespace, pending: list[Pending]) -> None:
+        try:
+            for announce in pending:
+                await announce()
+            await namespace.adapter.start()
+        except Exception:
+            log.exception("a namespace cannot be opened", extra={"nsp": namespace.name})
+
+    async def close(self) -> None:
+        """Close all namespaces, once the disconnect handlers have ended or were cancelled."""
+        loop = asyncio.get_running_loop()
+        end = loop.time() + _SHUTDOWN_TIMEOUT
+        while self._tasks and loop.time() < end:  # one may start another
+            await asyncio.wait(self._tasks, timeout=end - loop.time())
+        for task in self._tasks:
+            log.warning("a disconnect handler did not end in time and is cancelled")
+            task.cancel()
+        self.dynamic.stop()
+        for namespace in list(self.namespaces.values()):
+            try:
+                await namespace.adapter.close()
+            except Exception:  # the others are to be closed all the same
+                log.exception("an adapter failed to close", extra={"nsp": namespace.name})
+
+    def stop(self) -> None:
+        """Forget what clients have brought into being: the application has stopped."""
+        for observer in self.observers:
+            observer.stop()
+        self.dynamic.clear()
+        self.started = False
