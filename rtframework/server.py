@@ -58,16 +58,16 @@ class Server(Registration, Broadcasting):
     """A Socket.IO server.
 
     Its own methods (``on``, ``use``, ``emit``, ``to``, ``sockets`` …) are those of the main namespace, ``"/"``;
-    :meth:`of` gives the others.
+    :meth:`of` returns the others.
 
-    ``auth``: who decides who a client is, for every namespace; without one anybody may come in.
+    ``auth``: the authenticator of all namespaces; without one every client is accepted.
     ``serializer``: JSON unless another is given; clients need the same one.
     ``adapter``: a factory ``(namespace, emitter) -> Adapter``; rooms in memory unless another is given.
     ``ordered``: the events of one socket are served strictly one after another.
-    ``validate_returns``: what handlers return is checked against their annotations, too; what does not fit is logged,
-    and answered with ``internal_error``.
-    ``cleanup_empty_child_namespaces``: whether a namespace that clients brought into being goes with its last client.
-    ``connection_state_recovery``: a client whose connection was lost goes on where it was, see
+    ``validate_returns``: results of handlers are checked against their annotations, too; a result that does not fit is
+    logged, and answered with ``internal_error``.
+    ``cleanup_empty_child_namespaces``: close a namespace that clients brought into being with its last client.
+    ``connection_state_recovery``: a client whose connection was lost continues its session, see
     :class:`~rtframework.Recovery`; off by default, as with Node.
     ``ping_interval``, ``ping_timeout``: seconds between heartbeats, and seconds that a client has to answer one.
     ``connect_timeout``: seconds after which a client that joined no namespace is closed.
@@ -75,21 +75,21 @@ class Server(Registration, Broadcasting):
     ``max_http_buffer_size``: bytes of one message or POST body; other bounds are in ``limits``.
     ``transports``: ``"polling"``, ``"websocket"`` or both; ``allow_upgrades``: whether polling may become websocket.
     ``allow_eio3``: whether clients of Socket.IO 2 may connect, too; they are refused by default, as with Node.
-    ``cors_allowed_origins``: which pages of other hosts may connect, see ``rtframework.options.Origins``; none by
-    default. ``cors_credentials``: whether those may send cookies. ``cors``: these two, and the headers of CORS.
+    ``cors_allowed_origins``: the pages of other hosts that may connect, see ``rtframework.options.Origins``; none by
+    default. ``cors_credentials``: let those send cookies. ``cors``: these two, and the headers of CORS.
     ``require_origin``: refuse requests without an ``Origin`` header, for servers that serve browsers alone.
-    ``allow_request``: a function of the aiohttp request, ``async`` or not, that says whether a client may open a
+    ``allow_request``: a function of the aiohttp request, ``async`` or not, that decides if a client may open a
     connection; ``False`` and ``ConnectionRefused(message)`` refuse it.
     ``cookie``: a cookie that holds the session id, for proxies; a name, ``True`` (``"io"``) or a ``Cookie``.
-    ``trusted_proxies``: how many proxies there are, or their addresses: they say what the client's address is, by
+    ``trusted_proxies``: the number of proxies, or their addresses: the client's address is the one they tell in
     ``proxy_headers``, ``"x-forwarded"`` or ``"forwarded"``.
     ``serve_client``: serve the JavaScript client's files under the path; ``True`` for an installed npm package, or the
     folder that has them.
     ``per_message_deflate``: compress websocket messages for clients that offer it; off by default, as with Node.
-    ``http_compression``: whether polling answers of ``http_compression_threshold`` bytes and more are compressed
-    for clients that take it.
-    ``strict_emits``: for tests: what is emitted is checked against what :meth:`emits` has declared, and
-    ``ContractError`` raised where it does not fit; off by default, and free then.
+    ``http_compression``: compress polling answers of ``http_compression_threshold`` bytes and more for clients that
+    accept it.
+    ``strict_emits``: for tests: check emitted events against those that :meth:`emits` has declared, and raise
+    ``ContractError`` where one does not fit; off by default, and free then.
 
     Example::
 
@@ -219,16 +219,16 @@ class Server(Registration, Broadcasting):
         app.cleanup_ctx.append(self._until_cleaned_up)
 
     def of(self, name: str | re.Pattern[str] | Predicate, *, factory: Factory | None = None) -> Namespace:
-        r"""The namespace of that name, or the parent of many; made when it is asked for first.
+        r"""Return the namespace of that name, or the parent of many; make it at the first call.
 
-        ``"/admin"``: one namespace. ``"/chat/{tenant}"``, ``"/room/{id:\d+}"``: all whose names fit, with
-        ``namespace.params``. A regular expression: all whose names it matches as a whole, with its named groups as
-        ``params``. A function ``(name, auth) -> bool``, async or not: all that it says yes to; it is asked for each
-        client.
+        ``"/admin"``: one namespace. ``"/chat/{tenant}"``, ``"/room/{id:\d+}"``: all names that fit, with
+        ``namespace.params``. A regular expression: all names that it matches as a whole, with its named groups as
+        ``params``. A function ``(name, auth) -> bool``, async or not: all names for which it returns ``True``; it is
+        asked for each client.
 
-        For more than one name it is their parent that is given: what is registered with it is registered with each,
-        what is emitted with it goes to all. A child is made when the first client asks for its name. Names that are
-        given come first, then parents in the order of registration; other names are refused ("Invalid namespace").
+        For more than one name the result is their parent: its handlers are those of each child, and its events go to
+        the sockets of all. A child is made when the first client asks for its name. Exact names come first, then
+        parents in the order of registration; other names are refused ("Invalid namespace").
 
         ``factory``: called with the name of a namespace to make it; a class that derives from ``Namespace``, say.
 
@@ -268,13 +268,13 @@ class Server(Registration, Broadcasting):
     ) -> None:
         """Let the Admin UI of Socket.IO (``@socket.io/admin-ui``) show this server.
 
-        ``username``, ``password``: who may use it; the password as it is, or its bcrypt hash. ``auth=False``: anybody.
-        The server's own authenticator is not asked.
+        ``username``, ``password``: of the only user; the password as it is, or its bcrypt hash. ``auth=False``: anybody
+        may use it. The server's own authenticator is not asked.
         ``mode``: ``"production"`` shows counts alone, ``"development"`` also every socket, its rooms, its ``data`` and
         its events, at the cost of a packet to the UI for each.
-        ``read_only``: it shows, and changes nothing; otherwise who is let in may emit, and make sockets join rooms,
-        leave them and disconnect.
-        ``namespace``: where the UI connects. ``server_id``: the server's name in the UI, host and process by default.
+        ``read_only``: show only; otherwise the user may emit, and make sockets join rooms, leave them and disconnect.
+        ``namespace``: the namespace that the UI connects to. ``server_id``: the server's name in the UI, host and
+        process by default.
         ``show_handshake``: show all headers and query parameters of clients, cookies and tokens too.
 
         While no UI is connected all of this costs nothing.
@@ -305,10 +305,10 @@ class Server(Registration, Broadcasting):
         self._host.announcements.hear(self._admin.introduce)
 
     def stats(self) -> Stats:
-        """What the server knows of itself, at this moment: connections, drops, refusals, recoveries …
+        """Count connections, drops, refusals, recoveries … at this moment.
 
-        It is made when asked for, and costs a look at each connection and each namespace; call it in the event loop.
-        What happens per message is not counted here: see :meth:`observe`, and the plugin ``rtframework_prometheus``.
+        It looks at each connection and each namespace; call it in the event loop. Events are not counted here: see
+        :meth:`observe`, and the plugin ``rtframework_prometheus``.
         """
         return take_stats(self._host.counts, self._server.eio, self._host.namespaces.values())
 
@@ -322,12 +322,12 @@ class Server(Registration, Broadcasting):
 
     @property
     def server(self) -> Server:
-        """Itself, as every namespace and socket has it."""
+        """The server itself: sockets and namespaces have this property as well."""
         return self
 
     @property
     def app(self) -> web.Application:
-        """The application that it serves. Raises :class:`~rtframework.ConfigurationError` while it serves none."""
+        """The application that is served. Raises :class:`~rtframework.ConfigurationError` while there is none."""
         if self._serving is None:
             raise ConfigurationError("this server serves no application at this moment: attach it, and start that")
         return self._serving
@@ -339,11 +339,11 @@ class Server(Registration, Broadcasting):
 
     @property
     def parents(self) -> tuple[ParentNamespace, ...]:
-        """What :meth:`of` has given for more than one name, in the order of registration."""
+        """The parents that :meth:`of` has returned for more than one name, in the order of registration."""
         return self._host.dynamic.parents
 
     def check_emits(self, on: bool = True) -> None:
-        """What ``strict_emits`` does, from now on, in all namespaces; or no longer."""
+        """Switch ``strict_emits`` on or off, from now on, in all namespaces."""
         self._host.audit(Auditor(self.serializer) if on else None)
 
     # --- the main namespace -----------------------------------------------------------------------------------------
@@ -400,13 +400,13 @@ class Server(Registration, Broadcasting):
         await self._main.server_side_emit(event, *args)
 
     async def server_side_emit_with_ack(self, event: str, *args: Any, timeout: float = 5.0) -> AckResponses:
-        """The same, and collect what they answer; see :meth:`Namespace.server_side_emit_with_ack`."""
+        """Emit an event to the other servers and collect answers; see :meth:`Namespace.server_side_emit_with_ack`."""
         return await self._main.server_side_emit_with_ack(event, *args, timeout=timeout)
 
     def exception_handler(self, kind: type[Exception]) -> Callable[[F], F]:
         """Register a function for exceptions of a class, in all namespaces; see :meth:`Namespace.exception_handler`.
 
-        Those of the namespace are asked first.
+        The handlers of the namespace are asked first.
         """
         return partial(self._host.exception_handlers.add, kind)
 

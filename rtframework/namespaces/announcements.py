@@ -19,11 +19,11 @@ Pending = Callable[[], Awaitable[None]]
 
 
 class Announcements:
-    """The functions that hear of each new namespace, before its first client is let in."""
+    """The functions that are told of each new namespace, before its first client is accepted."""
 
     def __init__(self) -> None:
         self._listening: tuple[tuple[Callable[[Namespace], Any], bool], ...] = ()
-        """Each with whether it is for one time only."""
+        """Each function; ``True`` if it is to be called once only."""
         self._watchers: list[Callable[[Namespace], None]] = []
 
     def hear(self, watcher: Callable[[Namespace], None]) -> None:
@@ -40,7 +40,7 @@ class Announcements:
         return function
 
     def off(self, function: Callable[..., Any] | None) -> None:
-        """Remove a function, the one that was added last if it was added several times, or all."""
+        """Remove a function (its last registration if there are several), or all."""
         there = self.functions
         if function is None:
             self._listening = ()
@@ -50,11 +50,11 @@ class Announcements:
 
     @property
     def functions(self) -> tuple[Callable[..., Any], ...]:
-        """Those that listen."""
+        """The functions, in the order of registration."""
         return tuple(function for function, _ in self._listening)
 
     def tell(self, namespace: Namespace) -> list[Pending]:
-        """Call the plain functions; what is still to be called and awaited. Raises what a function raises."""
+        """Call the plain functions; return the ``async`` ones, to be awaited. Raises what a function raises."""
         pending: list[Pending] = []
         functions = self.functions
         self._listening = tuple((function, once) for function, once in self._listening if not once)

@@ -33,45 +33,45 @@ _INVALID: Final = ("Invalid namespace",)
 
 
 class _Child:
-    """Keeps one child alive: for its sockets, for clients on their way in or to be recovered, for handlers that run."""
+    """Keeps a child for its sockets, for clients that are connecting or may be recovered, and for running handlers."""
 
     def __init__(self, registry: DynamicNamespaces, host: Host, namespace: Namespace, parent: ParentNamespace) -> None:
         self.namespace = namespace
         self.parent = parent
         self.opening: asyncio.Task[None] | None = None
         self.waiting: asyncio.TimerHandle | None = None
-        """Ends the time for which it is kept for those who may come back."""
+        """The timer that ends the wait for clients that may come back."""
         self.pinned = False
-        """The program has asked for it by name, and may hold it: it is kept."""
+        """True if the program has asked for it by name: it may hold it, so it is kept."""
         self._registry = registry
         self._host = host
         self._needed = 0
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        """Run something for the child, which stays until it is done."""
+        """Run something for the child, and keep it until that is done."""
         self._needed += 1
         task = self._host.spawn(work)
         task.add_done_callback(self._done)
         return task
 
     def emptied(self) -> None:
-        """Its last socket has gone."""
+        """Retire it when its last socket has left, unless it is needed."""
         if not self._needed:
             self._registry.retire(self)
 
     def hold(self) -> None:
-        """Somebody needs it."""
+        """Keep it until :meth:`release`."""
         self._needed += 1
         self.wait_no_longer()
 
     def release(self) -> None:
-        """… and does not any more."""
+        """End what :meth:`hold` began."""
         self._needed -= 1
         if not self._needed and not len(self.namespace):
             self._registry.retire(self)
 
     def wait_no_longer(self) -> None:
-        """Somebody is here, or it has gone."""
+        """Cancel the wait for clients that may come back."""
         if self.waiting is not None:
             self.waiting.cancel()
             self.waiting = None
@@ -94,7 +94,7 @@ class DynamicNamespaces:
         self._parents: dict[Any, ParentNamespace] = {}
         self._children: dict[str, _Child] = {}
         self._idle: dict[str, _Child] = {}
-        """Children that nobody needs, the one that has been so for longest first."""
+        """Children that are not needed, the longest idle first."""
         self._closing: dict[str, asyncio.Task[None]] = {}
         self._pinned = 0
         self._stopped = False
@@ -102,7 +102,7 @@ class DynamicNamespaces:
     # --- what the program asks --------------------------------------------------------------------------------------
 
     def parent(self, key: str | re.Pattern[str] | Predicate, factory: Factory | None) -> ParentNamespace:
-        """The parent of that template, expression or function; made when it is asked for first."""
+        """Return the parent of that template, expression or function; make it at the first call."""
         parent = self._parents.get(key)
         if parent is not None:
             if factory is not None and factory is not parent.factory:
@@ -116,11 +116,11 @@ class DynamicNamespaces:
 
     @property
     def parents(self) -> tuple[ParentNamespace, ...]:
-        """In the order of registration."""
+        """The parents, in the order of registration."""
         return tuple(self._parents.values())
 
     def claim(self, name: str) -> Namespace | None:
-        """The child of that name, which the program keeps from now on; ``None`` when no pattern matches the name."""
+        """Return the child of that name, and keep it from now on; ``None`` when no pattern matches the name."""
         child = self._children.get(name)
         if child is None:
             if not is_namespace(name):
@@ -142,7 +142,7 @@ class DynamicNamespaces:
     # --- what a client asks -----------------------------------------------------------------------------------------
 
     async def connect(self, client: Client, name: str, auth: Any) -> str:
-        """Let a client into a child, which is made if need be. Raises ``ConnectionRefused`` when there is none."""
+        """Let a client into a child, made if need be. Raises ``ConnectionRefused`` when no parent has that name."""
         await self._find(client, name, auth if isinstance(auth, dict) else {})
         child = self._children.get(name)
         if child is None:  # the program has made it meanwhile
@@ -159,7 +159,7 @@ class DynamicNamespaces:
             child.release()
 
     async def _find(self, client: Client, name: str, auth: Mapping[str, Any]) -> None:
-        """Return when there is a namespace of that name, and this client may have it."""
+        """Make sure that there is a namespace of that name which this client may have. Raises ``ConnectionRefused``."""
         known = self._children.get(name)
         if known is not None and isinstance(known.parent.rule, Pattern):
             return
@@ -184,7 +184,7 @@ class DynamicNamespaces:
         raise ConnectionRefused(*_INVALID)
 
     async def _ask(self, question: Question, name: str, auth: Mapping[str, Any]) -> bool:
-        """What the function says; one that fails or takes too long has said no."""
+        """Ask the function of a parent; one that fails or takes too long has said no."""
         try:
             async with asyncio.timeout(self._host.settings.limits.namespace_timeout):
                 return await question.ask(name, auth)
@@ -259,7 +259,7 @@ class DynamicNamespaces:
             child.opening = None
 
     def retire(self, child: _Child) -> None:
-        """Nobody needs it any more, unless somebody may come back whose session it keeps."""
+        """Clean up a child that is not needed any more, once no client can come back to a session in it."""
         name = child.namespace.name
         child.wait_no_longer()
         if child.pinned or self._stopped or self._children.get(name) is not child:
@@ -273,17 +273,17 @@ class DynamicNamespaces:
             self._idle[name] = child
 
     def start(self) -> None:
-        """The server serves an application; it may have served another one before."""
+        """Begin to clean up: the server serves an application, maybe not its first."""
         self._stopped = False
 
     def stop(self) -> None:
-        """The server closes what is left: nothing is cleaned up any more."""
+        """Clean up nothing any more: the server closes what is left."""
         self._stopped = True
         for child in self._children.values():
             child.wait_no_longer()
 
     def clear(self) -> None:
-        """The server has closed everything: what clients have brought into being goes, what the program holds stays."""
+        """Forget the children that clients have brought into being; those that the program holds stay."""
         for child in list(self._children.values()):
             child.opening = None
             if not child.pinned:

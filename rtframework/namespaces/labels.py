@@ -11,5 +11,5 @@ if TYPE_CHECKING:
 
 
 def label_of(socket: Socket, event: str) -> str:
-    """What statistics call an event of this socket: its name if the program listens to it, else ``UNKNOWN``."""
+    """Return the name under which an event is counted: its own if it has a handler, else ``UNKNOWN``."""
     return event if event in socket.namespace._listening.handlers or socket.listeners(event) else UNKNOWN

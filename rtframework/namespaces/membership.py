@@ -36,7 +36,7 @@ class State(enum.IntEnum):
     CONNECTED = 3
     """The client has been told that it is connected."""
     DISCONNECTED = 4
-    """It has left, or was refused."""
+    """The client has left, or was refused."""
 
 
 class Membership:

@@ -1,4 +1,4 @@
-"""Choosing whom to emit to. Operators are immutable: each step gives a new one, so that they can be kept and shared."""
+"""Selections of sockets to emit to. They are immutable: each step makes a new one, so that they can be kept."""
 
 from __future__ import annotations
 
@@ -24,21 +24,21 @@ class Audience(Protocol):
 
     @property
     def name(self) -> str:
-        """Its name, e.g. ``"/"``."""
+        """The name, e.g. ``"/"``."""
 
     @property
     def adapter(self) -> Adapter:
-        """Who delivers."""
+        """The adapter, which delivers."""
 
     def _packet(self, event: str, args: tuple[Any, ...]) -> Packet:
-        """The packet of an event. Raises ``ConfigurationError`` for a reserved name."""
+        """Make the packet of an event. Raises ``ConfigurationError`` for a reserved name."""
 
     def _audience_of(self, details: SocketDetails) -> Audience:
-        """The namespace of a socket that was selected here."""
+        """Return the namespace of a socket that was selected here."""
 
 
 class BroadcastOperator:
-    """Emits to a selection of the sockets of a namespace. Made by ``io.to()``, ``socket.broadcast`` and their like.
+    """A selection of the sockets of a namespace, made by ``io.to()``, ``socket.broadcast`` and their like.
 
     Example::
 
@@ -53,53 +53,53 @@ class BroadcastOperator:
         self._timeout = timeout
 
     def to(self, *rooms: Rooms) -> Self:
-        """Also to the sockets in any of these rooms; without an argument, or given an empty list, to nobody more.
+        """Add the sockets in any of these rooms. Without an argument, or with an empty list, nobody is added.
 
         A socket's id is a room that this socket alone is in.
         """
         return self._with(rooms=(self._target.rooms or frozenset()).union(room_names(rooms)))
 
     def in_(self, *rooms: Rooms) -> Self:
-        """The same as :meth:`to`, Node's ``in``."""
+        """Add as :meth:`to` does; Node's ``in``."""
         return self.to(*rooms)
 
     def except_(self, *rooms: Rooms) -> Self:
-        """Not to the sockets in any of these rooms."""
+        """Leave out the sockets in any of these rooms."""
         return self._with(except_=self._target.except_.union(room_names(rooms)))
 
     @property
     def broadcast(self) -> Self:
-        """Itself, as in Node, so that ``socket.volatile.broadcast`` and ``socket.broadcast.volatile`` are the same."""
+        """The selection itself: ``socket.volatile.broadcast`` works as well as ``socket.broadcast.volatile``."""
         return self
 
     @property
     def volatile(self) -> Self:
         """Drop the packet for clients that cannot take it at once: a position, a cursor, a typing hint.
 
-        A client to which something else was emitted in the same turn of the event loop cannot, as with Node.
+        A client to which something was emitted in the same turn of the event loop cannot, as with Node.
         """
         return self._with(volatile=True)
 
     @property
     def local(self) -> Self:
-        """Only the sockets of this server, when there is a cluster."""
+        """Select only sockets of this server, when there is a cluster."""
         return self._with(local=True)
 
     def compress(self, compress: bool) -> Self:
-        """Whether the packet is compressed where the transport does that, as it is by default.
+        """Choose if packets are compressed where the transport can do that; they are by default.
 
-        ``False`` is for what is compressed already, such as pictures.
+        ``False`` is for data that is compressed already, such as pictures.
         """
         return self._with(compress=compress)
 
     def timeout(self, seconds: float) -> Self:
-        """How long :meth:`emit_with_ack` waits."""
+        """Limit the time for which :meth:`emit_with_ack` waits."""
         return type(self)(self._audience, self._target, seconds)
 
     async def emit(self, event: str, *args: Any) -> None:
         """Emit an event with any number of arguments.
 
-        Encoded once, however many receive it. Raises ``EncodeError`` when the arguments cannot be sent: then nobody
+        It is encoded once for all receivers. Raises ``EncodeError`` when the arguments cannot be sent: then nobody
         receives anything.
         """
         await self._audience.adapter.broadcast(self._audience._packet(event, args), self._target)
@@ -107,7 +107,7 @@ class BroadcastOperator:
     async def emit_with_ack(self, event: str, *args: Any) -> AckResponses:
         """Emit an event and collect the acknowledgement of every selected socket, by socket id.
 
-        Raises :class:`~rtframework.AckTimeout`, with what did come, when the time given by :meth:`timeout` is over
+        Raises :class:`~rtframework.AckTimeout`, with the answers so far, when the time of :meth:`timeout` is over
         before all have answered; without a timeout it waits until each has answered or left. Sockets whose connection
         handlers still run are not asked.
         """
@@ -117,7 +117,7 @@ class BroadcastOperator:
     # --- the sockets themselves -------------------------------------------------------------------------------------
 
     async def fetch_sockets(self) -> list[RemoteSocket]:
-        """The selected sockets, of all servers of a cluster. Sockets whose connection handlers still run are included.
+        """Describe the selected sockets of all servers of a cluster, also those whose connection handlers still run.
 
         Raises ``TimeoutError`` when another server does not answer.
         """
@@ -134,7 +134,7 @@ class BroadcastOperator:
         await self._audience.adapter.add_sockets(self._target, room_names(rooms))
 
     async def sockets_leave(self, *rooms: Rooms) -> None:
-        """Make the selected sockets leave rooms; those they are not in are passed over."""
+        """Make the selected sockets leave rooms. Rooms that one is not in are skipped."""
         await self._audience.adapter.del_sockets(self._target, room_names(rooms))
 
     async def disconnect_sockets(self, *, close: bool = False) -> None:
@@ -146,7 +146,7 @@ class BroadcastOperator:
 
 
 class Broadcasting:
-    """The selectors of a server and of a namespace: everybody, until a room is named."""
+    """The selections of a server and of a namespace: all sockets, until a room is named."""
 
     __slots__ = ()
 
@@ -154,15 +154,15 @@ class Broadcasting:
         raise NotImplementedError
 
     def to(self, *rooms: Rooms) -> BroadcastOperator:
-        """Select the sockets in any of these rooms; an empty list of rooms reaches nobody."""
+        """Select the sockets in any of these rooms; an empty list selects nobody."""
         return self._everybody().to(*rooms)
 
     def in_(self, *rooms: Rooms) -> BroadcastOperator:
-        """The same as :meth:`to`, Node's ``in``."""
+        """Add as :meth:`to` does; Node's ``in``."""
         return self._everybody().to(*rooms)
 
     def except_(self, *rooms: Rooms) -> BroadcastOperator:
-        """Select everybody but the sockets in any of these rooms."""
+        """Select all sockets except those in any of these rooms."""
         return self._everybody().except_(*rooms)
 
     @property
@@ -172,15 +172,15 @@ class Broadcasting:
 
     @property
     def local(self) -> BroadcastOperator:
-        """Only the sockets of this server, when there is a cluster."""
+        """Select only sockets of this server, when there is a cluster."""
         return self._everybody().local
 
     def timeout(self, seconds: float) -> BroadcastOperator:
-        """How long ``emit_with_ack`` waits."""
+        """Limit the time for which ``emit_with_ack`` waits."""
         return self._everybody().timeout(seconds)
 
     def compress(self, compress: bool) -> BroadcastOperator:
-        """Whether packets are compressed where the transport does that."""
+        """Choose if packets are compressed where the transport can do that; they are by default."""
         return self._everybody().compress(compress)
 
     async def emit(self, event: str, *args: Any) -> None:
@@ -192,7 +192,7 @@ class Broadcasting:
         return await self._everybody().emit_with_ack(event, *args)
 
     async def fetch_sockets(self) -> list[RemoteSocket]:
-        """The sockets of the namespace, of all servers of a cluster."""
+        """Describe the sockets of the namespace, of all servers of a cluster."""
         return await self._everybody().fetch_sockets()
 
     async def sockets_join(self, *rooms: Rooms) -> None:
@@ -209,7 +209,7 @@ class Broadcasting:
 
 
 def room_names(rooms: tuple[Rooms, ...]) -> list[str]:
-    """Rooms given one by one or in collections. Raises ``ConfigurationError`` for what is no string."""
+    """Flatten rooms that are given one by one or in collections. Raises ``ConfigurationError`` for a non-string."""
     names: list[str] = []
     for room in rooms:
         if isinstance(room, str):
@@ -225,7 +225,7 @@ def room_names(rooms: tuple[Rooms, ...]) -> list[str]:
 
 
 class SocketOperator:
-    """Emits to one socket, with options; immutable. Made by ``socket.volatile``, ``timeout()`` and ``compress()``."""
+    """One socket to emit to, with options; immutable. Made by ``socket.volatile``, ``timeout()`` and ``compress()``."""
 
     __slots__ = ("_compress", "_socket", "_timeout", "_volatile")
 
@@ -239,20 +239,20 @@ class SocketOperator:
 
     @property
     def volatile(self) -> SocketOperator:
-        """Only if the client can take the packet at once: nothing else waits for it, not even of this very moment."""
+        """Drop the packet unless the client can take it at once: no packet waits, not even one emitted just before."""
         return SocketOperator(self._socket, volatile=True, timeout=self._timeout, compress=self._compress)
 
     @property
     def local(self) -> BroadcastOperator:
-        """Everybody on this server but this socket."""
+        """Select all sockets on this server except this one."""
         return self.broadcast.local
 
     def timeout(self, seconds: float) -> SocketOperator:
-        """How long :meth:`emit_with_ack` waits."""
+        """Limit the time for which :meth:`emit_with_ack` waits."""
         return SocketOperator(self._socket, volatile=self._volatile, timeout=seconds, compress=self._compress)
 
     def compress(self, compress: bool) -> SocketOperator:
-        """Whether the packet is compressed where the transport does that, as it is by default."""
+        """Choose if the packet is compressed where the transport can do that; it is by default."""
         return SocketOperator(self._socket, volatile=self._volatile, timeout=self._timeout, compress=compress)
 
     async def emit(self, event: str, *args: Any) -> None:
@@ -266,7 +266,7 @@ class SocketOperator:
 
     @property
     def broadcast(self) -> BroadcastOperator:
-        """Everybody in the namespace but this socket, with the same options."""
+        """Select all sockets in the namespace except this one, with the same options."""
         operator = self._socket.broadcast
         if self._volatile:
             operator = operator.volatile
@@ -275,23 +275,23 @@ class SocketOperator:
         return operator if self._timeout is None else operator.timeout(self._timeout)
 
     def to(self, *rooms: Rooms) -> BroadcastOperator:
-        """The sockets in any of these rooms, without this one."""
+        """Select the sockets in any of these rooms, except this one."""
         return self.broadcast.to(*rooms)
 
     def in_(self, *rooms: Rooms) -> BroadcastOperator:
-        """The same as :meth:`to`."""
+        """Select as :meth:`to` does; Node's ``in``."""
         return self.broadcast.to(*rooms)
 
     def except_(self, *rooms: Rooms) -> BroadcastOperator:
-        """Everybody but this socket and the sockets in any of these rooms."""
+        """Select all sockets except this one and those in any of these rooms."""
         return self.broadcast.except_(*rooms)
 
 
 class RemoteSocket:
-    """What ``fetch_sockets`` gives: a socket of this server or of another, as it was at that moment.
+    """A socket of this server or of another, as it was when ``fetch_sockets`` described it.
 
-    ``rooms`` does not change any more. ``data`` is the socket's own on this server and a copy on another: what is to be
-    changed everywhere goes to the server of the socket, with ``server_side_emit``.
+    ``rooms`` does not change any more. ``data`` is the socket's own on this server and a copy on another: to change it
+    there, tell the server of the socket with ``server_side_emit``.
 
     Example::
 
@@ -315,22 +315,22 @@ class RemoteSocket:
         return f"<RemoteSocket {self.id} of {self.nsp}>"
 
     async def join(self, *rooms: Rooms) -> None:
-        """Make it join rooms."""
+        """Make the socket join rooms."""
         await self._operator.sockets_join(*rooms)
 
     async def leave(self, *rooms: Rooms) -> None:
-        """Make it leave rooms."""
+        """Make the socket leave rooms."""
         await self._operator.sockets_leave(*rooms)
 
     async def emit(self, event: str, *args: Any) -> None:
-        """Emit an event to this client; lost without a word when it has gone."""
+        """Emit an event to this client. The event is lost silently when the client has left."""
         await self._operator.emit(event, *args)
 
     async def emit_with_ack(self, event: str, *args: Any) -> Any:
         """Emit an event and wait for the client's answer: ``None``, one value, or a tuple of several.
 
         Raises :class:`~rtframework.AckTimeout` when the time given by :meth:`timeout` is over, and
-        :class:`~rtframework.Disconnected` when the client has gone.
+        :class:`~rtframework.Disconnected` when the client has left.
         """
         for answer in (await self._operator.emit_with_ack(event, *args)).values():
             return answer
@@ -341,11 +341,11 @@ class RemoteSocket:
         await self._operator.disconnect_sockets(close=close)
 
     def timeout(self, seconds: float) -> RemoteSocket:
-        """How long :meth:`emit_with_ack` waits."""
+        """Limit the time for which :meth:`emit_with_ack` waits."""
         return self._with(self._operator.timeout(seconds))
 
     def compress(self, compress: bool) -> RemoteSocket:
-        """Whether what is emitted is compressed where the transport does that."""
+        """Choose if packets are compressed where the transport can do that; they are by default."""
         return self._with(self._operator.compress(compress))
 
     @property

@@ -31,10 +31,10 @@ Factory = Callable[[str], Namespace]
 
 
 class ParentNamespace(Namespace):
-    """What ``io.of`` gives for a template, a regular expression or a function.
+    """The parent of many namespaces: ``io.of`` returns it for a template, a regular expression or a function.
 
-    It has no sockets of its own. What is registered with it is registered with all its children, those that are there
-    and those to come, and what is emitted with it goes to the sockets of all of them.
+    It has no sockets of its own. Handlers and middleware of it are those of all its children, present and future.
+    Events that are emitted with it go to the sockets of all children.
     """
 
     def __init__(self, rule: Pattern | Question, factory: Factory) -> None:
@@ -43,12 +43,12 @@ class ParentNamespace(Namespace):
         self.name = rule.label
         self.rule = rule
         self.factory = factory
-        if isinstance(factory, type):  # what is emitted with the parent is what its children emit
+        if isinstance(factory, type):  # the parent emits what its children emit
             for declaration in declarations_of(factory):
                 self._declare(declaration)
 
     def __len__(self) -> int:
-        """How many sockets are in its children, on this server."""
+        """Count the sockets of its children, on this server."""
         return sum(len(child) for child in self._members.values())
 
     # --- registration -----------------------------------------------------------------------------------------------
@@ -69,30 +69,30 @@ class ParentNamespace(Namespace):
 
     @property
     def children(self) -> Mapping[str, Namespace]:
-        """The children that are there, by name; a live view."""
+        """The present children, by name; a live view."""
         return MappingProxyType(self._members)
 
     @property
     def sockets(self) -> Mapping[str, Socket]:
-        """The sockets of all the children that are there at this moment, by id."""
+        """The sockets of all present children, by id."""
         return MappingProxyType(ChainMap(*(child._membership.sockets for child in self._members.values())))
 
     # --- what sockets and operators ask -----------------------------------------------------------------------------
 
     def _audience_of(self, details: SocketDetails) -> Namespace:
-        """The child that a socket is in."""
+        """Return the child that a socket is in."""
         return self._members.get(details.handshake.nsp, self)
 
     # --- what the registry of children calls ------------------------------------------------------------------------
 
     def add_child(self, child: Namespace) -> None:
-        """A child was made."""
+        """Add a new child."""
         self._members[child.name] = child
         assert isinstance(self.adapter, _Adapters)
         self.adapter.introduce(child)
 
     def remove_child(self, child: Namespace) -> None:
-        """A child was cleaned up."""
+        """Forget a child that was cleaned up."""
         del self._members[child.name]
         self._listening.disown(child._listening)
 
@@ -128,15 +128,15 @@ class _Adapters:
             adapter.remove(sid, rooms)
 
     def remove_all(self, sid: str) -> frozenset[str]:
-        """Forget a socket; the rooms it was in."""
+        """Forget a socket. Return the rooms that it was in."""
         return frozenset().union(*(adapter.remove_all(sid) for adapter in self._of(sid)))
 
     def rooms(self, sid: str) -> frozenset[str]:
-        """The rooms of a socket."""
+        """Return the rooms of a socket."""
         return frozenset().union(*(adapter.rooms(sid) for adapter in self._of(sid)))
 
     def sockets(self, target: Target) -> list[str]:
-        """The ids of the sockets that a target selects."""
+        """Return the ids of the selected sockets."""
         return [sid for child in self._members.values() for sid in child.adapter.sockets(target)]
 
     async def broadcast(self, packet: Packet, target: Target) -> None:
@@ -162,20 +162,20 @@ class _Adapters:
         )
 
     async def fetch_sockets(self, target: Target) -> list[SocketDetails]:
-        """Describe the sockets that a target selects."""
+        """Describe the selected sockets."""
         found = await _all(child.adapter.fetch_sockets(target) for child in self._members.values())
         return [each for sockets in found for each in sockets]
 
     async def add_sockets(self, target: Target, rooms: Sequence[str]) -> None:
-        """Make the sockets that a target selects join rooms."""
+        """Make the selected sockets join rooms."""
         await _all(child.adapter.add_sockets(target, rooms) for child in self._members.values())
 
     async def del_sockets(self, target: Target, rooms: Sequence[str]) -> None:
-        """Make the sockets that a target selects leave rooms."""
+        """Make the selected sockets leave rooms."""
         await _all(child.adapter.del_sockets(target, rooms) for child in self._members.values())
 
     async def disconnect_sockets(self, target: Target, close: bool) -> None:
-        """Disconnect the sockets that a target selects."""
+        """Disconnect the selected sockets."""
         await _all(child.adapter.disconnect_sockets(target, close) for child in self._members.values())
 
     async def server_side_emit(self, args: Sequence[Any]) -> None:
@@ -183,28 +183,28 @@ class _Adapters:
         await _all(child.adapter.server_side_emit(args) for child in self._members.values())
 
     async def server_side_emit_with_ack(self, args: Sequence[Any], timeout: float) -> AckResponses:
-        """The same, and collect what they answer: a server answers once for each child, whose name follows its own."""
+        """Hand an event to each child on the other servers and collect the answers, by server and child."""
         return await self._collect(lambda child: child.adapter.server_side_emit_with_ack(args, timeout), by_child=True)
 
     def persist_session(self, session: Session) -> None:
-        """Each child keeps its own."""
+        """Keep nothing: each child has an adapter for that."""
 
     async def restore_session(self, pid: str, offset: str | None) -> Session | None:
-        """Each child keeps its own."""
+        """Keep nothing: each child has an adapter for that."""
         return None
 
     def session_time(self) -> float:
-        """Each child keeps its own."""
+        """Keep nothing: each child has an adapter for that."""
         return 0.0
 
     async def start(self) -> None:
-        """Each child starts its own."""
+        """Do nothing: each child's adapter is started by itself."""
 
     async def close(self) -> None:
-        """Each child closes its own."""
+        """Do nothing: each child's adapter is closed by itself."""
 
     def on(self, event: str) -> Callable[[F], F]:
-        """Register the decorated function for the rooms of all children, those that are there and those to come."""
+        """Register the decorated function for the rooms of all children, present and future."""
         check = self._check.on(event)
 
         def register(function: F) -> F:
@@ -217,12 +217,12 @@ class _Adapters:
         return register
 
     def introduce(self, child: Namespace) -> None:
-        """A child was made: whoever listens hears of its rooms, too."""
+        """Register the functions that listen to rooms with a new child."""
         for event, function in self._listeners:
             child.adapter.on(event)(function)
 
     def off(self, event: str, function: Callable[..., Any]) -> None:
-        """Forget a function."""
+        """Remove a function from all children."""
         self._check.off(event, function)
         if (event, function) in self._listeners:
             self._listeners.remove((event, function))
@@ -263,7 +263,7 @@ def _for(child: Namespace, packet: Packet) -> Packet:
 
 
 async def _all(works: Iterable[Awaitable[T]]) -> list[T]:
-    """What they return, side by side. All are run, also when one fails; then the first exception is raised."""
+    """Run all side by side and return their results. All run to their end, then the first exception is raised."""
     outcomes = await asyncio.gather(*works, return_exceptions=True)
     for outcome in outcomes:
         if isinstance(outcome, BaseException):

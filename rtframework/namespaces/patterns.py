@@ -1,7 +1,4 @@
-"""Which names of namespaces a program means when it names more than one: a template, a regular expression, a function.
-
-Pure: names go in, parameters come out.
-"""
+"""Names of many namespaces: a template, a regular expression or a function. Without I/O: names in, parameters out."""
 
 from __future__ import annotations
 
@@ -15,31 +12,31 @@ from typing import Any, Final, Literal, TypeAlias
 from ..exceptions import ConfigurationError
 
 RuleKind: TypeAlias = Literal["template", "expression", "function"]
-"""What stands for many names."""
+"""The kinds of rules that stand for many names."""
 
 Predicate: TypeAlias = Callable[[str, Mapping[str, Any]], Awaitable[bool] | bool]
-"""``(name, auth) -> bool``, async or not; ``auth`` is what the client gave, an empty mapping when it gave nothing."""
+"""``(name, auth) -> bool``, async or not; ``auth``: the client's, an empty mapping when it gave none."""
 
 NO_PARAMS: Final[Mapping[str, str]] = MappingProxyType({})
 
 _PARAMETER: Final = "[^/]+"
-"""What a parameter without an expression of its own matches: something, up to the next slash."""
+"""The expression of a parameter that has none: one or more characters up to the next slash."""
 
 
 def is_namespace(name: object) -> bool:
-    """Whether this can be the name of a namespace: Socket.IO's encoding allows no comma in it."""
+    """Tell whether this can be the name of a namespace: Socket.IO's encoding allows no comma in it."""
     return isinstance(name, str) and name.startswith("/") and "," not in name
 
 
 def is_template(name: object) -> bool:
-    """Whether a name has parameters in it."""
+    """Tell whether a name has parameters in it."""
     return isinstance(name, str) and ("{" in name or "}" in name)
 
 
 def compile_template(template: str) -> re.Pattern[str]:
-    r"""The expression that a template stands for: ``"/chat/{tenant}"``, ``"/room/{id:\d+}"`` as in aiohttp's routes.
+    r"""Compile a template, ``"/chat/{tenant}"`` or ``"/room/{id:\d+}"`` as in aiohttp's routes, to an expression.
 
-    Raises ``ConfigurationError`` for a template that cannot be understood.
+    Raises ``ConfigurationError`` for a malformed template.
     """
     if not template.startswith("/"):
         raise ConfigurationError(f'a namespace starts with "/", not as {template!r} does')
@@ -67,7 +64,7 @@ def compile_template(template: str) -> re.Pattern[str]:
 
 
 def without_expressions(template: str) -> str:
-    r"""A template as one reads it: ``"/room/{id}"`` of ``"/room/{id:\d+}"``."""
+    r"""Return a template without the expressions in it: ``"/room/{id}"`` for ``"/room/{id:\d+}"``."""
     plain = ""
     position = 0
     while position < len(template):
@@ -82,9 +79,9 @@ def without_expressions(template: str) -> str:
 
 
 class Pattern:
-    """Decides by the name alone: a regular expression that has to match all of it.
+    """A rule that decides by the name alone: a regular expression that has to match all of it.
 
-    Parameters are its named groups, as far as they took part in the match.
+    Its parameters are the named groups that took part in the match.
     """
 
     def __init__(self, expression: str | re.Pattern[str]) -> None:
@@ -105,7 +102,7 @@ class Pattern:
         return tuple(self._expression.groupindex)
 
     def match(self, name: str) -> Mapping[str, str] | None:
-        """The parameters in this name; ``None`` when it is none of these."""
+        """Return the parameters in a name; ``None`` when the name does not match."""
         match = self._expression.fullmatch(name)
         if match is None:
             return None
@@ -114,7 +111,7 @@ class Pattern:
 
 
 class Question:
-    """Asks a function of the program, for each client."""
+    """A rule that asks a function of the program, for each client."""
 
     kind: Final = "function"
     params: Final = ()
@@ -133,13 +130,13 @@ class Question:
             ) from None
 
     async def ask(self, name: str, auth: Mapping[str, Any]) -> bool:
-        """Whether this client may have a namespace of this name. Raises what the function raises."""
+        """Ask whether this client may have a namespace of this name. Raises what the function raises."""
         answer = self._predicate(name, auth)
         return bool(await answer if isawaitable(answer) else answer)
 
 
 def _end_of_parameter(template: str, start: int) -> int:
-    """Where the brace that opens at ``start`` is closed; an expression may have pairs of braces in it."""
+    """Find the brace that closes the one at ``start``; an expression may have pairs of braces in it."""
     depth = 0
     for position in range(start, len(template)):
         if template[position] == "{":
