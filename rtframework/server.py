@@ -25,7 +25,7 @@ from .handlers.dependencies import supply
 from .handlers.event import NEW_NAMESPACE
 from .handlers.exception_handlers import ExceptionHandlers
 from .handlers.middleware import observing
-from .handlers.strict import Auditor
+from .handlers.strict import Auditor, OnBreach, on_breach, telling
 from .namespaces.announcements import Announcements
 from .namespaces.dynamic import DynamicNamespaces
 from .namespaces.namespace import Namespace
@@ -213,6 +213,7 @@ class Server(Broadcasting):
         """The Engine.IO server: middleware, events and ids below Socket.IO."""
         self.started = False
         self.auditor = Auditor(self.serializer) if strict_emits else None
+        self._on_breach: OnBreach | None = None
         self._namespaces: dict[str, Namespace] = {}
         self._dynamic = DynamicNamespaces(self, self._namespaces, clean_up=cleanup_empty_child_namespaces)
         self._announcements = Announcements()
@@ -563,6 +564,8 @@ class Server(Broadcasting):
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Run something in the background that is awaited, for a bounded time, at shutdown."""
+        if self._on_breach is not None:
+            work = telling(work, self._on_breach)
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -573,6 +576,7 @@ class Server(Broadcasting):
             raise ConfigurationError("this server serves another application at this moment")
         self.started = True
         self._serving = app
+        self._on_breach = on_breach.get()
         self._dynamic.start()
         for observer in self.observers:
             observer.start()
