@@ -16,9 +16,10 @@ from aiohttp import web
 
 from .adapters.memory import MemoryAdapter
 from .adapters.recovering import SessionAwareAdapter
-from .admin import AdminNamespace, Mode
+from .admin.namespace import AdminNamespace, Mode
 from .counters import INTERNAL_ERROR, INVALID_NAMESPACE
-from .engine import EngineIO, Gateway
+from .engine.api import EngineIO
+from .engine.gateway import Gateway
 from .exceptions import ConfigurationError, ConnectionRefused
 from .handlers.declarations import NOTHING
 from .handlers.dependencies import supply
@@ -199,11 +200,7 @@ class Server(Broadcasting):
         self.dependency_overrides: dict[Provider, Provider] = {}
         """What takes the place of providers of :func:`~rtframework.Depends`, for tests."""
         self.serializer: Serializer = serializer or JSONSerializer(max_attachments=limits.max_attachments)
-        self._server = Gateway(
-            self,
-            serializer=self.serializer,
-            options=self.options,
-        )
+        self._server = Gateway(self, serializer=self.serializer, options=self.options)
         self.gateway: Engine = self._server
         self.counts = self._server.eio.counts
         self._observers: list[Observer] = []

@@ -90,6 +90,16 @@ class Ack:
         return self._packet.id is not None
 
 
+class Deferred:
+    """The result of a handler that answers by :class:`Ack`."""
+
+    def __repr__(self) -> str:
+        return "<answered by ack()>"
+
+
+DEFERRED: Final = Deferred()
+
+
 def _ack_of(scope: Scope) -> Ack:
     return Ack(cast("Acknowledging", scope.caller), scope.packet or Packet(PacketType.EVENT))
 

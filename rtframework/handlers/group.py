@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from ..concurrency import is_cancelled, run_abreast
 from ..exceptions import EventError
 from ..packets import to_ack
-from .handler import DEFERRED
+from .event import DEFERRED
 
 if TYPE_CHECKING:
     from ..types import Packet

@@ -21,7 +21,7 @@ from .event import CONNECTION, DISCONNECT, DISCONNECTING, LIFECYCLE, NEW_NAMESPA
 from .group import HandlerGroup
 from .handler import Handler, LifecycleHandler, SpecialHandler
 from .returns import CheckedHandler, checked
-from .signatures import Signature, Signatures
+from .signatures import LifecycleSignature, Signature, Signatures
 
 if TYPE_CHECKING:
     from ..types import Packet
@@ -124,7 +124,9 @@ class HandlerRegistry:
             name = LIFECYCLE[event]
             if name == CONNECTION and self._of_socket:
                 raise ConfigurationError("a socket is connected already when it can be listened to")
-            added = LifecycleHandler(name, function, takes_socket=not self._of_socket, once=once)
+            takes_socket = not self._of_socket
+            signature = LifecycleSignature(name, function, takes_socket=takes_socket)
+            added = LifecycleHandler(name, function, signature, takes_socket=takes_socket, once=once)
         elif event == NEW_NAMESPACE and not self._of_socket:
             raise ConfigurationError("the server tells of new namespaces: write io.on('new_namespace')")
         else:
@@ -174,12 +176,12 @@ class HandlerRegistry:
             signature = Signature.of(event, function, place=place)
         ordered = self.ordered if ordered is None else ordered
         if not self._of_socket and not once and signature.plan is None:
-            return Handler(event, function, ordered=ordered, signature=signature)
+            return Handler(event, function, signature, ordered=ordered)
         return SpecialHandler(
             event,
             function,
+            signature,
             ordered=ordered,
-            signature=signature,
             takes_socket=not self._of_socket,
             spent=self._spent if once else None,
         )

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from inspect import isawaitable
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from ..exceptions import ConfigurationError, InvalidReturn
-from ..types import Packet
-from .event import Event
-from .handler import DEFERRED, Handler
+from .event import DEFERRED
 from .validation import Converter, Mismatch, check, converter_of
+
+if TYPE_CHECKING:
+    from ..types import Packet
+    from .event import Event
+    from .handler import Handler
 
 
 class CheckedHandler:

@@ -15,9 +15,9 @@ from ..adapters.packet_log import RECOVERABLE
 from ..concurrency import is_cancelled
 from ..exceptions import AckTimeout, ConfigurationError, Disconnected, EncodeError, EventError, InvalidPayload
 from ..handlers.dependencies import supply
-from ..handlers.event import Event
+from ..handlers.event import DEFERRED, Event
 from ..handlers.group import Explained, HandlerGroup
-from ..handlers.handler import DEFERRED, LEFT_TO_CATCH_ALL, UNKNOWN
+from ..handlers.handler import LEFT_TO_CATCH_ALL, UNKNOWN
 from ..handlers.registry import HandlerRegistry
 from ..logs import ThrottledLog
 from ..packets import from_ack, to_ack
