@@ -12,7 +12,7 @@ from inspect import isawaitable
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from ..concurrency import is_cancelled, run_abreast
+from ..concurrency import TaskSet, is_cancelled, run_abreast
 from ..exceptions import ConfigurationError, EventError
 from ..packets import check_event_name
 from .annotations import where
@@ -94,7 +94,7 @@ class HandlerRegistry:
         self._heirs: set[HandlerRegistry] | None = None
         self._of_socket = of_socket
         self._on_outgoing = on_outgoing
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks = TaskSet()
 
     def __bool__(self) -> bool:
         """Return whether anybody listens."""

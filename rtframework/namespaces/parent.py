@@ -10,7 +10,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from ..adapters.room_events import RoomEvents
-from ..concurrency import run_abreast
+from ..concurrency import TaskSet, run_abreast
 from ..exceptions import AckTimeout
 from ..handlers.declarations import Declaration, declarations_of
 from ..types import AckResponses, Packet, Target
@@ -115,7 +115,7 @@ class _Adapters:
         self._members = members
         self._check = RoomEvents()
         self._listeners: list[tuple[str, Callable[..., Any]]] = []
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks = TaskSet()
 
     def add(self, sid: str, rooms: Iterable[str]) -> None:
         """Put a socket into rooms of its namespace."""
