@@ -8,11 +8,10 @@ import logging
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from inspect import isawaitable
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from ..concurrency import TaskSet, is_cancelled, run_abreast
+from ..concurrency import TaskSet, is_cancelled, maybe_await, run_abreast
 from ..exceptions import ConfigurationError, EventError
 from ..packets import check_event_name
 from .annotations import where
@@ -304,9 +303,7 @@ class HandlerRegistry:
 async def _show(handler: Handler, socket: Acknowledging, packet: Packet) -> None:
     """Let a catch-all see an event. What it returns or raises changes nothing for the event."""
     try:
-        result = handler(socket, packet.data, packet)
-        if handler.is_async or isawaitable(result):
-            await result
+        await maybe_await(handler(socket, packet.data, packet))
     except EventError as error:  # as a rule, arguments that do not fit the catch-all
         if log.isEnabledFor(logging.DEBUG):
             log.debug("a catch-all did not take %r: %s", packet.data[0], error, extra=_where(socket, packet))
