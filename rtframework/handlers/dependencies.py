@@ -184,12 +184,17 @@ def wanted_by(
     if get_origin(annotation) is Annotated:
         annotation, *notes = get_args(annotation)
         dependency = next((each for each in notes if isinstance(each, Dependency)), dependency)
-    if dependency is not None:
-        if dependency.provider is not None:
-            return dependency
-        if _is_class(annotation):
-            return Dependency(annotation, dependency.use_cache)
-        raise ConfigurationError(f"{who}: {parameter.name!r} has a Depends() without a provider, and no class")
+    if dependency is None:
+        return _supply_of(parameter, annotation, place)
+    if dependency.provider is not None:
+        return dependency
+    if _is_class(annotation):
+        return Dependency(annotation, dependency.use_cache)
+    raise ConfigurationError(f"{who}: {parameter.name!r} has a Depends() without a provider, and no class")
+
+
+def _supply_of(parameter: inspect.Parameter, annotation: Any, place: Place) -> Supply | None:
+    """Find what the server fills a parameter with, by its annotation or by its name."""
     for kind, each in TYPES.items():
         if isinstance(annotation, type):
             meant = issubclass(annotation, kind)

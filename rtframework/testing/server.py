@@ -133,16 +133,14 @@ class TestServer:
         self._breaches.clear()
         own_loop()  # says so when it is none that can be looked into
         with self._hearing_of_breaches():
-            app = await self._application()
-        runner = web.AppRunner(app, access_log=None, shutdown_timeout=_SHUTDOWN_TIMEOUT)
-        try:
-            with self._hearing_of_breaches():
+            runner = web.AppRunner(await self._application(), access_log=None, shutdown_timeout=_SHUTDOWN_TIMEOUT)
+            try:
                 await runner.setup()
-            if self._clock is not None:
-                self._clock.hold()
-        except BaseException:
-            await runner.cleanup()
-            raise
+                if self._clock is not None:
+                    self._clock.hold()
+            except BaseException:
+                await runner.cleanup()
+                raise
         if self._strict_emits:
             assert isinstance(self._served, Server)
             self._was_strict = self._served.auditor is not None
