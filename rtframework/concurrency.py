@@ -1,14 +1,15 @@
-"""Running several coroutines side by side, in order, without a task for each.
+"""Awaiting what may be awaitable, keeping tasks, and running coroutines side by side without a task for each.
 
-The first ones that never wait run to their end in the task that is there, at no cost. One that does wait keeps that
-task, so that ``asyncio.current_task()``, timeouts and cancellation work in it as in any coroutine, and a new task goes
-on with the rest: what the engine does with the events of a client, for the handlers of one event.
+Side by side, in order: the first ones that never wait run to their end in the task that is there, at no cost. One that
+does wait keeps that task, so that ``asyncio.current_task()``, timeouts and cancellation work in it as in any coroutine,
+and a new task goes on with the rest: what the engine does with the events of a client, for the handlers of one event.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Sequence
+from contextvars import Context
 from inspect import isawaitable
 from types import coroutine
 from typing import Any, TypeVar
@@ -20,6 +21,50 @@ Work = Callable[[], Coroutine[Any, Any, None]]
 async def maybe_await(value: Awaitable[T] | T) -> T:
     """Return a value, or the result of awaiting it: for functions of a program that may be ``async`` or not."""
     return await value if isawaitable(value) else value
+
+
+class TaskSet(set[asyncio.Task[Any]]):
+    """Tasks in the background, each kept until it is done: the event loop holds no reference to a task that waits.
+
+    It is a set of those that still run.
+    """
+
+    __slots__ = ()
+
+    def spawn(self, work: Coroutine[Any, Any, T], *, context: Context | None = None) -> asyncio.Task[T]:
+        """Start a task, by default with a copy of the current context variables."""
+        return self.keep(asyncio.get_running_loop().create_task(work, context=context))
+
+    def keep(self, task: asyncio.Task[T]) -> asyncio.Task[T]:
+        """Keep a task that was started elsewhere."""
+        self.add(task)
+        task.add_done_callback(self.discard)
+        return task
+
+    async def wait(self, timeout: float | None = None) -> bool:
+        """Wait until all are done but the one that calls, those that they start meanwhile among them.
+
+        Return ``False`` when ``timeout`` seconds have passed before that. What the tasks raise is theirs.
+        """
+        loop = asyncio.get_running_loop()
+        end = None if timeout is None else loop.time() + timeout
+        while others := self._others():
+            left = None if end is None else end - loop.time()
+            if left is not None and left <= 0:
+                return False
+            await asyncio.wait(others, timeout=left)
+        return True
+
+    async def cancel(self) -> None:
+        """Cancel all but the one that calls, and wait until they have ended."""
+        others = self._others()
+        for task in others:
+            task.cancel()
+        await asyncio.gather(*others, return_exceptions=True)
+
+    def _others(self) -> list[asyncio.Task[Any]]:
+        me = asyncio.current_task()
+        return [task for task in self if task is not me and not task.done()]
 
 
 @coroutine
@@ -53,10 +98,10 @@ def go_on(work: Coroutine[Any, Any, T], waits_for: Any) -> Generator[Any, Any, T
             return stop.value  # type: ignore[no-any-return]
 
 
-async def run_abreast(works: Sequence[Work], tasks: set[asyncio.Task[None]]) -> None:
+async def run_abreast(works: Sequence[Work], tasks: TaskSet) -> None:
     """Start each of these in order, none waiting for the one before it; return when all are done.
 
-    Those that never wait run here, one after another. When one waits, a task that is kept in ``tasks`` goes on with
+    Those that never wait run here, one after another. When one waits, a task of ``tasks`` goes on with
     the rest. What they raise is theirs to catch; only a cancellation comes out, and ends all that still run.
     """
     followers: list[asyncio.Task[None]] = []
@@ -70,19 +115,14 @@ async def run_abreast(works: Sequence[Work], tasks: set[asyncio.Task[None]]) -> 
         raise
 
 
-async def _run_from(
-    start: int, works: Sequence[Work], followers: list[asyncio.Task[None]], tasks: set[asyncio.Task[None]]
-) -> None:
+async def _run_from(start: int, works: Sequence[Work], followers: list[asyncio.Task[None]], tasks: TaskSet) -> None:
     waited = False
 
     def follow() -> None:
         nonlocal waited
         waited = True
         if position + 1 < len(works):
-            rest = asyncio.get_running_loop().create_task(_run_from(position + 1, works, followers, tasks))
-            followers.append(rest)
-            tasks.add(rest)
-            rest.add_done_callback(tasks.discard)
+            followers.append(tasks.spawn(_run_from(position + 1, works, followers, tasks)))
 
     for position in range(start, len(works)):
         await run_until_wait(works[position](), follow)
@@ -91,6 +131,10 @@ async def _run_from(
 
 
 def is_cancelled(error: BaseException) -> bool:
-    """Whether the task that runs is cancelled, and not only something that it waited for."""
+    """Return whether the task that runs is cancelled, and not only something that it waited for.
+
+    For ``except (Exception, asyncio.CancelledError) as error``, which takes whatever has failed: a cancellation of the
+    running task itself is to be raised again.
+    """
     task = asyncio.current_task()
     return isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling() > 0

@@ -14,8 +14,9 @@ from aiohttp import web
 
 from .adapters.memory import MemoryAdapter
 from .adapters.recovering import SessionAwareAdapter
-from .admin import AdminNamespace, Mode
-from .engine import EngineIO, Gateway
+from .admin.namespace import AdminNamespace, Mode
+from .engine.api import EngineIO
+from .engine.gateway import Gateway
 from .exceptions import ConfigurationError
 from .handlers.declarations import NOTHING
 from .handlers.dependencies import supply

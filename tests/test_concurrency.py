@@ -1,14 +1,17 @@
-"""run_until_wait: a handler must not be able to tell that it shares the reader's task."""
+"""run_until_wait: a handler must not be able to tell that it shares the reader's task; and tasks in the background."""
 
 from __future__ import annotations
 
 import asyncio
+import contextvars
+import gc
+import weakref
 from collections.abc import Callable, Coroutine, Generator
 from typing import Any, cast
 
 import pytest
 
-from rtframework.concurrency import go_on, run_abreast, run_until_wait
+from rtframework.concurrency import TaskSet, go_on, run_abreast, run_until_wait
 from tests.engine import turns_until
 
 
@@ -322,7 +325,7 @@ async def test_abreast_nothing_waits_for_what_stands_before_it() -> None:
     """One slow handler of an event would hold up the others, or those that do not wait would cost tasks."""
     log: list[str] = []
     release = asyncio.Event()
-    tasks: set[asyncio.Task[None]] = set()
+    tasks = TaskSet()
 
     def work(name: str, waits: bool = False) -> Callable[[], Coroutine[Any, Any, None]]:
         async def run() -> None:
@@ -355,7 +358,7 @@ async def test_abreast_nothing_waits_for_what_stands_before_it() -> None:
 async def test_abreast_any_number_can_be_cancelled() -> None:
     """Giving up an emit to ten thousand namespaces would end the process: one call within the other."""
     count = 20_000
-    tasks: set[asyncio.Task[None]] = set()
+    tasks = TaskSet()
     started = ended = 0
     others_ended = asyncio.Event()
 
@@ -382,7 +385,7 @@ async def test_abreast_any_number_can_be_cancelled() -> None:
 async def test_abreast_a_cancellation_reaches_all(waiting: str) -> None:
     """Handlers would go on after their event was given up at shutdown."""
     ended: list[str] = []
-    tasks: set[asyncio.Task[None]] = set()
+    tasks = TaskSet()
 
     def work(name: str) -> Callable[[], Coroutine[Any, Any, None]]:
         async def run() -> None:
@@ -402,3 +405,113 @@ async def test_abreast_a_cancellation_reaches_all(waiting: str) -> None:
         await running
     await turns_until(lambda: not tasks)
     assert sorted(ended) == list(waiting)
+
+
+# --- tasks in the background ------------------------------------------------------------------------------------------
+
+
+async def test_a_task_in_the_background_is_kept_until_it_is_done() -> None:
+    """Python may throw a task away that waits for something, and what it does would never be done."""
+    tasks = TaskSet()
+    done: list[str] = []
+
+    async def work() -> None:
+        event = asyncio.Event()
+        events.append(weakref.ref(event))
+        await event.wait()
+        done.append("done")
+
+    events: list[weakref.ref[asyncio.Event]] = []
+    tasks.spawn(work())
+    await asyncio.sleep(0)
+    gc.collect()  # nobody else holds the task, or what it waits for
+    event = events[0]()
+    assert event is not None
+    assert len(tasks) == 1
+    event.set()
+    assert await tasks.wait()
+    assert done == ["done"]
+    assert not tasks
+
+
+async def test_a_task_that_was_started_elsewhere_is_kept_too() -> None:
+    """A handler that waits in the reader's task would be forgotten at shutdown."""
+    tasks = TaskSet()
+    task = asyncio.create_task(asyncio.sleep(0, "result"))
+    assert tasks.keep(task) is task
+    assert await tasks.wait()
+    assert task.result() == "result"
+    assert not tasks
+
+
+async def test_a_task_sees_the_context_that_it_is_given() -> None:
+    """A handler would see the context variables of another client."""
+    tenant: contextvars.ContextVar[str] = contextvars.ContextVar("tenant")
+    tenant.set("here")
+    other = contextvars.copy_context()
+    other.run(tenant.set, "there")
+
+    async def look() -> str:
+        return tenant.get()
+
+    tasks = TaskSet()
+    assert await tasks.spawn(look()) == "here"
+    assert await tasks.spawn(look(), context=other) == "there"
+
+
+async def test_all_are_waited_for_whatever_becomes_of_them() -> None:
+    """The server would stop before a disconnect handler that another one has started is done, or that has failed."""
+    tasks = TaskSet()
+    seen: list[str] = []
+
+    async def second() -> None:
+        await asyncio.sleep(0)
+        seen.append("second")
+
+    async def first() -> None:
+        await asyncio.sleep(0)
+        tasks.spawn(second())
+        raise LookupError
+
+    failing = tasks.spawn(first())
+    stopping = tasks.spawn(tasks.wait(60.0))  # not for itself
+    assert await tasks.wait(60.0)
+    assert stopping.result()
+    assert seen == ["second"]
+    assert isinstance(failing.exception(), LookupError)
+
+
+async def test_waiting_ends_in_time() -> None:
+    """One handler that hangs would keep the server from stopping."""
+    tasks = TaskSet()
+    task = tasks.spawn(asyncio.Event().wait())
+    assert not await tasks.wait(0.01)
+    assert not await tasks.wait(0)
+    assert tasks == {task}
+    task.cancel()
+    assert await tasks.wait()
+
+
+async def test_all_are_cancelled_but_the_one_that_asks_for_it() -> None:
+    """What is cancelled would still run on while what it needs is taken down, or nobody could take it down."""
+    tasks = TaskSet()
+    seen: list[str] = []
+
+    async def hang(name: str) -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await asyncio.sleep(0)
+            seen.append(name)
+
+    async def stop() -> None:
+        await tasks.cancel()
+        assert sorted(seen) == ["a", "b"]
+        seen.append("stopped")
+
+    hanging = [tasks.spawn(hang(name)) for name in "ab"]
+    await asyncio.sleep(0)
+    await tasks.spawn(stop())
+    assert seen[2:] == ["stopped"]
+    assert all(task.cancelled() for task in hanging)
+    await tasks.cancel()  # nothing is left

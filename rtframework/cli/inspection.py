@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from ..handlers.declarations import NOTHING, Declaration
 from ..handlers.event import NEW_NAMESPACE
@@ -18,7 +18,9 @@ from ..handlers.signatures import Signature
 from ..namespaces.namespace import Namespace
 from ..namespaces.parent import ParentNamespace
 from ..namespaces.patterns import RuleKind, is_namespace
-from ..server import Server
+
+if TYPE_CHECKING:
+    from ..server import Server
 
 Kind = Literal["use", "use_event", "on", "on_any", "on_any_outgoing", "on_server_side", "exception_handler", "emits"]
 

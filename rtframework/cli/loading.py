@@ -9,7 +9,6 @@ import importlib
 import inspect
 import os
 import sys
-import traceback
 from argparse import ArgumentParser
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -19,9 +18,10 @@ from typing import Any, Final, TypeVar
 
 from aiohttp import web
 
-from .. import concurrency
+from ..concurrency import maybe_await
 from ..server import Server
 from .errors import Exit, Failure
+from .program_errors import failure_of
 
 T = TypeVar("T")
 
@@ -86,6 +86,28 @@ class Target:
         if self.is_factory and not callable(found):
             raise Failure(f"{self.text} cannot be called: it is {_type(found)}, no factory")
         return found
+
+    async def make(self, factory: Any) -> Any:
+        """What the factory makes, ``async`` or not. Raises ``Failure``."""
+        try:
+            return await maybe_await(factory())
+        except (Exception, SystemExit) as error:
+            raise failure_of(f"{self.attribute}() of {self.module} failed", error) from error
+
+    def expect(self, found: Any, *kinds: type[T]) -> T:
+        """The object itself, if it is one of these; else a ``Failure`` that says what it is and what there is."""
+        if isinstance(found, kinds):
+            return found
+        wanted = " or ".join(_KINDS[kind] for kind in kinds)
+        what = f"{self.attribute}() of {self.module} gives" if self.is_factory else f"{self.text} is"
+        there = self.others(*kinds)
+        if inspect.isroutine(found) and not self.is_factory:
+            hint = f": if it makes one, write {self.text}()"
+        elif there:
+            hint = f"; there is {_listed(there)}"
+        else:
+            hint = ""
+        raise Failure(f"{what} {_type(found)}, not {wanted}{hint}")
 
     def others(self, *kinds: type) -> list[str]:
         """Targets in the same module that are of a kind."""
@@ -157,48 +179,8 @@ def load_server(text: str, *, factory: bool = False) -> Server:
     target = Target.parse(text, factory=factory)
     found = target.load()
     if target.is_factory:
-        found = asyncio.run(make(target, found))
-    return expect(target, found, Server)
-
-
-async def make(target: Target, factory: Any) -> Any:
-    """What a factory makes, ``async`` or not. Raises ``Failure``."""
-    try:
-        return await concurrency.maybe_await(factory())
-    except (Exception, SystemExit) as error:
-        raise failure_of(f"{target.attribute}() of {target.module} failed", error) from error
-
-
-def expect(target: Target, found: Any, *kinds: type[T]) -> T:
-    """The object itself, if it is one of these; else a ``Failure`` that says what it is and what there is."""
-    if isinstance(found, kinds):
-        return found
-    wanted = " or ".join(_KINDS[kind] for kind in kinds)
-    what = f"{target.attribute}() of {target.module} gives" if target.is_factory else f"{target.text} is"
-    there = target.others(*kinds)
-    if inspect.isroutine(found) and not target.is_factory:
-        hint = f": if it makes one, write {target.text}()"
-    elif there:
-        hint = f"; there is {_listed(there)}"
-    else:
-        hint = ""
-    raise Failure(f"{what} {_type(found)}, not {wanted}{hint}")
-
-
-def failure_of(message: str, error: BaseException) -> Failure:
-    """A ``Failure`` that shows the traceback of an error in the program, without the frames of whoever called it."""
-    if isinstance(error, SystemExit):
-        return Failure(f"{message}: it called sys.exit({error.code!r})")
-    frames = error.__traceback__
-    while frames is not None and _is_ours(frames.tb_frame.f_code.co_filename):
-        frames = frames.tb_next
-    lines = traceback.format_exception(type(error), error, frames)
-    summary = traceback.format_exception_only(type(error), error)[-1].strip()
-    return Failure(f"{message}: {summary}", details="".join(lines))
-
-
-def _is_ours(file: str) -> bool:
-    return file.startswith("<frozen importlib") or file in (__file__, concurrency.__file__, importlib.__file__)
+        found = asyncio.run(target.make(found))
+    return target.expect(found, Server)
 
 
 def _locate(path: Path) -> tuple[Path, str]:

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import socket
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from aiohttp import web
 from aiohttp.log import access_logger
@@ -15,8 +15,11 @@ from ..exceptions import ConfigurationError
 from ..server import Server
 from .addresses import url_of
 from .errors import Exit, Failure
-from .loading import Target, expect, failure_of, make
+from .program_errors import failure_of
 from .signals import on_end
+
+if TYPE_CHECKING:
+    from .loading import Target
 
 log: Final = logging.getLogger("rtframework.cli")
 
@@ -58,8 +61,8 @@ async def serve(
 
 async def _start(target: Target, found: Any, shutdown_timeout: float, access_log: bool) -> web.AppRunner:
     if target.is_factory:
-        found = await make(target, found)
-    expect(target, found, web.Application, Server)
+        found = await target.make(found)
+    target.expect(found, web.Application, Server)
     runner = web.AppRunner(
         found if isinstance(found, web.Application) else _attach(target, found),
         handle_signals=False,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
 from ..exceptions import ConfigurationError
@@ -16,7 +16,9 @@ from ..namespaces.patterns import without_expressions
 from .components import Schemas
 from .directions import answers_of, types_of
 from .json_schema import Direction, Schema, rebuild, unused
-from .model import Argument, Contract, EventContract, NamespaceContract
+
+if TYPE_CHECKING:
+    from .model import Argument, Contract, EventContract, NamespaceContract
 
 _ERROR: Final = "EventError"
 _PROTOCOLS: Final = {"http": "ws", "https": "wss", "ws": "ws", "wss": "wss"}

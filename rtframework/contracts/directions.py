@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import types
 from collections.abc import Iterator
-from typing import Any, Union, get_args, get_origin
+from typing import TYPE_CHECKING, Any, Union, get_args, get_origin
 
 from ..handlers.declarations import NOTHING
-from .model import Contract
+
+if TYPE_CHECKING:
+    from .model import Contract
 
 
 def types_of(contract: Contract) -> tuple[list[Any], list[Any]]:

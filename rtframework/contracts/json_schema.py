@@ -11,6 +11,9 @@ Schema: TypeAlias = dict[str, Any]
 Direction: TypeAlias = Literal["in", "out"]
 """Seen from the server: a field with a default may be left out of what comes in, and is there in what goes out."""
 
+Dates: TypeAlias = Literal["string", "Date"]
+"""How a ``datetime`` arrives: as text, as with JSON, or as a JavaScript ``Date``, as with msgpack."""
+
 BINARY: Final[Schema] = {"type": "string", "format": "binary"}
 
 PREFIX: Final = "#/components/schemas/"

@@ -9,22 +9,22 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias, Union
 
 from msgspec import Struct
 
-from ..admin import AdminNamespace
+from ..admin.namespace import AdminNamespace
 from ..exceptions import ConfigurationError
 from ..handlers.annotations import where
 from ..handlers.declarations import NOTHING, Declaration
-from ..handlers.signatures import Parameter
 from ..handlers.validation import check_type
 from ..namespaces.namespace import Namespace
 from ..namespaces.parent import ParentNamespace
 from ..namespaces.patterns import RuleKind
-from ..server import Server
 from ..types import Packet, PacketType
+from .json_schema import Dates
 
 if TYPE_CHECKING:
+    from ..handlers.signatures import Parameter
     from ..protocols import Serializer
+    from ..server import Server
 
-Dates: TypeAlias = Literal["string", "Date"]
 NamespaceKind: TypeAlias = Literal["name"] | RuleKind
 
 

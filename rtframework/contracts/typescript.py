@@ -6,15 +6,17 @@ import itertools
 import json
 import re
 from collections.abc import Iterator, Sequence
-from typing import Any, Final, Literal, get_args
+from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 
 from ..exceptions import ConfigurationError
 from ..handlers.declarations import NOTHING
 from ..namespaces.patterns import without_expressions
 from .components import Schemas
 from .directions import answers_of, types_of
-from .json_schema import BINARY, Direction, Schema
-from .model import Argument, Contract, Dates, EventContract, NamespaceContract
+from .json_schema import BINARY, Dates, Direction, Schema
+
+if TYPE_CHECKING:
+    from .model import Argument, Contract, EventContract, NamespaceContract
 
 Platform = Literal["browser", "node"]
 

@@ -116,13 +116,7 @@ def declare(
     check_event_name(event)
     variadic = [] if rest is NOTHING else [rest]
     kinds = [type(None) if each is None else each for each in (*arguments, *variadic)]
-    if names is None:
-        names = ["data"] if len(kinds) == 1 else [f"arg{number}" for number, _ in enumerate(kinds, 1)]
-    elif isinstance(names, str) or len(names) != len(kinds) or len(set(names)) != len(names):
-        raise ConfigurationError(f"emits({event!r}): names={names!r} does not name {len(kinds)} argument(s)")
-    for name in names:
-        if not isinstance(name, str) or not name.isidentifier():
-            raise ConfigurationError(f"emits({event!r}): {name!r} is no name for an argument")
+    names = _names(event, names, len(kinds))
     for kind in (*kinds, *([] if returns is NOTHING else [returns])):
         try:
             check_type(kind)
@@ -133,6 +127,18 @@ def declare(
         for position, (name, kind) in enumerate(zip(names, kinds, strict=True))
     )
     return Declaration(event, parameters, returns, " ".join(description.split()), _place())
+
+
+def _names(event: str, names: Sequence[str] | None, count: int) -> Sequence[str]:
+    """The names of the arguments: those that are given, checked, or others in their place."""
+    if names is None:
+        return ["data"] if count == 1 else [f"arg{number + 1}" for number in range(count)]
+    if isinstance(names, str) or len(names) != count or len(set(names)) != count:
+        raise ConfigurationError(f"emits({event!r}): names={names!r} does not name {count} argument(s)")
+    for name in names:
+        if not isinstance(name, str) or not name.isidentifier():
+            raise ConfigurationError(f"emits({event!r}): {name!r} is no name for an argument")
+    return names
 
 
 def emits(

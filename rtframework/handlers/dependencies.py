@@ -13,13 +13,27 @@ from collections.abc import (
     Iterator,
     Mapping,
 )
-from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple, Protocol, TypeVar, get_args, get_origin, overload
+from typing import (
+    TYPE_CHECKING,
+    Annotated,
+    Any,
+    Final,
+    NamedTuple,
+    Protocol,
+    TypeVar,
+    cast,
+    get_args,
+    get_origin,
+    overload,
+)
 
 from ..exceptions import ConfigurationError
+from ..types import Packet, PacketType
 from .annotations import UNCHECKED, UNRESOLVED, annotation_of, is_data, where
+from .event import CONNECTION, Ack, Event
 
 if TYPE_CHECKING:
-    from ..types import Packet
+    from .event import Acknowledging
 
 T = TypeVar("T")
 
@@ -184,12 +198,17 @@ def wanted_by(
     if get_origin(annotation) is Annotated:
         annotation, *notes = get_args(annotation)
         dependency = next((each for each in notes if isinstance(each, Dependency)), dependency)
-    if dependency is not None:
-        if dependency.provider is not None:
-            return dependency
-        if _is_class(annotation):
-            return Dependency(annotation, dependency.use_cache)
-        raise ConfigurationError(f"{who}: {parameter.name!r} has a Depends() without a provider, and no class")
+    if dependency is None:
+        return _supply_of(parameter, annotation, place)
+    if dependency.provider is not None:
+        return dependency
+    if _is_class(annotation):
+        return Dependency(annotation, dependency.use_cache)
+    raise ConfigurationError(f"{who}: {parameter.name!r} has a Depends() without a provider, and no class")
+
+
+def _supply_of(parameter: inspect.Parameter, annotation: Any, place: Place) -> Supply | None:
+    """Find what the server fills a parameter with, by its annotation or by its name."""
     for kind, each in TYPES.items():
         if isinstance(annotation, type):
             meant = issubclass(annotation, kind)
@@ -203,3 +222,18 @@ def wanted_by(
     if named.name == "ack":  # is reserved
         return named
     return named if annotation is inspect.Parameter.empty and named.name in place.supplies else None
+
+
+def _ack_of(scope: Scope) -> Ack:
+    return Ack(cast("Acknowledging", scope.caller), scope.packet or Packet(PacketType.EVENT))
+
+
+def _event_of(scope: Scope) -> Event:
+    if isinstance(scope.event, Event):
+        return scope.event
+    name, *args = scope.packet.data if scope.packet is not None else [CONNECTION]
+    return Event(name, args, scope.packet)
+
+
+supply(Ack, "ack", _ack_of)
+supply(Event, "event", _event_of, by_name=False)

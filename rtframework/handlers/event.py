@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping
-from typing import Any, Final, Protocol, cast
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from ..types import Packet, PacketType
-from .dependencies import Scope, supply
+if TYPE_CHECKING:
+    from ..types import Packet
 
 CONNECTION: Final = "connection"
 DISCONNECTING: Final = "disconnecting"
@@ -90,16 +90,11 @@ class Ack:
         return self._packet.id is not None
 
 
-def _ack_of(scope: Scope) -> Ack:
-    return Ack(cast("Acknowledging", scope.caller), scope.packet or Packet(PacketType.EVENT))
+class Deferred:
+    """The result of a handler that answers by :class:`Ack`."""
+
+    def __repr__(self) -> str:
+        return "<answered by ack()>"
 
 
-def _event_of(scope: Scope) -> Event:
-    if isinstance(scope.event, Event):
-        return scope.event
-    name, *args = scope.packet.data if scope.packet is not None else [CONNECTION]
-    return Event(name, args, scope.packet)
-
-
-supply(Ack, "ack", _ack_of)
-supply(Event, "event", _event_of, by_name=False)
+DEFERRED: Final = Deferred()

@@ -65,7 +65,7 @@ class ExceptionHandlers:
 
         Raises what a handler raises.
         """
-        # A handler of all exceptions would hide from the test what strict mode has found.
+        # A handler of all exceptions would hide what strict mode has found.
         kinds = (ContractError,) if isinstance(error, ContractError) else type(error).__mro__
         handlers: ExceptionHandlers | None = self
         while handlers is not None:

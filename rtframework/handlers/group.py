@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any, Final
 from ..concurrency import is_cancelled, run_abreast
 from ..exceptions import EventError
 from ..packets import to_ack
-from .handler import DEFERRED
+from .event import DEFERRED
 
 if TYPE_CHECKING:
+    from ..concurrency import TaskSet
     from ..types import Packet
     from .event import Acknowledging, Event
     from .handler import Handler
@@ -35,7 +36,7 @@ class HandlerGroup:
 
     is_async: Final = True
 
-    def __init__(self, handlers: Sequence[Handler | CheckedHandler], tasks: set[asyncio.Task[None]]) -> None:
+    def __init__(self, handlers: Sequence[Handler | CheckedHandler], tasks: TaskSet) -> None:
         self.handlers = tuple(handlers)
         self.ordered = any(each.ordered for each in handlers)
         self._tasks = tasks

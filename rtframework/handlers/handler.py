@@ -2,33 +2,23 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, Final
+from inspect import isawaitable
+from typing import TYPE_CHECKING, Any, Final
 
 from ..concurrency import maybe_await
-from ..exceptions import ConfigurationError, EventError, InvalidPayload
-from ..types import Packet
-from .annotations import where
-from .dependencies import IN_CONNECTION, VARIABLE, Scope
-from .dependency_plan import wire
-from .event import CONNECTION, Event
-from .signatures import HandlerFunction, Signature, expect_socket, takes
+from ..exceptions import EventError, InvalidPayload
+from .dependencies import Scope
+from .event import DEFERRED, Deferred
 from .validation import Mismatch, Problem, convert
 
-_KEYWORD_ONLY: Final = inspect.Parameter.KEYWORD_ONLY
+if TYPE_CHECKING:
+    from ..types import Packet
+    from .event import Event
+    from .signatures import HandlerFunction, LifecycleSignature, Signature
+
 _EXACT: Final = frozenset({str, int, bool})
 """Types whose own objects need no look inside."""
-
-
-class _Deferred:
-    """What a handler gives that answers by itself."""
-
-    def __repr__(self) -> str:
-        return "<answered by ack()>"
-
-
-DEFERRED: Final = _Deferred()
 
 
 class Handler:
@@ -58,14 +48,14 @@ class Handler:
         self,
         name: str,
         function: HandlerFunction,
+        signature: Signature,
         *,
         ordered: bool | None = False,
-        signature: Signature | None = None,
     ) -> None:
         self.name = name
         self.function = function
         self.ordered = ordered
-        self.signature = signature = signature or Signature.of(name, function)
+        self.signature = signature
         self.is_async = signature.is_async
         self.takes_ack = signature.takes_ack
         self.plan = signature.plan
@@ -133,14 +123,13 @@ class SpecialHandler(Handler):
         self,
         name: str,
         function: HandlerFunction,
+        signature: Signature,
         *,
         ordered: bool | None = False,
-        signature: Signature | None = None,
         takes_socket: bool = True,
         spent: Callable[[Handler], bool] | None = None,
     ) -> None:
-        signature = signature or Signature.of(name, function, takes_socket=takes_socket)
-        super().__init__(name, function, ordered=ordered, signature=signature)
+        super().__init__(name, function, signature, ordered=ordered)
         self._takes_socket = takes_socket
         self._spent = spent
         if self.plan is not None and not self.plan.is_plain:
@@ -161,10 +150,10 @@ class SpecialHandler(Handler):
         result = plan.apply(Scope(socket, packet, event), self.function, leading, bound)
         if not self.takes_ack:
             return result
-        return _deferred(result) if self.is_async or inspect.isawaitable(result) else DEFERRED
+        return _deferred(result) if self.is_async or isawaitable(result) else DEFERRED
 
 
-async def _deferred(result: Awaitable[Any]) -> _Deferred:
+async def _deferred(result: Awaitable[Any]) -> Deferred:
     await result
     return DEFERRED
 
@@ -206,29 +195,21 @@ class LifecycleHandler:
 
     __slots__ = ("_plan", "_takes_reason", "_takes_socket", "function", "name", "once")
 
-    def __init__(self, name: str, function: HandlerFunction, *, takes_socket: bool = True, once: bool = False) -> None:
+    def __init__(
+        self,
+        name: str,
+        function: HandlerFunction,
+        signature: LifecycleSignature,
+        *,
+        takes_socket: bool = True,
+        once: bool = False,
+    ) -> None:
         self.name = name
         self.function = function
         self.once = once
         self._takes_socket = takes_socket
-        who = f"the handler {where(function)} of {name!r}"
-        expected = ["socket"] if takes_socket else []
-        expected += [] if name == CONNECTION else ["reason"]
-        parameters = takes(who, function)
-        anything = bool(parameters) and parameters[0].kind is inspect.Parameter.VAR_POSITIONAL
-        if takes_socket and parameters and not anything:
-            expect_socket(who, function, parameters)
-        others, self._plan = wire(who, function, IN_CONNECTION, parameters[takes_socket and not anything :])
-        positional = [each for each in others if each.kind not in (_KEYWORD_ONLY, inspect.Parameter.VAR_KEYWORD)]
-        required = [each for each in others if each.default is inspect.Parameter.empty and each.kind not in VARIABLE]
-        reasons = name != CONNECTION
-        if (
-            (takes_socket and not parameters)
-            or len(required) > reasons
-            or any(each.kind is _KEYWORD_ONLY for each in required)
-        ):
-            raise ConfigurationError(f"{who} must take ({', '.join(expected)}), not {inspect.signature(function)}")
-        self._takes_reason = reasons and bool(positional)
+        self._takes_reason = signature.takes_reason
+        self._plan = signature.plan
 
     async def __call__(self, socket: Any, *reason: str) -> None:
         leading = (socket,) if self._takes_socket else ()

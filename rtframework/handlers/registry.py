@@ -8,11 +8,10 @@ import logging
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from inspect import isawaitable
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from ..concurrency import is_cancelled, run_abreast
+from ..concurrency import TaskSet, is_cancelled, maybe_await, run_abreast
 from ..exceptions import ConfigurationError, EventError
 from ..packets import check_event_name
 from .annotations import where
@@ -21,7 +20,7 @@ from .event import CONNECTION, DISCONNECT, DISCONNECTING, LIFECYCLE, NEW_NAMESPA
 from .group import HandlerGroup
 from .handler import Handler, LifecycleHandler, SpecialHandler
 from .returns import CheckedHandler, checked
-from .signatures import Signature, Signatures
+from .signatures import LifecycleSignature, Signature, Signatures
 
 if TYPE_CHECKING:
     from ..types import Packet
@@ -94,7 +93,7 @@ class HandlerRegistry:
         self._heirs: set[HandlerRegistry] | None = None
         self._of_socket = of_socket
         self._on_outgoing = on_outgoing
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks = TaskSet()
 
     def __bool__(self) -> bool:
         """Return whether anybody listens."""
@@ -124,7 +123,9 @@ class HandlerRegistry:
             name = LIFECYCLE[event]
             if name == CONNECTION and self._of_socket:
                 raise ConfigurationError("a socket is connected already when it can be listened to")
-            added = LifecycleHandler(name, function, takes_socket=not self._of_socket, once=once)
+            takes_socket = not self._of_socket
+            signature = LifecycleSignature(name, function, takes_socket=takes_socket)
+            added = LifecycleHandler(name, function, signature, takes_socket=takes_socket, once=once)
         elif event == NEW_NAMESPACE and not self._of_socket:
             raise ConfigurationError("the server tells of new namespaces: write io.on('new_namespace')")
         else:
@@ -174,12 +175,12 @@ class HandlerRegistry:
             signature = Signature.of(event, function, place=place)
         ordered = self.ordered if ordered is None else ordered
         if not self._of_socket and not once and signature.plan is None:
-            return Handler(event, function, ordered=ordered, signature=signature)
+            return Handler(event, function, signature, ordered=ordered)
         return SpecialHandler(
             event,
             function,
+            signature,
             ordered=ordered,
-            signature=signature,
             takes_socket=not self._of_socket,
             spent=self._spent if once else None,
         )
@@ -302,9 +303,7 @@ class HandlerRegistry:
 async def _show(handler: Handler, socket: Acknowledging, packet: Packet) -> None:
     """Let a catch-all see an event. What it returns or raises changes nothing for the event."""
     try:
-        result = handler(socket, packet.data, packet)
-        if handler.is_async or isawaitable(result):
-            await result
+        await maybe_await(handler(socket, packet.data, packet))
     except EventError as error:  # as a rule, arguments that do not fit the catch-all
         if log.isEnabledFor(logging.DEBUG):
             log.debug("a catch-all did not take %r: %s", packet.data[0], error, extra=_where(socket, packet))

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from inspect import isawaitable
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
+from ..concurrency import maybe_await
 from ..exceptions import ConfigurationError, InvalidReturn
-from ..types import Packet
-from .event import Event
-from .handler import DEFERRED, Handler
+from .event import DEFERRED
 from .validation import Converter, Mismatch, check, converter_of
+
+if TYPE_CHECKING:
+    from ..types import Packet
+    from .event import Event
+    from .handler import Handler
 
 
 class CheckedHandler:
@@ -30,9 +33,7 @@ class CheckedHandler:
         self, socket: Any, args: Sequence[Any], packet: Packet | None = None, event: Event | None = None
     ) -> Any:
         """Run it. Raises :class:`~rtframework.InvalidReturn` when what it returns is not what it says."""
-        result = self._handler(socket, args, packet, event)
-        if self._handler.is_async or isawaitable(result):
-            result = await result
+        result = await maybe_await(self._handler(socket, args, packet, event))
         if result is not DEFERRED:
             try:
                 check(result, self._converter)

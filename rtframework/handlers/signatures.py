@@ -14,10 +14,12 @@ from ..exceptions import ConfigurationError
 from .annotations import UNCHECKED, annotation_of, is_data, means_the_same_everywhere, name_of, resolve, where
 from .dependencies import IN_CONNECTION, IN_EVENT, VARIABLE, Dependency, Place, wanted_by
 from .dependency_plan import DependencyPlan, wire
+from .event import CONNECTION
 from .validation import Converter, converter_of
 
 HandlerFunction = Callable[..., Any]
 
+_KEYWORD_ONLY: Final = inspect.Parameter.KEYWORD_ONLY
 _PLAIN: Final = (type(None), bool, int, float, str, bytes)
 """Types of defaults that hold nothing else."""
 _AWAITED: Final = (Awaitable, Coroutine, asyncio.Future, asyncio.Task)
@@ -105,6 +107,35 @@ Signatures = weakref.WeakKeyDictionary[types.CodeType, tuple[Any, dict[str, Any]
 """The signatures of closures, by what all of them have in common."""
 
 
+class LifecycleSignature:
+    """What a handler takes that hears of a socket coming or going, and may be injected more.
+
+    ``takes_socket``: whether its first parameter is for the socket, as in all but handlers of one socket. Raises
+    :class:`~rtframework.ConfigurationError`.
+    """
+
+    __slots__ = ("plan", "takes_reason")
+
+    def __init__(self, name: str, function: HandlerFunction, *, takes_socket: bool = True) -> None:
+        who = f"the handler {where(function)} of {name!r}"
+        parameters = takes(who, function)
+        anything = bool(parameters) and parameters[0].kind is inspect.Parameter.VAR_POSITIONAL
+        if takes_socket and parameters and not anything:
+            expect_socket(who, function, parameters)
+        others, self.plan = wire(who, function, IN_CONNECTION, parameters[takes_socket and not anything :])
+        positional = [each for each in others if each.kind not in (_KEYWORD_ONLY, inspect.Parameter.VAR_KEYWORD)]
+        required = [each for each in others if each.default is inspect.Parameter.empty and each.kind not in VARIABLE]
+        has_reason = name != CONNECTION
+        if (
+            (takes_socket and not parameters)
+            or len(required) > has_reason
+            or any(each.kind is _KEYWORD_ONLY for each in required)
+        ):
+            expected = ", ".join(["socket"] * takes_socket + ["reason"] * has_reason)
+            raise ConfigurationError(f"{who} must take ({expected}), not {inspect.signature(function)}")
+        self.takes_reason = has_reason and bool(positional)
+
+
 def takes(who: str, function: HandlerFunction) -> list[inspect.Parameter]:
     """The parameters of a function that can be a handler. Raises :class:`~rtframework.ConfigurationError`."""
     if not callable(function):
@@ -125,7 +156,7 @@ def wire_rest(who: str, function: HandlerFunction, leading: Sequence[str], place
     first = parameters[: len(leading)]
     if any(each.kind is inspect.Parameter.VAR_POSITIONAL for each in first):
         return None
-    if len(first) < len(leading) or any(each.kind in (inspect.Parameter.KEYWORD_ONLY, *VARIABLE) for each in first):
+    if len(first) < len(leading) or any(each.kind in (_KEYWORD_ONLY, *VARIABLE) for each in first):
         raise ConfigurationError(f"{who} must take ({', '.join(leading)}), not {signature}")
     others, plan = wire(who, function, place, parameters[len(leading) :])
     for each in others:
@@ -148,7 +179,7 @@ def expect_socket(who: str, function: HandlerFunction, parameters: Sequence[insp
     supply = wanted_by(function, first, who, IN_CONNECTION) if first is not None else None
     if (
         first is None
-        or first.kind in (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.KEYWORD_ONLY)
+        or first.kind in (inspect.Parameter.VAR_POSITIONAL, _KEYWORD_ONLY)
         or (supply is not None and getattr(supply, "name", None) != "socket")
     ):
         raise ConfigurationError(f"{who} takes no socket: write `async def {name_of(function)}(socket, ...)`")
@@ -163,8 +194,8 @@ def _filled_by_client(who: str, parameters: Sequence[inspect.Parameter]) -> list
     """The parameters that the arguments of an event fill."""
     filled = []
     for parameter in parameters:
-        if parameter.kind in (inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.VAR_KEYWORD):
-            if parameter.kind is inspect.Parameter.KEYWORD_ONLY and parameter.default is not inspect.Parameter.empty:
+        if parameter.kind in (_KEYWORD_ONLY, inspect.Parameter.VAR_KEYWORD):
+            if parameter.kind is _KEYWORD_ONLY and parameter.default is not inspect.Parameter.empty:
                 continue
             raise ConfigurationError(
                 f"{who}: a client sends positional arguments only, so {parameter} cannot be filled"

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Awaitable, Callable, Sequence
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
@@ -17,6 +18,22 @@ if TYPE_CHECKING:
     from .declarations import Declaration, Declarations
 
 
+OnBreach = Callable[[ContractError], None]
+
+on_breach: Final[ContextVar[OnBreach | None]] = ContextVar("on_breach", default=None)
+"""Called with every breach of contract, also with one that the program catches.
+
+A context variable, because a test server sets it for what the server runs (handlers, and whatever tasks they start) and
+not for the test, which itself gets what its own emits raise.
+"""
+
+
+async def telling(work: Awaitable[None], tell: OnBreach) -> None:
+    """Await ``work`` with ``tell`` as ``on_breach``: for a task that a test may have set off."""
+    on_breach.set(tell)
+    await work
+
+
 class Auditor:
     """Lets the packets pass that fit their declaration.
 
@@ -27,7 +44,16 @@ class Auditor:
         self._serializer = serializer
 
     def check(self, packet: Packet, declared: Declarations) -> None:
-        """Check a packet that is about to be sent. Raises :class:`~rtframework.ContractError`."""
+        """Check a packet that is about to be sent. Raises :class:`~rtframework.ContractError`; tells ``on_breach``."""
+        try:
+            self._check(packet, declared)
+        except ContractError as error:
+            tell = on_breach.get()
+            if tell is not None:
+                tell(error)
+            raise
+
+    def _check(self, packet: Packet, declared: Declarations) -> None:
         event, *args = packet.data
         declaration = declared.get(event)
         if declaration is None:

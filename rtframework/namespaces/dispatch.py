@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ..concurrency import is_cancelled
 from ..exceptions import EncodeError, EventError, InvalidPayload
-from ..handlers.event import Event
+from ..handlers.event import DEFERRED, Event
 from ..handlers.group import Explained, HandlerGroup
-from ..handlers.handler import DEFERRED, LEFT_TO_CATCH_ALL, UNKNOWN
+from ..handlers.handler import LEFT_TO_CATCH_ALL, UNKNOWN
 from ..logs import ThrottledLog
 from ..packets import to_ack
 from ..types import DisconnectReason, Packet, PacketType

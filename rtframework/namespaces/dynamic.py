@@ -9,11 +9,9 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from ..concurrency import is_cancelled
-from ..exceptions import ConfigurationError, ConnectionRefused
+from ..exceptions import ConnectionRefused
 from ..logs import ThrottledLog
 from .admission import INTERNAL
-from .namespace import Namespace
-from .parent import Factory, ParentNamespace
 from .patterns import NO_PARAMS, Pattern, Predicate, Question, is_namespace
 
 if TYPE_CHECKING:
@@ -22,6 +20,8 @@ if TYPE_CHECKING:
     from ..protocols import Client
     from .announcements import Pending
     from .host import Host
+    from .namespace import Namespace
+    from .parent import ParentNamespace
 
 log: Final = logging.getLogger("rtframework.namespace")
 
@@ -101,18 +101,14 @@ class DynamicNamespaces:
 
     # --- what the program asks --------------------------------------------------------------------------------------
 
-    def parent(self, key: str | re.Pattern[str] | Predicate, factory: Factory | None) -> ParentNamespace:
-        """Return the parent of that template, expression or function; make it at the first call."""
-        parent = self._parents.get(key)
-        if parent is not None:
-            if factory is not None and factory is not parent.factory:
-                raise ConfigurationError(f"the namespaces {parent.name} have another factory already")
-            return parent
-        rule = Pattern(key) if isinstance(key, str) or not callable(key) else Question(key)
-        parent = ParentNamespace(rule, factory or Namespace)
+    def parent(self, key: str | re.Pattern[str] | Predicate) -> ParentNamespace | None:
+        """Return the parent of that template, expression or function."""
+        return self._parents.get(key)
+
+    def add_parent(self, key: str | re.Pattern[str] | Predicate, parent: ParentNamespace) -> None:
+        """Add a parent: clients may ask for its children from now on."""
         parent._bind(self._host, self._host)
         self._parents[key] = parent
-        return parent
 
     @property
     def parents(self) -> tuple[ParentNamespace, ...]:
@@ -218,11 +214,7 @@ class DynamicNamespaces:
         return True
 
     def _make(self, parent: ParentNamespace, name: str, params: Mapping[str, str]) -> _Child:
-        namespace = parent.factory(name)
-        if not isinstance(namespace, Namespace) or isinstance(namespace, ParentNamespace) or namespace.name != name:
-            raise ConfigurationError(
-                f"the factory of {parent.name} has to return a new namespace of the name {name!r}, not {namespace!r}"
-            )
+        namespace = parent.make_child(name)
         child = _Child(self, self._host, namespace, parent)
         namespace._bind(self._host, child)
         namespace._inherit(parent)

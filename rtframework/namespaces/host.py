@@ -9,15 +9,18 @@ from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
+from ..concurrency import TaskSet
 from ..counters import INTERNAL_ERROR, INVALID_NAMESPACE, Counters
 from ..exceptions import ConfigurationError, ConnectionRefused
 from ..handlers.exception_handlers import ExceptionHandlers
 from ..handlers.middleware import observing
+from ..handlers.strict import OnBreach, on_breach, telling
 from .admission import refuse
 from .announcements import Announcements
 from .dynamic import DynamicNamespaces
 from .namespace import Namespace
-from .patterns import is_template
+from .parent import ParentNamespace
+from .patterns import Pattern, Question, is_template
 
 if TYPE_CHECKING:
     from ..handlers.strict import Auditor
@@ -67,7 +70,8 @@ class Host:
         """True while an application is served: adapters made from now on have to be started."""
         self._observed_connect: Callable[..., Awaitable[str]] | None = None
         self._pending: list[Pending] = []
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks = TaskSet()
+        self._on_breach: OnBreach | None = None
 
     def bind(self, engine: Engine, counts: Counters) -> None:
         """Emit through this engine, and count together with it."""
@@ -79,13 +83,23 @@ class Host:
     def of(self, name: str | re.Pattern[str] | Predicate, factory: Factory | None) -> Namespace:
         """Return the namespace of that name, or the parent of many; make it if need be. See ``Server.of``."""
         if is_template(name) or isinstance(name, re.Pattern) or callable(name):
-            return self.dynamic.parent(name, factory)
+            return self._parent(name, factory)
         namespace = self.namespaces.get(name)
         if namespace is not None and factory is not None:
             raise ConfigurationError(f"the namespace {name} exists already")
         if namespace is None or namespace.parent is not None:
             namespace = self.dynamic.claim(name) if factory is None else None
         return self.add((factory or Namespace)(name)) if namespace is None else namespace
+
+    def _parent(self, key: str | re.Pattern[str] | Predicate, factory: Factory | None) -> ParentNamespace:
+        parent = self.dynamic.parent(key)
+        if parent is None:
+            rule = Pattern(key) if isinstance(key, str) or not callable(key) else Question(key)
+            parent = ParentNamespace(rule, factory or Namespace)
+            self.dynamic.add_parent(key, parent)
+        elif factory is not None and factory is not parent.factory:
+            raise ConfigurationError(f"the namespaces {parent.name} have another factory already")
+        return parent
 
     def add(self, namespace: N) -> N:
         """Add a namespace by its name. Raises ``ConfigurationError`` when there is one with handlers."""
@@ -170,10 +184,7 @@ class Host:
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Run something in the background; :meth:`close` waits for it, for a bounded time."""
-        task = asyncio.get_running_loop().create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        return task
+        return self._tasks.spawn(work if self._on_breach is None else telling(work, self._on_breach))
 
     def emptied(self) -> None:
         """Keep a namespace that was given by name, though nobody is in it."""
@@ -183,6 +194,7 @@ class Host:
     async def start(self) -> None:
         """Open all namespaces: the application starts."""
         self.started = True
+        self._on_breach = on_breach.get()
         self.dynamic.start()
         for observer in self.observers:
             observer.start()
@@ -205,10 +217,7 @@ class Host:
 
     async def close(self) -> None:
         """Close all namespaces, once the disconnect handlers have ended or were cancelled."""
-        loop = asyncio.get_running_loop()
-        end = loop.time() + _SHUTDOWN_TIMEOUT
-        while self._tasks and loop.time() < end:  # one may start another
-            await asyncio.wait(self._tasks, timeout=end - loop.time())
+        await self._tasks.wait(_SHUTDOWN_TIMEOUT)
         for task in self._tasks:
             log.warning("a disconnect handler did not end in time and is cancelled")
             task.cancel()

@@ -161,7 +161,7 @@ class Namespace(Registration, Broadcasting):
 
         def register(function: F) -> F:
             signature = Signature.of(event, function, takes_socket=False, place=IN_SERVER_SIDE_EVENT)
-            handler = SpecialHandler(event, function, signature=signature, takes_socket=False)
+            handler = SpecialHandler(event, function, signature, takes_socket=False)
             self._server_side.setdefault(event, []).append(handler)
             return function
 

@@ -10,8 +10,8 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from ..adapters.room_events import RoomEvents
-from ..concurrency import run_abreast
-from ..exceptions import AckTimeout
+from ..concurrency import TaskSet, run_abreast
+from ..exceptions import AckTimeout, ConfigurationError
 from ..handlers.declarations import Declaration, declarations_of
 from ..types import AckResponses, Packet, Target
 from .namespace import Namespace
@@ -85,6 +85,15 @@ class ParentNamespace(Namespace):
 
     # --- what the registry of children calls ------------------------------------------------------------------------
 
+    def make_child(self, name: str) -> Namespace:
+        """Call the factory. Raises ``ConfigurationError`` when its result is no new namespace of that name."""
+        child = self.factory(name)
+        if not isinstance(child, Namespace) or isinstance(child, ParentNamespace) or child.name != name:
+            raise ConfigurationError(
+                f"the factory of {self.name} has to return a new namespace of the name {name!r}, not {child!r}"
+            )
+        return child
+
     def add_child(self, child: Namespace) -> None:
         """Add a new child."""
         self._members[child.name] = child
@@ -115,7 +124,7 @@ class _Adapters:
         self._members = members
         self._check = RoomEvents()
         self._listeners: list[tuple[str, Callable[..., Any]]] = []
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks = TaskSet()
 
     def add(self, sid: str, rooms: Iterable[str]) -> None:
         """Put a socket into rooms of its namespace."""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 from aiohttp import ClientError, ClientWebSocketResponse, WSMsgType, WSServerHandshakeError
 
+from ..concurrency import TaskSet
 from ..exceptions import ConnectionRefused
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ class EngineClient:
         self._websocket: ClientWebSocketResponse | None = None
         self._outgoing: list[str | bytes] = []
         self._sending = asyncio.Lock()
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks = TaskSet()
         self._poller: asyncio.Task[None] | None = None
         self._moving = False
         self._silent = False
@@ -141,10 +142,7 @@ class EngineClient:
     async def dispose(self) -> None:
         """Leave nothing behind, without a word to the server."""
         self.end("forced close")
-        tasks = [task for task in self._tasks if task is not asyncio.current_task()]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._tasks.cancel()
         self._connector.reset()
         if self._websocket is not None:
             await self._websocket.close()
@@ -152,10 +150,7 @@ class EngineClient:
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Run something for as long as the connection lasts, at most."""
-        task = asyncio.get_running_loop().create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        return task
+        return self._tasks.spawn(work)
 
     # --- inside -----------------------------------------------------------------------------------------------------
 

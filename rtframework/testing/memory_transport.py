@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextvars import Context, copy_context
 from typing import Final, Protocol, cast
 
 _KERNEL: Final = 65_536
@@ -27,7 +28,8 @@ class MemoryTransport(asyncio.Transport):
 
     What the server writes comes out of ``reader``, or goes to ``far_end`` if there is one, at once or, when the client
     stops reading, later. ``segment``: what the client sends arrives in pieces of so many bytes. ``address``: the
-    client's, as the server sees it.
+    client's, as the server sees it. ``context``: the context variables that the server's side sees; those of whoever
+    connects by default.
     """
 
     def __init__(
@@ -38,6 +40,7 @@ class MemoryTransport(asyncio.Transport):
         segment: int = 0,
         far_end: FarEnd | None = None,
         address: str = "192.0.2.1",
+        context: Context | None = None,
     ) -> None:
         super().__init__({"peername": (address, 50_000), "sockname": ("192.0.2.2", 80)})
         self.reader = asyncio.StreamReader(limit=2**24, loop=loop)
@@ -45,6 +48,7 @@ class MemoryTransport(asyncio.Transport):
         self.ended = False
         """Whether the server has heard of the end."""
         self._loop = loop
+        self._context = copy_context() if context is None else context
         self._protocol = cast("asyncio.Protocol", protocol)
         self._segment = segment
         self._arriving: list[bytes] = []
@@ -56,7 +60,7 @@ class MemoryTransport(asyncio.Transport):
         self._eof = False
         self._full = False
         self._dead = False
-        self._protocol.connection_made(self)
+        self._context.run(self._protocol.connection_made, self)
 
     @property
     def _sendfile_compatible(self) -> object:
@@ -70,12 +74,12 @@ class MemoryTransport(asyncio.Transport):
         """Send bytes to the server."""
         step = self._segment or max(1, len(data))
         self._arriving += [data[at : at + step] for at in range(0, len(data), step)]
-        self._loop.call_soon(self._arrive)
+        self._loop.call_soon(self._arrive, context=self._context)
 
     def hang_up(self) -> None:
         """Close in good order: the server sees the end after what was sent."""
         self._eof = True
-        self._loop.call_soon(self._arrive)
+        self._loop.call_soon(self._arrive, context=self._context)
 
     def reset(self) -> None:
         """Vanish, with an RST."""
@@ -144,7 +148,7 @@ class MemoryTransport(asyncio.Transport):
     def resume_reading(self) -> None:
         """Read on."""
         self._paused = False
-        self._loop.call_soon(self._arrive)
+        self._loop.call_soon(self._arrive, context=self._context)
 
     def can_write_eof(self) -> bool:
         """As a TCP connection, and no TLS one, can."""
@@ -175,7 +179,7 @@ class MemoryTransport(asyncio.Transport):
             return
         if self._arriving:
             self._protocol.data_received(self._arriving.pop(0))
-            self._loop.call_soon(self._arrive)
+            self._loop.call_soon(self._arrive, context=self._context)
         elif self._eof and not self._protocol.eof_received():
             self.close()
 
@@ -205,4 +209,4 @@ class MemoryTransport(asyncio.Transport):
                 self._far_end.feed_eof()
             else:
                 self._far_end.set_exception(error)
-        self._loop.call_soon(self._protocol.connection_lost, error)
+        self._loop.call_soon(self._protocol.connection_lost, error, context=self._context)

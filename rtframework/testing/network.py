@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextvars import Context
 from typing import TYPE_CHECKING, Any
 
 from aiohttp import BaseConnector, ClientConnectionError, ClientSession, ClientTimeout, DummyCookieJar
@@ -115,13 +116,19 @@ class ClientEnd(asyncio.Transport):
 
 
 class MemoryConnector(BaseConnector):
-    """Connects a client session to a server in the same process. ``serve`` makes the protocol for one connection."""
+    """Connects a client session to a server in the same process.
 
-    def __init__(self, serve: Callable[[], asyncio.BaseProtocol | None], address: str) -> None:
+    ``serve`` makes the protocol for one connection, ``context`` the context variables that it sees.
+    """
+
+    def __init__(
+        self, serve: Callable[[], asyncio.BaseProtocol | None], address: str, context: Callable[[], Context]
+    ) -> None:
         super().__init__(limit=0)
         self._ends: list[ClientEnd] = []
         self._serve = serve
         self._address = address
+        self._context = context
 
     async def _create_connection(self, req: ClientRequest, traces: Any, timeout: ClientTimeout) -> ResponseHandler:
         protocol = self._serve()
@@ -129,7 +136,7 @@ class MemoryConnector(BaseConnector):
             raise ClientConnectionError("the server does not run")
         client: ResponseHandler = self._factory()
         end = ClientEnd(self._loop, client)
-        line = MemoryTransport(self._loop, protocol, far_end=end, address=self._address)
+        line = MemoryTransport(self._loop, protocol, far_end=end, address=self._address, context=self._context())
         self._ends = [end for end in self._ends if not end.is_over()]
         self._ends.append(end)
         end.connect(line)

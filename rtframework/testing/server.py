@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import Context, copy_context
 from typing import TYPE_CHECKING, Any, Final, Protocol, Self, TypeAlias
 
 from aiohttp import ClientSession, CookieJar, web
 
 from ..concurrency import maybe_await
-from ..exceptions import ConfigurationError, ConnectionRefused
+from ..exceptions import ConfigurationError, ConnectionRefused, ContractError
+from ..handlers.strict import on_breach
 from ..serializers import JSONSerializer
 from ..server import Server
 from .client import PATIENCE, TestClient, open_client
 from .connection import Connection, Route
-from .contract_errors import ContractErrors
 from .idle import own_loop, settle, wait
 from .network import MemoryConnector, memory_session
 
@@ -48,8 +50,9 @@ class TestServer:
     ``path``: where the server is. ``serializer``: what clients speak; by default what a server that is given speaks,
     and JSON with an application. ``strict_emits``: check what the server emits, as its own option does.
 
-    A ``ContractError`` of strict mode that a handler of the program has raised comes out of what the test does next:
-    of the client's ``emit`` or ``receive``, or when the server stops.
+    A ``ContractError`` of strict mode that the program has raised, in a handler or in a task of its own, comes out of
+    what the test does next, of the client's ``emit`` or ``receive``, or when the server stops; also when the program
+    has caught it.
 
     The application starts and ends with ``async with``. A server can be served again after it, and also when the
     program has attached it to an application that does not run.
@@ -92,7 +95,7 @@ class TestServer:
         self._clock = clock
         self._strict_emits = strict_emits
         self._was_strict = False
-        self._breaches = ContractErrors()
+        self._breaches: list[ContractError] = []
         self._connections: list[Connection] = []
         self._runner: web.AppRunner | None = None
         self._session: ClientSession | None = None
@@ -127,16 +130,17 @@ class TestServer:
         """Start serving, as ``async with`` does at its beginning."""
         if self._runner is not None:
             raise RuntimeError("the server runs already")
+        self._breaches.clear()
         own_loop()  # says so when it is none that can be looked into
-        runner = web.AppRunner(await self._application(), access_log=None, shutdown_timeout=_SHUTDOWN_TIMEOUT)
-        try:
-            await runner.setup()
-            if self._clock is not None:
-                self._clock.hold()
-        except BaseException:
-            await runner.cleanup()
-            raise
-        self._breaches.start()
+        with self._hearing_of_breaches():
+            runner = web.AppRunner(await self._application(), access_log=None, shutdown_timeout=_SHUTDOWN_TIMEOUT)
+            try:
+                await runner.setup()
+                if self._clock is not None:
+                    self._clock.hold()
+            except BaseException:
+                await runner.cleanup()
+                raise
         if self._strict_emits:
             assert isinstance(self._served, Server)
             self._was_strict = self._served._host.auditor is not None
@@ -159,7 +163,8 @@ class TestServer:
             connection.engine.be_missed()
         await settle()
         try:
-            await (runner.cleanup() if self._clock is None else self._clock.run(runner.cleanup()))
+            with self._hearing_of_breaches():
+                await (runner.cleanup() if self._clock is None else self._clock.run(runner.cleanup()))
         finally:
             if self._clock is not None:
                 self._clock.release()
@@ -172,7 +177,6 @@ class TestServer:
             if self._session is not None:
                 await self._session.close()
                 self._session = None
-            self._breaches.stop()
             if self._strict_emits:
                 assert isinstance(self._served, Server)
                 self._served.check_emits(self._was_strict)
@@ -219,13 +223,16 @@ class TestServer:
 
     def raise_breach(self) -> None:
         """Raise a ``ContractError`` of a handler of the program, if there is one that nobody has been told of."""
-        self._breaches.tell()
+        if self._breaches:
+            first = self._breaches[0]  # the others are likely to be the same
+            self._breaches.clear()
+            raise first
 
     # --- what clients use -------------------------------------------------------------------------------------------
 
     def connector(self, address: str) -> MemoryConnector:
         """A connector for a client of this address."""
-        return MemoryConnector(self._accept, address)
+        return MemoryConnector(self._accept, address, self._context)
 
     async def open(self, route: Route, within: float) -> Connection:
         """A connection that has shaken hands. Raises ``ConnectionRefused``."""
@@ -253,6 +260,20 @@ class TestServer:
     def _accept(self) -> asyncio.BaseProtocol | None:
         server = None if self._runner is None else self._runner.server
         return None if server is None else server()
+
+    @contextmanager
+    def _hearing_of_breaches(self) -> Iterator[None]:
+        """Hear of each breach of contract in what is run, and in the tasks that it starts."""
+        before = on_breach.set(self._breaches.append)
+        try:
+            yield
+        finally:
+            on_breach.reset(before)
+
+    def _context(self) -> Context:
+        """The context variables of a connection, as the server's side sees them: those of whoever connects."""
+        with self._hearing_of_breaches():
+            return copy_context()
 
     async def _application(self) -> web.Application:
         if isinstance(self._served, web.Application):

@@ -2,18 +2,32 @@
 
 from __future__ import annotations
 
+import asyncio
 import datetime
+import logging
 import re
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import pydantic
 import pytest
+from aiohttp import web
 from msgspec import Struct
 
-from rtframework import ConfigurationError, ContractError, EventError, JSONSerializer, Namespace, Server, Socket, emits
+from rtframework import (
+    ConfigurationError,
+    ContractError,
+    Event,
+    EventError,
+    JSONSerializer,
+    Namespace,
+    Server,
+    Socket,
+    emits,
+)
 from rtframework.protocols import Serializer
-from rtframework.testing import TestClient, TestServer
+from rtframework.testing import Clock, TestClient, TestServer
 from rtframework_msgpack import MsgpackSerializer
 
 
@@ -363,6 +377,192 @@ async def test_a_breach_at_the_end_is_not_forgotten() -> None:
     await server.stop()
 
 
+async def test_a_breach_that_the_program_catches_is_told() -> None:
+    """A program that goes on after every error would pass all tests in strict mode."""
+    io = Server()
+
+    @io.on("say")
+    async def say(socket: Socket, text: str) -> str:
+        try:
+            await io.emit("said", text)
+        except Exception:  # noqa: BLE001 - as programs do
+            return "never mind"
+        return "ok"
+
+    async with TestServer(io, strict_emits=True) as server:
+        client = await server.connect()
+        with pytest.raises(ContractError, match="'said'"):
+            await client.emit_with_ack("say", "hi")
+        await client.receive_nothing()  # each is told once
+
+
+async def test_a_breach_that_nobody_logs_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Strict mode would find nothing in a program that has turned its log off."""
+    for name in ("rtframework", "asyncio"):
+        monkeypatch.setattr(logging.getLogger(name), "disabled", True)
+    monkeypatch.setattr(logging.root.manager, "disable", logging.CRITICAL)
+    io = Server()
+    break_the_contract(io)
+    async with TestServer(io, strict_emits=True) as server:
+        await hear_of_breaches(server)
+
+
+@pytest.mark.parametrize("transport", ["websocket", "polling"])
+async def test_a_background_task_is_held_to_the_contract(transport: Literal["websocket", "polling"]) -> None:
+    """What a program emits from time to time would go unseen, because nobody awaits the task that does it."""
+    io = Server()
+    kept = set()
+
+    async def tick(event: str, delay: float) -> None:
+        await asyncio.sleep(delay)
+        await io.emit(event)
+
+    @io.on("start")
+    async def start(socket: Socket) -> None:
+        kept.add(asyncio.create_task(tick("from a handler", 20.0)))
+
+    async def begin(app: web.Application) -> None:
+        kept.add(asyncio.create_task(tick("from the start", 10.0)))
+
+    app = web.Application()
+    app.on_startup.append(begin)
+    io.attach(app)
+    io.check_emits()
+    async with TestServer(app, clock=Clock()) as server:
+        client = await server.connect(transport=transport)
+        await client.emit("start")
+        for event in ("from the start", "from a handler"):
+            await server.clock.advance(10.0)
+            with pytest.raises(ContractError, match=event):
+                await client.receive_nothing()
+        await client.receive_nothing()
+    for task in kept:
+        assert isinstance(task.exception(), ContractError)
+
+
+@pytest.mark.parametrize("transport", ["websocket", "polling"])
+async def test_what_the_test_has_caught_is_not_told_again(transport: Literal["websocket", "polling"]) -> None:
+    """A test that expects a breach would fail for it."""
+    io = Server(strict_emits=True)
+
+    @io.on("ask")
+    async def ask(socket: Socket) -> Any:
+        return await socket.emit_with_ack("question")
+
+    io.emits("question")
+    async with TestServer(io) as server:
+        client = await server.connect(transport=transport)
+
+        @client.on("question")
+        async def question() -> str:
+            with pytest.raises(ContractError):
+                await io.emit("unknown")
+            return "no"
+
+        with pytest.raises(ContractError):
+            await io.emit("unknown")
+        task = asyncio.create_task(io.emit("unknown"))
+        with pytest.raises(ContractError):
+            await task
+        both = await asyncio.gather(io.emit("unknown"), io.emit("unknown"), return_exceptions=True)
+        assert [type(each) for each in both] == [ContractError, ContractError]
+        assert await client.emit_with_ack("ask") == "no"
+        await client.receive_nothing()
+
+
+async def test_every_way_in_is_listened_to() -> None:
+    """A breach would be told or not by the way that leads to it."""
+    io = Server(strict_emits=True)
+    app = web.Application()
+    io.attach(app)
+
+    @io.on_any_outgoing
+    async def outgoing(socket: Socket, event: str, *args: Any) -> None:
+        await asyncio.sleep(0)
+        await io.emit("from a catch-all for what goes out")
+
+    @io.on_any
+    async def incoming(socket: Socket, event: str) -> None:
+        await io.emit("from a catch-all")
+
+    @io.use_event
+    async def middleware(socket: Socket, event: Event, call_next: Callable[[], Awaitable[Any]]) -> Any:
+        await io.emit("from middleware")
+
+    async def get(request: web.Request) -> web.Response:
+        await io.emit("from a route")
+        return web.Response()
+
+    io.emits("fine")
+    app.router.add_get("/", get)
+    async with TestServer(app) as server:
+        client = await server.connect()
+        await io.emit("fine")
+        with pytest.raises(ContractError, match="for what goes out"):
+            await client.receive("fine")
+        with pytest.raises(ContractError, match="from a catch-all"):
+            await client.emit("anything")
+        io.off_any()
+        with pytest.raises(ContractError, match="from middleware"):
+            await client.emit("anything")
+        assert (await server.http.get("/")).status == 500
+        with pytest.raises(ContractError, match="from a route"):
+            await server.settle()
+
+
+async def test_a_disconnect_is_listened_to_whoever_causes_it() -> None:
+    """What a program emits when a client is lost would go unseen."""
+    io = Server()
+
+    @io.on("disconnect")
+    async def disconnect(socket: Socket, reason: str) -> None:
+        await io.emit("left", socket.id)
+
+    async with TestServer(io, strict_emits=True) as server:
+        client = await server.connect()
+        with pytest.raises(ContractError, match="'left'"):
+            await client.disconnect()
+        client = await server.connect()
+        await client.lose_connection()
+        with pytest.raises(ContractError, match="'left'"):
+            await server.settle()
+        await server.connect()
+        await io.disconnect_sockets()
+        with pytest.raises(ContractError, match="'left'"):
+            await server.settle()
+
+
+async def test_each_test_server_hears_of_its_own_program() -> None:
+    """A test with two servers would be told of one's mistake by the other."""
+    first, second, third = Server(), Server(), Server()
+    app = web.Application()
+    for io, path in ((first, "/socket.io"), (second, "/second")):
+        io.attach(app, path)
+        break_the_contract(io)
+    break_the_contract(third)
+    async with TestServer(app) as one, TestServer(third, strict_emits=True) as other, TestServer(app_of(Server())) as _:
+        at_one, at_other = await one.connect(), await other.connect()
+        second.check_emits()
+        await at_one.emit("say", "not strict yet")
+        first.check_emits()
+        for _ in range(2):
+            with pytest.raises(ContractError):
+                await at_one.emit("say", "strict")
+            await at_other.receive_nothing()
+            first.check_emits()  # makes a new auditor
+        with pytest.raises(ContractError):
+            await at_other.emit("say", "strict")
+        assert await at_one.receive("said") == "not strict yet"
+        await at_one.receive_nothing()
+
+
+def app_of(io: Server) -> web.Application:
+    """An application that serves it."""
+    app = web.Application()
+    io.attach(app)
+    return app
+
+
 def test_more_attachments_than_clients_may_send_are_checked() -> None:
     """Strict mode would refuse what the server may send, or not look at it."""
     io = strict()
@@ -373,11 +573,8 @@ def test_more_attachments_than_clients_may_send_are_checked() -> None:
 
 async def test_an_application_is_checked_as_well() -> None:
     """Programs that make their application themselves could not be tested strictly."""
-    from aiohttp import web
-
     io = Server()
-    app = web.Application()
-    io.attach(app)
+    app = app_of(io)
 
     @io.on("say")
     async def say(socket: Socket, text: str) -> None:

@@ -17,6 +17,7 @@ import pytest
 from rtframework.exceptions import ConfigurationError, InvalidPayload
 from rtframework.handlers.event import Event
 from rtframework.handlers.handler import Handler, LifecycleHandler
+from rtframework.handlers.signatures import LifecycleSignature, Signature
 from rtframework.packets import check_event_name, from_ack, to_ack
 from rtframework.types import RESERVED_EVENTS
 
@@ -36,16 +37,26 @@ class Options(TypedDict, total=False):
     loud: bool
 
 
+def handler_of(function: Callable[..., Any]) -> Handler:
+    """The handler that registration makes of a function."""
+    return Handler("e", function, Signature.of("e", function))
+
+
+def lifecycle(name: str, function: Callable[..., Any]) -> LifecycleHandler:
+    """The same, for a socket that comes or goes."""
+    return LifecycleHandler(name, function, LifecycleSignature(name, function))
+
+
 async def call(function: Callable[..., Any], *args: Any) -> Any:
     """What a handler made of this function gives for these arguments, as the namespace gets it."""
-    handler = Handler("e", function)
+    handler = handler_of(function)
     result = handler(None, args)
     return await result if handler.is_async or inspect.isawaitable(result) else result
 
 
 def bind(function: Callable[..., Any], *args: Any) -> list[Any]:
     """What a handler's function is called with for these arguments."""
-    return list(Handler("e", function).bind(args))
+    return list(handler_of(function).bind(args))
 
 
 def refused(function: Callable[..., Any], *args: Any) -> InvalidPayload:
@@ -241,7 +252,7 @@ def test_wrong_signatures_are_found_at_registration() -> None:
         ("text", "not callable"),
     ):
         with pytest.raises(ConfigurationError, match=what):
-            Handler("e", function)  # type: ignore[arg-type]
+            handler_of(function)  # type: ignore[arg-type]
 
 
 def test_keywords_with_defaults_are_left_alone() -> None:
@@ -273,13 +284,13 @@ async def test_lifecycle_handlers_take_what_they_want() -> None:
         heard.append(("star", *args))
 
     for function in (Sink().gone, bare, full, extra, star):
-        await LifecycleHandler("disconnect", function)("S", "why")
+        await lifecycle("disconnect", function)("S", "why")
     assert heard == [("method", "S"), ("bare", "S"), ("full", "S", "why"), ("extra", "why", 5), ("star", "S", "why")]
-    await LifecycleHandler("connection", star)("S")
+    await lifecycle("connection", star)("S")
     assert heard[-1] == ("star", "S")
     for name, function in (("connection", full), ("disconnect", lambda: None), ("connection", lambda: None)):
         with pytest.raises(ConfigurationError, match="must take"):
-            LifecycleHandler(name, function)
+            lifecycle(name, function)
 
 
 def test_event_names() -> None:
