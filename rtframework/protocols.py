@@ -65,7 +65,7 @@ class Session:
     authenticated: Any
     """The result of the authenticator, which middleware may have replaced in ``user``."""
     replayed: str | None = None
-    """Offset from which packets were last replayed, ``""`` for the beginning, ``None`` if none were.
+    """Offset from which packets were last replayed, ``""`` for a client without one; ``None`` if none were replayed.
 
     Recovering from this offset again is unsafe: the client may have received some of the packets without CONNECT.
     """
@@ -408,7 +408,7 @@ CallNext: TypeAlias = Callable[[], Awaitable[Any]]
 """``async () -> result``: runs the rest of a middleware chain; called at most once."""
 
 ConnectMiddleware: TypeAlias = Callable[[Any, CallNext], Awaitable[None]]
-"""``async (socket, call_next) -> None``: runs before a socket is let in; raises ConnectionRefused to refuse."""
+"""``async (socket, call_next) -> None``: runs before a socket is admitted; raises ConnectionRefused to refuse."""
 
 EventMiddleware: TypeAlias = Callable[[Any, Any, CallNext], Awaitable[Any]]
 """``async (socket, event, call_next) -> Any``: runs around the handlers; its result is the acknowledgement."""
