@@ -144,7 +144,7 @@ class Adapter(Protocol):
         """
 
     def session_time(self) -> float:
-        """Return the seconds until the last session that the adapter keeps expires; 0.0 without sessions.
+        """Return the seconds until the last of the sessions expires that closing the adapter would lose; 0.0 for none.
 
         For this time, an empty namespace that was made for clients is kept.
         """
@@ -344,7 +344,7 @@ class ConnectionMonitor(Protocol):
         """Return the number of open connections, and the number of those that are polling."""
 
     def waiting_bytes(self) -> int:
-        """Return the number of bytes that wait to be sent, for all clients together."""
+        """Return the number of bytes that have not left the process yet, for all clients together."""
 
     def waiting_handlers(self) -> int:
         """Return the number of event handlers that have started and wait for something."""

@@ -36,7 +36,7 @@ class Stats:
     """Rooms with members, by namespace, including each socket's own room. Namespaces whose adapter has no
     ``room_count`` are left out."""
     outbox_bytes: int
-    """Bytes that wait to be sent, for all clients together."""
+    """Bytes that were emitted and have not left the process, for all clients together."""
     waiting_handlers: int
     """Event and connection handlers that have started and wait for something."""
 

@@ -19,7 +19,7 @@ _propagator: Final = TraceContextTextMapPropagator()
 _ENVELOPE: Final = frozenset({"traceparent", "tracestate", "baggage"})
 """Keys that OpenTelemetry's own clients put into a carrier."""
 _MAX: Final = 512
-"""Characters of a header."""
+"""Characters of a header, at most."""
 _TRACEPARENT: Final = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}(-.*)?")
 _KEY: Final = r"(?:[a-z][-_0-9a-z*/]{0,255}|[a-z0-9][-_0-9a-z*/]{0,240}@[a-z][-_0-9a-z*/]{0,13})"
 _VALUE: Final = r"[\x20-\x2b\x2d-\x3c\x3e-\x7e]{0,255}[\x21-\x2b\x2d-\x3c\x3e-\x7e]"
@@ -31,7 +31,7 @@ def payload_context(event: Event) -> Context | None:
     """Return the context in the last argument of an event, if that is an object with ``traceparent``, else ``None``.
 
     ``tracestate`` is read as well; baggage is not, because the program would pass on values that a client has chosen.
-    An object with no other keys is removed from the arguments: the client's instrumentation has added it.
+    An object with only these three keys is removed from the arguments: the client's instrumentation has added it.
 
     In the browser::
 

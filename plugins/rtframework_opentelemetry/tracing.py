@@ -173,7 +173,10 @@ def _has_parent() -> bool:
 
 
 def _record(span: Span, error: BaseException) -> None:
-    """Record an exception in a span. An ``EventError`` is an answer, so it does not set the status to error."""
+    """Record an exception in a span. The status is not set to error for an ``EventError``, which is an answer.
+
+    An exception is the code ``internal_error``.
+    """
     if isinstance(error, GeneratorExit) or is_cancelled(error):
         span.set_attribute("error.type", "cancelled")
     elif isinstance(error, EventError):

@@ -134,7 +134,7 @@ class Connection:
             self._admitted.set_result(None)
 
     def refused(self, error: Any) -> None:
-        """Fail: the server has answered CONNECT_ERROR."""
+        """Fail the connection, because the server has answered CONNECT_ERROR."""
         message = error.get("message", "") if isinstance(error, dict) else error
         data = error.get("data") if isinstance(error, dict) else None
         text = f"refused by namespace {self.endpoint.namespace}: {show_text(str(message))}"
@@ -142,7 +142,7 @@ class Connection:
         self.fail(Failure(text, Exit.FAILED))
 
     def closed(self, reason: str) -> None:
-        """Fail: the connection has ended."""
+        """Fail the connection, because it has ended."""
         if self._admitted.done():
             # With polling, the response to a POST may explain more, and arrive a moment later.
             delay = _MOMENT if self.transport == "polling" else 0.0
@@ -159,7 +159,7 @@ class Connection:
         )
 
     def garbled(self, error: Exception) -> None:
-        """Fail: the server has sent something that is not a packet."""
+        """Fail the connection, because the server has sent something that is not a packet."""
         other = "without --msgpack" if self.endpoint.msgpack else "with --msgpack"
         code = Exit.LOST if self._admitted.done() else Exit.UNREACHABLE
         self.fail(Failure(f"what the server sends cannot be understood; try {other} ({error})", code))
@@ -180,7 +180,7 @@ class Connection:
         task.get_loop().call_later(_MOMENT, self.closed, "nothing can be sent any more")
 
     def _unsent(self, status: int) -> None:
-        """Fail: the server has refused a POST, which python-socketio notices only at the next heartbeat."""
+        """Fail the connection at once for a refused POST, which python-socketio notices only at the next heartbeat."""
         reason = "what we sent is too large for the server" if status == 413 else "the server refused what we sent"
         self._refused_message = Failure(f"{reason} (HTTP {status})", Exit.LOST)
         self.fail(self._refused_message)

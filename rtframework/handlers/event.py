@@ -18,7 +18,7 @@ LIFECYCLE: Final = {
     "disconnect": DISCONNECT,
 }
 NEW_NAMESPACE: Final = "new_namespace"
-"""An event that only the server emits, not a namespace."""
+"""An event of the server only, for each new namespace; namespaces do not have it."""
 
 
 class Event:

@@ -108,7 +108,7 @@ class MemoryTransport(asyncio.Transport):
     # --- the server's side: asyncio.Transport -----------------------------------------------------------------------
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
-        """Send to the client."""
+        """Send bytes to the client."""
         if self.ended:
             return
         self._waiting += data

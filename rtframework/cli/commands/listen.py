@@ -4,7 +4,7 @@
   rtframework listen http://localhost:8080 message joined --emit join '{"room": "lobby"}'
   rtframework listen wss://example.org/prices --json --count 10 | jq .args
 
-An event that asks for an answer gets none, unless there is --ack.
+Events that request an acknowledgement are answered with --ack only.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
-"""Show the namespaces of a Server, their middleware in the order in which it runs, their handlers, what these take
-and return, and where they stand.
+"""Show the namespaces of a Server, with their middleware in the order in which it runs, and their handlers with
+parameters, results and places in the source.
 
   rtframework routes server:io
   rtframework routes server:io --json | jq '.namespaces[].entries[].name'
 
-What a program registers with single sockets is not known before there are sockets.
+Handlers that a program registers with single sockets are not shown.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Serve an aiohttp application, or a Server alone, which is given an application.
+"""Serve an aiohttp application, or a Server, for which an application is made.
 
 rtframework run server:app
 rtframework run 'server:make_app()' --port 0

@@ -1,4 +1,4 @@
-"""Write the events of a Server as interfaces for socket.io-client, so that a compiler finds what does not fit.
+"""Write the events of a Server as interfaces for socket.io-client, so that a compiler checks the client.
 
   rtframework typescript server:io -o web/src/events.ts
   rtframework typescript server:io -o web/src/events.ts --check
