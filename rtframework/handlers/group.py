@@ -92,7 +92,7 @@ class HandlerGroup:
 
 
 class Explained(Exception):
-    """Carries an ``EventError`` that exception handlers have returned already, so that they are not asked again."""
+    """Carries a final ``EventError``: the exception handlers have been asked already and are not asked again."""
 
     def __init__(self, error: EventError) -> None:
         super().__init__(error)
