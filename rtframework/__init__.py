@@ -135,7 +135,7 @@ _NAMES = {
         "Target",
     ),
 }
-"""What each module gives. They are imported when a name is asked for: ``rtframework --help`` needs none of them."""
+"""The public names of each module, which is imported when one is first used: ``rtframework --help`` needs none."""
 
 _HOMES = {name: module for module, names in _NAMES.items() for name in names}
 _MODULES = frozenset(module.partition(".")[0] for module in _NAMES)
@@ -145,11 +145,11 @@ def __dir__() -> list[str]:
     return sorted({*globals(), *__all__})
 
 
-if not TYPE_CHECKING:  # for type checkers, no other names are there
+if not TYPE_CHECKING:  # otherwise type checkers would accept any name
 
     def __getattr__(name: str) -> Any:
-        """The first time that a public name is asked for."""
-        if name in _MODULES:  # as if all had been imported: ``rtframework.exceptions``
+        """Import a public name, or a module such as ``rtframework.exceptions``, when it is first used."""
+        if name in _MODULES:
             return importlib.import_module(f".{name}", __name__)
         if name not in _HOMES:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}", name=name, obj=sys.modules[__name__])

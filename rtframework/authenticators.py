@@ -1,4 +1,4 @@
-"""Authentication by token: where a token is looked for, and a table of tokens for tests and examples."""
+"""Authentication by token: the places of a token in a request, and a table of tokens for tests and examples."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from .exceptions import ConfigurationError, ConnectionRefused
 from .types import Handshake
 
 MAX_TOKEN_LENGTH: Final = 8192
-"""A longer token is refused as malformed before anything is computed from it (bytes)."""
+"""Maximum length of a token, in bytes. A longer one is refused as malformed before anything is computed from it."""
 
 
 def refusal(code: str, message: str, **details: str) -> ConnectionRefused:
-    """The refusal whose ``data`` is ``{"code": code, **details}``: what a client's ``err.data`` gets.
+    """Make the exception that refuses a client with a code: its ``err.data`` is ``{"code": code, **details}``.
 
-    For authenticators that tell their failures apart as the shipped ones do. Neither message nor details may hold
+    For authenticators with codes like those of the shipped ones. Neither ``message`` nor ``details`` may reveal
     anything of the token.
 
     Example::
@@ -30,19 +30,19 @@ def refusal(code: str, message: str, **details: str) -> ConnectionRefused:
 
 @dataclass(frozen=True, slots=True)
 class TokenSources:
-    """Where a token is looked for, in the order of the fields; the first place that has one decides.
+    """The places of a token in a request, searched in the order of the fields; the first place with a token decides.
 
-    - ``auth``: the key of the client's ``auth`` object, ``None`` to switch it off. The safest place: only scripts of
+    - ``auth``: the key in the client's ``auth`` object, ``None`` to switch it off. The safest place: only scripts of
       a page that may read the token can put it there. JS: ``io({ auth: { token } })``.
-    - ``header``: ``Authorization: Bearer <token>``. For clients that are not browsers: a page cannot set it on a
-      websocket. Other schemes (``Basic`` for a proxy, say) are passed over.
-    - ``cookie``: the name of a cookie. A browser sends cookies along when *any* site opens the connection, so a cookie
-      is not taken from a request whose ``Origin`` is another host, unless ``cross_site_cookie`` is set. Set that only
+    - ``header``: ``Authorization: Bearer <token>``. For clients other than browsers: a page cannot set headers of a
+      websocket. Other schemes, e.g. ``Basic`` for a proxy, are ignored.
+    - ``cookie``: the name of a cookie. A browser sends cookies even if *another* site opens the connection, so a cookie
+      is not accepted in a request whose ``Origin`` is another host, unless ``cross_site_cookie`` is set. Set that only
       together with ``cors_allowed_origins`` that names the origins; never with ``"*"``.
-    - ``query``: the name of a query parameter. URLs end up in access logs, of proxies too, and in the browser's
+    - ``query``: the name of a query parameter. URLs end up in access logs, also those of proxies, and in the browser's
       history: use short-lived tokens if you must.
 
-    Only ``auth`` and ``header`` are on by default. A token of JS ``null`` or of no characters counts as none.
+    Only ``auth`` and ``header`` are on by default. A JS ``null`` and an empty string count as no token.
 
     Example::
 
@@ -56,7 +56,7 @@ class TokenSources:
     cross_site_cookie: bool = False
 
     def find(self, handshake: Handshake) -> str:
-        """The client's token: not empty, at most 8 KiB.
+        """Return the client's token: not empty, at most 8192 bytes.
 
         Raises :class:`~rtframework.ConnectionRefused` with the code ``missing`` or ``malformed``.
         """
@@ -81,11 +81,12 @@ class TokenSources:
 
 
 class StaticTokenAuth:
-    """Knows the tokens of a table: for tests, examples and a handful of machines.
+    """Authenticates clients by a fixed table of tokens: for tests, examples and a few machines.
 
     ``tokens`` maps each token (a string of 1 to 8192 bytes) to its user: an :class:`~rtframework.Identity` or any
-    other object but ``None``. The tokens themselves are not kept. A client is refused with one of the codes
-    ``missing``, ``malformed`` and ``unknown_token`` in ``err.data.code``.
+    other object but ``None``. Only digests of the tokens are stored. A client is refused with the code ``missing``,
+    ``malformed`` or ``unknown_token`` in ``err.data.code``. Raises :class:`~rtframework.ConfigurationError` for an
+    invalid table.
 
     Example::
 
@@ -95,8 +96,8 @@ class StaticTokenAuth:
     __slots__ = ("_key", "_sources", "_users")
 
     def __init__(self, tokens: Mapping[str, Any], *, sources: TokenSources | None = None) -> None:
-        # Looking up a keyed digest takes the same time however much of a guessed token is right: nobody outside can
-        # tell which digest a guess will have.
+        # Tokens are looked up by a keyed digest, so the time does not reveal how much of a guessed token is right: the
+        # digest of a guess cannot be predicted without the key.
         self._key = secrets.token_bytes(32)
         self._sources = sources if sources is not None else TokenSources()
         self._users: dict[bytes, Any] = {}
@@ -111,7 +112,7 @@ class StaticTokenAuth:
         return f"StaticTokenAuth(<{len(self._users)} tokens>, sources={self._sources!r})"
 
     async def authenticate(self, handshake: Handshake) -> Any:
-        """The user of the client's token."""
+        """Return the user of the client's token. Raises :class:`~rtframework.ConnectionRefused`."""
         user = self._users.get(self._digest(self._sources.find(handshake)))
         if user is None:
             raise refusal("unknown_token", "Unknown token")
@@ -137,6 +138,6 @@ def _to_bytes(token: str) -> bytes:
 def _header(handshake: Handshake, name: str) -> str:
     value = handshake.headers.get(name)
     if value is None:
-        # A mapping that heeds case, as a test may hand in.
+        # A mapping with case-sensitive keys, e.g. a dict in a test.
         value = next((text for key, text in handshake.headers.items() if key.lower() == name), "")
     return value

@@ -1,8 +1,9 @@
-"""Awaiting what may be awaitable, keeping tasks, and running coroutines side by side without a task for each.
+"""Awaiting what may be awaitable, keeping tasks, and running coroutines concurrently without a task for each.
 
-Side by side, in order: the first ones that never wait run to their end in the task that is there, at no cost. One that
-does wait keeps that task, so that ``asyncio.current_task()``, timeouts and cancellation work in it as in any coroutine,
-and a new task goes on with the rest: what the engine does with the events of a client, for the handlers of one event.
+Coroutines are started in order. Those that never wait run to their end in the current task, at no extra cost. The first
+one that waits keeps the task, so that ``asyncio.current_task()``, timeouts and cancellation work in it as in any
+coroutine, and a new task runs the rest. The handlers of one event run this way, as do the events of a client in the
+engine.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ Work = Callable[[], Coroutine[Any, Any, None]]
 
 
 async def maybe_await(value: Awaitable[T] | T) -> T:
-    """Return a value, or the result of awaiting it: for functions of a program that may be ``async`` or not."""
+    """Return a value, awaiting it if it is awaitable: for results of functions that may be ``async`` or not."""
     return await value if isawaitable(value) else value
 
 
@@ -69,7 +70,7 @@ class TaskSet(set[asyncio.Task[Any]]):
 
 @coroutine
 def run_until_wait(work: Coroutine[Any, Any, T], on_wait: Callable[[], None]) -> Generator[Any, Any, T]:
-    """Await ``work``; call ``on_wait`` when it waits for the first time, before control goes to the event loop."""
+    """Await ``work``; call ``on_wait`` when it first waits, before control returns to the event loop."""
     try:
         waits_for = work.send(None)
     except StopIteration as stop:
@@ -80,14 +81,14 @@ def run_until_wait(work: Coroutine[Any, Any, T], on_wait: Callable[[], None]) ->
 
 @coroutine
 def go_on(work: Coroutine[Any, Any, T], waits_for: Any) -> Generator[Any, Any, T]:
-    """Await the rest of a coroutine that has begun and waits for something."""
+    """Await the rest of a coroutine that has been started and waits for ``waits_for``."""
     while True:
         try:
             sent = yield waits_for
         except GeneratorExit:
             work.close()
             raise
-        except BaseException as error:  # noqa: BLE001 - handed on to the coroutine, as "yield from" would
+        except BaseException as error:  # noqa: BLE001 - thrown into the coroutine, as "yield from" does
             step: Callable[[Any], Any] = work.throw
             argument: Any = error
         else:
@@ -99,15 +100,15 @@ def go_on(work: Coroutine[Any, Any, T], waits_for: Any) -> Generator[Any, Any, T
 
 
 async def run_abreast(works: Sequence[Work], tasks: TaskSet) -> None:
-    """Start each of these in order, none waiting for the one before it; return when all are done.
+    """Start coroutines in order, without waiting for one before the next; return when all are done.
 
-    Those that never wait run here, one after another. When one waits, a task of ``tasks`` goes on with
-    the rest. What they raise is theirs to catch; only a cancellation comes out, and ends all that still run.
+    Coroutines that never wait run in the current task, one after another. When one waits, a new task, which is kept in
+    ``tasks``, runs the rest. The coroutines must catch their exceptions. Cancelling the call cancels all of them.
     """
     followers: list[asyncio.Task[None]] = []
     try:
         await _run_from(0, works, followers, tasks)
-        for task in followers:  # they may still become more
+        for task in followers:  # the list may grow meanwhile
             await task
     except asyncio.CancelledError:
         for task in followers:
@@ -131,10 +132,10 @@ async def _run_from(start: int, works: Sequence[Work], followers: list[asyncio.T
 
 
 def is_cancelled(error: BaseException) -> bool:
-    """Return whether the task that runs is cancelled, and not only something that it waited for.
+    """Tell whether an exception cancels the current task, and not only something that the task has awaited.
 
-    For ``except (Exception, asyncio.CancelledError) as error``, which takes whatever has failed: a cancellation of the
-    running task itself is to be raised again.
+    For ``except (Exception, asyncio.CancelledError) as error``: a cancellation of the current task is to be raised
+    again.
     """
     task = asyncio.current_task()
     return isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling() > 0

@@ -1,4 +1,4 @@
-"""What a server counts whether or not anybody asks: what is rare. What happens per message is not among it."""
+"""Counters of rare events, which a server always counts; messages are not counted here."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from typing import Final
 from .types import DisconnectReason
 
 OTHER: Final = "(other)"
-"""What is counted under this name has a name beyond those that are told apart."""
+"""The key for names beyond the first ``MOST`` of a table."""
 UNKNOWN: Final = "(unknown)"
-"""What events are called that nobody listens to: a client makes up as many names as it likes."""
+"""The key for events without a handler: a client can send any number of different names."""
 MOST: Final = 200
-"""Kinds that are told apart in one table: programs make up codes of errors, and metrics keep a series for each."""
+"""Maximum number of keys in a table: error codes are chosen by the program, and metrics keep a series for each."""
 
 CLOSED: Final = tuple(each.value for each in DisconnectReason if each != DisconnectReason.CLIENT_NAMESPACE_DISCONNECT)
 DROPPED: Final = ("volatile", "slow_consumer", "drop_oldest", "not_admitted", "closed")
@@ -31,7 +31,7 @@ INTERNAL_ERROR: Final = "internal_error"
 INVALID_NAMESPACE: Final = "invalid_namespace"
 GONE: Final = "gone"
 CONNECTS: Final = (CONNECTED, AUTHENTICATION, MIDDLEWARE, CONNECTION_HANDLER, INTERNAL_ERROR, INVALID_NAMESPACE, GONE)
-"""What becomes of a client that asks for a namespace; see :class:`rtframework.Stats`."""
+"""The outcomes of a client's CONNECT to a namespace; see :class:`rtframework.Stats`."""
 EVENTS_REFUSED: Final = ("invalid_payload", "unknown_event", "internal_error")
 RECOVERED: Final = "recovered"
 NOT_FOUND: Final = "not_found"
@@ -42,9 +42,9 @@ RECOVERIES: Final = (RECOVERED, NOT_FOUND, ANOTHER_USER, UNCERTAIN, TOO_MUCH)
 
 
 class Counters:
-    """The counters of one server, from zero when it is made; see :class:`rtframework.Stats` for what each means.
+    """The counters of one server, starting at zero; :class:`rtframework.Stats` describes each.
 
-    The names that are known beforehand are there with 0, so that a graph of them begins at zero.
+    All keys that the framework knows are there from the start with 0, so that a graph of them begins at zero.
     """
 
     __slots__ = (
@@ -70,7 +70,7 @@ class Counters:
 
 
 def add(table: dict[str, int], key: str, count: int = 1) -> None:
-    """Count something, under its own name while there are not too many."""
+    """Add to a key of a table; a new key beyond the first ``MOST`` is counted under ``OTHER``."""
     if key not in table and len(table) >= MOST:
         key = OTHER
     table[key] = table.get(key, 0) + count

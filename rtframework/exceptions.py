@@ -6,16 +6,16 @@
     ├── ConfigurationError        a mistake in the program: a wrong handler signature, a name registered twice
     ├── PluginNotFound            no entry point of that name
     ├── ConnectionRefused         raise it to refuse a client: message and data reach its connect_error
-    ├── ContractError             what is emitted is not what was declared; in strict mode, for tests
+    ├── ContractError             an emitted event does not fit its declaration; in strict mode, for tests
     ├── EventError                raise it in a handler: code, message and details reach the client's ack
     │   └── InvalidPayload        the arguments do not fit the handler's signature
-    ├── InvalidReturn             a handler returned something else than it says (also a TypeError)
-    ├── AckError                  an acknowledgement did not come
+    ├── InvalidReturn             the result of a handler does not fit its annotation (also a TypeError)
+    ├── AckError                  an acknowledgement did not arrive
     │   ├── AckTimeout            … in time (also a TimeoutError)
     │   └── Disconnected          … because the client has left (also a ConnectionError)
     └── SerializationError
         ├── EncodeError           the data cannot be sent (also a ValueError)
-        └── DecodeError           what a client sent is no packet (also a ValueError)
+        └── DecodeError           data of a client are not a valid packet (also a ValueError)
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ from typing import Any
 
 
 class RTFrameworkError(Exception):
-    """The root of the tree."""
+    """The base class of all exceptions of rtframework."""
 
 
 class ConfigurationError(RTFrameworkError, ValueError):
-    """The program is wrong: a handler's signature, a name registered twice, a reserved event name."""
+    """A mistake in the program: a wrong handler signature, a name registered twice, a reserved event name."""
 
 
 class PluginNotFound(RTFrameworkError, LookupError):
@@ -37,7 +37,7 @@ class PluginNotFound(RTFrameworkError, LookupError):
 
 
 class ConnectionRefused(RTFrameworkError):
-    """Raise it in an authenticator, a connect middleware or a connection handler to refuse the client.
+    """Raise this in an authenticator, a connect middleware or a connection handler to refuse the client.
 
     The JS client gets ``connect_error`` with ``err.message == message`` and ``err.data == data``.
 
@@ -53,9 +53,10 @@ class ConnectionRefused(RTFrameworkError):
 
 
 class ContractError(RTFrameworkError):
-    """An event is emitted that was not declared, or not as it was declared; in strict mode, see ``Server``.
+    """An emitted event is not declared or does not fit its declaration; in strict mode, see ``Server``.
 
-    ``nsp``: the namespace; ``path``: where in the arguments the problem is, e.g. ``"$[0].text"``, if it is in there.
+    ``nsp``: the namespace. ``path``: the place of the problem in the arguments, e.g. ``"$[0].text"``; ``None`` if it is
+    not in an argument.
     """
 
     def __init__(self, event: str, problem: str, *, nsp: str = "/", path: str | None = None) -> None:
@@ -66,10 +67,10 @@ class ContractError(RTFrameworkError):
 
 
 class EventError(RTFrameworkError):
-    """Raise it in an event handler to refuse the event.
+    """Raise this in an event handler to refuse the event.
 
-    The client's acknowledgement gets ``{"error": {"code": code, "message": message, "details": details}}``;
-    ``details`` is left out when it is ``None``, ``message`` defaults to the code.
+    The client's acknowledgement is ``{"error": {"code": code, "message": message, "details": details}}``. ``message``
+    defaults to the code; ``details`` is left out if it is ``None``.
 
     Example::
 
@@ -83,7 +84,7 @@ class EventError(RTFrameworkError):
         self.details = details
 
     def to_payload(self) -> dict[str, Any]:
-        """The object that the client's acknowledgement gets."""
+        """Return the object that is sent as the client's acknowledgement."""
         error: dict[str, Any] = {"code": self.code, "message": self.message}
         if self.details is not None:
             error["details"] = self.details
@@ -91,25 +92,28 @@ class EventError(RTFrameworkError):
 
 
 class InvalidPayload(EventError):
-    """The arguments of an event do not fit its handler: code ``invalid_payload``, details a list of problems."""
+    """The arguments of an event do not fit its handler.
+
+    The code is ``invalid_payload``; ``details`` is a list of problems, each with ``path`` and ``message``.
+    """
 
     def __init__(self, message: str, details: Sequence[Mapping[str, Any]] | None = None) -> None:
         super().__init__("invalid_payload", message, list(details) if details is not None else None)
 
 
 class InvalidReturn(RTFrameworkError, TypeError):
-    """A handler returned something else than its annotation says, see ``Server(validate_returns=True)``."""
+    """The result of a handler does not fit its return annotation, see ``Server(validate_returns=True)``."""
 
 
 class AckError(RTFrameworkError):
-    """An acknowledgement that was waited for did not come."""
+    """A requested acknowledgement did not arrive."""
 
 
 class AckTimeout(AckError, TimeoutError):
-    """The time given by ``timeout(seconds)`` is over.
+    """An acknowledgement did not arrive within the time of ``timeout(seconds)``.
 
-    ``responses`` holds what did come, by socket id, and ``missing`` the ids that did not answer, when several
-    sockets were asked.
+    For a broadcast, ``responses`` has the answers that did arrive, by socket id, and ``missing`` the ids of the sockets
+    that did not answer.
     """
 
     def __init__(
@@ -124,7 +128,7 @@ class AckTimeout(AckError, TimeoutError):
 
 
 class Disconnected(AckError, ConnectionError):
-    """The client left before it answered."""
+    """The client disconnected before it answered."""
 
 
 class SerializationError(RTFrameworkError):
@@ -132,8 +136,8 @@ class SerializationError(RTFrameworkError):
 
 
 class EncodeError(SerializationError, ValueError):
-    """The data cannot be represented on the wire, e.g. NaN in JSON. Nothing was sent."""
+    """The data cannot be encoded, e.g. NaN in JSON. Nothing was sent."""
 
 
 class DecodeError(SerializationError, ValueError):
-    """What a client sent is no packet. Its connection is closed with reason "parse error"."""
+    """Data of a client are not a valid packet. The connection is closed with the reason "parse error"."""

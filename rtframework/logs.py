@@ -1,4 +1,4 @@
-"""Log lines that clients can cause: told, but not as often as they please."""
+"""Log lines that clients can cause, limited in their rate."""
 
 from __future__ import annotations
 
@@ -8,12 +8,14 @@ from collections.abc import Mapping
 from typing import Final
 
 PERIOD: Final = 1.0
-"""Seconds between two lines of the same notice."""
+"""Seconds between two lines of one ``ThrottledLog``, at least."""
 
 
 class ThrottledLog:
-    """One log line, written at most once a second; how many were left out stands in the next one, and in its extra
-    field ``left_out``."""
+    """A log line that is written at most once a second.
+
+    The next line tells how many were left out, as does its extra field ``left_out``.
+    """
 
     def __init__(self, log: logging.Logger, level: int, text: str) -> None:
         self._log = log
@@ -23,7 +25,7 @@ class ThrottledLog:
         self._left_out = 0
 
     def __call__(self, *args: object, extra: Mapping[str, object] | None = None) -> None:
-        """Write the line, with these extra fields, unless one has been written within the last second."""
+        """Write the line, with extra fields, unless one was written within the last second."""
         if not self._log.isEnabledFor(self._level):
             return
         now = time.monotonic()

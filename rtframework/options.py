@@ -1,4 +1,4 @@
-"""Settings, frozen: what a server is told once and never changes."""
+"""Settings of a server, frozen: they are given once and never change."""
 
 from __future__ import annotations
 
@@ -16,14 +16,18 @@ if TYPE_CHECKING:
     from aiohttp import web
 
 Origins: TypeAlias = str | re.Pattern[str] | Sequence[str | re.Pattern[str]] | Callable[[str], bool] | None
-"""Which origins of other hosts may connect.
+"""The origins of other hosts whose pages may connect.
 
-``None``: only pages of the server's own host. ``"*"``: all. A string or a pattern (matched whole), several of them,
-or a function of the origin. Requests without an ``Origin`` header do not come from a page of another host and pass.
+``None``: only pages of the server's own host. ``"*"``: all. A string, a pattern (matched as a whole), or several of
+them; or a function of the origin that tells whether it may connect. Requests without an ``Origin`` header pass,
+because they do not come from a page of another host.
 """
 
 AllowRequest: TypeAlias = "Callable[[web.Request], bool | Awaitable[bool]]"
-"""Whether a client may open a connection; it may raise ``ConnectionRefused(message)``, too."""
+"""A function, async or not, that tells whether a request may open a connection.
+
+It may also raise ``ConnectionRefused(message)``.
+"""
 
 TrustedProxies: TypeAlias = (
     int
@@ -35,21 +39,21 @@ TrustedProxies: TypeAlias = (
     | Sequence[str | IPv4Address | IPv6Address | IPv4Network | IPv6Network]
     | None
 )
-"""Whose word on a client's address is taken.
+"""The proxies whose headers are trusted for a client's address.
 
-``None``: nobody's. A number: there are always so many proxies in front of the server. Addresses and networks, such as
-``"10.0.0.0/8"``: the proxies have these; ``"unix"`` is whoever comes by a Unix socket.
+``None``: none. A number: there are always this many proxies in front of the server. Addresses and networks, such as
+``"10.0.0.0/8"``: the proxies' addresses; ``"unix"``: every peer on a Unix socket is a proxy.
 """
 
 ProxyHeaders: TypeAlias = Literal["x-forwarded", "forwarded"]
-"""Which headers the proxies write: ``X-Forwarded-For``, ``-Proto`` and ``-Host``, or ``Forwarded`` (RFC 7239)."""
+"""The headers that the proxies write: ``X-Forwarded-For``, ``-Proto`` and ``-Host``, or ``Forwarded`` (RFC 7239)."""
 
 SameSite: TypeAlias = Literal["strict", "lax", "none"]
 
 _TOKEN: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-"""A word in a header (RFC 9110, 5.6.2)."""
+"""A token in a header (RFC 9110, section 5.6.2)."""
 _ATTRIBUTE: Final = re.compile(r"[\x20-\x3a\x3c-\x7e]+")
-"""The value of a cookie's attribute (RFC 6265, 4.1.1)."""
+"""The value of a cookie's attribute (RFC 6265, section 4.1.1)."""
 
 
 def _check_seconds(name: str, value: object) -> None:
@@ -64,9 +68,10 @@ SlowConsumer: TypeAlias = Literal["disconnect", "drop_oldest", "wait"]
 class Deflate:
     """Per-message compression of websockets (RFC 7692), for clients that offer it.
 
-    ``threshold``: bytes from which a message is compressed. ``level``: zlib's, 1 to 9. A broadcast is compressed once
-    for all its receivers, so no context is kept from one message to the next. Compression costs CPU time, and memory
-    for what clients send compressed: leave it off unless bandwidth is what is short.
+    ``threshold``: bytes from which a message is compressed. ``level``: zlib's level, 1 to 9. A broadcast is compressed
+    once for all its receivers, so no context is kept from one message to the next. Compression costs CPU time, and
+    memory for compressed messages of clients: leave it off unless bandwidth is scarce. Raises
+    :class:`~rtframework.ConfigurationError`.
     """
 
     threshold: int = 1024
@@ -79,10 +84,11 @@ class Deflate:
 
 @dataclass(frozen=True, slots=True)
 class Cookie:
-    """A cookie that holds the session id, for proxies that send the requests of one session to one server.
+    """A cookie with the session id, for proxies that send all requests of one session to one server.
 
-    ``max_age``: seconds that browsers keep it; without, until they are closed. ``path=None`` and ``same_site=None``
-    leave the attribute out. See RFC 6265 for what each means.
+    ``max_age``: seconds that browsers keep the cookie; ``None``: until they are closed. ``path=None`` and
+    ``same_site=None`` leave the attribute out. See RFC 6265 for the attributes. Raises
+    :class:`~rtframework.ConfigurationError`.
     """
 
     name: str = "io"
@@ -111,11 +117,11 @@ class Cookie:
 
 @dataclass(frozen=True, slots=True)
 class Cors:
-    """What pages of other hosts may do: which may connect, and the CORS headers that browsers get.
+    """Access of pages from other hosts: the origins that may connect, and the CORS headers for browsers.
 
-    ``credentials``: whether they may send cookies. ``methods``, ``allowed_headers`` and ``max_age`` (seconds) are for
-    preflight requests; without ``allowed_headers`` a page may send whichever headers it asks for. ``exposed_headers``
-    are those of answers that its scripts may read.
+    ``credentials``: allow them to send cookies. ``methods``, ``allowed_headers`` and ``max_age`` (seconds) are for
+    preflight requests; without ``allowed_headers`` a page may send all headers that it asks for. ``exposed_headers``:
+    response headers that its scripts may read. Raises :class:`~rtframework.ConfigurationError`.
     """
 
     allowed_origins: Origins = None
@@ -136,41 +142,44 @@ class Cors:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What one client may cost. Each limit has a default that real clients do not reach."""
+    """Limits on the resources that one client may use. Ordinary clients do not reach the defaults.
+
+    Raises :class:`~rtframework.ConfigurationError` for an invalid value.
+    """
 
     max_http_buffer_size: int = 1_000_000
     """Bytes of one websocket message or one POST body. Beyond: the connection is closed ("transport error")."""
 
     max_outbox: int = 1_048_576
-    """Bytes that may wait for one client, the websocket's own buffer included. Beyond: see ``slow_consumer``. One
-    packet larger than the bound is still taken when nothing else waits."""
+    """Bytes that may wait to be sent to one client, the websocket's write buffer included. Beyond: see
+    ``slow_consumer``. A single packet larger than the limit is still accepted if nothing else waits."""
 
     slow_consumer: SlowConsumer = "disconnect"
-    """What happens to a client for which more would wait. ``"disconnect"``: it is cut off, reason "slow consumer".
-    ``"drop_oldest"``: the oldest events that wait for it are dropped, acknowledgements and questions never. ``"wait"``:
-    ``await emit(...)`` lasts until there is room again; emitters that do not wait for each other can still fill four
-    times the bound, then it is cut off."""
+    """The action for a client beyond ``max_outbox``. ``"disconnect"``: it is disconnected, with the reason "slow
+    consumer". ``"drop_oldest"``: the oldest events that wait for it are dropped, but never acknowledgements or events
+    that request one. ``"wait"``: ``await emit(...)`` waits until there is room again; concurrent emits can still fill
+    four times the limit, then the client is disconnected."""
 
     max_attachments: int = 10
-    """Binary attachments of one packet, with the serializer that the server makes itself; one that is given as
-    ``serializer=JSONSerializer(max_attachments=...)`` has its own. Beyond: "parse error"."""
+    """Binary attachments of one packet, for the server's default serializer; a serializer given as
+    ``serializer=JSONSerializer(max_attachments=...)`` has its own limit. Beyond: "parse error"."""
 
     max_namespaces: int = 100
     """Namespaces that one connection may be in. Beyond: the connection is closed ("forced server close")."""
 
     max_dynamic_namespaces: int = 10_000
-    """Namespaces that clients bring into being, see ``Server.of``, and that are there at once. Beyond: the empty one
-    that was left first is closed; if none is empty, clients are refused ("Invalid namespace")."""
+    """Namespaces made for clients, see ``Server.of``, that may exist at once. Beyond: of the empty ones, the one that
+    has been empty the longest is closed; if none is empty, clients are refused ("Invalid namespace")."""
 
     max_namespace_name: int = 256
-    """Characters of the name of such a namespace. Beyond: "Invalid namespace"."""
+    """Characters of the name of a namespace made for clients. Beyond: "Invalid namespace"."""
 
     namespace_timeout: float = 10.0
-    """Seconds that a function given to ``Server.of`` has to decide, and a new namespace to open. Beyond: the client is
-    refused."""
+    """Seconds that a function given to ``Server.of`` has to decide, and a new namespace to start. Beyond: the client
+    is refused."""
 
     max_rooms: int = 10_000
-    """Rooms that one socket may be in, its own among them. Beyond: ``join`` raises ``EventError("too_many_rooms")``."""
+    """Rooms that one socket may be in, including its own. Beyond: ``join`` raises ``EventError("too_many_rooms")``."""
 
     max_room_name: int = 1_024
     """Characters of a room's name. Beyond: ``join`` raises ``EventError("room_name_too_long")``."""
@@ -179,13 +188,13 @@ class Limits:
     """Characters of the name of an event that a client sends. Beyond: "parse error"."""
 
     max_pending_events: int = 1_000
-    """Event handlers of one connection that may run at once. Beyond: the connection is not read until one is done."""
+    """Event handlers of one connection that may run at once. Beyond: the connection is not read until one ends."""
 
     max_unconnected: int = 10_000
-    """Connections, all together, that have joined no namespace yet. Beyond: handshakes are answered 503."""
+    """Connections of all clients together that are in no namespace yet. Beyond: handshakes are answered with 503."""
 
     body_timeout: float = 30.0
-    """Seconds in which the body of a POST has to arrive. Beyond: 408, and the session is closed ("transport error")."""
+    """Seconds in which the body of a POST must arrive. Beyond: 408, and the session is closed ("transport error")."""
 
     def __post_init__(self) -> None:
         for each in fields(self):
@@ -203,7 +212,10 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class EngineOptions:
-    """The engine's settings, in seconds and bytes. See :class:`rtframework.Server` for what each means."""
+    """The engine's settings, in seconds and bytes. :class:`rtframework.Server` describes each.
+
+    Raises :class:`~rtframework.ConfigurationError`.
+    """
 
     ping_interval: float = 25.0
     ping_timeout: float = 20.0
@@ -238,7 +250,7 @@ class EngineOptions:
 
 
 def identity_of(user: Any) -> Any:
-    """What tells one user from another: the ``id`` of a user that has one, else the user itself."""
+    """Return the key that identifies a user: its ``id`` if it has one, else the user itself."""
     return getattr(user, "id", user)
 
 
@@ -246,8 +258,8 @@ def identity_of(user: Any) -> Any:
 class Recovery:
     """Settings of connection state recovery: ``Server(connection_state_recovery=Recovery())``.
 
-    Each bound is for one namespace. What a bound cuts off is never missing without a word: a client that would need it
-    is not recovered, and ``recovered`` says so on both sides.
+    Each bound is for one namespace. Packets beyond a bound are never lost silently: a client that has missed one is not
+    recovered, and ``recovered`` is false on both sides. Raises :class:`~rtframework.ConfigurationError`.
 
     Example::
 
@@ -258,20 +270,20 @@ class Recovery:
     """Seconds that a client may be away."""
 
     skip_middlewares: bool = True
-    """Whether connect middleware is passed over for a client that is recovered. Authentication never is."""
+    """Do not run connect middleware for a client that is recovered. The authenticator always runs."""
 
     max_sessions: int = 50_000
-    """Clients away whose state is kept; beyond, those that left first are forgotten."""
+    """Disconnected clients whose state is kept. Beyond: the ones that left first are forgotten."""
 
     max_packets: int = 50_000
-    """Packets kept for clients that may have missed them; beyond, the oldest go."""
+    """Packets kept for clients that may have missed them. Beyond: the oldest are discarded."""
 
     max_bytes: int = 33_554_432
-    """Bytes of these packets, as on a websocket. The process needs about twice as many, and 0.5 KB for each packet."""
+    """Bytes of these packets, as on a websocket. The process uses about twice as many, plus 0.5 KB for each packet."""
 
     identity: Callable[[Any], Any] = identity_of
-    """``(user) -> key``: a client is recovered only when what the authenticator returns now has the same key as then.
-    The default is ``user.id``, or the user itself when it has none."""
+    """``(user) -> key``: a client is recovered only if the user that the authenticator returns now has the same key as
+    before. By default the key is ``user.id``, or the user itself if it has no ``id``."""
 
     def __post_init__(self) -> None:
         seconds = self.max_disconnection_duration
@@ -284,5 +296,5 @@ class Recovery:
                 raise ConfigurationError(f"{each.name} must be an integer of at least 1, not {value!r}")
 
     def is_same(self, one: Any, other: Any) -> bool:
-        """Whether two results of the authenticator are the same user."""
+        """Tell whether two results of the authenticator are the same user."""
         return bool(self.identity(one) == self.identity(other))

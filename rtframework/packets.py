@@ -1,4 +1,4 @@
-"""What a packet may carry, whatever serializer brought it: socket.io-parser's rules, some of them stricter."""
+"""Rules for the contents of packets, for all serializers: those of socket.io-parser, some of them stricter."""
 
 from __future__ import annotations
 
@@ -18,9 +18,10 @@ MAX_ID: Final = 2**53 - 1
 
 
 def check_event(data: Any) -> Any:
-    """The data of an EVENT, as they are. Raises ``DecodeError``.
+    """Check the data of an EVENT and return them unchanged. Raises ``DecodeError``.
 
-    Stricter than Node: an event's name is a string. Reserved names would let a client forge a lifecycle event.
+    Stricter than Node: an event's name must be a string. Reserved names are refused, because a client could forge a
+    lifecycle event with them.
     """
     if type(data) is not list or not data or type(data[0]) is not str:
         raise DecodeError("invalid payload: an event is a list that starts with its name")
@@ -30,7 +31,7 @@ def check_event(data: Any) -> Any:
 
 
 def check_payload(kind: int, data: Any, id: int | None) -> Any:
-    """The data of a packet of this type, as they are. Raises ``DecodeError``."""
+    """Check the data of a packet of any type and return them unchanged. Raises ``DecodeError``."""
     if kind == _EVENT:
         return check_event(data)
     if kind == _ACK:
@@ -48,7 +49,10 @@ def check_payload(kind: int, data: Any, id: int | None) -> Any:
 
 
 def check_event_name(name: str) -> str:
-    """An event name that a program may register or emit. Raises :class:`~rtframework.ConfigurationError`."""
+    """Check that a program may register or emit an event name, and return it.
+
+    Raises :class:`~rtframework.ConfigurationError`.
+    """
     if not isinstance(name, str) or not name:
         raise ConfigurationError(f"an event name is a string that is not empty, not {name!r}")
     if name in RESERVED_EVENTS:
@@ -57,14 +61,14 @@ def check_event_name(name: str) -> str:
 
 
 def to_ack(result: Any) -> list[Any]:
-    """What a handler returned, as the arguments of the acknowledgement: a tuple is several, ``None`` is none."""
+    """Turn a handler's result into the arguments of the acknowledgement: a tuple is several, ``None`` is none."""
     if result is None:
         return []
     return list(result) if type(result) is tuple else [result]
 
 
 def from_ack(args: Sequence[Any]) -> Any:
-    """What a client answered: ``None``, one value, or a tuple of several."""
+    """Turn the arguments of an acknowledgement into one value: ``None``, the argument, or a tuple of several."""
     if len(args) == 1:
         return args[0]
     return tuple(args) if args else None

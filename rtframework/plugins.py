@@ -1,4 +1,4 @@
-"""Finds plugins by name, so that configuration can say which one to use."""
+"""Loading plugins by name, so that a configuration can select them."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from typing import Any, Final
 from .exceptions import ConfigurationError, PluginNotFound
 
 GROUPS: Final = ("authenticators", "serializers", "adapters", "middleware")
-"""The kinds of plugin; a package registers its own under the entry point group ``rtframework.<kind>``."""
+"""The kinds of plugins; a package registers a plugin in the entry point group ``rtframework.<kind>``."""
 
 
 def available(group: str) -> list[str]:
-    """The names installed in a group, sorted.
+    """Return the names installed in a group, sorted.
 
-    ``group`` is one of :data:`GROUPS`; anything else is a :class:`~rtframework.ConfigurationError`.
+    ``group``: one of :data:`GROUPS`. Raises :class:`~rtframework.ConfigurationError` for another.
 
     Example::
 
@@ -24,17 +24,17 @@ def available(group: str) -> list[str]:
 
 
 def load(group: str, name: str) -> Any:
-    """The class or factory that is installed under a name in a group. Nothing is called.
+    """Import the class or factory that is installed under a name in a group, and return it without calling it.
 
-    Raises :class:`~rtframework.PluginNotFound` with the names that are there, and
-    :class:`~rtframework.ConfigurationError` when two packages claim the name. What goes wrong while the plugin is
-    imported is raised as it is.
+    Raises :class:`~rtframework.PluginNotFound`, with the names that are installed, and
+    :class:`~rtframework.ConfigurationError` for an unknown group or a name that two packages claim. Exceptions of the
+    plugin's import are not caught.
 
     Example::
 
         io = Server(serializer=load("serializers", config["serializer"])())
     """
-    # The same installation may be found twice, over two entries of sys.path.
+    # The same installation may be found twice, through two entries of sys.path.
     found = {entry.value: entry for entry in _entries(group) if entry.name == name}
     if not found:
         names = ", ".join(available(group)) or "none"

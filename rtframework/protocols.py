@@ -1,7 +1,7 @@
-"""Every extension point on one screen. They are structural: an object with the right methods will do.
+"""All extension points, as structural protocols: any object with the right methods will do.
 
-Authenticator, Serializer and Adapter are for plugins; Application, Receiver, Connection, Frames and Engine are the
-seam between the framework and the engine: neither side knows more of the other than what stands here.
+Authenticator, Serializer and Adapter are for plugins. Application, Receiver, Connection, Frames and Engine are the
+interface between the framework and the engine, which use nothing else of each other.
 """
 
 from __future__ import annotations
@@ -21,78 +21,81 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 class Authenticator(Protocol):
-    """Says who a client is, before it is let into a namespace."""
+    """Authenticates a client before it is admitted to a namespace."""
 
     async def authenticate(self, handshake: Handshake) -> Any:
         """Return the user (any object but ``None``), which becomes ``socket.user``.
 
-        Raise :class:`~rtframework.ConnectionRefused` to refuse with a message and data for the client. ``None``
-        refuses too, so that a forgotten ``return`` lets nobody in; any other exception is logged and refuses
-        without telling the client anything of the inside.
+        Raise :class:`~rtframework.ConnectionRefused` to refuse with a message and data for the client. ``None`` refuses
+        too, so that a forgotten ``return`` admits nobody. Any other exception is logged and refuses, with no details
+        for the client.
         """
 
 
 class Serializer(Protocol):
-    """Turns packets into frames and back; one per server. Frames are ``str`` (text) or ``bytes`` (binary)."""
+    """Encodes packets as frames and makes decoders; one per server. Frames are ``str`` (text) or ``bytes`` (binary)."""
 
     def encode(self, packet: Packet) -> Sequence[str | bytes]:
-        """The frames of one packet, in the order they are sent. Raise ``EncodeError`` when it cannot be sent."""
+        """Return the frames of a packet, in the order of sending. Raise ``EncodeError`` if it cannot be encoded."""
 
     def decoder(self) -> Decoder:
-        """A decoder for one connection. A serializer whose packets are one frame each may return itself."""
+        """Return a decoder for one connection. A serializer with one frame per packet may return itself."""
 
 
 class Decoder(Protocol):
-    """Collects the frames of one connection into packets: it holds what a packet still misses."""
+    """Decodes the frames of one connection into packets, and holds the frames of a packet that is incomplete."""
 
     def decode(self, frame: str | bytes) -> Packet | None:
-        """The packet that this frame completes, or ``None`` when more frames are needed.
+        """Return the packet that this frame completes, ``None`` if more frames are needed.
 
-        Raise ``DecodeError`` for anything that is no valid packet: the connection is then closed.
+        Raise ``DecodeError`` for an invalid packet: the connection is then closed.
         """
 
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """What is kept of a client that has gone and may come back, and what it has missed when it does."""
+    """The state of a disconnected client that may come back, and the packets that it has missed when it does."""
 
     sid: str
     pid: str
-    """Its private id: whoever knows it can take the session up."""
+    """The private id, a secret: a client that knows it can recover the session."""
     rooms: frozenset[str]
     data: dict[str, Any]
     user: Any
     authenticated: Any
-    """What the authenticator returned, whatever middleware has made ``user``."""
+    """The result of the authenticator, which middleware may have replaced in ``user``."""
     replayed: str | None = None
-    """The offset (``""`` for none) from which missed packets were sent that the client may hold without having seen
-    CONNECT: from there it cannot be told what it has."""
+    """Offset from which packets were last replayed, ``""`` for a client without one; ``None`` if none were replayed.
+
+    Recovering from this offset again is unsafe: the client may have received some of the packets without CONNECT.
+    """
     left_at: float | None = None
-    """When it went, in seconds of the adapter's clock; ``None``: now."""
+    """Time of the disconnect, in seconds of the adapter's clock; ``None``: now."""
     missed: Sequence[Frames] = ()
+    """Packets that the client has missed, in order; filled by :meth:`Adapter.restore_session`."""
 
 
 class Adapter(Protocol):
-    """Keeps the rooms of one namespace and delivers to them; made by an :data:`AdapterFactory`.
+    """Keeps the rooms of one namespace and delivers packets to them; made by an :data:`AdapterFactory`.
 
-    Room membership is local and synchronous, so that a socket that leaves is gone at once; what may cross a network
-    is awaited. A ``target`` that is ``local`` means the sockets of this server alone.
+    Room membership is local and synchronous, so that a socket that leaves is gone at once; methods that may use a
+    network are coroutines. A ``target`` with ``local`` selects the sockets of this server only.
     """
 
     def add(self, sid: str, rooms: Iterable[str]) -> None:
-        """Put a socket into rooms; the first call for a sid makes it known."""
+        """Put a socket into rooms; the first call for a socket id makes it known, even without rooms."""
 
     def remove(self, sid: str, rooms: Iterable[str]) -> None:
-        """Take a socket out of rooms it may or may not be in."""
+        """Take a socket out of rooms; rooms that it is not in are ignored."""
 
     def remove_all(self, sid: str) -> frozenset[str]:
-        """Forget a socket; the rooms it was in."""
+        """Forget a socket. Return the rooms that it was in."""
 
     def rooms(self, sid: str) -> frozenset[str]:
-        """The rooms of a socket; empty when it is not known."""
+        """Return the rooms of a socket; empty if it is unknown."""
 
     def sockets(self, target: Target) -> list[str]:
-        """The ids of this process's sockets that a target selects."""
+        """Return the ids of this process's sockets that a target selects."""
 
     async def broadcast(self, packet: Packet, target: Target) -> None:
         """Deliver a packet to the sockets that a target selects, here and on the other servers of a cluster."""
@@ -100,12 +103,12 @@ class Adapter(Protocol):
     async def broadcast_with_ack(self, packet: Packet, target: Target, timeout: float | None) -> AckResponses:
         """Deliver a packet and collect the answers, see :class:`rtframework.adapters.ack_collector.AckCollector`.
 
-        Raise :class:`~rtframework.AckTimeout`, with what did come, when not all have answered within ``timeout``
-        seconds; ``None``: until each has answered or left.
+        Raise :class:`~rtframework.AckTimeout`, with the answers so far, if not all have answered within ``timeout``
+        seconds; ``None``: wait until each socket has answered or left.
         """
 
     async def fetch_sockets(self, target: Target) -> list[SocketDetails]:
-        """Describe the sockets that a target selects. Raise ``TimeoutError`` when a server does not answer."""
+        """Describe the sockets that a target selects. Raise ``TimeoutError`` if a server does not answer."""
 
     async def add_sockets(self, target: Target, rooms: Sequence[str]) -> None:
         """Make the sockets that a target selects join rooms."""
@@ -114,60 +117,60 @@ class Adapter(Protocol):
         """Make the sockets that a target selects leave rooms."""
 
     async def disconnect_sockets(self, target: Target, close: bool) -> None:
-        """Disconnect the sockets that a target selects; ``close``: from all namespaces, and their transport."""
+        """Disconnect the sockets that a target selects; ``close``: also close their connections."""
 
     async def server_side_emit(self, args: Sequence[Any]) -> None:
-        """Hand an event (its name first) to this namespace on the other servers; never to this one."""
+        """Emit an event (its name first in ``args``) to this namespace on all other servers, not on this one."""
 
     async def server_side_emit_with_ack(self, args: Sequence[Any], timeout: float) -> AckResponses:
-        """The same, and collect what each answers, by a name of that server.
+        """Emit an event to this namespace on all other servers, and return their answers, by a name of each server.
 
-        Raise :class:`~rtframework.AckTimeout`, with what did come, after ``timeout`` seconds.
+        Raise :class:`~rtframework.AckTimeout`, with the answers so far, after ``timeout`` seconds.
         """
 
     def persist_session(self, session: Session) -> None:
-        """Keep the state of a socket that goes and may come back; it is still in its rooms.
+        """Keep the state of a socket that disconnects and may come back; the socket is still in its rooms.
 
-        Also called with a session that was handed out and has not been used. Called only when the server has
-        connection state recovery; ``pass`` keeps nothing.
+        Also called to give back a session that was restored but not used. Called only if the server has connection
+        state recovery; an adapter that keeps no sessions does nothing.
         """
 
     async def restore_session(self, pid: str, offset: str | None) -> Session | None:
-        """Hand out a session and everything that its client has missed since that offset; it is not kept any more.
+        """Remove a session and return it with all packets that its client has missed since an offset.
 
-        ``None`` when it is not known, or when anything that was missed is not there. The caller puts the socket into
-        its rooms before it waits for anything, so nothing may be emitted between looking for what was missed and
-        returning.
+        Return ``None`` if the session is unknown, or if any missed packet has been discarded. The caller puts the
+        socket into its rooms before it waits for anything. So no packet may be emitted between collecting the missed
+        packets and returning.
         """
 
     def session_time(self) -> float:
-        """Seconds for which sessions may be asked for that would be lost if it were closed now; 0.0 for none.
+        """Return the seconds until the last of the sessions expires that closing the adapter would lose; 0.0 for none.
 
-        For so long a namespace that clients have brought into being is kept though nobody is in it.
+        For this time, an empty namespace that was made for clients is kept.
         """
 
     async def start(self) -> None:
-        """The application starts, or a namespace is made while it runs."""
+        """Start the adapter: the application starts, or the namespace is made while it runs."""
 
     async def close(self) -> None:
-        """The application stops, or the namespace goes: every socket has been closed already.
+        """Stop the adapter: the application stops, or the namespace is removed. All sockets have been closed before.
 
-        It is started again when the server serves another application, maybe in another event loop.
+        The adapter is started again if the server serves another application, possibly in another event loop.
         """
 
     def on(self, event: str) -> Callable[[F], F]:
         """Register the decorated plain function for changes of this process's rooms.
 
-        ``"create_room"`` and ``"delete_room"`` are told ``(room)``, ``"join_room"`` and ``"leave_room"`` are told
-        ``(room, sid)``, after the change. ``rtframework.adapters.RoomIndex`` does all of that.
+        Functions for ``"create_room"`` and ``"delete_room"`` are called with ``(room)``, those for ``"join_room"`` and
+        ``"leave_room"`` with ``(room, sid)``, after the change. ``rtframework.adapters.RoomIndex`` implements this.
         """
 
     def off(self, event: str, function: Callable[..., Any]) -> None:
-        """Forget a function; nothing happens when it was not registered."""
+        """Remove a function; does nothing if it was not registered."""
 
 
 class Emitter(Protocol):
-    """What an adapter may do to its namespace, on this server. An id of a socket that has gone is passed over."""
+    """The actions of an adapter on its namespace, on this server. Ids of sockets that have gone are ignored."""
 
     def send(
         self,
@@ -178,39 +181,39 @@ class Emitter(Protocol):
         compress: bool = True,
         frames: Frames | None = None,
     ) -> Awaitable[None] | None:
-        """Encode the packet once and hand it to those sockets.
+        """Encode a packet once and send it to sockets.
 
-        ``frames``: what is sent in its place, from :meth:`encode`; the program's catch-alls are shown the packet.
+        ``frames``: frames of :meth:`encode` to send in its place; the program's catch-alls still get the packet.
 
-        What is returned, if anything, is to be awaited: some of the clients are slow, and emitters should wait.
+        Return an awaitable if emitters should wait for slow clients, else ``None``.
         """
 
     def encode(self, packet: Packet, *, compress: bool = True) -> Frames:
-        """Encode a packet, for adapters that keep what they send or add to it. Raises ``EncodeError``."""
+        """Encode a packet, for adapters that keep packets or add to them. Raises ``EncodeError``."""
 
     def ask(
         self, sids: Collection[str], packet: Packet, *, volatile: bool = False, compress: bool = True
     ) -> Mapping[str, asyncio.Future[list[Any]]]:
-        """Send the packet with an id of this server; by socket id, the arguments that each client will answer with.
+        """Send a packet that requests an acknowledgement. Return futures of the clients' answers, by socket id.
 
-        Sockets that are not let in yet are not asked. A future fails with ``Disconnected`` when its socket leaves;
-        cancel those that nobody waits for any more.
+        Sockets that are not admitted yet are left out. A future has the arguments of the answer, or fails with
+        ``Disconnected`` if its socket leaves; cancel the futures that are no longer needed.
         """
 
     def describe(self, sids: Collection[str]) -> list[SocketDetails]:
-        """What other servers may know of those sockets."""
+        """Return the data of sockets that other servers may get."""
 
     def join(self, sids: Collection[str], rooms: Collection[str]) -> None:
-        """Make those sockets join rooms. Raises ``EventError``, after the others have, when limits forbid it to one."""
+        """Make sockets join rooms. Raises ``EventError``, after all others have joined, for one beyond its limits."""
 
     def leave(self, sids: Collection[str], rooms: Collection[str]) -> None:
-        """Make those sockets leave rooms."""
+        """Make sockets leave rooms."""
 
     def disconnect(self, sids: Collection[str], close: bool) -> None:
-        """Disconnect those sockets."""
+        """Disconnect sockets; ``close``: also close their connections."""
 
     async def serve(self, args: Sequence[Any]) -> Any:
-        """Another server has emitted this event (its name first): run the handlers; what they answer."""
+        """Run the handlers for an event of another server (its name first in ``args``). Return their answer."""
 
 
 AdapterFactory: TypeAlias = Callable[[str, Emitter], Adapter]
@@ -221,47 +224,50 @@ AdapterFactory: TypeAlias = Callable[[str, Emitter], Adapter]
 
 
 class Frames(Protocol):
-    """A packet, encoded for every transport; each form is made at most once. Opaque to the framework."""
+    """A packet encoded for all transports; each form is made at most once. The framework does not look inside."""
 
     @property
     def websocket(self) -> bytes:
-        """Its websocket frames, joined."""
+        """The packet as websocket frames, joined."""
 
     @property
     def polling(self) -> str:
-        """Its part of a polling payload."""
+        """The packet as part of a polling payload."""
 
     @property
     def size(self) -> int:
-        """Bytes on a websocket, frame headers included."""
+        """Number of bytes on a websocket, frame headers included."""
 
     @property
     def compress(self) -> bool:
-        """Whether it is worth compressing, as far as who emitted it knows."""
+        """True unless the emitter has switched compression off."""
 
     @property
     def droppable(self) -> bool:
-        """Whether a client can do without it: an event that nobody answers."""
+        """True if the packet may be dropped for a slow client: an event that requests no acknowledgement."""
 
     def deflated(self, window: int, threshold: int, level: int) -> bytes:
-        """Its websocket frames, compressed for those who can read that."""
+        """Return the packet as compressed websocket frames.
+
+        ``window``: log2 of the window size. ``threshold``: bytes from which a message is compressed. ``level``: zlib's.
+        """
 
 
 class Outlet(Protocol):
-    """Where frames to one socket go: its connection, or the pen that holds them until it is let in."""
+    """The destination of frames for one socket: its connection, or a buffer until the socket is admitted."""
 
     def send(self, frames: Frames, *, volatile: bool = False) -> None:
-        """Take the frames; never blocks, never raises. Dropped when the client has gone."""
+        """Send frames, or drop them if the client has gone. Never blocks, never raises."""
 
 
 class Receiver(Protocol):
     """One client in one namespace, as the engine sees it."""
 
     def _receive(self, packet: Packet) -> Coroutine[Any, Any, None] | None:
-        """An EVENT or ACK came. A coroutine that is returned is started at once, in the order of arrival."""
+        """Handle an EVENT or ACK. A coroutine that is returned is started at once, in the order of arrival."""
 
     def _disconnected(self, reason: str) -> None:
-        """The client left the namespace or the connection closed. Called once."""
+        """Handle the end: the client has left the namespace, or the connection was closed. Called once."""
 
 
 class Connection(Outlet, Protocol):
@@ -269,7 +275,7 @@ class Connection(Outlet, Protocol):
 
     @property
     def transport(self) -> str:
-        """``"polling"`` or ``"websocket"``."""
+        """The current transport: ``"polling"`` or ``"websocket"``."""
 
     @property
     def protocol(self) -> int:
@@ -277,17 +283,17 @@ class Connection(Outlet, Protocol):
 
     @property
     def is_open(self) -> bool:
-        """False from the moment that nothing more can be sent."""
+        """True until nothing more can be sent."""
 
     @property
     def has_dropped(self) -> bool:
-        """Whether an event was dropped because the client was too slow; volatile ones do not count."""
+        """True if an event was dropped because the client was too slow; volatile events do not count."""
 
     def count_dropped(self, reason: str, packets: int) -> None:
-        """Count packets for this client that were dropped before they came here."""
+        """Count packets for this client that were dropped before :meth:`send`."""
 
     def close(self, reason: str) -> None:
-        """Close the connection once what waits was sent; every receiver hears the reason."""
+        """Close the connection after all waiting packets are sent; every receiver gets the reason."""
 
 
 class Client(Protocol):
@@ -317,109 +323,113 @@ class Client(Protocol):
 
 
 class Application(Protocol):
-    """What the engine calls: the framework."""
+    """The framework, as the engine sees it."""
 
     async def connect(self, client: Client, nsp: str, auth: Any) -> None:
-        """A client asks for a namespace. Never raises: it answers with CONNECT or CONNECT_ERROR itself."""
+        """Handle a client's CONNECT to a namespace, and answer with CONNECT or CONNECT_ERROR. Never raises."""
 
 
 class Engine(Protocol):
-    """What the framework asks of the engine."""
+    """The engine, as the framework sees it."""
 
     def encode(self, packet: Packet, *, compress: bool = True) -> Frames:
         """Encode a packet for any number of connections. Raises ``EncodeError``."""
 
     def join(self, frames: Sequence[Frames]) -> Frames:
-        """Several packets as one: sent together, and not dropped for a slow client."""
+        """Join several packets into one, which is sent as a whole and not dropped for a slow client."""
 
     def deliver(self, outlets: Sequence[Outlet], frames: Frames, *, volatile: bool = False) -> Awaitable[None] | None:
-        """Hand frames to many outlets in one plain loop.
+        """Send frames to many outlets in one plain loop.
 
-        What is returned, if anything, is to be awaited: some of the clients are slow, and emitters should wait.
+        Return an awaitable if emitters should wait for slow clients, else ``None``.
         """
 
 
 class ConnectionMonitor(Protocol):
-    """The engine's connections, as the Admin UI and statistics see them."""
+    """The engine's connections, as the Admin UI and the statistics see them."""
 
     def count_clients(self) -> tuple[int, int]:
-        """How many connections are open, and how many of them are polling."""
+        """Return the number of open connections, and the number of those that are polling."""
 
     def waiting_bytes(self) -> int:
-        """Bytes for all clients that have not left the process yet."""
+        """Return the number of bytes that have not left the process yet, for all clients together."""
 
     def waiting_handlers(self) -> int:
-        """Event handlers that have begun and wait for something."""
+        """Return the number of event handlers that have started and wait for something."""
 
     def measure(self, meter: Meter) -> None:
-        """Tell the meter, too, what passes from now on."""
+        """Start to count traffic in a meter, besides those that count already."""
 
     def unmeasure(self, meter: Meter) -> None:
-        """… and not any more."""
+        """Stop counting traffic in a meter."""
 
 
 class Meter(Protocol):
-    """Counts what passes on the connections of a server. Numbers, not methods: they are added to at every packet."""
+    """Counts of the traffic of a server; plain attributes, because they are incremented for every packet."""
 
     opened: int
     """Connections that were opened."""
     closed: int
     """Connections that have ended."""
     packets_in: int
-    """Messages that came in."""
+    """Messages that were received."""
     bytes_in: int
     packets_out: int
-    """Packets that were sent; one with its attachments, or a ping, is one."""
+    """Packets that were sent; a packet with its attachments counts as one, as does a ping."""
     bytes_out: int
 
 
 class Watcher(Protocol):
-    """Hears who comes into a namespace and who leaves it, in the middle of it: it may not fail."""
+    """Is called when sockets connect to and disconnect from a namespace. Its methods must not raise."""
 
     def admitted(self, socket: Any) -> None:
-        """The socket was told that it is connected."""
+        """Handle a socket that has been sent CONNECT."""
 
     def gone(self, socket: Any, reason: str) -> None:
-        """A socket that was admitted has left; its rooms are left after this."""
+        """Handle an admitted socket that has disconnected; it leaves its rooms after this call."""
 
 
 class Observer(Protocol):
-    """Sees each client that asks for a namespace and each event of a server from outside; see ``Server.observe``.
+    """Wraps each CONNECT to a namespace and each event of a server, outside of middleware; see ``Server.observe``.
 
-    It changes nothing: it awaits ``call_next()`` once, and returns or raises what that does.
+    An observer changes nothing: it awaits ``call_next()`` once, and returns its result or lets its exception pass.
     """
 
     async def connect(self, handshake: Handshake, call_next: Callable[[], Awaitable[str]]) -> str:
-        """A client asks for the namespace ``handshake.nsp``; ``call_next`` says what became of it.
+        """Observe a client that connects to the namespace ``handshake.nsp``.
 
-        That is one of ``rtframework.counters.CONNECTS``. It comes when all connection handlers have returned.
+        ``call_next()`` returns the outcome, one of ``rtframework.counters.CONNECTS``, after all connection handlers
+        have returned.
         """
 
     async def event(self, socket: Any, event: Any, call_next: CallNext) -> Any:
-        """An event came; outside of all event middleware. ``event.name`` is the client's word."""
+        """Observe an event, outside of all event middleware. ``event.name`` is chosen by the client."""
 
     def start(self) -> None:
-        """The server serves an application, in the running loop."""
+        """Start, in the running loop: the server begins to serve an application."""
 
     def stop(self) -> None:
-        """… and does not any more."""
+        """Stop: the server no longer serves an application."""
 
 
 CallNext: TypeAlias = Callable[[], Awaitable[Any]]
-"""Runs the rest of a middleware chain; called at most once."""
+"""``async () -> result``: runs the rest of a middleware chain; called at most once."""
 
 ConnectMiddleware: TypeAlias = Callable[[Any, CallNext], Awaitable[None]]
-"""``async (socket, call_next) -> None``: runs before a socket is let in; raises ConnectionRefused to refuse."""
+"""``async (socket, call_next) -> None``: runs before a socket is admitted; raises ConnectionRefused to refuse."""
 
 EventMiddleware: TypeAlias = Callable[[Any, Any, CallNext], Awaitable[Any]]
-"""``async (socket, event, call_next) -> Any``: what it returns is the acknowledgement."""
+"""``async (socket, event, call_next) -> Any``: runs around the handlers; its result is the acknowledgement."""
 
 
 class HandleRequest(Protocol):
-    """Serves the rest of an HTTP request: what engine middleware gets as ``call_next``; called at most once."""
+    """The ``call_next`` of engine middleware: handles the rest of an HTTP request; called at most once."""
 
     def __call__(self, request: web.Request = ..., /) -> Awaitable[web.StreamResponse]:
-        """The response, which is not sent yet. Another request may be given, e.g. one made by ``request.clone``."""
+        """Return the response, which is not sent yet.
+
+        ``request``: another request to handle instead, e.g. one made by ``request.clone``.
+        """
 
 
 EngineMiddleware: TypeAlias = "Callable[[web.Request, HandleRequest], Awaitable[web.StreamResponse | None]]"

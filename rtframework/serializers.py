@@ -27,21 +27,22 @@ _HEADS: Final = {int(kind): str(int(kind)) for kind in PacketType}
 
 _encode_json: Final = msgspec.json.Encoder().encode
 _decode_json: Final = msgspec.json.Decoder().decode
-# A lone surrogate escape; the other branches consume what could be mistaken for one (an escaped backslash, a pair).
+# A lone surrogate escape is group 1; the other branches consume escapes that look alike (an escaped backslash, a pair).
 _ESCAPE: Final = re.compile(
     r"\\(?:[^u]|u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(u[dD][89a-fA-F][0-9a-fA-F]{2})|u)"
 )
 
 
 class JSONSerializer:
-    """JSON packets with binary attachments: what every Socket.IO client speaks by default.
+    """Serializer of JSON packets with binary attachments, the default of all Socket.IO clients.
 
-    Besides JSON's own types it sends whatever msgspec knows: Structs, dataclasses, attrs classes, ``datetime`` (ISO
-    8601), ``UUID``, ``Decimal`` (as a string), enums, sets; and models of pydantic, by alias. ``bytes``, ``bytearray``
-    and ``memoryview`` go as binary attachments at any depth. NaN and infinities are refused, because JSON has none.
+    Besides JSON's own types it sends the types that msgspec supports: Structs, dataclasses, attrs classes, ``datetime``
+    (ISO 8601), ``UUID``, ``Decimal`` (as a string), enums, sets; and models of pydantic, by alias. ``bytes``,
+    ``bytearray`` and ``memoryview`` are sent as binary attachments at any depth. NaN and infinities are refused,
+    because JSON has none.
 
-    ``enc_hook(obj)`` turns an object of another type into one of these. ``max_attachments`` bounds what a client may
-    announce for one packet; the default is Node's.
+    ``enc_hook(obj)`` turns an object of another type into one of these. ``max_attachments``: attachments that a client
+    may announce for one packet; the default is Node's.
 
     Example::
 
@@ -55,11 +56,11 @@ class JSONSerializer:
         self._max_attachments = max_attachments
 
     def decoder(self) -> JSONDecoder:
-        """A decoder for one connection."""
+        """Return a new decoder, for one connection."""
         return JSONDecoder(self._max_attachments)
 
     def encode(self, packet: Packet) -> Sequence[str | bytes]:
-        """One text frame, followed by the attachments if there are any. Raises :class:`EncodeError`."""
+        """Encode a packet as one text frame, followed by its attachments. Raises :class:`EncodeError`."""
         data = packet.data
         attachments: list[bytes] = []
         if data is None:
@@ -87,7 +88,7 @@ class JSONSerializer:
         return [head + body, *attachments]
 
     def _encode_any(self, data: Any, attachments: list[bytes]) -> str:
-        """The general way: both walks over the data are msgspec's and json's C code."""
+        """Encode data of any type, appending binary values to ``attachments``; both passes are C code."""
 
         def attach(value: Any) -> dict[str, Any]:
             if isinstance(value, _BYTES):
@@ -112,7 +113,7 @@ class JSONSerializer:
 
 
 class JSONDecoder:
-    """Decodes the frames of one connection; holds a binary packet until its attachments have come."""
+    """Decodes the frames of one connection; holds a binary packet until its attachments have arrived."""
 
     __slots__ = ("_attachments", "_body", "_expected", "_max_attachments", "_packet")
 
@@ -124,13 +125,16 @@ class JSONDecoder:
         self._attachments: list[bytes] | None = None
 
     def decode(self, frame: str | bytes) -> Packet | None:
-        """The packet that this frame completes, or ``None`` while attachments are missing."""
+        """Decode a frame. Return the packet that it completes, ``None`` while attachments are missing.
+
+        Raises :class:`DecodeError`.
+        """
         if self._packet is not None:
             return self._attach(frame)
         if not isinstance(frame, str):
             raise DecodeError("a binary frame that belongs to no packet")
-        if frame[:1] == "2":  # by far the most frequent: an event of the main namespace
-            start = frame.find("[", 1, 17)  # 15 digits at most: none beyond MAX_ID
+        if frame[:1] == "2":  # the most frequent packet by far: an event of the main namespace
+            start = frame.find("[", 1, 17)  # at most 15 digits, so no id beyond MAX_ID
             digits = frame[1:start]
             if start == 1 or (start > 0 and digits.isascii() and digits.isdigit()):
                 try:
@@ -138,7 +142,7 @@ class JSONDecoder:
                 except (ValueError, RecursionError):
                     data = _parse(frame[start:])
                 if type(data) is not list or not data or type(data[0]) is not str or data[0] in RESERVED_EVENTS:
-                    check_event(data)  # says what is wrong
+                    check_event(data)  # raises with the reason
                 return Packet(_EVENT, "/", data, int(digits) if digits else None)
         return self._decode_header(frame)
 
@@ -218,7 +222,10 @@ class JSONDecoder:
 
 
 def _is_plain(data: Any) -> bool:
-    """Whether msgspec alone encodes it: small, and nothing but JSON's own types; it would take NaN and bytes."""
+    """Tell whether msgspec alone may encode data: small, and of JSON's own types, without NaN and bytes.
+
+    msgspec would not refuse NaN, and would encode bytes as base64.
+    """
     if type(data) is list and len(data) <= _MAX_WALK:
         for value in data:
             if type(value) not in _PLAIN:
@@ -272,7 +279,7 @@ def _parse(body: str) -> Any:
 
 
 def _mend(body: str) -> str:
-    """Replace halves of surrogate pairs: JSON.stringify writes a cut emoji as an escape that is no Unicode text."""
+    """Replace lone surrogates: JSON.stringify escapes half of an emoji, which is not valid Unicode text."""
     if "\\ud" not in body and "\\uD" not in body:
         return body
     return _ESCAPE.sub(lambda match: "\\ufffd" if match[1] else match[0], body)

@@ -67,7 +67,7 @@ class Server(Registration, Broadcasting):
     ``ordered``: the events of one socket are served strictly one after another.
     ``validate_returns``: results of handlers are checked against their annotations, too; a result that does not fit is
     logged, and answered with ``internal_error``.
-    ``cleanup_empty_child_namespaces``: close a namespace that clients brought into being with its last client.
+    ``cleanup_empty_child_namespaces``: close a namespace that was made for a client with its last client.
     ``connection_state_recovery``: a client whose connection was lost continues its session, see
     :class:`~rtframework.Recovery`; off by default, as with Node.
     ``ping_interval``, ``ping_timeout``: seconds between heartbeats, and seconds that a client has to answer one.

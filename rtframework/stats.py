@@ -1,4 +1,4 @@
-"""What a server knows of itself, as one value."""
+"""The statistics of a server, as one value."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Stats:
-    """The figures of a server at one moment: what :meth:`rtframework.Server.stats` returns.
+    """The statistics of a server at one moment, returned by :meth:`rtframework.Server.stats`.
 
-    Those of this moment come first. The others count from the making of the server and never go down. A table has
-    every name that the framework knows, with 0 where nothing has happened. Where a name is the program's own (the code
-    of an ``EventError``), those beyond the first 200 are counted under ``"(other)"``. No name is a client's.
+    The fields up to ``waiting_handlers`` describe this moment. The others count from the construction of the server
+    and never decrease. A table has all keys that the framework knows, also those with 0. Keys that the program chooses
+    (codes of ``EventError``) are counted under ``"(other)"`` beyond the first 200. Clients cannot choose keys.
 
-    A namespace that clients brought into being is counted under the name of its parent, ``"/chat/{tenant}"``.
+    A namespace that was made for a client is counted under the name of its parent, e.g. ``"/chat/{tenant}"``.
 
     Example::
 
@@ -33,45 +33,45 @@ class Stats:
     sockets: Mapping[str, int]
     """Sockets, by namespace."""
     rooms: Mapping[str, int]
-    """Rooms with somebody in them, by namespace, the room of each socket's own id among them. Adapters that do not
-    tell (``room_count``) are left out."""
+    """Rooms with members, by namespace, including each socket's own room. Namespaces whose adapter has no
+    ``room_count`` are left out."""
     outbox_bytes: int
-    """Bytes that were emitted and have not left the process, all clients together."""
+    """Bytes that were emitted and have not left the process, for all clients together."""
     waiting_handlers: int
-    """Event and connection handlers that have begun and wait for something."""
+    """Event and connection handlers that have started and wait for something."""
 
     opened: int
     """Connections that were opened."""
     upgrades: int
-    """Connections that have changed from polling to websocket."""
+    """Connections that were upgraded from polling to websocket."""
     closed: Mapping[str, int]
-    """Connections that have ended, by reason: those of ``DisconnectReason``."""
+    """Connections that have ended, by ``DisconnectReason``."""
     requests_refused: Mapping[str, int]
     """HTTP requests of the protocol that were refused: ``session_id_unknown``, ``forbidden``, ``origin_not_allowed``,
     ``too_many_unconnected`` …; see the codes and names of ``ConnectionFailure``."""
     connects: Mapping[str, int]
-    """What became of clients that asked for a namespace: ``connected``; refused by ``authentication``,
-    ``middleware`` or a ``connection_handler``, because of an ``internal_error`` (an exception, which is logged) or an
-    ``invalid_namespace``; ``gone`` before it was decided."""
+    """Outcomes of clients' CONNECTs to a namespace: ``connected``; refused by ``authentication``, ``middleware`` or a
+    ``connection_handler``, because of an ``internal_error`` (an exception, which is logged) or an
+    ``invalid_namespace``; ``gone``, if the client left before."""
     recoveries: Mapping[str, int]
-    """What became of clients that asked for their session: ``recovered``; ``not_found`` (never known, away for too
-    long, or not all that it has missed is kept), ``another_user``, ``uncertain`` (which of the packets that were sent
-    again has arrived) or ``too_much`` (it has missed more than ``max_outbox`` bytes)."""
+    """Outcomes of clients' attempts to recover their session: ``recovered``; ``not_found`` (unknown, too old, or a
+    missed packet has been discarded), ``another_user``, ``uncertain`` (packets were replayed before, and it is unknown
+    which of them have arrived) or ``too_much`` (more than ``max_outbox`` bytes missed)."""
     events_refused: Mapping[str, int]
-    """Events whose answer is an error, by its code: ``invalid_payload``, ``unknown_event``, ``internal_error`` and
-    those of ``EventError``; whether or not the client has asked for an answer."""
+    """Events answered with an error, by its code: ``invalid_payload``, ``unknown_event``, ``internal_error`` and
+    the codes of ``EventError``. Events for which the client requested no acknowledgement are counted too."""
     dropped: Mapping[str, int]
-    """Packets that did not leave: ``volatile`` ones that the client could not take at once; those of a
-    ``slow_consumer`` that was cut off; the oldest, for the policy ``drop_oldest``; those for a client that was
-    ``not_admitted`` yet, beyond ``max_outbox``; and what waited for, or came for, a connection that has ``closed``."""
+    """Packets that were not sent: ``volatile`` ones for a client that was not ready; those for a ``slow_consumer`` that
+    was disconnected; the oldest, with the policy ``drop_oldest``; those for a client that was ``not_admitted`` yet,
+    beyond ``max_outbox``; and those for a connection that has ``closed``."""
 
 
 @runtime_checkable
 class CountsRooms(Protocol):
-    """An adapter that tells how many rooms it has. Not all can."""
+    """An adapter that can count its rooms. Not all can."""
 
     def room_count(self) -> int:
-        """Rooms with somebody in them on this server."""
+        """Count the rooms with members on this server."""
 
 
 class Counted(Protocol):
@@ -79,17 +79,17 @@ class Counted(Protocol):
 
     @property
     def label(self) -> str:
-        """What it is counted under."""
+        """The key under which the namespace is counted."""
 
     @property
     def adapter(self) -> Adapter:
-        """Keeps its rooms."""
+        """The adapter with the namespace's rooms."""
 
     def __len__(self) -> int: ...
 
 
 def take_stats(counts: Counters, line: ConnectionMonitor, namespaces: Iterable[Counted]) -> Stats:
-    """The figures of this moment."""
+    """Return the current statistics."""
     clients, polling = line.count_clients()
     sockets: dict[str, int] = {}
     rooms: dict[str, int] = {}

@@ -1,4 +1,4 @@
-"""The small, frozen values that every layer shares. Imports nothing of the project."""
+"""Small, frozen values that every layer uses. Imports nothing of the project."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 class PacketType(enum.IntEnum):
     """Packet types of the Socket.IO protocol v5 (section "Packet encoding").
 
-    ``BINARY_EVENT`` and ``BINARY_ACK`` exist on the wire only: a serializer hands out ``EVENT`` and ``ACK``.
+    ``BINARY_EVENT`` and ``BINARY_ACK`` exist on the wire only: a serializer decodes them into ``EVENT`` and ``ACK``.
     """
 
     CONNECT = 0
@@ -30,7 +30,7 @@ class PacketType(enum.IntEnum):
 
 
 class Packet(msgspec.Struct):
-    """One Socket.IO packet, before it is encoded or after it was decoded.
+    """One Socket.IO packet, before encoding or after decoding.
 
     ``data`` is a list (event name first) for ``EVENT``, a list for ``ACK``, a mapping for ``CONNECT`` and
     ``CONNECT_ERROR``, and ``None`` where the packet carries nothing.
@@ -45,11 +45,11 @@ class Packet(msgspec.Struct):
 RESERVED_EVENTS: Final = frozenset(
     {"connect", "connect_error", "disconnect", "disconnecting", "newListener", "removeListener"}
 )
-"""Event names that no client may send and no server may emit (socket.io-parser's list)."""
+"""Event names that clients may not send and servers may not emit (socket.io-parser's list)."""
 
 
 class DisconnectReason(enum.StrEnum):
-    """Why a socket went away: Node's strings, word for word, and those that only this server has."""
+    """Reasons of a disconnect: Node's strings, word for word, and those that only this server has."""
 
     CLIENT_NAMESPACE_DISCONNECT = "client namespace disconnect"
     SERVER_NAMESPACE_DISCONNECT = "server namespace disconnect"
@@ -68,11 +68,11 @@ _EMPTY: Final[Mapping[str, Any]] = MappingProxyType({})
 
 @dataclass(frozen=True, slots=True)
 class Handshake:
-    """What is known of a client when it asks for a namespace.
+    """The data of a client that connects to a namespace.
 
-    ``auth`` is what the client gave as ``auth`` (an object, empty when it gave none); the rest describes the HTTP
-    request that opened the connection. Header names are matched without regard to case. Whatever may hold a token is
-    left out of ``repr``, so that logging a handshake gives nothing away.
+    ``auth`` is the client's ``auth`` object, empty if it sent none; the rest describes the HTTP request that opened the
+    connection. Header names are matched case-insensitively. Fields that may hold a token are left out of ``repr``, so
+    that a logged handshake reveals none.
     """
 
     auth: Mapping[str, Any] = field(default_factory=lambda: _EMPTY, repr=False)
@@ -80,26 +80,27 @@ class Handshake:
     query: Mapping[str, str] = field(default_factory=lambda: _EMPTY, repr=False)
     cookies: Mapping[str, str] = field(default_factory=lambda: _EMPTY, repr=False)
     address: str | None = None
-    """The client's IP address: the peer's, or what the server's ``trusted_proxies`` say."""
+    """The client's IP address: the peer's, or the one reported by the server's ``trusted_proxies``."""
     secure: bool = False
-    """Whether the request came over TLS; with ``trusted_proxies``, whether it reached them over TLS."""
+    """True if the request came over TLS; with ``trusted_proxies``, if it reached them over TLS."""
     xdomain: bool = False
-    """Whether the request carried an ``Origin`` of another host."""
+    """True if the request had an ``Origin`` of another host."""
     time: float = 0.0
-    """When the connection was opened, in seconds since the epoch."""
+    """Time at which the connection was opened, in seconds since the epoch."""
     url: str = field(default="", repr=False)
     """Path and query of the request."""
     nsp: str = "/"
-    """The namespace asked for."""
+    """The namespace that the client connects to."""
 
 
 @dataclass(frozen=True, slots=True)
 class ConnectionFailure:
-    """A request that the engine has refused: what handlers of ``io.engine.on("connection_error")`` get.
+    """A request that the engine has refused, as passed to handlers of ``io.engine.on("connection_error")``.
 
     ``code`` and ``message`` are Engine.IO's: 0 "Transport unknown", 1 "Session ID unknown", 2 "Bad handshake method",
-    3 "Bad request", 4 "Forbidden", 5 "Unsupported protocol version". ``context`` says more, e.g. ``{"transport": "x"}``
-    or ``{"name": "TRANSPORT_MISMATCH", …}``; it may hold what the client sent, and is not for it.
+    3 "Bad request", 4 "Forbidden", 5 "Unsupported protocol version". ``context`` has details, e.g.
+    ``{"transport": "x"}`` or ``{"name": "TRANSPORT_MISMATCH", …}``; it may contain data of the client, and is not sent
+    to it.
     """
 
     request: web.Request = field(repr=False)
@@ -110,7 +111,7 @@ class ConnectionFailure:
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """Who a client is. An authenticator may return any object; this one serves when nothing else is at hand.
+    """A user, for authenticators without a user class of their own; they may also return any other object.
 
     Example::
 
@@ -125,10 +126,10 @@ class Identity:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Which sockets of a namespace a broadcast goes to, and how.
+    """The sockets of a namespace that a broadcast goes to, and its flags.
 
-    ``rooms`` is ``None`` for every socket of the namespace; an empty set reaches nobody. A socket in several of the
-    rooms is reached once; one in any room of ``except_`` is not reached. A socket is in the room of its own id.
+    ``rooms``: ``None`` for all sockets of the namespace; an empty set selects no socket. A socket in several of the
+    rooms is selected once; a socket in any room of ``except_`` is not selected. Each socket is in the room of its id.
     """
 
     rooms: frozenset[str] | None = None
@@ -136,9 +137,9 @@ class Target:
     volatile: bool = False
     """Drop the packet for clients whose transport is not ready to take it."""
     local: bool = False
-    """Only sockets of this server, in a cluster."""
+    """Select only sockets of this server, in a cluster."""
     compress: bool = True
-    """Compress the packet for clients whose transport does that."""
+    """Compress the packet for clients whose transport supports it."""
 
 
 EVERYBODY: Final = Target()
@@ -146,20 +147,20 @@ EVERYBODY: Final = Target()
 
 @dataclass(frozen=True, slots=True)
 class SocketDetails:
-    """What one server of a cluster tells another about a socket."""
+    """The data of a socket that the servers of a cluster exchange."""
 
     id: str
     handshake: Handshake
     rooms: frozenset[str]
     data: dict[str, Any]
-    """Of a socket of this server, the socket's own; of another server's, a copy."""
+    """For a socket of this server, its own ``data``; for one of another server, a copy."""
 
 
 @dataclass(frozen=True, slots=True)
 class AckResponses(Mapping[str, Any]):
-    """The answers of several sockets, by socket id; ``missing`` are those that left before they answered.
+    """The answers of several sockets, by socket id. ``missing``: the ids of those that left before they answered.
 
-    The answers of several servers, by what their adapter calls them, when servers were asked.
+    If servers were asked, the answers are those of the servers, by the names that their adapter gives them.
 
     Example::
 

@@ -1,4 +1,4 @@
-"""JWTAuth: checks a token's signature and claims, and makes a user of the claims."""
+"""``JWTAuth``: verifies a token's signature and claims, and makes a user of the claims."""
 
 from __future__ import annotations
 
@@ -18,41 +18,41 @@ from rtframework.types import Handshake, Identity
 from .keys import UnfitKey, check_algorithms, prepare
 
 KeyLookup: TypeAlias = Callable[[str | None, Mapping[str, Any]], Any | Awaitable[Any]]
-"""``(kid, header) -> key``, plain or async. ``None`` or a ``LookupError`` means that the key is not known."""
+"""``(kid, header) -> key``, plain or async. Returns ``None`` or raises ``LookupError`` for an unknown key."""
 
-# What a token says about where its key is to be found comes from whoever made the token (RFC 8725, section 3.10).
+# Header fields that name or carry a key are under the control of the token's maker (RFC 8725, section 3.10).
 _UNTRUSTED_HEADERS: Final = frozenset({"jku", "jwk", "x5u", "x5c"})
 # Three parts in base64url (RFC 7515, section 7.1); some issuers pad them.
 _COMPACT: Final = re.compile(r"(?:[A-Za-z0-9_-]+={0,2}\.){2}[A-Za-z0-9_-]*={0,2}")
 
 
 class JWTAuth:
-    """Lets in who brings a JSON Web Token that is signed with a known key and meant for this server.
+    """Authenticates clients by a JSON Web Token that is signed with a known key and meant for this server.
 
     - ``key``: a secret (HS256 …: ``str`` or ``bytes``, at least as long as the digest), a public key (PEM or an
       object of the package cryptography), a ``jwt.PyJWK``, or a function ``(kid, header) -> key``, plain or async,
-      that finds the key by the token's ``kid`` (``None`` when it has none). The function sees the token's header
-      only, without the fields that name or carry a key: no claim exists before the signature was checked.
-    - ``algorithms``: the algorithms that are accepted. Never taken from the token. ``none``, and HMAC beside
-      public-key algorithms, are refused.
-    - ``audience``, ``issuer``: one or several of which the token must name one. A token that names an audience is
-      refused when ``audience`` is not given; ``iss`` is looked at only when ``issuer`` is given.
+      that finds the key by the token's ``kid`` (``None`` if it has none). The function gets the token's header only,
+      without the fields that name or carry a key: claims are not trusted before the signature is verified.
+    - ``algorithms``: the accepted algorithms; never taken from the token. ``none``, and HMAC together with public-key
+      algorithms, are refused.
+    - ``audience``, ``issuer``: one or several values, one of which the token must name. A token that names an audience
+      is refused if ``audience`` is not given; ``iss`` is checked only if ``issuer`` is given.
     - ``leeway``: seconds by which clocks may differ, for ``exp``, ``nbf`` and ``iat``.
-    - ``require``: claims that must be there. ``require=()`` accepts tokens that never expire; ``exp`` is still
-      checked where it is given.
-    - ``sources``: where the token is looked for, see :class:`~rtframework.authenticators.TokenSources`.
-    - ``identity``: ``(claims) -> user``, plain or async. The default makes an :class:`~rtframework.Identity` with
-      ``id`` = ``sub`` (required then), ``name`` = ``name`` or else ``sub``, ``roles`` = ``roles`` (a list of strings,
-      or one string with spaces) and all claims. ``scope`` is left in the claims: it says what a program may do for
-      the user, not what the user is. ``None`` refuses with ``unknown_user``.
+    - ``require``: claims that the token must have. ``require=()`` accepts tokens without ``exp``, which never expire;
+      an ``exp`` that is there is still checked.
+    - ``sources``: the places of the token in a request, see :class:`~rtframework.authenticators.TokenSources`.
+    - ``identity``: ``(claims) -> user``, plain or async; a user of ``None`` is refused with ``unknown_user``. The
+      default makes an :class:`~rtframework.Identity` with ``id`` = ``sub`` (then required), ``name`` = ``name`` or else
+      ``sub``, ``roles`` = ``roles`` (a list of strings, or one string with spaces) and all claims. ``scope`` does not
+      become roles: it lists what a program may do for the user, not what the user is.
 
-    A mistake in these is a :class:`~rtframework.ConfigurationError` at construction. Clients are refused with
+    Raises :class:`~rtframework.ConfigurationError` for invalid arguments. Clients are refused with
     :class:`~rtframework.ConnectionRefused` whose ``data`` has a ``code``: ``missing``, ``malformed``,
     ``bad_algorithm``, ``unknown_key``, ``bad_signature``, ``expired``, ``not_yet_valid``, ``bad_audience``,
     ``bad_issuer``, ``missing_claim`` and ``invalid_claim`` (both with the ``claim``), ``unknown_user``.
 
-    A key lookup that fails otherwise, or that returns no usable key, is the server's fault: the exception goes to the
-    framework, which logs it and tells the client nothing. Neither tokens nor keys are logged or shown by ``repr``.
+    Any other exception of a key lookup, or a key that cannot be used, is the server's fault: the framework logs the
+    exception and the client gets no details. Neither tokens nor keys are logged or shown by ``repr``.
 
     Example::
 
@@ -109,7 +109,10 @@ class JWTAuth:
         return f"JWTAuth(key=<hidden>, algorithms={list(self._algorithms)}, sources={self._sources!r})"
 
     async def authenticate(self, handshake: Handshake) -> Any:
-        """Verify the token and return what ``identity`` makes of its claims."""
+        """Verify the token and return the user that ``identity`` makes of its claims.
+
+        Raises :class:`~rtframework.ConnectionRefused`.
+        """
         token = self._sources.find(handshake)
         header = _header(token)
         algorithm = header.get("alg")
@@ -149,14 +152,14 @@ class JWTAuth:
                 algorithms=[algorithm],
                 audience=self._audience,
                 issuer=self._issuer,
-                # The times are checked below: PyJWT does not tell a time that is no number from a broken token.
+                # The times are checked below: PyJWT reports a time that is not a number as an invalid token.
                 options={"require": self._require, "verify_exp": False, "verify_nbf": False, "verify_iat": False},
             )
         except jwt.PyJWTError as error:
             refused = _refusal_for(error)
         except RecursionError:
             refused = refusal("malformed", "The token is no JSON Web Token")
-        # Raised here, and not above, so that it drags no exception of PyJWT along.
+        # Raised here, outside of the except clause, so that PyJWT's exception is not its __context__.
         raise refused
 
 
@@ -175,7 +178,7 @@ def _header(token: str) -> dict[str, Any]:
             header = jwt.get_unverified_header(token)
         except (jwt.PyJWTError, RecursionError):
             header = None
-        # A token may call extensions critical; none is supported here (RFC 7515, section 4.1.11).
+        # A token may mark extensions as critical; none is supported here (RFC 7515, section 4.1.11).
         if header is not None and "crit" not in header and "b64" not in header:
             return header
     raise refusal("malformed", "The token is no JSON Web Token")
@@ -216,7 +219,7 @@ def _invalid_claim(claim: str) -> ConnectionRefused:
 
 
 def _check_times(claims: Mapping[str, Any], now: float, leeway: float) -> None:
-    """RFC 7519, sections 4.1.4 to 4.1.6; ``now`` and ``leeway`` in seconds."""
+    """Check ``exp``, ``nbf`` and ``iat`` (RFC 7519, sections 4.1.4 to 4.1.6); ``now`` and ``leeway`` in seconds."""
     for claim in ("exp", "nbf", "iat"):
         if claim in claims:
             moment = claims[claim]

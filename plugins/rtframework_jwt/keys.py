@@ -1,4 +1,4 @@
-"""Decides, before any token is looked at, whether algorithms and keys may be used, and makes keys ready for PyJWT."""
+"""Checks of algorithms and keys before any token is verified, and preparation of keys for PyJWT."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ _CURVES: Final = {"ES256": "secp256r1", "ES256K": "secp256k1", "ES384": "secp384
 
 
 class UnfitKey(Exception):
-    """The key does not go with the algorithm. The message says why and holds nothing of the key."""
+    """The key does not fit the algorithm. The message says why, and reveals nothing of the key."""
 
 
 def check_algorithms(algorithms: Collection[str]) -> tuple[str, ...]:
-    """The algorithms as given, or a :class:`~rtframework.ConfigurationError` that says what is wrong with them."""
+    """Return the algorithms without duplicates. Raises :class:`~rtframework.ConfigurationError` if one is unusable."""
     if isinstance(algorithms, str):
         raise ConfigurationError(f'algorithms is a list of names: algorithms=["{algorithms}"]')
     names = tuple(dict.fromkeys(algorithms))
@@ -40,7 +40,7 @@ def check_algorithms(algorithms: Collection[str]) -> tuple[str, ...]:
             continue
         raise ConfigurationError(problem)
     if len({_is_hmac(name) for name in names}) > 1:
-        # With both, a public key, which everybody may know, would do as the secret of an HMAC.
+        # With both kinds, an attacker could sign by HMAC with the public key, which is no secret.
         raise ConfigurationError(
             f"HMAC and public-key algorithms cannot be mixed ({', '.join(names)}): make one JWTAuth for each"
         )
@@ -48,7 +48,7 @@ def check_algorithms(algorithms: Collection[str]) -> tuple[str, ...]:
 
 
 def prepare(key: Any, algorithm: str) -> Any:
-    """The key in the form in which PyJWT verifies with it. Raises :class:`UnfitKey`."""
+    """Return the key in the form that PyJWT verifies with. Raises :class:`UnfitKey`."""
     if key is None:
         raise UnfitKey("the key is None")
     if isinstance(key, jwt.PyJWK):
@@ -61,7 +61,7 @@ def prepare(key: Any, algorithm: str) -> Any:
     try:
         key = jwt.get_algorithm_by_name(algorithm).prepare_key(key)
     except (jwt.PyJWTError, TypeError, ValueError) as error:
-        # The reason is told only where PyJWT wrote it: another library's may quote the key.
+        # Only messages of PyJWT itself are shown: those of another library may quote the key.
         problem = str(error) if isinstance(error, jwt.PyJWTError) and _is_hmac(algorithm) else type(error).__name__
     if problem is not None:
         raise UnfitKey(f"this is no key for {algorithm} ({problem})")

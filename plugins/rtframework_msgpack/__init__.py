@@ -1,4 +1,4 @@
-"""MessagePack packets for rtframework: what ``socket.io-msgpack-parser`` speaks in JavaScript."""
+"""MessagePack packets for rtframework, compatible with ``socket.io-msgpack-parser`` in JavaScript."""
 
 from .serializer import MsgpackSerializer
 

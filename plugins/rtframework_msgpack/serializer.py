@@ -1,4 +1,4 @@
-"""MsgpackSerializer: one binary frame per packet, as ``socket.io-msgpack-parser`` 3 and notepack.io 2 write it."""
+"""The serializer of MessagePack packets: one binary frame each, as ``socket.io-msgpack-parser`` 3 and notepack.io 2."""
 
 from __future__ import annotations
 
@@ -30,18 +30,18 @@ _HEADS: Final = {1: re.compile(rb"\xd4\x00|\xc7\x01\x00"), 8: re.compile(rb"\xd7
 
 
 class MsgpackSerializer:
-    """MessagePack packets, byte for byte those of the JS client's and server's ``socket.io-msgpack-parser``.
+    """Serializer of MessagePack packets, byte for byte those of ``socket.io-msgpack-parser`` in JavaScript.
 
-    Both sides must be set to it. It sends what :class:`~rtframework.JSONSerializer` sends, with these differences:
-    ``bytes``, ``bytearray`` and ``memoryview`` are part of the packet, NaN and infinities are allowed, integers have
-    at most 64 bits, and ``datetimes`` says how a ``datetime`` goes:
+    Server and clients must both use it. It sends the types that :class:`~rtframework.JSONSerializer` sends, with these
+    differences: ``bytes``, ``bytearray`` and ``memoryview`` are part of the packet, NaN and infinities are allowed,
+    integers have at most 64 bits, and ``datetimes`` selects the form of a ``datetime``:
 
-    - ``"date"`` (default): as a JS ``Date``, to the millisecond. A ``datetime`` without a time zone is refused: nobody
-      could say which moment it means.
-    - ``"iso"``: as the string that :class:`~rtframework.JSONSerializer` sends.
+    - ``"date"`` (default): a JS ``Date``, to the millisecond. A ``datetime`` without a time zone is refused, because
+      its moment is unknown.
+    - ``"iso"``: the string that :class:`~rtframework.JSONSerializer` sends.
 
-    What comes in: a JS ``Date`` is a ``datetime`` in UTC, ``undefined`` is ``None``, ``Buffer`` and ``ArrayBuffer``
-    are ``bytes``. ``enc_hook(obj)`` turns an object of another type into one that can be sent.
+    A received JS ``Date`` becomes a ``datetime`` in UTC, ``undefined`` becomes ``None``, ``Buffer`` and
+    ``ArrayBuffer`` become ``bytes``. ``enc_hook(obj)`` turns an object of another type into one that can be sent.
 
     Example::
 
@@ -60,7 +60,10 @@ class MsgpackSerializer:
         self._enc_hook = plainly(enc_hook)
 
     def encode(self, packet: Packet) -> list[str | bytes]:
-        """One binary frame. Raises :class:`~rtframework.EncodeError`, which names the type that cannot be sent."""
+        """Encode a packet as one binary frame.
+
+        Raises :class:`~rtframework.EncodeError`, which names the type that cannot be sent.
+        """
         kind = int(packet.type)
         if not _CONNECT <= kind <= _CONNECT_ERROR:
             raise EncodeError(f"cannot be sent as MessagePack: there is no packet type {kind}")
@@ -82,17 +85,17 @@ class MsgpackSerializer:
             raise EncodeError(f"cannot be sent as MessagePack: {error}") from error
 
     def decoder(self) -> MsgpackSerializer:
-        """Itself: a packet is one frame, nothing is held between frames."""
+        """Return the serializer itself: a packet is one frame, so no state is kept between frames."""
         return self
 
     def decode(self, frame: str | bytes) -> Packet:
-        """The packet of a frame. Raises :class:`~rtframework.DecodeError` for anything that is none."""
+        """Decode a frame into a packet. Raises :class:`~rtframework.DecodeError` for an invalid one."""
         if not isinstance(frame, bytes):
             raise DecodeError("a text frame, where packets are MessagePack")
         return _packet(_unpack(frame))
 
     def _convert(self, value: Any) -> Any:
-        """Convert what msgspec does not know: subclasses of builtins, mappings, whatever the program's hook takes."""
+        """Convert types that msgspec does not support: subclasses of builtins, mappings, and those of ``enc_hook``."""
         if isinstance(value, datetime.datetime):
             return datetime.datetime.combine(value.date(), value.timetz())
         if isinstance(value, str):
@@ -110,7 +113,7 @@ class MsgpackSerializer:
 
 def _pack_other(value: Any) -> msgpack.ExtType:
     if isinstance(value, int):
-        raise OverflowError  # msgpack asks about integers that do not fit, too
+        raise OverflowError  # msgpack also calls this for integers of more than 64 bits
     if not isinstance(value, datetime.datetime):
         raise TypeError(f"objects of type {type(value).__name__} are unsupported")
     if value.utcoffset() is None:
@@ -123,8 +126,8 @@ def _unpack(frame: bytes) -> Any:
     extension = _exact_extension(frame) if ambiguous else _extension
     try:
         if len(frame) > _SKIM_FROM:
-            # msgpack makes room for as many items as a list announces: nested lists that lie would cost a thousand
-            # times their frame. This passes over the frame and makes nothing.
+            # msgpack allocates as many items as a list announces: nested lists that announce too many would take a
+            # thousand times the memory of the frame. This check reads the frame without making objects.
             msgspec.msgpack.decode(frame, type=msgspec.Raw)
         return msgpack.unpackb(frame, ext_hook=extension, strict_map_key=True, timestamp=3)
     except DecodeError:
@@ -141,7 +144,7 @@ def _unpack(frame: bytes) -> Any:
 
 
 def _extension(code: int, data: bytes) -> Any:
-    """notepack.io's extensions, all of type 0: told apart by length alone."""
+    """Decode an extension of notepack.io; all are of type 0 and differ by length alone."""
     if code != 0:
         raise DecodeError(f"an extension of unknown type {code}")
     if len(data) == 1:
@@ -152,11 +155,11 @@ def _extension(code: int, data: bytes) -> Any:
 
 
 def _exact_extension(frame: bytes) -> Callable[[int, bytes], Any]:
-    """An ``_extension`` for a frame that seems to hold an ArrayBuffer of 1 or 8 bytes.
+    """Make an ``_extension`` for a frame that may hold an ArrayBuffer of 1 or 8 bytes.
 
-    msgpack does not hand on the head that tells it from ``undefined`` and ``Date``, but calls in the order of the
-    frame: so the head is the next one that these data follow. A string or buffer before it that holds the very same
-    head and data would mislead this; nothing else does.
+    Such an ArrayBuffer differs from ``undefined`` and ``Date`` by its head, which msgpack does not pass on. But msgpack
+    calls in the order of the frame, so the head is the next one that is followed by the extension's data. Only a
+    string or buffer before it that contains the same head and data leads to a wrong result.
     """
     heads = {length: pattern.finditer(frame) for length, pattern in _HEADS.items()}
     end = 0
@@ -184,7 +187,7 @@ def _date(data: bytes) -> datetime.datetime:
 
 
 def _packet(message: Any) -> Packet:
-    """Checks what ``socket.io-msgpack-parser`` checks, and the event's name."""
+    """Make a packet of a message, with the checks of ``socket.io-msgpack-parser``, and of the event's name."""
     if type(message) is not dict or any(type(key) is not str for key in message):
         raise DecodeError("invalid packet: not a map with names for keys")
     kind = message.get("type")
@@ -196,6 +199,6 @@ def _packet(message: Any) -> Packet:
     id = message.get("id")
     if id is not None and (type(id) is not int or not 0 <= id <= MAX_ID):
         raise DecodeError("invalid packet id")
-    # Python clients write the data of a packet that has none as nil, JS clients as undefined or not at all.
+    # For a packet without data, Python clients write nil, JS clients undefined or no key.
     data = message.get("data")
     return Packet(kind, nsp, check_payload(kind, data, id), id)

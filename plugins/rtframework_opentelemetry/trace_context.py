@@ -1,4 +1,4 @@
-"""What a client says of the trace that it is in (W3C Trace Context)."""
+"""The trace context that a client sends (W3C Trace Context)."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 _propagator: Final = TraceContextTextMapPropagator()
 
 _ENVELOPE: Final = frozenset({"traceparent", "tracestate", "baggage"})
-"""What OpenTelemetry's own clients put into a carrier, as a rule."""
+"""Keys that OpenTelemetry's own clients put into a carrier."""
 _MAX: Final = 512
-"""Characters of a header."""
+"""Characters of a header, at most."""
 _TRACEPARENT: Final = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}(-.*)?")
 _KEY: Final = r"(?:[a-z][-_0-9a-z*/]{0,255}|[a-z0-9][-_0-9a-z*/]{0,240}@[a-z][-_0-9a-z*/]{0,13})"
 _VALUE: Final = r"[\x20-\x2b\x2d-\x3c\x3e-\x7e]{0,255}[\x21-\x2b\x2d-\x3c\x3e-\x7e]"
@@ -28,10 +28,10 @@ _TRACESTATE: Final = re.compile(rf"{_MEMBER}(?:,{_MEMBER}){{0,31}}")
 
 
 def payload_context(event: Event) -> Context | None:
-    """The context in the last argument of an event, when that is an object with ``traceparent``.
+    """Return the context in the last argument of an event, if that is an object with ``traceparent``, else ``None``.
 
-    ``tracestate`` is read as well; baggage is not, because a client would choose what the program passes on. An object
-    that holds nothing else is taken off the arguments: it is the client's instrumentation that has added it.
+    ``tracestate`` is read as well; baggage is not, because the program would pass on values that a client has chosen.
+    An object with only these three keys is removed from the arguments: the client's instrumentation has added it.
 
     In the browser::
 
@@ -49,12 +49,12 @@ def payload_context(event: Event) -> Context | None:
 
 
 def handshake_context(handshake: Handshake) -> Context | None:
-    """The context in the client's ``auth`` or, if there is none, in the headers of the request that connected it."""
+    """Return the context in the client's ``auth``, or else in the headers of its handshake, or else ``None``."""
     return _context_in(handshake.auth) or _context_in(handshake.headers)
 
 
 def _context_in(carrier: Mapping[str, Any]) -> Context | None:
-    # OpenTelemetry logs what is wrong with a header, for each; clients can send as many as they like.
+    # Checked here first, because OpenTelemetry logs each invalid header, and clients can send any number of them.
     parent, state = carrier.get("traceparent"), carrier.get("tracestate")
     if not isinstance(parent, str) or len(parent) > _MAX or not _TRACEPARENT.fullmatch(parent):
         return None

@@ -1,4 +1,4 @@
-"""The traces of one server."""
+"""Spans for the events and connections of one server."""
 
 from __future__ import annotations
 
@@ -35,17 +35,18 @@ _SYSTEM: Final = "socket.io"
 
 
 class Tracing:
-    """Makes a span for each event, and one for each client that asks for a namespace.
+    """Makes a span for each event, and one for each client that connects to a namespace.
 
-    ``tracer_provider``: whose spans they are; OpenTelemetry's global one by default.
+    ``tracer_provider``: makes the spans; OpenTelemetry's global provider by default.
     ``from_payload``: ``(event) -> Context | None``, the parent of an event's span; by default ``traceparent`` in its
-    last argument, see :func:`payload_context`. It may change ``event.args``. ``None``: clients have no say.
+    last argument, see :func:`payload_context`. The function may change ``event.args``. ``None``: the payload is not
+    read.
     ``from_handshake``: ``(handshake) -> Context | None``, the parent of spans that have no other; by default
-    ``traceparent`` in the client's ``auth`` or in its headers, see :func:`handshake_context`. ``None``: spans without
-    a parent in the payload begin a trace each.
+    ``traceparent`` in the client's ``auth`` or in its headers, see :func:`handshake_context`. ``None``: each span
+    without a parent in the payload begins a trace.
 
-    A span that is current already, of an instrumentation of aiohttp for instance, goes before the handshake. The span
-    is the current one in the handlers.
+    If a span is current already, e.g. one of an instrumentation of aiohttp, it is the parent instead of the
+    handshake's. The new span is the current one in the handlers.
 
     Example::
 
@@ -68,10 +69,10 @@ class Tracing:
         self._handshakes: WeakKeyDictionary[Socket, Context | None] = WeakKeyDictionary()
         io.observe(self)
 
-    # --- what the server calls --------------------------------------------------------------------------------------
+    # --- called by the server ---------------------------------------------------------------------------------------
 
     async def connect(self, handshake: Handshake, call_next: Callable[[], Awaitable[str]]) -> str:
-        """A span for a client that asks for a namespace, until its connection handlers have returned."""
+        """Make a span for a client that connects to a namespace, until its connection handlers have returned."""
         parent = None if _has_parent() else self._in_handshake(handshake)
         attributes = {"messaging.system": _SYSTEM, "messaging.operation.name": "connect"}
         span = self._tracer.start_span("connect", parent, SpanKind.SERVER, attributes)
@@ -86,7 +87,7 @@ class Tracing:
             span.end()
 
     async def event(self, socket: Socket, event: Event, call_next: CallNext) -> Any:
-        """A span for an event."""
+        """Make a span for an event."""
         parent = self._in_payload(socket, event) if self._from_payload is not None else None
         if parent is None and not _has_parent():
             parent = self._of_handshake(socket)
@@ -114,17 +115,17 @@ class Tracing:
             raise
         finally:
             detach(token)
-            if event.name != name:  # middleware has made it another
+            if event.name != name:  # middleware has changed the name
                 known = label_of(socket, event.name)
                 span.update_name(f"{known} {label}")
                 span.set_attribute("messaging.operation.name", known)
             span.end()
 
     def start(self) -> None:
-        """Nothing to start."""
+        """Do nothing."""
 
     def stop(self) -> None:
-        """Nothing to stop."""
+        """Do nothing."""
 
     # --- inside -----------------------------------------------------------------------------------------------------
 
@@ -135,7 +136,7 @@ class Tracing:
             context = self._handshakes[socket] = self._in_handshake(socket.handshake)
             return context
 
-    # What a program looks for in the words of a client may fail; the client is to be served all the same.
+    # The program's functions may fail for unexpected data of a client; the client is served all the same.
 
     def _in_handshake(self, handshake: Handshake) -> Context | None:
         try:
@@ -172,7 +173,10 @@ def _has_parent() -> bool:
 
 
 def _record(span: Span, error: BaseException) -> None:
-    """What went wrong. A refusal is an answer as any other, so it does not make the span one of an error."""
+    """Record an exception in a span. The status is not set to error for an ``EventError``, which is an answer.
+
+    An exception is the code ``internal_error``.
+    """
     if isinstance(error, GeneratorExit) or is_cancelled(error):
         span.set_attribute("error.type", "cancelled")
     elif isinstance(error, EventError):

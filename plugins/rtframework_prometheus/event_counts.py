@@ -1,4 +1,4 @@
-"""What became of events, by namespace and name, and how long they took: bounded, whatever clients send."""
+"""Outcomes and durations of events, by namespace and name; the number of series is bounded, whatever clients send."""
 
 from __future__ import annotations
 
@@ -10,34 +10,34 @@ from rtframework.counters import OTHER, add
 from .histogram import Histogram
 
 MOST: Final = 500
-"""Events that are told apart, of all namespaces together."""
+"""Events with a series of their own, in all namespaces together."""
 
 
 class Series:
-    """One event of one namespace."""
+    """The counts of one event in one namespace."""
 
     __slots__ = ("acks", "outcomes", "seconds")
 
     def __init__(self, bounds: Sequence[float]) -> None:
         self.outcomes: dict[str, int] = {}
         self.acks = 0
-        """How many asked for an answer."""
+        """Number of events that requested an acknowledgement."""
         self.seconds = Histogram(bounds)
 
 
 class EventCounts:
-    """A series for each event; those beyond the first ``MOST`` share one."""
+    """A series for each event; events beyond the first ``MOST`` share one."""
 
     def __init__(self, bounds: Sequence[float]) -> None:
         self._bounds = bounds
         self._series: dict[tuple[str, str], Series] = {}
 
     def __iter__(self) -> Iterator[tuple[tuple[str, str], Series]]:
-        """Each with its namespace and its name."""
+        """Iterate over ``((namespace, event), series)``."""
         return iter(self._series.items())
 
     def add(self, namespace: str, event: str, outcome: str, seconds: float, *, ack: bool) -> None:
-        """An event was served."""
+        """Count an event that was handled; ``ack``: it requested an acknowledgement."""
         series = self._series.get((namespace, event)) or self._new(namespace, event)
         outcomes = series.outcomes
         if outcome in outcomes:

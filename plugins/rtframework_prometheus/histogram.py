@@ -1,4 +1,4 @@
-"""How long things take, in buckets."""
+"""A histogram of durations."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from prometheus_client.utils import floatToGoString
 
 
 class Histogram:
-    """Counts seconds in buckets, without a lock: the event loop alone writes and reads it.
+    """Counts durations in buckets, without a lock: only the event loop writes and reads it.
 
-    ``bounds``: the upper ends of the buckets, in seconds, rising. What is more falls into one more.
+    ``bounds``: the upper bounds of the buckets, in seconds, rising. Longer durations go into one more bucket.
     """
 
     __slots__ = ("_bounds", "_counts", "_sum")
@@ -23,22 +23,22 @@ class Histogram:
         self._sum = 0.0
 
     def observe(self, seconds: float) -> None:
-        """Count something that took so many seconds."""
+        """Count a duration."""
         self._counts[bisect_left(self._bounds, seconds)] += 1
         self._sum += seconds
 
     @property
     def count(self) -> int:
-        """How often."""
+        """Number of durations."""
         return sum(self._counts)
 
     @property
     def sum(self) -> float:
-        """Seconds in all."""
+        """Sum of all durations, in seconds."""
         return self._sum
 
     @property
     def buckets(self) -> list[tuple[str, float]]:
-        """As Prometheus writes them: each bound with how many were at most that."""
+        """The buckets as Prometheus writes them: each bound, with the number of durations up to it."""
         names = [*map(floatToGoString, self._bounds), "+Inf"]
         return list(zip(names, map(float, accumulate(self._counts)), strict=True))

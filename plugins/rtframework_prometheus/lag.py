@@ -1,4 +1,4 @@
-"""How late the event loop is."""
+"""The lag of the event loop."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ if TYPE_CHECKING:
 
 
 class EventLoopLag:
-    """Measures, by one timer, how much later than asked for the event loop calls back: who computes holds up all.
+    """Measures by a timer how late the event loop runs callbacks: code that computes for long delays all clients.
 
-    ``interval``: seconds between two looks.
+    ``interval``: seconds between two measurements.
     """
 
     def __init__(self, histogram: Histogram, interval: float) -> None:
@@ -23,18 +23,18 @@ class EventLoopLag:
         self._timer: asyncio.TimerHandle | None = None
 
     def start(self) -> None:
-        """Measure from now on, in the running loop."""
+        """Start to measure the running loop."""
         self.stop()
         self._wait()
 
     def stop(self) -> None:
-        """Measure no more."""
+        """Stop measuring."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
 
     def _wait(self) -> None:
-        # Not by the loop's clock: uvloop's stands still while a callback runs.
+        # Not with the loop's clock, which stands still during a callback on uvloop.
         self._due = time.perf_counter() + self._interval
         self._timer = asyncio.get_running_loop().call_later(self._interval, self._look)
 

@@ -32,22 +32,23 @@ LAG_BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1
 OK: Final = "ok"
 
 _PATIENCE: Final = 5.0
-"""Seconds that another thread waits for the event loop."""
+"""Seconds that another thread waits for the event loop, at most."""
 
 
 class Metrics(Collector):
-    """Counts what happens on a server from now on, and shows it to Prometheus.
+    """Metrics of a server for Prometheus, counted from the construction on.
 
-    ``registry``: where it is shown; prometheus_client's default, which has the process's CPU and memory too. Each
-    server in a process needs one of its own.
-    ``handler_buckets``, ``lag_buckets``: upper bounds, in seconds, of the histograms.
+    ``registry``: the registry to register with; by default prometheus_client's, which also has the process's CPU and
+    memory. Each server of a process needs a separate registry.
+    ``handler_buckets``, ``lag_buckets``: upper bounds of the histograms, in seconds.
     ``lag_interval``: seconds between two measurements of the event loop's lag.
 
-    Labels are bounded: dynamic namespaces go by the name of their parent, events without a handler by ``(unknown)``.
-    A registry may be read in another thread: it then waits for the event loop. One process only.
+    The number of labels is bounded: dynamic namespaces are counted under the name of their parent, events without a
+    handler under ``(unknown)``. The registry may be read in another thread, which then waits for the event loop.
+    prometheus_client's multiprocess mode is not supported.
 
     Raises :class:`~rtframework.ConfigurationError` for buckets that do not rise and times that are not above zero, and
-    ``ValueError`` when the registry has a server's metrics already.
+    ``ValueError`` if the registry has a server's metrics already.
 
     Example::
 
@@ -79,25 +80,25 @@ class Metrics(Collector):
         io.observe(self)
 
     async def handler(self, request: web.Request) -> web.Response:
-        """Show the whole registry, in the format that the request asks for: a handler for aiohttp."""
+        """Respond with the whole registry, in the format that the request asks for: a handler for aiohttp."""
         encode, content_type = choose_encoder(request.headers.get("Accept", ""))
         response = web.Response(body=encode(self.registry), headers={"Content-Type": content_type})
         response.enable_compression()
         return response
 
-    # --- what the server calls --------------------------------------------------------------------------------------
+    # --- called by the server ---------------------------------------------------------------------------------------
 
     async def connect(self, handshake: Handshake, call_next: Callable[[], Awaitable[str]]) -> str:
-        """Pass it on: the server itself counts what becomes of clients."""
+        """Only call ``call_next``: the server itself counts the outcomes of connecting."""
         return await call_next()
 
     async def event(self, socket: Socket, event: Event, call_next: CallNext) -> Any:
-        """Count an event."""
+        """Count an event and measure its duration."""
         packet = event.packet
         ack = packet is not None and packet.id is not None
         outcome = OK
         name = event.name
-        label = label_of(socket, name)  # a handler that is for one time is gone afterwards
+        label = label_of(socket, name)  # before the call, which removes a handler registered by once
         start = time.perf_counter()
         try:
             return await call_next()
@@ -109,29 +110,29 @@ class Metrics(Collector):
             raise
         finally:
             seconds = time.perf_counter() - start
-            if event.name != name:  # middleware has made it another
+            if event.name != name:  # middleware has changed the name
                 label = label_of(socket, event.name)
             self._events.add(socket.namespace.label, label, outcome, seconds, ack=ack)
 
     def start(self) -> None:
-        """Measure the running event loop."""
+        """Start to measure the running event loop."""
         self._loop = asyncio.get_running_loop()
         self._thread = threading.get_ident()
         self._lag_timer.start()
 
     def stop(self) -> None:
-        """Measure no more."""
+        """Stop measuring."""
         self._lag_timer.stop()
         self._loop = None
 
-    # --- what the registry calls ------------------------------------------------------------------------------------
+    # --- called by the registry -------------------------------------------------------------------------------------
 
     def describe(self) -> list[Metric]:
-        """Which metrics there are."""
+        """List the metrics, for the registry's check of their names."""
         return self.collect()
 
     def collect(self) -> list[Metric]:
-        """The metrics of this moment."""
+        """Return the current metrics. Waits for the event loop, at most 5 s, if called in another thread."""
         loop = self._loop
         if loop is None or threading.get_ident() == self._thread:
             return self._collect()

@@ -1,10 +1,10 @@
-"""What has passed on the connections of a server."""
+"""Counts of the traffic of a server."""
 
 from __future__ import annotations
 
 
 class Traffic:
-    """Counts; see ``rtframework.protocols.Meter``."""
+    """Counts of the traffic of all connections; see ``rtframework.protocols.Meter``."""
 
     __slots__ = ("bytes_in", "bytes_out", "closed", "opened", "packets_in", "packets_out")
 

@@ -1,8 +1,8 @@
 """Fixtures for pytest: servers and clients without a network, stopped when the test ends.
 
-pytest finds them by itself. They work with any runner of ``async`` tests on asyncio, such as pytest-asyncio and anyio:
-what they start is stopped within the test's own coroutine. Until a test asks for one, nothing of rtframework is
-imported.
+pytest finds them through an entry point. They work with any runner of ``async`` tests on asyncio, such as
+pytest-asyncio and anyio, because servers are stopped within the test's own coroutine. rtframework is not imported until
+a test uses a fixture.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ __all__ = ["ClientFactory", "ServerFactory", "rtframework_client", "rtframework_
 
 
 class ServerFactory:
-    """What the fixture ``rtframework_server`` is: ``server = await rtframework_server(io)``."""
+    """The value of the fixture ``rtframework_server``: ``server = await rtframework_server(io)``."""
 
     def __init__(self) -> None:
         self._servers: list[tuple[Any, TestServer]] = []
@@ -38,7 +38,7 @@ class ServerFactory:
         serializer: Serializer | None = None,
         strict_emits: bool = False,
     ) -> TestServer:
-        """Start a :class:`rtframework.testing.TestServer`, with its arguments; it is stopped when the test ends."""
+        """Start a :class:`rtframework.testing.TestServer` with these arguments; it is stopped when the test ends."""
         from rtframework.testing import TestServer
 
         server = TestServer(served, clock=clock, path=path, serializer=serializer, strict_emits=strict_emits)
@@ -47,7 +47,7 @@ class ServerFactory:
         return server
 
     async def serving(self, served: Served) -> TestServer:
-        """The server that has been started for this; started now if there is none."""
+        """Return the server that was started for ``served``; start it if there is none."""
         for known, server in self._servers:
             if known is served:
                 return server
@@ -55,7 +55,7 @@ class ServerFactory:
 
     @contextlib.asynccontextmanager
     async def stopping(self) -> AsyncIterator[None]:
-        """Stop everything at the end, the last first."""
+        """Stop all servers at the end, the last one first."""
         async with contextlib.AsyncExitStack() as stack:
             try:
                 yield
@@ -66,7 +66,7 @@ class ServerFactory:
 
 
 class ClientFactory:
-    """What the fixture ``rtframework_client`` is: ``alice = await rtframework_client(io, auth={"token": "a"})``."""
+    """The value of the fixture ``rtframework_client``: ``alice = await rtframework_client(io, auth={"id": "a"})``."""
 
     def __init__(self, servers: ServerFactory) -> None:
         self._servers = servers
@@ -82,7 +82,7 @@ class ClientFactory:
         query: Mapping[str, str] | None = None,
         address: str = "127.0.0.1",
     ) -> TestClient:
-        """Connect a client, see ``TestServer.connect``; the first one of a test starts the server."""
+        """Connect a client, see ``TestServer.connect``; start the server if this is its first client in the test."""
         server = await self._servers.serving(served)
         return await server.connect(nsp, auth=auth, transport=transport, headers=headers, query=query, address=address)
 
@@ -96,7 +96,7 @@ def rtframework_server(request: pytest.FixtureRequest) -> ServerFactory:
     if not inspect.iscoroutinefunction(test):
         pytest.fail(f"{request.fixturename} is for tests that are `async def`", pytrace=False)
 
-    # The test's own coroutine is the one place that every runner of async tests runs in the loop of the test.
+    # Every runner of async tests runs the test's own coroutine in the test's loop, but not every one its fixtures.
     @functools.wraps(test)
     async def stop_at_the_end(*args: Any, **kwargs: Any) -> None:
         async with factory.stopping():

@@ -1,4 +1,4 @@
-"""Rooms and deliveries: who is where, and who gets what."""
+"""Adapters: the rooms of a namespace, and delivery of packets to them."""
 
 from .ack_collector import AckCollector
 from .base import BaseAdapter

@@ -1,4 +1,4 @@
-"""Counting the answers to one broadcast until all are there."""
+"""Collecting the acknowledgements of one broadcast until all have arrived."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from ..types import AckResponses
 
 
 class AckCollector:
-    """The answers of this server's clients and, in a cluster, of those of other servers.
+    """Collector of the acknowledgements of this server's clients and, in a cluster, of other servers' clients.
 
-    ``servers``: how many other servers have the packet and will each say, once, how many clients they have asked.
+    ``servers``: number of other servers that got the packet; each reports once how many clients it has asked.
 
     Example, in an adapter of a cluster::
 
         collector = AckCollector(servers=await self.count_others())
-        collector.ask(self._emitter.ask(sids, packet))     # our own
-        self._collectors[request_id] = collector       # fed by what comes in: server(count), answer(args)
+        collector.ask(self._emitter.ask(sids, packet))     # clients of this server
+        self._collectors[request_id] = collector       # other servers' messages call server(count), answer(args)
         try:
             return await collector.result(timeout)
         finally:
@@ -39,33 +39,36 @@ class AckCollector:
         self._done: asyncio.Future[None] | None = None
 
     def ask(self, asked: Mapping[str, asyncio.Future[list[Any]]]) -> None:
-        """Count what these clients of this server will answer: what ``Emitter.ask`` has given."""
+        """Add the answers of this server's clients: the futures that ``Emitter.ask`` returned."""
         self._clients += len(asked)
         self._asked.update(asked)
         for sid, future in asked.items():
             future.add_done_callback(partial(self._answered, sid))
 
     def server(self, clients: int) -> None:
-        """Another server has asked that many clients."""
+        """Add the number of clients that another server has asked."""
         self._servers -= 1
         self._clients += clients
         self._check()
 
     def answer(self, args: list[Any], sid: str | None = None) -> None:
-        """A client of another server has answered. Node's servers do not say which: such answers are numbered."""
+        """Add the answer of another server's client. Answers without ``sid``, as Node's servers send, are numbered."""
         self._clients -= 1
         self._responses[f"?{len(self._responses)}" if sid is None else sid] = from_ack(args)
         self._check()
 
     def gone(self, sid: str | None = None) -> None:
-        """A client of another server has left before it answered."""
+        """Count a client of another server that left before it answered."""
         self._clients -= 1
         if sid is not None:
             self._left.append(sid)
         self._check()
 
     async def result(self, timeout: float | None) -> AckResponses:
-        """All the answers. Raises :class:`~rtframework.AckTimeout`, with those that came in time."""
+        """Wait for all answers and return them.
+
+        Raises :class:`~rtframework.AckTimeout`, with the answers so far, after ``timeout`` seconds.
+        """
         try:
             if self._clients or self._servers:
                 self._done = asyncio.get_running_loop().create_future()

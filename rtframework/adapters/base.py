@@ -1,4 +1,4 @@
-"""What adapters have in common: the rooms of this server, and what one without other servers does not need."""
+"""The base class of adapters: the rooms of this server, and defaults for an adapter without other servers."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ F = TypeVar("F", bound=Callable[..., Any])
 class BaseAdapter(ABC):
     """Base class for adapters: keeps the rooms of this server, knows no other server, and keeps no sessions.
 
-    A class that derives from it writes the six methods that deliver packets and act on the sockets of all servers. It
-    overrides ``server_side_emit`` and ``server_side_emit_with_ack`` when there are other servers, ``start`` and
-    ``close`` when it has a connection to open, ``persist_session``, ``restore_session`` and ``session_time`` when
-    clients can come back. See :class:`rtframework.protocols.Adapter` for what each must do.
+    A subclass implements the six abstract methods, which deliver packets and act on the sockets of all servers. It
+    overrides ``server_side_emit`` and ``server_side_emit_with_ack`` if there are other servers, ``start`` and
+    ``close`` if it opens a connection, ``persist_session``, ``restore_session`` and ``session_time`` if it supports
+    connection state recovery. :class:`rtframework.protocols.Adapter` describes each method.
 
-    ``index`` has the rooms, ``nsp`` the name of the namespace.
+    ``index``: the rooms. ``nsp``: the name of the namespace.
     """
 
     __slots__ = ("_emitter", "_warned", "index", "nsp")
@@ -72,7 +72,7 @@ class BaseAdapter(ABC):
         """Forget a function that was registered."""
         self.index.events.off(event, function)
 
-    # --- what each adapter does in its own way ----------------------------------------------------------------------
+    # --- to be implemented by each adapter --------------------------------------------------------------------------
 
     @abstractmethod
     async def broadcast(self, packet: Packet, target: Target) -> None:
@@ -117,7 +117,7 @@ class BaseAdapter(ABC):
 
     # --- no sessions ------------------------------------------------------------------------------------------------
 
-    def persist_session(self, session: Session) -> None:  # noqa: B027 - a default, not forgotten
+    def persist_session(self, session: Session) -> None:  # noqa: B027 - a default that does nothing, on purpose
         """Keep nothing."""
 
     async def restore_session(self, pid: str, offset: str | None) -> Session | None:

@@ -13,10 +13,10 @@ if TYPE_CHECKING:
 
 
 class MemoryAdapter(BaseAdapter):
-    """Keeps the rooms of one namespace in memory.
+    """Keeps the rooms of one namespace in memory; the default adapter.
 
-    It is made by the namespace, ``MemoryAdapter(name, emitter)``; pass another class or factory of the same shape as
-    ``Server(adapter=...)`` to reach the sockets of other processes.
+    The namespace makes it by ``MemoryAdapter(name, emitter)``. To reach the sockets of other processes, pass another
+    class or factory with these parameters as ``Server(adapter=...)``.
     """
 
     __slots__ = ()

@@ -1,6 +1,6 @@
-"""Connection state recovery: what is kept of clients that have gone, and of packets that they may have missed.
+"""Connection state recovery: the packets kept for clients that may come back, and the rooms that these were in.
 
-Nothing here does I/O or knows the time: both are the adapter's.
+Without I/O and without a clock: the adapter has both.
 """
 
 from __future__ import annotations
@@ -28,35 +28,35 @@ RECOVERABLE: Final = frozenset(
         DisconnectReason.FORCED_SERVER_CLOSE,
     }
 )
-"""The reasons after which a client may take its state up again: Node's."""
+"""The disconnect reasons after which a client can recover its state, as in Node."""
 
 _OFFSET: Final = re.compile(r"[\w-]{8}\.[0-9]{1,16}", re.ASCII)
 
 _MAX_PAST: Final = 256
-"""Rooms that a client has left, with packets that it may still miss, that are remembered."""
+"""Rooms remembered for a client after it has left them, because it may have missed packets to them."""
 
 
 class Attendance:
-    """When a client was in which rooms: exact to the packet, so that it gets what was meant for it and nothing else."""
+    """The rooms of a client over time, exact to the packet, so that it gets exactly the packets sent to it."""
 
     __slots__ = ("birth", "known_from", "past", "since")
 
     def __init__(self, head: int) -> None:
         self.birth = head
         self.known_from = head
-        """Of positions before this one too much is forgotten to tell."""
+        """Position from which the rooms are known; those before have been forgotten in part."""
         self.since: dict[str, int] = {}
-        """For each room it is in: the position of the last packet before it joined."""
+        """For each room that the client is in: the position of the last packet before it joined."""
         self.past: deque[tuple[str, int, int]] = deque()
-        """Rooms it has left: ``(room, joined, left)``."""
+        """Rooms that the client has left: ``(room, joined, left)``, both as positions."""
 
     def join(self, rooms: Iterable[str], head: int) -> None:
-        """Note that the socket is in these rooms from now on."""
+        """Record that the client joins rooms after the packet at position ``head``."""
         for room in rooms:
             self.since.setdefault(room, head)
 
     def leave(self, rooms: Iterable[str], head: int) -> None:
-        """… and not any more."""
+        """Record that the client leaves rooms after the packet at position ``head``."""
         for room in rooms:
             joined = self.since.pop(room, head)
             if joined < head:
@@ -65,7 +65,10 @@ class Attendance:
             self.known_from = self.past.popleft()[2]
 
     def stays(self, after: int) -> Iterator[tuple[str | None, int, int | None]]:
-        """Where packets for it may be, beyond a position: ``(room, from, to)``; room ``None`` is everybody."""
+        """Yield ``(room, from, to)`` for each stay in a room beyond a position.
+
+        Room ``None`` is the whole namespace, ``to`` is ``None`` for a room that the client is still in.
+        """
         yield None, after, None
         for room, joined in self.since.items():
             yield room, max(after, joined), None
@@ -74,7 +77,7 @@ class Attendance:
                 yield room, max(after, joined), left
 
     def was_in(self, rooms: Collection[str], position: int) -> bool:
-        """Return whether it was in any of the rooms when the packet of that position was emitted."""
+        """Tell whether the client was in any of the rooms when the packet at a position was emitted."""
         since = self.since
         for room in rooms:
             if room in since and since[room] < position:
@@ -82,14 +85,14 @@ class Attendance:
         return any(room in rooms and joined < position <= left for room, joined, left in self.past)
 
     def is_always_in(self, rooms: Collection[str], after: int) -> bool:
-        """Return whether it has been in one of the rooms ever since a position."""
+        """Tell whether the client has been in one of the rooms continuously since a position."""
         since = self.since
         return any(room in since and since[room] <= after for room in rooms)
 
 
 @dataclass(slots=True, eq=False)
 class Record:
-    """One packet that was emitted."""
+    """One packet of the log."""
 
     position: int
     rooms: frozenset[str] | None
@@ -99,7 +102,7 @@ class Record:
 
 
 class _Shelf:
-    """The packets to one room, oldest first, and how far they have been thrown away."""
+    """The packets to one room, oldest first, and the positions of those that have been discarded."""
 
     __slots__ = ("cuts", "records", "start")
 
@@ -107,10 +110,10 @@ class _Shelf:
         self.records: list[Record | None] = []
         self.start = 0
         self.cuts: dict[frozenset[str], int] = {}
-        """For each set of rooms left out: the position of the last packet that has been thrown away."""
+        """For each set of excepted rooms: the position of the last packet that has been discarded."""
 
     def between(self, after: int, to: int | None) -> list[Record]:
-        """Those beyond one position, up to another."""
+        """Return the packets beyond position ``after``, up to position ``to``."""
         records: Any = self.records
         first = bisect_right(records, after, self.start, key=_position)
         last = len(records) if to is None else bisect_right(records, to, first, key=_position)
@@ -118,7 +121,7 @@ class _Shelf:
         return found
 
     def drop_first(self, record: Record) -> bool:
-        """Throw the oldest away, if this is it."""
+        """Discard the oldest packet if it is ``record``. Return ``False`` if it is another."""
         if self.start == len(self.records) or self.records[self.start] is not record:
             return False
         self.records[self.start] = None
@@ -134,15 +137,15 @@ def _position(record: Record) -> int:
 
 
 def is_offset(text: str) -> bool:
-    """Return whether a string may be the offset of a :class:`PacketLog`."""
+    """Tell whether a string has the form of an offset of a :class:`PacketLog`."""
     return _OFFSET.fullmatch(text) is not None
 
 
 class PacketLog:
-    """The packets of one namespace that somebody may have missed, each with a position: 1, 2, 3 …
+    """The packets of one namespace that clients may have missed, each with a position: 1, 2, 3 …
 
-    An offset is a position in the form that clients are given: with a prefix that is this log's own, because clients
-    also bring offsets of a server that is not there any more.
+    An offset is a position as clients get it, with a random prefix for each log: clients also send offsets that they
+    have got from an earlier run of the server.
     """
 
     def __init__(self, *, max_packets: int, max_bytes: int, max_age: float) -> None:
@@ -155,23 +158,22 @@ class PacketLog:
         self._bytes = 0
         self._cuts = 0
         self._floor = 0
-        """Up to here it is forgotten what was thrown away."""
+        """Position up to which it is no longer known which packets have been discarded."""
         self.head = 0
         """The position of the newest packet."""
 
     def __len__(self) -> int:
-        """How many packets are kept."""
+        """Number of packets kept."""
         return len(self._records)
 
     def offset(self, position: int) -> str:
-        """Write a position as the offset that clients are given."""
+        """Return the offset for a position, as clients get it."""
         return f"{self._prefix}{position}"
 
     def position(self, offset: str | None) -> int | None:
-        """The position that a client has reached; ``None`` when that is no offset.
+        """Return the position for a client's offset; ``None`` if it is not a valid offset.
 
-        It is 0 for one that brings none, or one of another log: since it has been given a session here, it has received
-        nothing.
+        The position is 0 if the client has no offset, or one of another log: it has received no packet of this log.
         """
         if not offset:
             return 0
@@ -183,7 +185,7 @@ class PacketLog:
         return int(number) if int(number) <= self.head else None
 
     def append(self, frames: Frames, rooms: frozenset[str] | None, except_: frozenset[str], now: float) -> None:
-        """Keep a packet, at position ``head + 1``, and throw away what is too much."""
+        """Add a packet at position ``head + 1``, and discard packets beyond the bounds."""
         self.head += 1
         record = Record(self.head, rooms, except_, frames, now)
         self._records.append(record)
@@ -197,19 +199,19 @@ class PacketLog:
             self.trim(now)
 
     def trim(self, now: float) -> None:
-        """Throw away what is too much or too old."""
+        """Discard packets beyond the bounds of number, bytes and age."""
         records = self._records
         while len(records) > self._max_packets or self._bytes > self._max_bytes or self._is_old(now):
             self._drop(records.popleft())
 
     def forget(self, sid: str) -> None:
-        """Forget what was kept for this socket: nobody will ask for it."""
+        """Forget the packets to a socket's own room: the socket will not be recovered."""
         shelf = self._shelves.pop(sid, None)
         if shelf is not None:
             self._cuts -= len(shelf.cuts)
 
     def missed(self, attendance: Attendance, position: int) -> list[Frames] | None:
-        """Return the packets missed since a position, in order; ``None`` when some are not kept any more."""
+        """Return the packets missed since a position, in order; ``None`` if some have been discarded."""
         after = max(position, attendance.birth)
         if after < self._floor or after < attendance.known_from:
             return None

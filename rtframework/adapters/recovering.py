@@ -25,10 +25,11 @@ def _loop_time() -> float:
 
 
 class SessionAwareAdapter(MemoryAdapter):
-    """What a server with ``connection_state_recovery`` has instead of a :class:`MemoryAdapter`.
+    """The adapter of a server with ``connection_state_recovery``, in place of :class:`MemoryAdapter`.
 
-    ``delay``: seconds after which the server has noticed at the latest that a client is gone; packets are kept for so
-    much longer than clients may be away. ``clock``: the time in seconds, from any start; the event loop's by default.
+    ``delay``: seconds that the server may take to notice that a client has gone; packets are kept for
+    ``max_disconnection_duration`` plus this time. ``clock``: returns the time in seconds, from any start; the event
+    loop's time by default.
     """
 
     __slots__ = ("_clock", "_last_left_at", "_log", "_max_age", "_present", "_recovery", "_sessions", "_sweeper")
@@ -49,7 +50,7 @@ class SessionAwareAdapter(MemoryAdapter):
         self._log = self._new_log()
         self._present: dict[str, Attendance] = {}
         self._sessions: dict[str, tuple[Session, Attendance, float]] = {}
-        """By private id: the session, its attendance and when it went, in the order in which they went."""
+        """By private id: the session, its rooms over time, and the time when it left; in the order of leaving."""
         self._last_left_at = -math.inf
         self._sweeper: asyncio.TimerHandle | None = None
 
@@ -73,7 +74,7 @@ class SessionAwareAdapter(MemoryAdapter):
             attendance.leave(rooms, self._log.head)
 
     def remove_all(self, sid: str) -> frozenset[str]:
-        """Forget a socket; the rooms it was in."""
+        """Forget a socket. Return the rooms that it was in."""
         if self._present.pop(sid, None) is not None:
             self._log.forget(sid)
         return super().remove_all(sid)
@@ -83,14 +84,14 @@ class SessionAwareAdapter(MemoryAdapter):
     async def broadcast(self, packet: Packet, target: Target) -> None:
         """Deliver a packet to the sockets that a target selects, with its offset as the last argument.
 
-        A question that is to be answered has none: who asked it is told that the client has gone.
+        A packet that requests an acknowledgement has no offset and is not kept: its emitter gets ``Disconnected``.
         """
         if packet.type != _EVENT or packet.id is not None:
             await super().broadcast(packet, target)
             return
         log = self._log
-        # The client remembers the last argument of any event, if it is a string, as its offset. So a volatile packet
-        # has one as well: that of the packet before it.
+        # The client takes the last argument of any event, if it is a string, for its offset. So a volatile packet has
+        # an offset too: that of the packet before it.
         offset = log.offset(log.head if target.volatile else log.head + 1)
         frames = self._emitter.encode(
             Packet(packet.type, packet.nsp, [*packet.data, offset], None), compress=target.compress
@@ -106,7 +107,7 @@ class SessionAwareAdapter(MemoryAdapter):
     # --- sessions ---------------------------------------------------------------------------------------------------
 
     def persist_session(self, session: Session) -> None:
-        """Keep the state of a socket that goes; called while it is still in its rooms."""
+        """Keep the state of a socket that leaves; called while the socket is still in its rooms."""
         attendance = self._present.pop(session.sid, None)
         if attendance is None:
             return
@@ -119,7 +120,10 @@ class SessionAwareAdapter(MemoryAdapter):
         self._wake()
 
     async def restore_session(self, pid: str, offset: str | None) -> Session | None:
-        """Hand out a session, which is not kept any more, with all that its client has missed; or ``None``."""
+        """Remove a session and return it with all packets that its client has missed.
+
+        Return ``None`` if the session is unknown or too old, or if a missed packet has been discarded.
+        """
         if pid not in self._sessions:
             return None
         session, attendance, left_at = self._sessions[pid]
@@ -135,22 +139,22 @@ class SessionAwareAdapter(MemoryAdapter):
         return dataclasses.replace(session, missed=missed)
 
     def session_time(self) -> float:
-        """Seconds for which a client may still come back, at most."""
+        """Return the seconds until the last session expires; 0.0 without sessions."""
         if not self._sessions:
             return 0.0
         return max(0.0, self._last_left_at + self._recovery.max_disconnection_duration - self._clock())
 
-    # --- with time --------------------------------------------------------------------------------------------------
+    # --- expiry -----------------------------------------------------------------------------------------------------
 
     async def close(self) -> None:
-        """Forget everything."""
+        """Forget all sessions and packets."""
         if self._sweeper is not None:
             self._sweeper.cancel()
             self._sweeper = None
         self._sessions.clear()
         self._present.clear()
         self._last_left_at = -math.inf
-        self._log = self._new_log()  # whoever starts it again may have another clock
+        self._log = self._new_log()  # after the next start, the clock may be another event loop's
         await super().close()
 
     def _new_log(self) -> PacketLog:
@@ -165,7 +169,7 @@ class SessionAwareAdapter(MemoryAdapter):
         self._log.forget(session.sid)
 
     def _wake(self) -> None:
-        """Memory is given back a while after it is of use, also when nothing else happens."""
+        """Schedule a sweep, which frees expired sessions and packets even if no packet is emitted."""
         if self._sweeper is None:
             pause = max(1.0, self._recovery.max_disconnection_duration / 4)
             self._sweeper = asyncio.get_running_loop().call_later(pause, self._sweep)

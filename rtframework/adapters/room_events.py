@@ -1,4 +1,4 @@
-"""Who wants to hear of rooms: that one appears or goes, that a socket joins or leaves."""
+"""Listeners for changes of rooms: a room is created or deleted, a socket joins or leaves."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ _PARAMETERS: Final = {
 class RoomEvents:
     """The listeners of one room index.
 
-    They are plain functions, called in the middle of a join or leave: ``create_room`` and ``delete_room`` with
-    ``(room)``, ``join_room`` and ``leave_room`` with ``(room, sid)``.
+    They are plain functions, called during a join or leave: those of ``create_room`` and ``delete_room`` with
+    ``(room)``, those of ``join_room`` and ``leave_room`` with ``(room, sid)``.
     """
 
     __slots__ = ("_listeners",)
@@ -50,13 +50,13 @@ class RoomEvents:
         return register
 
     def off(self, event: str, function: Callable[..., Any]) -> None:
-        """Forget a function; nothing happens when it was not registered."""
+        """Remove a function; does nothing if it was not registered."""
         listeners = self._of(event)
         if function in listeners:
             listeners.remove(function)
 
     def tell(self, event: str, *args: str) -> None:
-        """Call the listeners. One that fails is logged and keeps nobody else from hearing."""
+        """Call the listeners of an event. An exception is logged, and the other listeners are still called."""
         for listener in self._listeners[event].copy():
             try:
                 listener(*args)

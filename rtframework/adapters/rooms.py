@@ -1,4 +1,4 @@
-"""Who is in which room: an index with no I/O and nothing of Socket.IO in it but the words."""
+"""The index of rooms and their members, without I/O."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from .room_events import CREATE_ROOM, DELETE_ROOM, JOIN_ROOM, LEAVE_ROOM, RoomEv
 
 
 class RoomIndex:
-    """Both directions, so that each question costs what it answers: leaving costs the socket's own rooms.
+    """Index of rooms in both directions: the rooms of each socket id, and the members of each room.
 
-    A room exists while somebody is in it. Members come in the order they joined.
+    So leaving takes time for the socket's own rooms only. A room exists while it has members; they are in the order of
+    joining.
     """
 
     __slots__ = ("_events", "_members", "_rooms")
@@ -21,12 +22,12 @@ class RoomIndex:
         self._members: dict[str, dict[str, None]] = {}
 
     def __len__(self) -> int:
-        """How many sids are known."""
+        """Number of socket ids known."""
         return len(self._rooms)
 
     @property
     def room_count(self) -> int:
-        """How many rooms somebody is in."""
+        """Number of rooms with members."""
         return len(self._members)
 
     def __contains__(self, sid: str) -> bool:
@@ -34,13 +35,13 @@ class RoomIndex:
 
     @property
     def events(self) -> RoomEvents:
-        """Who wants to hear of changes; costs nothing until it is asked for."""
+        """The listeners for changes, made on first access: without them, a change has no overhead."""
         if self._events is None:
             self._events = RoomEvents()
         return self._events
 
     def add(self, sid: str, rooms: Iterable[str]) -> None:
-        """Put a sid into rooms; a new sid becomes known even when there are none."""
+        """Put a socket id into rooms; a new id becomes known even if ``rooms`` is empty."""
         if self._events is not None:
             self._add_and_tell(self._events, sid, rooms)
             return
@@ -50,7 +51,7 @@ class RoomIndex:
             self._members.setdefault(room, {})[sid] = None
 
     def remove(self, sid: str, rooms: Iterable[str]) -> None:
-        """Take a sid out of rooms; those it is not in are passed over."""
+        """Take a socket id out of rooms; rooms that it is not in are ignored."""
         joined = self._rooms.get(sid)
         if joined is None:
             return
@@ -65,7 +66,7 @@ class RoomIndex:
             self._tell_left(sid, left)
 
     def remove_all(self, sid: str) -> frozenset[str]:
-        """Forget a sid; the rooms it was in."""
+        """Forget a socket id. Return the rooms that it was in."""
         joined = self._rooms.pop(sid, None)
         if joined is None:
             return frozenset()
@@ -76,20 +77,20 @@ class RoomIndex:
         return frozenset(joined)
 
     def rooms(self, sid: str) -> frozenset[str]:
-        """The rooms of a sid; empty when it is not known."""
+        """Return the rooms of a socket id; empty if it is unknown."""
         return frozenset(self._rooms.get(sid, ()))
 
     def members(self, room: str) -> Collection[str]:
-        """A live view of who is in a room."""
+        """Return a live view of the members of a room."""
         members = self._members.get(room)
         return () if members is None else members.keys()
 
     def all_rooms(self) -> Collection[str]:
-        """A live view of the rooms that exist."""
+        """Return a live view of all rooms."""
         return self._members.keys()
 
     def select(self, rooms: frozenset[str] | None, except_: frozenset[str]) -> list[str]:
-        """The sids in any of the rooms (``None``: everybody) and in none of ``except_``, each once."""
+        """Return the socket ids in any of the rooms (``None``: all ids) and in none of ``except_``, each once."""
         if rooms is None:
             selected: Iterable[str] = self._rooms
         elif len(rooms) == 1:
@@ -117,7 +118,7 @@ class RoomIndex:
         if not members:
             del self._members[room]
 
-    # All is done before anybody hears of it: a listener may look, and may change rooms itself.
+    # Listeners are called after all changes are made: they may read rooms, and may change them.
 
     def _add_and_tell(self, events: RoomEvents, sid: str, rooms: Iterable[str]) -> None:
         joined = self._rooms.setdefault(sid, set())

@@ -1,4 +1,4 @@
-"""The Admin UI of Socket.IO: the server's side of its protocol."""
+"""The server side of the protocol of the Socket.IO Admin UI."""
 
 from __future__ import annotations
 

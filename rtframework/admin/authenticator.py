@@ -1,4 +1,4 @@
-"""Who is let in to the Admin UI."""
+"""Authentication of the users of the Admin UI."""
 
 from __future__ import annotations
 
@@ -23,25 +23,25 @@ _wrong: Final = ThrottledLog(log, logging.WARNING, "a wrong name or password for
 _too_many: Final = ThrottledLog(log, logging.WARNING, "too many attempts to log in to the Admin UI from %s")
 
 DELAY: Final = 1.0
-"""Seconds after which a wrong password is answered."""
+"""Seconds to wait before a wrong password is refused."""
 
 _REFUSAL: Final = "invalid credentials"
-"""The words that the UI knows and translates."""
+"""The message that the UI recognizes and translates."""
 
 
 @dataclass(frozen=True, slots=True)
 class Admin:
-    """Somebody who was let in: ``socket.user`` in the Admin UI's namespace."""
+    """A user of the Admin UI: ``socket.user`` in its namespace."""
 
     name: str
     session_id: str | None = field(default=None, repr=False, compare=False)
-    """A new session, which the UI is to remember."""
+    """The id of a new session for the UI to store; ``None`` if the login used an id."""
 
 
 class AdminAuthenticator:
-    """An authenticator: by the session id that the UI was given before, or by name and password.
+    """Authenticates by the session id of an earlier login, or by name and password.
 
-    Without credentials everybody is let in.
+    Without credentials, every client is accepted.
     """
 
     __slots__ = ("_attempts", "_credentials", "_name", "_sessions")
@@ -53,13 +53,17 @@ class AdminAuthenticator:
         self._attempts = LoginThrottle()
 
     async def authenticate(self, handshake: Handshake) -> Admin:
-        """Raises :class:`~rtframework.ConnectionRefused`: after a while, or for too many attempts at once."""
+        """Return the user.
+
+        Raises :class:`~rtframework.ConnectionRefused`: after ``DELAY`` seconds for a wrong name or password, at once
+        for a missing password and after too many attempts.
+        """
         if self._credentials is None:
             return Admin("")
         auth, address = handshake.auth, handshake.address
         if auth.get("sessionId") in self._sessions:
             return Admin(self._name)
-        if auth.get("password") is None:  # the page was loaded: it will ask the user when this is refused
+        if auth.get("password") is None:  # the page has just been loaded: after a refusal it asks for the password
             raise ConnectionRefused(_REFUSAL)
         wait = self._attempts.begin(address)
         if wait:

@@ -1,4 +1,4 @@
-"""The name and the password of those who may use the Admin UI."""
+"""The name and password for the Admin UI."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from ..exceptions import ConfigurationError
 _BCRYPT: Final = re.compile(r"\$2[abxy]?\$")
 _BCRYPT_HASH: Final = re.compile(r"\$2[abxy]\$\d\d\$[./A-Za-z0-9]{53}")
 _BCRYPT_READS: Final = 72
-"""Bytes of a password that bcrypt takes into account."""
+"""Bytes of a password that bcrypt uses; it ignores the rest."""
 _AT_ONCE: Final = 2
-"""Passwords that are hashed at the same time: bcrypt is slow on purpose, and anybody may make us compute it."""
+"""Passwords hashed at the same time: bcrypt is slow by design, and any client can make the server compute it."""
 _MAX_LENGTH: Final = 4096
 """A longer name or password (characters) is wrong before anything is computed from it."""
 
 
 class Credentials:
-    """Compares what a client gives with a name and a password, in a time that tells nothing of either.
+    """Compares a client's name and password with the configured ones, in a time that reveals neither.
 
-    ``password``: as it is, or its bcrypt hash, which needs the package ``bcrypt``.
-    Raises :class:`~rtframework.ConfigurationError` for an empty one, and for a hash that cannot be used.
+    ``password``: in plain text, or as a bcrypt hash, which needs the package ``bcrypt``.
+    Raises :class:`~rtframework.ConfigurationError` for an empty name or password, and for a hash that cannot be used.
     """
 
     __slots__ = ("_at_once", "_digest_of_name", "_digest_of_password", "_hash", "_key")
@@ -51,7 +51,7 @@ class Credentials:
         return "Credentials()"
 
     async def match(self, username: Any, password: Any) -> bool:
-        """Whether both are right. Both are looked at, also when the first is wrong already."""
+        """Tell whether name and password are right. Both are compared, even if the name is wrong."""
         if not isinstance(username, str) or not isinstance(password, str):
             return False
         if len(username) > _MAX_LENGTH or len(password) > _MAX_LENGTH:
@@ -71,12 +71,12 @@ class Credentials:
 
     def _turn(self) -> asyncio.Semaphore:
         loop = asyncio.get_running_loop()
-        if self._at_once is None or self._at_once[0] is not loop:  # one is of use in one event loop only
+        if self._at_once is None or self._at_once[0] is not loop:  # a semaphore works in one event loop only
             self._at_once = loop, asyncio.Semaphore(_AT_ONCE)
         return self._at_once[1]
 
     def _digest(self, text: str) -> bytes:
-        # Digests have one length, so that a comparison does not tell the length of what it is compared with.
+        # All digests have the same length, so the time of a comparison does not reveal the length of the secret.
         return hashlib.blake2b(_to_bytes(text), key=self._key, digest_size=32).digest()
 
 

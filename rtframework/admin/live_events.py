@@ -1,4 +1,4 @@
-"""Development mode: everything that happens to sockets, told while somebody watches."""
+"""Live events of the development mode: everything that happens to sockets, while a page of the Admin UI is open."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ if TYPE_CHECKING:
     from .serialization import AdminSerializer
 
 Tell = Callable[..., None]
-"""``(event, *args)``: emits to those who watch."""
+"""``(event, *args)``: emits to the pages of the Admin UI."""
 
 
 class LiveEvents:
-    """Listens to all namespaces between :meth:`start` and :meth:`stop`; before and after, nothing is left of it.
+    """Watches all namespaces from :meth:`start` to :meth:`stop`; outside of that, no listener is registered.
 
-    ``silent``: the namespace whose events are not shown, because they are what shows the others.
+    ``silent``: the namespace whose events are not shown: the Admin UI's, because each would cause another.
     """
 
     __slots__ = ("_namespaces", "_serializer", "_silent", "_tell", "_watched")
@@ -36,13 +36,13 @@ class LiveEvents:
         self._watched: dict[str, _NamespaceWatch] | None = None
 
     def start(self) -> None:
-        """Somebody watches."""
+        """Watch all namespaces: the first page of the Admin UI was opened."""
         self._watched = {}
         for namespace in list(self._namespaces.values()):
             self.introduce(namespace)
 
     def introduce(self, namespace: Namespace) -> None:
-        """A namespace was made."""
+        """Watch a new namespace as well."""
         if self._watched is not None:
             with_events = namespace.name != self._silent
             watch = _NamespaceWatch(namespace, self._serializer, self._tell, with_events=with_events)
@@ -50,13 +50,13 @@ class LiveEvents:
             watch.start()
 
     def stop(self) -> None:
-        """Nobody watches any more."""
+        """Remove all listeners: the last page of the Admin UI was closed."""
         watched, self._watched = self._watched or {}, None
         for watch in watched.values():
             watch.stop()
 
     def look(self) -> None:
-        """Tell what nobody announces: that a socket has another transport, or other data."""
+        """Emit the changes that no event announces: of a socket's transport and of its data."""
         watched = self._watched
         if watched is None:
             return
@@ -70,7 +70,7 @@ class LiveEvents:
 
 
 class _NamespaceWatch:
-    """One namespace; see ``rtframework.protocols.Watcher``."""
+    """Watcher of one namespace; see ``rtframework.protocols.Watcher``."""
 
     __slots__ = ("_events", "_last", "_name", "_serializer", "_tell", "namespace")
 
@@ -81,7 +81,7 @@ class _NamespaceWatch:
         self._tell = tell
         self._events = with_events
         self._last: dict[str, tuple[str, Any]] = {}
-        """Transport and data of each socket as they were told last."""
+        """Transport and data of each socket as they were last emitted."""
 
     def start(self) -> None:
         namespace = self.namespace
@@ -116,7 +116,7 @@ class _NamespaceWatch:
     def _changeable(self, socket: Socket) -> tuple[str, Any]:
         return socket.transport, plain(socket.data)
 
-    # --- what is told -----------------------------------------------------------------------------------------------
+    # --- events to the Admin UI -------------------------------------------------------------------------------------
 
     def admitted(self, socket: Socket) -> None:
         self._last[socket.id] = self._changeable(socket)
@@ -140,5 +140,5 @@ class _NamespaceWatch:
 
 
 def _now() -> str:
-    """This moment as JavaScript writes it."""
+    """Return the current time as JavaScript's ``toISOString`` does: UTC, with milliseconds and ``Z``."""
     return datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

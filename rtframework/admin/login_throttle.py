@@ -1,4 +1,4 @@
-"""How often one address may be wrong about a password."""
+"""A limit on the login attempts of one address."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from collections.abc import Callable
 from typing import Final
 
 MAX_ATTEMPTS: Final = 10
-"""Attempts of one address within a period."""
+"""Attempts allowed for one address in a period."""
 PERIOD: Final = 60.0
-"""Seconds, from the first of them."""
+"""Seconds of a period, which starts with the first attempt."""
 MAX_ADDRESSES: Final = 10_000
 
 
 class LoginThrottle:
     """Counts attempts by address, in a bounded table.
 
-    They are counted when they begin, so that many at once gain nothing.
+    An attempt is counted when it begins, so that many attempts at once do not pass the limit.
     """
 
     __slots__ = ("_clock", "_tried")
@@ -25,10 +25,10 @@ class LoginThrottle:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._tried: dict[str, tuple[float, int]] = {}
-        """When the first attempt of the period was, and how many there were; the oldest address first."""
+        """By address: the time of the period's first attempt, and the number of attempts; oldest address first."""
 
     def begin(self, address: str | None) -> float:
-        """Count an attempt. Zero when it may go on, else the seconds for which there are to be no more."""
+        """Count an attempt. Return 0.0 if it is allowed, else the seconds until the next one is."""
         key = _network(address)
         now = self._clock()
         began, count = self._tried.get(key, (now, 0))
@@ -43,12 +43,12 @@ class LoginThrottle:
         return 0.0
 
     def forgive(self, address: str | None) -> None:
-        """It was the right password after all."""
+        """Reset the count of an address, after a login."""
         self._tried.pop(_network(address), None)
 
 
 def _network(address: str | None) -> str:
-    """What counts as one address: of IPv6 its first 64 bits, since whoever has one has all of those."""
+    """Return the key of an address: for IPv6 its first 64 bits, because a client has all addresses of its /64."""
     try:
         parsed = ipaddress.ip_address(address or "")
     except ValueError:

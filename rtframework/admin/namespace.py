@@ -1,4 +1,4 @@
-"""The namespace that the Admin UI connects to: who comes in, what it is told, what it may do."""
+"""The namespace of the Admin UI: its users, the events that they get, and their commands."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ log: Final = logging.getLogger("rtframework.admin")
 Mode: TypeAlias = Literal["production", "development"]
 
 PERIOD: Final = 2.0
-"""Seconds between two statistics."""
+"""Seconds between two ``server_stats`` events."""
 
 _COMMANDS: Final = ("EMIT", "JOIN", "LEAVE", "DISCONNECT", "MJOIN", "MLEAVE", "MDISCONNECT")
-"""What the UI calls what it may do; ``M``: with many sockets at once."""
+"""The UI's names of its commands; ``M``: for many sockets at once."""
 
 
 class AdminNamespace(Namespace):
-    """Made by :meth:`rtframework.Server.instrument`, which says what its parameters mean.
+    """The Admin UI's namespace, made by :meth:`rtframework.Server.instrument`, which documents the parameters.
 
-    Its clients are authenticated by it alone, not by the server's authenticator. While none is connected it costs
-    nothing: no timer runs, and nothing is registered with other namespaces or the engine.
+    The namespace authenticates its clients itself; the server's authenticator is not asked. Without clients it has no
+    overhead: no timer runs, and nothing is registered with other namespaces or the engine.
     """
 
     def __init__(
@@ -76,7 +76,7 @@ class AdminNamespace(Namespace):
             self.on("_disconnect")(self._command_disconnect)
 
     def introduce(self, namespace: Namespace) -> None:
-        """The server has made a namespace."""
+        """Watch a namespace that the server has made, in development mode."""
         if self._watch is not None:
             self._watch.introduce(namespace)
 
@@ -84,7 +84,7 @@ class AdminNamespace(Namespace):
         super()._emptied()
         self._rest()
 
-    # --- those who watch --------------------------------------------------------------------------------------------
+    # --- pages of the Admin UI --------------------------------------------------------------------------------------
 
     async def _arrive(self, socket: Any) -> None:
         if self._timer is None:
@@ -118,7 +118,7 @@ class AdminNamespace(Namespace):
             self._watch.look()
 
     def _all_sockets(self) -> list[dict[str, Any]]:
-        """As many sockets as fit into one packet of those that may wait for a client."""
+        """Describe the sockets of all namespaces, as many as fit into half of ``max_outbox``."""
         shown: list[dict[str, Any]] = []
         room = self._limits.max_outbox // 2
         there = [
@@ -142,12 +142,12 @@ class AdminNamespace(Namespace):
         return shown
 
     def _show_all(self, event: str, *args: Any) -> None:
-        """Emit to all pages of the Admin UI; from anywhere, since nothing is waited for."""
+        """Emit to all pages of the Admin UI, without awaiting."""
         self._show(list(self._membership.outlets.values()), event, *args)
 
     def _show(self, outlets: Sequence[Outlet], event: str, *args: Any) -> None:
-        # Past the adapter: with connection state recovery it would keep all of this for pages that come back, and they
-        # are told everything anew.
+        # Not through the adapter: with connection state recovery it would keep all of these events for pages that come
+        # back, but such pages get everything anew.
         try:
             frames = self._engine.encode(Packet(PacketType.EVENT, self.name, [event, *args]))
         except EncodeError:
@@ -158,10 +158,10 @@ class AdminNamespace(Namespace):
         for outlet in outlets:
             outlet.send(frames)
 
-    # --- what they may do -------------------------------------------------------------------------------------------
+    # --- commands ---------------------------------------------------------------------------------------------------
 
     def _select(self, command: str, by: Any, nsp: str, filter: str | None) -> BroadcastOperator | Namespace:
-        """The sockets that a command is for: those in a room, which may be one socket's own, or all."""
+        """Log a command and return its target: the sockets in a room (or a socket's own room), or the namespace."""
         namespace = self._server_namespaces.get(nsp)
         if namespace is None:
             raise EventError("unknown_namespace", f"there is no namespace {nsp!r}")

@@ -1,4 +1,4 @@
-"""What the Admin UI is shown of a socket: nothing secret, of any size, or that only Python understands."""
+"""Descriptions of sockets for the Admin UI: bounded in size, of JSON types only, and without secrets."""
 
 from __future__ import annotations
 
@@ -49,9 +49,9 @@ _HEADERS: Final = frozenset(
         "x-real-ip",
     }
 )
-"""Headers that hold no secret. It is not known of others: of them the name is shown."""
+"""Headers that hold no secret. Other headers may hold one: the UI gets their names only."""
 _PARAMETERS: Final = frozenset({"EIO", "transport", "t", "b64"})
-"""Likewise for the query."""
+"""Query parameters that hold no secret. The UI gets only the names of others."""
 
 _MAX_DEPTH: Final = 6
 _MAX_ITEMS: Final = 100
@@ -61,7 +61,7 @@ _MAX_LENGTH: Final = 1_000
 class AdminSerializer:
     """Describes sockets as ``@socket.io/admin-ui`` does.
 
-    ``show_handshake``: show all headers and query parameters; the client's ``auth`` never is.
+    ``show_handshake``: show the values of all headers and query parameters. The client's ``auth`` is never shown.
     """
 
     __slots__ = ("_key", "_show_handshake")
@@ -71,7 +71,7 @@ class AdminSerializer:
         self._key = secrets.token_bytes(32)
 
     def of(self, socket: Socket) -> dict[str, Any]:
-        """The socket at this moment."""
+        """Describe a socket as it is now."""
         return {
             "id": socket.id,
             "clientId": self._client_id(socket),
@@ -83,7 +83,7 @@ class AdminSerializer:
         }
 
     def _client_id(self, socket: Socket) -> str:
-        """The same for all sockets of a connection; not its Engine.IO session id, which is a secret."""
+        """Return an id of the socket's connection, other than its Engine.IO session id, which is a secret."""
         number = id(socket.conn).to_bytes(16, "big")
         return hashlib.blake2b(number, key=self._key, digest_size=6).hexdigest()
 
@@ -111,9 +111,9 @@ class AdminSerializer:
 
 
 def plain(value: Any, depth: int = 0) -> Any:
-    """A value as any serializer can send it and no more of it than a page can show.
+    """Return a value as JSON types that any serializer can send, cut to a size that a page can show.
 
-    Objects of the program are shown by the name of their class.
+    Objects of the program become the name of their class.
     """
     if value is None or isinstance(value, bool):
         return value

@@ -1,4 +1,4 @@
-"""Who has logged in, so that a page that is loaded again need not ask for the password."""
+"""Sessions of logins, so that a page that is reloaded need not ask for the password."""
 
 from __future__ import annotations
 
@@ -9,24 +9,24 @@ from collections.abc import Callable
 from typing import Any, Final
 
 LIFETIME: Final = 86_400.0
-"""Seconds for which a session is valid, from the login."""
+"""Seconds that a session is valid after the login."""
 MAX_SESSIONS: Final = 1_000
 _MAX_LENGTH: Final = 128
 
 
 class Sessions:
-    """Session ids in memory: of this process alone, for a day, the oldest dropped when there are too many."""
+    """Session ids in the memory of this process, valid for a day; beyond ``MAX_SESSIONS``, the oldest are dropped."""
 
     __slots__ = ("_clock", "_ends", "_key")
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        # By a keyed digest: how long a look-up takes then tells nothing of the ids that there are.
+        # Ids are stored as keyed digests, so that the time of a look-up reveals nothing about them.
         self._key = secrets.token_bytes(32)
         self._ends: dict[bytes, float] = {}
 
     def new(self) -> str:
-        """The id of a new session; whoever has it is let in."""
+        """Make a session and return its id, which is a secret: it logs in without a password."""
         while len(self._ends) >= MAX_SESSIONS:
             del self._ends[next(iter(self._ends))]
         session_id = secrets.token_urlsafe(24)

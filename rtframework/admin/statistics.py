@@ -1,4 +1,4 @@
-"""What a server says of itself every two seconds."""
+"""The statistics of a server that the Admin UI gets every two seconds."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class Traffic:
-    """What has passed on all connections of a server; see ``rtframework.protocols.Meter``."""
+    """Counts of the traffic on all connections of a server; see ``rtframework.protocols.Meter``."""
 
     __slots__ = ("bytes_in", "bytes_out", "closed", "opened", "packets_in", "packets_out")
 
@@ -26,7 +26,7 @@ class Traffic:
         self.bytes_in = self.bytes_out = 0
 
     def take(self) -> list[dict[str, Any]]:
-        """What was counted since the last time, by the names of Node's Admin UI."""
+        """Return the counts since the last call, under the names of Node's Admin UI, and reset them."""
         counts = {
             "rawConnection": self.opened,
             "rawDisconnection": self.closed,
@@ -41,9 +41,9 @@ class Traffic:
 
 
 class Statistics:
-    """A server's figures. Traffic is counted from :meth:`start` to :meth:`stop` only.
+    """The statistics of a server. Traffic is counted from :meth:`start` to :meth:`stop` only.
 
-    ``server_id``: the server's name in the UI, host and process by default.
+    ``server_id``: the server's name in the UI; host name and process id by default.
     """
 
     __slots__ = ("_line", "_namespaces", "_self", "_since", "_traffic")
@@ -57,18 +57,18 @@ class Statistics:
         self._traffic: Traffic | None = None
 
     def start(self) -> None:
-        """Count from now on."""
+        """Start to count traffic."""
         self._traffic = Traffic()
         self._line.measure(self._traffic)
 
     def stop(self) -> None:
-        """Nobody wants to know any more."""
+        """Stop counting traffic."""
         if self._traffic is not None:
             self._line.unmeasure(self._traffic)
         self._traffic = None
 
     def now(self, *, take: bool) -> dict[str, Any]:
-        """The figures of this moment; ``take``: with what was counted since they were last taken."""
+        """Return the statistics; ``take``: with the traffic since it was last taken, which is then reset."""
         clients, polling = self._line.count_clients()
         return {
             **self._self,

@@ -1,4 +1,4 @@
-"""Sockets to listen on, bound before anything else happens: a port in use is known at once."""
+"""Sockets to listen on, bound before anything else happens, so that a port in use is reported at once."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .errors import Exit, Failure
 
 
 def bind(host: str, port: int) -> list[socket.socket]:
-    """Listen on all addresses of a host, which have the same port; 0 picks one. Raises ``Failure``."""
+    """Listen on all addresses of a host, with the same port; port 0 picks a free one. Raises ``Failure``."""
     try:
         found = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     except socket.gaierror as error:
@@ -22,7 +22,7 @@ def bind(host: str, port: int) -> list[socket.socket]:
         for family, kind, protocol, _, address in dict.fromkeys(found):
             try:
                 sock = socket.socket(family, kind, protocol)
-            except OSError:  # a machine without IPv6 may know IPv6 addresses
+            except OSError:  # a machine without IPv6 may still resolve names to IPv6 addresses
                 continue
             bound.append(sock)
             if os.name == "posix":
@@ -42,7 +42,7 @@ def bind(host: str, port: int) -> list[socket.socket]:
 
 
 def bind_unix(path: str) -> socket.socket:
-    """Listen on a Unix socket; one that nobody listens on any more is replaced. Raises ``Failure``."""
+    """Listen on a Unix socket; replace the file of one that no process listens on. Raises ``Failure``."""
     if not hasattr(socket, "AF_UNIX"):
         raise Failure("this system has no Unix sockets")
     if not path:
@@ -62,7 +62,7 @@ def bind_unix(path: str) -> socket.socket:
 
 
 def url_of(sock: socket.socket) -> str:
-    """Where a client finds it."""
+    """Return the URL of a listening socket, or ``unix:`` and its file."""
     address = sock.getsockname()
     if not isinstance(address, tuple):
         return f"unix:{address}"
@@ -71,7 +71,7 @@ def url_of(sock: socket.socket) -> str:
 
 
 def remove_unix(path: str) -> None:
-    """Remove the file of a Unix socket that is closed."""
+    """Remove the file of a closed Unix socket."""
     with contextlib.suppress(OSError):
         os.unlink(path)
 

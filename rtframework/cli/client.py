@@ -1,4 +1,4 @@
-"""A connection to any Socket.IO server, as its client."""
+"""A client connection to any Socket.IO server."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ from .errors import Exit, Failure
 from .values import show, show_text
 
 _GOODBYE: Final = 1.0
-"""Seconds to leave in good order."""
+"""Seconds that a proper disconnect may take."""
 _MOMENT: Final = 0.1
-"""Seconds that a better explanation has to come."""
+"""Seconds to wait for a better explanation of a failure."""
 _REFUSALS: Final = (401, 403)
 
 
@@ -37,18 +37,18 @@ class Received:
     event: str
     args: list[Any]
     id: int | None
-    """Of the acknowledgement that the server waits for."""
+    """Id of the acknowledgement that the server requests; ``None`` if it requests none."""
 
 
 class Connection:
-    """One namespace of one server."""
+    """A client in one namespace of one server."""
 
     def __init__(self, endpoint: Endpoint, session: aiohttp.ClientSession, seen: _Seen) -> None:
         self.endpoint = endpoint
         self.events: asyncio.Queue[Received] = asyncio.Queue()
         loop = asyncio.get_running_loop()
         self.lost: asyncio.Future[Failure] = loop.create_future()
-        """Why there is no connection any more."""
+        """The reason why the connection has ended, as soon as it has."""
         self._admitted: asyncio.Future[None] = loop.create_future()
         self._seen = seen
         seen.on_unsent = self._unsent
@@ -57,7 +57,7 @@ class Connection:
 
     @property
     def id(self) -> str:
-        """The id that the server gave."""
+        """The socket's id, given by the server."""
         return str(self._client.get_sid(self.endpoint.namespace))
 
     @property
@@ -66,7 +66,7 @@ class Connection:
         return str(self._client.transport())
 
     async def open(self) -> None:
-        """Come in. Raises ``Failure``."""
+        """Connect to the server and the namespace. Raises ``Failure``."""
         endpoint = self.endpoint
         try:
             async with asyncio.timeout(endpoint.timeout):
@@ -82,14 +82,14 @@ class Connection:
             ) from None
 
     async def emit(self, event: str, args: Sequence[Any]) -> None:
-        """Send an event; return when it is on its way. Raises ``Failure``."""
+        """Send an event; return when it has been written to the network. Raises ``Failure``."""
         await self._send(event, args, None)
         await self._first(asyncio.ensure_future(self._client.eio.queue.join()))
         if self._refused_message is not None:
             raise self._refused_message
 
     async def ask(self, event: str, args: Sequence[Any], timeout: float) -> list[Any]:
-        """Send an event; the arguments of the answer. Raises ``Failure``."""
+        """Send an event and return the arguments of the acknowledgement. Raises ``Failure``."""
         answer: asyncio.Future[list[Any]] = asyncio.get_running_loop().create_future()
 
         def answered(*found: Any) -> None:
@@ -104,7 +104,7 @@ class Connection:
             raise Failure(f'"{event}" was not answered within {timeout:g} s', Exit.TIMED_OUT) from None
 
     async def answer(self, received: Received, args: Sequence[Any]) -> None:
-        """Send the acknowledgement that the server waits for."""
+        """Send the acknowledgement of an event."""
         client = self._client
         packet = client.packet_class(
             socketio.packet.ACK, namespace=self.endpoint.namespace, id=received.id, data=list(args)
@@ -112,29 +112,29 @@ class Connection:
         await client._send_packet(packet)
 
     async def next(self) -> Received:
-        """The next event. Raises ``Failure`` when there will be none, after those that have come."""
+        """Wait for the next event. Raises ``Failure`` once the connection has ended and all events were returned."""
         if not self.events.empty():
             return self.events.get_nowait()
         found: Received = await self._first(asyncio.ensure_future(self.events.get()))
         return found
 
     async def close(self) -> None:
-        """Leave."""
+        """Disconnect."""
         leaving = asyncio.create_task(self._client.disconnect())
         await asyncio.wait((leaving,), timeout=_GOODBYE)  # some servers do not end the last poll
         leaving.cancel()
         with contextlib.suppress(asyncio.CancelledError, Exception):
             await leaving
 
-    # --- what the client tells --------------------------------------------------------------------------------------
+    # --- called by _Client ------------------------------------------------------------------------------------------
 
     def admitted(self) -> None:
-        """We are in."""
+        """Complete :meth:`open`: the server has accepted CONNECT."""
         if not self._admitted.done():
             self._admitted.set_result(None)
 
     def refused(self, error: Any) -> None:
-        """We are not let in."""
+        """Fail the connection, because the server has answered CONNECT_ERROR."""
         message = error.get("message", "") if isinstance(error, dict) else error
         data = error.get("data") if isinstance(error, dict) else None
         text = f"refused by namespace {self.endpoint.namespace}: {show_text(str(message))}"
@@ -142,9 +142,9 @@ class Connection:
         self.fail(Failure(text, Exit.FAILED))
 
     def closed(self, reason: str) -> None:
-        """The connection has ended."""
+        """Fail the connection, because it has ended."""
         if self._admitted.done():
-            # By polling, the answer to a POST may tell more, and come a moment later.
+            # With polling, the response to a POST may explain more, and arrive a moment later.
             delay = _MOMENT if self.transport == "polling" else 0.0
             lost = Failure(f"the connection was lost ({reason})", Exit.LOST)
             asyncio.get_running_loop().call_later(delay, self.fail, lost)
@@ -159,13 +159,13 @@ class Connection:
         )
 
     def garbled(self, error: Exception) -> None:
-        """The server has sent something that is no packet."""
+        """Fail the connection, because the server has sent something that is not a packet."""
         other = "without --msgpack" if self.endpoint.msgpack else "with --msgpack"
         code = Exit.LOST if self._admitted.done() else Exit.UNREACHABLE
         self.fail(Failure(f"what the server sends cannot be understood; try {other} ({error})", code))
 
     def fail(self, failure: Failure) -> None:
-        """There is no connection any more. What has come before is handed out before."""
+        """Set ``lost`` in the next turn of the event loop, so that events received before are returned first."""
 
         def set_lost() -> None:
             if not self.lost.done():
@@ -176,11 +176,11 @@ class Connection:
     # --- inside -----------------------------------------------------------------------------------------------------
 
     def _writing_has_ended(self, task: asyncio.Task[None]) -> None:
-        # As a rule because the connection was lost, whose reason is about to be told.
+        # Usually the connection was lost, and its reason is reported within a moment.
         task.get_loop().call_later(_MOMENT, self.closed, "nothing can be sent any more")
 
     def _unsent(self, status: int) -> None:
-        """The server has refused a POST: the client itself would not notice before the next heartbeat."""
+        """Fail the connection at once for a refused POST, which python-socketio notices only at the next heartbeat."""
         reason = "what we sent is too large for the server" if status == 413 else "the server refused what we sent"
         self._refused_message = Failure(f"{reason} (HTTP {status})", Exit.LOST)
         self.fail(self._refused_message)
@@ -199,7 +199,7 @@ class Connection:
             )
         except asyncio.CancelledError:
             raise
-        except Exception as error:  # what comes instead of a handshake makes the client raise anything
+        except Exception as error:  # python-socketio may raise anything for a response that is not a handshake
             raise self._seen.explain(endpoint, error) from error
 
     async def _send(self, event: str, args: Sequence[Any], callback: Any) -> None:
@@ -211,7 +211,7 @@ class Connection:
             raise Failure(f'"{event}" cannot be sent: {error}', Exit.USAGE) from None
 
     async def _first(self, awaited: asyncio.Future[Any]) -> Any:
-        """What this gives, unless the connection is lost before. Raises ``Failure``."""
+        """Wait for a future and return its result. Raises ``Failure`` if the connection is lost before."""
         try:
             await asyncio.wait((awaited, self.lost), return_when=asyncio.FIRST_COMPLETED)
             if awaited.done():
@@ -223,11 +223,11 @@ class Connection:
 
 @contextlib.asynccontextmanager
 async def connect(endpoint: Endpoint) -> AsyncIterator[Connection]:
-    """A connection that is closed at the end. Raises ``Failure``."""
-    # aiohttp's advice on bodies of requests is none for somebody at a terminal.
+    """Connect to a server, and disconnect at the end. Raises ``Failure``."""
+    # aiohttp's warning about large request bodies is of no use to a user at a terminal.
     warnings.filterwarnings("ignore", "Sending a large body", ResourceWarning)
     seen = _Seen()
-    # Headers are the session's: the client itself sends them with the first request only.
+    # The headers are given to the session, because python-socketio sends them with the first request only.
     async with aiohttp.ClientSession(headers=endpoint.headers, trace_configs=[seen.trace()]) as session:
         connection = Connection(endpoint, session, seen)
         try:
@@ -238,7 +238,7 @@ async def connect(endpoint: Endpoint) -> AsyncIterator[Connection]:
 
 
 class _Client(socketio.AsyncClient):  # type: ignore[misc]
-    """Tells a ``Connection`` what happens, and answers nothing by itself."""
+    """Reports everything to a ``Connection``, and sends no acknowledgements by itself."""
 
     def __init__(self, connection: Connection, session: aiohttp.ClientSession) -> None:
         endpoint = connection.endpoint
@@ -258,7 +258,7 @@ class _Client(socketio.AsyncClient):  # type: ignore[misc]
         self.on("connect_error", self._refused, namespace=endpoint.namespace)
 
     def _refused(self, *told: Any) -> None:
-        if self.eio.state == "connected":  # else the handshake has failed, which is raised
+        if self.eio.state == "connected":  # otherwise the handshake has failed, and connect() raises
             self._connection.refused(told[0] if told else "")
 
     async def _handle_eio_message(self, data: Any) -> None:
@@ -266,7 +266,7 @@ class _Client(socketio.AsyncClient):  # type: ignore[misc]
             await super()._handle_eio_message(data)
         except asyncio.CancelledError:
             raise
-        except Exception as error:  # noqa: BLE001 - whatever a packet that is none makes the client raise
+        except Exception as error:  # noqa: BLE001 - python-socketio may raise anything for an invalid packet
             self._connection.garbled(error)
 
     async def _handle_event(self, namespace: str | None, id: int | None, data: Any) -> None:
@@ -283,34 +283,34 @@ class _Client(socketio.AsyncClient):  # type: ignore[misc]
 
 
 class _MsgpackPacket(socketio.packet.Packet):  # type: ignore[misc]
-    """The packets of ``socket.io-msgpack-parser``; python-socketio's own lack its dates and ``undefined``."""
+    """Packets of ``socket.io-msgpack-parser``; python-socketio's own do not support its dates and ``undefined``."""
 
     uses_binary_events = False
     serializer: Final = MsgpackSerializer()
 
     def encode(self) -> str | bytes:
-        """One binary frame."""
+        """Encode the packet as one binary frame."""
         packet = Packet(PacketType(self.packet_type), self.namespace or "/", self.data, self.id)
         return self.serializer.encode(packet)[0]
 
     def decode(self, encoded_packet: Any) -> int:
-        """Take a frame apart; the number of attachments that follow."""
+        """Decode a frame into this packet. Return the number of attachments that follow: 0."""
         packet = self.serializer.decode(encoded_packet)
         self.packet_type, self.namespace, self.data, self.id = packet.type, packet.nsp, packet.data, packet.id
         return 0
 
 
 class _Seen:
-    """What requests have met with: the client itself tells little of it."""
+    """Records the errors and status codes of HTTP requests, most of which python-socketio does not report."""
 
     def __init__(self) -> None:
         self.error: BaseException | None = None
         self.status: int | None = None
         self.on_unsent: Callable[[int], None] | None = None
-        """Called with the status when a message is refused."""
+        """Called with the HTTP status when a POST is refused."""
 
     def trace(self) -> aiohttp.TraceConfig:
-        """What makes a session tell."""
+        """Make the trace configuration that records the requests of a session."""
         config = aiohttp.TraceConfig()
 
         async def failed(session: Any, context: Any, params: aiohttp.TraceRequestExceptionParams) -> None:
@@ -326,7 +326,7 @@ class _Seen:
         return config
 
     def explain(self, endpoint: Endpoint, raised: Exception) -> Failure:
-        """Why there is no connection."""
+        """Explain why connecting has failed."""
         if self.error is not None:
             return Failure(_explain(self.error, endpoint), Exit.UNREACHABLE)
         told = raised.__cause__.args[1] if raised.__cause__ and len(raised.__cause__.args) > 1 else None
@@ -351,7 +351,7 @@ def _explain(error: BaseException, endpoint: Endpoint) -> str:
     if isinstance(error, aiohttp.ClientConnectorDNSError):
         return f"there is no host {error.host}: {error.os_error.strerror or error.os_error}"
     if isinstance(error, aiohttp.ClientConnectorError):
-        number = error.os_error.errno  # its text names the address once more
+        number = error.os_error.errno  # the error's own text repeats the address
         return f"nobody answers at {place}: {os.strerror(number) if number else error.os_error}"
     if isinstance(error, TimeoutError):
         return f"{endpoint.resource}: it did not answer within {endpoint.timeout:g} s"

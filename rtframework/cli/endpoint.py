@@ -1,4 +1,4 @@
-"""Where a server is, and how to come in: the options that all commands share which talk to one."""
+"""The address of a server and how to connect to it: the options shared by all commands that connect to a server."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Transport = Literal["polling", "websocket"]
 
 @dataclass(frozen=True)
 class Endpoint:
-    """A namespace of a server and what is shown at its door."""
+    """A namespace of a server, with everything needed to connect to it."""
 
     url: str
     """Scheme, host, port and query."""
@@ -27,27 +27,27 @@ class Endpoint:
     msgpack: bool
     insecure: bool
     timeout: float
-    """Seconds to come in."""
+    """Seconds that connecting may take."""
     verbose: bool
 
     @property
     def place(self) -> str:
-        """Host and port, as the user wrote them."""
+        """Host and port, as the user has written them."""
         return urlsplit(self.url).netloc.rpartition("@")[2]
 
     @property
     def is_secure(self) -> bool:
-        """Whether by TLS."""
+        """True if the connection uses TLS."""
         return self.url.startswith("https:")
 
     @property
     def resource(self) -> str:
-        """The URL that is asked for."""
+        """The URL of the requests, without query."""
         return f"{urlsplit(self.url).scheme}://{self.place}{self.path}/"
 
     @classmethod
     def of(cls, args: argparse.Namespace) -> Endpoint:
-        """The endpoint that the arguments name. Raises ``Failure``."""
+        """Make an endpoint of the arguments of a command. Raises ``Failure``."""
         path = "/" + args.path.strip("/")
         text = args.url if "://" in args.url else f"http://{args.url}"
         try:
@@ -57,7 +57,7 @@ class Endpoint:
                 raise ValueError
         except ValueError:
             raise Failure(f"{args.url} is no URL of a server: write http://host:port", Exit.USAGE) from None
-        # As with io(url) in JavaScript: the path of the URL is the namespace.
+        # The path of the URL is the namespace, as in JavaScript's io(url).
         namespace = parts.path.rstrip("/") or "/"
         if args.namespace is not None:
             namespace = args.namespace if args.namespace.startswith("/") else f"/{args.namespace}"
@@ -79,7 +79,7 @@ class Endpoint:
 
 
 def add_endpoint(parser: argparse.ArgumentParser) -> None:
-    """Give a command the arguments that ``Endpoint.of`` reads."""
+    """Add the arguments that ``Endpoint.of`` reads to a command."""
     parser.add_argument(
         "url", metavar="URL", help="http, https, ws or wss; its path is the namespace, as with io(url) in JavaScript"
     )

@@ -1,4 +1,4 @@
-"""How a command fails: an exit code, and one line on stderr."""
+"""Failures of commands: an exit code, and one line on stderr."""
 
 from __future__ import annotations
 
@@ -6,26 +6,26 @@ import enum
 
 
 class Exit(enum.IntEnum):
-    """What the exit codes of ``rtframework`` mean."""
+    """The exit codes of ``rtframework``."""
 
     DONE = 0
     FAILED = 1
-    """The program cannot be loaded or served; a server refused us."""
+    """The program cannot be loaded or served, or a server has refused the client."""
     USAGE = 2
     UNREACHABLE = 3
-    """No server, or none that speaks Socket.IO, answers at the URL."""
+    """No Socket.IO server answers at the URL."""
     TIMED_OUT = 4
-    """What was waited for did not come in time."""
+    """An acknowledgement or event did not arrive in time."""
     LOST = 5
     """The connection ended before the command was done."""
     INTERRUPTED = 130
-    """By Ctrl-C, as shells count."""
+    """Ended by Ctrl-C: 128 + SIGINT, as in shells."""
     CLOSED_PIPE = 141
-    """Whoever read the output has gone, as shells count."""
+    """The reader of the output has gone: 128 + SIGPIPE, as in shells."""
 
 
 class Failure(Exception):
-    """Ends a command. The message is shown as one line; ``details``, say a traceback, above it."""
+    """Ends a command. The message is shown as one line, with ``details``, e.g. a traceback, above it."""
 
     def __init__(self, message: str, code: Exit = Exit.FAILED, *, details: str = "") -> None:
         super().__init__(message)

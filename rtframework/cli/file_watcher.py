@@ -1,4 +1,4 @@
-"""Which files of a program have changed: looked at again and again, which works on every file system."""
+"""Finding changed files of a program by polling, which works on every file system."""
 
 from __future__ import annotations
 
@@ -8,22 +8,19 @@ from pathlib import Path
 from typing import Final, TypeAlias
 
 Snapshot: TypeAlias = dict[str, tuple[int, int]]
-"""The Python files that there are: their times of change, in nanoseconds, and their sizes."""
+"""The Python files, by path: time of the last change, in nanoseconds, and size, in bytes."""
 
 _NOT_OURS: Final = frozenset({"__pycache__", "node_modules", "site-packages"})
 
 
 def take_snapshot(folders: Iterable[Path]) -> Snapshot:
-    """The Python files below these folders.
-
-    Left out: hidden folders, virtual environments, ``node_modules``.
-    """
+    """Return the Python files below folders, except in hidden folders, virtual environments and ``node_modules``."""
     found: Snapshot = {}
     waiting = [str(folder) for folder in folders]
     while waiting:
         try:
             entries = list(os.scandir(waiting.pop()))
-        except OSError:  # gone meanwhile, or not ours to read
+        except OSError:  # removed meanwhile, or not readable
             continue
         if any(entry.name == "pyvenv.cfg" for entry in entries):
             continue
@@ -41,5 +38,5 @@ def take_snapshot(folders: Iterable[Path]) -> Snapshot:
 
 
 def difference(before: Snapshot, after: Snapshot) -> list[str]:
-    """The files that came, went or changed."""
+    """Return the files that were added, removed or changed, sorted."""
     return sorted(path for path in before.keys() | after.keys() if before.get(path) != after.get(path))

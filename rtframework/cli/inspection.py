@@ -1,4 +1,4 @@
-"""What is registered with a server: namespaces, middleware, handlers and what these take."""
+"""Inspection of a server: its namespaces, middleware and handlers, with their parameters."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Kind = Literal["use", "use_event", "on", "on_any", "on_any_outgoing", "on_server
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where something stands in the program."""
+    """The source location of a function or declaration."""
 
     name: str
     module: str
@@ -37,7 +37,7 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Argument:
-    """An argument of an event, its type as it is written."""
+    """An argument of an event, with its annotation as text."""
 
     name: str
     type: str | None
@@ -47,23 +47,23 @@ class Argument:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One thing that is registered with a namespace."""
+    """One function or declaration that is registered with a namespace."""
 
     kind: Kind
     name: str | None
-    """The event, ``None`` where it is for all."""
+    """The event; ``None`` if it is for all events."""
     place: Place
     arguments: tuple[Argument, ...] | None = None
-    """``None`` where no client decides about them."""
+    """The arguments that clients send; ``None`` if they send none, e.g. for middleware."""
     returns: str | None = None
     ack: bool = False
-    """It answers by calling ``ack``."""
+    """True if the handler answers by calling ``ack``."""
     ordered: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class NamespaceEntry:
-    """A namespace, or many that have a parent."""
+    """A namespace, or all namespaces of a parent."""
 
     name: str
     kind: Literal["name"] | RuleKind
@@ -71,7 +71,7 @@ class NamespaceEntry:
 
 
 def take_inventory(server: Server) -> list[NamespaceEntry]:
-    """Everything that is registered with a server, in the order of registration; the main namespace first."""
+    """List everything that is registered with a server, in the order of registration, the main namespace first."""
     found = []
     for namespace in server.namespaces.values():
         if namespace.parent is None:
@@ -85,7 +85,7 @@ def take_inventory(server: Server) -> list[NamespaceEntry]:
 
 
 def locate(function: Callable[..., Any]) -> Place:
-    """Where a function was defined."""
+    """Return the place where a function was defined."""
     target: Any = function
     while isinstance(target, functools.partial):
         target = target.func
@@ -102,11 +102,11 @@ def locate(function: Callable[..., Any]) -> Place:
 def _parent(parent: ParentNamespace) -> NamespaceEntry:
     entries = list(_entries_of(parent))
     if parent.factory is not Namespace:
-        # What a class has on its own is known when there is one; this one belongs to no server.
+        # A class registers its handlers when an instance is made; this instance belongs to no server.
         try:
             own = _entries_of(parent.factory(parent.name if is_namespace(parent.name) else "/"))
-            entries += [each for each in own if each not in entries]  # a class declares for both
-        except Exception as error:  # noqa: BLE001 - a factory may count on the names that it is for
+            entries += [each for each in own if each not in entries]  # declarations of the class are in both
+        except Exception as error:  # noqa: BLE001 - a factory may fail for a name that it does not expect
             print(f"note: what {parent.name} makes by itself is not shown ({error!r})", file=sys.stderr)
     return NamespaceEntry(parent.name, parent.rule.kind, tuple(entries))
 
@@ -177,7 +177,7 @@ def _entry(
 
 
 def _annotations(function: Callable[..., Any]) -> dict[str, str]:
-    """The annotations of a function as they are written, as far as there are any."""
+    """Return the annotations of a function as text, by parameter, with ``return`` for the result."""
     signature = inspect.signature(function)
     found = [(each.name, each.annotation) for each in signature.parameters.values()]
     found.append(("return", signature.return_annotation))
@@ -193,7 +193,7 @@ def _written(annotation: Any) -> str:
 
 
 def _line_of_def(file: str, first: int) -> int:
-    """The line of ``def`` below its decorators."""
+    """Return the line of ``def``, below the decorators."""
     for line in range(first, first + 50):
         if linecache.getline(file, line).lstrip().startswith(("def ", "async def ")):
             return line
@@ -201,7 +201,7 @@ def _line_of_def(file: str, first: int) -> int:
 
 
 def written(arguments: Iterable[Argument]) -> str:
-    """Arguments as in the head of a function."""
+    """Write arguments as in the ``def`` of a function."""
     return ", ".join(
         f"{'*' * each.variadic}{each.name}"
         + (f": {each.type}" if each.type else "")

@@ -1,4 +1,4 @@
-"""What a command works on, by the place where it stands: ``module:attribute``."""
+"""Loading the server or application that a command works on, by ``module:attribute``."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _KINDS: Final = {Server: "an rtframework.Server", web.Application: "an aiohttp w
 
 
 def add_target(parser: ArgumentParser, kind: str) -> None:
-    """Give a command the arguments ``target`` and ``--factory``; ``kind`` says what the target has to be."""
+    """Add the arguments ``target`` and ``--factory`` to a command; ``kind``: the kind of target, for the help."""
     parser.add_argument(
         "target",
         metavar="MODULE:NAME",
@@ -41,18 +41,18 @@ def add_target(parser: ArgumentParser, kind: str) -> None:
 
 @dataclass(frozen=True)
 class Target:
-    """``module:attribute``, taken apart."""
+    """A parsed ``module:attribute``."""
 
     text: str
     module: str
     attribute: str
     is_factory: bool
     folder: Path
-    """Where modules are looked for first."""
+    """Folder in which modules are searched for first."""
 
     @classmethod
     def parse(cls, text: str, *, factory: bool = False) -> Target:
-        """Take ``package.module:name``, ``path/to/file.py:name`` or ``module:make()`` apart. Raises ``Failure``."""
+        """Parse ``package.module:name``, ``path/to/file.py:name`` or ``module:make()``. Raises ``Failure``."""
         module, colon, attribute = text.rpartition(":")
         if not colon or not module or not attribute:
             known = module or attribute.removesuffix(":") or "server"
@@ -72,7 +72,7 @@ class Target:
         return cls(text, module, attribute, factory, folder)
 
     def load(self) -> Any:
-        """Import the module; the object, or the factory that makes it. Raises ``Failure``."""
+        """Import the module and return the object, or the factory that makes it. Raises ``Failure``."""
         found: Any = self._import()
         where = self.module
         for name in self.attribute.split("."):
@@ -110,13 +110,13 @@ class Target:
         raise Failure(f"{what} {_type(found)}, not {wanted}{hint}")
 
     def others(self, *kinds: type) -> list[str]:
-        """Targets in the same module that are of a kind."""
+        """Return the targets in the same module that are of these types."""
         module = sys.modules.get(self.module)
         names = sorted(name for name, value in vars(module).items() if isinstance(value, kinds)) if module else []
         return [f"{self.text.rpartition(':')[0]}:{name}" for name in names]
 
     def _import(self) -> ModuleType:
-        # Not sys.path[0]: a script's own folder stands there, or the current one, or nothing.
+        # Inserted rather than written to sys.path[0], which may hold a script's folder, the current one, or nothing.
         folder = str(self.folder)
         if folder in sys.path:
             sys.path.remove(folder)
@@ -134,7 +134,7 @@ class Target:
         return self._expect_ours(module)
 
     def _expect_ours(self, module: ModuleType) -> ModuleType:
-        """One of Python's, or of a library's, is there already when it is called like a file of the program."""
+        """Return the module. Raises ``Failure`` if it is one of Python's or of a library's with the same name."""
         meant = self.folder.joinpath(*self.module.split(".")).with_suffix(".py")
         there = getattr(module, "__file__", None)
         if meant.is_file() and not (there and Path(there).resolve() == meant.resolve()):
@@ -157,7 +157,7 @@ class Target:
 
     def _suggest(self, holder: Any, name: str) -> str:
         names = [each for each in dir(holder) if not each.startswith("__")]
-        # Not getattr: a property may do or raise anything.
+        # getattr_static, because a property may do or raise anything.
         kinds = tuple(_KINDS)
         fitting = [
             each for each in names if self.is_factory or isinstance(inspect.getattr_static(holder, each, None), kinds)
@@ -172,10 +172,7 @@ class Target:
 
 
 def load_server(text: str, *, factory: bool = False) -> Server:
-    """The ``Server`` of a target, as commands take it that look at one. Raises ``Failure``.
-
-    A factory may be ``async``.
-    """
+    """Load the ``Server`` of a target, for commands that inspect it. A factory may be ``async``. Raises ``Failure``."""
     target = Target.parse(text, factory=factory)
     found = target.load()
     if target.is_factory:
@@ -184,7 +181,7 @@ def load_server(text: str, *, factory: bool = False) -> Server:
 
 
 def _locate(path: Path) -> tuple[Path, str]:
-    """The folder to import from and the module's name, for the path of a file."""
+    """Return the folder to import from and the module's name, for the path of a file."""
     if not path.is_file():
         raise Failure(f"there is no file {path}")
     path = path.resolve()
@@ -209,7 +206,7 @@ def _listed(names: list[str]) -> str:
 
 @contextlib.contextmanager
 def _run_app_left_out() -> Iterator[None]:
-    """While a module is imported, ``web.run_app(app)`` serves nothing: the command is there for that, or does not."""
+    """Make ``web.run_app(app)`` do nothing while a module is imported: only the command ``run`` serves."""
     run_app = web.run_app
 
     def left_out(app: Any, *_: Any, **__: Any) -> None:

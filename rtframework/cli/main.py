@@ -1,4 +1,4 @@
-"""The way into the command line: which commands there are, and what becomes of their failures."""
+"""The entry point of the command line: the list of commands, and the handling of their failures."""
 
 from __future__ import annotations
 
@@ -26,32 +26,32 @@ COMMANDS: Final = {
 
 
 class Command(Protocol):
-    """The module of a subcommand. Its docstring is the description in its help."""
+    """The module of a command. Its docstring is the description in its help."""
 
     __doc__: str | None
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
-        """Say what it takes."""
+        """Add the arguments of the command."""
 
     def run(self, args: argparse.Namespace) -> int:
-        """Do it; the exit code. Raises ``Failure``."""
+        """Run the command. Return the exit code. Raises ``Failure``."""
 
 
 class Parser(argparse.ArgumentParser):
-    """Answers a mistake with one or two lines, not with the whole usage."""
+    """An argument parser that reports an error in two lines, without the whole usage."""
 
     def error(self, message: str) -> NoReturn:
-        """Say what is wrong, and where help is."""
+        """Print the error and how to get help, and exit."""
         self.exit(Exit.USAGE, f"{self.prog}: {message}\nSee {self.prog} --help\n")
 
 
 def load_command(name: str) -> Command:
-    """The module of a subcommand. Only that of the one that is asked for is imported: some take half a second."""
+    """Import the module of a command. The others are not imported: some take half a second."""
     return cast("Command", importlib.import_module(f".commands.{name}", __package__))
 
 
 def make_parser() -> Parser:
-    """The parser of what comes before a command."""
+    """Make the parser of the arguments before a command."""
     width = max(map(len, COMMANDS))
     listed = "\n".join(f"  {name:<{width}}  {summary}" for name, summary in COMMANDS.items())
     parser = Parser(
@@ -67,7 +67,7 @@ def make_parser() -> Parser:
 
 
 def make_command_parser(name: str) -> Parser:
-    """The parser of a subcommand's arguments."""
+    """Make the parser of a command's arguments."""
     command = load_command(name)
     parser = Parser(
         prog=f"rtframework {name}",
@@ -80,7 +80,7 @@ def make_command_parser(name: str) -> Parser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line; the exit code."""
+    """Run the command line. Return the exit code."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     name = arguments[0] if arguments else None
     if name not in COMMANDS:
@@ -95,7 +95,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             parser.error(f"there is no option {name} before the command")
         parser.parse_args(arguments)
         return Exit.DONE
-    # Not a subparser of argparse's: there, an option between positional arguments ends them.
+    # Not with subparsers of argparse: with them, no positional argument can follow an option between two of them.
     args = make_command_parser(name).parse_intermixed_args(arguments[1:])
     prepare_stdout()
     try:

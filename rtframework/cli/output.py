@@ -1,4 +1,4 @@
-"""Where a command writes what it makes: stdout, or a file that may be up to date already."""
+"""Output of commands: to stdout, or to a file that may be up to date already."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from typing import TYPE_CHECKING, Final
 
 from .errors import Exit, Failure
 
-if TYPE_CHECKING:  # every command needs this module, `--help` too
+if TYPE_CHECKING:  # not imported at run time, because every command and `--help` import this module
     from ..contracts import Contract
 
 _SHOWN: Final = 20
 
 
 def prepare_stdout() -> None:
-    """Make stdout take everything: what its encoding lacks is written as in JSON, ``\\u00e9``."""
-    if sys.stdout is None:  # closed by who has started us; nothing else may get its descriptor
+    """Make stdout accept any text: characters that its encoding lacks are escaped as in JSON, ``\\u00e9``."""
+    if sys.stdout is None:  # closed by the parent process: occupy its descriptor, so that no other file gets it
         sys.stdout = open(os.open(os.devnull, os.O_WRONLY), "w", encoding="utf-8", closefd=False)  # noqa: SIM115
     codecs.register_error("rtframework.json", _escape)
     if isinstance(sys.stdout, io.TextIOWrapper):
@@ -31,7 +31,7 @@ def prepare_stdout() -> None:
 
 
 def give_up_stdout() -> None:
-    """Write nothing more: what is still in the buffer would fail again when Python ends."""
+    """Discard all further output, because flushing the buffer would fail again when Python exits."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
@@ -42,7 +42,7 @@ def _escape(error: UnicodeError) -> tuple[str, int]:
 
 
 def add_output(parser: argparse.ArgumentParser) -> None:
-    """Give a command the options ``--output`` and ``--check``."""
+    """Add the options ``--output`` and ``--check`` to a command."""
     parser.add_argument("-o", "--output", metavar="FILE", help="write into this file, not to the terminal")
     parser.add_argument(
         "--check", action="store_true", help="write nothing: fail when the file of --output is not up to date"
@@ -50,7 +50,7 @@ def add_output(parser: argparse.ArgumentParser) -> None:
 
 
 def hint_at_emits(contract: Contract) -> None:
-    """Say so when half of a contract is missing: nobody declares what a namespace emits that serves events."""
+    """Print a note for each namespace that handles events but declares none that it emits."""
     for namespace in contract.namespaces:
         if namespace.receives and not namespace.sends:
             missing = f"nothing says what the server emits in {namespace.name}"
@@ -58,7 +58,7 @@ def hint_at_emits(contract: Contract) -> None:
 
 
 def write(args: argparse.Namespace, text: str) -> int:
-    """Write what was made; the exit code. Raises ``Failure``."""
+    """Write the text to stdout or to the file of ``--output``. Return the exit code. Raises ``Failure``."""
     if args.output is None:
         if args.check:
             raise Failure("--check needs the file: give it with --output FILE", Exit.USAGE)

@@ -1,4 +1,4 @@
-"""Failures of a command because of what the program has raised that it works on."""
+"""Failures that are due to an exception of the program that a command works on."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _HERE: Final = str(Path(__file__).parent)
 
 
 def failure_of(message: str, error: BaseException) -> Failure:
-    """A ``Failure`` that shows the traceback of an error in the program, without the frames of whoever called it."""
+    """Make a ``Failure`` with the traceback of an error in the program, without the frames of the command line."""
     if isinstance(error, SystemExit):
         return Failure(f"{message}: it called sys.exit({error.code!r})")
     frames = error.__traceback__

@@ -1,4 +1,4 @@
-"""A program that is started again whenever one of its files changes: as a child, which this process watches."""
+"""Running a program in a child process, which is restarted whenever one of the program's files changes."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ from .file_watcher import Snapshot, difference, take_snapshot
 from .signals import on_end
 
 _INTERVAL: Final = 0.25
-"""Seconds between two looks at the files."""
+"""Seconds between two checks of the files, at least."""
 _SHARE: Final = 20
-"""Of the time, at most one part in so many is spent looking."""
+"""At most one part in this many of the time is spent on checking."""
 _PATIENCE: Final = 3.0
-"""Seconds, beyond its shutdown timeout, that a child has to end before it is killed."""
+"""Seconds beyond its shutdown timeout after which a child that has not ended is killed."""
 
 
 async def serve_and_reload(
     arguments: Sequence[str], socks: Sequence[socket.socket], folders: Sequence[Path], *, shutdown_timeout: float
 ) -> int:
-    """Run ``rtframework`` with these arguments as a child, again whenever a file changes, until told to end.
+    """Run ``rtframework`` with these arguments as a child, and restart it whenever a file changes, until a signal.
 
-    The sockets stay open in between: clients that connect then wait, and port 0 stays the port that it became.
+    The sockets stay open during a restart: clients that connect wait, and a port chosen for 0 is kept.
     """
     ending = asyncio.Event()
     on_end(ending.set)
@@ -61,7 +61,7 @@ async def serve_and_reload(
 
 
 def inherit(descriptors: str, parent: int | None) -> list[socket.socket]:
-    """In the child: the parent's sockets; from now on this process ends when the parent does, however that ends."""
+    """Return the parent's sockets, in the child, and make this process end when the parent ends in any way."""
     if parent is not None:
         os.set_inheritable(parent, False)
         threading.Thread(target=_follow, args=(parent,), name="rtframework-follow", daemon=True).start()
@@ -72,7 +72,7 @@ def inherit(descriptors: str, parent: int | None) -> list[socket.socket]:
 
 
 class _Lifeline:
-    """A pipe that nobody writes to: its end reaches the children when this process is gone, even when killed."""
+    """A pipe without data: the children read its end when this process is gone, even if it was killed."""
 
     def __init__(self) -> None:
         self.reader: int | None = None
@@ -98,7 +98,7 @@ def _follow(parent: int) -> None:
 
 async def _start(arguments: Sequence[str], socks: Sequence[socket.socket], lifeline: _Lifeline) -> Process:
     command = [sys.executable, "-m", "rtframework", *arguments]
-    if os.name != "posix":  # no descriptors are handed on: the child listens by itself
+    if os.name != "posix":  # descriptors cannot be inherited: the child binds its own sockets
         return await create_subprocess_exec(*command)
     assert lifeline.reader is not None
     descriptors = [sock.fileno() for sock in socks]
@@ -119,7 +119,7 @@ async def _end(child: Process, ended: asyncio.Task[int], patience: float) -> Non
 
 
 async def _wait_for_change(seen: Snapshot, folders: Sequence[Path]) -> tuple[Snapshot, list[str]]:
-    """What there is after the next change, and the files that changed."""
+    """Wait for the next change. Return the new snapshot and the changed files."""
     pause = _INTERVAL
     while True:
         await asyncio.sleep(pause)
@@ -128,7 +128,7 @@ async def _wait_for_change(seen: Snapshot, folders: Sequence[Path]) -> tuple[Sna
         pause = max(_INTERVAL, _SHARE * (time.perf_counter() - start))
         if now != seen:
             break
-    while True:  # until whoever writes has finished
+    while True:  # until no more files are written
         await asyncio.sleep(0.05)
         later = take_snapshot(folders)
         if later == now:

@@ -1,4 +1,4 @@
-"""Serving an application until the process is told to end."""
+"""Serving an application until a signal ends the process."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ log: Final = logging.getLogger("rtframework.cli")
 async def serve(
     target: Target, found: object, socks: Sequence[socket.socket], *, shutdown_timeout: float, access_log: bool
 ) -> int:
-    """Serve an application, or what a factory makes; the exit code. Raises ``Failure``.
+    """Serve an application until a signal. Return the exit code. Raises ``Failure``.
 
-    ``found`` is what was loaded from the target. ``shutdown_timeout``: seconds that requests have to end by themselves
-    when the process is told to end.
+    ``found``: the object loaded from the target: an application, a server or a factory. ``shutdown_timeout``: seconds
+    that pending requests have to end after the signal.
     """
     ending = asyncio.Event()
     on_end(ending.set)

@@ -1,4 +1,4 @@
-"""Being told to end: by Ctrl-C, or by SIGTERM."""
+"""Signals that end the process: SIGINT (Ctrl-C) and SIGTERM."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 def on_end(told: Callable[[], None]) -> None:
     """Call a function in the running loop at the first SIGINT or SIGTERM; the second SIGINT ends the process at once.
 
-    Not by ``loop.add_signal_handler``: a program that blocks the loop could not be ended by Ctrl-C at all.
+    Without ``loop.add_signal_handler``, with which Ctrl-C could not end a program that blocks the loop.
     """
     loop = asyncio.get_running_loop()
     ending = False

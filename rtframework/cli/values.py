@@ -1,4 +1,4 @@
-"""Values as they are written on a command line, and as they are shown."""
+"""Parsing values of a command line, and showing values in a terminal."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from typing import Any, Final, NoReturn
 from .errors import Exit, Failure
 
 _CONTROLS: Final = {code: f"\\u{code:04x}" for code in (*range(0x7F, 0xA0), 0x2028, 0x2029)}
-"""What JSON may have as it is, but a terminal, or who reads line by line, takes as a command."""
+"""Escapes for characters that JSON allows unescaped, but that a terminal or a reader of lines takes for controls."""
 
 
 def parse_value(text: str) -> Any:
-    """JSON, and a string where it is none: ``1`` is a number, ``"1"`` and ``one`` are strings."""
+    """Parse JSON; text that is not JSON is a string: ``1`` is a number, ``"1"`` and ``one`` are strings."""
     try:
         return json.loads(text, parse_constant=_refuse, parse_float=_finite)
     except (ValueError, RecursionError):
@@ -26,7 +26,7 @@ def parse_value(text: str) -> Any:
 
 
 def read_file(text: str) -> bytes:
-    """The content of the file in ``@file``, of stdin for ``@-``. Raises ``Failure``."""
+    """Read the file of ``@file``, or stdin for ``@-``. Raises ``Failure``."""
     name = text.removeprefix("@")
     if name == "-":
         return sys.stdin.buffer.read()
@@ -37,7 +37,7 @@ def read_file(text: str) -> bytes:
 
 
 def parse_object(text: str, option: str) -> dict[str, Any]:
-    """A JSON object, or ``@file`` that has one. Raises ``Failure``."""
+    """Parse a JSON object, or ``@file`` that contains one. Raises ``Failure``."""
     content = read_file(text).decode("utf-8", "replace") if text.startswith("@") else text
     try:
         found = json.loads(content, parse_constant=_refuse, parse_float=_finite)
@@ -49,7 +49,7 @@ def parse_object(text: str, option: str) -> dict[str, Any]:
 
 
 def parse_seconds(text: str) -> float:
-    """A number of seconds, for argparse."""
+    """Parse a number of seconds, 0 or more, for argparse."""
     try:
         seconds = float(text)
     except ValueError:
@@ -60,12 +60,12 @@ def parse_seconds(text: str) -> float:
 
 
 def show(value: Any, *, exact: bool = False) -> str:
-    """One line of JSON. Binary data as their size, with ``exact`` as ``{"$base64": "…"}``."""
+    """Write a value as one line of JSON; binary data as their size, or with ``exact`` as ``{"$base64": "…"}``."""
     return json.dumps(_plain(value, exact), ensure_ascii=False, separators=(", ", ": ")).translate(_CONTROLS)
 
 
 def show_text(text: str) -> str:
-    """A text of somebody else's within a line: as it is, or as JSON when that would be no line."""
+    """Write a text from outside within a line: unchanged, or as JSON if it is not printable."""
     return text if text.isprintable() else show(text)
 
 

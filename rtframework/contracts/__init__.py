@@ -1,4 +1,4 @@
-"""What server and clients say to each other, written down for both sides: AsyncAPI and TypeScript.
+"""The contract between a server and its clients, as a value, as AsyncAPI and as TypeScript.
 
 Example::
 

@@ -1,4 +1,4 @@
-"""AsyncAPI 3.0: a contract for tools that know nothing of this framework.
+"""A contract as an AsyncAPI 3.0 document, for tools of any language and framework.
 
 https://www.asyncapi.com/docs/reference/specification/v3.0.0
 """
@@ -51,16 +51,16 @@ def asyncapi(
     description: str | None = None,
     url: str | None = None,
 ) -> dict[str, Any]:
-    """An AsyncAPI 3.0 document, as what JSON is made of; the same contract gives the same document.
+    """Return a contract as an AsyncAPI 3.0 document, a dict of JSON types; equal contracts give equal documents.
 
-    ``title``, ``version`` and ``description`` are those of your API. ``url``: where the server is, with the path if
-    it is another than ``/socket.io/``.
+    ``title``, ``version`` and ``description`` describe your API. ``url``: the URL of the server, with the path if it is
+    not ``/socket.io/``.
 
-    A channel is a namespace, its address the namespace's name. "receive" is what clients emit, "send" what the server
-    emits. The payload of a message is the array of the event's arguments, whose name is the message's. An
-    acknowledgement is the reply, an array as well.
+    A channel is a namespace, with the namespace's name as its address. The action "receive" is an event that clients
+    emit, "send" one that the server emits. A message has the event's name; its payload is the array of the event's
+    arguments. An acknowledgement is the reply, also with an array as its payload.
 
-    Raises :class:`~rtframework.ConfigurationError` for a ``url`` that is none.
+    Raises :class:`~rtframework.ConfigurationError` for an invalid ``url``.
     """
     inputs, outputs = types_of(contract)
     schemas = Schemas(inputs, outputs, reserved=(_ERROR,))
@@ -90,7 +90,7 @@ def asyncapi(
 
 
 class _Channel:
-    """One namespace, on its way into the document."""
+    """Writer of the channel and the operations of one namespace."""
 
     def __init__(self, key: str, prefix: str, schemas: Schemas) -> None:
         self.operations: dict[str, Any] = {}
@@ -153,14 +153,14 @@ class _Channel:
             schema = {"allOf": schemas} if len(schemas) > 1 else schemas[0] if schemas else {}
             if each.variadic:
                 rest = {"title": each.name, **schema}
-            elif "$ref" in schema:  # nothing beside a reference counts
+            elif "$ref" in schema:  # JSON Schema ignores the keywords next to $ref
                 items.append({"title": each.name, "allOf": [schema]})
             else:
                 items.append({**schema, "title": each.name})
         return _array(items, sum(each.required for each in fixed), rest)
 
     def _answer(self, returns: Any, direction: Direction) -> Schema:
-        """What the acknowledgement gets: of the server's answer or of an error, of a client's answer alone."""
+        """Return the schema of an acknowledgement. The server's may also carry an error, a client's may not."""
         ways = [self._one_answer(each, direction) for each in answers_of(returns)]
         if direction == "out":
             ways.append(_array([{"$ref": f"#/components/schemas/{_ERROR}"}], 1, False))
@@ -184,7 +184,7 @@ def _array(items: Sequence[Schema], least: int, rest: Schema | bool) -> Schema:
 
 
 def _draft_7(schema: Schema) -> Schema:
-    """AsyncAPI's schemas are those of JSON Schema's draft 7, where a tuple is written in another way."""
+    """Convert a schema to draft 7 of JSON Schema, which AsyncAPI uses: it writes tuples in another way."""
     changed = rebuild(schema, _draft_7)
     if "prefixItems" in changed:
         rest = changed.pop("items", None)
@@ -216,7 +216,7 @@ def _server(url: str) -> Mapping[str, Any]:
 
 
 def _key(name: str, taken: set[str]) -> str:
-    """A key of the kind that AsyncAPI allows."""
+    """Return an unused key of the characters that AsyncAPI allows in keys."""
     plain = re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-") or "namespace"
     return unused(plain, taken, "-")
 

@@ -1,4 +1,4 @@
-"""The JSON Schemas of all types of a contract, as what clients may send and as what they get."""
+"""The JSON Schemas of all types of a contract, for each direction."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ _DIRECTIONS: Final[tuple[Direction, Direction]] = ("in", "out")
 
 
 class Schemas:
-    """The schemas of all types of a contract at once, so that each has one name everywhere.
+    """The schemas of all types of a contract together, so that each type has one name everywhere.
 
-    ``components``: those that have a name, by name. A type that looks different in the two directions, and is used in
-    both, has two: ``Message`` is what clients get, ``MessageInput`` what they may send. ``reserved``: names that none
-    may have. ``differs``: whether a schema without names in it reads differently in the two directions, for what is
-    made of it.
+    ``components``: the schemas of named types, by name. A type that is used in both directions and differs between
+    them has two schemas: ``Message`` for data that clients get, ``MessageInput`` for data that they may send.
+    ``reserved``: names not to use. ``differs``: tells whether the caller writes a schema without references in two
+    ways, depending on the direction.
     """
 
     def __init__(
@@ -40,7 +40,7 @@ class Schemas:
         self._names = self._choose_names(inputs, outputs, reserved, differs)
         self.components: dict[str, Schema] = {}
         self.direction_of: dict[str, Direction] = {}
-        """Of each component, the direction that it is written for."""
+        """The direction of each component, by name."""
         for direction in _DIRECTIONS:
             for name, chosen in self._names[direction].items():
                 schema = rename(self._named[direction][name], self._names[direction])
@@ -49,7 +49,7 @@ class Schemas:
         self.components = dict(sorted(self.components.items()))
 
     def of(self, kind: Any, direction: Direction) -> Schema:
-        """The schema of one of the types, with references to ``components``."""
+        """Return the schema of one of the types, with references to ``components``."""
         schema = next(schema for known, schema in self._roots[direction] if known == kind)
         return rename(schema, self._names[direction])
 
@@ -76,7 +76,7 @@ class Schemas:
             self._roots[direction] += [(kind, rename(root, names)) for kind, root in zip(types, roots, strict=True)]
 
     def _free_name(self, name: str, schema: Schema, direction: Direction) -> str:
-        """A name that no other class has: pydantic and msgspec know nothing of each other, but have enums in common."""
+        """Return a name that no other class has: pydantic and msgspec choose names separately, but share enums."""
         known = self._named[direction]
         while name in known and ("enum" not in schema or known[name].get("enum") != schema["enum"]):
             name += "_"
@@ -122,7 +122,7 @@ class Schemas:
 
 
 def _names_of(classes: Iterable[Any]) -> dict[Any, str]:
-    """A name for each class: its own, or with its module in front where several are called the same."""
+    """Return a name for each class: its own, or with its module in front if several classes have the same name."""
     short = {each: _short_name(each) for each in classes}
     names: dict[Any, str] = {}
     taken: set[str] = set()
@@ -134,14 +134,14 @@ def _names_of(classes: Iterable[Any]) -> dict[Any, str]:
 
 
 def _short_name(owner: Any) -> str:
-    """``PageInt`` for ``Page[int]``."""
+    """Return the name of a class with its type arguments: ``PageInt`` for ``Page[int]``."""
     words = [getattr(each, "__name__", str(each)) for each in get_args(owner)]
     name: str = (get_origin(owner) or owner).__name__
     return name + "".join(word[:1].upper() + word[1:] for word in words)
 
 
 def _identifier(name: str) -> str:
-    """A name without the dots and brackets that modules and generics bring into it."""
+    """Return a name without the dots and brackets of modules and generics."""
     if name.isidentifier() and name.isascii() and not name.endswith("_"):
         return name
     words = re.split(r"[^A-Za-z0-9]+", name.replace("<locals>", ""))

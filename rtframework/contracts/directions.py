@@ -1,4 +1,4 @@
-"""Which types of a contract go which way, and what an acknowledgement carries."""
+"""The types of a contract by direction, and the arguments of acknowledgements."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def types_of(contract: Contract) -> tuple[list[Any], list[Any]]:
-    """All types that clients send, and all that they get."""
+    """Return all types that clients send, and all types that they get."""
     inputs: list[Any] = []
     outputs: list[Any] = []
     for namespace in contract.namespaces:
@@ -27,9 +27,9 @@ def types_of(contract: Contract) -> tuple[list[Any], list[Any]]:
 
 
 def answers_of(returns: Any) -> Iterator[tuple[Any, ...] | None]:
-    """The arguments that an acknowledgement may have, one tuple for each way; ``None`` when nobody knows.
+    """Yield the possible arguments of an acknowledgement, as one tuple for each; ``None`` if they are unknown.
 
-    As with what handlers return: ``None`` is no argument, a tuple is several.
+    As in the results of handlers, ``None`` is no argument, and a tuple is several.
     """
     members = get_args(returns) if get_origin(returns) in (Union, types.UnionType) else (returns,)
     single = [each for each in members if each not in (None, type(None)) and not _is_tuple(each)]
@@ -42,7 +42,7 @@ def answers_of(returns: Any) -> Iterator[tuple[Any, ...] | None]:
     if Any in single:
         yield None
     elif single:
-        yield (Union[tuple(single)],)  # noqa: UP007 - of as many as there are
+        yield (Union[tuple(single)],)  # noqa: UP007 - a union of any number of types
 
 
 def _is_tuple(kind: Any) -> bool:

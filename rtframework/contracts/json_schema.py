@@ -1,4 +1,4 @@
-"""JSON Schemas as values: their parts, the names in them, and what they are made of again."""
+"""Operations on JSON Schemas as values: their parts, their references, and copies with changes."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from typing import Any, Final, Literal, TypeAlias
 Schema: TypeAlias = dict[str, Any]
 
 Direction: TypeAlias = Literal["in", "out"]
-"""Seen from the server: a field with a default may be left out of what comes in, and is there in what goes out."""
+"""Seen from the server. A field with a default may be missing in data that comes in; it is there in what goes out."""
 
 Dates: TypeAlias = Literal["string", "Date"]
-"""How a ``datetime`` arrives: as text, as with JSON, or as a JavaScript ``Date``, as with msgpack."""
+"""The form of a ``datetime`` on arrival: text with JSON, a JavaScript ``Date`` with msgpack."""
 
 BINARY: Final[Schema] = {"type": "string", "format": "binary"}
 
@@ -25,12 +25,12 @@ _BY_NAME: Final = ("properties", "patternProperties")
 
 
 def reference(name: str) -> Schema:
-    """A schema that refers to a named one."""
+    """Return a schema that refers to a component."""
     return {"$ref": f"{PREFIX}{name}"}
 
 
 def unused(name: str, taken: set[str], between: str = "") -> str:
-    """This name, or with a number behind it, and taken from now on."""
+    """Return a name that is not taken, with a number behind it if needed, and add it to ``taken``."""
     number, chosen = 1, name
     while chosen in taken:
         number += 1
@@ -40,7 +40,7 @@ def unused(name: str, taken: set[str], between: str = "") -> str:
 
 
 def is_json(value: Any) -> bool:
-    """Return whether it can stand in a document, as bytes, infinities and objects of a program cannot."""
+    """Tell whether a value can be written as JSON, unlike bytes, infinities and objects of a program."""
     try:
         json.dumps(value, allow_nan=False)
     except (TypeError, ValueError, RecursionError):
@@ -49,7 +49,7 @@ def is_json(value: Any) -> bool:
 
 
 def parts(schema: Schema) -> Iterator[Schema]:
-    """The schemas that a schema is made of."""
+    """Yield the direct parts of a schema."""
     for key, value in schema.items():
         if key in _ONE and isinstance(value, dict):
             yield value
@@ -75,14 +75,14 @@ def rebuild(schema: Schema, change: Callable[[Schema], Schema]) -> Schema:
 
 
 def within(schema: Schema) -> Iterator[Schema]:
-    """A schema and all that are in it."""
+    """Yield a schema and all schemas within it."""
     yield schema
     for each in parts(schema):
         yield from within(each)
 
 
 def references(schema: Schema) -> Iterator[str]:
-    """The names that a schema refers to."""
+    """Yield the names of the components that a schema refers to."""
     for each in within(schema):
         if "$ref" in each:
             yield each["$ref"].removeprefix(PREFIX)

@@ -1,4 +1,4 @@
-"""A server's contract as a value: its namespaces, and what each receives and sends."""
+"""A server's contract as a value: its namespaces, and the events that each receives and sends."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ class Argument(Struct, frozen=True):
 
     name: str
     types: tuple[Any, ...] = ()
-    """What it has to fit, all of them; several when several handlers of an event ask for different types, empty when
-    nobody says."""
+    """The types that the argument must fit, all of them: several if the handlers of an event ask for different types,
+    empty if none has an annotation."""
     required: bool = True
     variadic: bool = False
-    """Any number of arguments, the last ones."""
+    """True if it stands for any number of arguments, at the end."""
 
 
 class EventContract(Struct, frozen=True):
@@ -46,26 +46,26 @@ class EventContract(Struct, frozen=True):
     name: str
     arguments: tuple[Argument, ...] = ()
     returns: Any = NOTHING
-    """The type of the acknowledgement: ``None`` for an empty one, ``Any`` when nobody says, ``NOTHING`` when none is
-    asked for. A tuple is several arguments."""
+    """The type of the acknowledgement: ``None`` for an empty one, ``Any`` without an annotation, ``NOTHING`` if none is
+    requested. A tuple is several arguments."""
     description: str = ""
-    """The first paragraph of the handler's docstring, or what the declaration says."""
+    """The first paragraph of the handler's docstring, or the description of the declaration."""
     places: tuple[str, ...] = ()
     """The handlers, or the file and line of the declaration."""
 
 
 class NamespaceContract(Struct, frozen=True):
-    """One namespace, or many of one pattern."""
+    """One namespace, or all namespaces of one pattern."""
 
     name: str
-    """Its name, template, expression, or the name of the function that decides."""
+    """Name, template or regular expression, or the name of the function that decides."""
     kind: NamespaceKind = "name"
     params: tuple[str, ...] = ()
-    """The parameters in the name."""
+    """Names of the parameters in the template."""
     receives: tuple[EventContract, ...] = ()
-    """What clients emit, in the order of registration."""
+    """Events that clients emit, in the order of registration."""
     sends: tuple[EventContract, ...] = ()
-    """What the server emits, in the order of declaration."""
+    """Events that the server emits, in the order of declaration."""
     description: str = ""
 
 
@@ -74,15 +74,14 @@ class Contract(Struct, frozen=True):
 
     namespaces: tuple[NamespaceContract, ...]
     dates: Dates = "string"
-    """How a ``datetime`` arrives: as text, as with JSON, or as a JavaScript ``Date``, as with msgpack."""
+    """Form in which clients get a ``datetime``: a string, as with JSON, or a JavaScript ``Date``, as with msgpack."""
 
 
 def describe(server: Server) -> Contract:
-    """The contract of a server, as far as it is registered at this moment.
+    """Return the contract of a server: the handlers and declarations that are registered now.
 
-    Of handlers that are given to single sockets, ``socket.on(...)``, nobody knows before there are sockets, and the
-    Admin UI's namespace is left out. Raises :class:`~rtframework.ConfigurationError` when a factory of namespaces
-    cannot make one.
+    Handlers of single sockets, registered by ``socket.on(...)``, and the Admin UI's namespace are not included. Raises
+    :class:`~rtframework.ConfigurationError` if a factory of namespaces fails to make one.
     """
     given = [
         _describe(each, each.name, "name", ())
@@ -109,7 +108,7 @@ def _describe_parent(parent: ParentNamespace) -> NamespaceContract:
 
 
 def _child_of(parent: ParentNamespace, name: str) -> Namespace:
-    """A child that is there, or one like those to come, which belongs to no server."""
+    """Return an existing child of a parent, or else a new one that belongs to no server."""
     for child in parent.children.values():
         return child
     if parent.factory is Namespace:
@@ -157,13 +156,13 @@ def _received(event: str, handlers: Sequence[Any]) -> EventContract:
 
 
 def _arguments(handlers: Sequence[Sequence[Parameter]]) -> Iterable[Argument]:
-    """Merge the arguments of all handlers of an event: each of them is given the same."""
+    """Merge the parameters of all handlers of an event, which are called with the same arguments."""
     position = 0
     while True:
         there = [_at(parameters, position) for parameters in handlers]
         found = [each for each in there if each is not None]
         if not found or (len(found) < len(there) and not any(each.required for each in found)):
-            return  # one of them takes no more
+            return  # one of the handlers takes no further argument
         argument = _argument(found)
         yield argument
         if argument.variadic:
@@ -191,7 +190,7 @@ def _argument(parameters: Sequence[Parameter]) -> Argument:
 
 
 def _answer(signatures: Sequence[Any]) -> Any:
-    """The first handler that answers counts, and ``None`` is no answer while another may give one."""
+    """Return the type of an event's acknowledgement: any handler may be the first to answer, so a union of all."""
     found: list[Any] = []
     for each in signatures:
         returns = type(None) if each.returns is None else each.returns
@@ -199,23 +198,23 @@ def _answer(signatures: Sequence[Any]) -> Any:
             return Any
         if returns not in found:
             found.append(returns)
-    return Union[tuple(found)]  # noqa: UP007 - of as many as there are
+    return Union[tuple(found)]  # noqa: UP007 - a union of any number of types
 
 
 def _is_known(kind: Any) -> bool:
-    """Return whether a type says anything of what is sent."""
+    """Tell whether the form in which values of a type are sent is known."""
     if kind in (Any, object, inspect.Parameter.empty):
         return False
     try:
         check_type(kind)
-    except (TypeError, NameError, RuntimeError):  # an answer that the serializer's own hook turns into something
+    except (TypeError, NameError, RuntimeError):  # the serializer's enc_hook may send it, in an unknown form
         return False
     return True
 
 
 def _first_paragraph(documented: Any) -> str:
     if isinstance(documented, type):
-        text = inspect.cleandoc(vars(documented).get("__doc__") or "")  # its own, not that of Namespace
+        text = inspect.cleandoc(vars(documented).get("__doc__") or "")  # not inherited from Namespace
     else:
         text = (inspect.getdoc(documented) if inspect.isroutine(documented) else None) or ""
     return " ".join(text.partition("\n\n")[0].split())

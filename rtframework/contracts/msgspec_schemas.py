@@ -1,6 +1,6 @@
-"""The JSON Schemas of the types that msgspec knows.
+"""The JSON Schemas of the types that msgspec supports, for both directions.
 
-msgspec writes schemas itself, of JSON that comes in. These are also of what goes out, where bytes are bytes.
+msgspec's own schemas describe decoded JSON only; these also describe data that goes out, with bytes as binary.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from ..handlers.validation import BYTES
 from .json_schema import BINARY, Direction, Schema, is_json, reference
 
 Named = kinds.StructType | kinds.DataclassType | kinds.TypedDictType | kinds.NamedTupleType | kinds.EnumType
-"""What is written once and referred to by its name."""
+"""Types whose schema is written once, as a component, and referred to by name."""
 
 _PLAIN: Final[Mapping[type, Schema]] = {
     kinds.NoneType: {"type": "null"},
@@ -47,14 +47,14 @@ _SIZES: Final = {"array": ("minItems", "maxItems"), "object": ("minProperties", 
 
 
 class MsgspecTypes:
-    """Writes schemas for one direction; ``names`` are those of the classes."""
+    """Writes schemas for one direction. ``names``: the name of each class."""
 
     def __init__(self, names: Mapping[Any, str], direction: Direction) -> None:
         self._names = names
         self._direction = direction
 
     def schema(self, info: kinds.Type) -> Schema:
-        """The schema of a type, with references to classes."""
+        """Return the schema of a type, with references to classes."""
         extra: Schema = {}
         while isinstance(info, kinds.Metadata):
             extra = {**extra, **(info.extra_json_schema or {})}
@@ -64,7 +64,7 @@ class MsgspecTypes:
         return {**self._unnamed(info), **extra}
 
     def definition(self, info: Any) -> Schema:
-        """Describe a class, once, for the references to it."""
+        """Return the schema of a class, for the component that references point to."""
         schema: Schema = {"title": self._names[info.cls]}
         description = _description(info)
         if description:
@@ -89,7 +89,7 @@ class MsgspecTypes:
         if self._direction == "in" and field.default not in (NODEFAULT, UNSET):
             try:
                 default = msgspec.to_builtins(field.default, builtin_types=BYTES, str_keys=True)
-            except (TypeError, ValueError, RecursionError):  # an object that only the program knows
+            except (TypeError, ValueError, RecursionError):  # an object of the program, which has no JSON form
                 return schema
             if is_json(default):
                 schema["default"] = default
@@ -132,7 +132,7 @@ class MsgspecTypes:
         return schema
 
     def _union(self, members: Sequence[kinds.Type]) -> Schema:
-        # None last, as one writes it.
+        # None last, as it is usually written.
         ordered = sorted(members, key=lambda each: isinstance(each, kinds.NoneType))
         return {"anyOf": [self.schema(each) for each in ordered]}
 
@@ -156,7 +156,7 @@ def _sizes(info: Any, least: str, most: str) -> Schema:
 
 
 def _description(info: Any) -> str:
-    """The docstring of a class, unless Python has written it."""
+    """Return the docstring of a class; empty if Python has generated it."""
     owner = get_origin(info.cls) or info.cls
     text = inspect.cleandoc(vars(owner).get("__doc__") or "")
     written_by_python = text == "An enumeration." or text.startswith(f"{owner.__name__}(")

@@ -1,4 +1,4 @@
-"""The JSON Schemas of types with pydantic models in them, which pydantic writes."""
+"""The JSON Schemas of types that contain pydantic models, written by pydantic."""
 
 from __future__ import annotations
 
@@ -12,16 +12,19 @@ from .json_schema import PREFIX, Direction, Schema, is_json, rebuild
 
 
 class _Complete(GenerateJsonSchema):
-    """Fields with defaults are there in what goes out."""
+    """Schema generator that makes fields with defaults required in data that goes out."""
 
     def field_is_required(self, field: Any, total: bool) -> bool:
-        """Return whether a field has to be there, or is."""
+        """Tell whether a field must be sent by clients, or is always sent by the server."""
         given = self.mode == "serialization" and field["type"] != "typed-dict-field"
         return given or super().field_is_required(field, total)
 
 
 def read_models(kinds: Sequence[Any], direction: Direction) -> tuple[list[Schema], dict[str, Schema]]:
-    """The schemas of types, and those that have names, by name; of all at once, so that no two are called the same."""
+    """Return the schemas of types, and the named schemas by name.
+
+    All types are read at once, so that each name is used once.
+    """
     mode: JsonSchemaMode = "validation" if direction == "in" else "serialization"
     adapters: list[Any] = [_adapter(kind) for kind in kinds]
     whole, named = TypeAdapter.json_schemas(
@@ -35,20 +38,20 @@ def read_models(kinds: Sequence[Any], direction: Direction) -> tuple[list[Schema
 
 
 def _adapter(kind: Any) -> Any:
-    # In a list, so that a model at the top has a name like any other.
+    # Within a list, because a model at the top would be written without a name.
     return TypeAdapter(list[kind])
 
 
 def _clean(schema: Schema) -> Schema:
     cleaned = rebuild(schema, _clean)
-    cleaned.pop("discriminator", None)  # the tags of the models say the same, and AsyncAPI writes it in another way
+    cleaned.pop("discriminator", None)  # the models' tags say the same, and AsyncAPI has another form for it
     if not is_json(cleaned.get("default")):
         del cleaned["default"]
     return cleaned
 
 
 def _without_defaults(schema: Schema) -> Schema:
-    """Copy a schema without its defaults: what is always there needs none."""
+    """Copy a schema without its defaults: the server always sends these fields."""
     changed = rebuild(_clean(schema), _without_defaults)
     changed.pop("default", None)
     return changed

@@ -1,4 +1,4 @@
-"""TypeScript: a contract as the interfaces that ``socket.io-client`` takes for its ``Socket``."""
+"""A contract as TypeScript: the interfaces that the ``Socket`` of ``socket.io-client`` takes as type parameters."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _BINARY: Final[dict[Platform, tuple[str, str]]] = {
     "browser": ("ArrayBuffer", "ArrayBuffer | ArrayBufferView | Blob"),
     "node": ("Buffer", "ArrayBuffer | ArrayBufferView"),
 }
-"""Bytes that arrive, and what may be sent as bytes."""
+"""For each platform: the type of received bytes, and the types that can be sent as bytes."""
 
 _JAVASCRIPT: Final = (
     "any arguments await boolean break case catch class const continue debugger default delete do else enum eval "
@@ -45,7 +45,7 @@ _JAVASCRIPT: Final = (
     "unknown var void while with yield never bigint infer intrinsic keyof readonly unique"
 )
 _WORDS: Final = frozenset(_JAVASCRIPT.split())
-"""What no parameter and no type can be called."""
+"""Names that neither a parameter nor a type can have."""
 _RESERVED: Final = _WORDS | {
     "Array",
     "ArrayBuffer",
@@ -63,18 +63,19 @@ _IDENTIFIER: Final = re.compile(r"[A-Za-z_$][\w$]*", re.ASCII)
 
 
 def typescript(contract: Contract, *, dates: Dates | None = None, platform: Platform = "browser") -> str:
-    """A module of TypeScript types; the same contract gives the same text.
+    """Return a contract as a module of TypeScript types; equal contracts give equal text.
 
     For ``"/"`` the interfaces are ``ServerToClientEvents`` and ``ClientToServerEvents``; those of other namespaces have
-    the namespace's name in front, ``AdminServerToClientEvents`` for ``"/admin"``. A type that looks different in the
-    two directions, because clients may leave fields out, is written twice: ``Message`` is what they get,
-    ``MessageInput`` what they send.
+    the namespace's name in front: ``AdminServerToClientEvents`` for ``"/admin"``. A type that differs between the two
+    directions, because clients may leave fields out, is written twice: ``Message`` for data that clients get,
+    ``MessageInput`` for data that they send.
 
-    ``dates``: what a ``datetime`` is, ``"string"`` or ``"Date"``; by default what the server's serializer makes of it.
-    ``platform``: where the client runs; in browsers bytes arrive as ``ArrayBuffer``, in Node as ``Buffer``.
+    ``dates``: the type of a ``datetime``, ``"string"`` or ``"Date"``; by default that of the server's serializer.
+    ``platform``: ``"browser"``, where received bytes are an ``ArrayBuffer``, or ``"node"``, where they are a
+    ``Buffer``.
 
-    Events whose handlers return something have an acknowledgement, as the last parameter; with others it may be left
-    out. What nobody has annotated is ``unknown``.
+    An event whose handlers return a value has the acknowledgement as its last parameter; for other events it is
+    optional. Arguments and results without an annotation are ``unknown``.
 
     Raises :class:`~rtframework.ConfigurationError` for another ``dates`` or ``platform``.
     """
@@ -133,7 +134,7 @@ def _interfaces(namespace: NamespaceContract, prefix: str, write: _Types) -> Ite
 
 
 class _Types:
-    """Writes types, by their schemas."""
+    """Writes TypeScript types from schemas."""
 
     def __init__(self, schemas: Schemas, dates: Dates, platform: Platform) -> None:
         self._schemas = schemas
@@ -143,7 +144,7 @@ class _Types:
     # --- events -----------------------------------------------------------------------------------------------------
 
     def function(self, event: EventContract, direction: Direction) -> str:
-        """The type of a listener: ``(data: Message, ack: (answer: string) => void) => void``."""
+        """Return the type of a listener: ``(data: Message, ack: (answer: string) => void) => void``."""
         arguments = list(zip(_names(event.arguments), event.arguments, strict=True))
         fixed = [f"{name}: {self._argument(each, direction)}" for name, each in arguments if each.required]
         optional = [(name, self._argument(each, direction)) for name, each in arguments if _may_be_left_out(each)]
@@ -157,7 +158,7 @@ class _Types:
         if needed and not optional and not rest:
             return f"({', '.join([*fixed, ack])}) => void"
         given = [f"{name}: {kind}" for name, kind in optional]
-        # What may be left out cannot stand before what may not, but a tuple of each length can be written.
+        # TypeScript allows no optional parameter before a required one, so a tuple is written for each length.
         ways = [[*fixed, *given[:count]] for count in range(len(given))]
         ways.append([*fixed, *given, *rest])
         tuples = [way for each in ways for way in (([*each, ack],) if needed else (each, [*each, ack]))]
@@ -170,7 +171,7 @@ class _Types:
         return " & ".join(map(_grouped, found)) if len(found) > 1 else found[0] if found else "unknown"
 
     def _ack(self, returns: Any, direction: Direction) -> str:
-        """The type of the callback; an error of the server comes instead of its first argument."""
+        """Return the type of the callback; an error of the server replaces its first argument."""
         back: Direction = "out" if direction == "in" else "in"
         ways = list(answers_of(returns))
         if None in ways:
@@ -188,7 +189,7 @@ class _Types:
     # --- types ------------------------------------------------------------------------------------------------------
 
     def declare(self, name: str, schema: Schema) -> str:
-        """An interface or an alias of this name."""
+        """Return the declaration of an interface or an alias."""
         direction = self._schemas.direction_of[name]
         lines = _comment(schema.get("description", ""))
         if _is_interface(schema):
@@ -196,7 +197,7 @@ class _Types:
         return "\n".join([*lines, f"export type {name} = {self.expression(schema, direction)};\n"])
 
     def expression(self, schema: Schema, direction: Direction, indent: str = "") -> str:
-        """A type without a name of its own."""
+        """Return the type expression for a schema."""
         if "$ref" in schema:
             name: str = schema["$ref"].rpartition("/")[2]
             return name
@@ -236,7 +237,7 @@ class _Types:
     def _object(self, schema: Schema, direction: Direction, indent: str) -> str:
         properties = schema.get("properties")
         others = schema.get("additionalProperties")
-        if others is True:  # of a model of pydantic that keeps what it does not know
+        if others is True:  # a pydantic model with extra="allow"
             others = {}
         if properties is None:
             return self._record(
@@ -270,7 +271,7 @@ def _is_interface(schema: Schema) -> bool:
 
 
 def _answers(returns: Any) -> bool:
-    """Return whether a handler says anything but that it is done."""
+    """Tell whether an acknowledgement is known to carry a value, in at least one case."""
     ways = list(answers_of(returns))
     return None not in ways and any(ways)
 

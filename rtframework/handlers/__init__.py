@@ -1,1 +1,1 @@
-"""What serves an event: handlers, their arguments and results, middleware, and who listens to what."""
+"""Handling of events: handlers, their arguments and results, middleware, and the registry of listeners."""

@@ -1,4 +1,4 @@
-"""What the annotations of a function mean, wherever the names in them come from."""
+"""The meaning of a function's annotations, wherever the names in them are defined."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any, Final
 import msgspec
 
 UNCHECKED: Final = (Any, object, inspect.Parameter.empty)
-"""Annotations that say nothing about a value."""
+"""Annotations that allow any value."""
 
 
 class _Unresolved(enum.Enum):
@@ -21,16 +21,16 @@ class _Unresolved(enum.Enum):
 
 
 UNRESOLVED: Final = _Unresolved.UNRESOLVED
-"""What stands for an annotation that names something that is not there."""
+"""Placeholder for an annotation that names something undefined."""
 
 
 def annotation_of(function: Callable[..., Any], parameter: inspect.Parameter) -> Any:
-    """The annotation of a parameter; ``UNRESOLVED`` when it cannot be found out."""
+    """Return the annotation of a parameter; ``UNRESOLVED`` if it names something undefined."""
     if not isinstance(parameter.annotation, str):
         return parameter.annotation
     try:
         return resolve(function, parameter.annotation)
-    except Exception:  # noqa: BLE001 - whatever names that are not there may raise
+    except Exception:  # noqa: BLE001 - evaluating undefined names can raise anything
         return UNRESOLVED
 
 
@@ -46,17 +46,17 @@ def resolve(function: Callable[..., Any], annotation: str) -> Any:
     frame = inspect.currentframe()
     while frame is not None and frame.f_globals.get("__package__") == __package__:
         frame = frame.f_back
-    # Types may be local to the function that registers the handler.
+    # Types may be local variables of the function that registers the handler.
     return eval(annotation, names, dict(frame.f_locals) if frame is not None else None)
 
 
 def _names_around(function: Callable[..., Any]) -> dict[str, Any]:
-    """Return the global names of the place where a function was written."""
+    """Return the global names of the module in which a function was written."""
     own = getattr(function, "__globals__", None)
     if own is not None:
         return dict(own)
     names = dict(vars(sys.modules[function.__module__]))
-    # What a class or an object is called with may be inherited from another module.
+    # The method that a call runs may be inherited from another module.
     is_class = isinstance(function, type)
     for name in ("__new__", "__init__") if is_class else ("__call__",):
         method = getattr(function if is_class else type(function), name)
@@ -65,17 +65,17 @@ def _names_around(function: Callable[..., Any]) -> dict[str, Any]:
 
 
 def means_the_same_everywhere(function: types.FunctionType, annotation: Any) -> bool:
-    """Return whether an annotation names nothing that is local to the function that registers the handler."""
+    """Tell whether an annotation uses no local name of the function that registers the handler."""
     if not isinstance(annotation, str):
         return True
     try:
         return bool(eval(annotation, function.__globals__) == resolve(function, annotation))
-    except Exception:  # noqa: BLE001 - whatever names that are not there may raise
+    except Exception:  # noqa: BLE001 - evaluating undefined names can raise anything
         return False
 
 
 def is_data(annotation: Any) -> bool:
-    """Return whether an annotation is for something that a client could send."""
+    """Tell whether an annotation is a type that a client can send."""
     if annotation in UNCHECKED or annotation is None or annotation is UNRESOLVED:
         return False
     try:
@@ -90,12 +90,12 @@ def is_data(annotation: Any) -> bool:
 
 
 def name_of(function: Callable[..., Any]) -> str:
-    """The name of a function."""
+    """Return the name of a function, or of the class of a callable object."""
     return getattr(function, "__name__", type(function).__name__)
 
 
 def where(function: Callable[..., Any]) -> str:
-    """How errors call a function: its module and its name there."""
+    """Return the name of a function for error messages: its module and its qualified name."""
     while isinstance(function, functools.partial):
         function = function.func
     return f"{getattr(function, '__module__', '?')}.{getattr(function, '__qualname__', name_of(function))}"

@@ -1,4 +1,4 @@
-"""What a namespace emits, as its program declares it: the half of a contract that no handler's signature tells."""
+"""Declarations of the events that a namespace emits: the half of a contract that handler signatures do not show."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _PACKAGE: Final = __name__.partition(".")[0]
 
 
 class Nothing(enum.Enum):
-    """What stands where a type could."""
+    """Type of ``NOTHING``, the placeholder for a type that was not given."""
 
     NOTHING = enum.auto()
 
@@ -31,18 +31,18 @@ NOTHING: Final = Nothing.NOTHING
 
 @dataclass(frozen=True, slots=True)
 class Declaration:
-    """One event that the server emits."""
+    """The declaration of one event that the server emits."""
 
     event: str
     parameters: tuple[Parameter, ...]
     returns: Any = NOTHING
-    """The type of what clients answer, ``NOTHING`` when they are not asked."""
+    """The type of the clients' acknowledgement; ``NOTHING`` if none is requested."""
     description: str = ""
     place: str = ""
     """The file and line where it was declared."""
 
     def is_like(self, other: Declaration) -> bool:
-        """Return whether both say the same of what is sent."""
+        """Tell whether both declare the same types of arguments and acknowledgement."""
         return self._shape() == other._shape()
 
     def __str__(self) -> str:
@@ -55,7 +55,7 @@ class Declaration:
 
 
 class Declarations:
-    """The declarations of a namespace, those of its parent among them, by event."""
+    """The declarations of a namespace by event, including those of its parent."""
 
     __slots__ = ("_own", "_parent")
 
@@ -74,12 +74,12 @@ class Declarations:
         return bool(self._own or self._parent)
 
     def get(self, event: str) -> Declaration | None:
-        """The declaration of an event."""
+        """Return the declaration of an event; ``None`` if there is none."""
         inherited = None if self._parent is None else self._parent.get(event)
         return inherited or self._own.get(event)
 
     def add(self, declaration: Declaration) -> None:
-        """Raises :class:`~rtframework.ConfigurationError` when it contradicts an earlier one."""
+        """Add a declaration. Raises :class:`~rtframework.ConfigurationError` if it contradicts an earlier one."""
         self.expect_to_agree(declaration)
         known = self._own.get(declaration.event)
         if known is None or (declaration.description and not known.description):
@@ -88,7 +88,7 @@ class Declarations:
             )
 
     def expect_to_agree(self, declaration: Declaration) -> None:
-        """Raises :class:`~rtframework.ConfigurationError` when it contradicts one that is there."""
+        """Raise :class:`~rtframework.ConfigurationError` if a declaration contradicts an earlier one."""
         known = self.get(declaration.event)
         if known is not None and not known.is_like(declaration):
             raise ConfigurationError(
@@ -97,7 +97,10 @@ class Declarations:
             )
 
     def inherit(self, parent: Declarations) -> None:
-        """Whatever is declared with a parent, now or later, is declared here as well."""
+        """Include the declarations of a parent, also those that it gets later.
+
+        Raises :class:`~rtframework.ConfigurationError` if a declaration here contradicts one of the parent.
+        """
         for declaration in self._own.values():
             parent.expect_to_agree(declaration)
         self._parent = parent
@@ -112,7 +115,7 @@ def declare(
     returns: Any = NOTHING,
     description: str = "",
 ) -> Declaration:
-    """Read what a program gave to ``emits``. Raises :class:`~rtframework.ConfigurationError`."""
+    """Make a declaration of the arguments of ``emits``. Raises :class:`~rtframework.ConfigurationError`."""
     check_event_name(event)
     variadic = [] if rest is NOTHING else [rest]
     kinds = [type(None) if each is None else each for each in (*arguments, *variadic)]
@@ -150,9 +153,9 @@ def emits(
     returns: Any = NOTHING,
     description: str = "",
 ) -> Callable[[T], T]:
-    """Declare what a class-based namespace emits: for the class, or for one of its methods.
+    """Declare an event that a class-based namespace emits; decorates the class or one of its methods.
 
-    See :meth:`Namespace.emits <rtframework.Namespace.emits>` for what it takes. Raises
+    The arguments are those of :meth:`Namespace.emits <rtframework.Namespace.emits>`. Raises
     :class:`~rtframework.ConfigurationError`.
 
     Example::
@@ -179,7 +182,7 @@ def emits(
 
 
 def declarations_of(kind: type) -> Iterator[Declaration]:
-    """Yield the declarations that a class makes by :func:`emits`, its bases' first."""
+    """Yield the declarations that :func:`emits` has added to a class, those of its bases first."""
     for each in reversed(kind.__mro__):
         yield from vars(each).get(_MARK, ())
         for member in vars(each).values():
@@ -188,12 +191,12 @@ def declarations_of(kind: type) -> Iterator[Declaration]:
 
 
 def unchanged(function: T) -> T:
-    """Return the function itself: the decorator that ``emits`` gives."""
+    """Return the function unchanged: the decorator that ``emits`` returns."""
     return function
 
 
 def type_name(kind: Any) -> str:
-    """How errors call a type."""
+    """Return the name of a type for error messages."""
     return kind.__name__ if isinstance(kind, type) and not get_args(kind) else str(kind).replace("typing.", "")
 
 

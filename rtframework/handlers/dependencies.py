@@ -1,4 +1,4 @@
-"""What parameters can ask for that the client does not send: the program's providers, and what the server has."""
+"""Values for parameters that the client does not send: from the program's providers, and from the server."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ Provider = Callable[..., Any]
 
 
 class Dependency:
-    """What :func:`Depends` makes."""
+    """A dependency on a provider, made by :func:`Depends`."""
 
     __slots__ = ("provider", "use_cache")
 
@@ -76,24 +76,24 @@ def Depends(provider: Callable[..., T], *, use_cache: bool = True) -> T: ...
 @overload
 def Depends(provider: None = None, *, use_cache: bool = True) -> Any: ...
 def Depends(provider: Provider | None = None, *, use_cache: bool = True) -> Any:
-    """Have a parameter filled with what ``provider`` gives: ``db: Database = Depends(get_db)``.
+    """Fill a parameter with the value of ``provider``: ``db: Database = Depends(get_db)``.
 
-    A parameter with it is not filled by the client. It works in handlers of events, of ``connection``,
+    The client does not send such a parameter. ``Depends`` works in handlers of events, of ``connection``,
     ``disconnecting`` and ``disconnect``, in both kinds of middleware, in exception handlers, and in providers
-    themselves. ``Annotated[Database, Depends(get_db)]`` is the same.
+    themselves. ``Annotated[Database, Depends(get_db)]`` means the same.
 
     ``provider``: a function or a class, plain or ``async``; a plain one runs on the event loop, so it must not block.
-    A generator, plain or ``async``, yields the value once and cleans up after it: when the handler has returned and
-    before its answer is sent, or when it has raised, which the generator sees at its ``yield``. Without a provider, it
-    is the class that the parameter is annotated with. Its own parameters are filled as those of handlers are: by
-    ``Depends``, and by annotation or name with ``socket: Socket``, ``server: Server``, ``app: web.Application``,
-    ``ack: Ack`` and ``event: Event``.
+    A generator, plain or ``async``, yields the value once and cleans up afterwards: after the handler has returned and
+    before its answer is sent, or after the handler has raised; the exception is raised at the ``yield``. Without
+    ``provider``, the class in the parameter's annotation is the provider. The parameters of a provider are filled like
+    those of handlers: by ``Depends``, and by annotation or name with ``socket: Socket``, ``server: Server``,
+    ``app: web.Application``, ``ack: Ack`` and ``event: Event``.
 
-    A provider is called once for an event, however many ask for it, middleware and handler; ``use_cache=False``: each
-    gets its own. Several handlers of one event, which run side by side, have each their own as well.
+    A provider is called once for an event, and middleware and handler share its value; ``use_cache=False``: it is
+    called for each parameter. Several handlers of one event, which run concurrently, do not share values.
 
-    An ``EventError`` that a provider raises refuses the event, a ``ConnectionRefused`` the connection.
-    ``Server.dependency_overrides`` puts others in their place, for tests.
+    A provider refuses the event by raising ``EventError``, the connection by raising ``ConnectionRefused``.
+    ``Server.dependency_overrides`` replaces providers, for tests.
 
     Example::
 
@@ -111,7 +111,7 @@ def Depends(provider: Provider | None = None, *, use_cache: bool = True) -> Any:
 
 
 class Caller(Protocol):
-    """The socket that an event comes from, or the namespace that another server's event is for."""
+    """The socket that sent an event, or the namespace that receives an event of another server."""
 
     @property
     def server(self) -> Any:
@@ -119,14 +119,14 @@ class Caller(Protocol):
 
 
 class Passing(Protocol):
-    """An event, or a client that connects, on its way through middleware."""
+    """An event or a connecting client on its way through middleware."""
 
     found: Mapping[Hashable, Any] | None
-    """What the middleware has got from providers so far."""
+    """Values of providers that middleware has used so far, by the provider's key."""
 
 
 class Scope:
-    """What can be injected while a function serves one event."""
+    """The values that can be injected while one event is handled."""
 
     __slots__ = ("caller", "event", "packet")
 
@@ -137,17 +137,17 @@ class Scope:
 
     @property
     def found(self) -> Mapping[Hashable, Any]:
-        """Values that providers have given to the middleware around it."""
+        """Values of providers that the surrounding middleware has used, by the provider's key."""
         return (self.event.found if self.event is not None else None) or {}
 
 
 class Supply(NamedTuple):
-    """Something that the server fills a parameter with."""
+    """A value of the server's that can be injected into a parameter."""
 
     name: str
     get: Callable[[Scope], Any]
     by_name: bool
-    """Whether a parameter that has its name and no annotation is meant."""
+    """True if it also fills a parameter of this name without an annotation."""
 
 
 SUPPLIES: Final[dict[str, Supply]] = {}
@@ -155,12 +155,12 @@ TYPES: Final[dict[type, Supply]] = {}
 
 
 def supply(kind: type, name: str, get: Callable[[Scope], Any], *, by_name: bool = True) -> None:
-    """Parameters that are annotated with this class are filled with what ``get`` gives."""
+    """Fill parameters annotated with a class by calling ``get``; ``by_name``: also those called ``name``."""
     SUPPLIES[name] = TYPES[kind] = Supply(name, get, by_name)
 
 
 class Place(NamedTuple):
-    """Where a function is called, and what there is to be injected there."""
+    """A kind of call, such as an event or a connection, and the values that can be injected into it."""
 
     name: str
     supplies: frozenset[str]
@@ -178,7 +178,7 @@ VARIABLE: Final = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWO
 
 
 def _is_class(annotation: Any) -> bool:
-    """Return whether an object can be made by calling an annotation: a class, or a generic one with its parameters."""
+    """Tell whether calling an annotation makes an object: a class, or a generic class with its parameters."""
     origin = get_origin(annotation)
     if origin is None:
         return isinstance(annotation, type) and annotation not in UNCHECKED
@@ -188,7 +188,10 @@ def _is_class(annotation: Any) -> bool:
 def wanted_by(
     function: Callable[..., Any], parameter: inspect.Parameter, who: str, place: Place
 ) -> Dependency | Supply | None:
-    """Find what a parameter is filled with. Return ``None`` when it is not injected."""
+    """Return the dependency or the server's value for a parameter; ``None`` if it is not injected.
+
+    ``who``: the function's name in error messages. Raises :class:`~rtframework.ConfigurationError`.
+    """
     annotation = annotation_of(function, parameter)
     if parameter.kind in VARIABLE:
         if any(isinstance(each, Dependency) for each in get_args(annotation)):
@@ -212,14 +215,14 @@ def _supply_of(parameter: inspect.Parameter, annotation: Any, place: Place) -> S
     for kind, each in TYPES.items():
         if isinstance(annotation, type):
             meant = issubclass(annotation, kind)
-        else:  # perhaps a name that only the type checker imports
+        else:  # the name may be imported for the type checker only
             meant = annotation is UNRESOLVED and str(parameter.annotation).rpartition(".")[2] == kind.__name__
         if meant:
             return each
     named = SUPPLIES.get(parameter.name)
     if named is None or not named.by_name or is_data(annotation):
         return None
-    if named.name == "ack":  # is reserved
+    if named.name == "ack":  # a reserved name
         return named
     return named if annotation is inspect.Parameter.empty and named.name in place.supplies else None
 

@@ -1,6 +1,6 @@
-"""How a function gets what is injected: found out once, at registration.
+"""Plans for injecting values into the parameters of a function, made once, at registration.
 
-A function that asks for nothing has no plan, and costs nothing.
+A function without injected parameters has no plan and no overhead.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from .dependencies import SUPPLIES, TYPES, VARIABLE, Dependency, Place, Provider
 Overrides = Mapping[Provider, Provider]
 
 _KEYWORD: Final = sys.maxsize
-"""The position of a parameter that is given by its name."""
+"""The position of a parameter that is passed by keyword."""
 
 
 class _Kind(Enum):
@@ -42,14 +42,15 @@ class _Step(NamedTuple):
     kind: _Kind
     call: Callable[..., Any]
     args: tuple[int, ...]
-    """The steps whose values are its arguments."""
+    """Numbers of the steps whose values are the positional arguments."""
     kwargs: tuple[tuple[str, int], ...]
+    """Names of the keyword arguments, each with the number of the step that gives its value."""
     key: Hashable
-    """By which its value is known to others, ``None`` when it is for one parameter alone."""
+    """The key under which the value is shared; ``None`` if it is for one parameter only."""
 
 
 class _Want(NamedTuple):
-    """A parameter, and what it is to be filled with."""
+    """A parameter, and the dependency or server's value that fills it."""
 
     name: str
     position: int
@@ -57,9 +58,9 @@ class _Want(NamedTuple):
 
 
 class DependencyPlan:
-    """How the parameters of a function that are injected get their values.
+    """The steps that compute the injected arguments of a function.
 
-    Raises :class:`~rtframework.ConfigurationError` when there is no way.
+    Raises :class:`~rtframework.ConfigurationError` if an argument cannot be computed.
     """
 
     __slots__ = ("_cleans_up", "_fills", "_inserts", "_place", "_steps", "_wants", "_who", "is_plain")
@@ -70,20 +71,23 @@ class DependencyPlan:
         self._wants = wants
         wiring = _Wiring(who, place, overrides or {})
         self._fills = tuple((name, position, wiring.step(wanted, ())) for name, position, wanted in wants)
-        """The parameter, its position, and the step that gives its value."""
+        """For each injected parameter: its name, its position, and the number of the step that gives its value."""
         self._steps = tuple(wiring.steps)
-        """In the order in which they are taken, each after those it needs."""
+        """The steps in the order of execution, each after those that it needs."""
         self._inserts = any(each.position < _KEYWORD for each in wants)
         self._cleans_up = any(step.kind in (_Kind.CONTEXT, _Kind.ASYNC_CONTEXT) for step in self._steps)
         self.is_plain = all(step.kind is _Kind.SUPPLY for step in self._steps)
-        """Whether nothing has to be called, awaited or cleaned up."""
+        """True if no provider has to be called, awaited or cleaned up."""
 
     def asks_for(self, name: str) -> bool:
-        """Return whether the function itself has a parameter that the server fills with this."""
+        """Tell whether the function itself has a parameter for this value of the server's, e.g. ``"ack"``."""
         return any(each.wanted is SUPPLIES[name] for each in self._wants)
 
     def call(self, function: Callable[..., Any], leading: Sequence[Any], args: Sequence[Any], values: list[Any]) -> Any:
-        """Call the function with the arguments that are there and those that were injected."""
+        """Call the function with the given arguments and the injected ones.
+
+        ``values``: the value of each step. Returns what the function returns.
+        """
         if not self._inserts:
             return function(*leading, *args, **{name: values[step] for name, _, step in self._fills})
         positional = list(args)
@@ -96,13 +100,13 @@ class DependencyPlan:
         return function(*leading, *positional, **keywords)
 
     def apply(self, scope: Scope, function: Callable[..., Any], leading: Sequence[Any], args: Sequence[Any]) -> Any:
-        """Call the function with what is injected; what it returns, to be awaited unless the plan is plain."""
+        """Call the function with injected values. Return its result, or an awaitable of it unless the plan is plain."""
         if self.is_plain:
             return self.call(function, leading, args, [step.call(scope) for step in self._steps])
         return self.run(scope, lambda plan, values: plan.call(function, leading, args, values))
 
     async def run(self, scope: Scope, use: Callable[[DependencyPlan, list[Any]], Any]) -> Any:
-        """Call the providers, then ``use(plan, values)``; clean up when that is done. What ``use`` returns."""
+        """Call the providers, then ``use(plan, values)``, then clean up. Return the result of ``use``."""
         overrides = scope.caller.server.dependency_overrides
         plan = DependencyPlan(self._who, self._place, self._wants, overrides) if overrides else self
         if not plan._cleans_up:
@@ -111,7 +115,7 @@ class DependencyPlan:
             return await maybe_await(use(plan, await plan._values(scope, stack)))
 
     def share(self, values: Sequence[Any], found: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """Return what was found before together with these values, for middleware and handlers further in."""
+        """Return ``found`` and these values together, for the middleware and handlers further in."""
         shared = dict(found)
         for step, value in zip(self._steps, values, strict=True):
             if step.key is not None:
@@ -142,8 +146,8 @@ class DependencyPlan:
         return values
 
 
-# A generator that catches an exception has cleaned up after it. Neither those around it nor the client may take that
-# for success.
+# A provider that is a generator may catch the exception that it cleans up after. The exception must still reach the
+# providers around it and the client, so the result of __exit__ is not returned.
 
 
 def _leave(manager: AbstractContextManager[Any], *raised: Any) -> None:
@@ -157,9 +161,10 @@ async def _leave_async(manager: AbstractAsyncContextManager[Any], *raised: Any) 
 def wire(
     who: str, function: Callable[..., Any], place: Place, parameters: Sequence[inspect.Parameter]
 ) -> tuple[list[inspect.Parameter], DependencyPlan | None]:
-    """Divide the parameters of a function: those that somebody else fills, and a plan for those that are injected.
+    """Split the parameters of a function into those that are not injected, and a plan for those that are.
 
-    ``who``: how errors call the function. Raises :class:`~rtframework.ConfigurationError`.
+    The plan is ``None`` if none are. ``who``: the function's name in error messages. Raises
+    :class:`~rtframework.ConfigurationError`.
     """
     others: list[inspect.Parameter] = []
     wants: list[_Want] = []
@@ -174,13 +179,13 @@ def wire(
         else:
             by_name = parameter.kind is inspect.Parameter.KEYWORD_ONLY
             wants.append(_Want(parameter.name, _KEYWORD if by_name else position, wanted))
-    # Those after the last one that is filled by position can be given by name.
+    # Parameters after the last one that is passed by position can be passed by keyword.
     wants = [each if each.position < last else each._replace(position=_KEYWORD) for each in wants]
     return others, DependencyPlan(who, place, wants) if wants else None
 
 
 class _Wiring:
-    """The steps of one plan, as they are found."""
+    """Builder of the steps of one plan."""
 
     def __init__(self, who: str, place: Place, overrides: Overrides) -> None:
         self._who = who
@@ -190,7 +195,10 @@ class _Wiring:
         self.steps: list[_Step] = []
 
     def step(self, wanted: Dependency | Supply, path: tuple[Provider, ...]) -> int:
-        """The number of the step that gives what is wanted. ``path``: the providers that led here."""
+        """Return the number of the step for a dependency, adding the step if it is new.
+
+        ``path``: the chain of providers that need it.
+        """
         if isinstance(wanted, Supply):
             return self._supply(wanted, path)
         provider = wanted.provider
@@ -206,7 +214,7 @@ class _Wiring:
     def _in_place_of(self, provider: Provider) -> Provider:
         try:
             return self._overrides.get(provider, provider)
-        except TypeError:  # without a hash: nobody can have overridden it
+        except TypeError:  # not hashable, so it cannot be a key of the overrides
             return provider
 
     def _supply(self, wanted: Supply, path: tuple[Provider, ...]) -> int:
@@ -220,7 +228,7 @@ class _Wiring:
     def _provide(self, provider: Provider, key: Hashable, path: tuple[Provider, ...]) -> int:
         name = where(provider)
         path = (*path, provider)
-        if any(_key(each) == _key(provider) for each in path[:-1]):  # many can have the same name
+        if any(_key(each) == _key(provider) for each in path[:-1]):  # by key: different providers may share a name
             names = " -> ".join(where(each) for each in path)
             raise ConfigurationError(f"{self._who}: {names}: providers that need each other")
         args: list[int] = []
@@ -261,7 +269,7 @@ def _key(provider: Provider) -> Hashable:
 def _parameters(provider: Provider) -> Sequence[inspect.Parameter]:
     try:
         return tuple(inspect.signature(provider).parameters.values())
-    except ValueError:  # a class that is written in C
+    except ValueError:  # a class written in C has no signature
         return ()
 
 
@@ -283,10 +291,10 @@ def _kind_of(provider: Provider) -> tuple[_Kind, Callable[..., Any]]:
 
 
 def _call_decorated(provider: Provider, *args: Any, **kwargs: Any) -> Any:
-    """Call a generator function that a decorator has made a plain one, and return a context manager."""
+    """Call a generator function that a decorator has wrapped in a plain one, and return a context manager."""
     made = provider(*args, **kwargs)
     if inspect.isasyncgen(made):
         return asynccontextmanager(lambda: made)()
     if inspect.isgenerator(made):
         return contextmanager(lambda: made)()
-    return nullcontext(made)  # the decorator has made something else of it
+    return nullcontext(made)  # the decorator returns something other than a generator

@@ -1,4 +1,4 @@
-"""An event on its way to its handlers, and what answers it."""
+"""An event on its way to its handlers, and its acknowledgement."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ DISCONNECTING: Final = "disconnecting"
 DISCONNECT: Final = "disconnect"
 LIFECYCLE: Final = {
     "connection": CONNECTION,
-    "connect": CONNECTION,  # Node knows both
+    "connect": CONNECTION,  # Node has both names
     "disconnecting": DISCONNECTING,
     "disconnect": DISCONNECT,
 }
 NEW_NAMESPACE: Final = "new_namespace"
-"""The server tells of it, and no namespace."""
+"""An event of the server only, for each new namespace; namespaces do not have it."""
 
 
 class Event:
@@ -37,7 +37,7 @@ class Event:
 
     @property
     def packet(self) -> Packet | None:
-        """As it came: what an :class:`Ack` answers to."""
+        """The packet as the client sent it; an :class:`Ack` answers it."""
         return self._packet
 
 
@@ -48,24 +48,27 @@ class Acknowledging(Protocol):
 
     @property
     def nsp(self) -> str:
-        """The name of its namespace."""
+        """Name of the socket's namespace."""
 
     def _acknowledge(self, packet: Packet, args: list[Any]) -> None:
-        """Send the answer to an event, unless it has one. Raises ``EncodeError``."""
+        """Send the acknowledgement of an event, unless it has been sent. Raises ``EncodeError``."""
 
     async def _explain(self, error: BaseException, packet: Packet | None) -> Any:
-        """Ask the exception handlers. Return an answer, another exception, or the one that was given."""
+        """Ask the exception handlers. Return their answer, another exception, or ``error`` itself."""
 
     def _answer(self, packet: Packet, args: list[Any]) -> bool:
-        """The same; what cannot be sent is logged and answered with ``internal_error``: then it is ``False``."""
+        """Send the acknowledgement of an event, unless it has been sent.
+
+        If the arguments cannot be encoded, log that, answer ``internal_error`` and return ``False``.
+        """
 
 
 class Ack:
-    """Answers one event: given to handlers that have a parameter named ``ack``.
+    """A callable that acknowledges one event, passed to handlers with a parameter named ``ack``.
 
-    Call it with any number of arguments, when you like; what the handler returns does not count then. The first call
-    answers, later ones do nothing, as with Node, and so does every call when the client asked for no answer. Raises
-    ``EncodeError`` when the arguments cannot be sent.
+    Call it with any number of arguments, at any time; the return value of the handler is then ignored. The first call
+    sends the acknowledgement; later calls do nothing, as in Node, and no call does anything if the client requested no
+    acknowledgement. Raises ``EncodeError`` if the arguments cannot be sent.
 
     Example::
 
@@ -86,7 +89,7 @@ class Ack:
 
     @property
     def wanted(self) -> bool:
-        """Return whether the client still waits for an answer."""
+        """True while the client waits for an acknowledgement."""
         return self._packet.id is not None
 
 

@@ -1,4 +1,4 @@
-"""Functions that say what a client is told of an exception."""
+"""Functions that turn an exception into an answer for the client."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 class ExceptionHandler:
-    """A function ``(socket, error)``, which can be injected more."""
+    """A function ``(socket, error)`` that turns an exception into an answer; further parameters are injected."""
 
     __slots__ = ("_plan", "function")
 
@@ -26,7 +26,7 @@ class ExceptionHandler:
         self.function = function
 
     async def __call__(self, socket: Any, error: BaseException, packet: Packet | None) -> Any:
-        """Call it. Return an ``EventError`` or an answer for the client; ``None`` leaves it to other handlers."""
+        """Call the function. Return an ``EventError`` or an answer for the client; ``None``: ask the next handler."""
         if self._plan is None:
             result = self.function(socket, error)
         else:
@@ -35,7 +35,10 @@ class ExceptionHandler:
 
 
 class ExceptionHandlers:
-    """The handlers of a namespace, of many, or of a server. ``outer``: those that are asked next."""
+    """The exception handlers of a namespace, of a parent namespace, or of a server.
+
+    ``outer``: the handlers to ask next, when none of these answers.
+    """
 
     __slots__ = ("_handlers", "outer")
 
@@ -48,11 +51,11 @@ class ExceptionHandlers:
 
     @property
     def functions(self) -> dict[type[BaseException], Callable[..., Any]]:
-        """The functions that are here, by what they are for."""
+        """The registered functions, by class of exception."""
         return {kind: handler.function for kind, handler in self._handlers.items()}
 
     def add(self, kind: type[BaseException], function: F) -> F:
-        """Add one. Raises :class:`~rtframework.ConfigurationError`."""
+        """Add a handler. Raises :class:`~rtframework.ConfigurationError` for a class that is wrong or has one."""
         if not (isinstance(kind, type) and issubclass(kind, Exception)):
             raise ConfigurationError(f"an exception handler is for a class of exceptions, not {kind!r}")
         if kind in self._handlers:
@@ -61,11 +64,11 @@ class ExceptionHandlers:
         return function
 
     async def explain(self, socket: Any, error: BaseException, packet: Packet | None) -> Any:
-        """Ask the handlers, innermost and most specific first. Return what the client is told, or ``None``.
+        """Ask the handlers, innermost and most specific first. Return the first answer, or ``None``.
 
-        Raises what a handler raises.
+        Exceptions of a handler are not caught.
         """
-        # A handler of all exceptions would hide what strict mode has found.
+        # A handler for Exception would hide the ContractErrors of strict mode from the test.
         kinds = (ContractError,) if isinstance(error, ContractError) else type(error).__mro__
         handlers: ExceptionHandlers | None = self
         while handlers is not None:

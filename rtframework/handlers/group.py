@@ -1,4 +1,4 @@
-"""Several handlers of one event that act as one."""
+"""Several handlers of one event, called as one."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ log: Final = logging.getLogger("rtframework.socket")
 class HandlerGroup:
     """Handlers of one event, in the order of registration.
 
-    They start in that order, and one that waits does not hold up the next. The first that answers is the one whose
-    answer counts: by returning something other than ``None``, by raising an ``EventError``, or by ``ack``. When none
-    does, the answer is empty, or ``internal_error`` if one of them failed.
+    They start in that order, without waiting for each other. The first answer is sent to the client: a return value
+    other than ``None``, an ``EventError`` raised, or a call of ``ack``. If none answers, the acknowledgement is empty,
+    or ``internal_error`` if one of the handlers failed.
     """
 
     __slots__ = ("_tasks", "handlers", "ordered")
@@ -44,14 +44,15 @@ class HandlerGroup:
     def __call__(
         self, socket: Acknowledging, args: Sequence[Any], packet: Packet | None = None, event: Event | None = None
     ) -> Awaitable[Any]:
-        """Run them all; the client has the first answer as soon as it is there.
+        """Run all handlers, and send the first answer to the client at once.
 
-        Under middleware, with ``event``, the first answer is what is returned, for middleware to see it before.
+        With ``event``, under middleware, the first answer is not sent but returned when all are done, so that
+        middleware can change it.
         """
         return self._run(socket, args, packet, event, _Outcome(socket, packet if event is None else None))
 
     def observed(self, socket: Acknowledging, event: Event) -> Awaitable[Any]:
-        """As without middleware, for an event that observers have seen."""
+        """Run all handlers for an event that only observers have seen; send the first answer at once."""
         return self._run(socket, event.args, event.packet, event, _Outcome(socket, event.packet))
 
     async def _run(
@@ -82,17 +83,17 @@ class HandlerGroup:
         except (Exception, asyncio.CancelledError) as error:
             if is_cancelled(error):
                 raise
-            # Under middleware it is the middleware's turn first.
+            # Middleware sees the exception before the exception handlers do.
             result = await socket._explain(error, packet) if outcome.is_early else error
         if isinstance(result, BaseException) and not isinstance(result, EventError):
             outcome.fail(handler.name, result)
         else:
             outcome.take(result)
-        result = None  # an exception holds this frame
+        result = None  # an exception's traceback refers to this frame: break the cycle
 
 
 class Explained(Exception):
-    """What has become of an event when exception handlers have been asked: they are not to be asked again."""
+    """Carries a final ``EventError``: the exception handlers have been asked already and are not asked again."""
 
     def __init__(self, error: EventError) -> None:
         super().__init__(error)
@@ -100,7 +101,7 @@ class Explained(Exception):
 
 
 class _Outcome:
-    """What they have made of one event so far."""
+    """The answers and failures of a group's handlers for one event."""
 
     __slots__ = ("_answer", "_deferred", "_failed", "_failure", "_packet", "_socket")
 
@@ -114,11 +115,11 @@ class _Outcome:
 
     @property
     def is_early(self) -> bool:
-        """Return whether the client has its answer as soon as there is one; else it is left to middleware."""
+        """True if the first answer is sent to the client at once; false if it is left to middleware."""
         return self._packet is not None
 
     def take(self, answer: Any) -> None:
-        """Take what one handler has returned, or the ``EventError`` that it has raised."""
+        """Take the return value of a handler, or the ``EventError`` that it raised."""
         if answer is DEFERRED:
             self._deferred = True
         elif answer is not None and self._answer is None:
@@ -128,7 +129,7 @@ class _Outcome:
                 self._socket._answer(self._packet, args)
 
     def fail(self, event: str, error: BaseException) -> None:
-        """One of them has failed: this is logged, unless it is left to middleware."""
+        """Take the exception of a handler: log it, unless it is the first and left to middleware."""
         if self._packet is None and self._failure is None:
             self._failure = (event, error)
         else:
@@ -136,7 +137,7 @@ class _Outcome:
             self._log(event, error)
 
     def result(self) -> Any:
-        """Return or raise the outcome of all handlers; raise ``Explained`` unless it is left to middleware."""
+        """Return the answer or raise the error of all handlers, as ``Explained`` unless it is left to middleware."""
         answer, failure = self._answer, self._failure
         self._answer = self._failure = None
         try:
@@ -151,7 +152,7 @@ class _Outcome:
                 raise answer if self._packet is None else Explained(answer)
             return DEFERRED if answer is None and self._deferred else answer
         finally:
-            del answer, failure  # what is raised holds this frame
+            del answer, failure  # the traceback of the exception raised refers to this frame: break the cycle
 
     def _log(self, event: str, error: BaseException) -> None:
         where = {"nsp": self._socket.nsp, "sid": self._socket.id, "event": event}

@@ -1,4 +1,4 @@
-"""Handlers: a signature is made into a binder for the arguments of each event, once, at registration."""
+"""Handlers: functions with a binder for the arguments of an event, made of the signature at registration."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ if TYPE_CHECKING:
     from .signatures import HandlerFunction, LifecycleSignature, Signature
 
 _EXACT: Final = frozenset({str, int, bool})
-"""Types whose own objects need no look inside."""
+"""Types that need no conversion if the argument is exactly of the type."""
 
 
 class Handler:
-    """A function that serves one event: ``function(socket, *args)``, async or not.
+    """A function that handles one event: ``function(socket, *args)``, async or not.
 
-    Arguments with an annotation are checked and converted (strictly: no ``"1"`` for an ``int``) before the function is
-    called: builtins, containers, unions, ``msgspec.Struct``, dataclasses, attrs classes, TypedDicts, ``datetime``,
-    models of pydantic, …
+    Annotated arguments are validated and converted (strictly: no ``"1"`` for an ``int``) before the function is called:
+    builtins, containers, unions, ``msgspec.Struct``, dataclasses, attrs classes, TypedDicts, ``datetime``, models of
+    pydantic, …
     """
 
     __slots__ = (
@@ -66,10 +66,10 @@ class Handler:
         first = self._converters[0] if self._converters else None
         takes_one = self._least <= 1 and (self._most is None or self._most >= 1)
         self._single = first if takes_one and isinstance(first, type) and first in _EXACT else None
-        """The type of a single argument that is passed on as it is."""
+        """The type of a single argument that is passed on without conversion."""
 
     def bind(self, args: Sequence[Any]) -> Sequence[Any]:
-        """The arguments to call the function with. Raises :class:`~rtframework.InvalidPayload`."""
+        """Validate and convert arguments for the function. Raises :class:`~rtframework.InvalidPayload`."""
         count = len(args)
         if count == 1 and type(args[0]) is self._single:
             return args
@@ -92,14 +92,14 @@ class Handler:
     def __call__(
         self, socket: Any, args: Sequence[Any], packet: Packet | None = None, event: Event | None = None
     ) -> Any:
-        """Check the arguments and call the function; await what it returns when ``is_async`` or it is awaitable.
+        """Bind the arguments and call the function. Await its result if ``is_async`` or the result is awaitable.
 
-        ``event``: what middleware has made of the packet, if there is any.
+        ``event``: the event as middleware has passed it on; ``None`` without middleware.
         """
         return self.function(socket, *self.bind(args))
 
     def fits(self, count: int) -> bool:
-        """Return whether the function can be called with that many arguments."""
+        """Tell whether the function can be called with this number of arguments."""
         return self._least <= count and (self._most is None or count <= self._most)
 
     def _expectation(self) -> str:
@@ -111,10 +111,10 @@ class Handler:
 
 
 class SpecialHandler(Handler):
-    """A handler that is a handler of one socket, is injected something, answers by ``ack``, or serves one event only.
+    """A handler of one socket, with injected parameters, with ``ack``, or for one event only.
 
-    ``takes_socket``: whether the function is given the socket. ``spent``: called before the function is called for the
-    first and last time.
+    ``takes_socket``: pass the socket to the function. ``spent``: called before the only call of a handler for one
+    event; ``False``: the handler has been used already.
     """
 
     __slots__ = ("_spent", "_takes_socket")
@@ -138,9 +138,9 @@ class SpecialHandler(Handler):
     def __call__(
         self, socket: Any, args: Sequence[Any], packet: Packet | None = None, event: Event | None = None
     ) -> Any:
-        """As a plain handler; an answer by ``ack`` makes the result ``DEFERRED``."""
+        """Bind the arguments and call the function. Return ``DEFERRED`` if it takes ``ack``."""
         bound = self.bind(args)
-        # What does not fit, from whoever sent it, does not use up the one time.
+        # Only arguments that fit use the handler up: bind() has raised for others.
         if self._spent is not None and not self._spent(self):
             return None
         leading = (socket,) if self._takes_socket else ()
@@ -159,7 +159,7 @@ async def _deferred(result: Awaitable[Any]) -> Deferred:
 
 
 class _Unknown:
-    """Serves the events that have no handler."""
+    """Refuses an event that has no handler, with ``unknown_event``."""
 
     is_async: Final = False
     ordered: Final = False
@@ -172,7 +172,7 @@ class _Unknown:
 
 
 class _LeftToCatchAll:
-    """Serves the events that have no handler, when a catch-all that takes ``ack`` has seen them."""
+    """Leaves the answer to an event without a handler to a catch-all that takes ``ack``."""
 
     is_async: Final = False
     ordered: Final = False
@@ -188,9 +188,10 @@ LEFT_TO_CATCH_ALL: Final = _LeftToCatchAll()
 
 
 class LifecycleHandler:
-    """A function that hears of a socket coming or going: ``(socket)`` or, when it goes, ``(socket, reason)``.
+    """A handler of ``connection``, called with ``(socket)``, or of a disconnect, called with ``(socket, reason)``.
 
-    With ``takes_socket=False``, for a handler of one socket, ``()`` or ``(reason)``. It can be injected more.
+    With ``takes_socket=False``, for a handler of one socket, it is called with ``()`` or ``(reason)``. Further
+    parameters are injected.
     """
 
     __slots__ = ("_plan", "_takes_reason", "_takes_socket", "function", "name", "once")

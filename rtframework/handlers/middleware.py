@@ -1,4 +1,4 @@
-"""Middleware chains: composed once, when the last link is known, not once per event."""
+"""Middleware chains, composed once, when the last middleware is known, not once per event."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ class Passage:
     def __init__(self) -> None:
         self.found: Mapping[Hashable, Any] | None = None
         self.is_through = False
-        """Whether the end was reached: nobody on the way refused, and nobody forgot to go on."""
+        """True if every middleware has called ``call_next()``, so that the end of the chain was reached."""
 
 
 def compose(middlewares: Sequence[Link], endpoint: Link) -> Link:
-    """One function with the endpoint's parameters that runs the middlewares, first one outermost, then the endpoint.
+    """Make one function, with the endpoint's parameters, of middlewares and an endpoint; the first is outermost.
 
-    Each middleware is called as ``middleware(*args, call_next)``; ``await call_next()`` runs the rest and gives its
+    Each middleware is called as ``middleware(*args, call_next)``; ``await call_next()`` runs the rest and returns its
     result.
     """
     chain = endpoint
@@ -42,9 +42,9 @@ def compose(middlewares: Sequence[Link], endpoint: Link) -> Link:
 
 
 def connect_link(middleware: Callable[..., Any]) -> Link:
-    """Connect middleware as a link, called with ``(socket, passage, call_next)``.
+    """Make a link, called with ``(socket, passage, call_next)``, of connect middleware.
 
-    Raises :class:`~rtframework.ConfigurationError` for a function that cannot be such middleware.
+    Raises :class:`~rtframework.ConfigurationError` for a function with other parameters.
     """
     plan = _plan("connect middleware", middleware, ("socket", "call_next"), IN_CONNECTION)
     if plan is None:
@@ -55,9 +55,9 @@ def connect_link(middleware: Callable[..., Any]) -> Link:
 
 
 def event_link(middleware: Callable[..., Any]) -> Link:
-    """Event middleware as a link, called with ``(socket, event, call_next)``.
+    """Make a link, called with ``(socket, event, call_next)``, of event middleware.
 
-    Raises :class:`~rtframework.ConfigurationError` for a function that cannot be such middleware.
+    Raises :class:`~rtframework.ConfigurationError` for a function with other parameters.
     """
     plan = _plan("event middleware", middleware, ("socket", "event", "call_next"), IN_EVENT)
     if plan is None:
@@ -75,7 +75,7 @@ def _link(middleware: Link, rest: Link) -> Link:
 
 
 def observing(observers: Sequence[Observer]) -> Callable[[Handshake, Callable[[], Awaitable[str]]], Awaitable[str]]:
-    """One function that has every observer see a client that asks for a namespace, the first one outermost."""
+    """Make one function that passes a client's CONNECT through all observers, the first one outermost."""
 
     def run(handshake: Handshake, connect: Callable[[], Awaitable[str]]) -> Awaitable[str]:
         for each in reversed(observers):
@@ -92,7 +92,7 @@ def _plan(kind: str, middleware: Callable[..., Any], leading: Sequence[str], pla
 async def _pass(
     middleware: Callable[..., Any], leading: Sequence[Any], passing: Passing, plan: DependencyPlan, values: list[Any]
 ) -> Any:
-    """Run middleware; those after it need not ask again for what it has got."""
+    """Run middleware, and share the values of its providers with the middleware and handlers after it."""
     before = passing.found
     passing.found = plan.share(values, before or {})
     try:

@@ -1,4 +1,4 @@
-"""Who listens to what: the handlers and catch-alls of a namespace, or of one socket."""
+"""The handlers and catch-alls of a namespace, or of one socket."""
 
 from __future__ import annotations
 
@@ -31,25 +31,23 @@ log: Final = logging.getLogger("rtframework.socket")
 F = TypeVar("F", bound=Callable[..., Any])
 
 ANY: Final = "any event"
-"""How errors call the event of a catch-all."""
+"""Stands for the event's name of a catch-all in error messages."""
 
 
 class _CatchAll(enum.Enum):
-    """What takes the place of an event's name, for catch-alls."""
+    """Keys for catch-alls, used in place of an event's name."""
 
     IN = enum.auto()
     OUT = enum.auto()
 
 
 class HandlerRegistry:
-    """The handlers of a namespace or, with ``of_socket``, of one socket: those are not given the socket.
+    """The handlers of a namespace or, with ``of_socket``, of one socket: these are called without the socket.
 
-    ``handlers`` is ready to be used: it holds, by event, one handler, or several that act as one. ``catch_all``,
-    ``outgoing`` and those of ``lifecycle`` are tuples: they are replaced when something changes, so that whoever goes
-    through them is not disturbed.
+    ``handlers`` has one callable for each event: a handler, or a group of several. ``catch_all``, ``outgoing`` and the
+    values of ``lifecycle`` are tuples, which a change replaces, so that a loop over them is not disturbed.
 
-    Those of a child namespace begin with what its parent has at any moment, see :meth:`inherit`; only what comes after
-    that is its own.
+    The registry of a child namespace holds its parent's handlers first, see :meth:`inherit`, followed by its own.
     """
 
     __slots__ = (
@@ -80,11 +78,11 @@ class HandlerRegistry:
     ) -> None:
         self.ordered = ordered
         self.validates = validates
-        """Whether what handlers return is checked."""
+        """True if the return values of handlers are validated."""
         self.handlers: dict[str, Handler | CheckedHandler | HandlerGroup] = {}
         self.catch_all: tuple[Handler, ...] = ()
         self.answering = False
-        """Whether one of the catch-alls takes ``ack``."""
+        """True if one of the catch-alls takes ``ack``."""
         self.outgoing: tuple[Handler, ...] = ()
         self.lifecycle: dict[str, tuple[LifecycleHandler, ...]] = {CONNECTION: (), DISCONNECTING: (), DISCONNECT: ()}
         self.signatures = signatures if signatures is not None else weakref.WeakKeyDictionary()
@@ -96,11 +94,11 @@ class HandlerRegistry:
         self._tasks = TaskSet()
 
     def __bool__(self) -> bool:
-        """Return whether anybody listens."""
+        """Tell whether there is any handler or catch-all."""
         return bool(self._handlers or self.catch_all or self.outgoing or any(self.lifecycle.values()))
 
     def inherit(self, parent: HandlerRegistry) -> None:
-        """Whatever is registered with a parent, now or later, is here as well, before what is registered here."""
+        """Include the handlers of a parent, also those that it gets later, before those registered here."""
         self._parent = parent
         self.signatures = parent.signatures
         for key in (*parent._handlers, *parent.lifecycle, *_CatchAll):
@@ -110,7 +108,7 @@ class HandlerRegistry:
         parent._heirs.add(self)
 
     def disown(self, heir: HandlerRegistry) -> None:
-        """An heir has gone."""
+        """Stop passing changes on to a child that has been closed."""
         assert self._heirs is not None
         self._heirs.discard(heir)
 
@@ -135,19 +133,19 @@ class HandlerRegistry:
         return function
 
     def off(self, event: str, function: Callable[..., Any] | None) -> None:
-        """Remove a handler, the one that was added last if it was added several times, or all of the event."""
+        """Remove a handler of an event, the last one added if it was added several times; ``None``: all of them."""
         self._remove(LIFECYCLE.get(event, event), function)
 
     def of(self, event: str) -> tuple[Callable[..., Any], ...]:
-        """The functions that listen to an event."""
+        """Return the functions that handle an event."""
         return tuple(each.function for each in self._of(LIFECYCLE.get(event, event)))
 
     def by_event(self) -> Mapping[str, tuple[Handler, ...]]:
-        """The handlers of each event; a live view."""
+        """Return a live view of the handlers of each event."""
         return MappingProxyType(self._handlers)
 
     def settle(self, ordered: bool, validates: bool = False) -> None:
-        """Say what holds for those that were added without a word on order, and whether answers are checked."""
+        """Set the order of the handlers that were added without ``ordered``, and whether results are validated."""
         self.validates = validates
         if self.ordered is None:
             self.ordered = ordered
@@ -158,7 +156,7 @@ class HandlerRegistry:
             self._set(event, handlers)
 
     def take(self, name: str) -> tuple[LifecycleHandler, ...]:
-        """The handlers of a lifecycle event, to be run now: those that are for one time are not there any more."""
+        """Return the handlers of a lifecycle event for running them now, and remove those registered by ``once``."""
         handlers = self.lifecycle[name]
         if any(each.once for each in handlers):
             if self._parent is not None:
@@ -186,7 +184,7 @@ class HandlerRegistry:
         )
 
     def _spent(self, handler: Handler) -> bool:
-        """Remove a handler that is for one time; whether this is that time."""
+        """Remove a handler registered by ``once``. Return ``False`` if it had been removed already."""
         handlers = self._handlers.get(handler.name, ())
         if handler not in handlers:
             return False
@@ -196,16 +194,16 @@ class HandlerRegistry:
     # --- catch-alls -------------------------------------------------------------------------------------------------
 
     def on_any(self, function: F, *, first: bool = False) -> F:
-        """Add a catch-all for events that come in."""
+        """Add a catch-all for incoming events; ``first``: before the others."""
         self._add_catch_all(_CatchAll.IN, self._catch_all(function), first)
         return function
 
     def off_any(self, function: Callable[..., Any] | None) -> None:
-        """Remove a catch-all, or all."""
+        """Remove a catch-all for incoming events; ``None``: all of them."""
         self._remove(_CatchAll.IN, function)
 
     def on_any_outgoing(self, function: F, *, first: bool = False) -> F:
-        """Add a catch-all for events that go out."""
+        """Add a catch-all for outgoing events; ``first``: before the others."""
         added = self._catch_all(function, IN_OUTGOING)
         if added.plan is not None:
             raise ConfigurationError(f"{where(function)}, a catch-all for events that go out, is given nothing else")
@@ -213,7 +211,7 @@ class HandlerRegistry:
         return function
 
     def off_any_outgoing(self, function: Callable[..., Any] | None) -> None:
-        """Remove a catch-all, or all."""
+        """Remove a catch-all for outgoing events; ``None``: all of them."""
         self._remove(_CatchAll.OUT, function)
 
     def _catch_all(self, function: Callable[..., Any], place: Place = IN_EVENT) -> Handler:
@@ -227,10 +225,10 @@ class HandlerRegistry:
         place = self._inherited(key) if first else len(there)
         self._set(key, (*there[:place], added, *there[place:]))
 
-    # --- what all kinds have in common ------------------------------------------------------------------------------
+    # --- shared by events and catch-alls ----------------------------------------------------------------------------
 
     def _of(self, key: str | _CatchAll) -> tuple[Any, ...]:
-        """All there are of an event, by its name, or of a kind of catch-alls."""
+        """Return the handlers of an event, or the catch-alls of a kind."""
         if key is _CatchAll.IN:
             return self.catch_all
         if key is _CatchAll.OUT:
@@ -239,7 +237,7 @@ class HandlerRegistry:
         return self.lifecycle[key] if key in self.lifecycle else self._handlers.get(key, ())
 
     def _inherited(self, key: str | _CatchAll) -> int:
-        """How many of those are the parent's."""
+        """Return how many of the handlers of a key are the parent's."""
         return len(self._parent._of(key)) if self._parent is not None else 0
 
     def _remove(self, key: str | _CatchAll, function: Callable[..., Any] | None) -> None:
@@ -281,7 +279,7 @@ class HandlerRegistry:
     # --- running ----------------------------------------------------------------------------------------------------
 
     def together(self, *handlers: Handler | CheckedHandler | HandlerGroup) -> HandlerGroup:
-        """Those of a namespace and those of a socket, as one."""
+        """Make one group of a namespace's handlers and a socket's handlers."""
         return HandlerGroup(
             [one for each in handlers for one in (each.handlers if isinstance(each, HandlerGroup) else (each,))],
             self._tasks,
@@ -294,17 +292,17 @@ class HandlerRegistry:
         packet: Packet,
         serve: Callable[[], Any],
     ) -> None:
-        """Show an event to catch-alls, then serve it; a catch-all that waits holds up nobody."""
+        """Call the catch-alls for an event, then ``serve``, without waiting for a catch-all that awaits something."""
         works: list[Callable[[], Any]] = [partial(_show, each, socket, packet) for each in watchers]
         works.append(serve)
         await run_abreast(works, self._tasks)
 
 
 async def _show(handler: Handler, socket: Acknowledging, packet: Packet) -> None:
-    """Let a catch-all see an event. What it returns or raises changes nothing for the event."""
+    """Call a catch-all for an event. Its result and its exceptions have no effect on the event."""
     try:
         await maybe_await(handler(socket, packet.data, packet))
-    except EventError as error:  # as a rule, arguments that do not fit the catch-all
+    except EventError as error:  # usually arguments that do not fit the catch-all
         if log.isEnabledFor(logging.DEBUG):
             log.debug("a catch-all did not take %r: %s", packet.data[0], error, extra=_where(socket, packet))
     except (Exception, asyncio.CancelledError) as error:

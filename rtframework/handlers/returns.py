@@ -1,4 +1,4 @@
-"""Checking what handlers return, for ``Server(validate_returns=True)``."""
+"""Validation of the return values of handlers, for ``Server(validate_returns=True)``."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class CheckedHandler:
-    """A handler whose answers are checked against the annotation of what it returns."""
+    """A handler that validates its return values against its return annotation."""
 
     __slots__ = ("_converter", "_handler", "name", "ordered")
 
@@ -32,7 +32,7 @@ class CheckedHandler:
     async def __call__(
         self, socket: Any, args: Sequence[Any], packet: Packet | None = None, event: Event | None = None
     ) -> Any:
-        """Run it. Raises :class:`~rtframework.InvalidReturn` when what it returns is not what it says."""
+        """Run the handler. Raises :class:`~rtframework.InvalidReturn` if its result does not fit its annotation."""
         result = await maybe_await(self._handler(socket, args, packet, event))
         if result is not DEFERRED:
             try:
@@ -45,9 +45,9 @@ class CheckedHandler:
 
 
 def checked(handler: Handler) -> Handler | CheckedHandler:
-    """The handler with its answers checked, if it says what it returns.
+    """Return the handler with validated results; the handler itself if it has no return annotation or takes ``ack``.
 
-    Raises :class:`~rtframework.ConfigurationError` for an annotation that nothing can be checked against.
+    Raises :class:`~rtframework.ConfigurationError` for an annotation that values cannot be validated against.
     """
     signature = handler.signature
     if signature.returns is Any or signature.takes_ack:

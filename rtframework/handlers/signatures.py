@@ -1,4 +1,4 @@
-"""What a function takes and returns: found out once, at registration."""
+"""The parameters and the result of a function, inspected once, at registration."""
 
 from __future__ import annotations
 
@@ -21,43 +21,43 @@ HandlerFunction = Callable[..., Any]
 
 _KEYWORD_ONLY: Final = inspect.Parameter.KEYWORD_ONLY
 _PLAIN: Final = (type(None), bool, int, float, str, bytes)
-"""Types of defaults that hold nothing else."""
+"""Types of default values that hold no other objects."""
 _AWAITED: Final = (Awaitable, Coroutine, asyncio.Future, asyncio.Task)
 _NOTHING_SAID: Final = (*UNCHECKED, NoReturn, Never)
-"""Annotations that say nothing about what is returned."""
+"""Return annotations that do not describe a value."""
 
 
 @dataclass(frozen=True, slots=True)
 class Parameter:
-    """A parameter that an argument of an event fills."""
+    """A parameter for an argument of an event."""
 
     name: str
     type: Any
-    """What the argument is checked against; ``Any`` when it is taken as it is."""
+    """The type that the argument is validated against; ``Any`` if it is not validated."""
     required: bool
     variadic: bool = False
-    """``*args``: any number of arguments of this type."""
+    """True for ``*args``: any number of arguments of this type."""
 
 
 class Signature:
-    """What a handler of an event takes and returns.
+    """The parameters and the result of an event handler.
 
-    ``parameters`` are those that the arguments of an event fill; ``plan`` says how the others get what is injected,
-    ``None`` when there are none. ``returns`` is the annotation of what it returns, ``Any`` when it says nothing or
-    names something that is not there at run time.
+    ``parameters``: those for the arguments of an event. ``plan``: computes the injected arguments, ``None`` if there
+    are none. ``returns``: the return annotation, ``Any`` if there is none or it names something that is undefined at
+    run time.
     """
 
     __slots__ = ("converters", "is_async", "least", "most", "parameters", "plan", "rest", "returns", "takes_ack", "who")
 
     def __init__(self, name: str, function: HandlerFunction, takes_socket: bool, place: Place) -> None:
         self.who = who = f"the handler {where(function)} of {name!r}"
-        """How errors call it."""
+        """The handler's name in error messages."""
         parameters = takes(who, function)
         if takes_socket:
             expect_socket(who, function, parameters)
         others, self.plan = wire(who, function, place, parameters[takes_socket:])
         self.takes_ack = self.plan is not None and self.plan.asks_for("ack")
-        """Whether it answers by calling ``ack``."""
+        """True if the handler answers by calling ``ack``."""
         found: list[Parameter] = []
         converters: list[Converter] = []
         for each in _filled_by_client(who, others):
@@ -70,10 +70,10 @@ class Signature:
         self.least = sum(each.required for each in found)
         self.most = None if any(each.variadic for each in found) else len(found)
         self.rest = converters.pop() if self.most is None else None
-        """What checks the arguments of ``*args``."""
+        """The converter for the arguments of ``*args``."""
         unchecked = all(each is None for each in (*converters, self.rest))
         self.converters = [] if unchecked else converters or [self.rest]
-        """What checks each argument, ``None`` for one that is taken as it is; empty when nothing is to be checked."""
+        """The converter for each argument, ``None`` for one that is not validated; empty if none is validated."""
         self.returns = _returned(function)
         self.is_async = is_async(function)
 
@@ -81,18 +81,18 @@ class Signature:
     def of(
         cls, name: str, function: HandlerFunction, *, takes_socket: bool = True, place: Place = IN_EVENT
     ) -> Signature:
-        """The signature of a handler of an event. Raises :class:`~rtframework.ConfigurationError`."""
+        """Inspect an event handler. Raises :class:`~rtframework.ConfigurationError`."""
         return cls(name, function, takes_socket, place)
 
     @classmethod
     def of_closure(cls, name: str, function: HandlerFunction, known: Signatures, place: Place = IN_EVENT) -> Signature:
-        """The signature of a handler of one socket: found out once for all functions that one ``def`` makes."""
+        """Inspect a handler of one socket, once for all functions that the same ``def`` statement makes."""
         if type(function) is not types.FunctionType or hasattr(function, "__wrapped__"):
             return cls.of(name, function, takes_socket=False, place=place)
         defaults = place, _dependencies(function)
         annotations = function.__annotations__
         seen = known.get(function.__code__)
-        # Codes are equal when they read the same, wherever they stand.
+        # Code objects of equal source compare equal, even if they are in different modules.
         if seen is not None and seen[:3] == (defaults, annotations, id(function.__globals__)):
             return seen[3]
         signature = cls.of(name, function, takes_socket=False, place=place)
@@ -104,7 +104,7 @@ class Signature:
 
 
 Signatures = weakref.WeakKeyDictionary[types.CodeType, tuple[Any, dict[str, Any], int, Signature]]
-"""The signatures of closures, by what all of them have in common."""
+"""The signatures of closures, by their code object, which all functions of one ``def`` share."""
 
 
 class LifecycleSignature:
@@ -137,7 +137,10 @@ class LifecycleSignature:
 
 
 def takes(who: str, function: HandlerFunction) -> list[inspect.Parameter]:
-    """The parameters of a function that can be a handler. Raises :class:`~rtframework.ConfigurationError`."""
+    """Return the parameters of a handler function.
+
+    Raises :class:`~rtframework.ConfigurationError` if it is not callable or is a generator.
+    """
     if not callable(function):
         raise ConfigurationError(f"{who} is not callable: {function!r}")
     for each in (function, type(function).__call__):
@@ -147,9 +150,10 @@ def takes(who: str, function: HandlerFunction) -> list[inspect.Parameter]:
 
 
 def wire_rest(who: str, function: HandlerFunction, leading: Sequence[str], place: Place) -> DependencyPlan | None:
-    """Plan what is injected into a function after what it is always given by position: ``leading``.
+    """Plan the injection into the parameters after the ``leading`` ones, which are always passed by position.
 
-    Nothing into one that takes anything. Raises :class:`~rtframework.ConfigurationError`.
+    Return ``None`` if there is nothing to inject, or if ``*args`` takes the leading arguments. Raises
+    :class:`~rtframework.ConfigurationError`.
     """
     parameters = takes(who, function)
     signature = inspect.signature(function)
@@ -169,12 +173,12 @@ def wire_rest(who: str, function: HandlerFunction, leading: Sequence[str], place
 
 
 def is_async(function: HandlerFunction) -> bool:
-    """Return whether what it returns is to be awaited."""
+    """Tell whether the result of a function has to be awaited."""
     return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(type(function).__call__)
 
 
 def expect_socket(who: str, function: HandlerFunction, parameters: Sequence[inspect.Parameter]) -> None:
-    """Raise when the first parameter is not for the socket."""
+    """Raise :class:`~rtframework.ConfigurationError` if the first parameter cannot take the socket."""
     first = parameters[0] if parameters else None
     supply = wanted_by(function, first, who, IN_CONNECTION) if first is not None else None
     if (
@@ -191,7 +195,7 @@ def expect_socket(who: str, function: HandlerFunction, parameters: Sequence[insp
 
 
 def _filled_by_client(who: str, parameters: Sequence[inspect.Parameter]) -> list[inspect.Parameter]:
-    """The parameters that the arguments of an event fill."""
+    """Return the parameters for the arguments of an event. Raises :class:`~rtframework.ConfigurationError`."""
     filled = []
     for parameter in parameters:
         if parameter.kind in (_KEYWORD_ONLY, inspect.Parameter.VAR_KEYWORD):
@@ -210,7 +214,7 @@ def _filled_by_client(who: str, parameters: Sequence[inspect.Parameter]) -> list
 
 
 def _checked(who: str, function: HandlerFunction, parameter: inspect.Parameter) -> Any:
-    """The type to convert an argument to; ``Any`` to take it as it is."""
+    """Return the type to convert an argument to; ``Any`` if it is not converted."""
     annotation = parameter.annotation
     if isinstance(annotation, str):
         try:
@@ -228,16 +232,16 @@ def _checked(who: str, function: HandlerFunction, parameter: inspect.Parameter) 
 
 
 def _returned(function: HandlerFunction) -> Any:
-    """The annotation of what a function returns; ``Any`` without one, and when it cannot be resolved."""
+    """Return the return annotation of a function; ``Any`` if it has none or it cannot be resolved."""
     annotation = getattr(inspect.unwrap(function), "__annotations__", {}).get("return", Any)
     try:
         annotation = resolve(function, annotation) if isinstance(annotation, str) else annotation
-        if get_origin(annotation) in _AWAITED:  # of a plain function
+        if get_origin(annotation) in _AWAITED:  # a plain function that returns an awaitable
             annotation = get_args(annotation)[-1]
         if annotation in _NOTHING_SAID:
             return Any
         return type(None) if annotation is None else annotation
-    except Exception:  # noqa: BLE001 - e.g. a name that only the type checker imports: it is needed by nobody yet
+    except Exception:  # noqa: BLE001 - e.g. a name imported for the type checker only: not an error, it is not needed
         return Any
 
 
@@ -253,7 +257,7 @@ def _converter(who: str, name: str, kind: Any) -> Converter:
 
 
 def _holds_something(function: types.FunctionType) -> bool:
-    """Whether a signature that is kept would keep what belongs to one socket, by the defaults of its parameters."""
+    """Tell whether a cached signature would keep objects of one socket alive, through the parameters' defaults."""
     for each in (*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values()):
         provider = each.provider if isinstance(each, Dependency) else None
         if isinstance(provider, type) or type(each) in _PLAIN:
@@ -264,7 +268,7 @@ def _holds_something(function: types.FunctionType) -> bool:
 
 
 def _dependencies(function: types.FunctionType) -> Any:
-    """Return what the defaults of a function's parameters mean for injection."""
+    """Return the dependencies among the defaults of a function's parameters, ``None`` in place of other defaults."""
     positional = tuple(each if isinstance(each, Dependency) else None for each in function.__defaults__ or ())
     by_name = (function.__kwdefaults__ or {}).items()
     return positional, {name: each if isinstance(each, Dependency) else None for name, each in by_name}

@@ -1,4 +1,4 @@
-"""Checks what is emitted against what is declared: for tests."""
+"""Validation of emitted events against their declarations, for tests."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ async def telling(work: Awaitable[None], tell: OnBreach) -> None:
 
 
 class Auditor:
-    """Lets the packets pass that fit their declaration.
+    """Validator of emitted packets against their declarations.
 
-    What is looked at is what a client would get: the arguments, encoded by the server's serializer and decoded again.
+    The arguments are validated as a client would get them: encoded by the server's serializer and decoded again.
     """
 
     def __init__(self, serializer: Serializer) -> None:
@@ -79,7 +79,7 @@ class Auditor:
                 received = decoder.decode(frame)
                 if received is not None:
                     return list(received.data[1:])
-        except DecodeError:  # clients take more than this server does, attachments for example
+        except DecodeError:  # clients accept more than this server does, e.g. more attachments
             pass
         plain: list[Any] = msgspec.to_builtins(packet.data[1:], builtin_types=BYTES)
         return plain

@@ -1,4 +1,4 @@
-"""What came from a client, checked against a type and made into a value of it; msgspec's types and pydantic's."""
+"""Validation and conversion of a client's data by the types of msgspec and pydantic."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ if TYPE_CHECKING:
     from pydantic import ValidationError
 
 BYTES: Final = (bytes, bytearray, memoryview)
-"""Types that stay as they are."""
+"""Types of binary data, which are not converted."""
 
 MOST: Final = 100
-"""Problems of one argument that are told one by one: a client can send a value that has any number of them."""
+"""Problems of one argument that are listed one by one; a client can send a value with any number of them."""
 _LONGEST: Final = 100
-"""Characters of a client's key that are told in a path."""
+"""Characters of a client's key that are shown in a path."""
 
 _AT: Final = re.compile(r"(.*) - at (`key` in )?`\$([^`]*)`", re.DOTALL)
-"""What msgspec says, and where; greedy, because what it says may quote the client."""
+"""A message of msgspec: the problem and its path. Greedy, because the problem may quote the client."""
 
 _PLAIN: Final = (
     ipaddress.IPv4Address,
@@ -37,14 +37,14 @@ _PLAIN: Final = (
     ipaddress.IPv6Network,
     pathlib.PurePath,
 )
-"""Types that pydantic writes as strings, and msgspec does not know."""
+"""Types that pydantic encodes as strings and msgspec does not support."""
 
 Problem = dict[str, str]
-"""``path``, as ``$.user.name``, and ``message``."""
+"""A dict with ``path``, e.g. ``$.user.name``, and ``message``."""
 
 
 class Mismatch(Exception):
-    """A value does not fit: ``problems`` says where, and why."""
+    """A value does not fit its type; ``problems`` lists where and why."""
 
     def __init__(self, problems: list[Problem]) -> None:
         super().__init__(problems[0]["message"])
@@ -52,19 +52,19 @@ class Mismatch(Exception):
 
 
 class Conversion:
-    """What makes a value of a type where msgspec alone does not."""
+    """A converter for a type that msgspec alone cannot convert."""
 
     __slots__ = ()
 
     def convert(self, value: Any) -> Any:
-        """Check the value. Raises :class:`Mismatch`."""
+        """Validate a value and convert it to the type. Raises :class:`Mismatch`."""
         raise NotImplementedError
 
 
 class Model(Conversion):
-    """A type that is pydantic's, or made of such: a model, a list of models, a union of them …
+    """A converter for a type of pydantic's or a type made of such: a model, a list or a union of models …
 
-    Strict, as everything here, but with what JSON has for them: a ``datetime`` is a string.
+    Validation is strict, but takes the JSON form of a value: a string for a ``datetime``.
     """
 
     __slots__ = ("_adapter",)
@@ -75,7 +75,7 @@ class Model(Conversion):
         self._adapter = TypeAdapter(annotation)
 
     def convert(self, value: Any) -> Any:
-        """Check the value. Raises :class:`Mismatch`."""
+        """Validate a value and convert it to the type. Raises :class:`Mismatch`."""
         from pydantic import ValidationError
 
         try:
@@ -84,7 +84,7 @@ class Model(Conversion):
             refused = error
         try:
             text = json.dumps(value, default=_iso)
-        except (TypeError, ValueError, RecursionError):  # e.g. bytes: nothing of JSON
+        except (TypeError, ValueError, RecursionError):  # not JSON, e.g. bytes
             raise Mismatch(_problems(refused)) from None
         try:
             return self._adapter.validate_json(text, strict=True)
@@ -92,7 +92,7 @@ class Model(Conversion):
             raise Mismatch(_problems(error)) from None
 
     def check(self, value: Any) -> None:
-        """Check what goes out, as it will be on the wire. Raises :class:`Mismatch`."""
+        """Validate a value of the program. Raises :class:`Mismatch`."""
         from pydantic import ValidationError
 
         try:
@@ -101,7 +101,7 @@ class Model(Conversion):
             raise Mismatch(_problems(error)) from None
 
     def sends(self, value: Any) -> bool:
-        """Whether it is a value of this type, whose fields are what the type says: so it is sent as its schema says."""
+        """Tell whether a value and its fields are of this type, so that it is sent as the type's schema says."""
         from pydantic import ValidationError
         from pydantic_core import PydanticSerializationError
 
@@ -113,11 +113,11 @@ class Model(Conversion):
 
 
 class Shape(Conversion):
-    """A type of msgspec's that needs something besides what msgspec does by itself.
+    """A converter for a type of msgspec's that needs more than ``msgspec.convert``.
 
-    ``keyed``: it has dicts whose keys are no strings, as ``dict[int, str]``; on the wire they are.
-    ``classes``: it has dataclasses with defaults. msgspec leaves a default to the class where the client has left the
-    field out: the object would read as complete, but be sent on without it.
+    ``keyed``: the type has dicts with keys that are not strings, e.g. ``dict[int, str]``; on the wire keys are strings.
+    ``classes``: the dataclasses in the type, if they have defaults. For a field that the client has left out, msgspec
+    leaves the default in the class; the converter sets it on the object, which would be sent on without it.
     """
 
     __slots__ = ("_fields", "_keyed", "annotation")
@@ -128,7 +128,7 @@ class Shape(Conversion):
         self._fields = {info.cls: [(each.name, each.default) for each in info.fields] for info in classes}
 
     def convert(self, value: Any) -> Any:
-        """Check the value. Raises :class:`Mismatch`."""
+        """Validate a value and convert it to the type. Raises :class:`Mismatch`."""
         converted = _convert(value, self.annotation, str_keys=self._keyed)
         waiting = [converted] if self._fields else []
         while waiting:
@@ -154,7 +154,7 @@ Converter = Any
 
 
 def converter_of(annotation: Any) -> Converter:
-    """Return a converter for values of a type. Raises ``TypeError`` when no client can send such a value."""
+    """Return a converter for a type. Raises ``TypeError`` if a client cannot send values of it."""
     if is_pydantic(annotation):
         try:
             return Model(annotation)
@@ -178,7 +178,7 @@ def converter_of(annotation: Any) -> Converter:
 
 
 def convert(value: Any, converter: Converter) -> Any:
-    """The value as one of this type. Raises :class:`Mismatch`."""
+    """Validate a value and convert it. Raises :class:`Mismatch`."""
     if isinstance(converter, Conversion):
         return converter.convert(value)
     return _convert(value, converter)
@@ -194,7 +194,7 @@ def _convert(value: Any, annotation: Any, *, str_keys: bool = False) -> Any:
 
 
 def check(value: Any, converter: Converter) -> None:
-    """Check a value of the program against a type, by what it will be on the wire. Raises :class:`Mismatch`."""
+    """Validate a value of the program in the form that is sent. Raises :class:`Mismatch`."""
     if isinstance(converter, Model):
         converter.check(value)
         return
@@ -210,7 +210,7 @@ def check(value: Any, converter: Converter) -> None:
 
 
 def is_pydantic(annotation: Any) -> bool:
-    """Return whether a type is pydantic's, or made of such by list, dict, union and the like."""
+    """Tell whether a type is pydantic's, or a list, dict, union … of such."""
     if "pydantic" not in sys.modules:
         return False
     if isinstance(annotation, type) and hasattr(annotation, "__pydantic_core_schema__"):
@@ -219,7 +219,7 @@ def is_pydantic(annotation: Any) -> bool:
 
 
 def parts_of(info: msgspec.inspect.Type) -> Iterator[msgspec.inspect.Type]:
-    """A type and all that it is made of, each once."""
+    """Yield a type and all types that it contains, each once."""
     seen: set[int] = set()
     waiting: list[Any] = [info]
     while waiting:
@@ -234,7 +234,10 @@ def parts_of(info: msgspec.inspect.Type) -> Iterator[msgspec.inspect.Type]:
 
 
 def plainly(enc_hook: Callable[[Any], Any] | None) -> Callable[[Any], Any]:
-    """A hook for serializers: pydantic's values as builtins, others by the program's hook, else ``TypeError``."""
+    """Make an ``enc_hook`` for serializers that turns pydantic's values into builtins.
+
+    Other values are passed to the program's ``enc_hook``; without one, the hook raises ``TypeError``.
+    """
 
     def hook(value: Any) -> Any:
         kind = type(value)
@@ -242,7 +245,7 @@ def plainly(enc_hook: Callable[[Any], Any] | None) -> Callable[[Any], Any]:
             return value.model_dump(mode="python", by_alias=True)
         if enc_hook is not None:
             return enc_hook(value)
-        # AnyUrl, SecretStr, and what else is in fields of models: addresses, paths.
+        # AnyUrl, SecretStr, and other types of fields of models: addresses, paths.
         if kind.__module__.partition(".")[0] == "pydantic" or ("pydantic" in sys.modules and isinstance(value, _PLAIN)):
             from pydantic_core import to_jsonable_python
 
@@ -253,14 +256,14 @@ def plainly(enc_hook: Callable[[Any], Any] | None) -> Callable[[Any], Any]:
 
 
 def _iso(value: Any) -> str:
-    """The dates of msgpack, beside which there may be what is a string there, too."""
+    """Encode a ``datetime`` as JSON has it: msgpack has its own type for dates, JSON has strings."""
     if isinstance(value, datetime.datetime):
         return value.isoformat()
     raise TypeError
 
 
 def _problem(error: msgspec.ValidationError) -> Problem:
-    """Make a problem of an error of msgspec."""
+    """Turn an error of msgspec into a problem."""
     text = str(error)
     found = _AT.fullmatch(text)
     if found is None:
@@ -271,7 +274,7 @@ def _problem(error: msgspec.ValidationError) -> Problem:
 
 def _problems(error: ValidationError) -> list[Problem]:
     count = error.error_count()
-    if count > MOST:  # listing them takes longer than finding them, and the list is longer than the value
+    if count > MOST:  # listing them takes longer than finding them, and the list is larger than the value
         return [{"path": "$", "message": f"{count} values do not fit"}]
     return [
         {"path": "$" + "".join(map(_part_of_path, problem["loc"])), "message": problem["msg"]}
@@ -286,7 +289,7 @@ def _part_of_path(part: int | str) -> str:
 
 
 def check_type(kind: Any) -> None:
-    """Raise ``TypeError`` or another error for what is no type, or one of which nobody knows how it is sent."""
+    """Raise ``TypeError`` or another error for an object that is not a type, or a type that cannot be sent."""
     if isinstance(kind, str):
         raise TypeError(f"give the type itself, not its name {kind!r}")
     if is_pydantic(kind):
@@ -300,10 +303,10 @@ def check_type(kind: Any) -> None:
 
 
 def expect(value: Any, kind: Any, given: Any) -> None:
-    """Check a value, as it came over the wire, where the keys of objects are strings. Raises ``Mismatch``.
+    """Validate a value as received, with strings as the keys of objects. Raises ``Mismatch``.
 
-    ``given``: what it was made of. Models of pydantic may be sent in another way than they are read: by other aliases,
-    with computed fields, without excluded ones.
+    ``given``: the value before it was encoded. Models of pydantic may be encoded in another form than they are decoded
+    from: with other aliases, with computed fields, without excluded fields.
     """
     if is_pydantic(kind):
         model = Model(kind)

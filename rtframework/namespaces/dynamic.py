@@ -1,4 +1,4 @@
-"""Namespaces that clients bring into being: made when the first one asks, bounded in number, cleaned up when empty."""
+"""Child namespaces: made when the first client asks, bounded in number, cleaned up when empty."""
 
 from __future__ import annotations
 
@@ -275,7 +275,7 @@ class DynamicNamespaces:
             child.wait_no_longer()
 
     def clear(self) -> None:
-        """Forget the children that clients have brought into being; those that the program holds stay."""
+        """Forget the children, except those that the program holds."""
         for child in list(self._children.values()):
             child.opening = None
             if not child.pinned:

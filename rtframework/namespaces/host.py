@@ -229,7 +229,7 @@ class Host:
                 log.exception("an adapter failed to close", extra={"nsp": namespace.name})
 
     def stop(self) -> None:
-        """Forget what clients have brought into being: the application has stopped."""
+        """Forget the children that were made for clients: the application has stopped."""
         for observer in self.observers:
             observer.stop()
         self.dynamic.clear()

@@ -25,14 +25,14 @@ _FAREWELL_TIMEOUT: Final = 10.0
 
 
 class State(enum.IntEnum):
-    """How far a client has come in its namespace; the numbers are in the order of the way in and out."""
+    """The states of a socket; the numbers are in the order of the way in and out."""
 
     CONNECTING = 0
-    """Authentication and middleware run: it is in no room and receives nothing."""
+    """Authentication and middleware run: the socket is in no room and receives nothing."""
     RESUMED = 1
-    """As CONNECTING, but it continues a session: it is in its rooms again, and packets for it are held back."""
+    """CONNECTING with an earlier session: the socket is in its rooms again, and packets for it are held back."""
     JOINED = 2
-    """Its connection handlers run: it can be selected, and packets for it are held back."""
+    """Connection handlers run: the socket can be selected, and packets for it are held back."""
     CONNECTED = 3
     """The client has been told that it is connected."""
     DISCONNECTED = 4

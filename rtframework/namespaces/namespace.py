@@ -132,12 +132,12 @@ class Namespace(Registration, Broadcasting):
     ) -> Callable[[F], F]:
         """Declare an event that is emitted to clients, with the types of its arguments; in front of a handler or alone.
 
-        It changes nothing for what is emitted: contracts are written of it, see ``docs/contracts.md``, and strict mode
-        checks it. ``rest``: the type of any number of further arguments. ``names``: of the arguments, ``returns``: the
-        type of what each client answers, ``description``: one paragraph; for those who read the contract.
+        A declaration changes no emit: contracts are generated from it, see ``docs/contracts.md``, and strict mode
+        checks it. ``rest``: the type of any number of further arguments. ``returns``: the type of each client's answer.
+        ``names`` of the arguments and ``description``, one paragraph, are for readers of the contract.
 
-        Children declare what their parent declares. The same event may be declared again with the same types. Raises
-        :class:`~rtframework.ConfigurationError` when the types differ, and for what is no type.
+        The declarations of a parent are those of its children, too. An event may be declared again with the same types.
+        Raises :class:`~rtframework.ConfigurationError` when the types differ, and for an argument that is no type.
 
         Example::
 
@@ -154,8 +154,8 @@ class Namespace(Registration, Broadcasting):
     def on_server_side(self, event: str) -> Callable[[F], F]:
         """Register the decorated function for an event that another server emits with :meth:`server_side_emit`.
 
-        It is called with ``(*args)``, checked as those of clients; what it returns is the answer, if one is asked for.
-        No client can send such an event.
+        It is called with ``(*args)``, which are checked as those of clients. Its result is the answer, if one is asked
+        for. No client can send such an event.
         """
         check_event_name(event)
 

@@ -75,7 +75,7 @@ class Socket(EventDispatch, Registration):
         self._acks = None
         self._turn = None
         self._last_rooms: frozenset[str] = frozenset()
-        """Its rooms before the adapter knows it, and after."""
+        """The rooms before the adapter knows the socket, and after."""
         self._left: str | None = None
         """The reason of its disconnect."""
         self._was_accepted = False
@@ -104,12 +104,12 @@ class Socket(EventDispatch, Registration):
 
     @property
     def connected(self) -> bool:
-        """True from the start of its connection handlers until it leaves."""
+        """True while the client is in the namespace: from its connection handlers until it leaves."""
         return self._state in (_JOINED, _CONNECTED)
 
     @property
     def disconnected(self) -> bool:
-        """True before its connection handlers run, and again after it has left."""
+        """True while the client is not in the namespace: before its connection handlers, and after it has left."""
         return not self.connected
 
     @property

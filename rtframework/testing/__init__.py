@@ -1,7 +1,7 @@
-"""For tests: clients and a server without a network, a clock to move, and conformance suites for plugins.
+"""Tools for tests: a server and clients without a network, a simulated clock, and conformance suites for plugins.
 
-:class:`TestServer` serves :class:`TestClient` in the same process; ``docs/testing.md`` shows how. The suites say what a
-serializer, authenticator or adapter must do, as tests that a plugin's author runs on it.
+:class:`TestServer` serves :class:`TestClient` in the same process; ``docs/testing.md`` shows how. The suites test
+whether a plugin's serializer, authenticator or adapter does all that its protocol asks for.
 
 Example::
 

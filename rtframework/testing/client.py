@@ -23,15 +23,15 @@ if TYPE_CHECKING:
 F = TypeVar("F", bound=Callable[..., Any])
 
 PATIENCE: Final = 1.0
-"""Real seconds that are waited for what the event loop does not bring by itself."""
+"""Real seconds to wait for results of other threads and processes."""
 
 
 class TestClient:
     """One client in one namespace of a :class:`TestServer`, made by its ``connect``.
 
-    Its methods return when the server has done all that it can do without waiting for time to pass. What the server
-    has sent is there by then. ``within`` is for what other threads and processes bring: so many real seconds are
-    waited for it, and only when it is not there.
+    Each method returns when the server has done everything that it can do without time passing; all packets that the
+    server has sent are received by then. ``within``: real seconds to wait for results that depend on other threads or
+    processes; only a result that is not there yet is waited for.
 
     Example::
 
@@ -42,17 +42,17 @@ class TestClient:
         await alice.receive_nothing()
     """
 
-    __test__ = False  # no test, whatever its name is
+    __test__ = False  # pytest: not a test class, despite its name
 
     def __init__(self, network: Network, connection: Connection, nsp: str, route: Route) -> None:
         self.id = ""
-        """The id of its socket."""
+        """The id of the client's socket."""
         self.nsp = nsp
-        """The name of its namespace."""
+        """The name of the namespace."""
         self.recovered = False
-        """Whether the server has taken up its earlier session, when it came back by :meth:`reconnect`."""
+        """True if the server has recovered the earlier session, after :meth:`reconnect`."""
         self.disconnect_reason: str | None = None
-        """Why it is connected no longer, in the JavaScript client's words; ``None`` while it is."""
+        """The reason of the disconnect, in the JavaScript client's words; ``None`` while connected."""
         self._network = network
         self._connection = connection
         self._route = route
@@ -69,39 +69,39 @@ class TestClient:
         state = self.transport if self.connected else f"disconnected: {self.disconnect_reason}"
         return f"<TestClient {self.id} of {self.nsp}, {state}>"
 
-    # --- what it is -------------------------------------------------------------------------------------------------
+    # --- state ------------------------------------------------------------------------------------------------------
 
     @property
     def connected(self) -> bool:
-        """Return whether it is in its namespace."""
+        """True while the client is connected to the namespace."""
         return self.disconnect_reason is None
 
     @property
     def transport(self) -> Transport:
-        """``"polling"`` or ``"websocket"``, at this moment."""
+        """The current transport: ``"polling"`` or ``"websocket"``."""
         return self._connection.engine.transport
 
     @property
     def received(self) -> Sequence[Received]:
-        """Every event that has come so far, taken or not."""
+        """All events received so far, taken or not."""
         return tuple(self._inbox.items)
 
     # --- to the server ----------------------------------------------------------------------------------------------
 
     async def emit(self, event: str, *args: Any) -> None:
-        """Emit an event. Raises ``Disconnected``, and ``EncodeError`` for what cannot be sent.
+        """Emit an event. Raises ``Disconnected``, and ``EncodeError`` for arguments that cannot be encoded.
 
-        The arguments may be whatever the server itself could send: Structs and dataclasses, too. Several clients at
-        the same moment: ``asyncio.gather``.
+        The arguments may be of any type that the server can send, also Structs and dataclasses. To emit from several
+        clients at the same time, use ``asyncio.gather``.
         """
         await self._send(PacketType.EVENT, [event, *args])
         await settle()
         self._network.raise_breach()
 
     async def emit_with_ack(self, event: str, *args: Any, within: float = PATIENCE) -> Any:
-        """Emit an event and return the server's answer: ``None``, one value, or a tuple of several.
+        """Emit an event and return the server's acknowledgement: ``None``, one value, or a tuple of several.
 
-        Raises ``AckTimeout`` when there is none, ``Disconnected`` when the connection ends before.
+        Raises ``AckTimeout`` if there is none, ``Disconnected`` if the connection ends before.
         """
         id = next(self._ids)
         answer = self._questions[id] = asyncio.get_running_loop().create_future()
@@ -118,25 +118,25 @@ class TestClient:
     # --- from the server --------------------------------------------------------------------------------------------
 
     async def receive(self, event: str, *, within: float = PATIENCE) -> Any:
-        """Take the oldest event of that name that was not taken yet: ``None``, one argument, or a tuple of several.
+        """Take the oldest event of a name that was not taken yet: ``None``, one argument, or a tuple of several.
 
-        Raises ``AssertionError``, with all that was received, when there is none.
+        Raises ``AssertionError``, listing all events received, if there is none.
         """
         return (await self._take(event, within)).payload
 
     async def receive_event(self, event: str | None = None, *, within: float = PATIENCE) -> Received:
-        """Receive an event as it came: with name and arguments, and ``ack()`` when the server wants an answer.
+        """Take the oldest event that was not taken yet, with name, arguments and ``ack()`` to acknowledge it.
 
-        Without a name: the oldest event, whatever its name is.
+        ``event``: only events of this name. Raises ``AssertionError``, listing all events received, if there is none.
         """
         return await self._take(event, within)
 
     async def receive_nothing(self, event: str | None = None, *, within: float = 0.0) -> None:
-        """Assert that no event (of that name) has come but those that were taken, and that none is on its way.
+        """Assert that every event (of this name) has been taken, and that none is on its way.
 
-        Nothing is waited for: the event loop is run until nothing in it can run any more. What timers bring later is
-        not on its way: move the clock first. What other threads and processes bring is not, either, unless ``within``
-        says how many real seconds they are given.
+        The event loop runs until nothing in it can run without time passing. Events of later timers are not on their
+        way: move the clock first. Events of other threads and processes are not, either; ``within``: real seconds to
+        wait for them. Raises ``AssertionError``.
         """
         if not await settle():
             raise AssertionError("nobody can tell: something runs on in the event loop without ever waiting")
@@ -155,10 +155,11 @@ class TestClient:
     def on(self, event: str, handler: F) -> F: ...
 
     def on(self, event: str, handler: Any = None) -> Any:
-        """Call a function, async or not, with the arguments of each such event; what it returns is the answer.
+        """Call a function, async or not, with the arguments of each event of a name; its result is the acknowledgement.
 
-        Also with those that have come already and were not taken: nothing is missed between ``connect`` and ``on``.
-        What it raises comes out of the next ``receive``, ``receive_nothing`` or ``disconnect``.
+        The function is also called for events that have been received but not taken, so none is missed between
+        ``connect`` and ``on``. Its exceptions are raised by the next ``receive``, ``receive_nothing`` or
+        ``disconnect``.
 
         Example::
 
@@ -177,23 +178,23 @@ class TestClient:
         return handler
 
     async def receive_disconnect(self, *, within: float = PATIENCE) -> str:
-        """Why the client was disconnected, in the JavaScript client's words, e.g. ``"io server disconnect"``.
+        """Return the reason of the disconnect, in the JavaScript client's words, e.g. ``"io server disconnect"``.
 
-        Raises ``AssertionError`` when it is still connected.
+        Raises ``AssertionError`` if the client is still connected.
         """
         await self._inbox.until(lambda: not self.connected, within)
         if self.disconnect_reason is None:
             raise AssertionError(f"{self!r}: is still connected{_real(within)}\n{self._inbox.describe()}")
         return self.disconnect_reason
 
-    # --- coming and going -------------------------------------------------------------------------------------------
+    # --- connecting and disconnecting -------------------------------------------------------------------------------
 
     async def of(self, nsp: str, *, auth: Mapping[str, Any] | None = None, within: float = PATIENCE) -> TestClient:
-        """A client in another namespace, by the same connection. Raises ``ConnectionRefused``."""
+        """Connect to another namespace over the same connection. Raises ``ConnectionRefused``."""
         return await open_client(self._network, self._connection, nsp, self._route, auth, within)
 
     async def upgrade(self, *, within: float = PATIENCE) -> None:
-        """Move from polling to a websocket, with all namespaces. Raises ``ConnectionRefused``."""
+        """Upgrade the connection from polling to a websocket. Raises ``ConnectionRefused``."""
         self.raise_errors()
         upgrading = asyncio.get_running_loop().create_task(self._connection.engine.upgrade())
         try:
@@ -205,7 +206,7 @@ class TestClient:
         await settle()
 
     async def disconnect(self) -> None:
-        """Leave the namespace, and the server when it was the connection's last one."""
+        """Leave the namespace; close the connection if it was in no other namespace."""
         if self.connected:
             self._gone("io client disconnect")
             await self._connection.leave(self.nsp)
@@ -213,7 +214,7 @@ class TestClient:
         self.raise_errors()
 
     async def lose_connection(self, *, silently: bool = False) -> None:
-        """Lose the network, with all namespaces: the TCP connections break, as when a phone changes networks.
+        """Lose the network: all TCP connections of the client break, as when a phone changes networks.
 
         ``silently``: nothing gets through any more and neither side is told. The server finds out by its heartbeats.
         """
@@ -221,10 +222,11 @@ class TestClient:
         await settle()
 
     async def reconnect(self, *, auth: Mapping[str, Any] | None = None, within: float = PATIENCE) -> None:
-        """Come back by a new connection, the same way as before; without ``auth``, with what was given before.
+        """Connect again over a new connection, with the same transport, headers, query and address.
 
-        With connection state recovery it asks for its earlier session, as the JavaScript client does: ``recovered``
-        says whether it got it. Raises ``ConnectionRefused``.
+        ``auth``: by default the ``auth`` given before. With connection state recovery the client asks for its earlier
+        session, as the JavaScript client does; ``recovered`` is then true if it got it. Raises ``ConnectionRefused``,
+        and ``RuntimeError`` while the client is connected.
         """
         if self.connected:
             raise RuntimeError("it is connected: lose_connection() or disconnect() come first")
@@ -236,9 +238,10 @@ class TestClient:
             raise
 
     def raise_errors(self) -> None:
-        """Raise what a handler given to :meth:`on` has raised; done by the other methods, and when the server stops.
+        """Raise an exception that a function given to :meth:`on` has raised, if any.
 
-        With ``strict_emits`` also the ``ContractError`` of a handler of the program.
+        With ``strict_emits``, also raise a ``ContractError`` of the program's handlers. The other methods do this
+        themselves, as does the server when it stops.
         """
         self._network.raise_breach()
         if self._errors:
@@ -248,7 +251,7 @@ class TestClient:
 
     async def _join(self, auth: Mapping[str, Any] | None, within: float) -> None:
         self._auth = auth
-        if self._pid is not None:  # kept until the server answers: what was missed may come before
+        if self._pid is not None:  # kept until the server answers: missed events may arrive before the answer
             offset = {} if self._offset is None else {"offset": self._offset}
             auth = {"pid": self._pid, **offset, **(auth or {})}
         member = Member(welcome=self._welcome, event=self._event, answer=self._answer, gone=self._gone)
@@ -289,9 +292,9 @@ class TestClient:
 
         event, *rest = args
         if self._pid is not None and id is None and rest and isinstance(rest[-1], str):
-            self._offset = rest[-1]  # whatever it is, as the JavaScript client does
+            self._offset = rest[-1]  # any string, as in the JavaScript client
             if is_offset(self._offset):
-                rest.pop()  # what the server adds to each event: not what was emitted
+                rest.pop()  # the offset that the server has added to the event
         item = self._inbox.put(event, tuple(rest), reply)
         handler = self._handlers.get(event)
         if handler is not None:
@@ -301,7 +304,7 @@ class TestClient:
         item.taken = True
         try:
             result = handler(*item.args)
-        except Exception as error:  # noqa: BLE001 - the test's own, and told to it
+        except Exception as error:  # noqa: BLE001 - of the test's function: raised in the test later
             self._errors.append(error)
             return
         if inspect.isawaitable(result) or item.wants_ack:
@@ -312,7 +315,7 @@ class TestClient:
             result = await maybe_await(result)
             if item.wants_ack:
                 await item.ack(*to_ack(result))
-        except Exception as error:  # noqa: BLE001 - the test's own, and told to it
+        except Exception as error:  # noqa: BLE001 - of the test's function: raised in the test later
             self._errors.append(error)
 
     def _answer(self, args: list[Any], id: int) -> None:
@@ -331,7 +334,7 @@ class TestClient:
 async def open_client(
     network: Network, connection: Connection, nsp: str, route: Route, auth: Mapping[str, Any] | None, within: float
 ) -> TestClient:
-    """A client that the server has let in. Raises ``ConnectionRefused``."""
+    """Connect a new client to a namespace over a connection. Raises ``ConnectionRefused``."""
     client = TestClient(network, connection, nsp, route)
     network.clients.append(client)
     await client._join(auth, within)

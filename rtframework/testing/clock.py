@@ -11,18 +11,18 @@ from ..exceptions import ConfigurationError
 from .idle import next_timer, own_loop, settle, wait
 
 _PAUSE: Final = 0.01
-"""Real seconds that threads have before each jump, when a clock runs by itself."""
+"""Real seconds to wait for threads before each jump, while :meth:`Clock.run` moves the clock."""
 
 
 class Clock:
-    """The time of the running event loop, simulated: it stands still, and ``advance`` moves it.
+    """A simulated clock of the running event loop: it stands still until ``advance`` moves it.
 
-    Everything that asks the event loop for the time obeys it: heartbeats and timeouts of the server,
-    ``asyncio.sleep``, ``asyncio.timeout``, ``loop.call_later``, in handlers, background tasks and the test itself. The
-    time of day (``time.time``, ``datetime.now``) and ``time.monotonic`` do not, nor do threads.
+    It controls everything that uses the event loop's time: heartbeats and timeouts of the server, ``asyncio.sleep``,
+    ``asyncio.timeout``, ``loop.call_later``, in handlers, background tasks and the test itself. It does not control the
+    time of day (``time.time``, ``datetime.now``), ``time.monotonic`` and threads.
 
-    It belongs to a :class:`TestServer` while that runs; several may share one. Afterwards the loop's time goes on from
-    where it was brought.
+    The clock is in use while a :class:`TestServer` that was given it runs; several servers may share one. Afterwards
+    the loop's time runs on from the clock's last time.
 
     Example::
 
@@ -44,13 +44,13 @@ class Clock:
 
     @property
     def now(self) -> float:
-        """Seconds for which it has been moved."""
+        """Seconds that the clock has been moved."""
         return 0.0 if self._time is None else self._time() - self._began
 
     async def advance(self, seconds: float) -> None:
-        """Let so many seconds pass: each timer runs when its time has come, and all that follows from it.
+        """Move the clock by this many seconds, running each timer at its time and everything that follows from it.
 
-        Raises ``RuntimeError`` when the clock is not in use, or something runs on without ever waiting.
+        Raises ``RuntimeError`` if the clock is not in use, or if a task keeps running without ever waiting.
         """
         if seconds < 0:
             raise ValueError("time goes forward")
@@ -59,14 +59,14 @@ class Clock:
         target = self._time() + seconds
         await self._settle()
         while (due := next_timer(self._loop)) is not None and due <= target:
-            # The smallest step beyond: the loop compares with a resolution that is below that of a large number.
+            # To the next larger float: the loop adds its clock resolution, which is lost when large times are rounded.
             self._time.set(max(self._time(), math.nextafter(due, math.inf)))
             await self._settle()
         self._time.set(max(self._time(), target))
         await self._settle()
 
     async def run(self, work: Coroutine[Any, Any, None]) -> None:
-        """Run something to its end, and move on to the next timer whenever it waits for one."""
+        """Run a coroutine to its end, moving to the next timer whenever only timers are left to wait for."""
         task = asyncio.get_running_loop().create_task(work)
         while not await wait(task, _PAUSE):
             assert self._loop is not None
@@ -76,10 +76,10 @@ class Clock:
                 self._time.set(max(self._time(), math.nextafter(due, math.inf)))
         await task
 
-    # --- what a server calls ----------------------------------------------------------------------------------------
+    # --- called by the server ---------------------------------------------------------------------------------------
 
     def hold(self) -> None:
-        """Make the running loop's time stand still."""
+        """Stop the running loop's time, until :meth:`release` is called as often."""
         loop = own_loop()
         if self._users and loop is not self._loop:
             raise ConfigurationError("a clock is in use in another event loop")
@@ -91,7 +91,7 @@ class Clock:
         self._users += 1
 
     def release(self) -> None:
-        """… and go on by itself, once nobody holds it any more."""
+        """Undo one :meth:`hold`; after the last one the loop's time runs again."""
         self._users -= 1
         if not self._users and self._time is not None:
             self._time.go_on()
@@ -102,7 +102,7 @@ class Clock:
 
 
 class _LoopTime:
-    """What an event loop is given as its ``time``: one per loop, for as long as the loop lives."""
+    """Replaces the ``time`` method of an event loop; one per loop, for as long as the loop exists."""
 
     def __init__(self, real: Callable[[], float]) -> None:
         self._real = real
@@ -129,7 +129,7 @@ class _LoopTime:
         self._stopped = self()
 
     def go_on(self) -> None:
-        """Never back: timers that are set would come late."""
+        """Let the time run from where it stands. It never goes back: timers that are set would be late."""
         assert self._stopped is not None
         self._offset = self._stopped - self._real()
         self._stopped = None

@@ -1,4 +1,4 @@
-"""A connection of the test client with the namespaces that it is in: Socket.IO 5 over an Engine.IO client."""
+"""A connection of test clients, with its namespaces: Socket.IO 5 over an Engine.IO client."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """A client in one namespace, as its connection sees it."""
+    """The callbacks of a client in one namespace, for its connection."""
 
     welcome: Callable[[Mapping[str, Any]], None]
-    """The server has let it in, and says this."""
+    """Called with the data of CONNECT when the server accepts the client."""
     event: Callable[[list[Any], int | None], None]
-    """An event came; with an id the server wants an answer."""
+    """Called with the name and arguments of an event, and an id if the server requests an acknowledgement."""
     answer: Callable[[list[Any], int], None]
-    """The server's answer to a question of this client."""
+    """Called with the arguments and the id of an acknowledgement by the server."""
     gone: Callable[[str], None]
-    """It is in the namespace no longer."""
+    """Called with the reason when the client has left the namespace."""
 
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """How a client comes to the server."""
+    """The transport and the HTTP requests of a client's connection."""
 
     transport: Transport = "websocket"
     headers: Mapping[str, str] = field(default_factory=dict)
@@ -44,24 +44,24 @@ class Route:
 
 
 class Network(Protocol):
-    """The server's side, as a connection sees it."""
+    """The test server, as a connection sees it."""
 
     serializer: Serializer
     path: str
     clients: list[TestClient]
 
     def connector(self, address: str) -> MemoryConnector:
-        """A connector for a client of this address."""
+        """Return a connector for a client with this address."""
 
     async def open(self, route: Route, within: float) -> Connection:
-        """A connection that has shaken hands. Raises ``ConnectionRefused``."""
+        """Open an Engine.IO connection. Raises ``ConnectionRefused``."""
 
     def raise_breach(self) -> None:
-        """Raise a ``ContractError`` of a handler of the program, if there is one that nobody has been told of."""
+        """Raise a ``ContractError`` of the program's handlers that has not been raised in the test yet, if any."""
 
 
 class Connection:
-    """One Engine.IO connection, and who is in which namespace by it."""
+    """One Engine.IO connection, with the client in each of its namespaces."""
 
     def __init__(self, network: Network, route: Route) -> None:
         self.members: dict[str, Member] = {}
@@ -80,9 +80,9 @@ class Connection:
         )
 
     async def join(self, nsp: str, auth: Mapping[str, Any] | None, member: Member, within: float) -> None:
-        """Ask for a namespace, and wait to be let in.
+        """Send CONNECT for a namespace, and wait for the server's answer.
 
-        Raises ``ConnectionRefused`` when it does not, ``Disconnected`` when the connection ends before.
+        Raises ``ConnectionRefused`` if the server refuses, ``Disconnected`` if the connection ends before.
         """
         if nsp in self.members or nsp in self._joining:
             raise RuntimeError(f"this connection is in {nsp} already: a second client needs server.connect()")
@@ -108,13 +108,13 @@ class Connection:
         await self.engine.send(self._serializer.encode(packet))
 
     async def leave(self, nsp: str) -> None:
-        """Leave a namespace, and the server with the last one."""
+        """Leave a namespace; close the connection with the last one."""
         if self.members.pop(nsp, None) is not None:
             await self.send(Packet(PacketType.DISCONNECT, nsp))
         if not self.members:
             self.engine.close()
 
-    # --- what comes -------------------------------------------------------------------------------------------------
+    # --- from the server --------------------------------------------------------------------------------------------
 
     def _receive(self, frame: str | bytes) -> None:
         try:
@@ -136,7 +136,7 @@ class Connection:
             return
         if packet.type == PacketType.CONNECT:
             if joining is not None and not joining.done():
-                member.welcome(data or {})  # now: events may follow at once
+                member.welcome(data or {})  # before the future's callbacks run: events may follow at once
                 joining.set_result(None)
         elif packet.type == PacketType.EVENT:
             member.event(data, packet.id)

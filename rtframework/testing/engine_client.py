@@ -1,4 +1,4 @@
-"""An Engine.IO 4 client: one connection by polling or websocket, as the JavaScript client keeps it."""
+"""An Engine.IO 4 client: one connection by polling or websocket, modelled on the JavaScript client."""
 
 from __future__ import annotations
 
@@ -24,7 +24,10 @@ _SEPARATOR: Final = "\x1e"
 
 
 class EngineClient:
-    """One connection. ``on_message`` gets each message, ``on_close`` the reason in the JavaScript client's words."""
+    """One Engine.IO connection.
+
+    ``on_message`` is called with each message, ``on_close`` with the reason in the JavaScript client's words.
+    """
 
     def __init__(
         self,
@@ -40,7 +43,7 @@ class EngineClient:
         self.sid = ""
         self.transport: Transport = "polling"
         self.reason: str | None = None
-        """Why it has ended, once it has."""
+        """The reason why the connection has ended; ``None`` before."""
         self._session = session
         self._connector = connector
         self._path = path
@@ -59,7 +62,7 @@ class EngineClient:
         self._timer: asyncio.TimerHandle | None = None
 
     async def open(self, transport: Transport) -> None:
-        """Shake hands. Raises ``ConnectionRefused`` when the HTTP request is refused."""
+        """Make the handshake. Raises ``ConnectionRefused`` if the HTTP request is refused."""
         self.transport = transport
         try:
             if transport == "websocket":
@@ -82,11 +85,11 @@ class EngineClient:
             self._poller = self.spawn(self._poll())
 
     async def send(self, messages: Sequence[str | bytes]) -> None:
-        """Send messages; lost without a word when the connection has ended."""
+        """Send messages; they are dropped silently if the connection has ended."""
         await self._send([f"4{message}" if isinstance(message, str) else message for message in messages])
 
     async def upgrade(self) -> None:
-        """Move from polling to a websocket. Raises ``ConnectionRefused`` when the server does not let it."""
+        """Upgrade from polling to a websocket. Raises ``ConnectionRefused`` if the server does not allow it."""
         if self.transport != "polling" or self._poller is None:
             raise RuntimeError("only a connection by polling can be upgraded")
         websocket = await self._open_websocket()
@@ -96,7 +99,7 @@ class EngineClient:
             await websocket.close()
             raise ConnectionRefused(f"the websocket was not accepted: {answer.data!r}")
         self._moving = True
-        await asyncio.wait({self._poller})  # the server ends the poll that waits
+        await asyncio.wait({self._poller})  # the server answers the pending poll
         async with self._sending:
             await websocket.send_str("5")
             self._websocket = websocket
@@ -104,7 +107,7 @@ class EngineClient:
         self.spawn(self._read(websocket))
 
     def close(self) -> None:
-        """Leave by the client's own will, once what was sent before has arrived."""
+        """Close the connection after everything sent before has arrived."""
         if self.reason is None and not self._silent:
             if self._websocket is not None:
                 self.spawn(self._close(self._websocket))
@@ -122,16 +125,16 @@ class EngineClient:
             self._connector.reset()
 
     def be_missed(self) -> None:
-        """If the server still takes a client for alive that has lost the network, let it hear of it."""
+        """Reset the connection if :meth:`cut` has silently cut it, so that the server learns of the end."""
         self._connector.bury()
 
     def fail(self, reason: str) -> None:
-        """The server cannot be understood: hang up."""
+        """Break the connection because the server has sent invalid data."""
         self.end(reason)
         self._connector.reset()
 
     def end(self, reason: str) -> None:
-        """It is over: tell it, once."""
+        """End the connection and call ``on_close``, once."""
         if self.reason is not None:
             return
         self.reason = reason
@@ -140,7 +143,7 @@ class EngineClient:
         self._on_close(reason)
 
     async def dispose(self) -> None:
-        """Leave nothing behind, without a word to the server."""
+        """Release all resources, without telling the server."""
         self.end("forced close")
         await self._tasks.cancel()
         self._connector.reset()
@@ -149,7 +152,7 @@ class EngineClient:
         await self._session.close()
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        """Run something for as long as the connection lasts, at most."""
+        """Run a coroutine as a task, which :meth:`dispose` cancels."""
         return self._tasks.spawn(work)
 
     # --- inside -----------------------------------------------------------------------------------------------------
@@ -179,13 +182,13 @@ class EngineClient:
             return
         self._outgoing += packets
         if self._websocket is None:
-            self.spawn(self._flush())  # who sends does not wait for the answer: the server may take its time
+            self.spawn(self._flush())  # without waiting for the response: the server may delay it
         else:
             await self._flush()
 
     async def _flush(self) -> None:
         async with self._sending:
-            # Whatever has gathered while another request was on its way goes in one, as the protocol wants it.
+            # All packets that were sent during another request go into one, as the protocol asks for.
             packets, self._outgoing = self._outgoing, []
             if not packets:
                 return
@@ -247,7 +250,7 @@ class EngineClient:
             self.end("transport close")
 
     def _hear(self) -> None:
-        """The server is alive: it has this long to say so again."""
+        """Restart the heartbeat timer: the server is alive."""
         if self._timer is not None:
             self._timer.cancel()
         self._timer = asyncio.get_running_loop().call_later(self._patience, self._give_up)

@@ -1,4 +1,4 @@
-"""Knowing that nothing more will come: letting the event loop run until there is nothing left for it to do."""
+"""Running the event loop until nothing is left in it to run, so that a test knows that nothing more will come."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from weakref import WeakKeyDictionary
 from ..exceptions import ConfigurationError
 
 _MAX_TURNS: Final = 10_000
-"""Turns of the event loop after which it is said not to come to rest."""
+"""Turns after which an event loop that is still busy counts as never coming to rest."""
 
 _waiting: Final[WeakKeyDictionary[asyncio.AbstractEventLoop, int]] = WeakKeyDictionary()
-"""How many wait for a loop to come to rest, at this moment."""
+"""Number of calls of :func:`settle` that wait for a loop now."""
 
 
 def own_loop() -> asyncio.BaseEventLoop:
-    """The running event loop. Raises ``ConfigurationError`` when it is none of asyncio's own."""
+    """Return the running event loop. Raises ``ConfigurationError`` if it is not one of asyncio's own."""
     loop = asyncio.get_running_loop()
     if not isinstance(loop, asyncio.BaseEventLoop):
         kind = f"{type(loop).__module__}.{type(loop).__name__}"
@@ -31,9 +31,9 @@ def own_loop() -> asyncio.BaseEventLoop:
 
 
 async def settle() -> bool:
-    """Let everything run that can run, until all of it waits; ``False`` when that does not come to an end.
+    """Run the event loop until every task waits. Return ``False`` if that does not happen.
 
-    What waits for the network is looked at, what waits for a time to come, for a thread or for another process is not.
+    Ready network I/O is handled; timers, threads and other processes are not waited for.
     """
     loop = own_loop()
     ready: deque[Any] = cast("Any", loop)._ready
@@ -41,8 +41,8 @@ async def settle() -> bool:
     try:
         for _ in range(_MAX_TURNS):
             await asyncio.sleep(0)
-            # Whatever ran in this turn before us has left what follows from it here; of the others who wait as we do,
-            # each has exactly one entry.
+            # Everything that ran earlier in this turn has put its next steps into the queue. Each concurrent call of
+            # settle() has exactly one entry there.
             if len(ready) < _waiting[loop] and not is_due(loop):
                 return True
     finally:
@@ -51,13 +51,13 @@ async def settle() -> bool:
 
 
 def is_due(loop: asyncio.BaseEventLoop) -> bool:
-    """Return whether a timer is to run now."""
+    """Tell whether a timer is due now."""
     when = next_timer(loop)
     return when is not None and when <= loop.time()
 
 
 def next_timer(loop: asyncio.BaseEventLoop) -> float | None:
-    """When the next timer is to run, in the loop's time; ``None`` when there is none."""
+    """Return the time at which the next timer is due, in the loop's time; ``None`` if there is none."""
     scheduled: list[asyncio.TimerHandle] = cast("Any", loop)._scheduled
     if scheduled and not scheduled[0].cancelled():  # a heap
         return scheduled[0].when()
@@ -65,9 +65,9 @@ def next_timer(loop: asyncio.BaseEventLoop) -> float | None:
 
 
 async def wait(future: asyncio.Future[Any], within: float) -> bool:
-    """Wait until a future is done, however it ends: while the loop has something to do, then ``within`` seconds more.
+    """Wait for a future while the loop is busy, then up to ``within`` seconds. Return true if the future is done.
 
-    They are real seconds, whatever the loop's clock says: time for threads and other processes.
+    The seconds are real ones even with a simulated clock: they are for threads and other processes.
     """
     if not future.done():
         await settle()
@@ -84,7 +84,7 @@ async def wait(future: asyncio.Future[Any], within: float) -> bool:
         with contextlib.suppress(RuntimeError):  # the loop has been closed
             loop.call_soon_threadsafe(end)
 
-    timer = threading.Timer(within, ring)  # the loop's own would obey a simulated clock
+    timer = threading.Timer(within, ring)  # a timer of the loop would follow a simulated clock
     timer.daemon = True
     timer.start()
     try:

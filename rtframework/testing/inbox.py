@@ -1,4 +1,4 @@
-"""What a client has received, in order, and waiting for more of it."""
+"""The events that a client has received, in order, and waiting for more."""
 
 from __future__ import annotations
 
@@ -21,23 +21,23 @@ class Received:
     event: str
     args: tuple[Any, ...]
     at: float
-    """Seconds since the client came, by the event loop's clock."""
+    """Seconds since the client was made, by the event loop's clock."""
     taken: bool = False
-    """Whether a test has taken it by ``receive``, or a handler by ``on``."""
+    """True if the test has taken the event by ``receive``, or a function given to ``on`` was called with it."""
     reply: Callable[[tuple[Any, ...]], Awaitable[None]] | None = field(default=None, repr=False)
 
     @property
     def payload(self) -> Any:
-        """Its argument; ``None`` without one, a tuple of several."""
+        """The argument of the event; ``None`` without one, a tuple of several."""
         return from_ack(self.args)
 
     @property
     def wants_ack(self) -> bool:
-        """Return whether the server waits for an answer."""
+        """True while the server waits for an acknowledgement."""
         return self.reply is not None
 
     async def ack(self, *args: Any) -> None:
-        """Answer the server. Raises ``RuntimeError`` when it waits for no answer, or has one."""
+        """Acknowledge the event. Raises ``RuntimeError`` if none is requested, or it was sent already."""
         if self.reply is None:
             raise RuntimeError(f"the server waits for no answer to {self.event!r}")
         reply, self.reply = self.reply, None
@@ -53,7 +53,7 @@ class Received:
 
 
 class Inbox:
-    """The events of one client. Those that nobody has taken yet are waited for by name, the oldest first."""
+    """The events that one client has received; each is taken once, the oldest first."""
 
     def __init__(self) -> None:
         self.items: list[Received] = []
@@ -64,23 +64,26 @@ class Inbox:
     def put(
         self, event: str, args: tuple[Any, ...], reply: Callable[[tuple[Any, ...]], Awaitable[None]] | None
     ) -> Received:
-        """Add what came last."""
+        """Add an event."""
         item = Received(event, args, self._loop.time() - self._began, reply=reply)
         self.items.append(item)
         self.changed()
         return item
 
     def changed(self) -> None:
-        """Wake those who wait: something has come, or nothing more will."""
+        """Wake the waiting calls: an event has arrived, or the client was disconnected."""
         if self._changed is not None and not self._changed.done():
             self._changed.set_result(None)
 
     def peek(self, event: str | None = None) -> list[Received]:
-        """Find the events that have come, of that name or any, and were not taken."""
+        """Return the events, of this name or any, that were not taken yet."""
         return [item for item in self.items if not item.taken and (event is None or item.event == event)]
 
     async def take(self, event: str | None, within: float, is_over: Callable[[], bool]) -> Received | None:
-        """The oldest of that name, or of any, as soon as it is there; ``None`` when it does not come in time."""
+        """Wait for an event, of this name or any, and take the oldest; ``None`` if none arrives in time.
+
+        ``is_over``: tells whether no more events can arrive.
+        """
         await self.until(lambda: self.peek(event) or is_over(), within)
         for item in self.peek(event):
             item.taken = True
@@ -88,7 +91,7 @@ class Inbox:
         return None
 
     async def until(self, condition: Callable[[], object], within: float) -> None:
-        """Wait until something has become true by what came, or ``within`` real seconds have passed."""
+        """Wait until a condition is true, checking it at each change, for up to ``within`` real seconds."""
         await settle()
         deadline = time.monotonic() + within
         while not condition() and (left := deadline - time.monotonic()) > 0:
@@ -97,7 +100,7 @@ class Inbox:
             await wait(self._changed, left)
 
     def describe(self) -> str:
-        """Describe the events that did come, for the text of a failure."""
+        """List the events received, for the message of a failure."""
         if not self.items:
             return "nothing has been received at all"
         left_out = max(0, len(self.items) - _SHOWN)

@@ -1,4 +1,4 @@
-"""One TCP connection in memory: a server's transport, with what a client may do to it."""
+"""A simulated TCP connection in memory: the server's transport, with methods for the client's side."""
 
 from __future__ import annotations
 
@@ -7,29 +7,29 @@ from contextvars import Context, copy_context
 from typing import Final, Protocol, cast
 
 _KERNEL: Final = 65_536
-"""Bytes that a connection takes for a client that does not read."""
+"""Bytes that the simulated network buffers for a client that does not read."""
 
 
 class FarEnd(Protocol):
-    """The client's side of a line, as the line sees it; an ``asyncio.StreamReader`` is one."""
+    """Receiver of the server's bytes on the client's side; an ``asyncio.StreamReader`` is one."""
 
     def feed_data(self, data: bytes) -> None:
-        """The server has sent something."""
+        """Take bytes that the server has sent."""
 
     def feed_eof(self) -> None:
-        """The server sends nothing more."""
+        """Take the end of the server's bytes."""
 
     def set_exception(self, exc: Exception) -> None:
-        """The connection is broken."""
+        """Take the error that has broken the connection."""
 
 
 class MemoryTransport(asyncio.Transport):
-    """One TCP connection to a server: the server's transport, with what the client may do to it.
+    """One simulated TCP connection: the server's transport, with methods for the client's side.
 
-    What the server writes comes out of ``reader``, or goes to ``far_end`` if there is one, at once or, when the client
-    stops reading, later. ``segment``: what the client sends arrives in pieces of so many bytes. ``address``: the
-    client's, as the server sees it. ``context``: the context variables that the server's side sees; those of whoever
-    connects by default.
+    The bytes that the server writes go to ``reader``, or to ``far_end`` if given; at once, or later if the client has
+    stopped reading. ``segment``: size in bytes of the pieces in which the client's bytes arrive, 0 for no splitting.
+    ``address``: the client's address, as the server sees it. ``context``: the context variables of the server's side;
+    the current ones by default.
     """
 
     def __init__(
@@ -46,7 +46,7 @@ class MemoryTransport(asyncio.Transport):
         self.reader = asyncio.StreamReader(limit=2**24, loop=loop)
         self._far_end: FarEnd = self.reader if far_end is None else far_end
         self.ended = False
-        """Whether the server has heard of the end."""
+        """True once the server has been told of the end."""
         self._loop = loop
         self._context = copy_context() if context is None else context
         self._protocol = cast("asyncio.Protocol", protocol)
@@ -64,11 +64,11 @@ class MemoryTransport(asyncio.Transport):
 
     @property
     def _sendfile_compatible(self) -> object:
-        # What asyncio asks a transport before it sends a file. aiohttp reads and writes the file itself after this
-        # answer, and only after this one.
+        # asyncio reads this attribute before it sends a file. Only NotImplementedError makes aiohttp read and write
+        # the file itself.
         raise NotImplementedError("there is no file descriptor to send a file to")
 
-    # --- what the client does ---------------------------------------------------------------------------------------
+    # --- the client's side ------------------------------------------------------------------------------------------
 
     def send(self, data: bytes) -> None:
         """Send bytes to the server."""
@@ -77,104 +77,104 @@ class MemoryTransport(asyncio.Transport):
         self._loop.call_soon(self._arrive, context=self._context)
 
     def hang_up(self) -> None:
-        """Close in good order: the server sees the end after what was sent."""
+        """Close the client's side properly: the server sees the end after all bytes sent."""
         self._eof = True
         self._loop.call_soon(self._arrive, context=self._context)
 
     def reset(self) -> None:
-        """Vanish, with an RST."""
+        """Break the connection, as by a TCP reset (RST)."""
         if not self._dead:
             self._end(ConnectionResetError("reset by peer"))
 
     def die(self) -> None:
-        """Nothing gets through any more, neither way, and nobody is told: a tunnel, a cable that was pulled out."""
+        """Stop all bytes in both directions, telling neither side, as when a cable is pulled out."""
         self._dead = True
         self._arriving.clear()
         self.stop_reading()
 
     def bury(self) -> None:
-        """If nothing gets through any more, let both sides hear of it."""
+        """Reset a connection that :meth:`die` has stopped, so that both sides learn of the end."""
         if self._dead:
             self._dead = False
             self.reset()
 
     def stop_reading(self) -> None:
-        """Read nothing any more; the network takes a little, the rest stays with the server."""
+        """Stop reading: the network buffers 64 KiB, the rest waits in the server's write buffer."""
         self._reads = False
 
     def start_reading(self) -> None:
-        """Read on."""
+        """Read again."""
         if not self._dead:
             self._reads = True
             self._held = 0
             self._deliver()
 
-    # --- what the server does ---------------------------------------------------------------------------------------
+    # --- the server's side: asyncio.Transport -----------------------------------------------------------------------
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
-        """Send to the client."""
+        """Send bytes to the client."""
         if self.ended:
             return
         self._waiting += data
         self._deliver()
 
     def get_write_buffer_size(self) -> int:
-        """Return the number of bytes that the network has not taken."""
+        """Return the number of bytes in the write buffer."""
         return len(self._waiting)
 
     def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
-        """Passed over: the limit is the usual one."""
+        """Ignore the limits: asyncio's default of 64 KiB is kept."""
 
     def is_closing(self) -> bool:
-        """Return whether the server has closed it, or the end is known."""
+        """Tell whether the server has closed the connection, or has been told of its end."""
         return self._closing or self.ended
 
     def close(self) -> None:
-        """Close when everything is written."""
+        """Close the connection after the write buffer is empty."""
         self._closing = True
         if not self._waiting:
             self._end(None)
 
     def abort(self) -> None:
-        """Close now."""
+        """Close the connection at once, dropping the write buffer."""
         self._waiting.clear()
         self._closing = True
         self._end(None)
 
     def pause_reading(self) -> None:
-        """Leave what comes in the network."""
+        """Stop reading: the client's bytes stay in the network."""
         self._paused = True
 
     def resume_reading(self) -> None:
-        """Read on."""
+        """Read again."""
         self._paused = False
         self._loop.call_soon(self._arrive, context=self._context)
 
     def can_write_eof(self) -> bool:
-        """As a TCP connection, and no TLS one, can."""
+        """Return true, as for TCP without TLS."""
         return True
 
     def write_eof(self) -> None:
-        """The server writes nothing more, and reads on."""
+        """End the server's writing; the server can still read."""
         if not self._dead:
             self._far_end.feed_eof()
 
     def is_reading(self) -> bool:
-        """Return whether the server reads."""
+        """Tell whether the server reads."""
         return not self._paused and not self.is_closing()
 
     def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
-        """Exchange the protocol."""
+        """Replace the protocol."""
         self._protocol = cast("asyncio.Protocol", protocol)
 
     def get_protocol(self) -> asyncio.BaseProtocol:
-        """The protocol."""
+        """Return the protocol."""
         return self._protocol
 
     # --- inside -----------------------------------------------------------------------------------------------------
 
     def _arrive(self) -> None:
-        """One segment per turn of the event loop."""
+        """Hand the next segment to the server; one per turn of the event loop."""
         if self._paused or self._dead or self.is_closing():
             return
         if self._arriving:

@@ -1,4 +1,4 @@
-"""A network in memory between an aiohttp server and aiohttp clients."""
+"""A simulated network in memory between an aiohttp server and aiohttp clients."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class ClientEnd(asyncio.Transport):
-    """The client's side of a :class:`MemoryTransport`: the transport of a client's protocol."""
+    """The client's transport, the other end of a :class:`MemoryTransport`."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, protocol: asyncio.Protocol) -> None:
         super().__init__()
@@ -28,85 +28,85 @@ class ClientEnd(asyncio.Transport):
         self._closing = False
 
     def connect(self, line: MemoryTransport) -> None:
-        """The line is there: begin."""
+        """Connect to the server's transport, and start the client's protocol."""
         self._line = line
         self._protocol.connection_made(self)
 
-    # --- what the line calls ----------------------------------------------------------------------------------------
+    # --- called by the server's transport ---------------------------------------------------------------------------
 
     def feed_data(self, data: bytes) -> None:
-        """The server has sent something."""
+        """Hand the server's bytes to the client's protocol."""
         if not self._closing:
             self._protocol.data_received(data)
 
     def feed_eof(self) -> None:
-        """The server has closed its side: close this one."""
+        """Close, because the server has ended its writing."""
         if not self._closing:
             self._protocol.eof_received()
             self.close()
 
     def set_exception(self, exc: Exception) -> None:
-        """The connection is broken."""
+        """End the connection with an error."""
         self._lose(exc)
 
-    # --- what the client calls --------------------------------------------------------------------------------------
+    # --- the client's side: asyncio.Transport -----------------------------------------------------------------------
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
-        """Send to the server."""
+        """Send bytes to the server."""
         if self._line is not None and not self._closing:
             self._line.send(bytes(data))
 
     def close(self) -> None:
-        """Close once what was written has arrived."""
+        """Close after all bytes written have arrived."""
         if self._line is not None and not self._closing:
             self._line.hang_up()
         self._lose(None)
 
     def abort(self) -> None:
-        """Close now."""
+        """Break the connection at once."""
         if self._line is not None and not self._closing:
             self._line.reset()
         self._lose(None)
 
     def die(self) -> None:
-        """From now on nothing gets through, neither way, and nobody is told."""
+        """Stop all bytes in both directions, telling neither side."""
         if self._line is not None:
             self._line.die()
 
     def bury(self) -> None:
-        """If nothing gets through any more, let both sides hear of it."""
+        """Reset a connection that :meth:`die` has stopped, so that both sides learn of the end."""
         if self._line is not None:
             self._line.bury()
 
     def is_closing(self) -> bool:
-        """Return whether it is closed, or will be."""
+        """Tell whether the transport is closed or closing."""
         return self._closing
 
     def is_over(self) -> bool:
-        """Return whether the server has heard of the end, too."""
+        """Tell whether the connection has ended on both sides."""
         return self._closing and (self._line is None or self._line.ended)
 
     def pause_reading(self) -> None:
-        """Leave what comes with the server."""
+        """Stop reading: the server's bytes wait in its write buffer."""
         if self._line is not None:
             self._line.stop_reading()
 
     def resume_reading(self) -> None:
-        """Read on."""
+        """Read again."""
         if self._line is not None:
             self._line.start_reading()
 
     def get_write_buffer_size(self) -> int:
-        """Nothing: the line takes all."""
+        """Return 0: the network takes all bytes at once."""
         return 0
 
     def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
-        """Exchange the protocol."""
+        """Replace the protocol."""
         assert isinstance(protocol, asyncio.Protocol)
         self._protocol = protocol
 
     def get_protocol(self) -> asyncio.BaseProtocol:
-        """The protocol."""
+        """Return the protocol."""
         return self._protocol
 
     def _lose(self, error: Exception | None) -> None:
@@ -118,7 +118,8 @@ class ClientEnd(asyncio.Transport):
 class MemoryConnector(BaseConnector):
     """Connects a client session to a server in the same process.
 
-    ``serve`` makes the protocol for one connection, ``context`` the context variables that it sees.
+    ``serve``: makes the server's protocol for one connection; ``None`` if the server does not run. ``address``: the
+    client's address, as the server sees it. ``context``: makes the context variables of the server's side.
     """
 
     def __init__(
@@ -143,17 +144,17 @@ class MemoryConnector(BaseConnector):
         return client
 
     def die(self) -> None:
-        """From now on nothing gets through, neither way, and nobody is told."""
+        """Stop all bytes of all connections in both directions, telling neither side."""
         for end in self._ends:
             end.die()
 
     def bury(self) -> None:
-        """Where nothing gets through any more, let both sides hear of it."""
+        """Reset the connections that :meth:`die` has stopped, so that both sides learn of the end."""
         for end in self._ends:
             end.bury()
 
     def reset(self) -> None:
-        """Break all connections: both sides hear of it, but for servers to which nothing gets through."""
+        """Break all connections. Both sides are told, except the server after :meth:`die`."""
         for end in self._ends:
             end.abort()
 
@@ -161,7 +162,7 @@ class MemoryConnector(BaseConnector):
 def memory_session(
     connector: MemoryConnector, base_url: str, cookies: AbstractCookieJar | None = None
 ) -> ClientSession:
-    """A client session by a connector, without timeouts of its own."""
+    """Make a client session for a connector, without timeouts."""
     return ClientSession(
         base_url,
         connector=connector,

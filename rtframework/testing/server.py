@@ -1,4 +1,4 @@
-"""A server for tests: an application that serves clients of the same process, without a network."""
+"""A test server: runs an application for clients of the same process, without a network."""
 
 from __future__ import annotations
 
@@ -28,34 +28,35 @@ if TYPE_CHECKING:
 
 _NOT_RUNNING: Final = "the server does not run: `async with TestServer(...)`"
 _SHUTDOWN_TIMEOUT: Final = 1.0
-"""Seconds that requests which still run have to end by themselves when the server stops."""
+"""Seconds that pending requests have to end when the server stops, before they are cancelled."""
 
 
 class Attachable(Protocol):
-    """What mounts itself into an application: :class:`rtframework.Server`, ``rtframework.engine.AsyncServer``."""
+    """A server that can be attached: :class:`rtframework.Server` or ``rtframework.engine.AsyncServer``."""
 
     def attach(self, app: web.Application, path: str, /) -> Any:
-        """Add routes, and hooks for start and end."""
+        """Add the server's routes and its startup and cleanup to an application."""
 
 
 Served: TypeAlias = Attachable | web.Application | Callable[[], web.Application | Awaitable[web.Application]]
 
 
 class TestServer:
-    """Serves clients of the same process: all of the real thing but the network.
+    """Runs a server for clients of the same process: everything is real except the network.
 
-    ``served``: a server, which is attached to an application of its own; or an application; or a function, async or
-    not, that makes one. ``clock``: time stands still but for its ``advance``; without one, time is real.
-    ``overrides``: what takes the place of providers of :func:`~rtframework.Depends` while it runs.
-    ``path``: where the server is. ``serializer``: what clients speak; by default what a server that is given speaks,
-    and JSON with an application. ``strict_emits``: check what the server emits, as its own option does.
+    ``served``: a server, which is attached to a new application; or an application; or a function, async or not, that
+    returns an application. ``clock``: a simulated clock, which only ``advance`` moves; without one, time is real.
+    ``overrides``: replacements for providers of :func:`~rtframework.Depends` while the server runs; needs a server.
+    ``path``: the server's path. ``serializer``: the clients' serializer; by default the server's, or JSON for an
+    application. ``strict_emits``: validate the emitted events against their declarations, as the server's option does;
+    needs a server.
 
-    A ``ContractError`` of strict mode that the program has raised, in a handler or in a task of its own, comes out of
-    what the test does next, of the client's ``emit`` or ``receive``, or when the server stops; also when the program
+    A ``ContractError`` of strict mode that the program has raised, in a handler or in a task of its own, is raised
+    again by the test's next call: a client's ``emit`` or ``receive``, or the stop of the server; also when the program
     has caught it.
 
-    The application starts and ends with ``async with``. A server can be served again after it, and also when the
-    program has attached it to an application that does not run.
+    The application starts and stops with ``async with``. The server can be run again afterwards; it may also be
+    attached to an application of the program that is not running.
 
     Example::
 
@@ -66,7 +67,7 @@ class TestServer:
             assert await bob.receive("message") == "hi"
     """
 
-    __test__ = False  # no test, whatever its name is
+    __test__ = False  # pytest: not a test class, despite its name
 
     def __init__(
         self,
@@ -86,7 +87,7 @@ class TestServer:
         self.path = "/" + path.strip("/") + "/"
         self.serializer: Serializer = JSONSerializer() if speaks is None else speaks
         self.clients: list[TestClient] = []
-        """Every client that has come, in this order."""
+        """All clients, in the order of connecting."""
         self._served = served
         self._overrides = dict(overrides or {})
         if self._overrides and not isinstance(served, Server):
@@ -109,12 +110,12 @@ class TestServer:
 
     @property
     def app(self) -> web.Application:
-        """The application, while it runs."""
+        """The application. Raises ``RuntimeError`` if the server does not run."""
         return self._running.app
 
     @property
     def clock(self) -> Clock:
-        """The clock that it was given."""
+        """The simulated clock. Raises ``ConfigurationError`` if none was given."""
         if self._clock is None:
             raise ConfigurationError("this server runs in real time: TestServer(..., clock=Clock())")
         return self._clock
@@ -131,7 +132,7 @@ class TestServer:
         if self._runner is not None:
             raise RuntimeError("the server runs already")
         self._breaches.clear()
-        own_loop()  # says so when it is none that can be looked into
+        own_loop()  # raises for an event loop other than asyncio's
         with self._hearing_of_breaches():
             runner = web.AppRunner(await self._application(), access_log=None, shutdown_timeout=_SHUTDOWN_TIMEOUT)
             try:
@@ -153,13 +154,13 @@ class TestServer:
     async def stop(self) -> None:
         """Stop, as at SIGTERM: clients are disconnected, the application is cleaned up.
 
-        A clock goes on by itself meanwhile, from timer to timer, and time is real from then on.
-        Raises what handlers that tests gave to clients have raised and nobody has heard of yet.
+        Meanwhile a simulated clock moves by itself from timer to timer; afterwards time is real. Raises exceptions of
+        functions given to ``TestClient.on`` that have not been raised in the test yet.
         """
         runner, self._runner = self._runner, None
         if runner is None:
             return
-        for connection in self._connections:  # the server would wait for them, seconds that are real
+        for connection in self._connections:  # otherwise the server would wait for them for seconds of real time
             connection.engine.be_missed()
         await settle()
         try:
@@ -185,9 +186,9 @@ class TestServer:
             client.raise_errors()
 
     async def settle(self) -> None:
-        """Let everything run that can run without waiting for time to pass, e.g. after ``await io.emit(...)``.
+        """Run the event loop until nothing in it can run without time passing, e.g. after ``await io.emit(...)``.
 
-        Raises ``RuntimeError`` when something runs on without ever waiting.
+        Raises ``RuntimeError`` if a task keeps running without ever waiting.
         """
         if not await settle():
             raise RuntimeError("something runs on without ever waiting")
@@ -204,11 +205,11 @@ class TestServer:
         address: str = "127.0.0.1",
         within: float = PATIENCE,
     ) -> TestClient:
-        """A client that the server has let into a namespace.
+        """Connect a new client to a namespace.
 
-        ``headers`` and ``query`` are of all its HTTP requests; ``address``: where they come from. Raises
-        ``ConnectionRefused`` with the message and data that the client got; what refuses the HTTP request already has
-        the message ``"HTTP 403"`` or the like, and ``{"status": 403}`` among the data.
+        ``headers`` and ``query`` are added to all HTTP requests of the client; ``address`` is the client's address.
+        Raises ``ConnectionRefused`` with the message and data that the client got. If the HTTP request is refused, the
+        message is ``"HTTP 403"`` or the like, and the data contain ``{"status": 403}``.
         """
         route = Route(transport, dict(headers or {}), dict(query or {}), address)
         connection = await self.open(route, within)
@@ -222,20 +223,20 @@ class TestServer:
             raise
 
     def raise_breach(self) -> None:
-        """Raise a ``ContractError`` of a handler of the program, if there is one that nobody has been told of."""
+        """Raise a ``ContractError`` of the program that has not been raised in the test yet, if any."""
         if self._breaches:
             first = self._breaches[0]  # the others are likely to be the same
             self._breaches.clear()
             raise first
 
-    # --- what clients use -------------------------------------------------------------------------------------------
+    # --- called by clients ------------------------------------------------------------------------------------------
 
     def connector(self, address: str) -> MemoryConnector:
-        """A connector for a client of this address."""
+        """Return a connector for a client with this address."""
         return MemoryConnector(self._accept, address, self._context)
 
     async def open(self, route: Route, within: float) -> Connection:
-        """A connection that has shaken hands. Raises ``ConnectionRefused``."""
+        """Open an Engine.IO connection. Raises ``ConnectionRefused``."""
         if self._runner is None:
             raise RuntimeError(_NOT_RUNNING)
         connection = Connection(self, route)
@@ -271,14 +272,14 @@ class TestServer:
             on_breach.reset(before)
 
     def _context(self) -> Context:
-        """The context variables of a connection, as the server's side sees them: those of whoever connects."""
+        """The context variables of a connection on the server's side: those of the client that connects."""
         with self._hearing_of_breaches():
             return copy_context()
 
     async def _application(self) -> web.Application:
         if isinstance(self._served, web.Application):
             return self._served
-        if isinstance(self._served, Server):  # a program may have attached it to an application of its own
+        if isinstance(self._served, Server):  # mount, not attach: the program may have attached it already
             self._served._mount(app := web.Application(), self.path)
             return app
         if hasattr(self._served, "attach"):

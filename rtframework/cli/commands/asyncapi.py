@@ -17,7 +17,7 @@ from ..output import add_output, hint_at_emits, write
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Say what it takes."""
+    """Add the arguments of the command."""
     add_target(parser, "the Server")
     add_output(parser)
     parser.add_argument("--title", default="Socket.IO server", help="what the API is called")
@@ -29,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Write it; the exit code. Raises ``Failure``."""
+    """Write the document. Return the exit code. Raises ``Failure``."""
     contract = describe(load_server(args.target, factory=args.factory))
     hint_at_emits(contract)
     try:

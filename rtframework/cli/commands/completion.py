@@ -30,7 +30,7 @@ _BY_METAVAR: Final = {
     "JSON|@FILE": _MARKED_FILES,
     "MODULE:NAME": _PROGRAMS,
 }
-"""What is completed is told by how the help calls it."""
+"""The kind of completion for each metavar in the help."""
 
 
 @dataclass(frozen=True)
@@ -40,17 +40,17 @@ class Option:
     names: tuple[str, ...]
     help: str
     takes: str | tuple[str, ...] | None
-    """What its value is: one of some words, or one of the kinds above; ``""`` for anything, ``None`` without one."""
+    """The kind of value: a tuple of words, or one of the kinds above; ``""`` for any value, ``None`` for none."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Say what it takes."""
+    """Add the arguments of the command."""
     parser.add_argument("shell", choices=SHELLS, help="the shell that it is for")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print it; the exit code."""
-    # Not imported above: main imports the commands.
+    """Print the script. Return the exit code."""
+    # Imported here, because main imports the commands.
     main: Any = importlib.import_module("...main", __name__)
     commands = []
     for name, summary in main.COMMANDS.items():
@@ -93,7 +93,7 @@ def _option(parser: argparse.ArgumentParser, action: argparse.Action) -> Option:
 _IN_BASH: Final = {
     _FILES: 'compopt -o filenames; COMPREPLY=($(compgen -f -- "$word"))',
     _FOLDERS: 'compopt -o filenames; COMPREPLY=($(compgen -d -- "$word"))',
-    # Not as file names: bash would quote the @, too.
+    # Without -o filenames, with which bash would quote the @ too.
     _MARKED_FILES: (
         'local each; for each in $(compgen -f -- "${word#@}"); do COMPREPLY+=("@$(printf %q "$each")"); done'
     ),

@@ -19,7 +19,7 @@ from ..values import parse_seconds, parse_value, read_file, show
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Say what it takes."""
+    """Add the arguments of the command."""
     add_endpoint(parser)
     parser.add_argument("event", metavar="EVENT", help="the event's name")
     parser.add_argument("args", metavar="ARG", nargs="*", default=[], help="JSON, or a string where it is none")
@@ -44,7 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Send it; the exit code. Raises ``Failure``."""
+    """Send the event, and print the answer. Return the exit code. Raises ``Failure``."""
     check_event(args.event)
     values = [parse_value(each) for each in args.args] + [read_file(each) for each in args.binary]
     answer = asyncio.run(_emit(Endpoint.of(args), args.event, values, args.timeout if args.ack else None))
@@ -55,7 +55,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def check_event(event: str) -> None:
-    """Refuse a name that no event has. Raises ``Failure``."""
+    """Raise ``Failure`` for a name that no event can have."""
     if not event:
         raise Failure("an event needs a name", Exit.USAGE)
     if event in RESERVED_EVENTS:

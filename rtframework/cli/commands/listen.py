@@ -4,7 +4,7 @@
   rtframework listen http://localhost:8080 message joined --emit join '{"room": "lobby"}'
   rtframework listen wss://example.org/prices --json --count 10 | jq .args
 
-An event that asks for an answer gets none, unless there is --ack.
+Events that request an acknowledgement are answered with --ack only.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from ..values import parse_seconds, parse_value, show
 from .emit import check_event
 
 _DELAYS: Final = (1.0, 2.0, 5.0)
-"""Seconds before it is tried again."""
+"""Seconds before each attempt to connect again."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Say what it takes."""
+    """Add the arguments of the command."""
     add_endpoint(parser)
     parser.add_argument("events", metavar="EVENT", nargs="*", default=[], help="show these only; default: all")
     parser.add_argument(
@@ -47,7 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Listen; the exit code. Raises ``Failure``."""
+    """Print events until the end. Return the exit code. Raises ``Failure``."""
     for event, *_ in args.emit:
         check_event(event)
     listener = _Listener(args, Endpoint.of(args))
@@ -77,7 +77,7 @@ class _Listener:
         return Exit.DONE
 
     async def _listen(self) -> bool:
-        """Show what one connection brings; whether that was all."""
+        """Print the events of one connection. Return ``False`` to connect again."""
         try:
             async with connect(self._endpoint) as connection:
                 self._attempt = 0

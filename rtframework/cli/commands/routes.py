@@ -1,10 +1,10 @@
-"""Show the namespaces of a Server, their middleware in the order in which it runs, their handlers, what these take
-and return, and where they stand.
+"""Show the namespaces of a Server, with their middleware in the order in which it runs, and their handlers with
+parameters, results and places in the source.
 
   rtframework routes server:io
   rtframework routes server:io --json | jq '.namespaces[].entries[].name'
 
-What a program registers with single sockets is not known before there are sockets.
+Handlers that a program registers with single sockets are not shown.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from ..loading import add_target, load_server
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Say what it takes."""
+    """Add the arguments of the command."""
     add_target(parser, "the Server")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Show them; the exit code. Raises ``Failure``."""
+    """Print the namespaces. Return the exit code. Raises ``Failure``."""
     found = take_inventory(load_server(args.target, factory=args.factory))
     if args.json:
         print(json.dumps({"namespaces": [_plain(each) for each in found]}, indent=2))
@@ -55,7 +55,7 @@ def _lines(namespace: NamespaceEntry) -> Iterator[str]:
 
 def _widths(rows: Sequence[tuple[str, str, str]]) -> tuple[int, int]:
     kinds = max((len(kind) for kind, _, _ in rows), default=0)
-    # One long signature does not push all places out of sight.
+    # Long signatures are ignored: one would move all source lines out of sight.
     heads = [len(head) for _, head, _ in rows if len(head) <= 80]
     return kinds, max(heads, default=0)
 
@@ -74,6 +74,6 @@ def _where(place: Place) -> str:
     if place.file is None:
         return f"{place.module}.{place.name}"
     file = Path(place.file)
-    # What is installed is better known by the name of its module.
+    # Installed code is shown by its module's name, which is better known than its path.
     where = file.relative_to(Path.cwd()) if file.is_relative_to(Path.cwd()) else place.module or file
     return f"{where}:{place.line}"

@@ -1,4 +1,4 @@
-"""Serve an aiohttp application, or a Server alone, which is given an application.
+"""Serve an aiohttp application, or a Server, for which an application is made.
 
 rtframework run server:app
 rtframework run 'server:make_app()' --port 0
@@ -27,7 +27,7 @@ _FORMAT: Final = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Say what it takes."""
+    """Add the arguments of the command."""
     add_target(parser, "the aiohttp application, or the Server,")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s; all: 0.0.0.0)")
     parser.add_argument("--port", type=_port, default=8080, help="0 picks a free one (default: %(default)s)")
@@ -52,13 +52,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=5.0,
         help="time that requests have to end when the server does (default: %(default)g)",
     )
-    # For the child of --reload.
+    # Passed to the child process of --reload.
     parser.add_argument("--inherit", help=argparse.SUPPRESS)
     parser.add_argument("--parent", type=int, help=argparse.SUPPRESS)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Serve; the exit code. Raises ``Failure``."""
+    """Serve the target until a signal. Return the exit code. Raises ``Failure``."""
     target = Target.parse(args.target, factory=args.factory)
     make_loop = _loop_factory(args.loop)
     if args.inherit is not None:
@@ -90,7 +90,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _arguments(args: argparse.Namespace) -> list[str]:
-    """The command line of the child."""
+    """Return the command line of the child process."""
     arguments = ["run", args.target, "--reload", "--host", args.host, "--port", str(args.port)]
     arguments += ["--loop", args.loop, "--log-level", args.log_level, "--shutdown-timeout", str(args.shutdown_timeout)]
     arguments += ["--factory"] * args.factory + ["--access-log"] * args.access_log

@@ -1,4 +1,4 @@
-"""Write the events of a Server as interfaces for socket.io-client, so that a compiler finds what does not fit.
+"""Write the events of a Server as interfaces for socket.io-client, so that a compiler checks the client.
 
   rtframework typescript server:io -o web/src/events.ts
   rtframework typescript server:io -o web/src/events.ts --check
@@ -19,7 +19,7 @@ from ..output import add_output, hint_at_emits, write
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Say what it takes."""
+    """Add the arguments of the command."""
     add_target(parser, "the Server")
     add_output(parser)
     parser.add_argument(
@@ -31,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Write them; the exit code. Raises ``Failure``."""
+    """Write the types. Return the exit code. Raises ``Failure``."""
     contract = describe(load_server(args.target, factory=args.factory))
     hint_at_emits(contract)
     return write(args, typescript(contract, dates=args.dates, platform=args.platform))

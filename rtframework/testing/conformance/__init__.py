@@ -1,8 +1,8 @@
-"""Conformance suites: what a serializer or authenticator must do, as tests that a plugin's author runs on it.
+"""Conformance suites for serializers, authenticators and adapters: tests that the author of a plugin runs on it.
 
-Subclass a suite, say how to make the thing under test, and let any test runner that collects classes with ``test_``
-methods run it (pytest does; with unittest, inherit ``unittest.TestCase`` too). Without a runner, :func:`run_suite`
-does. The tests are plain functions: asynchronous things run in an event loop of their own.
+Subclass a suite, implement the method that makes the object under test, and run the class with any test runner that
+collects classes with ``test_`` methods (pytest does; for unittest, inherit ``unittest.TestCase`` too), or with
+:func:`run_suite`. The tests are plain functions; each runs asynchronous code in a new event loop.
 
 Example::
 

@@ -18,19 +18,19 @@ if TYPE_CHECKING:
 
 
 class AdapterConformance:
-    """What every :class:`~rtframework.protocols.Adapter` must do for the sockets of its own server.
+    """Tests of an :class:`~rtframework.protocols.Adapter`, for the sockets of its own server.
 
-    Give :meth:`adapter`. ``patience`` is how many seconds a broadcast may take to be delivered.
+    Implement :meth:`adapter`. ``patience``: seconds that the delivery of a broadcast may take.
     """
 
     patience: float = 2.0
 
     def adapter(self, nsp: str, emitter: Emitter) -> Adapter:
-        """A new adapter, as a program's ``Server(adapter=...)`` would make it."""
+        """Return a new adapter, as the factory given to ``Server(adapter=...)`` would."""
         raise NotImplementedError("give the suite an adapter()")
 
     def test_rooms_and_members_agree(self) -> None:
-        """A socket is told that it is in just those rooms whose broadcasts it gets."""
+        """A socket's rooms are exactly those whose broadcasts it gets."""
 
         async def run(adapter: Adapter, sent: _Deliveries) -> None:
             adapter.add("a", ["a", "x", "y"])
@@ -47,7 +47,7 @@ class AdapterConformance:
         self._run(run)
 
     def test_leaving_is_at_once_and_forgiving(self) -> None:
-        """Who has left a room gets nothing more of it, and leaving twice is no mistake."""
+        """A socket that has left a room gets nothing more from it, and leaving twice is no error."""
 
         async def run(adapter: Adapter, sent: _Deliveries) -> None:
             adapter.add("a", ["a", "x", "y"])
@@ -64,7 +64,7 @@ class AdapterConformance:
         self._run(run)
 
     def test_a_socket_that_goes_is_forgotten(self) -> None:
-        """Nobody is left in a room who is not there any more; one who comes again starts anew."""
+        """A socket that has gone is in no room any more, and starts without rooms when it comes back."""
 
         async def run(adapter: Adapter, sent: _Deliveries) -> None:
             adapter.add("a", ["a", "x"])
@@ -82,7 +82,7 @@ class AdapterConformance:
         self._run(run)
 
     def test_listeners_hear_of_rooms(self) -> None:
-        """Each room is announced once and in time, and a listener that fails harms nobody."""
+        """Each change of a room is announced once and after it is made, and a failing listener does no harm."""
 
         async def run(adapter: Adapter, sent: _Deliveries) -> None:
             heard: list[tuple[str, ...]] = []
@@ -129,7 +129,7 @@ class AdapterConformance:
         self._run(run)
 
     def test_targets_select_whom_they_name(self) -> None:
-        """Everybody who is meant is reached once, and nobody else: least of all everybody by an empty list."""
+        """A target selects each of its sockets once and no others; an empty set of rooms selects none."""
 
         async def run(adapter: Adapter, sent: _Deliveries) -> None:
             for sid, rooms in {"a": "ax", "b": "bxy", "c": "cyz", "d": "d"}.items():
@@ -156,7 +156,7 @@ class AdapterConformance:
         self._run(run)
 
     def test_a_room_s_name_is_just_a_name(self) -> None:
-        """A room that users name is no pattern, no path and no other room."""
+        """A room's name that users choose is not taken for a pattern, a path or another room."""
         names = [
             "",
             " ",
@@ -203,7 +203,7 @@ class AdapterConformance:
         self._run(run)
 
     def test_broadcasts_are_delivered_once_and_as_they_are(self) -> None:
-        """Everybody who is meant gets the packet once, unchanged, and what was said about it stays said."""
+        """Each selected socket gets the packet once, unchanged, with the flags of the target."""
 
         async def run(adapter: Adapter, sent: _Deliveries) -> None:
             for sid, rooms in {"a": "ax", "b": "bxy", "c": "cy"}.items():
@@ -229,7 +229,7 @@ class AdapterConformance:
         self._run(run)
 
     def test_broadcasts_keep_their_order(self) -> None:
-        """What one program emits in some order arrives in that order."""
+        """Packets arrive in the order in which a program emits them."""
 
         async def run(adapter: Adapter, sent: _Deliveries) -> None:
             adapter.add("a", ["a", "x"])
@@ -243,7 +243,7 @@ class AdapterConformance:
         self._run(run)
 
     def test_who_has_gone_or_left_is_not_reached(self) -> None:
-        """A broadcast goes to those who are in the room when it is made."""
+        """A broadcast reaches the sockets that are in the room when it is made, and no others."""
 
         async def run(adapter: Adapter, sent: _Deliveries) -> None:
             for sid in "abc":
@@ -260,7 +260,7 @@ class AdapterConformance:
         self._run(run)
 
     def test_sessions_are_handed_out_once(self) -> None:
-        """Whoever comes back finds what was kept, if anything is, and nobody finds it a second time."""
+        """A client that comes back gets its session, if the adapter keeps any, and nobody gets it a second time."""
 
         async def run(adapter: Adapter, sent: _Deliveries) -> None:
             check(adapter.session_time() == 0, "something is kept of which nobody has heard")
@@ -280,7 +280,7 @@ class AdapterConformance:
         self._run(run)
 
     def test_sockets_may_go_while_they_are_sent_to(self) -> None:
-        """A client that turns out to be gone during a broadcast does not break it for the others."""
+        """A client that disconnects during a broadcast does not break it for the others."""
 
         async def run(adapter: Adapter, sent: _Deliveries) -> None:
             for number in range(20):
@@ -294,7 +294,7 @@ class AdapterConformance:
         self._run(run)
 
     def test_what_cannot_be_sent_is_told_to_the_caller(self) -> None:
-        """An emit of something that no client can receive fails where it stands."""
+        """Emitting a value that cannot be encoded raises in the caller."""
 
         async def run(adapter: Adapter, sent: _Deliveries) -> None:
             adapter.add("a", ["a"])
@@ -308,7 +308,7 @@ class AdapterConformance:
         self._run(run)
 
     def test_namespaces_do_not_mix(self) -> None:
-        """A room in one namespace has nothing to do with the room of that name in another."""
+        """Rooms of the same name in two namespaces are separate."""
 
         async def run(adapter: Adapter, sent: _Deliveries) -> None:
             other_sent = _Deliveries()
@@ -330,7 +330,7 @@ class AdapterConformance:
         self._run(run)
 
     def test_questions_are_answered_by_socket(self) -> None:
-        """A vote counts everybody who is asked once, and says who left; one of nobody does not wait."""
+        """Each socket's answer is counted once, those that left are listed, and without sockets nothing waits."""
 
         async def run(adapter: Adapter, sent: _Deliveries) -> None:
             for sid, rooms in {"a": "ax", "b": "bx", "c": "cx", "d": "d"}.items():
@@ -354,7 +354,7 @@ class AdapterConformance:
         self._run(run)
 
     def test_questions_end_in_time(self) -> None:
-        """Who does not answer holds nobody up, and what did come is not lost; no question is kept for ever."""
+        """A client that does not answer blocks nothing, no answer in time is lost, and no future is kept for ever."""
 
         async def run(adapter: Adapter, sent: _Deliveries) -> None:
             for sid in "abc":
@@ -375,7 +375,7 @@ class AdapterConformance:
         self._run(run)
 
     def test_selected_sockets_are_described(self) -> None:
-        """A list of who is in a room shows all of them, and nobody else."""
+        """The list of the sockets in a room has all of them, and no others."""
 
         async def run(adapter: Adapter, sent: _Deliveries) -> None:
             for sid, rooms in {"a": "ax", "b": "bxy", "c": "c"}.items():
@@ -395,7 +395,7 @@ class AdapterConformance:
         self._run(run)
 
     def test_selected_sockets_join_and_leave(self) -> None:
-        """Moving a room's people to another room moves all of them, and nobody else."""
+        """Moving the sockets of a room to another room moves all of them, and no others."""
 
         async def run(adapter: Adapter, sent: _Deliveries) -> None:
             for sid, rooms in {"a": "ax", "b": "bxy", "c": "c"}.items():
@@ -414,7 +414,7 @@ class AdapterConformance:
         self._run(run)
 
     def test_selected_sockets_are_disconnected(self) -> None:
-        """Throwing a room out throws out those who are in it, and nobody else."""
+        """Disconnecting the sockets of a room disconnects all of them, and no others."""
 
         async def run(adapter: Adapter, sent: _Deliveries) -> None:
             for sid, rooms in {"a": "ax", "b": "bxy", "c": "c"}.items():
@@ -429,7 +429,7 @@ class AdapterConformance:
         self._run(run)
 
     def test_server_side_events_do_not_come_back(self) -> None:
-        """A server that tells the others something does not tell itself, and a lone one does not wait for answers."""
+        """A server does not receive its own server-side events, and a single server does not wait for answers."""
 
         async def run(adapter: Adapter, sent: _Deliveries) -> None:
             await adapter.server_side_emit(["cache.clear", "key"])
@@ -439,7 +439,7 @@ class AdapterConformance:
 
         self._run(run)
 
-    # -- what the tests are made of
+    # --- helpers ----------------------------------------------------------------------------------------------------
 
     def _run(self, scenario: Callable[[Adapter, _Deliveries], Awaitable[None]]) -> None:
         async def run() -> None:
@@ -460,7 +460,7 @@ class AdapterConformance:
     async def _until(self, condition: Callable[[], bool], message: str) -> None:
         try:
             async with asyncio.timeout(self.patience):
-                while not condition():  # noqa: ASYNC110 - whatever the adapter does meanwhile
+                while not condition():  # noqa: ASYNC110 - the adapter's way to get there is unknown
                     await asyncio.sleep(0.001)
         except TimeoutError:
             raise AssertionError(message) from None
@@ -468,7 +468,7 @@ class AdapterConformance:
 
 @contextlib.contextmanager
 def _silence(name: str) -> Iterator[None]:
-    """What is provoked is not to be seen in the log."""
+    """Disable a logger, for errors that the test provokes."""
     logger = logging.getLogger(name)
     disabled, logger.disabled = logger.disabled, True
     try:
@@ -478,7 +478,7 @@ def _silence(name: str) -> Iterator[None]:
 
 
 class _Deliveries:
-    """An emitter that keeps what it is given, and does to the adapter what a namespace would."""
+    """An emitter that records packets instead of sending them, and calls the adapter as a namespace would."""
 
     def __init__(self) -> None:
         self.adapter: Adapter | None = None
@@ -503,7 +503,7 @@ class _Deliveries:
         self.flags = {"volatile": volatile, "compress": compress if frames is None else frames.compress}
         if self.error is not None:
             raise self.error
-        if isinstance(frames, _Kept):  # what an adapter adds for itself comes last
+        if isinstance(frames, _Kept):  # an adapter may add arguments of its own at the end
             check(frames.packet.data[: len(packet.data)] == packet.data, f"{frames.packet!r:.200} for {packet!r:.200}")
         for sid in sids:
             self.log.append((sid, packet))
@@ -549,7 +549,7 @@ class _Deliveries:
     async def wait_for(self, count: int, patience: float) -> None:
         try:
             async with asyncio.timeout(patience):
-                while len(self.log) < count:  # noqa: ASYNC110 - whatever the adapter does meanwhile
+                while len(self.log) < count:  # noqa: ASYNC110 - the adapter's way to get there is unknown
                     await asyncio.sleep(0.001)
         except TimeoutError:
             raise AssertionError(f"{len(self.log)} of {count} deliveries within {patience:g} s") from None
@@ -560,7 +560,7 @@ class _Deliveries:
 
 
 class _Kept:
-    """A packet that was not encoded."""
+    """Frames that keep their packet without encoding it."""
 
     websocket = b""
     polling = ""

@@ -22,28 +22,28 @@ _SHORTEST_SECRET: Final = 6
 
 
 class AuthenticatorConformance:
-    """What every :class:`~rtframework.protocols.Authenticator` must do.
+    """Tests of an :class:`~rtframework.protocols.Authenticator`.
 
-    Give :meth:`authenticator`, :meth:`good` and :meth:`bad`, and :meth:`secrets` if the suite's guess does not fit.
+    Implement :meth:`authenticator`, :meth:`good` and :meth:`bad`, and :meth:`secrets` if its default does not fit.
     """
 
     def authenticator(self) -> Authenticator:
-        """A new authenticator, as a program would make it."""
+        """Return a new authenticator, as a program would make it."""
         raise NotImplementedError("give the suite an authenticator()")
 
     def good(self) -> Handshake:
-        """A handshake that is let in."""
+        """Return a handshake that the authenticator accepts."""
         raise NotImplementedError("give the suite a good() handshake")
 
     def bad(self) -> Mapping[str, Handshake]:
-        """Handshakes that are refused, by a word that says what is wrong; one for each way to fail."""
+        """Return handshakes that the authenticator refuses, by a description; one for each way to fail."""
         raise NotImplementedError("give the suite bad() handshakes")
 
     def secrets(self, handshake: Handshake) -> Iterable[str]:
-        """What of a handshake must not be told to anybody.
+        """Return the strings of a handshake that must not be revealed.
 
-        By default every string of six characters or more in ``auth``, in cookies and in the query, and the
-        credentials of the Authorization header.
+        By default these are all strings of six characters or more in ``auth``, in the cookies and in the query, and the
+        Authorization header and its credentials.
         """
         values = [*_strings(handshake.auth), *handshake.cookies.values(), *handshake.query.values()]
         for name, value in handshake.headers.items():
@@ -52,7 +52,7 @@ class AuthenticatorConformance:
         return [value for value in values if len(value) >= _SHORTEST_SECRET]
 
     def test_a_good_handshake_is_let_in(self) -> None:
-        """Who has the right to come in comes in, again and again."""
+        """A client with a valid handshake is accepted, each time."""
 
         async def run() -> None:
             authenticator = self.authenticator()
@@ -98,7 +98,7 @@ class AuthenticatorConformance:
                     check(secret not in text, f"{what}: {where} holds a secret of the handshake")
 
     def test_calls_do_not_mix(self) -> None:
-        """Clients that come at the same time are each judged by their own handshake."""
+        """Clients that connect at the same time are each judged by their own handshake."""
 
         async def run() -> None:
             authenticator = self.authenticator()
@@ -119,7 +119,7 @@ class AuthenticatorConformance:
         asyncio.run(run())
 
     def test_hostile_handshakes_do_no_harm(self) -> None:
-        """What no honest client sends is refused like any other: it does not fill the log with tracebacks."""
+        """Invalid data is refused like a wrong token, and does not fill the log with tracebacks."""
         for what, handshake in _hostile(self.good()):
             try:
                 asyncio.run(_authenticate(self.authenticator(), handshake))
@@ -154,7 +154,7 @@ def _strings(value: Any) -> Iterator[str]:
 
 
 def _hostile(good: Handshake) -> Iterator[tuple[str, Handshake]]:
-    """The good handshake with each of its values in turn replaced by something odd."""
+    """Yield copies of the good handshake in which one value is replaced by an odd one, with a description."""
     odd: tuple[Any, ...] = (
         *(None, True, 0, -1.5, [], {}, ["x"], {"x": {}}, b"bytes", float("nan")),
         *("", " ", ".", "..", "a.b.c", "\x00", "\ud800", "é" * 50, "x" * 1_000_000, "e30." * 5_000),
@@ -193,7 +193,7 @@ def _with(
 
 @contextlib.contextmanager
 def _overheard() -> Iterator[list[str]]:
-    """Everything that is logged, from DEBUG up and with its tracebacks, or printed."""
+    """Collect everything that is printed or logged, from DEBUG up and with tracebacks."""
     lines: list[str] = []
 
     class Handler(logging.Handler):

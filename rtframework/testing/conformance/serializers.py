@@ -20,17 +20,17 @@ _MAX_FRAMES: Final = 12
 
 
 class SerializerConformance:
-    """What every :class:`~rtframework.protocols.Serializer` must do.
+    """Tests of a :class:`~rtframework.protocols.Serializer`.
 
-    Give :meth:`serializer`. Set ``supports_binary = False`` for one that cannot carry bytes: it must then refuse them.
-    ``rubbish`` adds frames of your own that are no packets to the ones that the suite makes up.
+    Implement :meth:`serializer`. Set ``supports_binary = False`` if it cannot encode bytes: it must then refuse them.
+    ``rubbish``: further frames that are not packets, besides those of the suite.
     """
 
     supports_binary: bool = True
     rubbish: Sequence[str | bytes] = ()
 
     def serializer(self) -> Serializer:
-        """A new serializer, as a program would make it."""
+        """Return a new serializer, as a program would make it."""
         raise NotImplementedError("give the suite a serializer()")
 
     def test_every_packet_type_round_trips(self) -> None:
@@ -48,7 +48,7 @@ class SerializerConformance:
             self._round_trip(packet)
 
     def test_arguments_round_trip(self) -> None:
-        """What one side emits is what the other side's handler gets: several arguments, any JSON value, any depth."""
+        """A handler gets the arguments that the other side emits: any number, any JSON value, any depth."""
         for arguments in (
             [],
             [None],
@@ -74,7 +74,7 @@ class SerializerConformance:
             self._round_trip(Packet(PacketType.EVENT, data=[name, 1]))
 
     def test_namespaces_and_ids_round_trip(self) -> None:
-        """A packet arrives in its namespace, and an acknowledgement finds its question."""
+        """A packet arrives in its namespace, and an acknowledgement at the emit that requested it."""
         for nsp in ("/", "/admin", "/chat/1", "/1", "/é", "/a-b_c.d"):
             for id in (None, 0, 1, 9, 10, 12_345, 2**31, 2**53 - 1):
                 for arguments in ([], [1], ["1"], [{"a": 1}]):
@@ -86,7 +86,7 @@ class SerializerConformance:
             self._round_trip(Packet(PacketType.DISCONNECT, nsp))
 
     def test_binary_round_trips_at_any_depth(self) -> None:
-        """Bytes arrive as the same bytes wherever they stand; one that cannot carry them says so."""
+        """Bytes arrive unchanged at any depth; a serializer that cannot encode them raises ``EncodeError``."""
         blob = bytes(range(256))
         payloads: tuple[list[Any], ...] = (
             [b""],
@@ -114,7 +114,7 @@ class SerializerConformance:
                 check(decoded.data == ["file", blob], f"{type(like_bytes).__name__} did not arrive as bytes")
 
     def test_encoding_leaves_its_input_alone(self) -> None:
-        """A program may keep what it emitted and emit it again: to a broadcast's other namespaces, say."""
+        """A program may keep the data that it has emitted and emit them again, e.g. in another namespace."""
         data: list[Any] = ["e", {"a": [1, {"b": None}]}, "text"]
         if self.supports_binary:
             data += [b"bytes", {"c": bytearray(b"more")}]
@@ -127,7 +127,7 @@ class SerializerConformance:
         check(self._encode(serializer, packet) == first, "encoding the same packet again gave other frames")
 
     def test_decoders_are_independent(self) -> None:
-        """Two clients that talk at the same time do not get parts of each other's packets."""
+        """Clients that send at the same time do not get parts of each other's packets."""
         serializer = self.serializer()
         one: list[Any] = ["one", {"n": 1}, "a"]
         two: list[Any] = ["two", {"n": 2}, "b"]
@@ -158,7 +158,7 @@ class SerializerConformance:
             self._refuses_to_decode(frames, f"an event named {name!r}")
 
     def test_malformed_packets_are_refused(self) -> None:
-        """A packet that is well written but makes no sense never reaches the framework."""
+        """A packet with valid syntax but wrong content never reaches the framework."""
         for packet in (
             Packet(PacketType.EVENT),
             Packet(PacketType.EVENT, data=[]),
@@ -182,7 +182,7 @@ class SerializerConformance:
             self._refuses_to_decode(frames, repr(packet))
 
     def test_rubbish_is_a_decode_error(self) -> None:
-        """Whatever a client sends, the worst that happens is that its own connection is closed."""
+        """Invalid frames of a client only close its own connection."""
         made_up: tuple[_Frame, ...] = (
             *(
                 "",
@@ -219,7 +219,7 @@ class SerializerConformance:
             self._refuses_to_decode([frame], repr(frame[:100]))
 
     def test_damaged_packets_are_decode_errors(self) -> None:
-        """A good packet with some of it cut, doubled or changed is refused, or is still a packet that makes sense."""
+        """A packet with parts cut off, doubled or changed is refused, or decoded as a valid packet."""
         chance = random.Random(20240229)
         data: list[Any] = ["event", {"a": [1, -2.5, None, True], "ü": "\U0001f600"}, 2**40]
         packets = [
@@ -241,7 +241,7 @@ class SerializerConformance:
                 self._survives(frame + frame)  # type: ignore[operator]
 
     def test_what_cannot_be_sent_is_an_encode_error(self) -> None:
-        """An emit with an object that has no form on the wire fails where it stands, with one kind of error."""
+        """Emitting an object that cannot be encoded raises ``EncodeError`` in the caller, and no other error."""
         endless: list[Any] = []
         endless.append(endless)
         deep: list[Any] = []
@@ -250,7 +250,7 @@ class SerializerConformance:
         for value in (object(), object, endless, deep, {"in": [object()]}, "\ud800", {"\udfff": 1}):
             self._refuses_to_encode(Packet(PacketType.EVENT, data=["e", value]))
 
-    # -- what the tests are made of
+    # --- helpers ----------------------------------------------------------------------------------------------------
 
     def _encode(self, serializer: Serializer, packet: Packet) -> list[_Frame]:
         frames = list(serializer.encode(packet))
@@ -309,7 +309,7 @@ class SerializerConformance:
 
 
 def _same(one: Any, other: Any) -> bool:
-    """Equal, and of equal types all the way down: ``1``, ``1.0`` and ``True`` are three things."""
+    """Tell whether two values and all their parts are equal and of equal types: ``1``, ``1.0`` and ``True`` differ."""
     if isinstance(one, list) and isinstance(other, list):
         return len(one) == len(other) and all(map(_same, one, other))
     if isinstance(one, dict) and isinstance(other, dict):
@@ -318,7 +318,7 @@ def _same(one: Any, other: Any) -> bool:
 
 
 def _check_sense(packet: Packet) -> None:
-    """A packet that the framework can work with (types.Packet)."""
+    """Check that the content of a packet is valid for its type, see ``types.Packet``."""
     data, id = packet.data, packet.id
     check(type(packet.nsp) is str, f"the namespace of {packet!r:.200} is no string")
     check(id is None or (type(id) is int and id >= 0), f"the id of {packet!r:.200} is no id")

@@ -1,4 +1,4 @@
-"""Running a suite without a test runner, and what the tests of all suites are made of."""
+"""Running a suite without a test runner, and the check that all suites use."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from typing import Any
 
 
 def run_suite(suite: type[Any]) -> list[str]:
-    """Run every test of a suite, each on an instance of its own; the names of the tests, sorted.
+    """Run every test of a suite, each on a new instance. Return the names of the tests, sorted.
 
-    Raises an ``ExceptionGroup`` with what failed.
+    Raises an ``ExceptionGroup`` with the errors of all tests that failed.
 
     Example::
 
@@ -28,6 +28,6 @@ def run_suite(suite: type[Any]) -> list[str]:
 
 
 def check(condition: bool, message: str) -> None:
-    # Not an assert: those are gone under python -O.
+    # Not an assert statement: python -O removes those.
     if not condition:
         raise AssertionError(message)
