@@ -12,7 +12,7 @@ import msgspec
 
 from .exceptions import DecodeError, EncodeError
 from .handlers.validation import plainly
-from .packets import MAX_ID, check_event, check_payload
+from .packets import MAX_ID, check_attachments, check_event, check_payload
 from .types import RESERVED_EVENTS, Packet, PacketType
 
 _EVENT: Final = int(PacketType.EVENT)
@@ -75,6 +75,7 @@ class JSONSerializer:
         kind = packet.type
         head = _HEADS.get(kind) or str(int(kind))
         if attachments:
+            check_attachments(body, len(attachments), self._max_attachments)
             if kind == _EVENT:
                 head = f"{_BINARY_EVENT}{len(attachments)}-"
             elif kind == _ACK:

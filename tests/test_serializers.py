@@ -9,7 +9,9 @@ import enum
 import json
 import math
 import uuid
+from collections import OrderedDict, UserDict, deque
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import msgspec
@@ -18,8 +20,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rtframework.exceptions import DecodeError, EncodeError
+from rtframework.packets import explain_failure
+from rtframework.protocols import Serializer
 from rtframework.serializers import JSONDecoder, JSONSerializer
-from rtframework.types import RESERVED_EVENTS, Packet, PacketType
+from rtframework.types import RESERVED_EVENTS, Handshake, Packet, PacketType
+from rtframework_msgpack import MsgpackSerializer
 from tests.support.thorough import examples
 
 CONNECT, DISCONNECT, EVENT, ACK, CONNECT_ERROR = (
@@ -352,3 +357,85 @@ def test_a_hostile_megabyte_costs_little(body: str) -> None:
     """One client could stall everybody by sending what is slow to refuse."""
     with contextlib.suppress(DecodeError):
         JSONDecoder().decode(body)  # what is slow to refuse would run into the test's own time limit
+
+
+class Text(str):
+    """A string with methods of its own, as Markup of markupsafe."""
+
+    __slots__ = ()
+
+
+class Listed(list[Any]):
+    """A list with methods of its own."""
+
+
+@pytest.mark.parametrize(
+    ("value", "arrives"),
+    [
+        (MappingProxyType({"token": "x"}), {"token": "x"}),
+        (Handshake(nsp="/", auth=MappingProxyType({"a": MappingProxyType({"b": b"x"})})).auth, {"a": {"b": b"x"}}),
+        (UserDict(a=1), {"a": 1}),
+        (OrderedDict(a=1), {"a": 1}),
+        (deque([1, 2]), [1, 2]),
+        (range(3), [0, 1, 2]),
+        (Listed([1]), [1]),
+        (Text("x"), "x"),
+        ([Text("x"), {Text("y"): Text("z")}], ["x", {"y": "z"}]),
+    ],
+)
+@pytest.mark.parametrize("serializer", [JSONSerializer(), MsgpackSerializer()], ids=lambda each: type(each).__name__)
+def test_mappings_and_sequences_of_any_kind_are_sent(serializer: Serializer, value: Any, arrives: Any) -> None:
+    """A handler that returns ``socket.handshake.auth`` would fail."""
+    decoder = serializer.decoder()
+    packets = [decoder.decode(frame) for frame in serializer.encode(Packet(2, "/", ["e", value]))]
+    assert packets[-1] is not None
+    assert packets[-1].data == ["e", arrives]
+
+
+def test_the_hook_is_asked_before_a_mapping_is_taken_as_it_is() -> None:
+    """A program could not say how a class of its own goes over the wire when that is a mapping as well."""
+    assert JSONSerializer(enc_hook=repr).encode(Packet(2, "/", ["e", UserDict(a=1)])) == ['2["e","{\'a\': 1}"]']
+
+
+@dataclass
+class Author:
+    """A value with a value in it."""
+
+    avatar: Any
+
+
+class Avatar(msgspec.Struct):
+    """A value of msgspec."""
+
+    picture: Any
+
+
+@pytest.mark.parametrize(
+    ("args", "path"),
+    [
+        ([{"author": {"avatar": object()}}], "$[0].author.avatar"),
+        ([1, [2, {"a-b": object()}]], "$[1][1]['a-b']"),
+        ([Author(avatar=Avatar(picture=object()))], "$[0].avatar.picture"),
+        ([[0] * 999 + [float("nan")]], "$[0][999]"),
+        ([{"a": {("b",): 1}}], "$[0].a"),
+    ],
+)
+def test_a_failure_names_the_event_and_the_value(args: list[Any], path: str) -> None:
+    """A programmer would look for one wrong value in a large object."""
+    serializer = JSONSerializer()
+    packet = Packet(2, "/", ["message", *args])
+    with pytest.raises(EncodeError) as caught:
+        serializer.encode(packet)
+    explained = str(explain_failure(packet, caught.value, serializer.encode))
+    assert explained.startswith(f"'message': {path}: cannot be sent as JSON: ")
+
+
+def test_a_value_that_contains_itself_is_not_searched_for_ever() -> None:
+    """The search for what cannot be sent would hang the server."""
+    loop: list[Any] = []
+    loop.append(loop)
+    with pytest.raises(EncodeError) as caught:
+        JSONSerializer().encode(Packet(3, "/", [loop], 1))
+    explained = str(explain_failure(Packet(3, "/", [loop], 1), caught.value, JSONSerializer().encode))
+    assert explained.startswith("the acknowledgement: $[0][0]")
+    assert "contains itself" in explained

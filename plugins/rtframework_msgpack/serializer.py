@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 import re
 import struct
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, Final, Literal
 
 import msgpack
@@ -95,19 +95,9 @@ class MsgpackSerializer:
         return _packet(_unpack(frame))
 
     def _convert(self, value: Any) -> Any:
-        """Convert types that msgspec does not support: subclasses of builtins, mappings, and those of ``enc_hook``."""
+        """Convert types that msgspec does not support: subclasses of ``datetime``, and what the hook takes."""
         if isinstance(value, datetime.datetime):
             return datetime.datetime.combine(value.date(), value.timetz())
-        if isinstance(value, str):
-            return str.__str__(value)
-        if isinstance(value, int):
-            return int.__int__(value)
-        if isinstance(value, float):
-            return float.__float__(value)
-        if isinstance(value, bytes):
-            return bytes.__bytes__(value)
-        if isinstance(value, Mapping):
-            return dict(value)
         return self._enc_hook(value)
 
 

@@ -10,6 +10,7 @@ import socketio
 
 from ..exceptions import DecodeError, EncodeError
 from ..logs import ThrottledLog
+from ..packets import explain_failure
 from ..types import DisconnectReason, PacketType
 from .engine_server import EngineServer
 from .frames import Frames as EncodedFrames
@@ -94,8 +95,8 @@ class Gateway(socketio.AsyncServer):  # type: ignore[misc]  # socketio is not ty
         try:
             droppable = packet.type == _EVENT and packet.id is None
             return (EncodedFrames if compress else PlainFrames).of_messages(self._encode(packet), droppable)
-        except EncodeError:
-            raise
+        except EncodeError as error:
+            raise explain_failure(packet, error, self._encode) from error
         except Exception as error:  # a serializer, or a hook of it, that was not written for such data
             raise EncodeError(f"cannot be sent: {error!r}") from error
 

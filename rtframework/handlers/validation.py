@@ -8,7 +8,8 @@ import json
 import pathlib
 import re
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, get_args
 
 import msgspec
@@ -38,6 +39,14 @@ _PLAIN: Final = (
     pathlib.PurePath,
 )
 """Types that pydantic encodes as strings and msgspec does not support."""
+
+_BUILTINS: Final[Mapping[type, Callable[[Any], Any]]] = {
+    str: str.__str__,
+    int: int.__int__,
+    float: float.__float__,
+    bytes: bytes.__bytes__,
+}
+"""Types whose subclasses msgspec does not encode, each with the way to a plain value."""
 
 Problem = dict[str, str]
 """A dict with ``path``, e.g. ``$.user.name``, and ``message``."""
@@ -234,15 +243,23 @@ def parts_of(info: msgspec.inspect.Type) -> Iterator[msgspec.inspect.Type]:
 
 
 def plainly(enc_hook: Callable[[Any], Any] | None) -> Callable[[Any], Any]:
-    """Make an ``enc_hook`` for serializers that turns pydantic's values into builtins.
+    """Make an ``enc_hook`` for serializers that turns values into builtins.
 
-    Other values are passed to the program's ``enc_hook``; without one, the hook raises ``TypeError``.
+    It takes subclasses of ``str``, ``int``, ``float`` and ``bytes``, models and values of pydantic, and whatever the
+    program's ``enc_hook`` takes; then mappings and sequences of any kind. Others raise ``TypeError``.
     """
 
     def hook(value: Any) -> Any:
         kind = type(value)
+        for builtin, convert in _BUILTINS.items():
+            if isinstance(value, builtin):
+                return convert(value)
+        if kind is MappingProxyType:
+            return dict(value)
         if hasattr(kind, "__pydantic_core_schema__") and hasattr(kind, "model_dump"):
             return value.model_dump(mode="python", by_alias=True)
+        if isinstance(value, Mapping | Sequence) and not isinstance(value, memoryview):
+            return convert_collection(value)
         if enc_hook is not None:
             return enc_hook(value)
         # AnyUrl, SecretStr, and other types of fields of models: addresses, paths.
@@ -251,6 +268,14 @@ def plainly(enc_hook: Callable[[Any], Any] | None) -> Callable[[Any], Any]:
 
             return to_jsonable_python(value)
         raise TypeError(f"objects of type {kind.__name__} are unsupported")
+
+    def convert_collection(value: Mapping[Any, Any] | Sequence[Any]) -> Any:
+        if enc_hook is not None:
+            try:
+                return enc_hook(value)
+            except (TypeError, NotImplementedError):
+                pass  # the program does not know it either
+        return dict(value) if isinstance(value, Mapping) else list(value)
 
     return hook
 

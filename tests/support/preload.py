@@ -181,7 +181,7 @@ async def _line(connection: socket.socket) -> bytes:
     loop = asyncio.get_running_loop()
     line = b""
     while not line.endswith(b"\n"):
-        more = await loop.sock_recv(connection, 100)
+        more = await loop.sock_recv(connection, 1)  # not the next line, too
         if not more:
             raise RuntimeError("tests.support.preload has ended")
         line += more
