@@ -109,7 +109,7 @@ def test_no_markup_is_left_in_the_reference(site: Path) -> None:
 def test_headings_have_the_anchors_of_the_sources(site: Path) -> None:
     """A link to a heading would work in one of the two places where the pages are read."""
     page = (site / "middleware.html").read_text(encoding="utf-8")
-    assert 'id="before-a-client-is-let-in"' in page
+    assert 'id="connect-middleware"' in page
     assert 'id="max_http_buffer_size"' not in page
     assert 'href="namespaces.html' in page
 
