@@ -65,16 +65,15 @@ def connect(io: Server, number: int = 0) -> tuple[Connection, WebSocketTransport
     transport = WebSocketTransport(Sink(), io.options, set())
     connection = Connection(
         f"client {number}",
-        handshake=Handshake(),
+        address=None,
         transport=transport,
         options=io.options,
         cork=engine._cork,
-        decoder=engine._decoder(),
-        on_message=engine._on_message,
         on_connected=lambda: None,
         on_closed=lambda connection: None,
         runner=engine._runner,
     )
+    connection.serve(engine._make_handler(connection, Handshake()))
     engine.connections[connection.sid] = connection
     connection.measure(engine._meters)
     transport.data_received(frame("40"))

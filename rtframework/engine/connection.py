@@ -1,21 +1,20 @@
-"""One Engine.IO connection: its state, its heartbeat and the namespaces it is in, over whichever transport it has."""
+"""One Engine.IO connection: its state and its heartbeat, over whichever transport it has."""
 
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import logging
 import math
-import secrets
 from collections import deque
 from collections.abc import Callable, Coroutine, Iterable
-from typing import TYPE_CHECKING, Any, Final
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from ..counters import add
 from ..logs import ThrottledLog
-from ..types import DisconnectReason, Handshake
+from ..types import DisconnectReason
 from .frames import CLOSE, NOOP, PING
-from .metering import MeteredHandler, MeteredOutbox
+from .metering import MeteredHandler, MeteredSink
 from .outbox import Cork, Outbox
 from .transports.polling import PollingTransport
 from .transports.websocket import WebSocketTransport
@@ -24,7 +23,8 @@ if TYPE_CHECKING:
     from contextvars import Context
 
     from ..options import EngineOptions
-    from ..protocols import Decoder, Frames, Meter, Receiver
+    from ..protocols import Frames, Meter
+    from .interfaces import MessageHandler, Sink
     from .runner import Runner
     from .transports.upgrade import Upgrade
 
@@ -38,16 +38,23 @@ CLOSED: Final = 2
 _no_packet: Final = ThrottledLog(log, logging.INFO, "closing a connection that sent something that is no packet")
 _slow: Final = ThrottledLog(log, logging.WARNING, "disconnecting a slow consumer: more than %d bytes wait")
 
-MessageHandler = Callable[["Connection", str | bytes], "Coroutine[Any, Any, None] | None"]
+Call: TypeAlias = Callable[[], Coroutine[Any, Any, None] | None]
+"""Something to be done when the packets that came before it have been served."""
 
 
-class Ending:
-    """Stands in an inbox behind the last packet that came."""
+class _Nobody:
+    """The handler of a connection that has ended, or has not begun."""
 
-    __slots__ = ("reason",)
+    __slots__ = ()
 
-    def __init__(self, reason: str) -> None:
-        self.reason = reason
+    def receive(self, data: str | bytes) -> None:
+        """Drop the message."""
+
+    def ended(self, reason: str) -> None:
+        """Tell nobody."""
+
+
+_NOBODY: Final = _Nobody()
 
 
 class _NoTransport:
@@ -84,21 +91,20 @@ _NO_POLLING: Final = _NoTransport("polling")
 
 
 class Connection:
-    """What the server knows of one client; see ``rtframework.protocols.Connection`` for what the framework uses.
+    """A client's connection by Engine.IO; see ``rtframework.protocols.Connection`` for what the framework uses.
 
-    It is made by the engine when a handshake was accepted. Its Engine.IO session id is a secret between this client
-    and the server: it appears in no public place.
+    It is made by the engine when a handshake was accepted, and hands its messages to a ``MessageHandler``. Its session
+    id is a secret between this client and the server: it appears in no public place.
     """
 
     __slots__ = (
         "_close_next",
         "_closed",
         "_connect_by",
-        "_handshake",
+        "_handler",
         "_heartbeat_due",
         "_on_closed",
         "_on_connected",
-        "_on_message",
         "_options",
         "_pinging",
         "_room_to_read",
@@ -106,15 +112,13 @@ class Connection:
         "_state",
         "_transport",
         "_working",
-        "attempts",
+        "address",
         "blocked",
         "context",
         "deadline",
-        "decoder",
         "inbox",
         "loop",
         "outbox",
-        "receivers",
         "sid",
         "upgrade",
     )
@@ -129,36 +133,29 @@ class Connection:
         self,
         sid: str,
         *,
-        handshake: Handshake,
+        address: str | None,
         transport: PollingTransport | WebSocketTransport,
         options: EngineOptions,
         cork: Cork,
-        decoder: Decoder,
-        on_message: MessageHandler,
         on_connected: Callable[[], None],
         on_closed: Callable[[Connection], None],
         runner: Runner,
     ) -> None:
         self.sid = sid
         self.loop = asyncio.get_running_loop()
-        self.decoder = decoder
         self.context: Context | None = runner.context()
-        self.inbox: deque[str | bytes | Ending] | None = None
+        self.inbox: deque[str | bytes | Call] | None = None
         self.blocked = False
         self.upgrade: Upgrade | None = None
         """The websocket that may take over."""
-        self._handshake = handshake
+        self.address = address
+        """The client's network address."""
+        self._handler: MessageHandler = _NOBODY
         self._transport: PollingTransport | WebSocketTransport | _NoTransport = transport
         self._options = options
-        self._on_message = on_message
         self._on_connected: Callable[[], None] | None = on_connected
         self._on_closed = on_closed
         self._runner = runner
-        self.receivers: dict[str, Receiver] = {}
-        """Those who hear the packets of a namespace, by its name."""
-        self.attempts: dict[str, object] = {}
-        """The namespaces that the client has asked for and that are not decided yet, each with a mark of its own: a
-        client may leave and ask again while the handlers of its first attempt still run."""
         self._state = OPEN
         self._closed: asyncio.Future[None] | None = None
         self._close_next = False
@@ -176,11 +173,6 @@ class Connection:
     # --- what the framework uses ------------------------------------------------------------------------------------
 
     @property
-    def conn(self) -> Connection:
-        """Itself."""
-        return self
-
-    @property
     def transport(self) -> str:
         """``"polling"`` or ``"websocket"``."""
         return self._transport.name
@@ -195,37 +187,10 @@ class Connection:
         """Whether an event was dropped because the client was too slow; volatile ones do not count."""
         return self.outbox.has_gap
 
-    def handshake(self, nsp: str, auth: Any) -> Handshake:
-        """Describe the client as it asks for a namespace."""
-        if not auth and nsp == "/":
-            return self._handshake
-        return dataclasses.replace(self._handshake, nsp=nsp, auth=auth if isinstance(auth, dict) else {})
-
-    def new_id(self, nsp: str) -> str:
-        """An id for a socket of this client: public, and unique."""
-        return secrets.token_urlsafe(15)
-
-    def greeting(self, data: dict[str, Any]) -> Any:
-        """What CONNECT carries to this client (Socket.IO v5, "Connection to a namespace")."""
-        return data
-
-    def refusal(self, message: str, data: Any = None) -> Any:
-        """What CONNECT_ERROR carries to this client."""
-        return {"message": message} if data is None else {"message": message, "data": data}
-
-    def enter(self, nsp: str, receiver: Receiver) -> bool:
-        """Packets of this namespace go to the receiver from now on."""
-        if self._state != OPEN:
-            return False
-        self.receivers[nsp] = receiver
-        self.attempts.pop(nsp, None)
+    def keep(self) -> None:
+        """Never close the connection for having joined no namespace: the client has joined one."""
         self._connect_by = math.inf
         self._count_as_connected()
-        return True
-
-    def leave(self, nsp: str) -> None:
-        """Packets of this namespace have no receiver any more; the client may CONNECT again."""
-        self.receivers.pop(nsp, None)
 
     def send(self, frames: Frames, *, volatile: bool = False) -> None:
         """Send, in the order of the calls; dropped when the connection is not open."""
@@ -242,7 +207,7 @@ class Connection:
         self._state = CLOSING
         self._forget_inbox()
         self._let_read()
-        self._leave_all(reason)
+        self._end(reason)
         # A client that does not come for the rest, or does not answer the close, is given up.
         self.deadline = self.loop.time() + self._options.ping_timeout
         polling = self._transport.name == "polling"
@@ -280,20 +245,21 @@ class Connection:
         """Whether a GET of this client waits."""
         return self._transport.name == "polling" and self._transport.writable
 
-    def take(self, packet: str | bytes | Ending) -> Coroutine[Any, Any, None] | None:
-        """A packet came (Engine.IO v4, "Protocol"); what it sets off, if that is more than could be done at once."""
+    def serve(self, handler: MessageHandler) -> None:
+        """Hand messages to the handler from now on."""
+        self._handler = handler
+
+    def take(self, packet: str | bytes | Call) -> Coroutine[Any, Any, None] | None:
+        """Serve a packet (Engine.IO v4, "Protocol"), or a call. Return what it sets off, if anything is left to do."""
         if self._state != OPEN:
-            if packet == "1" or isinstance(packet, Ending):
+            if packet == "1":
                 self.lost(DisconnectReason.TRANSPORT_CLOSE)
             return None
         if not isinstance(packet, str):
-            if isinstance(packet, Ending):
-                self.lost(packet.reason)
-                return None
-            return self._on_message(self, packet)
+            return self._handler.receive(packet) if isinstance(packet, bytes) else packet()
         kind = packet[:1]
         if kind == "4":
-            return self._on_message(self, packet[1:])
+            return self._handler.receive(packet[1:])
         if kind == "3":
             if self._pinging:  # one that nobody asked for counts for nothing
                 self._pinging = False
@@ -309,8 +275,8 @@ class Connection:
             self.fail(DisconnectReason.PARSE_ERROR)
         return None
 
-    def receive(self, packet: str | bytes) -> None:
-        """A packet came: it is served after those before it."""
+    def receive(self, packet: str | bytes | Call) -> None:
+        """Have a packet, or a call, served after what came before it."""
         if self.inbox is not None:
             self.inbox.append(packet)
             return
@@ -332,7 +298,7 @@ class Connection:
         if self.inbox is None or self._state != OPEN:
             self.lost(reason)
         else:
-            self.inbox.append(Ending(reason))
+            self.inbox.append(partial(self.lost, reason))
 
     def emptied(self) -> None:
         """Everything that came has been taken."""
@@ -360,7 +326,7 @@ class Connection:
         """The client has moved to a websocket (Engine.IO v4, "Upgrade"): what waits goes there."""
         old, self._transport = self._transport, transport
         transport.serve(self)
-        self.outbox.sink = transport
+        self.outbox.sink = self._metered(transport)
         self.outbox.counts.upgrades += 1
         old.release(NOOP)
         if self._state == CLOSING:
@@ -410,7 +376,7 @@ class Connection:
             return
         if self._state == OPEN:
             self._state = CLOSING
-            self._leave_all(reason)
+            self._end(reason)
         self._finish()
 
     def without_transport(self) -> None:
@@ -467,11 +433,9 @@ class Connection:
 
     def measure(self, meters: tuple[Meter, ...]) -> None:
         """Tell these meters, and no others, what passes from now on."""
-        handler = self._on_message
-        if isinstance(handler, MeteredHandler):
-            handler = handler.handler
-        self._on_message = MeteredHandler(handler, meters) if meters else handler
-        self.outbox.__class__ = MeteredOutbox if meters else Outbox
+        handler = self._handler.handler if isinstance(self._handler, MeteredHandler) else self._handler
+        self._handler = MeteredHandler(handler, meters) if meters else handler
+        self.outbox.sink = self._metered(self._transport)
 
     # --- inside -----------------------------------------------------------------------------------------------------
 
@@ -502,7 +466,7 @@ class Connection:
 
     def _where(self) -> dict[str, Any]:
         """For the log: its session id is a secret."""
-        return {"address": self._handshake.address, "transport": self._transport.name}
+        return {"address": self.address, "transport": self._transport.name}
 
     def _overflow(self) -> None:
         limit = self._options.limits.max_outbox
@@ -510,15 +474,14 @@ class Connection:
         # Not now: whoever is broadcasting at this moment iterates over the members of a room.
         self.loop.call_soon(self.abort, DisconnectReason.SLOW_CONSUMER)
 
-    def _leave_all(self, reason: str) -> None:
+    def _metered(self, transport: Sink) -> Sink:
+        meters = self.outbox.meters
+        return MeteredSink(transport, meters) if meters else transport
+
+    def _end(self, reason: str) -> None:
         add(self.outbox.counts.closed, reason)
-        receivers = list(self.receivers.values())
-        self.receivers.clear()
-        for receiver in receivers:
-            try:
-                receiver._disconnected(reason)
-            except Exception:
-                log.exception("unhandled error while a client leaves")
+        handler, self._handler = self._handler, _NOBODY  # which knows the connection: no circle is to stay
+        handler.ended(reason)
 
     def _finish(self) -> None:
         if self._state == CLOSED:

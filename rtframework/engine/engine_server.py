@@ -62,10 +62,10 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 
     from ..options import EngineOptions
-    from ..protocols import Decoder, EngineMiddleware, Meter, Outlet
+    from ..protocols import EngineMiddleware, Meter, Outlet
     from .api import GenerateId
-    from .connection import MessageHandler
     from .heartbeat import Ticking
+    from .interfaces import MessageHandler
 
 log: Final = logging.getLogger("rtframework.engine")
 
@@ -92,8 +92,7 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]  # engineio is n
         self,
         *,
         options: EngineOptions,
-        decoder: Callable[[], Decoder],
-        on_message: MessageHandler,
+        make_handler: Callable[[Connection, Handshake], MessageHandler],
         logger: logging.Logger,
         async_handlers: bool = False,
     ) -> None:
@@ -114,8 +113,7 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]  # engineio is n
             self._versions["3"] = Version3()
         self.connections: dict[str, Connection] = {}
         self.tasks: set[asyncio.Task[Any]] = set()
-        self._decoder = decoder
-        self._on_message = on_message
+        self._make_handler = make_handler
         self._origins = OriginPolicy(options.cors)
         self._proxies: Proxies | None = None
         self._front: Callable[[web.Request], Awaitable[web.StreamResponse]] = self._serve
@@ -506,27 +504,27 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]  # engineio is n
         version: Version4,
     ) -> Connection:
         self._heartbeat.start()
+        handshake = Handshake(
+            headers=request.headers,
+            query=query,
+            cookies=Cookies("; ".join(request.headers.getall("Cookie", ()))),
+            address=request.remote,
+            secure=request.secure,
+            xdomain=self._origins.is_foreign(request.headers.get("Origin"), request.host),
+            time=time.time(),
+            url=request.raw_path,
+        )
         connection = version.connection(
             sid,
-            handshake=Handshake(
-                headers=request.headers,
-                query=query,
-                cookies=Cookies("; ".join(request.headers.getall("Cookie", ()))),
-                address=request.remote,
-                secure=request.secure,
-                xdomain=self._origins.is_foreign(request.headers.get("Origin"), request.host),
-                time=time.time(),
-                url=request.raw_path,
-            ),
+            address=handshake.address,
             transport=transport,
             options=self.options,
             cork=self._cork,
-            decoder=self._decoder(),
-            on_message=self._on_message,
             on_connected=self._connected,
             on_closed=self._forget,
             runner=self._runner,
         )
+        connection.serve(self._make_handler(connection, handshake))
         self.connections[sid] = connection
         self._unconnected += 1
         self.counts.opened += 1
@@ -534,7 +532,6 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]  # engineio is n
             for meter in self._meters:
                 meter.opened += 1
             connection.measure(self._meters)
-        version.opened(connection)
         return connection
 
     def _ticking(self) -> Iterable[Ticking]:

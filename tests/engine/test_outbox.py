@@ -101,16 +101,6 @@ async def test_frames_wait_for_a_transport_that_takes_none() -> None:
     assert len(kit.outbox) == 0
 
 
-async def test_taking_empties_it() -> None:
-    """A poll would bring the packets of the one before again."""
-    kit = Kit()
-    kit.put("4a", "4b")
-    assert [frames.polling for frames in kit.outbox.take()] == ["4a", "4b"]
-    await turn()
-    assert kit.sink.writes == []
-    assert kit.outbox.take() == []
-
-
 @pytest.mark.parametrize("kept_by", ["outbox", "transport"])
 async def test_more_than_the_bound_overflows_once(kept_by: str) -> None:
     """A client that does not read would take the server's memory."""

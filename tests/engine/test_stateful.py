@@ -903,8 +903,7 @@ class Sessions(RuleBasedStateMachine):
         for socket in self.world.sockets():
             assert socket.conn.is_open
         assert engine._unconnected == sum(
-            not connection.receivers and connection._on_connected is not None
-            for connection in engine.connections.values()
+            connection._on_connected is not None for connection in engine.connections.values()
         )
 
     def teardown(self) -> None:

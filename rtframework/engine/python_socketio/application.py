@@ -17,7 +17,7 @@ from ..connection import Connection as EngineConnection
 from .manager import Manager
 
 if TYPE_CHECKING:
-    from ...protocols import Client as AnyClient
+    from ...protocols import Client
     from .server import AsyncServer
     from .sessions import Session
 
@@ -48,7 +48,7 @@ class Programs:
     """The application that the engine serves: decorated handlers and class-based namespaces of one server."""
 
     def __init__(self) -> None:
-        self._clients: dict[tuple[str, str], Client] = {}
+        self._members: dict[tuple[str, str], Member] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._fits: dict[tuple[Any, int], bool] = {}
 
@@ -56,7 +56,7 @@ class Programs:
         """Serve this server's handlers."""
         self.server = server
 
-    async def connect(self, client: AnyClient, nsp: str, auth: Any) -> None:
+    async def connect(self, client: Client, nsp: str, auth: Any) -> None:
         """A client asks for a namespace."""
         server = self.server
         connection = client.conn
@@ -72,16 +72,16 @@ class Programs:
         if sid is None:
             connection.send(server.encode(Packet(_CONNECT_ERROR, nsp, {"message": "Unable to connect"})))
             return
-        member = self._clients[nsp, sid] = Client(self, session, nsp, sid)
+        member = self._members[nsp, sid] = Member(self, client, session, nsp, sid)
         await member.arrive(auth)
 
-    def client(self, sid: Any, nsp: str) -> Client | None:
+    def member(self, sid: Any, nsp: str) -> Member | None:
         """The client of that id, while its handlers may ask for it."""
-        return self._clients.get((nsp, sid)) if isinstance(sid, str) else None
+        return self._members.get((nsp, sid)) if isinstance(sid, str) else None
 
-    def forget(self, client: Client) -> None:
-        """Nothing of a client is needed any more."""
-        self._clients.pop((client.nsp, client.sid), None)
+    def forget(self, member: Member) -> None:
+        """Keep nothing of a member any more."""
+        self._members.pop((member.nsp, member.sid), None)
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> None:
         """Run something that is awaited, for a bounded time, at shutdown."""
@@ -159,11 +159,12 @@ class Programs:
         return fits
 
 
-class Client:
+class Member:
     """One client in one namespace: what the engine calls a receiver."""
 
     __slots__ = (
         "_admitted",
+        "_client",
         "_in_turn",
         "_left",
         "_programs",
@@ -175,11 +176,12 @@ class Client:
         "sid",
     )
 
-    def __init__(self, programs: Programs, session: Session, nsp: str, sid: str) -> None:
+    def __init__(self, programs: Programs, client: Client, session: Session, nsp: str, sid: str) -> None:
         self.nsp = nsp
         self.sid = sid
         self._programs = programs
         self._server = programs.server
+        self._client = client
         self._session = session
         self._in_turn = not programs.server.async_handlers
         self._admitted = False
@@ -197,7 +199,7 @@ class Client:
         server, session = self._server, self._session
         session.move_in(self)
         try:
-            if not session.connection.enter(self.nsp, self):
+            if not self._client.enter(self.nsp, self):
                 await self._forget()
                 return
             if server.always_connect:
@@ -248,7 +250,7 @@ class Client:
         server, connection = self._server, self._session.connection
         if self._left is None:
             self._left = _reasons.SERVER_DISCONNECT
-            connection.leave(self.nsp)
+            self._client.leave(self.nsp)
             if self._admitted:
                 server.manager.pre_disconnect(self.sid, self.nsp)
                 connection.send(server.encode(Packet(_DISCONNECT, self.nsp)))
@@ -328,7 +330,7 @@ class Client:
         if self._left is not None or not self._admitted:
             return
         connection = self._session.connection
-        connection.leave(self.nsp)
+        self._client.leave(self.nsp)
         connection.send(self._server.encode(Packet(_DISCONNECT, self.nsp)))
         self._leave(_reasons.SERVER_DISCONNECT)
         if self._settled:

@@ -131,8 +131,7 @@ class AsyncServer(Gateway):
     def _make_engine(self, *, logger: logging.Logger, async_handlers: bool) -> SessionServer:
         return SessionServer(
             options=self._engine_options,
-            decoder=self._serializer.decoder,
-            on_message=self._on_message,
+            make_handler=self._make_client,
             logger=self._engineio_logger,
             async_handlers=async_handlers,
             packet_class=self.packet_class,
@@ -277,9 +276,9 @@ class AsyncServer(Gateway):
             if not answer.done():
                 answer.set_result(args)
 
-        client = self._programs.client(recipient, namespace or "/")
-        if client is not None:
-            client.wait_for(answer)
+        member = self._programs.member(recipient, namespace or "/")
+        if member is not None:
+            member.wait_for(answer)
         elif not self._may_be_elsewhere(recipient, namespace or "/"):
             raise DisconnectedError("no such client")
         try:
@@ -317,11 +316,11 @@ class AsyncServer(Gateway):
             is_here = self.manager.is_connected(sid, namespace)
         else:
             is_here = await self.manager.can_disconnect(sid, namespace)
-        client = self._programs.client(sid, namespace) if is_here else None
-        if client is not None:
+        member = self._programs.member(sid, namespace) if is_here else None
+        if member is not None:
             if self.tells_all:
                 self.logger.info("Disconnecting %s [%s]", sid, namespace)
-            await client.disconnect()
+            await member.disconnect()
 
     @property
     def tells_all(self) -> bool:

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from aiohttp import web
 
     from ...options import EngineOptions
-    from ...protocols import Decoder
-    from ..connection import MessageHandler
+    from ...types import Handshake
+    from ..interfaces import MessageHandler
     from ..transports.polling import PollingTransport
     from ..transports.websocket import WebSocketTransport
     from ..versions import Version4
@@ -141,8 +141,7 @@ class SessionServer(EngineServer):
         self,
         *,
         options: EngineOptions,
-        decoder: Callable[[], Decoder],
-        on_message: MessageHandler,
+        make_handler: Callable[[Connection, Handshake], MessageHandler],
         logger: logging.Logger,
         async_handlers: bool,
         packet_class: Any,
@@ -150,9 +149,7 @@ class SessionServer(EngineServer):
         cookie: Cookie | None,
         grace: float,
     ) -> None:
-        super().__init__(
-            options=options, decoder=decoder, on_message=on_message, logger=logger, async_handlers=async_handlers
-        )
+        super().__init__(options=options, make_handler=make_handler, logger=logger, async_handlers=async_handlers)
         self.sockets: dict[str, Session] = {}
         self.packet_class = packet_class
         self.cookie = cookie

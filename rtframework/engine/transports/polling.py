@@ -89,13 +89,11 @@ class PollingTransport:
         if self._waiting is not None:
             connection.fail(DisconnectReason.TRANSPORT_ERROR)
             return None
-        if len(connection.outbox):
-            payload = self._join(connection.outbox.take())
-            connection.drained()
-            return payload
         self._waiting = waiting = connection.loop.create_future()
         self._request = request
-        if connection.is_moving:  # not at once, or a client that goes on polling would spin
+        if len(connection.outbox):
+            connection.outbox.flush()
+        elif connection.is_moving:  # not at once, or a client that goes on polling would spin
             connection.loop.call_later(_PAUSE, self._end_pause, waiting)
         try:
             answer: bytes = await waiting

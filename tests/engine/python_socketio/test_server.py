@@ -39,7 +39,7 @@ def nothing_left(sio: AsyncServer) -> bool:
         or sio.environ
         or list(sio.manager.get_namespaces())
         or sio.manager.callbacks
-        or sio._programs._clients
+        or sio._programs._members
     )
 
 
