@@ -68,14 +68,14 @@ def connect(io: Server, number: int = 0) -> tuple[Connection, WebSocketTransport
         address=None,
         transport=transport,
         options=io.options,
-        cork=engine._cork,
+        cork=engine.table.cork,
         on_connected=lambda: None,
         on_closed=lambda connection: None,
-        runner=engine._runner,
+        runner=engine.table.runner,
     )
-    connection.serve(engine._make_handler(connection, Handshake()))
+    connection.serve(engine.table._make_handler(connection, Handshake()))
     engine.connections[connection.sid] = connection
-    connection.measure(engine._meters)
+    connection.measure(engine.table.meters)
     transport.data_received(frame("40"))
     return connection, transport
 

@@ -82,7 +82,6 @@ LONGEST_MODULE: Final = 600
 """Lines of a module."""
 
 STILL_LONG: Final = {
-    "rtframework.engine.engine_server": 665,
     "rtframework.namespaces.namespace": 825,
     "rtframework.namespaces.socket": 765,
     "rtframework.server": 640,

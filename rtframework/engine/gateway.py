@@ -114,4 +114,4 @@ class Gateway(socketio.AsyncServer):  # type: ignore[misc]  # socketio is not ty
         else:
             for outlet in outlets:
                 outlet.send(frames)
-        return self.eio.room_for(outlets) if self.eio.congested else None
+        return self.eio.room_for(outlets)

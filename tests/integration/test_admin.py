@@ -51,7 +51,7 @@ def quiet(io: Server) -> bool:
     eio = io._server.eio
     return (
         admin._timer is None
-        and not eio._meters
+        and not eio.table.meters
         and all(
             each.watcher is None
             and not each.listeners_any()

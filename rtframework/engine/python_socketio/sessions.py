@@ -23,9 +23,6 @@ if TYPE_CHECKING:
     from ...options import EngineOptions
     from ...types import Handshake
     from ..interfaces import MessageHandler
-    from ..transports.polling import PollingTransport
-    from ..transports.websocket import WebSocketTransport
-    from ..versions import Version4
     from .cors import CorsOrigins
 
 Cookie = str | Mapping[str, str | bool | Callable[[], str | bool]]
@@ -118,10 +115,9 @@ class Session:
             pen.send(frames)
             return
         self.connection.send(frames)
-        if self._server.congested:
-            slow = self._server.room_for((self.connection,))
-            if slow is not None:
-                await slow
+        slow = self._server.room_for((self.connection,))
+        if slow is not None:
+            await slow
 
     def _pen_of(self, data: Any) -> BufferedOutlet | None:
         """Where a frame has to wait. Attachments go where the packet before them went."""
@@ -149,14 +145,19 @@ class SessionServer(EngineServer):
         cookie: Cookie | None,
         grace: float,
     ) -> None:
-        super().__init__(options=options, make_handler=make_handler, logger=logger, async_handlers=async_handlers)
+        super().__init__(
+            options=options,
+            make_handler=make_handler,
+            logger=logger,
+            async_handlers=async_handlers,
+            origins=CorsRules(cors_allowed_origins, options.cors.credentials, self.environ_of),
+            told_interval=options.ping_interval + grace,
+        )
         self.sockets: dict[str, Session] = {}
         self.packet_class = packet_class
         self.cookie = cookie
         self.cors_allowed_origins = cors_allowed_origins
         self.ping_interval_grace_period = grace
-        self._open_packets = self._announce(interval=options.ping_interval + grace, timeout=options.ping_timeout)
-        self._origins = self._rules = CorsRules(cors_allowed_origins, options.cors.credentials, self.environ_of)
         self._frames: WeakKeyDictionary[Any, Frames] = WeakKeyDictionary()
         self._background: set[asyncio.Future[Any]] = set()
 
@@ -200,30 +201,15 @@ class SessionServer(EngineServer):
 
     # --- what the edge asks -----------------------------------------------------------------------------------------
 
-    def _accepts(self, request: web.Request) -> bool:
-        return self._rules.accepts_request(request)
-
-    def _initial_headers(self, connection: Connection) -> dict[str, str]:
+    def _opened(self, connection: Connection, request: web.Request) -> Mapping[str, str]:
+        self.sockets[connection.sid] = Session(self, connection, request)
         cookie = self.cookie
         if cookie is None:
             return {}
         attributes = {"name": cookie, "path": "/", "SameSite": "Lax"} if isinstance(cookie, str) else cookie
         return {"Set-Cookie": self._generate_sid_cookie(connection.sid, attributes)}
 
-    def _open(
-        self,
-        request: web.Request,
-        query: Mapping[str, str],
-        transport: PollingTransport | WebSocketTransport,
-        sid: str,
-        version: Version4,
-    ) -> Connection:
-        connection = super()._open(request, query, transport, sid, version)
-        self.sockets[connection.sid] = Session(self, connection, request)
-        return connection
-
-    def _forget(self, connection: Connection) -> None:
-        super()._forget(connection)
+    def _closed(self, connection: Connection) -> None:
         session = self.sockets.get(connection.sid)
         if session is not None:
             self.forget_if_over(session)
