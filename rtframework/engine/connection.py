@@ -5,25 +5,25 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-from collections import deque
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final
 
 from ..counters import add
 from ..logs import ThrottledLog
 from ..types import DisconnectReason
 from .frames import CLOSE, NOOP, PING
+from .inbox import Inbox
 from .metering import MeteredHandler, MeteredSink
 from .outbox import Cork, Outbox
+from .transports.nothing import NO_POLLING, NO_WEBSOCKET, NoTransport
 from .transports.polling import PollingTransport
 from .transports.websocket import WebSocketTransport
 
 if TYPE_CHECKING:
-    from contextvars import Context
-
     from ..options import EngineOptions
     from ..protocols import Frames, Meter
+    from .inbox import Call
     from .interfaces import MessageHandler, Sink
     from .runner import Runner
     from .transports.upgrade import Upgrade
@@ -37,9 +37,6 @@ CLOSED: Final = 2
 
 _no_packet: Final = ThrottledLog(log, logging.INFO, "closing a connection that sent something that is no packet")
 _slow: Final = ThrottledLog(log, logging.WARNING, "disconnecting a slow consumer: more than %d bytes wait")
-
-Call: TypeAlias = Callable[[], Coroutine[Any, Any, None] | None]
-"""Something to be done when the packets that came before it have been served."""
 
 
 class _Nobody:
@@ -57,40 +54,7 @@ class _Nobody:
 _NOBODY: Final = _Nobody()
 
 
-class _NoTransport:
-    """What a connection has when its transport has ended."""
-
-    __slots__ = ("name",)
-
-    abandoned: Final = False
-    writable: Final = False
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-
-    def buffered(self) -> int:
-        """Nothing."""
-        return 0
-
-    def write(self, frames: list[Frames]) -> bool:
-        """Nobody is there."""
-        return True
-
-    def release(self, frames: Frames) -> None:
-        """Nobody waits."""
-
-    def close(self) -> None:
-        """Closed already."""
-
-    abort = close
-    resume_reading = close
-
-
-_NO_WEBSOCKET: Final = _NoTransport("websocket")
-_NO_POLLING: Final = _NoTransport("polling")
-
-
-class Connection:
+class Connection(Inbox):
     """A client's connection by Engine.IO; see ``rtframework.protocols.Connection`` for what the framework uses.
 
     It is made by the engine when a handshake was accepted, and hands its messages to a ``MessageHandler``. Its session
@@ -105,19 +69,11 @@ class Connection:
         "_heartbeat_due",
         "_on_closed",
         "_on_connected",
-        "_options",
         "_pinging",
-        "_room_to_read",
-        "_runner",
         "_state",
         "_transport",
-        "_working",
         "address",
-        "blocked",
-        "context",
         "deadline",
-        "inbox",
-        "loop",
         "outbox",
         "sid",
         "upgrade",
@@ -142,25 +98,18 @@ class Connection:
         runner: Runner,
     ) -> None:
         self.sid = sid
-        self.loop = asyncio.get_running_loop()
-        self.context: Context | None = runner.context()
-        self.inbox: deque[str | bytes | Call] | None = None
-        self.blocked = False
+        super().__init__(runner, options)
         self.upgrade: Upgrade | None = None
         """The websocket that may take over."""
         self.address = address
         """The client's network address."""
         self._handler: MessageHandler = _NOBODY
-        self._transport: PollingTransport | WebSocketTransport | _NoTransport = transport
-        self._options = options
+        self._transport: PollingTransport | WebSocketTransport | NoTransport = transport
         self._on_connected: Callable[[], None] | None = on_connected
         self._on_closed = on_closed
-        self._runner = runner
         self._state = OPEN
         self._closed: asyncio.Future[None] | None = None
         self._close_next = False
-        self._working = 0
-        self._room_to_read: asyncio.Future[None] | None = None
         limits = options.limits
         self.outbox = Outbox(cork, transport, limits.max_outbox, self._overflow, limits.slow_consumer)
         now = self.loop.time()
@@ -181,6 +130,11 @@ class Connection:
     def is_open(self) -> bool:
         """False from the moment that nothing more can be sent."""
         return self._state == OPEN
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether it has ended altogether: nothing waits any more."""
+        return self._state == CLOSED
 
     @property
     def has_dropped(self) -> bool:
@@ -222,11 +176,6 @@ class Connection:
             self._transport.close()
 
     # --- what transports use ----------------------------------------------------------------------------------------
-
-    @property
-    def state(self) -> int:
-        """``OPEN``, ``CLOSING`` or ``CLOSED``."""
-        return self._state
 
     @property
     def polling(self) -> PollingTransport | None:
@@ -275,24 +224,6 @@ class Connection:
             self.fail(DisconnectReason.PARSE_ERROR)
         return None
 
-    def receive(self, packet: str | bytes | Call) -> None:
-        """Have a packet, or a call, served after what came before it."""
-        if self.inbox is not None:
-            self.inbox.append(packet)
-            return
-        self.inbox = deque((packet,))
-        if not self.blocked:
-            self._runner.add(self)
-
-    def receive_all(self, packets: Iterable[str | bytes]) -> None:
-        """Packets came in one piece."""
-        if self._state != OPEN:
-            for packet in packets:
-                self.take(packet)
-            return
-        for packet in packets:
-            self.receive(packet)
-
     def end(self, reason: str) -> None:
         """The transport has ended, and with it the connection, once what came before has been served."""
         if self.inbox is None or self._state != OPEN:
@@ -301,26 +232,8 @@ class Connection:
             self.inbox.append(partial(self.lost, reason))
 
     def emptied(self) -> None:
-        """Everything that came has been taken."""
+        """Let the transport read on: everything that came has been taken."""
         self._transport.resume_reading()
-
-    def began(self) -> None:
-        """A handler of this connection waits for something."""
-        self._working += 1
-        self.blocked = self._working >= self._options.limits.max_pending_events
-
-    def ended(self) -> None:
-        """… and is done."""
-        self._working -= 1
-        if self.blocked:
-            self._unblock()
-
-    async def ready_to_read(self) -> None:
-        """Wait until not as many handlers are at work as one client may have (back-pressure)."""
-        while self.blocked and self._state == OPEN:
-            if self._room_to_read is None:
-                self._room_to_read = self.loop.create_future()
-            await asyncio.shield(self._room_to_read)
 
     def upgraded(self, transport: WebSocketTransport) -> None:
         """The client has moved to a websocket (Engine.IO v4, "Upgrade"): what waits goes there."""
@@ -379,10 +292,14 @@ class Connection:
             self._end(reason)
         self._finish()
 
+    def uses(self, transport: object) -> bool:
+        """Return whether this is the transport in use."""
+        return self._transport is transport
+
     def without_transport(self) -> None:
         """The websocket has ended: let go of it."""
         if self._transport.name == "websocket":
-            self._transport = self.outbox.sink = _NO_WEBSOCKET
+            self._transport = self.outbox.sink = NO_WEBSOCKET
 
     async def wait_closed(self) -> None:
         """Wait for the end of the connection."""
@@ -440,24 +357,11 @@ class Connection:
     # --- inside -----------------------------------------------------------------------------------------------------
 
     def _unblock(self) -> None:
-        self.blocked = False
         if self._pinging and self._state == OPEN:
             # Its answer may still wait behind events for which there will be no room for a while.
             self._heartbeat_due = max(self._heartbeat_due, self.loop.time() + self._options.ping_timeout)
             self.deadline = min(self._heartbeat_due, self._connect_by)
-        if self.inbox is not None:
-            self._runner.add(self)
-        self._let_read()
-
-    def _forget_inbox(self) -> None:
-        if self.inbox is not None:
-            self.inbox.clear()
-            self.inbox = None
-
-    def _let_read(self) -> None:
-        if self._room_to_read is not None:
-            self._room_to_read.set_result(None)
-            self._room_to_read = None
+        super()._unblock()
 
     def _count_as_connected(self) -> None:
         if self._on_connected is not None:
@@ -490,7 +394,7 @@ class Connection:
         self._count_as_connected()
         self._transport.release(CLOSE)
         if self._transport.name == "polling":  # a websocket may still have to say goodbye
-            self._transport = self.outbox.sink = _NO_POLLING
+            self._transport = self.outbox.sink = NO_POLLING
         self.outbox.clear()
         self._forget_inbox()
         self._let_read()

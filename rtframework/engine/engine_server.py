@@ -12,7 +12,6 @@ from aiohttp import web
 from ..exceptions import ConnectionRefused
 from ..types import DisconnectReason
 from .backpressure import room_for
-from .connection import CLOSED
 from .connection_table import ConnectionTable
 from .handshake import Handshakes, OpenPackets, compresses, wants_websocket
 from .http.answers import Accepted, Answer, Payload, UnsentResponse
@@ -149,7 +148,7 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]  # engineio is n
         if sid is None:
             return await self.handshakes.answer(request, query, headers)
         connection = self.table.find(sid)
-        if connection is None or connection.state == CLOSED:
+        if connection is None or connection.is_closed:
             return await self._refusals.refuse(request, SID_UNKNOWN, {"sid": sid}, headers)
         if transport == "websocket" and wants_websocket(request):
             return await self.handshakes.upgrade(request, query, headers, connection)
@@ -282,5 +281,5 @@ def query_of(request: web.Request) -> Mapping[str, str]:
 
 
 def _lose(connection: Connection, polling: PollingTransport) -> None:
-    if connection.polling is polling:
+    if connection.uses(polling):
         connection.lost(DisconnectReason.TRANSPORT_ERROR)

@@ -5,12 +5,9 @@ from __future__ import annotations
 import zlib
 from base64 import b64encode
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Final
+from typing import Any, Final
 
 from .transports.rfc6455 import DEFLATE_TAIL, RSV1
-
-if TYPE_CHECKING:
-    from .v3.frames import Forms
 
 SEPARATOR: Final = "\x1e"
 """Between the packets of one polling payload (Engine.IO v4, "HTTP long-polling")."""
@@ -44,8 +41,8 @@ class Frames:
 
     __slots__ = ("_deflated", "_packets", "_polling", "droppable", "size", "v3", "websocket")
 
-    v3: Forms
-    """Its forms for clients of Engine.IO 3; unset until one needs them, see ``v3_frames.forms_of``."""
+    v3: Any
+    """Its forms for clients of Engine.IO 3; unset until one needs them, see ``v3.frames.forms_of``."""
 
     compress: bool = True
     """Whether it is worth compressing, as far as who emitted it knows."""

@@ -15,7 +15,6 @@ from aiohttp import HttpVersion11, web
 from ..concurrency import maybe_await
 from ..exceptions import ConnectionRefused
 from ..types import DisconnectReason, Handshake
-from .connection import CLOSED
 from .frames import Frames
 from .http.answers import Answer, Opening, Switching
 from .http.cookies import Cookies
@@ -133,7 +132,7 @@ class Handshakes:
             return await self._refusals.bad(request, "UPGRADE_NOT_ALLOWED", headers)
 
         def begin(answer: bytes, websocket: WebSocketTransport) -> web.StreamResponse:
-            if connection.polling is None or connection.upgrade is not None or connection.state == CLOSED:
+            if connection.polling is None or connection.upgrade is not None or connection.is_closed:
                 return _take_over(request, websocket, answer, websocket.close)
             Upgrade(connection, websocket, self._options.upgrade_timeout)
             return _take_over(request, websocket, answer)

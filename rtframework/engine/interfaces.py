@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Coroutine
-from typing import Any, Protocol
+import asyncio
+from collections import deque
+from collections.abc import Coroutine, Iterable
+from typing import TYPE_CHECKING, Any, Protocol
 
 from ..protocols import Connection, Frames
+
+if TYPE_CHECKING:
+    from .outbox import Outbox
 
 
 class MessageHandler(Protocol):
@@ -43,3 +48,60 @@ class Sink(Protocol):
 
     def buffered(self) -> int:
         """Count the bytes that were taken and have not yet left the process."""
+
+
+class PacketReceiver(Protocol):
+    """Where a websocket takes its packets, and the news of its end."""
+
+    def receive(self, packet: str | bytes) -> None:
+        """Take a packet of Engine.IO."""
+
+    def end(self, reason: str) -> None:
+        """Hear that the websocket has ended; maybe more than once."""
+
+
+class Carried(Protocol):
+    """A connection, as its transports see it."""
+
+    outbox: Outbox
+    """What waits to be sent."""
+    loop: asyncio.AbstractEventLoop
+    inbox: deque[Any] | None
+    """What came and still waits to be served; ``None`` rather than empty."""
+    blocked: bool
+    """Whether as many handlers are at work as it may have: it is not to be read."""
+
+    @property
+    def is_open(self) -> bool:
+        """Whether anything that comes is served."""
+
+    @property
+    def is_moving(self) -> bool:
+        """Whether the client is about to move to a websocket that has proved that it works."""
+
+    def receive(self, packet: str | bytes) -> None:
+        """Have a packet served after what came before it."""
+
+    def receive_all(self, packets: Iterable[str | bytes]) -> None:
+        """Have packets served that came in one piece."""
+
+    async def ready_to_read(self) -> None:
+        """Wait until it may be read."""
+
+    def drained(self) -> None:
+        """Hear that a polling client has come for everything that waited."""
+
+    def end(self, reason: str) -> None:
+        """End the connection, once what came before has been served."""
+
+    def lost(self, reason: str) -> None:
+        """End the connection: the transport is gone."""
+
+    def fail(self, reason: str) -> None:
+        """End the connection: the client broke the protocol."""
+
+    def uses(self, transport: object) -> bool:
+        """Return whether this is the transport in use."""
+
+    def without_transport(self) -> None:
+        """Let go of the websocket, which has ended."""

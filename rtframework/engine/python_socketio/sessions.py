@@ -10,7 +10,7 @@ from weakref import WeakKeyDictionary
 
 from ...adapters.buffered_outlet import BufferedOutlet
 from ...types import DisconnectReason
-from ..connection import CLOSED, Connection
+from ..connection import Connection
 from ..engine_server import EngineServer
 from ..frames import Frames
 from .cors import CorsRules
@@ -181,7 +181,7 @@ class SessionServer(EngineServer):
 
     def forget_if_over(self, session: Session) -> None:
         """Drop a session whose connection is closed and that nobody needs."""
-        if session.connection.state == CLOSED and not session.inhabited:
+        if session.connection.is_closed and not session.inhabited:
             self.sockets.pop(session.sid, None)
 
     # --- python-engineio's API --------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from .payload import MESSAGE, from_base64
 if TYPE_CHECKING:
     from collections.abc import Coroutine
 
-    from ..connection import Call
+    from ..inbox import Call
 
 PONG: Final = Frames(["3"])
 

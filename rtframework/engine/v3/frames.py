@@ -62,7 +62,7 @@ class Forms:
 def forms_of(frames: Frames) -> Forms:
     """The forms of these frames, kept with them."""
     try:
-        return frames.v3
+        forms: Forms = frames.v3
     except AttributeError:
         frames.v3 = forms = Forms(frames)
-        return forms
+    return forms
