@@ -12,8 +12,7 @@ from ..exceptions import EncodeError
 from ..types import PacketType
 from .client import Client
 from .engine_server import EngineServer
-from .frames import Frames as EncodedFrames
-from .frames import JoinedFrames, PlainFrames
+from .frames import EncodedFrames, JoinedFrames, PlainFrames
 from .v3.client import Client3
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from aiohttp import HttpVersion11, web
 from ..concurrency import maybe_await
 from ..exceptions import ConnectionRefused
 from ..types import DisconnectReason, Handshake
-from .frames import Frames
+from .frames import EncodedFrames
 from .http.answers import Answer, Opening, Switching
 from .http.cookies import Cookies
 from .http.detach import Answered, take_over
@@ -120,7 +120,7 @@ class Handshakes:
                 return error_response(BAD_REQUEST, headers=headers)
             connection = self._open(request, query, version, websocket, sid)
             self._opened(connection, request)
-            return _take_over(request, websocket, answer + Frames([self._open_packets.of(connection)]).websocket)
+            return _take_over(request, websocket, answer + EncodedFrames([self._open_packets.of(connection)]).websocket)
 
         return await self._switch(request, query, headers, version, begin)
 

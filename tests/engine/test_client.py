@@ -19,10 +19,9 @@ from rtframework import (
     Socket,
 )
 from rtframework.engine.client import Client
-from rtframework.engine.frames import Frames
-from rtframework.protocols import Application
+from rtframework.engine.frames import EncodedFrames
+from rtframework.protocols import Application, Frames
 from rtframework.protocols import Client as AnyClient
-from rtframework.protocols import Frames as AnyFrames
 from rtframework.types import Handshake
 from tests.engine import eventually
 
@@ -87,9 +86,9 @@ class Stream:
 
     # --- what a client of Socket.IO needs of it ---------------------------------------------------------------------
 
-    def send(self, frames: AnyFrames, *, volatile: bool = False) -> None:
+    def send(self, frames: Frames, *, volatile: bool = False) -> None:
         if self.is_open:
-            self.sent.extend(_messages(cast("Frames", frames)))
+            self.sent.extend(_messages(cast("EncodedFrames", frames)))
 
     def count_dropped(self, reason: str, packets: int) -> None:
         self.dropped.append((reason, packets))
@@ -104,7 +103,7 @@ class Stream:
         self.is_kept = True
 
 
-def _messages(frames: Frames) -> list[str | bytes]:
+def _messages(frames: EncodedFrames) -> list[str | bytes]:
     """What the serializer had made, without Engine.IO's digit in front of it."""
     return [packet[1:] if isinstance(packet, str) else packet for packet in frames.packets]
 
@@ -149,7 +148,7 @@ class Doorman:
                 return
             self.members.append(member)
             answer = Packet(PacketType.CONNECT, nsp, client.greeting({"sid": f"sid of {nsp}"}))
-        client.conn.send(Frames.of_messages(JSON.encode(answer)))
+        client.conn.send(EncodedFrames.of_messages(JSON.encode(answer)))
 
     def only(self, nsp: str) -> Member:
         """The one who came into a namespace."""

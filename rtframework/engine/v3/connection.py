@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ...types import DisconnectReason
 from ..connection import OPEN, Connection
-from ..frames import Frames
+from ..frames import EncodedFrames
 from .payload import MESSAGE, from_base64
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from ..inbox import Call
 
-PONG: Final = Frames(["3"])
+PONG: Final = EncodedFrames(["3"])
 
 
 class Connection3(Connection):

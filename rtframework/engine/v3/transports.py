@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ..frames import Frames
+from ..frames import EncodedFrames
 from ..transports.polling import BINARY, TEXT, PollingTransport
 from ..transports.websocket import WebSocketTransport
 from .frames import Forms, forms_of
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from aiohttp import web
 
     from ...options import EngineOptions
-    from ...protocols import Frames as AnyFrames
+    from ...protocols import Frames
 
 
 class PollingTransport3(PollingTransport):
@@ -37,7 +37,7 @@ class PollingTransport3(PollingTransport):
             self.content_type = BINARY if payload[0] < ord("0") else TEXT  # text begins with a length in digits
         return payload
 
-    def _join(self, frames: list[AnyFrames]) -> bytes:
+    def _join(self, frames: list[Frames]) -> bytes:
         self.compress = any(each.compress for each in frames)
         forms = [_forms(each) for each in frames]
         if not self._base64 and any(each.has_binary for each in forms):
@@ -64,15 +64,15 @@ class WebSocketTransport3(WebSocketTransport):
         super().__init__(transport, options, leaving, window)
         self._base64 = base64
 
-    def write(self, frames: list[AnyFrames]) -> bool:
+    def write(self, frames: list[Frames]) -> bool:
         """Write frames in one piece, or as many as the transport takes."""
         forms = [_forms(each) for each in frames]
-        written: list[AnyFrames] = [each.base64 if self._base64 else each.binary for each in forms]
+        written: list[Frames] = [each.base64 if self._base64 else each.binary for each in forms]
         done = super().write(written)
         del frames[: len(frames) - len(written)]
         return done
 
 
-def _forms(frames: AnyFrames) -> Forms:
-    assert isinstance(frames, Frames)
+def _forms(frames: Frames) -> Forms:
+    assert isinstance(frames, EncodedFrames)
     return forms_of(frames)

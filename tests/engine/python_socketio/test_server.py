@@ -303,7 +303,7 @@ async def test_an_event_called_star_is_an_event(namespace: str, serve: Serve, py
     client = await py.connect((await serve(sio)).url, via=WEBSOCKET)
     prefix = ["*"] if namespace == "/" else ["*", "/"]
     assert await client.ack_args("*", "another's sid", 1) == [*prefix, client.id(), "another's sid", 1]
-    assert not sio.serves("*")
+    assert not sio._serves("*")
     plain = await py.connect((await serve(AsyncServer())).url, via=WEBSOCKET)
     await plain.emit("*")
     await plain.barrier()
