@@ -65,18 +65,17 @@ def connect(io: Server, number: int = 0) -> tuple[Connection, WebSocketTransport
     transport = WebSocketTransport(Sink(), io.options, set())
     connection = Connection(
         f"client {number}",
-        handshake=Handshake(),
+        address=None,
         transport=transport,
         options=io.options,
-        cork=engine._cork,
-        decoder=engine._decoder(),
-        on_message=engine._on_message,
+        cork=engine.table.cork,
         on_connected=lambda: None,
         on_closed=lambda connection: None,
-        runner=engine._runner,
+        runner=engine.table.runner,
     )
+    connection.serve(engine.table._make_handler(connection, Handshake()))
     engine.connections[connection.sid] = connection
-    connection.measure(engine._meters)
+    connection.measure(engine.table.meters)
     transport.data_received(frame("40"))
     return connection, transport
 

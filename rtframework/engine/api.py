@@ -2,28 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, TypeVar, overload
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar, overload
 
 from aiohttp import web
 from multidict import CIMultiDict
 
 from ..exceptions import ConfigurationError
 from ..types import ConnectionFailure
+from .http.listeners import EVENTS
 
 if TYPE_CHECKING:
     from ..protocols import EngineMiddleware, Meter
     from .engine_server import EngineServer
+    from .handshake import GenerateId
 
 ErrorListener: TypeAlias = Callable[[ConnectionFailure], Any]
 HeadersListener: TypeAlias = Callable[[CIMultiDict[str], web.Request], Any]
-GenerateId: TypeAlias = Callable[[web.Request], str | Awaitable[str]]
 
 E = TypeVar("E", bound=ErrorListener)
 H = TypeVar("H", bound=HeadersListener)
 M = TypeVar("M", bound="EngineMiddleware")
-
-_EVENTS: Final = ("connection_error", "initial_headers", "headers")
 
 
 class EngineIO:
@@ -71,11 +70,11 @@ class EngineIO:
         changed, and the request. ``"headers"``: the same for every answer that is no refusal. What a listener raises is
         logged.
         """
-        if event not in _EVENTS:
-            raise ConfigurationError(f"the engine's events are {', '.join(_EVENTS)}, not {event!r}")
+        if event not in EVENTS:
+            raise ConfigurationError(f"the engine's events are {', '.join(EVENTS)}, not {event!r}")
 
         def register(listener: Any) -> Any:
-            self._server.listeners[event].append(listener)
+            self._server.listeners.add(event, listener)
             if event != "connection_error":
                 self._server.stand_in_front()
             return listener
@@ -106,8 +105,8 @@ class EngineIO:
         Whoever knows a session id can speak for its client: ids have to be unique and impossible to guess. They consist
         of letters, digits, ``-``, ``.``, ``_`` and ``~``. Anything else, and an exception, refuses the client.
         """
-        return self._server.make_id or (lambda request: self._server.generate_id())
+        return self._server.handshakes.make_id or (lambda request: self._server.generate_id())
 
     @generate_id.setter
     def generate_id(self, function: GenerateId) -> None:
-        self._server.make_id = function
+        self._server.handshakes.make_id = function

@@ -5,13 +5,25 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Final
 
-if TYPE_CHECKING:
-    from collections.abc import Iterable
+from .connection import Connection
 
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Iterable, Sequence
+
+    from ..protocols import Outlet
     from .outbox import Outbox
 
 ASK_AGAIN: Final = 0.02
 """Seconds between two looks at a client that somebody waits for."""
+
+
+def room_for(outlets: Sequence[Outlet], congested: set[Outbox]) -> Awaitable[None] | None:
+    """Return something to wait for until each of these clients has room again; ``None`` when they have.
+
+    Outlets that are no connections of Engine.IO are not waited for.
+    """
+    slow = [each.outbox for each in outlets if isinstance(each, Connection) and each.outbox in congested]
+    return until_room(slow, congested) if slow else None
 
 
 async def until_room(outboxes: Iterable[Outbox], congested: set[Outbox]) -> None:

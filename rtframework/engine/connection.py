@@ -1,30 +1,30 @@
-"""One Engine.IO connection: its state, its heartbeat and the namespaces it is in, over whichever transport it has."""
+"""One Engine.IO connection: its state and its heartbeat, over whichever transport it has."""
 
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import logging
 import math
-import secrets
-from collections import deque
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from ..counters import add
 from ..logs import ThrottledLog
-from ..types import DisconnectReason, Handshake
+from ..types import DisconnectReason
 from .frames import CLOSE, NOOP, PING
-from .metering import MeteredHandler, MeteredOutbox
+from .inbox import Inbox
+from .metering import MeteredHandler, MeteredSink
 from .outbox import Cork, Outbox
+from .transports.nothing import NO_POLLING, NO_WEBSOCKET, NoTransport
 from .transports.polling import PollingTransport
 from .transports.websocket import WebSocketTransport
 
 if TYPE_CHECKING:
-    from contextvars import Context
-
     from ..options import EngineOptions
-    from ..protocols import Decoder, Frames, Meter, Receiver
+    from ..protocols import Frames, Meter
+    from .inbox import Call
+    from .interfaces import MessageHandler, Sink
     from .runner import Runner
     from .transports.upgrade import Upgrade
 
@@ -38,83 +38,43 @@ CLOSED: Final = 2
 _no_packet: Final = ThrottledLog(log, logging.INFO, "closing a connection that sent something that is no packet")
 _slow: Final = ThrottledLog(log, logging.WARNING, "disconnecting a slow consumer: more than %d bytes wait")
 
-MessageHandler = Callable[["Connection", str | bytes], "Coroutine[Any, Any, None] | None"]
+
+class _Nobody:
+    """The handler of a connection that has ended, or has not begun."""
+
+    __slots__ = ()
+
+    def receive(self, data: str | bytes) -> None:
+        """Drop the message."""
+
+    def ended(self, reason: str) -> None:
+        """Tell nobody."""
 
 
-class Ending:
-    """Stands in an inbox behind the last packet that came."""
-
-    __slots__ = ("reason",)
-
-    def __init__(self, reason: str) -> None:
-        self.reason = reason
+_NOBODY: Final = _Nobody()
 
 
-class _NoTransport:
-    """What a connection has when its transport has ended."""
+class Connection(Inbox):
+    """A client's connection by Engine.IO; see ``rtframework.protocols.Connection`` for what the framework uses.
 
-    __slots__ = ("name",)
-
-    abandoned: Final = False
-    writable: Final = False
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-
-    def buffered(self) -> int:
-        """Nothing."""
-        return 0
-
-    def write(self, frames: list[Frames]) -> bool:
-        """Nobody is there."""
-        return True
-
-    def release(self, frames: Frames) -> None:
-        """Nobody waits."""
-
-    def close(self) -> None:
-        """Closed already."""
-
-    abort = close
-    resume_reading = close
-
-
-_NO_WEBSOCKET: Final = _NoTransport("websocket")
-_NO_POLLING: Final = _NoTransport("polling")
-
-
-class Connection:
-    """What the server knows of one client; see ``rtframework.protocols.Connection`` for what the framework uses.
-
-    It is made by the engine when a handshake was accepted. Its Engine.IO session id is a secret between this client
-    and the server: it appears in no public place.
+    It is made by the engine when a handshake was accepted, and hands its messages to a ``MessageHandler``. Its session
+    id is a secret between this client and the server: it appears in no public place.
     """
 
     __slots__ = (
         "_close_next",
         "_closed",
         "_connect_by",
-        "_handshake",
+        "_handler",
         "_heartbeat_due",
         "_on_closed",
         "_on_connected",
-        "_on_message",
-        "_options",
         "_pinging",
-        "_room_to_read",
-        "_runner",
         "_state",
         "_transport",
-        "_working",
-        "attempts",
-        "blocked",
-        "context",
+        "address",
         "deadline",
-        "decoder",
-        "inbox",
-        "loop",
         "outbox",
-        "receivers",
         "sid",
         "upgrade",
     )
@@ -129,41 +89,27 @@ class Connection:
         self,
         sid: str,
         *,
-        handshake: Handshake,
+        address: str | None,
         transport: PollingTransport | WebSocketTransport,
         options: EngineOptions,
         cork: Cork,
-        decoder: Decoder,
-        on_message: MessageHandler,
         on_connected: Callable[[], None],
         on_closed: Callable[[Connection], None],
         runner: Runner,
     ) -> None:
         self.sid = sid
-        self.loop = asyncio.get_running_loop()
-        self.decoder = decoder
-        self.context: Context | None = runner.context()
-        self.inbox: deque[str | bytes | Ending] | None = None
-        self.blocked = False
+        super().__init__(runner, options)
         self.upgrade: Upgrade | None = None
         """The websocket that may take over."""
-        self._handshake = handshake
-        self._transport: PollingTransport | WebSocketTransport | _NoTransport = transport
-        self._options = options
-        self._on_message = on_message
+        self.address = address
+        """The client's network address."""
+        self._handler: MessageHandler = _NOBODY
+        self._transport: PollingTransport | WebSocketTransport | NoTransport = transport
         self._on_connected: Callable[[], None] | None = on_connected
         self._on_closed = on_closed
-        self._runner = runner
-        self.receivers: dict[str, Receiver] = {}
-        """Those who hear the packets of a namespace, by its name."""
-        self.attempts: dict[str, object] = {}
-        """The namespaces that the client has asked for and that are not decided yet, each with a mark of its own: a
-        client may leave and ask again while the handlers of its first attempt still run."""
         self._state = OPEN
         self._closed: asyncio.Future[None] | None = None
         self._close_next = False
-        self._working = 0
-        self._room_to_read: asyncio.Future[None] | None = None
         limits = options.limits
         self.outbox = Outbox(cork, transport, limits.max_outbox, self._overflow, limits.slow_consumer)
         now = self.loop.time()
@@ -176,11 +122,6 @@ class Connection:
     # --- what the framework uses ------------------------------------------------------------------------------------
 
     @property
-    def conn(self) -> Connection:
-        """Itself."""
-        return self
-
-    @property
     def transport(self) -> str:
         """``"polling"`` or ``"websocket"``."""
         return self._transport.name
@@ -191,41 +132,19 @@ class Connection:
         return self._state == OPEN
 
     @property
+    def is_closed(self) -> bool:
+        """Whether it has ended altogether: nothing waits any more."""
+        return self._state == CLOSED
+
+    @property
     def has_dropped(self) -> bool:
         """Whether an event was dropped because the client was too slow; volatile ones do not count."""
         return self.outbox.has_gap
 
-    def handshake(self, nsp: str, auth: Any) -> Handshake:
-        """Describe the client as it asks for a namespace."""
-        if not auth and nsp == "/":
-            return self._handshake
-        return dataclasses.replace(self._handshake, nsp=nsp, auth=auth if isinstance(auth, dict) else {})
-
-    def new_id(self, nsp: str) -> str:
-        """An id for a socket of this client: public, and unique."""
-        return secrets.token_urlsafe(15)
-
-    def greeting(self, data: dict[str, Any]) -> Any:
-        """What CONNECT carries to this client (Socket.IO v5, "Connection to a namespace")."""
-        return data
-
-    def refusal(self, message: str, data: Any = None) -> Any:
-        """What CONNECT_ERROR carries to this client."""
-        return {"message": message} if data is None else {"message": message, "data": data}
-
-    def enter(self, nsp: str, receiver: Receiver) -> bool:
-        """Packets of this namespace go to the receiver from now on."""
-        if self._state != OPEN:
-            return False
-        self.receivers[nsp] = receiver
-        self.attempts.pop(nsp, None)
+    def keep(self) -> None:
+        """Never close the connection for having joined no namespace: the client has joined one."""
         self._connect_by = math.inf
         self._count_as_connected()
-        return True
-
-    def leave(self, nsp: str) -> None:
-        """Packets of this namespace have no receiver any more; the client may CONNECT again."""
-        self.receivers.pop(nsp, None)
 
     def send(self, frames: Frames, *, volatile: bool = False) -> None:
         """Send, in the order of the calls; dropped when the connection is not open."""
@@ -242,7 +161,7 @@ class Connection:
         self._state = CLOSING
         self._forget_inbox()
         self._let_read()
-        self._leave_all(reason)
+        self._end(reason)
         # A client that does not come for the rest, or does not answer the close, is given up.
         self.deadline = self.loop.time() + self._options.ping_timeout
         polling = self._transport.name == "polling"
@@ -257,11 +176,6 @@ class Connection:
             self._transport.close()
 
     # --- what transports use ----------------------------------------------------------------------------------------
-
-    @property
-    def state(self) -> int:
-        """``OPEN``, ``CLOSING`` or ``CLOSED``."""
-        return self._state
 
     @property
     def polling(self) -> PollingTransport | None:
@@ -280,20 +194,21 @@ class Connection:
         """Whether a GET of this client waits."""
         return self._transport.name == "polling" and self._transport.writable
 
-    def take(self, packet: str | bytes | Ending) -> Coroutine[Any, Any, None] | None:
-        """A packet came (Engine.IO v4, "Protocol"); what it sets off, if that is more than could be done at once."""
+    def serve(self, handler: MessageHandler) -> None:
+        """Hand messages to the handler from now on."""
+        self._handler = handler
+
+    def take(self, packet: str | bytes | Call) -> Coroutine[Any, Any, None] | None:
+        """Serve a packet (Engine.IO v4, "Protocol"), or a call. Return what it sets off, if anything is left to do."""
         if self._state != OPEN:
-            if packet == "1" or isinstance(packet, Ending):
+            if packet == "1":
                 self.lost(DisconnectReason.TRANSPORT_CLOSE)
             return None
         if not isinstance(packet, str):
-            if isinstance(packet, Ending):
-                self.lost(packet.reason)
-                return None
-            return self._on_message(self, packet)
+            return self._handler.receive(packet) if isinstance(packet, bytes) else packet()
         kind = packet[:1]
         if kind == "4":
-            return self._on_message(self, packet[1:])
+            return self._handler.receive(packet[1:])
         if kind == "3":
             if self._pinging:  # one that nobody asked for counts for nothing
                 self._pinging = False
@@ -309,58 +224,22 @@ class Connection:
             self.fail(DisconnectReason.PARSE_ERROR)
         return None
 
-    def receive(self, packet: str | bytes) -> None:
-        """A packet came: it is served after those before it."""
-        if self.inbox is not None:
-            self.inbox.append(packet)
-            return
-        self.inbox = deque((packet,))
-        if not self.blocked:
-            self._runner.add(self)
-
-    def receive_all(self, packets: Iterable[str | bytes]) -> None:
-        """Packets came in one piece."""
-        if self._state != OPEN:
-            for packet in packets:
-                self.take(packet)
-            return
-        for packet in packets:
-            self.receive(packet)
-
     def end(self, reason: str) -> None:
         """The transport has ended, and with it the connection, once what came before has been served."""
         if self.inbox is None or self._state != OPEN:
             self.lost(reason)
         else:
-            self.inbox.append(Ending(reason))
+            self.inbox.append(partial(self.lost, reason))
 
     def emptied(self) -> None:
-        """Everything that came has been taken."""
+        """Let the transport read on: everything that came has been taken."""
         self._transport.resume_reading()
-
-    def began(self) -> None:
-        """A handler of this connection waits for something."""
-        self._working += 1
-        self.blocked = self._working >= self._options.limits.max_pending_events
-
-    def ended(self) -> None:
-        """… and is done."""
-        self._working -= 1
-        if self.blocked:
-            self._unblock()
-
-    async def ready_to_read(self) -> None:
-        """Wait until not as many handlers are at work as one client may have (back-pressure)."""
-        while self.blocked and self._state == OPEN:
-            if self._room_to_read is None:
-                self._room_to_read = self.loop.create_future()
-            await asyncio.shield(self._room_to_read)
 
     def upgraded(self, transport: WebSocketTransport) -> None:
         """The client has moved to a websocket (Engine.IO v4, "Upgrade"): what waits goes there."""
         old, self._transport = self._transport, transport
         transport.serve(self)
-        self.outbox.sink = transport
+        self.outbox.sink = self._metered(transport)
         self.outbox.counts.upgrades += 1
         old.release(NOOP)
         if self._state == CLOSING:
@@ -410,13 +289,17 @@ class Connection:
             return
         if self._state == OPEN:
             self._state = CLOSING
-            self._leave_all(reason)
+            self._end(reason)
         self._finish()
+
+    def uses(self, transport: object) -> bool:
+        """Return whether this is the transport in use."""
+        return self._transport is transport
 
     def without_transport(self) -> None:
         """The websocket has ended: let go of it."""
         if self._transport.name == "websocket":
-            self._transport = self.outbox.sink = _NO_WEBSOCKET
+            self._transport = self.outbox.sink = NO_WEBSOCKET
 
     async def wait_closed(self) -> None:
         """Wait for the end of the connection."""
@@ -467,33 +350,18 @@ class Connection:
 
     def measure(self, meters: tuple[Meter, ...]) -> None:
         """Tell these meters, and no others, what passes from now on."""
-        handler = self._on_message
-        if isinstance(handler, MeteredHandler):
-            handler = handler.handler
-        self._on_message = MeteredHandler(handler, meters) if meters else handler
-        self.outbox.__class__ = MeteredOutbox if meters else Outbox
+        handler = self._handler.handler if isinstance(self._handler, MeteredHandler) else self._handler
+        self._handler = MeteredHandler(handler, meters) if meters else handler
+        self.outbox.sink = self._metered(self._transport)
 
     # --- inside -----------------------------------------------------------------------------------------------------
 
     def _unblock(self) -> None:
-        self.blocked = False
         if self._pinging and self._state == OPEN:
             # Its answer may still wait behind events for which there will be no room for a while.
             self._heartbeat_due = max(self._heartbeat_due, self.loop.time() + self._options.ping_timeout)
             self.deadline = min(self._heartbeat_due, self._connect_by)
-        if self.inbox is not None:
-            self._runner.add(self)
-        self._let_read()
-
-    def _forget_inbox(self) -> None:
-        if self.inbox is not None:
-            self.inbox.clear()
-            self.inbox = None
-
-    def _let_read(self) -> None:
-        if self._room_to_read is not None:
-            self._room_to_read.set_result(None)
-            self._room_to_read = None
+        super()._unblock()
 
     def _count_as_connected(self) -> None:
         if self._on_connected is not None:
@@ -502,7 +370,7 @@ class Connection:
 
     def _where(self) -> dict[str, Any]:
         """For the log: its session id is a secret."""
-        return {"address": self._handshake.address, "transport": self._transport.name}
+        return {"address": self.address, "transport": self._transport.name}
 
     def _overflow(self) -> None:
         limit = self._options.limits.max_outbox
@@ -510,15 +378,14 @@ class Connection:
         # Not now: whoever is broadcasting at this moment iterates over the members of a room.
         self.loop.call_soon(self.abort, DisconnectReason.SLOW_CONSUMER)
 
-    def _leave_all(self, reason: str) -> None:
+    def _metered(self, transport: Sink) -> Sink:
+        meters = self.outbox.meters
+        return MeteredSink(transport, meters) if meters else transport
+
+    def _end(self, reason: str) -> None:
         add(self.outbox.counts.closed, reason)
-        receivers = list(self.receivers.values())
-        self.receivers.clear()
-        for receiver in receivers:
-            try:
-                receiver._disconnected(reason)
-            except Exception:
-                log.exception("unhandled error while a client leaves")
+        handler, self._handler = self._handler, _NOBODY  # which knows the connection: no circle is to stay
+        handler.ended(reason)
 
     def _finish(self) -> None:
         if self._state == CLOSED:
@@ -527,7 +394,7 @@ class Connection:
         self._count_as_connected()
         self._transport.release(CLOSE)
         if self._transport.name == "polling":  # a websocket may still have to say goodbye
-            self._transport = self.outbox.sink = _NO_POLLING
+            self._transport = self.outbox.sink = NO_POLLING
         self.outbox.clear()
         self._forget_inbox()
         self._let_read()

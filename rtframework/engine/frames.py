@@ -5,12 +5,9 @@ from __future__ import annotations
 import zlib
 from base64 import b64encode
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Final
+from typing import Any, Final
 
 from .transports.rfc6455 import DEFLATE_TAIL, RSV1
-
-if TYPE_CHECKING:
-    from .v3.frames import Forms
 
 SEPARATOR: Final = "\x1e"
 """Between the packets of one polling payload (Engine.IO v4, "HTTP long-polling")."""
@@ -35,7 +32,7 @@ _SHORT_TEXT: Final = tuple(bytes((0x81, length)) for length in range(126))
 """The heads of short text frames."""
 
 
-class Frames:
+class EncodedFrames:
     """Engine.IO packets that belong together, in each form that a transport needs, each made at most once.
 
     ``packets`` are Engine.IO packets in their text form (type digit and data) or the ``bytes`` of a binary message.
@@ -44,8 +41,8 @@ class Frames:
 
     __slots__ = ("_deflated", "_packets", "_polling", "droppable", "size", "v3", "websocket")
 
-    v3: Forms
-    """Its forms for clients of Engine.IO 3; unset until one needs them, see ``v3_frames.forms_of``."""
+    v3: Any
+    """Its forms for clients of Engine.IO 3; unset until one needs them, see ``v3.frames.forms_of``."""
 
     compress: bool = True
     """Whether it is worth compressing, as far as who emitted it knows."""
@@ -63,7 +60,7 @@ class Frames:
         self.size = len(self.websocket)
 
     @classmethod
-    def of_messages(cls, messages: Sequence[str | bytes], droppable: bool = False) -> Frames:
+    def of_messages(cls, messages: Sequence[str | bytes], droppable: bool = False) -> EncodedFrames:
         """The frames of Engine.IO "message" packets, e.g. what a serializer made of one Socket.IO packet."""
         first = messages[0]
         if len(messages) == 1 and type(first) is str:
@@ -108,8 +105,8 @@ class Frames:
         return frames
 
 
-class PlainFrames(Frames):
-    """Frames that are not worth compressing: what they carry is compressed already."""
+class PlainFrames(EncodedFrames):
+    """EncodedFrames that are not worth compressing: what they carry is compressed already."""
 
     __slots__ = ()
 
@@ -120,12 +117,12 @@ class PlainFrames(Frames):
         return self.websocket
 
 
-class JoinedFrames(Frames):
+class JoinedFrames(EncodedFrames):
     """What several of them hold, as one that no client can do without; each part is compressed as it would be alone."""
 
     __slots__ = ("_parts", "compress")
 
-    def __init__(self, parts: Sequence[Frames]) -> None:
+    def __init__(self, parts: Sequence[EncodedFrames]) -> None:
         super().__init__([packet for part in parts for packet in part._packets])
         self._parts = parts
         self.compress = any(part.compress for part in parts)
@@ -144,7 +141,7 @@ def _deflated_frame_of(packet: str | bytes, window: int, threshold: int, level: 
     return websocket_frame(RSV1 | opcode, compressed.removesuffix(DEFLATE_TAIL))
 
 
-CLOSE: Final = Frames(["1"])
-PING: Final = Frames(["2"])
-PROBE_ANSWER: Final = Frames(["3probe"])
-NOOP: Final = Frames(["6"])
+CLOSE: Final = EncodedFrames(["1"])
+PING: Final = EncodedFrames(["2"])
+PROBE_ANSWER: Final = EncodedFrames(["3probe"])
+NOOP: Final = EncodedFrames(["6"])

@@ -1,44 +1,38 @@
-"""The protocol state machine: python-socketio's AsyncServer in the service of one application."""
+"""The engine of one application, as a ``socketio.AsyncServer``: encodes packets, gives each connection a client."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Coroutine, Sequence
+from collections.abc import Awaitable, Sequence
 from typing import TYPE_CHECKING, Any, Final, cast
 
 import socketio
 
-from ..exceptions import DecodeError, EncodeError
-from ..logs import ThrottledLog
+from ..exceptions import EncodeError
 from ..packets import explain_failure
-from ..types import DisconnectReason, PacketType
+from ..types import PacketType
+from .client import Client
 from .engine_server import EngineServer
-from .frames import Frames as EncodedFrames
-from .frames import JoinedFrames, PlainFrames
+from .frames import EncodedFrames, JoinedFrames, PlainFrames
+from .v3.client import Client3
 
 if TYPE_CHECKING:
     from aiohttp import web
 
     from ..options import EngineOptions
     from ..protocols import Application, Frames, Outlet, Serializer
-    from ..types import Packet
+    from ..types import Handshake, Packet
     from .connection import Connection
 
 log: Final = logging.getLogger("rtframework.engine")
 
-_CONNECT: Final = int(PacketType.CONNECT)
-_DISCONNECT: Final = int(PacketType.DISCONNECT)
 _EVENT: Final = int(PacketType.EVENT)
-_ACK: Final = int(PacketType.ACK)
-
-_too_many: Final = ThrottledLog(log, logging.INFO, "closing a connection that wants to join too many namespaces")
 
 
 class Gateway(socketio.AsyncServer):  # type: ignore[misc]  # socketio is not typed
     """Speaks Socket.IO v5 over Engine.IO v4 for an application, which it knows by its protocol only.
 
-    It decodes packets and keeps each connection's namespaces; whom to let in, what an event means and who is in which
-    room is the application's.
+    What comes in goes from each connection to a :class:`~rtframework.engine.client.Client` of its own.
     """
 
     eio: EngineServer
@@ -60,7 +54,6 @@ class Gateway(socketio.AsyncServer):  # type: ignore[misc]  # socketio is not ty
         self._serializer = serializer
         self._engine_options = options
         self._encode = serializer.encode
-        self._max_event_name = options.limits.max_event_name
         # python-socketio sets a level and adds a handler to its own logger unless it is given another one.
         super().__init__(
             client_manager=manager,
@@ -78,8 +71,7 @@ class Gateway(socketio.AsyncServer):  # type: ignore[misc]  # socketio is not ty
     def _make_engine(self, *, logger: logging.Logger, async_handlers: bool) -> EngineServer:
         return EngineServer(
             options=self._engine_options,
-            decoder=self._serializer.decoder,
-            on_message=self._on_message,
+            make_handler=self._make_client,
             logger=logger,
             async_handlers=async_handlers,
         )
@@ -87,6 +79,16 @@ class Gateway(socketio.AsyncServer):  # type: ignore[misc]  # socketio is not ty
     def attach(self, app: web.Application, socketio_path: str = "socket.io") -> None:
         """Serve under a path of an application."""
         self.eio.attach(app, socketio_path)
+
+    def _make_client(self, conn: Connection, handshake: Handshake) -> Client:
+        decoder, limits = self._serializer.decoder(), self._engine_options.limits
+        if conn.protocol != 3:
+            return Client(conn, handshake, application=self._application, decoder=decoder, limits=limits)
+        client = Client3(
+            conn, handshake, application=self._application, decoder=decoder, limits=limits, session_id=conn.sid
+        )
+        conn.receive(client.join)  # before anything that the client sends
+        return client
 
     # --- what the framework asks ------------------------------------------------------------------------------------
 
@@ -112,53 +114,4 @@ class Gateway(socketio.AsyncServer):  # type: ignore[misc]  # socketio is not ty
         else:
             for outlet in outlets:
                 outlet.send(frames)
-        return self.eio.room_for(outlets) if self.eio.congested else None
-
-    # --- the state machine ------------------------------------------------------------------------------------------
-
-    def _on_message(self, connection: Connection, data: str | bytes) -> Coroutine[Any, Any, None] | None:
-        """One frame of the serializer (Socket.IO v5, "Packet types"); what it sets off, if anything."""
-        try:
-            packet = connection.decoder.decode(data)
-        except DecodeError:
-            connection.fail(DisconnectReason.PARSE_ERROR)
-            return None
-        except Exception:
-            log.exception("the serializer's decoder raised something that is no DecodeError")
-            connection.fail(DisconnectReason.PARSE_ERROR)
-            return None
-        if packet is None:
-            return None
-        nsp = packet.nsp
-        receivers = connection.receivers
-        kind = packet.type
-        receiver = receivers.get(nsp)
-        if receiver is not None:
-            if kind == _EVENT:
-                if len(packet.data[0]) > self._max_event_name:
-                    connection.fail(DisconnectReason.PARSE_ERROR)
-                    return None
-                return receiver._receive(packet)
-            if kind == _ACK:
-                return receiver._receive(packet)
-            if kind == _DISCONNECT:
-                connection.leave(nsp)
-                receiver._disconnected(DisconnectReason.CLIENT_NAMESPACE_DISCONNECT)
-                return None
-        elif kind == _CONNECT and nsp not in connection.attempts:
-            if len(receivers) + len(connection.attempts) < self._engine_options.limits.max_namespaces:
-                attempt = connection.attempts[nsp] = object()
-                return self._connect(connection, nsp, packet.data, attempt)
-            limit = self._engine_options.limits.max_namespaces
-            address = connection.handshake(nsp, None).address
-            _too_many(extra={"nsp": nsp, "address": address, "transport": connection.transport, "limit": limit})
-        # CONNECT to a namespace it is in, an event for one it is not in, CONNECT_ERROR: Node closes, too.
-        connection.close(DisconnectReason.FORCED_SERVER_CLOSE)
-        return None
-
-    async def _connect(self, connection: Connection, nsp: str, auth: Any, attempt: object) -> None:
-        try:
-            await self._application.connect(connection, nsp, auth)
-        finally:
-            if connection.attempts.get(nsp) is attempt:  # refused: the client may ask again
-                del connection.attempts[nsp]
+        return self.eio.room_for(outlets)

@@ -4,34 +4,45 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from .outbox import Outbox
-
 if TYPE_CHECKING:
     from collections.abc import Coroutine
 
     from ..protocols import Frames, Meter
-    from .connection import Connection, MessageHandler
+    from .interfaces import MessageHandler, Sink
 
 
-class MeteredOutbox(Outbox):
-    """An outbox that tells the meters of its cork what is put into it.
+class MeteredSink:
+    """A transport that tells meters what is written to it."""
 
-    An outbox becomes one, and an ordinary one again, by a change of its class: the ordinary one is not slower for it.
-    """
+    __slots__ = ("_meters", "_sink")
 
-    __slots__ = ()
+    def __init__(self, sink: Sink, meters: tuple[Meter, ...]) -> None:
+        self._sink = sink
+        self._meters = meters
 
-    def put(self, frames: Frames, volatile: bool = False) -> None:
-        """Add frames."""
-        if not self.closed:
-            for meter in self._cork.meters:
-                meter.packets_out += 1
-                meter.bytes_out += frames.size
-        Outbox.put(self, frames, volatile)
+    @property
+    def writable(self) -> bool:
+        """Whether the transport would take frames at once."""
+        return self._sink.writable
+
+    def write(self, frames: list[Frames]) -> bool:
+        """Write frames, and count those that the transport has taken."""
+        given = frames[:]
+        done = self._sink.write(frames)
+        taken = given if done else given[: len(given) - len(frames)]
+        size = sum(each.size for each in taken)
+        for meter in self._meters:
+            meter.packets_out += len(taken)
+            meter.bytes_out += size
+        return done
+
+    def buffered(self) -> int:
+        """Count the bytes that were taken and have not yet left the process."""
+        return self._sink.buffered()
 
 
 class MeteredHandler:
-    """Tells meters of each message, then hands it on."""
+    """A handler that tells meters of each message."""
 
     __slots__ = ("_meters", "handler")
 
@@ -39,10 +50,14 @@ class MeteredHandler:
         self.handler = handler
         self._meters = meters
 
-    def __call__(self, connection: Connection, data: str | bytes) -> Coroutine[Any, Any, None] | None:
-        """A message came."""
+    def receive(self, data: str | bytes) -> Coroutine[Any, Any, None] | None:
+        """Count a message, then hand it on."""
         size = len(data) if isinstance(data, bytes) or data.isascii() else len(data.encode())
         for meter in self._meters:
             meter.packets_in += 1
             meter.bytes_in += size
-        return self.handler(connection, data)
+        return self.handler.receive(data)
+
+    def ended(self, reason: str) -> None:
+        """Hand the news of the end on."""
+        self.handler.ended(reason)

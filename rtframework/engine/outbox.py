@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final
 
 from ..counters import Counters, add
 from ..logs import ThrottledLog
@@ -13,6 +13,7 @@ from ..logs import ThrottledLog
 if TYPE_CHECKING:
     from ..options import SlowConsumer
     from ..protocols import Frames, Meter
+    from .interfaces import Sink
 
 log: Final = logging.getLogger("rtframework.engine")
 
@@ -20,23 +21,6 @@ _dropping: Final = ThrottledLog(log, logging.WARNING, "dropping events for a slo
 
 _OVERDRAFT: Final = 4
 """With the policy "wait", how many times its bound an outbox may hold when emitters do not wait for each other."""
-
-
-class Sink(Protocol):
-    """A transport, as an outbox sees it."""
-
-    @property
-    def writable(self) -> bool:
-        """Whether it would take frames at once, with nothing of the past still waiting in it."""
-
-    def write(self, frames: list[Frames]) -> bool:
-        """Take frames, in order; whether it has taken all.
-
-        If not, those it has taken are removed from the list, and the rest waits until ``flush`` is called again.
-        """
-
-    def buffered(self) -> int:
-        """Bytes that were taken and have not yet left the process."""
 
 
 class Cork:
@@ -54,7 +38,7 @@ class Cork:
         self.congested: set[Outbox] = set()
         """Those for which emitters wait, with the policy "wait"."""
         self.meters: tuple[Meter, ...] = ()
-        """Told by outboxes that are metered."""
+        """Told what passes on the connections."""
         self._dirty: list[Outbox] = []
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -159,12 +143,6 @@ class Outbox:
                 if len(frames) < count:
                     self._bytes = sum(each.size for each in frames) + self.sink.buffered()
 
-    def take(self) -> list[Frames]:
-        """Everything that waits; the outbox is empty after."""
-        frames, self._frames = self._frames, []
-        self._bytes = 0
-        return frames
-
     def clear(self) -> int:
         """Drop what waits and everything that is put from now on; how many were dropped."""
         self.closed = True
@@ -186,6 +164,11 @@ class Outbox:
     def counts(self) -> Counters:
         """The server's counters."""
         return self._cork.counts
+
+    @property
+    def meters(self) -> tuple[Meter, ...]:
+        """The meters that are told what passes on the server's connections."""
+        return self._cork.meters
 
     @property
     def waiting(self) -> int:

@@ -25,7 +25,7 @@ _PER_TURN: Final = 128
 """Packets that are served before the event loop has its turn: others have to be read, and written to."""
 
 
-class Client(Protocol):
+class Served(Protocol):
     """A connection, as the runner sees it."""
 
     inbox: deque[Any] | None
@@ -54,7 +54,7 @@ class Runner:
     def __init__(self, tasks: set[asyncio.Task[Any]], idle: Callable[[], bool]) -> None:
         self._tasks = tasks
         self._idle = idle
-        self._ready: deque[Client] = deque()
+        self._ready: deque[Served] = deque()
         self._leader: asyncio.Task[None] | None = None
         self._waiter: asyncio.Future[None] | None = None
         self._context = copy_context()
@@ -72,9 +72,9 @@ class Runner:
         context = copy_context()
         return None if context == self._context else context
 
-    def add(self, client: Client) -> None:
+    def add(self, one: Served) -> None:
         """A connection, which is not waiting for the runner yet, has something in its inbox."""
-        self._ready.append(client)
+        self._ready.append(one)
         waiter = self._waiter
         if waiter is not None:
             self._waiter = None
@@ -89,10 +89,10 @@ class Runner:
             self._waiter.set_result(None)
             self._waiter = None
 
-    def _run_alone(self, client: Client, work: Coroutine[Any, Any, None], context: Context) -> None:
+    def _run_alone(self, one: Served, work: Coroutine[Any, Any, None], context: Context) -> None:
         """Run what a packet sets off in a task of its own, with a copy of these context variables."""
-        client.began()
-        self._keep(asyncio.get_running_loop().create_task(_finish(client, work), context=context.copy()))
+        one.began()
+        self._keep(asyncio.get_running_loop().create_task(_finish(one, work), context=context.copy()))
 
     def _keep(self, task: asyncio.Task[Any]) -> None:
         self._tasks.add(task)
@@ -128,20 +128,20 @@ class Runner:
         served = 0
         while True:
             while ready:
-                client = ready.popleft()
-                inbox = client.inbox
-                if inbox is None or client.blocked:
+                one = ready.popleft()
+                inbox = one.inbox
+                if inbox is None or one.blocked:
                     continue
                 left = _PER_VISIT
                 while inbox and left:
                     left -= 1
                     try:
-                        started = client.take(inbox.popleft())
+                        started = one.take(inbox.popleft())
                         if started is None:
                             continue
-                        if client.context is not None:
-                            self._run_alone(client, started, client.context)
-                            if client.blocked:
+                        if one.context is not None:
+                            self._run_alone(one, started, one.context)
+                            if one.blocked:
                                 break
                             continue
                         waits_for = started.send(None)
@@ -149,21 +149,21 @@ class Runner:
                         # What it has set for itself must not show in the next handler.
                         if copy_context() == base:
                             continue
-                        self._put_back(client, ready.appendleft)
+                        self._put_back(one, ready.appendleft)
                         self._lead()
                         return
                     except (Exception, asyncio.CancelledError):
                         log.exception("unhandled error while serving a packet")
                         continue
                     except BaseException:  # ends this task, but not what the others, or this client, have to say
-                        self._put_back(client, ready.append)
+                        self._put_back(one, ready.append)
                         raise
-                    client.began()
-                    self._put_back(client, ready.appendleft)
+                    one.began()
+                    self._put_back(one, ready.appendleft)
                     self._follow(me)
-                    await _finish(client, go_on(started, waits_for))
+                    await _finish(one, go_on(started, waits_for))
                     return
-                self._put_back(client, ready.append)
+                self._put_back(one, ready.append)
                 if me.cancelling():  # by a handler that did not wait: it is meant for nobody else
                     self._lead()
                     return
@@ -177,19 +177,19 @@ class Runner:
             self._waiter = waiter = loop.create_future()
             await waiter
 
-    def _put_back(self, client: Client, put: Callable[[Client], None]) -> None:
+    def _put_back(self, one: Served, put: Callable[[Served], None]) -> None:
         """Go on with this one later, if it has more that may be served."""
-        if not client.inbox:
-            client.inbox = None
-            client.emptied()
-        elif not client.blocked:
-            put(client)
+        if not one.inbox:
+            one.inbox = None
+            one.emptied()
+        elif not one.blocked:
+            put(one)
 
 
-async def _finish(client: Client, work: Awaitable[None]) -> None:
+async def _finish(one: Served, work: Awaitable[None]) -> None:
     try:
         await work
     except Exception:
         log.exception("unhandled error while serving a packet")
     finally:
-        client.ended()
+        one.ended()

@@ -42,6 +42,3 @@ class Version4:
     def payload(self, packet: str) -> str:
         """The open packet as a polling payload."""
         return packet
-
-    def opened(self, connection: Connection) -> None:
-        """A connection has been made: the client asks for namespaces itself."""

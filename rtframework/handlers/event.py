@@ -41,6 +41,17 @@ class Event:
         return self._packet
 
 
+class Passage:
+    """A client on its way through connect middleware."""
+
+    __slots__ = ("found", "is_through")
+
+    def __init__(self) -> None:
+        self.found: Mapping[Hashable, Any] | None = None
+        self.is_through = False
+        """True if every middleware has called ``call_next()``, so that the end of the chain was reached."""
+
+
 class Acknowledging(Protocol):
     """A socket, as an :class:`Ack` sees it."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -16,17 +16,6 @@ if TYPE_CHECKING:
     from .dependency_plan import DependencyPlan
 
 Link = Callable[..., Awaitable[Any]]
-
-
-class Passage:
-    """A client on its way through connect middleware."""
-
-    __slots__ = ("found", "is_through")
-
-    def __init__(self) -> None:
-        self.found: Mapping[Hashable, Any] | None = None
-        self.is_through = False
-        """True if every middleware has called ``call_next()``, so that the end of the chain was reached."""
 
 
 def compose(middlewares: Sequence[Link], endpoint: Link) -> Link:

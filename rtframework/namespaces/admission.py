@@ -12,8 +12,7 @@ from .. import counters as outcomes
 from ..adapters.buffered_outlet import BufferedOutlet
 from ..concurrency import is_cancelled
 from ..exceptions import ConnectionRefused, Disconnected, EncodeError, EventError
-from ..handlers.event import CONNECTION
-from ..handlers.middleware import Passage
+from ..handlers.event import CONNECTION, Passage
 from ..logs import ThrottledLog
 from ..types import DisconnectReason, Packet, PacketType
 from .membership import State

@@ -15,7 +15,7 @@ from ..handlers.declarations import NOTHING, Declaration, Declarations, declarat
 from ..handlers.dependencies import IN_SERVER_SIDE_EVENT
 from ..handlers.exception_handlers import ExceptionHandlers
 from ..handlers.handler import Handler, SpecialHandler
-from ..handlers.middleware import Link, Passage, compose, connect_link, event_link
+from ..handlers.middleware import Link, compose, connect_link, event_link
 from ..handlers.registration import Registration
 from ..handlers.registry import HandlerRegistry
 from ..handlers.signatures import Signature
@@ -30,6 +30,7 @@ from .patterns import NO_PARAMS, is_namespace
 from .socket import Socket
 
 if TYPE_CHECKING:
+    from ..handlers.event import Passage
     from ..handlers.strict import Auditor
     from ..options import Limits
     from ..protocols import Adapter, Authenticator, Client, Engine, Watcher

@@ -9,7 +9,7 @@ import pytest
 
 from rtframework import ConfigurationError, Identity, Recovery
 from rtframework.adapters.packet_log import Attendance, PacketLog
-from rtframework.engine.frames import Frames
+from rtframework.engine.frames import EncodedFrames
 
 NOBODY: frozenset[str] = frozenset()
 
@@ -24,7 +24,7 @@ class Book:
 
     def emit(self, name: str, *rooms: str, but: str = "", size: int = 1) -> int:
         """A packet to those rooms, or to everybody; its position."""
-        frames = Frames(["4" + "x" * (size - 3)]) if size > 3 else Frames(["4"])
+        frames = EncodedFrames(["4" + "x" * (size - 3)]) if size > 3 else EncodedFrames(["4"])
         self.names[id(frames)] = name
         self.log.append(frames, frozenset(rooms) if rooms else None, frozenset(but.split()), self.now)
         return self.log.head

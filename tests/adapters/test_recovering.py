@@ -12,10 +12,9 @@ import pytest
 
 from rtframework import Packet, PacketType, Recovery, Target
 from rtframework.adapters.recovering import SessionAwareAdapter
-from rtframework.engine.frames import Frames
+from rtframework.engine.frames import EncodedFrames
 from rtframework.exceptions import EncodeError
-from rtframework.protocols import Emitter, Session
-from rtframework.protocols import Frames as AnyFrames
+from rtframework.protocols import Emitter, Frames, Session
 from rtframework.testing import AdapterConformance
 from rtframework.testing.conformance.adapters import _Deliveries
 
@@ -34,7 +33,7 @@ class Keeps(_Deliveries):
         super().__init__()
         self.sent: dict[str, list[Any]] = {}
         self.data: dict[int, list[Any]] = {}
-        self.kept: list[AnyFrames] = []
+        self.kept: list[Frames] = []
 
     def send(
         self,
@@ -43,17 +42,17 @@ class Keeps(_Deliveries):
         *,
         volatile: bool = False,
         compress: bool = True,
-        frames: AnyFrames | None = None,
+        frames: Frames | None = None,
     ) -> None:
         data = self.data[id(self.encode(packet) if frames is None else frames)]
         assert data[: len(packet.data)] == packet.data
         for sid in sids:
             self.sent.setdefault(sid, []).append(data)
 
-    def encode(self, packet: Packet, *, compress: bool = True) -> Frames:
+    def encode(self, packet: Packet, *, compress: bool = True) -> EncodedFrames:
         if packet.data[-1] is None or object in map(type, packet.data):
             raise EncodeError("cannot be sent")
-        frames = Frames(["4" + "x" * 10])
+        frames = EncodedFrames(["4" + "x" * 10])
         self.kept.append(frames)  # so that no other has its id
         self.data[id(frames)] = packet.data
         return frames

@@ -13,7 +13,7 @@ import pytest
 from aiohttp.test_utils import make_mocked_request
 
 from rtframework import AckTimeout, Disconnected, Limits, MemoryAdapter, Server, Socket
-from rtframework.engine.frames import Frames
+from rtframework.engine.frames import EncodedFrames
 from tests.conftest import Serve
 from tests.engine import Witness, eventually, join, join_websocket, other_tasks, raw_client, turns_until
 from tests.support.raw import RawClient
@@ -41,10 +41,10 @@ async def test_a_connection_ends_once(serve: Serve, transport: Transport) -> Non
         assert await witness.reason() == "first"
         assert not connection.is_open
         await connection.wait_closed()
-        connection.send(Frames(["4late"]))
+        connection.send(EncodedFrames(["4late"]))
         connection.drained()
         connection.look()
-        assert not connection.enter("/", witness)  # type: ignore[arg-type]
+        assert connection.take("42[]") is None
     await eventually(lambda: not (witness.engine.tasks or witness.engine.connections))
     assert witness.reasons == ["first"]
     witness.assert_nothing_left()

@@ -1,11 +1,11 @@
-"""Frames: RFC 6455 and Engine.IO payloads, to the byte."""
+"""EncodedFrames: RFC 6455 and Engine.IO payloads, to the byte."""
 
 from __future__ import annotations
 
 import pytest
 from aiohttp import WSMsgType, web
 
-from rtframework.engine.frames import CLOSE, NOOP, PING, Frames, JoinedFrames, PlainFrames, websocket_frame
+from rtframework.engine.frames import CLOSE, NOOP, PING, EncodedFrames, JoinedFrames, PlainFrames, websocket_frame
 from tests.conftest import Serve
 from tests.engine import raw_client
 from tests.support.raw import decode_payload
@@ -29,7 +29,7 @@ def test_websocket_frames_at_the_edges_of_each_length(length: int, head: bytes) 
 
 def test_messages_get_their_type_and_binary_goes_as_it_is() -> None:
     """Engine.IO v4 marks text messages with a 4, and binary ones not at all."""
-    frames = Frames.of_messages(['51-["a"]', b"\x00\xff"])
+    frames = EncodedFrames.of_messages(['51-["a"]', b"\x00\xff"])
     assert (
         frames.websocket == b'\x81\x0951-["a"]'.replace(b"51-", b"451-").replace(b"\x09", b"\x09") + b"\x82\x02\x00\xff"
     )
@@ -39,7 +39,10 @@ def test_messages_get_their_type_and_binary_goes_as_it_is() -> None:
 
 def test_frames_can_be_joined() -> None:
     """What a client has missed would be sent in a form of its own, or dropped on the way because it is slow."""
-    one, two = Frames.of_messages(['2["a"]'], droppable=True), Frames.of_messages(['51-["b"]', b"\x00"], droppable=True)
+    one, two = (
+        EncodedFrames.of_messages(['2["a"]'], droppable=True),
+        EncodedFrames.of_messages(['51-["b"]', b"\x00"], droppable=True),
+    )
     joined = JoinedFrames([one, two])
     assert joined.websocket == one.websocket + two.websocket
     assert joined.polling == one.polling + "\x1e" + two.polling
@@ -55,15 +58,15 @@ def test_frames_can_be_joined() -> None:
 
 def test_each_form_is_made_once() -> None:
     """A broadcast to a thousand polling clients would be encoded a thousand times."""
-    frames = Frames.of_messages(["é" * 10, b"x"])
+    frames = EncodedFrames.of_messages(["é" * 10, b"x"])
     assert frames.websocket is frames.websocket
     assert frames.polling is frames.polling
 
 
 def test_lengths_are_counted_in_bytes() -> None:
     """Text that is not English would break the websocket."""
-    assert Frames(["é" * 63]).websocket == b"\x81\x7e\x00\x7e" + "é".encode() * 63
-    assert Frames(["\U0001f600"]).size == 6
+    assert EncodedFrames(["é" * 63]).websocket == b"\x81\x7e\x00\x7e" + "é".encode() * 63
+    assert EncodedFrames(["\U0001f600"]).size == 6
 
 
 def test_the_packets_of_the_protocol() -> None:
@@ -80,7 +83,7 @@ async def test_another_implementation_reads_them(serve: Serve) -> None:
         socket = web.WebSocketResponse(compress=False)
         await socket.prepare(request)
         assert request.transport is not None
-        request.transport.write(Frames(messages).websocket)
+        request.transport.write(EncodedFrames(messages).websocket)
         await socket.close()
         return socket
 
@@ -92,4 +95,4 @@ async def test_another_implementation_reads_them(serve: Serve) -> None:
         received = [await websocket.ws.receive() for _ in messages]
         assert [message.data for message in received] == messages
         assert {message.type for message in received} == {WSMsgType.TEXT, WSMsgType.BINARY}
-    assert decode_payload(Frames(["4a", b"\xff"]).polling) == ["4a", b"\xff"]
+    assert decode_payload(EncodedFrames(["4a", b"\xff"]).polling) == ["4a", b"\xff"]

@@ -141,7 +141,7 @@ class House:
     def assert_no_session(self) -> None:
         """Whoever has gone without a word has been found out."""
         assert not self.engine.connections
-        assert self.engine._unconnected == 0
+        assert self.engine.table.unconnected == 0
         assert self.came == self.went
 
     def hang_up(self) -> None:
@@ -464,7 +464,7 @@ def assert_empty(place: House, loop: SimulatedLoop) -> None:
     """Neither a session nor a socket, room, task or timer."""
     engine = place.engine
     assert not engine.tasks
-    assert not engine._cork._dirty
+    assert not engine.table.cork._dirty
     for namespace in place.io.namespaces.values():
         assert not namespace.sockets
         assert not namespace._membership.outlets

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from rtframework import Server, Socket
 from rtframework.admin.statistics import Traffic
-from rtframework.engine.metering import MeteredOutbox
-from rtframework.engine.outbox import Outbox
+from rtframework.engine.client import Client
 from tests.conftest import Serve
 from tests.engine import engine_of
 from tests.support.js import JSClients
@@ -46,10 +45,6 @@ async def test_what_passes_is_counted(serve: Serve, js: JSClients, transport: Tr
     engine.unmeasure(traffic)
     assert await early.emit_with_ack("echo", b"x") == b"x"
     assert traffic.take() == []
-    assert [type(each.outbox) for each in engine.connections.values()] == [Outbox]
-
-
-def test_a_metered_outbox_has_no_state_of_its_own() -> None:
-    """An outbox could not become one, and an ordinary one again, while packets wait in it."""
-    assert MeteredOutbox.__slots__ == ()
-    assert MeteredOutbox.__basicsize__ == Outbox.__basicsize__
+    for connection in engine.connections.values():
+        assert isinstance(connection._handler, Client)
+        assert connection.outbox.sink is connection._transport

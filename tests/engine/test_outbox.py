@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from rtframework import Limits, Server, Socket
-from rtframework.engine.frames import Frames
+from rtframework.engine.frames import EncodedFrames
 from rtframework.engine.outbox import Cork, Outbox
-from rtframework.protocols import Frames as AnyFrames
+from rtframework.protocols import Frames
 from tests.conftest import Serve
 from tests.engine import Witness, eventually, join, join_websocket, raw_client, wire
 
@@ -29,7 +29,7 @@ class Sink:
     def writable(self) -> bool:
         return self.open and not self.kept
 
-    def write(self, frames: list[AnyFrames]) -> bool:
+    def write(self, frames: list[Frames]) -> bool:
         if self.open:
             self.writes.append([each.polling for each in frames])
             if self.keeps:
@@ -53,7 +53,7 @@ class Kit:
 
     def put(self, *texts: str, volatile: bool = False) -> None:
         for text in texts:
-            self.outbox.put(Frames([text]), volatile)
+            self.outbox.put(EncodedFrames([text]), volatile)
 
 
 async def turn() -> None:
@@ -99,16 +99,6 @@ async def test_frames_wait_for_a_transport_that_takes_none() -> None:
     kit.outbox.flush()
     assert kit.sink.writes == [["4a", "4b"]]
     assert len(kit.outbox) == 0
-
-
-async def test_taking_empties_it() -> None:
-    """A poll would bring the packets of the one before again."""
-    kit = Kit()
-    kit.put("4a", "4b")
-    assert [frames.polling for frames in kit.outbox.take()] == ["4a", "4b"]
-    await turn()
-    assert kit.sink.writes == []
-    assert kit.outbox.take() == []
 
 
 @pytest.mark.parametrize("kept_by", ["outbox", "transport"])
@@ -194,7 +184,7 @@ async def test_one_broken_transport_does_not_stop_the_others() -> None:
     """One connection that fails in an unforeseen way would mute all that were to be written to after it."""
 
     class Broken(Sink):
-        def write(self, frames: list[AnyFrames]) -> bool:
+        def write(self, frames: list[Frames]) -> bool:
             raise RuntimeError("unforeseen")
 
     cork = Cork()

@@ -209,8 +209,6 @@ async def test_malformed_packets_close_the_connection(
 @pytest.mark.parametrize(
     "packet",
     [
-        "40",
-        '40{"token":"x"}',
         '44{"message":"x"}',
         '42/nowhere,["note",1]',
         "43/nowhere,1[]",
@@ -247,7 +245,73 @@ async def test_events_before_joining_close_the_connection(serve: Serve) -> None:
     assert witness.notes == []
 
 
-@pytest.mark.parametrize("packet", ['42["note",1]', "40", "41", "431[]"])
+@pytest.mark.parametrize("by", ["polling", "websocket"])
+async def test_who_asks_twice_before_it_is_let_in_gets_one_answer(serve: Serve, by: str) -> None:
+    """React's strict mode connects, disconnects and connects at once: all namespaces of the page would be lost."""
+    gates: list[asyncio.Event] = []
+
+    class Slow:
+        async def authenticate(self, handshake: object) -> str:
+            gates.append(asyncio.Event())
+            await gates[-1].wait()
+            return "user"
+
+    witness = Witness(auth=Slow())
+    slow = witness.io.of("/slow")
+    server = await serve(witness.io)
+    async with raw_client(server.url) as raw:
+        websocket = None
+        if by == "websocket":
+            websocket, _ = await raw.open_websocket()
+        else:
+            await raw.handshake()
+        party = Party(witness, by, raw, websocket)
+        for packet in ("40", "40/slow,", "40/slow,", "40"):
+            await party.send(packet)
+        await eventually(lambda: len(gates) == 2)
+        for gate in gates:
+            gate.set()
+        assert {str(await party.receive())[:9] for _ in range(2)} == {'40{"sid":', "40/slow,{"}
+        await party.send('421["echo"]')
+        assert await party.receive() == "431[]"
+        assert (len(gates), len(witness.io.sockets), len(slow.sockets)) == (2, 1, 1)
+        await party.send("1")
+    await eventually(lambda: not (witness.engine.tasks or witness.engine.connections))
+    witness.assert_nothing_left()
+
+
+async def test_who_asks_twice_at_once_gets_one_answer(party: Party) -> None:
+    """The same, where nothing takes time: the second packet is served when the first has been answered."""
+    party.witness.io.of("/admin")
+    if party.websocket is None:
+        await party.send("40/admin,", "40/admin,", '421["echo"]')
+    else:
+        (connection,) = (each for each in party.witness.engine.connections.values() if each.sid == party.raw.sid)
+        connection.receive_all(["40/admin,", "40/admin,", '421["echo"]'])
+    assert str(await party.receive()).startswith('40/admin,{"sid"')
+    assert await party.receive() == "431[]"
+    assert len(party.witness.io.of("/admin").sockets) == 1
+
+
+async def test_who_asks_for_a_namespace_that_it_is_in_starts_anew(party: Party) -> None:
+    """A page that gave up before the answer came, and asks again later, would wait for ever, or lose all the others."""
+    heard: list[str] = []
+    admin = party.witness.io.of("/admin")
+    admin.on("disconnect")(lambda socket, reason: heard.append(reason))
+    await party.send("40/admin,")
+    first = await party.receive()
+    await party.send('40/admin,{"token":"x"}')
+    second = await party.receive()
+    assert str(second).startswith('40/admin,{"sid"')
+    assert second != first
+    (socket,) = admin.sockets.values()
+    assert (socket.id in str(second), socket.handshake.auth) == (True, {"token": "x"})
+    assert heard == ["client namespace disconnect"]
+    await party.send('421["echo"]')
+    assert await party.receive() == "431[]"
+
+
+@pytest.mark.parametrize("packet", ['42["note",1]', "41", "431[]"])
 async def test_a_client_that_does_not_wait_to_be_let_in_is_closed(serve: Serve, packet: str) -> None:
     """Events would be served for somebody who is being authenticated."""
     gate = asyncio.Event()

@@ -902,9 +902,8 @@ class Sessions(RuleBasedStateMachine):
                 assert self.world.heard[sid] == peer.said[sid]
         for socket in self.world.sockets():
             assert socket.conn.is_open
-        assert engine._unconnected == sum(
-            not connection.receivers and connection._on_connected is not None
-            for connection in engine.connections.values()
+        assert engine.table.unconnected == sum(
+            connection._on_connected is not None for connection in engine.connections.values()
         )
 
     def teardown(self) -> None:
@@ -944,9 +943,9 @@ class Sessions(RuleBasedStateMachine):
         assert not engine.connections
         assert not engine.tasks
         assert not self.world.asking, "a question that nobody answers"
-        assert engine._unconnected == 0
-        assert not engine._cork.congested
-        assert not engine._cork._dirty
+        assert engine.table.unconnected == 0
+        assert not engine.table.cork.congested
+        assert not engine.table.cork._dirty
         for namespace in self.world.io.namespaces.values():
             assert not namespace.sockets
             assert not namespace._membership.outlets

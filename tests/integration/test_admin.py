@@ -51,7 +51,7 @@ def quiet(io: Server) -> bool:
     eio = io._server.eio
     return (
         admin._timer is None
-        and not eio._meters
+        and not eio.table.meters
         and all(
             each._watcher is None
             and not each.listeners_any()
@@ -60,8 +60,8 @@ def quiet(io: Server) -> bool:
             and not any(each.adapter.index.events._listeners.values())  # type: ignore[attr-defined]
             for each in io.namespaces.values()
         )
-        and all(type(each.outbox).__name__ == "Outbox" for each in eio.connections.values())
-        and all(not hasattr(each._on_message, "handler") for each in eio.connections.values())
+        and all(each.outbox.sink is each._transport for each in eio.connections.values())
+        and all(not hasattr(each._handler, "handler") for each in eio.connections.values())
     )
 
 

@@ -364,7 +364,7 @@ async def test_a_server_that_stops_in_the_middle_of_middleware(serve: Serve) -> 
         asking = asyncio.create_task(raw.request("GET", query=raw.query("websocket"), headers=WEBSOCKET))
         await inside.wait()
         stopping = asyncio.create_task(io._server.shutdown())
-        await eventually(lambda: io._server.eio._closing)
+        await eventually(lambda: io._server.eio.table.is_closing)
         gate.set()
         assert (await asking).status == 503
         await stopping

@@ -673,7 +673,7 @@ async def test_middleware_cannot_emit_to_who_comes_back(serve: Serve, js: JSClie
 
 
 @pytest.mark.parametrize(
-    ("packet", "reason"), [("2", "transport error"), ("40", "forced server close"), ("1", "transport close")]
+    ("packet", "reason"), [("2", "transport error"), ("41/x,", "forced server close"), ("1", "transport close")]
 )
 async def test_reasons_of_the_connection(serve: Serve, packet: str, reason: str) -> None:
     """A client that a proxy or a bug cuts off would lose its state, where with Node it does not."""

@@ -19,8 +19,7 @@ from rtframework import (
     StaticTokenAuth,
 )
 from rtframework.counters import MOST, OTHER, Counters, add
-from rtframework.engine.metering import MeteredHandler
-from rtframework.engine.outbox import Outbox
+from rtframework.engine.client import Client
 from rtframework.protocols import CallNext
 from rtframework.testing import TestServer
 from rtframework.types import Handshake
@@ -356,8 +355,8 @@ async def test_what_is_off_is_not_there(serve: Serve, js: JSClients, transport: 
     assert len(children) == 1
     assert all(namespace._event_chain is None for namespace in io.namespaces.values())
     for connection in io._server.eio.connections.values():
-        assert type(connection.outbox) is Outbox
-        assert not isinstance(connection._on_message, MeteredHandler)
+        assert isinstance(connection._handler, Client)
+        assert connection.outbox.sink is connection._transport
 
 
 async def test_an_observer_changes_nothing(serve: Serve, js: JSClients, transport: Transport) -> None:

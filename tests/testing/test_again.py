@@ -114,7 +114,7 @@ def test_those_who_watch() -> None:
             assert (counts["rawConnection"], stats["clientsCount"]) == (1, 2)
         assert io.of("/").listeners_any() == ()
         assert io.of("/")._watcher is None
-        assert not io._server.eio._meters
+        assert not io._server.eio.table.meters
 
     for _ in range(3):
         asyncio.run(once())

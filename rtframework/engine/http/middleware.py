@@ -6,19 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
+from .answers import UnsentResponse
+
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
     from ...protocols import EngineMiddleware
-
-
-class UnsentResponse(web.Response):
-    """An answer of the protocol that middleware and header listeners may still change."""
-
-    switch: Callable[[UnsentResponse], Awaitable[web.StreamResponse]] | None = None
-    """Sends it and gives the TCP connection away: the answer to a websocket's handshake."""
-    lost: Callable[[], None] | None = None
-    """To be called when it will not be sent: it holds packets that nobody will get."""
 
 
 class Exchange:
@@ -38,8 +31,8 @@ class Exchange:
         try:
             response = await self.run(request)
         finally:
-            if response is not self.made and isinstance(self.made, UnsentResponse) and self.made.lost is not None:
-                self.made.lost()
+            if response is not self.made and isinstance(self.made, UnsentResponse):
+                self.made.answer.lose()
         return response
 
     async def run(self, request: web.Request, index: int = 0) -> web.StreamResponse:

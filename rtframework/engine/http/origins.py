@@ -11,6 +11,8 @@ from ...exceptions import ConfigurationError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from aiohttp import web
+
     from ...options import Cors
 
 
@@ -59,6 +61,10 @@ class OriginPolicy:
         if self._any or not self.is_foreign(origin, host):
             return True
         return origin is not None and any(accept(origin) for accept in self._accepts)
+
+    def accepts_request(self, request: web.Request) -> bool:
+        """Return whether a request may go on, by the page that it comes from."""
+        return self.accepts(request.headers.get("Origin"), request.host)
 
     def headers(self, origin: str | None, host: str) -> dict[str, str]:
         """CORS headers for a request that was accepted."""

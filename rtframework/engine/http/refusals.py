@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from aiohttp import web
+
+from ...counters import Counters, add
+from ...types import ConnectionFailure
+
+if TYPE_CHECKING:
+    from .listeners import Listeners
 
 TRANSPORT_UNKNOWN: Final = 0
 SID_UNKNOWN: Final = 1
@@ -28,3 +34,40 @@ def error_response(
     """Make the response that tells a client why its request is refused."""
     body: dict[str, Any] = {"code": code, "message": message or MESSAGES[code]}
     return web.json_response(body, status=status, headers=headers)
+
+
+class Refusals:
+    """Refuses requests: counts them, tells the listeners for ``"connection_error"``, and makes the responses."""
+
+    def __init__(self, counts: Counters, listeners: Listeners) -> None:
+        self._counts = counts
+        self._listeners = listeners
+
+    async def refuse(
+        self,
+        request: web.Request,
+        code: int,
+        context: dict[str, Any],
+        headers: dict[str, str] | None = None,
+        *,
+        status: int = 400,
+        message: str | None = None,
+    ) -> web.Response:
+        """Refuse a request with a code; ``context`` says more to the listeners, ``message`` to the client."""
+        reason = context.get("name") or MESSAGES[code]
+        add(self._counts.requests_refused, reason.lower().replace(" ", "_"))
+        if self._listeners.has("connection_error"):
+            failure = ConnectionFailure(request, code, MESSAGES[code], context)
+            await self._listeners.tell("connection_error", failure)
+        return error_response(code, status, headers, message)
+
+    async def bad(self, request: web.Request, name: str, headers: dict[str, str], **context: Any) -> web.Response:
+        """Refuse a bad request for a reason that has a name."""
+        return await self.refuse(request, BAD_REQUEST, {"name": name, **context}, headers)
+
+    async def forbid(
+        self, request: web.Request, message: str | None, headers: dict[str, str], name: str | None = None
+    ) -> web.Response:
+        """Refuse a client whom the program does not want, with the program's message, if it has one."""
+        context = {"name": name, "message": message} if name else {"message": message}
+        return await self.refuse(request, FORBIDDEN, context, headers, status=403, message=message)

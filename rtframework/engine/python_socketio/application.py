@@ -17,9 +17,9 @@ from ..connection import Connection as EngineConnection
 from .manager import Manager
 
 if TYPE_CHECKING:
-    from ...protocols import Client as AnyClient
+    from ...protocols import Client
+    from .engineio_socket import EngineIOSocket
     from .server import AsyncServer
-    from .sessions import Session
 
 _CONNECT: Final = int(PacketType.CONNECT)
 _DISCONNECT: Final = int(PacketType.DISCONNECT)
@@ -48,7 +48,7 @@ class Programs:
     """The application that the engine serves: decorated handlers and class-based namespaces of one server."""
 
     def __init__(self) -> None:
-        self._clients: dict[tuple[str, str], Client] = {}
+        self._members: dict[tuple[str, str], Member] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._fits: dict[tuple[Any, int], bool] = {}
 
@@ -56,32 +56,32 @@ class Programs:
         """Serve this server's handlers."""
         self.server = server
 
-    async def connect(self, client: AnyClient, nsp: str, auth: Any) -> None:
+    async def connect(self, client: Client, nsp: str, auth: Any) -> None:
         """A client asks for a namespace."""
         server = self.server
         connection = client.conn
         assert isinstance(connection, EngineConnection)
-        session = server.eio.sockets.get(connection.sid)
-        if session is None:
+        socket = server.eio.sockets.get(connection.sid)
+        if socket is None:
             return
-        if not server.serves(nsp):
+        if not server._serves(nsp):
             connection.send(server.encode(Packet(_CONNECT_ERROR, nsp, {"message": "Invalid namespace"})))
             return
-        server.initialize_manager()
+        server._initialize_manager()
         sid = await server.manager.pre_connect(connection.sid, nsp)
         if sid is None:
             connection.send(server.encode(Packet(_CONNECT_ERROR, nsp, {"message": "Unable to connect"})))
             return
-        member = self._clients[nsp, sid] = Client(self, session, nsp, sid)
+        member = self._members[nsp, sid] = Member(self, client, socket, nsp, sid)
         await member.arrive(auth)
 
-    def client(self, sid: Any, nsp: str) -> Client | None:
+    def member(self, sid: Any, nsp: str) -> Member | None:
         """The client of that id, while its handlers may ask for it."""
-        return self._clients.get((nsp, sid)) if isinstance(sid, str) else None
+        return self._members.get((nsp, sid)) if isinstance(sid, str) else None
 
-    def forget(self, client: Client) -> None:
-        """Nothing of a client is needed any more."""
-        self._clients.pop((client.nsp, client.sid), None)
+    def forget(self, member: Member) -> None:
+        """Keep nothing of a member any more."""
+        self._members.pop((member.nsp, member.sid), None)
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> None:
         """Run something that is awaited, for a bounded time, at shutdown."""
@@ -159,28 +159,30 @@ class Programs:
         return fits
 
 
-class Client:
+class Member:
     """One client in one namespace: what the engine calls a receiver."""
 
     __slots__ = (
         "_admitted",
+        "_client",
         "_in_turn",
         "_left",
         "_programs",
         "_server",
-        "_session",
         "_settled",
+        "_socket",
         "_waiting",
         "nsp",
         "sid",
     )
 
-    def __init__(self, programs: Programs, session: Session, nsp: str, sid: str) -> None:
+    def __init__(self, programs: Programs, client: Client, socket: EngineIOSocket, nsp: str, sid: str) -> None:
         self.nsp = nsp
         self.sid = sid
         self._programs = programs
         self._server = programs.server
-        self._session = session
+        self._client = client
+        self._socket = socket
         self._in_turn = not programs.server.async_handlers
         self._admitted = False
         """Whether it was told that it is connected."""
@@ -194,16 +196,16 @@ class Client:
 
     async def arrive(self, auth: Any) -> None:
         """Ask the connect handler, and let the client in or refuse it; whatever happens, no ghost of it stays."""
-        server, session = self._server, self._session
-        session.move_in(self)
+        server, socket = self._server, self._socket
+        socket.move_in(self)
         try:
-            if not session.connection.enter(self.nsp, self):
+            if not self._client.enter(self.nsp, self):
                 await self._forget()
                 return
             if server.always_connect:
                 await self._admit()
             elif not isinstance(server.manager, Manager):
-                session.hold(self.nsp)  # that manager does not
+                socket.hold(self.nsp)  # that manager does not
             refusal = await self._ask(auth)
         except BaseException:
             await self._refuse(_FAILED)
@@ -221,7 +223,7 @@ class Client:
         """What the client is to be told if it is refused."""
         server = self._server
         try:
-            answer = await server._trigger_event("connect", self.nsp, self.sid, self._session.environ, auth or None)
+            answer = await server._trigger_event("connect", self.nsp, self.sid, self._socket.environ, auth or None)
         except RefusedByProgram as refused:
             return dict(refused.error_args)
         except ConnectionRefused as refused:
@@ -238,17 +240,17 @@ class Client:
         return _REJECTED if answer is False else None
 
     async def _admit(self) -> None:
-        server, session = self._server, self._session
+        server, socket = self._server, self._socket
         self._admitted = True
-        session.connection.send(server.encode(Packet(_CONNECT, self.nsp, {"sid": self.sid})))
+        socket.connection.send(server.encode(Packet(_CONNECT, self.nsp, {"sid": self.sid})))
         await server.manager.connect(self.sid, self.nsp)
-        session.release(self.nsp, send=True)
+        socket.release(self.nsp, send=True)
 
     async def _refuse(self, refusal: dict[str, Any]) -> None:
-        server, connection = self._server, self._session.connection
+        server, connection = self._server, self._socket.connection
         if self._left is None:
             self._left = _reasons.SERVER_DISCONNECT
-            connection.leave(self.nsp)
+            self._client.leave(self.nsp)
             if self._admitted:
                 server.manager.pre_disconnect(self.sid, self.nsp)
                 connection.send(server.encode(Packet(_DISCONNECT, self.nsp)))
@@ -266,7 +268,7 @@ class Client:
     def _receive(self, packet: Packet) -> Coroutine[Any, Any, None] | None:
         """An EVENT or an ACK of this client."""
         if not self._admitted:  # it cannot know yet that it is connected
-            self._session.connection.close(DisconnectReason.FORCED_SERVER_CLOSE)
+            self._socket.connection.close(DisconnectReason.FORCED_SERVER_CLOSE)
             return None
         if packet.type == _ACK:
             # 0 is no number of a question; managers may keep something else there.
@@ -283,7 +285,7 @@ class Client:
         """Run the handler of one event and acknowledge it. A handler that fails is logged, and nothing is answered."""
         server = self._server
         name, *args = packet.data
-        if server.tells_all:
+        if server._tells_all:
             server.logger.info('received event "%s" from %s [%s]', name, self.sid, self.nsp)
         try:
             result = await server._trigger_event(name, self.nsp, self.sid, *args)
@@ -298,10 +300,10 @@ class Client:
         except EncodeError:
             server.logger.exception("the acknowledgement of %r in %s cannot be sent", name, self.nsp)
             return
-        self._session.connection.send(frames)
+        self._socket.connection.send(frames)
 
     async def _serve_in_turn(self, packet: Packet) -> None:
-        async with self._session.turn:
+        async with self._socket.turn:
             if self._left != _reasons.SERVER_DISCONNECT:  # or it was sent away by an event before this one
                 await self._serve(packet)
 
@@ -327,8 +329,8 @@ class Client:
         """Tell the client to leave the namespace; done when its disconnect handler is."""
         if self._left is not None or not self._admitted:
             return
-        connection = self._session.connection
-        connection.leave(self.nsp)
+        connection = self._socket.connection
+        self._client.leave(self.nsp)
         connection.send(self._server.encode(Packet(_DISCONNECT, self.nsp)))
         self._leave(_reasons.SERVER_DISCONNECT)
         if self._settled:
@@ -347,7 +349,7 @@ class Client:
         """Run the disconnect handler, which may still ask for session, environ and rooms; then forget the client."""
         try:
             if in_turn:
-                async with self._session.turn:  # after the events that came before
+                async with self._socket.turn:  # after the events that came before
                     await self._run_disconnect_handler()
             else:
                 await self._run_disconnect_handler()
@@ -363,11 +365,11 @@ class Client:
 
     async def _forget(self) -> None:
         try:
-            self._session.release(self.nsp, send=False)
+            self._socket.release(self.nsp, send=False)
             await self._server.manager.disconnect(self.sid, self.nsp, ignore_queue=True)
         finally:
             self._programs.forget(self)
-            self._session.move_out(self)
+            self._socket.move_out(self)
 
 
 def _binds(handler: Callable[..., Any], count: int) -> bool:

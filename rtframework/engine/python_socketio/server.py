@@ -16,16 +16,17 @@ from ...exceptions import ConfigurationError
 from ...options import Cors, EngineOptions, Limits
 from ..gateway import Gateway
 from .application import Programs
+from .engineio_server import EngineIOServer
+from .engineio_socket import Environs
 from .manager import Manager, is_many
 from .packet_classes import PacketClassSerializer, StandardSerializer, packet_class_of
-from .sessions import Environs, SessionServer
 
 if TYPE_CHECKING:
     from aiohttp import web
 
     from ...protocols import Serializer
     from .cors import CorsOrigins
-    from .sessions import Cookie
+    from .engineio_server import Cookie
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -58,7 +59,7 @@ class AsyncServer(Gateway):
         web.run_app(app)
     """
 
-    eio: SessionServer
+    eio: EngineIOServer
 
     def __init__(
         self,
@@ -128,11 +129,10 @@ class AsyncServer(Gateway):
         )
         self.environ = Environs(self.eio.sockets)
 
-    def _make_engine(self, *, logger: logging.Logger, async_handlers: bool) -> SessionServer:
-        return SessionServer(
+    def _make_engine(self, *, logger: logging.Logger, async_handlers: bool) -> EngineIOServer:
+        return EngineIOServer(
             options=self._engine_options,
-            decoder=self._serializer.decoder,
-            on_message=self._on_message,
+            make_handler=self._make_client,
             logger=self._engineio_logger,
             async_handlers=async_handlers,
             packet_class=self.packet_class,
@@ -176,12 +176,12 @@ class AsyncServer(Gateway):
         app.on_shutdown.append(self._stop)
 
     async def _start(self, app: web.Application) -> None:
-        self.initialize_manager()
+        self._initialize_manager()
 
     async def _stop(self, app: web.Application) -> None:
         await self.shutdown()
 
-    def initialize_manager(self) -> None:
+    def _initialize_manager(self) -> None:
         """Start what the manager does in the background: at start-up, or with the first client."""
         if not self._manager_started:
             self._manager_started = self.manager_initialized = True
@@ -232,7 +232,7 @@ class AsyncServer(Gateway):
         """
         namespace = namespace or "/"
         recipient = room if to is None else to
-        if self.tells_all:
+        if self._tells_all:
             shown = "all" if recipient is None else recipient
             self.logger.info('emitting event "%s" to %s [%s]', event, shown, namespace)
         if recipient == "":
@@ -277,9 +277,9 @@ class AsyncServer(Gateway):
             if not answer.done():
                 answer.set_result(args)
 
-        client = self._programs.client(recipient, namespace or "/")
-        if client is not None:
-            client.wait_for(answer)
+        member = self._programs.member(recipient, namespace or "/")
+        if member is not None:
+            member.wait_for(answer)
         elif not self._may_be_elsewhere(recipient, namespace or "/"):
             raise DisconnectedError("no such client")
         try:
@@ -317,19 +317,19 @@ class AsyncServer(Gateway):
             is_here = self.manager.is_connected(sid, namespace)
         else:
             is_here = await self.manager.can_disconnect(sid, namespace)
-        client = self._programs.client(sid, namespace) if is_here else None
-        if client is not None:
-            if self.tells_all:
+        member = self._programs.member(sid, namespace) if is_here else None
+        if member is not None:
+            if self._tells_all:
                 self.logger.info("Disconnecting %s [%s]", sid, namespace)
-            await client.disconnect()
+            await member.disconnect()
 
     @property
-    def tells_all(self) -> bool:
+    def _tells_all(self) -> bool:
         """Whether a line is logged for each event: for who asks for it, not for who logs at INFO in general."""
         logger = self.logger
         return logger.isEnabledFor(logging.INFO) and (self._asked_for_logs or logger.level != logging.NOTSET)
 
-    def serves(self, namespace: str) -> bool:
+    def _serves(self, namespace: str) -> bool:
         """Whether clients may ask for a namespace."""
         return namespace.startswith("/") and (  # "*" is where catch-all handlers are
             namespace in self.handlers

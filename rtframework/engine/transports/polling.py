@@ -16,7 +16,7 @@ from ..frames import CLOSE, NOOP, SEPARATOR
 if TYPE_CHECKING:
     from ...options import Limits
     from ...protocols import Frames
-    from ..connection import Connection
+    from ..interfaces import Carried
 
 TEXT: Final = "text/plain; charset=UTF-8"
 BINARY: Final = "application/octet-stream"
@@ -32,7 +32,7 @@ class PollingTransport:
     __slots__ = ("_posting", "_request", "_waiting", "compress", "connection")
 
     name: Final = "polling"
-    connection: Connection
+    connection: Carried
     content_type: str = TEXT
     """Of the payload that ``poll`` has returned last."""
 
@@ -43,7 +43,7 @@ class PollingTransport:
         self.compress = True
         """Whether something in the payload that was made last is worth compressing."""
 
-    def serve(self, connection: Connection) -> None:
+    def serve(self, connection: Carried) -> None:
         """It is the transport of this connection from now on."""
         self.connection = connection
 
@@ -89,13 +89,11 @@ class PollingTransport:
         if self._waiting is not None:
             connection.fail(DisconnectReason.TRANSPORT_ERROR)
             return None
-        if len(connection.outbox):
-            payload = self._join(connection.outbox.take())
-            connection.drained()
-            return payload
         self._waiting = waiting = connection.loop.create_future()
         self._request = request
-        if connection.is_moving:  # not at once, or a client that goes on polling would spin
+        if len(connection.outbox):
+            connection.outbox.flush()
+        elif connection.is_moving:  # not at once, or a client that goes on polling would spin
             connection.loop.call_later(_PAUSE, self._end_pause, waiting)
         try:
             answer: bytes = await waiting
@@ -162,7 +160,7 @@ class PollingTransport:
         return None if request.headers.get("Content-Type") == BINARY else decode_payload
 
     def _lost(self) -> None:
-        if self.connection.polling is self:  # else the client has moved to a websocket meanwhile
+        if self.connection.uses(self):  # else the client has moved to a websocket meanwhile
             self.connection.lost(DisconnectReason.TRANSPORT_ERROR)
 
     def _end_pause(self, waiting: asyncio.Future[bytes]) -> None:

@@ -7,7 +7,7 @@ from base64 import b64encode
 from binascii import a2b_base64
 from collections.abc import Callable
 from hashlib import sha1
-from typing import Final
+from typing import Final, Protocol
 
 TEXT: Final = 1
 BINARY: Final = 2
@@ -69,25 +69,32 @@ def accept_of(key: str) -> str | None:
     return b64encode(sha1(key.encode() + _GUID, usedforsecurity=False).digest()).decode()
 
 
+class MessageReceiver(Protocol):
+    """Where a reader takes messages."""
+
+    def receive(self, packet: str | bytes, /) -> None:
+        """Take a message."""
+
+
 class FrameReader:
     """Puts the frames of one client together.
 
-    ``message`` is called with the ``str`` or ``bytes`` of each message, ``control`` with the opcode and payload of each
-    control frame; both may be replaced at any time. ``limit`` is the size of a message in bytes, decompressed if
+    ``receiver`` takes the ``str`` or ``bytes`` of each message, and may be replaced at any time; ``control`` is called
+    with the opcode and payload of each control frame. ``limit`` is the size of a message in bytes, decompressed if
     ``inflates`` (RFC 7692, without context takeover). Nothing is held while no frame is incomplete, and never more than
     a message and a frame header.
     """
 
-    __slots__ = ("_buffer", "_compressed", "_inflates", "_limit", "_need", "_opcode", "_so_far", "control", "message")
+    __slots__ = ("_buffer", "_compressed", "_inflates", "_limit", "_need", "_opcode", "_so_far", "control", "receiver")
 
     def __init__(
         self,
-        message: Callable[[str | bytes], None],
+        receiver: MessageReceiver,
         control: Callable[[int, bytes], None],
         limit: int,
         inflates: bool = False,
     ) -> None:
-        self.message = message
+        self.receiver = receiver
         self.control = control
         self._limit = limit
         self._inflates = inflates
@@ -127,7 +134,7 @@ class FrameReader:
                 except UnicodeDecodeError:
                     raise FrameError(INVALID_DATA) from None
                 at = stop
-                self.message(text)
+                self.receiver.receive(text)
                 continue
             self._check(first, length, data[at + 1])
             if stop > end:
@@ -185,13 +192,13 @@ class FrameReader:
         if self._compressed:
             whole = inflate(whole, self._limit)
         if opcode == BINARY:
-            self.message(whole)
+            self.receiver.receive(whole)
             return
         try:
             text = whole.decode()
         except UnicodeDecodeError:
             raise FrameError(INVALID_DATA) from None
-        self.message(text)
+        self.receiver.receive(text)
 
 
 def inflate(data: bytes, limit: int) -> bytes:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from ...types import DisconnectReason
@@ -14,7 +13,7 @@ from .rfc6455 import CLOSE, NORMAL, PING, PONG, FrameError, FrameReader
 if TYPE_CHECKING:
     from ...options import EngineOptions
     from ...protocols import Frames
-    from ..connection import Connection
+    from ..interfaces import Carried, PacketReceiver
 
 _CLOSE_FRAME: Final = websocket_frame(CLOSE, NORMAL.to_bytes(2, "big"))
 _CLOSE_TIMEOUT: Final = 5.0
@@ -23,12 +22,19 @@ _MUCH: Final = 65_536
 """Bytes in the transport's buffer from which the client counts as one that does not read."""
 
 
-def _ignore(packet: str | bytes) -> None:
-    pass
+class _Nobody:
+    """The receiver of a websocket that nobody listens to."""
+
+    __slots__ = ()
+
+    def receive(self, packet: str | bytes) -> None:
+        """Drop the packet."""
+
+    def end(self, reason: str) -> None:
+        """Tell nobody."""
 
 
-def _nothing() -> None:
-    pass
+_NOBODY: Final = _Nobody()
 
 
 class WebSocketTransport(asyncio.Protocol):
@@ -44,9 +50,9 @@ class WebSocketTransport(asyncio.Protocol):
         "_full",
         "_holds",
         "_leaving",
-        "_on_end",
         "_paused",
         "_reader",
+        "_receiver",
         "_transport",
         "connection",
         "deadline",
@@ -62,9 +68,14 @@ class WebSocketTransport(asyncio.Protocol):
         leaving: set[WebSocketTransport],
         window: int | None = None,
     ) -> None:
-        self.connection: Connection | None = None
+        self.connection: Carried | None = None
         self._transport = transport
-        self._reader = FrameReader(_ignore, self._control, options.limits.max_http_buffer_size, window is not None)
+        self._receiver: PacketReceiver = _NOBODY
+        """Who hears of the end; while packets are taken, they go there, too."""
+        self._reader: FrameReader | None = FrameReader(
+            _NOBODY, self._control, options.limits.max_http_buffer_size, window is not None
+        )
+        """``None`` when nothing that comes is read any more."""
         self._deflate: tuple[int, int, int] | None = None
         if window is not None and options.per_message_deflate is not None:
             # zlib has no window of 8 bits, but keeps 262 bytes of a window of 9 unused.
@@ -78,32 +89,31 @@ class WebSocketTransport(asyncio.Protocol):
         self.deadline = math.inf
         """When it is cut off, unless TCP has ended by then: looked at by the heartbeat's sweep, while it is leaving."""
         self._leaving = leaving
-        self._on_end: Callable[[], None] = _nothing
 
-    def begin(self, on_packet: Callable[[str | bytes], None], on_end: Callable[[], None] = _nothing) -> None:
+    def begin(self, receiver: PacketReceiver) -> None:
         """Hand packets, and the news of the end, to somebody who is no connection, or not yet."""
         self._leaving.add(self)
-        self._reader.message = on_packet
-        self._on_end = on_end
+        self._hand_to(receiver)
 
-    def serve(self, connection: Connection) -> None:
-        """It is the transport of this connection from now on."""
+    def serve(self, connection: Carried) -> None:
+        """Be the transport of this connection from now on."""
         self._leaving.discard(self)
         self.connection = connection
-        self._on_end = _nothing
-        self._reader.message = connection.receive
+        self._hand_to(connection)
 
     # --- asyncio.Protocol -------------------------------------------------------------------------------------------
 
     def data_received(self, data: bytes) -> None:
         """Bytes came (RFC 6455, 5)."""
-        connection = self.connection
+        reader, connection = self._reader, self.connection
+        if reader is None:
+            return
         if connection is not None and connection.inbox is not None and not self._paused:
             # What came before still waits to be served: let TCP, not our memory, hold the rest.
             self._paused = True
             self._transport.pause_reading()
         try:
-            self._reader.feed(data)
+            reader.feed(data)
         except FrameError as error:
             self._fail(error.code)
 
@@ -117,7 +127,7 @@ class WebSocketTransport(asyncio.Protocol):
         self._leaving.discard(self)
         self._lose(DisconnectReason.TRANSPORT_CLOSE)
         # Nothing is to wait for the garbage collector: a full collection is what connections cost most.
-        self._reader.message, self._reader.control = _ignore, _ignore_control
+        self._reader, self._receiver = None, _NOBODY
         connection, self.connection = self.connection, None
         if connection is not None:
             connection.without_transport()
@@ -188,7 +198,7 @@ class WebSocketTransport(asyncio.Protocol):
             return
         self._closing = True
         self._transport.write(_CLOSE_FRAME)
-        self._reader.message = _ignore
+        self._ignore_packets()
         self.resume_reading()
         self._give_time()
 
@@ -206,6 +216,15 @@ class WebSocketTransport(asyncio.Protocol):
 
     def look(self) -> None:
         """asyncio tells of the end."""
+
+    def _hand_to(self, receiver: PacketReceiver) -> None:
+        self._receiver = receiver
+        if self._reader is not None:
+            self._reader.receiver = receiver
+
+    def _ignore_packets(self) -> None:
+        if self._reader is not None:
+            self._reader.receiver = _NOBODY
 
     def _control(self, opcode: int, payload: bytes) -> None:
         if opcode == PING:
@@ -225,7 +244,7 @@ class WebSocketTransport(asyncio.Protocol):
             self._closing = True
             transport.write(websocket_frame(CLOSE, code.to_bytes(2, "big")))
         self._lose(DisconnectReason.TRANSPORT_ERROR)
-        self._reader = _DEAF
+        self._reader = None
         if transport.can_write_eof():
             # What the client still sends is read and forgotten, or a reset would overtake the close frame.
             transport.write_eof()
@@ -235,11 +254,8 @@ class WebSocketTransport(asyncio.Protocol):
             self._leave()
 
     def _lose(self, reason: str) -> None:
-        self._reader.message = _ignore
-        if self.connection is not None:
-            self.connection.end(reason)
-        on_end, self._on_end = self._on_end, _nothing
-        on_end()
+        self._ignore_packets()
+        self._receiver.end(reason)
 
     def _leave(self) -> None:
         """Both sides have said that it is over: close once the rest is written."""
@@ -255,19 +271,3 @@ class WebSocketTransport(asyncio.Protocol):
         self._leaving.add(self)
         if self.deadline == math.inf:
             self.deadline = asyncio.get_running_loop().time() + _CLOSE_TIMEOUT
-
-
-def _ignore_control(opcode: int, payload: bytes) -> None:
-    pass
-
-
-class _Deaf(FrameReader):
-    """Reads nothing any more."""
-
-    __slots__ = ()
-
-    def feed(self, data: bytes) -> None:
-        pass
-
-
-_DEAF: Final = _Deaf(_ignore, _ignore_control, 0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ..frames import Frames
+from ..frames import EncodedFrames
 from .payload import MESSAGE, encode_binary, encode_text, to_base64
 
 
@@ -13,35 +13,35 @@ class Forms:
 
     __slots__ = ("_as_text", "_base64", "_binary", "_frames", "_packets", "_payload", "has_binary")
 
-    def __init__(self, frames: Frames) -> None:
+    def __init__(self, frames: EncodedFrames) -> None:
         self._frames = frames
         self.has_binary = any(not isinstance(packet, str) for packet in frames.packets)
         """Whether there are binary packets: they make a payload binary, for clients that can read that."""
         self._packets: Sequence[str | bytes] = frames.packets
         if self.has_binary:
             self._packets = [packet if isinstance(packet, str) else MESSAGE + packet for packet in frames.packets]
-        self._binary: Frames | None = None
-        self._base64: Frames | None = None
+        self._binary: EncodedFrames | None = None
+        self._base64: EncodedFrames | None = None
         self._as_text: str | None = None
         self._payload: bytes | None = None
 
     @property
-    def binary(self) -> Frames:
+    def binary(self) -> EncodedFrames:
         """For websockets; text is as it is in Engine.IO 4."""
         if not self.has_binary:
             return self._frames
         if self._binary is None:
-            self._binary = Frames(self._packets, self._frames.droppable)
+            self._binary = EncodedFrames(self._packets, self._frames.droppable)
         return self._binary
 
     @property
-    def base64(self) -> Frames:
+    def base64(self) -> EncodedFrames:
         """For websockets of clients that cannot read binary messages."""
         if not self.has_binary:
             return self._frames
         if self._base64 is None:
             packets = [packet if isinstance(packet, str) else to_base64(packet) for packet in self._packets]
-            self._base64 = Frames(packets, self._frames.droppable)
+            self._base64 = EncodedFrames(packets, self._frames.droppable)
         return self._base64
 
     @property
@@ -59,10 +59,10 @@ class Forms:
         return self._payload
 
 
-def forms_of(frames: Frames) -> Forms:
+def forms_of(frames: EncodedFrames) -> Forms:
     """The forms of these frames, kept with them."""
     try:
-        return frames.v3
+        forms: Forms = frames.v3
     except AttributeError:
         frames.v3 = forms = Forms(frames)
-        return forms
+    return forms

@@ -39,7 +39,7 @@ def nothing_left(sio: AsyncServer) -> bool:
         or sio.environ
         or list(sio.manager.get_namespaces())
         or sio.manager.callbacks
-        or sio._programs._clients
+        or sio._programs._members
     )
 
 
@@ -303,7 +303,7 @@ async def test_an_event_called_star_is_an_event(namespace: str, serve: Serve, py
     client = await py.connect((await serve(sio)).url, via=WEBSOCKET)
     prefix = ["*"] if namespace == "/" else ["*", "/"]
     assert await client.ack_args("*", "another's sid", 1) == [*prefix, client.id(), "another's sid", 1]
-    assert not sio.serves("*")
+    assert not sio._serves("*")
     plain = await py.connect((await serve(AsyncServer())).url, via=WEBSOCKET)
     await plain.emit("*")
     await plain.barrier()

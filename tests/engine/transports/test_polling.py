@@ -13,7 +13,7 @@ import pytest
 from aiohttp import web
 
 from rtframework import Limits
-from rtframework.engine.frames import Frames
+from rtframework.engine.frames import EncodedFrames
 from rtframework.engine.transports.upgrade import Upgrade
 from tests.conftest import Serve
 from tests.engine import PATIENCE, Witness, eventually, join, line, other_tasks, raw_client, turns_until, wire
@@ -350,7 +350,7 @@ async def test_a_message_at_the_moment_of_a_noop_is_not_lost(party: Party) -> No
     ended = polling._waiting
     assert ended is not None
     await turns_until(ended.done)
-    connection.send(Frames.of_messages(['2["n",1]']))
+    connection.send(EncodedFrames.of_messages(['2["n",1]']))
     connection.outbox.flush()
     connection.upgrade = None
     received = (await poll).partition(" ")[2]

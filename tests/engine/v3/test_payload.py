@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from rtframework.engine.frames import Frames
+from rtframework.engine.frames import EncodedFrames
 from rtframework.engine.v3.frames import forms_of
 from rtframework.engine.v3.payload import decode_binary, decode_text, encode_binary, encode_text, units
 
@@ -114,7 +114,7 @@ def test_an_empty_payload_of_text_is_what_some_clients_send() -> None:
 
 def test_each_form_is_made_once() -> None:
     """A broadcast to a thousand old clients would be encoded a thousand times."""
-    text, mixed = Frames(["4a"]), Frames(['451-["a"]', b"\x00\xff"], droppable=True)
+    text, mixed = EncodedFrames(["4a"]), EncodedFrames(['451-["a"]', b"\x00\xff"], droppable=True)
     assert forms_of(text).binary is text
     assert forms_of(text).base64 is text
     assert not forms_of(text).has_binary
@@ -132,5 +132,5 @@ def test_each_form_is_made_once() -> None:
 
 def test_frames_that_no_old_client_needs_have_no_forms() -> None:
     """Servers without old clients would pay for them, in memory for every packet."""
-    frames = Frames.of_messages(['2["a"]'])
+    frames = EncodedFrames.of_messages(['2["a"]'])
     assert not hasattr(frames, "v3")

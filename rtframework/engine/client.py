@@ -1,0 +1,189 @@
+"""Socket.IO's state of one client: the namespaces that it is in, and those that it asks for."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import logging
+import secrets
+from collections.abc import Coroutine
+from typing import TYPE_CHECKING, Any, Final
+
+from ..exceptions import DecodeError
+from ..logs import ThrottledLog
+from ..types import DisconnectReason, PacketType
+
+if TYPE_CHECKING:
+    from ..options import Limits
+    from ..protocols import Application, Decoder, Receiver
+    from ..types import Handshake
+    from .interfaces import ClientConnection
+
+log: Final = logging.getLogger("rtframework.engine")
+
+_CONNECT: Final = int(PacketType.CONNECT)
+_DISCONNECT: Final = int(PacketType.DISCONNECT)
+_EVENT: Final = int(PacketType.EVENT)
+_ACK: Final = int(PacketType.ACK)
+
+_too_many: Final = ThrottledLog(log, logging.INFO, "closing a connection that wants to join too many namespaces")
+
+
+class Client:
+    """One client in any number of namespaces, over any connection; see ``rtframework.protocols.Client``.
+
+    It decodes messages, keeps who hears the packets of which namespace (Socket.IO v5), and asks the application whom to
+    let in. What an event means and who is in which room is the application's.
+    """
+
+    __slots__ = ("_application", "_attempts", "_decoder", "_handshake", "_limits", "_receivers", "conn")
+
+    def __init__(
+        self,
+        conn: ClientConnection,
+        handshake: Handshake,
+        *,
+        application: Application,
+        decoder: Decoder,
+        limits: Limits,
+    ) -> None:
+        self.conn = conn
+        self._handshake = handshake
+        self._application = application
+        self._decoder = decoder
+        self._limits = limits
+        self._receivers: dict[str, Receiver] = {}
+        """Those who hear the packets of a namespace, by its name."""
+        self._attempts: dict[str, object] | None = None
+        """Namespaces whose CONNECT the client cannot know to be answered yet, each with a mark of its own: a client may
+        leave and ask again while the handlers of its first attempt still run. ``None`` rather than empty."""
+
+    # --- for the application ----------------------------------------------------------------------------------------
+
+    def handshake(self, nsp: str, auth: Any) -> Handshake:
+        """Describe the client as it asks for a namespace."""
+        if not auth and nsp == "/":
+            return self._handshake
+        return dataclasses.replace(self._handshake, nsp=nsp, auth=auth if isinstance(auth, dict) else {})
+
+    def new_id(self, nsp: str) -> str:
+        """Make an id for a socket of this client: public, and unique."""
+        return secrets.token_urlsafe(15)
+
+    def greeting(self, data: dict[str, Any]) -> Any:
+        """Make the payload of CONNECT (Socket.IO v5, "Connection to a namespace")."""
+        return data
+
+    def refusal(self, message: str, data: Any = None) -> Any:
+        """Make the payload of CONNECT_ERROR."""
+        return {"message": message} if data is None else {"message": message, "data": data}
+
+    def enter(self, nsp: str, receiver: Receiver) -> bool:
+        """Hand packets of this namespace to the receiver from now on. False when the connection has gone."""
+        if not self.conn.is_open:
+            return False
+        self._receivers[nsp] = receiver
+        self.conn.keep()
+        return True
+
+    def leave(self, nsp: str) -> None:
+        """End this namespace: the receiver hears nothing more, the client may CONNECT again."""
+        self._receivers.pop(nsp, None)
+        if self._attempts is not None:
+            self._attempts.pop(nsp, None)
+            self._attempts = self._attempts or None
+
+    # --- for the connection -----------------------------------------------------------------------------------------
+
+    def receive(self, data: str | bytes) -> Coroutine[Any, Any, None] | None:
+        """Handle a frame of the serializer (Socket.IO v5, "Packet types"). Return what it sets off, if anything."""
+        try:
+            packet = self._decoder.decode(data)
+        except Exception as error:
+            if not isinstance(error, DecodeError):
+                log.exception("the serializer's decoder raised something that is no DecodeError")
+            self.conn.fail(DisconnectReason.PARSE_ERROR)
+            return None
+        if packet is None:
+            return None
+        nsp = packet.nsp
+        kind = packet.type
+        receiver = self._receivers.get(nsp)
+        if receiver is not None:
+            if kind == _EVENT:
+                if len(packet.data[0]) > self._limits.max_event_name:
+                    self.conn.fail(DisconnectReason.PARSE_ERROR)
+                    return None
+                return receiver._receive(packet)
+            if kind == _ACK:
+                return receiver._receive(packet)
+            if kind == _DISCONNECT:
+                self._part(nsp, receiver)
+                return None
+        if kind == _CONNECT:
+            return self._ask(nsp, packet.data)
+        # An event for a namespace that it is not in, CONNECT_ERROR: Node closes, too.
+        self.conn.close(DisconnectReason.FORCED_SERVER_CLOSE)
+        return None
+
+    def ended(self, reason: str) -> None:
+        """Tell every receiver that the connection has ended."""
+        receivers = list(self._receivers.values())
+        self._receivers.clear()
+        for receiver in receivers:
+            _tell(receiver, reason)
+
+    # --- inside -----------------------------------------------------------------------------------------------------
+
+    def _ask(self, nsp: str, auth: Any) -> Coroutine[Any, Any, None] | None:
+        """Begin an attempt to join a namespace, unless the client only asks twice for the same.
+
+        The JavaScript client sends CONNECT again when a program calls ``connect()``, ``disconnect()`` and ``connect()``
+        before the first answer is there: nothing says that it has given up the first. What is asked again before the
+        answer can have reached the client gets that one answer. After it, whoever asks for a namespace that it is in
+        has missed the answer, and starts anew there. Node answers both in the first case, and keeps a socket that
+        nobody uses; in the second it closes the connection.
+        """
+        if self._attempts is not None and nsp in self._attempts:
+            return None
+        receiver = self._receivers.get(nsp)
+        if receiver is not None:
+            self._part(nsp, receiver)
+        attempts = self._attempts or {}
+        if len(self._receivers.keys() | attempts.keys()) >= self._limits.max_namespaces:
+            details = {"nsp": nsp, "address": self._handshake.address, "transport": self.conn.transport}
+            _too_many(extra={**details, "limit": self._limits.max_namespaces})
+            self.conn.close(DisconnectReason.FORCED_SERVER_CLOSE)
+            return None
+        self._attempts = attempts
+        attempt = attempts[nsp] = object()
+        return self._connect(nsp, auth, attempt)
+
+    async def _connect(self, nsp: str, auth: Any, attempt: object) -> None:
+        try:
+            await self._application.connect(self, nsp, auth)
+        except BaseException:
+            self._decide(nsp, attempt)
+            raise
+        if nsp in self._receivers:  # what has come already was sent before the answer
+            asyncio.get_running_loop().call_soon(self._decide, nsp, attempt)
+        else:
+            self._decide(nsp, attempt)
+
+    def _decide(self, nsp: str, attempt: object) -> None:
+        """Let the client ask again: it knows of the answer, or will."""
+        if self._attempts is not None and self._attempts.get(nsp) is attempt:
+            del self._attempts[nsp]
+            self._attempts = self._attempts or None
+
+    def _part(self, nsp: str, receiver: Receiver) -> None:
+        """Take the client out of a namespace by its own will."""
+        self.leave(nsp)
+        _tell(receiver, DisconnectReason.CLIENT_NAMESPACE_DISCONNECT)
+
+
+def _tell(receiver: Receiver, reason: str) -> None:
+    try:
+        receiver._disconnected(reason)
+    except Exception:  # the others are to hear it, and the client is to go on, all the same
+        log.exception("unhandled error while a client leaves")

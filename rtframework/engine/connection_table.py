@@ -1,0 +1,166 @@
+"""The open connections of a server, with all that they share: from their opening to the shutdown."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable
+from itertools import chain
+from typing import TYPE_CHECKING, Any
+
+from ..counters import Counters
+from ..types import Handshake
+from .backpressure import ASK_AGAIN
+from .heartbeat import Heartbeat
+from .outbox import Cork
+from .runner import Runner
+
+if TYPE_CHECKING:
+    from ..options import EngineOptions
+    from ..protocols import Meter
+    from .connection import Connection
+    from .heartbeat import Ticking
+    from .interfaces import MessageHandler
+    from .transports.polling import PollingTransport
+    from .transports.websocket import WebSocketTransport
+    from .versions import Version4
+
+MakeHandler = Callable[["Connection", Handshake], "MessageHandler"]
+
+
+class ConnectionTable:
+    """Opens connections, keeps them by their session id until they end, and closes them all at shutdown.
+
+    ``make_handler`` gives each connection the handler of its messages; ``on_closed`` hears of each that has ended.
+    """
+
+    def __init__(
+        self, options: EngineOptions, make_handler: MakeHandler, on_closed: Callable[[Connection], None]
+    ) -> None:
+        self._options = options
+        self._make_handler = make_handler
+        self._on_closed = on_closed
+        self.by_sid: dict[str, Connection] = {}
+        self.tasks: set[asyncio.Task[Any]] = set()
+        """The tasks of handlers that wait for something."""
+        self.leaving: set[WebSocketTransport] = set()
+        """Websockets whose connection has ended, or has not begun, until TCP has ended."""
+        self.unconnected = 0
+        """Connections whose client has joined no namespace yet."""
+        self.is_closing = False
+        self.counts = Counters()
+        self.cork = Cork(self.counts)
+        self.meters: tuple[Meter, ...] = ()
+        shortest = min(options.ping_interval, options.ping_timeout, options.connect_timeout)
+        self.heartbeat = Heartbeat(max(0.01, min(0.25, shortest / 20)), self._ticking)
+        self.runner = Runner(self.tasks, lambda: not self.by_sid)
+
+    @property
+    def is_full(self) -> bool:
+        """Whether no more connections are taken."""
+        return self.is_closing or self.unconnected >= self._options.limits.max_unconnected
+
+    def start(self) -> None:
+        """Begin to serve an application, in the running loop."""
+        if self.is_closing:  # it has served another application, maybe in another event loop
+            self.is_closing = False
+            self.cork = Cork(self.counts)
+            self.cork.meters = self.meters
+            self.heartbeat.stop()
+            self.leaving.clear()
+            loop = asyncio.get_running_loop()
+            self.tasks -= {task for task in self.tasks if task.get_loop() is not loop}
+        self.runner.start()
+
+    def open(
+        self, sid: str, version: Version4, transport: PollingTransport | WebSocketTransport, handshake: Handshake
+    ) -> Connection:
+        """Open a connection."""
+        self.heartbeat.start()
+        connection = version.connection(
+            sid,
+            address=handshake.address,
+            transport=transport,
+            options=self._options,
+            cork=self.cork,
+            on_connected=self._connected,
+            on_closed=self._closed,
+            runner=self.runner,
+        )
+        connection.serve(self._make_handler(connection, handshake))
+        self.by_sid[sid] = connection
+        self.unconnected += 1
+        self.counts.opened += 1
+        if self.meters:
+            for meter in self.meters:
+                meter.opened += 1
+            connection.measure(self.meters)
+        return connection
+
+    def find(self, sid: str) -> Connection | None:
+        """Return the connection of a session id, after it has done what it should have done by now."""
+        connection = self.by_sid.get(sid)
+        if connection is not None:
+            self.heartbeat.check(connection)
+        return connection
+
+    def measure(self, meters: tuple[Meter, ...]) -> None:
+        """Tell these meters, and no others, what passes from now on."""
+        self.meters = self.cork.meters = meters
+        for connection in self.by_sid.values():
+            connection.measure(meters)
+
+    # --- the end ----------------------------------------------------------------------------------------------------
+
+    async def shutdown(self, reason: str, timeout: float) -> None:
+        """Close every connection, wait for what waits to be sent, at most ``timeout`` seconds; then cut the rest."""
+        self.is_closing = True
+        for connection in list(self.by_sid.values()):
+            connection.close(reason)
+        deadline = asyncio.get_running_loop().time() + timeout
+        await self._see_off(deadline)
+        for connection in list(self.by_sid.values()):
+            connection.abort(reason)
+        while self.leaving and asyncio.get_running_loop().time() < deadline:  # noqa: ASYNC110
+            await asyncio.sleep(ASK_AGAIN)
+        for websocket in list(self.leaving):
+            websocket.abort()
+        self.heartbeat.stop()
+        await self._end_tasks(deadline)
+
+    async def _see_off(self, deadline: float) -> None:
+        """Wait until closing connections have sent what they had to send."""
+        try:
+            async with asyncio.timeout_at(deadline):
+                for connection in list(self.by_sid.values()):
+                    if connection.transport == "polling" and not connection.has_poll:
+                        continue  # a client that is not here cannot be told
+                    await connection.wait_closed()
+        except TimeoutError:
+            pass
+
+    async def _end_tasks(self, deadline: float) -> None:
+        tasks = [task for task in self.tasks if task is not asyncio.current_task()]
+        if not tasks:
+            return
+        _, pending = await asyncio.wait(tasks, timeout=max(0.1, deadline - asyncio.get_running_loop().time()))
+        for task in pending:
+            task.cancel()
+        if pending:
+            await asyncio.wait(pending, timeout=0.5)
+
+    # --- inside -----------------------------------------------------------------------------------------------------
+
+    def _ticking(self) -> Iterable[Ticking]:
+        return chain(self.by_sid.values(), self.leaving)
+
+    def _connected(self) -> None:
+        self.unconnected -= 1
+
+    def _closed(self, connection: Connection) -> None:
+        self.by_sid.pop(connection.sid, None)
+        if not self.by_sid:
+            self.runner.rest()
+        self.cork.congested.discard(connection.outbox)
+        for meter in self.meters:
+            meter.closed += 1
+        self._on_closed(connection)

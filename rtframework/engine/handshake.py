@@ -1,0 +1,296 @@
+"""Handshakes: how requests open a connection, or move one to a websocket (Engine.IO v4, "Handshake" and "Upgrade")."""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+from aiohttp import HttpVersion11, web
+
+from ..concurrency import maybe_await
+from ..exceptions import ConnectionRefused
+from ..types import DisconnectReason, Handshake
+from .frames import EncodedFrames
+from .http.answers import Answer, Opening, Switching
+from .http.cookies import Cookies
+from .http.detach import Answered, take_over
+from .http.refusals import BAD_METHOD, BAD_REQUEST, FORBIDDEN, UNSUPPORTED_VERSION, error_response
+from .transports.deflate import negotiate
+from .transports.rfc6455 import VERSION, accept_of
+from .transports.upgrade import Upgrade
+
+if TYPE_CHECKING:
+    from ..options import EngineOptions
+    from .connection import Connection
+    from .connection_table import ConnectionTable
+    from .http.origins import OriginPolicy
+    from .http.refusals import Refusals
+    from .transports.polling import PollingTransport
+    from .transports.websocket import WebSocketTransport
+    from .versions import Version4
+
+log: Final = logging.getLogger("rtframework.engine")
+
+GenerateId = Callable[[web.Request], str | Awaitable[str]]
+
+_SESSION_ID: Final = re.compile(r"[\w.~-]{1,256}", re.ASCII)
+"""What needs no quoting in a URL, a cookie and JSON."""
+
+
+class OpenPackets:
+    """Open packets (Engine.IO v4, "Handshake"), which differ in the session id and the transport only.
+
+    ``interval``: the ping interval that clients are told, in seconds.
+    """
+
+    def __init__(self, options: EngineOptions, interval: float) -> None:
+        self._packets: dict[str, tuple[str, str]] = {}
+        for transport in ("polling", "websocket"):
+            content = {
+                "sid": "?",
+                "upgrades": ["websocket"] if transport == "polling" and can_upgrade(options) else [],
+                "pingInterval": round(interval * 1000),
+                "pingTimeout": round(options.ping_timeout * 1000),
+                "maxPayload": options.limits.max_http_buffer_size,
+            }
+            head, _, tail = json.dumps(content, separators=(",", ":")).partition("?")
+            self._packets[transport] = ("0" + head, tail)
+
+    def of(self, connection: Connection) -> str:
+        """Make the open packet of a connection."""
+        head, tail = self._packets[connection.transport]
+        return head + connection.sid + tail
+
+
+class Handshakes:
+    """Answers the handshakes of one server.
+
+    ``opened`` is told of each connection that a request has opened, and returns more headers for the answer to a
+    handshake by polling; ``generate_id`` makes a session id.
+    """
+
+    def __init__(
+        self,
+        options: EngineOptions,
+        table: ConnectionTable,
+        versions: Mapping[str, Version4],
+        *,
+        refusals: Refusals,
+        origins: OriginPolicy,
+        open_packets: OpenPackets,
+        opened: Callable[[Connection, web.Request], Mapping[str, str]],
+        generate_id: Callable[[], str],
+    ) -> None:
+        self._options = options
+        self._table = table
+        self._refusals = refusals
+        self._origins = origins
+        self._open_packets = open_packets
+        self._opened = opened
+        self._generate_id = generate_id
+        self.make_id: GenerateId | None = None
+        """What makes session ids instead of ``generate_id``, if a program has said so."""
+        self._versions = versions
+
+    async def answer(
+        self, request: web.Request, query: Mapping[str, str], headers: dict[str, str]
+    ) -> Answer | web.Response:
+        """Answer a request without a session id: open a connection, or refuse."""
+        version = await self._version_of(request, query, headers)
+        if isinstance(version, web.Response):
+            return version
+        refusal = await self._may_open(request, headers)
+        if refusal is not None:
+            return refusal
+        sid = await self._new_id(request, headers)
+        if isinstance(sid, web.Response):
+            return sid
+        if query["transport"] == "polling":
+            return self._open_polling(request, query, headers, version, sid)
+
+        def begin(answer: bytes, websocket: WebSocketTransport) -> web.StreamResponse:
+            if sid in self._table.by_sid:  # since it was made
+                return error_response(BAD_REQUEST, headers=headers)
+            connection = self._open(request, query, version, websocket, sid)
+            self._opened(connection, request)
+            return _take_over(request, websocket, answer + EncodedFrames([self._open_packets.of(connection)]).websocket)
+
+        return await self._switch(request, query, headers, version, begin)
+
+    async def upgrade(
+        self, request: web.Request, query: Mapping[str, str], headers: dict[str, str], connection: Connection
+    ) -> Answer | web.Response:
+        """Answer a request to move a connection to a websocket."""
+        if not can_upgrade(self._options):
+            return await self._refusals.bad(request, "UPGRADE_NOT_ALLOWED", headers)
+
+        def begin(answer: bytes, websocket: WebSocketTransport) -> web.StreamResponse:
+            if connection.polling is None or connection.upgrade is not None or connection.is_closed:
+                return _take_over(request, websocket, answer, websocket.close)
+            Upgrade(connection, websocket, self._options.upgrade_timeout)
+            return _take_over(request, websocket, answer)
+
+        return await self._switch(request, query, headers, self._versions[str(connection.protocol)], begin)
+
+    # --- whether a connection is opened -----------------------------------------------------------------------------
+
+    async def _version_of(
+        self, request: web.Request, query: Mapping[str, str], headers: dict[str, str]
+    ) -> Version4 | web.Response:
+        """Choose the version of Engine.IO, or refuse a request that is no handshake."""
+        if request.method != "GET":
+            return await self._refusals.refuse(request, BAD_METHOD, {"method": request.method}, headers)
+        version = self._versions.get(query.get("EIO", "3"))  # who says nothing is old
+        if version is None:
+            context = {"protocol": query.get("EIO")}
+            return await self._refusals.refuse(request, UNSUPPORTED_VERSION, context, headers)
+        if (query["transport"] == "websocket") is not wants_websocket(request) or not version.serves(query):
+            return await self._refusals.bad(request, "TRANSPORT_HANDSHAKE_ERROR", headers)
+        return version
+
+    async def _may_open(self, request: web.Request, headers: dict[str, str]) -> web.Response | None:
+        """Refuse the client if the server is full, or the program does not want it."""
+        if self._table.is_full:
+            return await self._refuse_when_full(request, headers)
+        allow_request = self._options.allow_request
+        if allow_request is None:
+            return None
+        try:
+            allowed = await maybe_await(allow_request(request))
+        except ConnectionRefused as refused:
+            return await self._refusals.forbid(request, refused.message, headers)
+        except Exception:
+            log.exception("unhandled error in allow_request", extra={"address": request.remote})
+            allowed = False
+        if not allowed:
+            return await self._refusals.forbid(request, None, headers)
+        return await self._refuse_when_full(request, headers) if self._table.is_full else None  # by now
+
+    async def _refuse_when_full(self, request: web.Request, headers: dict[str, str]) -> web.Response:
+        context = {"name": "SERVER_CLOSING" if self._table.is_closing else "TOO_MANY_UNCONNECTED"}
+        return await self._refusals.refuse(request, FORBIDDEN, context, headers, status=503)
+
+    async def _new_id(self, request: web.Request, headers: dict[str, str]) -> str | web.Response:
+        """Make a session id, or refuse the client if the program fails to."""
+        if self.make_id is None:
+            return self._generate_id()
+        try:
+            sid = await maybe_await(self.make_id(request))
+            if not isinstance(sid, str) or not _SESSION_ID.fullmatch(sid) or sid in self._table.by_sid:
+                raise ValueError("generate_id has not made a new session id")
+        except Exception as error:
+            log.exception("unhandled error in generate_id", extra={"address": request.remote})
+            return await self._refusals.bad(request, "ID_GENERATION_ERROR", headers, error=error)
+        return await self._refuse_when_full(request, headers) if self._table.is_closing else sid  # by now
+
+    # --- opening it -------------------------------------------------------------------------------------------------
+
+    def _open_polling(
+        self, request: web.Request, query: Mapping[str, str], headers: dict[str, str], version: Version4, sid: str
+    ) -> Answer:
+        connection = self._open(request, query, version, version.polling(query), sid)
+        more = self._opened(connection, request)
+        payload = version.payload(self._open_packets.of(connection)).encode()
+        return Opening(
+            payload,
+            {**headers, **more},
+            compressed=compresses(self._options, payload),
+            on_loss=partial(connection.lost, DisconnectReason.TRANSPORT_ERROR),
+        )
+
+    def _open(
+        self,
+        request: web.Request,
+        query: Mapping[str, str],
+        version: Version4,
+        transport: PollingTransport | WebSocketTransport,
+        sid: str,
+    ) -> Connection:
+        handshake = Handshake(
+            headers=request.headers,
+            query=query,
+            cookies=Cookies("; ".join(request.headers.getall("Cookie", ()))),
+            address=request.remote,
+            secure=request.secure,
+            xdomain=self._origins.is_foreign(request.headers.get("Origin"), request.host),
+            time=time.time(),
+            url=request.raw_path,
+        )
+        return self._table.open(sid, version, transport, handshake)
+
+    # --- websockets -------------------------------------------------------------------------------------------------
+
+    async def _switch(
+        self,
+        request: web.Request,
+        query: Mapping[str, str],
+        headers: dict[str, str],
+        version: Version4,
+        begin: Callable[[bytes, WebSocketTransport], web.StreamResponse],
+    ) -> Answer | web.Response:
+        """Agree to a websocket, or refuse; ``begin`` gets it, and the bytes of the answer."""
+        name = "TRANSPORT_HANDSHAKE_ERROR"
+        if request.headers.get("Sec-WebSocket-Version") != VERSION:
+            more = {**headers, "Sec-WebSocket-Version": VERSION, "Upgrade": "websocket"}
+            return await self._refusals.refuse(request, BAD_REQUEST, {"name": name}, more, status=426)
+        accept = _accept_of(request)
+        if accept is None:
+            return await self._refusals.bad(request, name, headers)
+        agreement = None
+        if self._options.per_message_deflate is not None:
+            agreement = negotiate(request.headers.getall("Sec-WebSocket-Extensions", ()))
+        window, lines = (None, []) if agreement is None else (agreement[0], [(_EXTENSIONS, agreement[1])])
+
+        def take(answer: bytes) -> web.StreamResponse:
+            if self._table.is_closing:
+                return error_response(FORBIDDEN, 503, headers)
+            transport = request.transport
+            assert transport is not None
+            websocket = version.websocket(query, transport, self._options, self._table.leaving, window)
+            return begin(answer, websocket)
+
+        return Switching(request, accept, lines, take)
+
+
+_EXTENSIONS: Final = "Sec-WebSocket-Extensions"
+
+
+def can_upgrade(options: EngineOptions) -> bool:
+    """Return whether clients may move from polling to a websocket."""
+    return options.allow_upgrades and "websocket" in options.transports
+
+
+def compresses(options: EngineOptions, payload: bytes) -> bool:
+    """Return whether a payload is large enough to be compressed, if its client can read that."""
+    return options.http_compression and len(payload) >= options.http_compression_threshold
+
+
+def wants_websocket(request: web.Request) -> bool:
+    """Return whether a request is to become a websocket."""
+    return request.headers.get("Upgrade", "").lower() == "websocket"
+
+
+def _accept_of(request: web.Request) -> str | None:
+    """Make the ``Sec-WebSocket-Accept`` of an answer; ``None`` when the request asks for no websocket."""
+    keys = request.headers.getall("Sec-WebSocket-Key", ())
+    connection = ",".join(request.headers.getall("Connection", ()))
+    wants = (token.strip().lower() for token in connection.split(","))
+    if len(keys) != 1 or request.method != "GET" or request.version < HttpVersion11 or "upgrade" not in wants:
+        return None
+    return accept_of(keys[0])
+
+
+def _take_over(
+    request: web.Request, websocket: WebSocketTransport, answer: bytes, then: Callable[[], None] | None = None
+) -> Answered:
+    rest = take_over(request, websocket, answer)
+    if then is not None:
+        then()
+    if rest:
+        websocket.data_received(rest)
+    return Answered(101)

@@ -1,0 +1,164 @@
+"""Answers of the protocol to its requests, before they are sent: middleware and listeners may still change them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Final
+
+from aiohttp import web
+
+from ..transports.polling import BINARY, TEXT
+from .detach import Answered, can_write, has_hooks, has_middlewares, header_line, lines_of, run_hooks, write
+
+_OK: Final = b"HTTP/1.1 200 OK\r\nContent-Type: text/html; charset=utf-8\r\n"
+_PAYLOADS: Final = {
+    content_type: b"HTTP/1.1 200 OK\r\nContent-Type: %b\r\nCache-Control: no-store\r\n" % content_type.encode()
+    for content_type in (TEXT, BINARY)
+}
+_SWITCHING: Final = (
+    b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: "
+)
+
+Begin = Callable[[bytes], web.StreamResponse]
+"""Takes a TCP connection over, with the bytes that answer its request; returns what aiohttp's handler is to return."""
+
+
+class UnsentResponse(web.Response):
+    """An answer as a response, for middleware and header listeners to change."""
+
+    answer: Answer
+
+
+class Answer:
+    """What the protocol answers to a request: sent as it is, or as a response that has been changed."""
+
+    __slots__ = ()
+
+    def response(self) -> UnsentResponse:
+        """Make a response of it, to be changed and then given to :meth:`send_changed`."""
+        response = self._make()
+        response.answer = self
+        return response
+
+    async def send(self, request: web.Request) -> web.StreamResponse:
+        """Send it as it is. Return what the request's handler is to return."""
+        return self._make()
+
+    async def send_changed(self, request: web.Request, response: UnsentResponse) -> web.StreamResponse:
+        """Send the response made of it. Return what the request's handler is to return."""
+        try:
+            await response.prepare(request)
+            await response.write_eof()
+        except BaseException as error:
+            self.lose()
+            if not isinstance(error, ConnectionError):
+                raise
+        return response
+
+    def lose(self) -> None:
+        """Give up what the client will not get: its session must not go on as if it had."""
+
+    def _make(self) -> UnsentResponse:
+        raise NotImplementedError
+
+
+class Accepted(Answer):
+    """The answer to a POST whose packets were taken."""
+
+    __slots__ = ("_headers",)
+
+    def __init__(self, headers: Mapping[str, str]) -> None:
+        self._headers = headers
+
+    async def send(self, request: web.Request) -> web.StreamResponse:
+        """Write it in one piece, if nobody has anything to add to it; else leave it to aiohttp."""
+        if not self._headers and can_write(request) and not has_middlewares(request):
+            return write(request, _OK, b"ok")
+        return self._make()
+
+    def _make(self) -> UnsentResponse:
+        return UnsentResponse(text="ok", content_type="text/html", headers=self._headers)
+
+
+class Opening(Answer):
+    """The answer to a handshake by polling: a payload with the open packet."""
+
+    __slots__ = ("_body", "_compressed", "_content_type", "_headers", "_on_loss")
+
+    def __init__(
+        self,
+        body: bytes,
+        headers: Mapping[str, str],
+        *,
+        compressed: bool,
+        on_loss: Callable[[], None],
+        content_type: str = TEXT,
+    ) -> None:
+        self._body = body
+        self._headers = headers
+        self._compressed = compressed
+        self._on_loss = on_loss
+        self._content_type = content_type
+
+    def lose(self) -> None:
+        """Have the session of the packets end."""
+        self._on_loss()
+
+    def _make(self) -> UnsentResponse:
+        headers = {**self._headers, "Content-Type": self._content_type, "Cache-Control": "no-store"}
+        response = UnsentResponse(body=self._body, headers=headers)
+        if self._compressed:
+            response.enable_compression()
+        return response
+
+
+class Payload(Opening):
+    """The answer to a GET: the packets that waited. If they are lost, so is the session."""
+
+    __slots__ = ()
+
+    async def send(self, request: web.Request) -> web.StreamResponse:
+        """Write it in one piece, if it need not be compressed and nobody has anything to add to it."""
+        if not self._compressed and can_write(request):
+            more = b"".join(map(header_line, self._headers.items())) if self._headers else b""
+            return write(request, _PAYLOADS[self._content_type] + more, self._body)
+        return await self.send_changed(request, self._make())
+
+
+class Switching(Answer):
+    """The answer to the handshake of a websocket (RFC 6455, 4.2), with which aiohttp gives the TCP connection away.
+
+    ``begin`` takes it over; ``lines`` are headers of the protocol's own. The request is the one that came through
+    middleware: it may say of the client what the one that came to aiohttp does not.
+    """
+
+    __slots__ = ("_accept", "_begin", "_lines", "_request")
+
+    def __init__(self, request: web.Request, accept: str, lines: list[tuple[str, str]], begin: Begin) -> None:
+        self._request = request
+        self._accept = accept
+        self._lines = lines
+        self._begin = begin
+
+    async def send(self, request: web.Request) -> web.StreamResponse:
+        """Send it, with the headers that applications on the way add."""
+        return await self._switch(None)
+
+    async def send_changed(self, request: web.Request, response: UnsentResponse) -> web.StreamResponse:
+        """Send it, with the headers of the response."""
+        return await self._switch(response)
+
+    async def _switch(self, response: UnsentResponse | None) -> web.StreamResponse:
+        request = self._request
+        if has_hooks(request):
+            more = await run_hooks(request, response or Answered(101))
+        else:
+            more = lines_of(response) if response is not None else []
+        transport = request.transport
+        if transport is None or transport.is_closing():
+            return web.Response(status=400)  # nobody will read it
+        lines = [header_line(line) for line in (*self._lines, *more)]
+        return self._begin(_SWITCHING + self._accept.encode() + b"\r\n" + b"".join(lines) + b"\r\n")
+
+    def _make(self) -> UnsentResponse:
+        return UnsentResponse(status=101)

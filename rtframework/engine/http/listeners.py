@@ -1,0 +1,36 @@
+"""Functions of a program that hear what happens to the requests of the protocol."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any, Final
+
+from ...concurrency import maybe_await
+
+log: Final = logging.getLogger("rtframework.engine")
+
+EVENTS: Final = ("connection_error", "initial_headers", "headers")
+
+
+class Listeners:
+    """The listeners of one server, by event; see ``rtframework.engine.EngineIO.on``."""
+
+    def __init__(self) -> None:
+        self._functions: dict[str, list[Callable[..., Any]]] = {event: [] for event in EVENTS}
+
+    def add(self, event: str, function: Callable[..., Any]) -> None:
+        """Register a function, which may be ``async``."""
+        self._functions[event].append(function)
+
+    def has(self, *events: str) -> bool:
+        """Return whether anybody listens to one of these events."""
+        return any(self._functions[event] for event in events)
+
+    async def tell(self, event: str, *args: Any) -> None:
+        """Call the listeners of an event, one after another; log what they raise."""
+        for listener in self._functions[event]:
+            try:
+                await maybe_await(listener(*args))
+            except Exception:
+                log.exception("unhandled error in a listener for %s", event, extra={"event": event})

@@ -1,0 +1,107 @@
+"""What the parts of the engine need of each other, where it is less than all that they are."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Coroutine, Iterable
+from typing import TYPE_CHECKING, Any, Protocol
+
+from ..protocols import Connection, Frames
+
+if TYPE_CHECKING:
+    from .outbox import Outbox
+
+
+class MessageHandler(Protocol):
+    """Where a connection takes its messages, and the news of its end."""
+
+    def receive(self, data: str | bytes) -> Coroutine[Any, Any, None] | None:
+        """Handle a message. Return what it sets off, if that is more than could be done at once."""
+
+    def ended(self, reason: str) -> None:
+        """Hear that the connection takes nothing more. Called once."""
+
+
+class ClientConnection(Connection, Protocol):
+    """What a client of Socket.IO needs of its connection: Engine.IO's, or one of any other protocol."""
+
+    def keep(self) -> None:
+        """Never close the connection for having joined no namespace: the client has joined one."""
+
+    def fail(self, reason: str) -> None:
+        """Close the connection at once, because the client broke the protocol; drop what waits."""
+
+
+class Sink(Protocol):
+    """A transport, as an outbox sees it."""
+
+    @property
+    def writable(self) -> bool:
+        """Whether it would take frames at once, with nothing of the past still waiting in it."""
+
+    def write(self, frames: list[Frames]) -> bool:
+        """Take frames, in order. True when all were taken.
+
+        If not, those that were taken are removed from the list, and the rest waits for the next ``Outbox.flush``.
+        """
+
+    def buffered(self) -> int:
+        """Count the bytes that were taken and have not yet left the process."""
+
+
+class PacketReceiver(Protocol):
+    """Where a websocket takes its packets, and the news of its end."""
+
+    def receive(self, packet: str | bytes) -> None:
+        """Take a packet of Engine.IO."""
+
+    def end(self, reason: str) -> None:
+        """Hear that the websocket has ended; maybe more than once."""
+
+
+class Carried(Protocol):
+    """A connection, as its transports see it."""
+
+    outbox: Outbox
+    """What waits to be sent."""
+    loop: asyncio.AbstractEventLoop
+    inbox: deque[Any] | None
+    """What came and still waits to be served; ``None`` rather than empty."""
+    blocked: bool
+    """Whether as many handlers are at work as it may have: it is not to be read."""
+
+    @property
+    def is_open(self) -> bool:
+        """Whether anything that comes is served."""
+
+    @property
+    def is_moving(self) -> bool:
+        """Whether the client is about to move to a websocket that has proved that it works."""
+
+    def receive(self, packet: str | bytes) -> None:
+        """Have a packet served after what came before it."""
+
+    def receive_all(self, packets: Iterable[str | bytes]) -> None:
+        """Have packets served that came in one piece."""
+
+    async def ready_to_read(self) -> None:
+        """Wait until it may be read."""
+
+    def drained(self) -> None:
+        """Hear that a polling client has come for everything that waited."""
+
+    def end(self, reason: str) -> None:
+        """End the connection, once what came before has been served."""
+
+    def lost(self, reason: str) -> None:
+        """End the connection: the transport is gone."""
+
+    def fail(self, reason: str) -> None:
+        """End the connection: the client broke the protocol."""
+
+    def uses(self, transport: object) -> bool:
+        """Return whether this is the transport in use."""
+
+    def without_transport(self) -> None:
+        """Let go of the websocket, which has ended."""

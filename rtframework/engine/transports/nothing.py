@@ -1,0 +1,41 @@
+"""What a connection has when its transport has ended."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from ...protocols import Frames
+
+
+class NoTransport:
+    """Takes everything, and sends nothing."""
+
+    __slots__ = ("name",)
+
+    abandoned: Final = False
+    writable: Final = False
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def buffered(self) -> int:
+        """Nothing."""
+        return 0
+
+    def write(self, frames: list[Frames]) -> bool:
+        """Nobody is there."""
+        return True
+
+    def release(self, frames: Frames) -> None:
+        """Nobody waits."""
+
+    def close(self) -> None:
+        """Closed already."""
+
+    abort = close
+    resume_reading = close
+
+
+NO_WEBSOCKET: Final = NoTransport("websocket")
+NO_POLLING: Final = NoTransport("polling")

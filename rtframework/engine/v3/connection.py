@@ -1,0 +1,102 @@
+"""A connection of Engine.IO 3, where the client pings and the server answers."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any, Final
+
+from ...types import DisconnectReason
+from ..connection import OPEN, Connection
+from ..frames import EncodedFrames
+from .payload import MESSAGE, from_base64
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
+    from ..inbox import Call
+
+PONG: Final = EncodedFrames(["3"])
+
+
+class Connection3(Connection):
+    """A client that pings: it is gone when it has not done so for an interval and a timeout."""
+
+    __slots__ = ("_answer_due",)
+
+    protocol = 3
+    close_apart = False  # it heeds DISCONNECT at once, and does not come for more
+
+    def __init__(self, sid: str, **engine: Any) -> None:
+        super().__init__(sid, **engine)
+        self._answer_due = math.inf  # whether it has asked or not
+        self._pinging = True  # it owes us a ping, always
+        self._expect_ping()
+
+    def take(self, packet: str | bytes | Call) -> Coroutine[Any, Any, None] | None:
+        """Serve a packet (Engine.IO v3, "Packet"), or a call. Return what it sets off, if anything is left to do."""
+        if self._state != OPEN or callable(packet):
+            return super().take(packet)
+        if not isinstance(packet, str):
+            if packet[:1] == MESSAGE:
+                return self._handler.receive(packet[1:])
+            self.fail(DisconnectReason.PARSE_ERROR)
+            return None
+        kind = packet[:1]
+        if kind == "4":
+            return self._handler.receive(packet[1:])
+        if kind == "2":
+            self._expect_ping()
+            self.send(PONG)
+        elif kind == "3":
+            self.fail(DisconnectReason.TRANSPORT_ERROR)  # only clients ping
+        elif kind == "b":
+            return self._take_base64(packet)
+        else:
+            return super().take(packet)
+        return None
+
+    def began(self) -> None:
+        """A handler of this connection waits for something."""
+        super().began()
+        if self.blocked and self._answer_due == math.inf and self._state == OPEN:
+            self._answer_due = self.loop.time() + self._options.ping_timeout / 2
+            self._arm()
+
+    def tick(self, now: float) -> None:
+        """The deadline has passed: give up, or see to it that the client joined a namespace."""
+        if self._state != OPEN or self._connect_by <= now:
+            super().tick(now)
+        elif self.blocked:
+            # Its pings may wait in what we do not read at the moment, and it would give up on us.
+            self._answer_due = now + self._options.ping_timeout / 2
+            self._expect_ping()
+            self.send(PONG)
+        elif self._heartbeat_due <= now:
+            self.abort(DisconnectReason.PING_TIMEOUT)
+        else:
+            self._arm()
+
+    def postpone(self, seconds: float) -> None:
+        """The event loop was blocked for so long: what the client owes us may wait unread."""
+        super().postpone(seconds)
+        if self._state == OPEN:
+            self._arm()
+
+    def _unblock(self) -> None:
+        self._answer_due = math.inf
+        super()._unblock()
+
+    def _expect_ping(self) -> None:
+        self._heartbeat_due = self.loop.time() + self._options.ping_interval + self._options.ping_timeout
+        self._arm()
+
+    def _arm(self) -> None:
+        self.deadline = min(self._heartbeat_due, self._connect_by, self._answer_due)
+
+    def _take_base64(self, packet: str) -> Coroutine[Any, Any, None] | None:
+        try:
+            data = from_base64(packet)
+        except ValueError:
+            self.fail(DisconnectReason.PARSE_ERROR)
+            return None
+        return self._handler.receive(data[1:])
