@@ -225,11 +225,11 @@ class Frames(Protocol):
 
     @property
     def websocket(self) -> bytes:
-        """Its websocket frames, joined."""
+        """The packet's websocket frames, joined."""
 
     @property
     def polling(self) -> str:
-        """Its part of a polling payload."""
+        """The packet's part of a polling payload."""
 
     @property
     def size(self) -> int:
@@ -237,18 +237,18 @@ class Frames(Protocol):
 
     @property
     def compress(self) -> bool:
-        """Whether it is worth compressing, as far as who emitted it knows."""
+        """False when it is not worth compressing, as far as whoever emitted it knows."""
 
     @property
     def droppable(self) -> bool:
-        """Whether a client can do without it: an event that nobody answers."""
+        """True for what a client can do without: an event that nobody answers."""
 
     def deflated(self, window: int, threshold: int, level: int) -> bytes:
-        """Its websocket frames, compressed for those who can read that."""
+        """Make the packet's websocket frames, compressed for those who can read that."""
 
 
 class Outlet(Protocol):
-    """Where frames to one socket go: its connection, or the pen that holds them until it is let in."""
+    """The way of frames to one socket: its connection, or the pen that holds them until it is let in."""
 
     def send(self, frames: Frames, *, volatile: bool = False) -> None:
         """Take the frames; never blocks, never raises. Dropped when the client has gone."""
@@ -258,10 +258,10 @@ class Receiver(Protocol):
     """One client in one namespace, as the engine sees it."""
 
     def _receive(self, packet: Packet) -> Coroutine[Any, Any, None] | None:
-        """An EVENT or ACK came. A coroutine that is returned is started at once, in the order of arrival."""
+        """Serve an EVENT or ACK. A coroutine that is returned is started at once, in the order of arrival."""
 
     def _disconnected(self, reason: str) -> None:
-        """The client left the namespace or the connection closed. Called once."""
+        """Hear that the client left the namespace or the connection closed. Called once."""
 
 
 class Connection(Outlet, Protocol):
@@ -269,11 +269,11 @@ class Connection(Outlet, Protocol):
 
     @property
     def transport(self) -> str:
-        """``"polling"`` or ``"websocket"``."""
+        """``"polling"``, ``"websocket"``, or the name of what carries another protocol."""
 
     @property
     def protocol(self) -> int:
-        """The version of Engine.IO that the client speaks: 4, or 3 for clients of Socket.IO 2."""
+        """The version of Engine.IO that the client speaks: 4, 3 for clients of Socket.IO 2, 0 for another protocol."""
 
     @property
     def is_open(self) -> bool:
@@ -281,7 +281,7 @@ class Connection(Outlet, Protocol):
 
     @property
     def has_dropped(self) -> bool:
-        """Whether an event was dropped because the client was too slow; volatile ones do not count."""
+        """True when an event was dropped because the client was too slow; volatile ones do not count."""
 
     def count_dropped(self, reason: str, packets: int) -> None:
         """Count packets for this client that were dropped before they came here."""
@@ -317,20 +317,20 @@ class Client(Protocol):
 
 
 class Application(Protocol):
-    """What the engine calls: the framework."""
+    """The framework, as the engine calls it."""
 
     async def connect(self, client: Client, nsp: str, auth: Any) -> None:
-        """A client asks for a namespace. Never raises: it answers with CONNECT or CONNECT_ERROR itself."""
+        """Let a client into a namespace, or refuse it: answer with CONNECT or CONNECT_ERROR. Never raises."""
 
 
 class Engine(Protocol):
-    """What the framework asks of the engine."""
+    """The engine, as the framework calls it."""
 
     def encode(self, packet: Packet, *, compress: bool = True) -> Frames:
         """Encode a packet for any number of connections. Raises ``EncodeError``."""
 
     def join(self, frames: Sequence[Frames]) -> Frames:
-        """Several packets as one: sent together, and not dropped for a slow client."""
+        """Join several packets to one: sent together, and not dropped for a slow client."""
 
     def deliver(self, outlets: Sequence[Outlet], frames: Frames, *, volatile: bool = False) -> Awaitable[None] | None:
         """Hand frames to many outlets in one plain loop.
@@ -343,19 +343,19 @@ class ConnectionMonitor(Protocol):
     """The engine's connections, as the Admin UI and statistics see them."""
 
     def count_clients(self) -> tuple[int, int]:
-        """How many connections are open, and how many of them are polling."""
+        """Count the connections that are open, and those of them that are polling."""
 
     def waiting_bytes(self) -> int:
-        """Bytes for all clients that have not left the process yet."""
+        """Count the bytes for all clients that have not left the process yet."""
 
     def waiting_handlers(self) -> int:
-        """Event handlers that have begun and wait for something."""
+        """Count the event handlers that have begun and wait for something."""
 
     def measure(self, meter: Meter) -> None:
         """Tell the meter, too, what passes from now on."""
 
     def unmeasure(self, meter: Meter) -> None:
-        """… and not any more."""
+        """Tell the meter nothing more."""
 
 
 class Meter(Protocol):
