@@ -275,11 +275,11 @@ class Connection(Outlet, Protocol):
 
     @property
     def transport(self) -> str:
-        """The current transport: ``"polling"`` or ``"websocket"``."""
+        """The current transport: ``"polling"``, ``"websocket"``, or the name of another protocol's carrier."""
 
     @property
     def protocol(self) -> int:
-        """The version of Engine.IO that the client speaks: 4, or 3 for clients of Socket.IO 2."""
+        """The version of Engine.IO that the client speaks: 4, 3 for clients of Socket.IO 2, 0 for another protocol."""
 
     @property
     def is_open(self) -> bool:

@@ -1,4 +1,4 @@
-"""``io.engine``: what a program may do below Socket.IO, where there are HTTP requests."""
+"""``io.engine``: the API for programs below Socket.IO, where there are HTTP requests."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ class EngineIO:
 
     @property
     def clients_count(self) -> int:
-        """Connections that are open, whether or not they have joined a namespace."""
+        """The number of connections that are open, whether or not they have joined a namespace."""
         return len(self._server.connections)
 
     def measure(self, meter: Meter) -> None:
@@ -95,7 +95,7 @@ class EngineIO:
         self._server.measure(meter)
 
     def unmeasure(self, meter: Meter) -> None:
-        """Have it told nothing more."""
+        """Have the meter told nothing more."""
         self._server.unmeasure(meter)
 
     @property

@@ -133,12 +133,12 @@ class Connection(Inbox):
 
     @property
     def is_closed(self) -> bool:
-        """Whether it has ended altogether: nothing waits any more."""
+        """True when the connection has ended altogether, and nothing waits any more."""
         return self._state == CLOSED
 
     @property
     def has_dropped(self) -> bool:
-        """Whether an event was dropped because the client was too slow; volatile ones do not count."""
+        """True when an event was dropped because the client was too slow; volatile ones do not count."""
         return self.outbox.has_gap
 
     def keep(self) -> None:
@@ -151,7 +151,7 @@ class Connection(Inbox):
         self.outbox.put(frames, volatile)
 
     def count_dropped(self, reason: str, packets: int) -> None:
-        """Packets for this client were dropped before they came here."""
+        """Count packets for this client that were dropped before they came here."""
         add(self.outbox.counts.dropped, reason, packets)
 
     def close(self, reason: str = DisconnectReason.FORCED_CLOSE) -> None:
@@ -191,7 +191,7 @@ class Connection(Inbox):
 
     @property
     def has_poll(self) -> bool:
-        """Whether a GET of this client waits."""
+        """True while a GET of this client waits."""
         return self._transport.name == "polling" and self._transport.writable
 
     def serve(self, handler: MessageHandler) -> None:
@@ -225,7 +225,7 @@ class Connection(Inbox):
         return None
 
     def end(self, reason: str) -> None:
-        """The transport has ended, and with it the connection, once what came before has been served."""
+        """End the connection, whose transport has ended, once what came before has been served."""
         if self.inbox is None or self._state != OPEN:
             self.lost(reason)
         else:
@@ -236,7 +236,7 @@ class Connection(Inbox):
         self._transport.resume_reading()
 
     def upgraded(self, transport: WebSocketTransport) -> None:
-        """The client has moved to a websocket (Engine.IO v4, "Upgrade"): what waits goes there."""
+        """Move the connection to a websocket (Engine.IO v4, "Upgrade"), with what waits."""
         old, self._transport = self._transport, transport
         transport.serve(self)
         self.outbox.sink = self._metered(transport)
@@ -249,16 +249,16 @@ class Connection(Inbox):
             self.outbox.flush()
 
     def release_poll(self) -> None:
-        """The client is about to move: end its waiting GET."""
+        """End the waiting GET of a client that is about to move."""
         self._transport.release(NOOP)
 
     @property
     def is_moving(self) -> bool:
-        """Whether the client is about to move to a websocket that has proved that it works."""
+        """True while the client is about to move to a websocket that has proved that it works."""
         return self.upgrade is not None and self.upgrade.probed
 
     def drained(self) -> None:
-        """A polling client has come for the rest of a closing connection."""
+        """Hear that a polling client has come for what waited, which ends a closing connection."""
         if self._state != CLOSING:
             return
         if self._close_next:
@@ -268,7 +268,7 @@ class Connection(Inbox):
             self._finish()
 
     def fail(self, reason: str) -> None:
-        """The client broke the protocol: drop what waits and close."""
+        """Drop what waits and close, because the client broke the protocol."""
         if self._state == CLOSED:
             return
         if reason == DisconnectReason.PARSE_ERROR:
@@ -277,14 +277,14 @@ class Connection(Inbox):
         self._transport.close()
 
     def abort(self, reason: str) -> None:
-        """The client does not answer or does not read: cut it off without a word."""
+        """Cut off without a word a client that does not answer or does not read."""
         if self._state == CLOSED:
             return
         self.lost(reason)
         self._transport.abort()
 
     def lost(self, reason: str) -> None:
-        """The transport is gone."""
+        """End the connection at once: its transport is gone."""
         if self._state == CLOSED:
             return
         if self._state == OPEN:
@@ -297,7 +297,7 @@ class Connection(Inbox):
         return self._transport is transport
 
     def without_transport(self) -> None:
-        """The websocket has ended: let go of it."""
+        """Let go of the websocket, which has ended."""
         if self._transport.name == "websocket":
             self._transport = self.outbox.sink = NO_WEBSOCKET
 
@@ -310,7 +310,7 @@ class Connection(Inbox):
             await asyncio.shield(self._closed)
 
     def tick(self, now: float) -> None:
-        """The deadline has passed: ping, give up, or see to it that the client joined a namespace."""
+        """Do what is due: ping the client, give it up, or close it because it joined no namespace."""
         if self._state != OPEN:
             self._finish()
             self._transport.abort()
@@ -334,7 +334,7 @@ class Connection(Inbox):
         self.deadline = min(self._heartbeat_due, self._connect_by)
 
     def postpone(self, seconds: float) -> None:
-        """The event loop was blocked for so long: what the client owes us may wait unread."""
+        """Give the client so many seconds more: the event loop was blocked, and what it owes us may wait unread."""
         if self._pinging:
             self._heartbeat_due += seconds
         self._connect_by += seconds
@@ -369,7 +369,7 @@ class Connection(Inbox):
             self._on_connected = None
 
     def _where(self) -> dict[str, Any]:
-        """For the log: its session id is a secret."""
+        """Describe the connection for the log, without its session id, which is a secret."""
         return {"address": self.address, "transport": self._transport.name}
 
     def _overflow(self) -> None:

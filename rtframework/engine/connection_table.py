@@ -56,7 +56,7 @@ class ConnectionTable:
 
     @property
     def is_full(self) -> bool:
-        """Whether no more connections are taken."""
+        """True when no more connections are taken."""
         return self.is_closing or self.unconnected >= self._options.limits.max_unconnected
 
     def start(self) -> None:

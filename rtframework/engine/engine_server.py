@@ -1,4 +1,4 @@
-"""The HTTP edge: the way of every request to a handshake or to its connection (Engine.IO v4)."""
+"""The HTTP edge: it routes every request to a handshake or to its connection (Engine.IO v4)."""
 
 from __future__ import annotations
 

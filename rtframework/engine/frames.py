@@ -42,15 +42,15 @@ class EncodedFrames:
     __slots__ = ("_deflated", "_packets", "_polling", "droppable", "size", "v3", "websocket")
 
     v3: Any
-    """Its forms for clients of Engine.IO 3; unset until one needs them, see ``v3.frames.forms_of``."""
+    """The forms for clients of Engine.IO 3; unset until one needs them, see ``v3.frames.forms_of``."""
 
     compress: bool = True
-    """Whether it is worth compressing, as far as who emitted it knows."""
+    """False when it is not worth compressing, as far as whoever emitted it knows."""
 
     def __init__(self, packets: Sequence[str | bytes], droppable: bool = False) -> None:
         self._packets = packets
         self.droppable = droppable
-        """Whether a client can do without it: an event that nobody answers."""
+        """True for what a client can do without: an event that nobody answers."""
         self._deflated: dict[tuple[int, int, int], bytes] | None = None
         self._polling: str | None = None
         if len(packets) == 1:
@@ -61,7 +61,7 @@ class EncodedFrames:
 
     @classmethod
     def of_messages(cls, messages: Sequence[str | bytes], droppable: bool = False) -> EncodedFrames:
-        """The frames of Engine.IO "message" packets, e.g. what a serializer made of one Socket.IO packet."""
+        """Make the frames of Engine.IO "message" packets, e.g. what a serializer made of one Socket.IO packet."""
         first = messages[0]
         if len(messages) == 1 and type(first) is str:
             packet = "4" + first
@@ -118,7 +118,7 @@ class PlainFrames(EncodedFrames):
 
 
 class JoinedFrames(EncodedFrames):
-    """What several of them hold, as one that no client can do without; each part is compressed as it would be alone."""
+    """The frames of several packets as one that no client can do without; each is compressed as if it were alone."""
 
     __slots__ = ("_parts", "compress")
 

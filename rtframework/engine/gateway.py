@@ -103,7 +103,7 @@ class Gateway(socketio.AsyncServer):  # type: ignore[misc]  # socketio is not ty
             raise EncodeError(f"cannot be sent: {error!r}") from error
 
     def join(self, frames: Sequence[Frames]) -> Frames:
-        """Several packets as one: sent together, and not dropped for a slow client."""
+        """Join several packets to one: sent together, and not dropped for a slow client."""
         return JoinedFrames(cast("Sequence[EncodedFrames]", frames))
 
     def deliver(self, outlets: Sequence[Outlet], frames: Frames, *, volatile: bool = False) -> Awaitable[None] | None:

@@ -25,7 +25,7 @@ from .transports.rfc6455 import VERSION, accept_of
 from .transports.upgrade import Upgrade
 
 if TYPE_CHECKING:
-    from ..options import EngineOptions
+    from ..options import AllowRequest, EngineOptions
     from .connection import Connection
     from .connection_table import ConnectionTable
     from .http.origins import OriginPolicy
@@ -39,7 +39,7 @@ log: Final = logging.getLogger("rtframework.engine")
 GenerateId = Callable[[web.Request], str | Awaitable[str]]
 
 _SESSION_ID: Final = re.compile(r"[\w.~-]{1,256}", re.ASCII)
-"""What needs no quoting in a URL, a cookie and JSON."""
+"""Characters that need no quoting in a URL, a cookie and JSON."""
 
 
 class OpenPackets:
@@ -94,7 +94,7 @@ class Handshakes:
         self._opened = opened
         self._generate_id = generate_id
         self.make_id: GenerateId | None = None
-        """What makes session ids instead of ``generate_id``, if a program has said so."""
+        """The program's own function for session ids, in the place of ``generate_id``."""
         self._versions = versions
 
     async def answer(
@@ -104,10 +104,13 @@ class Handshakes:
         version = await self._version_of(request, query, headers)
         if isinstance(version, web.Response):
             return version
-        refusal = await self._may_open(request, headers)
-        if refusal is not None:
-            return refusal
-        sid = await self._new_id(request, headers)
+        if self._table.is_full:
+            return await self._refuse_when_full(request, headers)
+        if self._options.allow_request is not None:
+            refusal = await self._ask(self._options.allow_request, request, headers)
+            if refusal is not None:
+                return refusal
+        sid = self._generate_id() if self.make_id is None else await self._new_id(self.make_id, request, headers)
         if isinstance(sid, web.Response):
             return sid
         if query["transport"] == "polling":
@@ -153,13 +156,10 @@ class Handshakes:
             return await self._refusals.bad(request, "TRANSPORT_HANDSHAKE_ERROR", headers)
         return version
 
-    async def _may_open(self, request: web.Request, headers: dict[str, str]) -> web.Response | None:
-        """Refuse the client if the server is full, or the program does not want it."""
-        if self._table.is_full:
-            return await self._refuse_when_full(request, headers)
-        allow_request = self._options.allow_request
-        if allow_request is None:
-            return None
+    async def _ask(
+        self, allow_request: AllowRequest, request: web.Request, headers: dict[str, str]
+    ) -> web.Response | None:
+        """Refuse the client if the program does not want it."""
         try:
             allowed = await maybe_await(allow_request(request))
         except ConnectionRefused as refused:
@@ -175,12 +175,10 @@ class Handshakes:
         context = {"name": "SERVER_CLOSING" if self._table.is_closing else "TOO_MANY_UNCONNECTED"}
         return await self._refusals.refuse(request, FORBIDDEN, context, headers, status=503)
 
-    async def _new_id(self, request: web.Request, headers: dict[str, str]) -> str | web.Response:
-        """Make a session id, or refuse the client if the program fails to."""
-        if self.make_id is None:
-            return self._generate_id()
+    async def _new_id(self, make_id: GenerateId, request: web.Request, headers: dict[str, str]) -> str | web.Response:
+        """Have the program make a session id, or refuse the client if it fails to."""
         try:
-            sid = await maybe_await(self.make_id(request))
+            sid = await maybe_await(make_id(request))
             if not isinstance(sid, str) or not _SESSION_ID.fullmatch(sid) or sid in self._table.by_sid:
                 raise ValueError("generate_id has not made a new session id")
         except Exception as error:

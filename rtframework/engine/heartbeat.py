@@ -23,7 +23,7 @@ class Ticking(Protocol):
         """Give whoever owes an answer so much more time."""
 
     def look(self) -> None:
-        """Called at every sweep: notice what nobody tells."""
+        """Notice what nobody tells; called at every sweep."""
 
 
 class Heartbeat:
@@ -53,7 +53,7 @@ class Heartbeat:
             self._handle = None
 
     def check(self, one: Ticking) -> None:
-        """Tick one of them now if it is due, so that a deadline is exact for whoever asks."""
+        """Tick a connection now if it is due, so that its deadline is exact for whoever asks."""
         loop = asyncio.get_running_loop()
         if self._handle is not None and loop.time() > self._due + self._period:
             self._handle.cancel()

@@ -1,4 +1,4 @@
-"""What has come from one client and is still to be served, in turn with what others have sent."""
+"""The packets of one client that are still to be served, in turn with those of others."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Inbox:
 
     @property
     def is_open(self) -> bool:
-        """Whether packets are still served."""
+        """True while packets are served."""
         raise NotImplementedError
 
     def take(self, packet: str | bytes | Call) -> Coroutine[Any, Any, None] | None:
@@ -58,7 +58,7 @@ class Inbox:
             self._runner.add(self)
 
     def receive_all(self, packets: Iterable[str | bytes]) -> None:
-        """Packets came in one piece."""
+        """Have packets served that came in one piece."""
         if not self.is_open:
             for packet in packets:
                 self.take(packet)
@@ -67,18 +67,18 @@ class Inbox:
             self.receive(packet)
 
     def began(self) -> None:
-        """A handler of this connection waits for something."""
+        """Count a handler that waits for something."""
         self._working += 1
         self.blocked = self._working >= self._options.limits.max_pending_events
 
     def ended(self) -> None:
-        """… and is done."""
+        """Count a handler that waited, and is done."""
         self._working -= 1
         if self.blocked:
             self._unblock()
 
     async def ready_to_read(self) -> None:
-        """Wait until not as many handlers are at work as one client may have (back-pressure)."""
+        """Wait until fewer handlers are at work than one client may have (back-pressure)."""
         while self.blocked and self.is_open:
             if self._room_to_read is None:
                 self._room_to_read = self.loop.create_future()

@@ -1,4 +1,4 @@
-"""What the parts of the engine need of each other, where it is less than all that they are."""
+"""The small protocols by which the parts of the engine know each other."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class MessageHandler(Protocol):
-    """Where a connection takes its messages, and the news of its end."""
+    """The receiver of a connection's messages, and of the news of its end."""
 
     def receive(self, data: str | bytes) -> Coroutine[Any, Any, None] | None:
         """Handle a message. Return what it sets off, if that is more than could be done at once."""
@@ -24,7 +24,7 @@ class MessageHandler(Protocol):
 
 
 class ClientConnection(Connection, Protocol):
-    """What a client of Socket.IO needs of its connection: Engine.IO's, or one of any other protocol."""
+    """A connection that can carry a client of Socket.IO: Engine.IO's, or one of any other protocol."""
 
     def keep(self) -> None:
         """Never close the connection for having joined no namespace: the client has joined one."""
@@ -38,7 +38,7 @@ class Sink(Protocol):
 
     @property
     def writable(self) -> bool:
-        """Whether it would take frames at once, with nothing of the past still waiting in it."""
+        """True when it would take frames at once, with nothing of the past still waiting in it."""
 
     def write(self, frames: list[Frames]) -> bool:
         """Take frames, in order. True when all were taken.
@@ -51,7 +51,7 @@ class Sink(Protocol):
 
 
 class PacketReceiver(Protocol):
-    """Where a websocket takes its packets, and the news of its end."""
+    """The receiver of a websocket's packets, and of the news of its end."""
 
     def receive(self, packet: str | bytes) -> None:
         """Take a packet of Engine.IO."""
@@ -64,20 +64,20 @@ class Carried(Protocol):
     """A connection, as its transports see it."""
 
     outbox: Outbox
-    """What waits to be sent."""
+    """Frames that wait to be sent."""
     loop: asyncio.AbstractEventLoop
     inbox: deque[Any] | None
-    """What came and still waits to be served; ``None`` rather than empty."""
+    """Packets that still wait to be served; ``None`` rather than empty."""
     blocked: bool
-    """Whether as many handlers are at work as it may have: it is not to be read."""
+    """True while as many handlers are at work as it may have: it is not to be read."""
 
     @property
     def is_open(self) -> bool:
-        """Whether anything that comes is served."""
+        """True while packets are served."""
 
     @property
     def is_moving(self) -> bool:
-        """Whether the client is about to move to a websocket that has proved that it works."""
+        """True while the client is about to move to a websocket that has proved that it works."""
 
     def receive(self, packet: str | bytes) -> None:
         """Have a packet served after what came before it."""

@@ -22,7 +22,7 @@ class MeteredSink:
 
     @property
     def writable(self) -> bool:
-        """Whether the transport would take frames at once."""
+        """True when the transport would take frames at once."""
         return self._sink.writable
 
     def write(self, frames: list[Frames]) -> bool:

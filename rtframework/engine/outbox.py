@@ -1,4 +1,4 @@
-"""What waits to be sent to one client: corked, in order, and never more than its bound."""
+"""Frames that wait to be sent to one client: corked, in order, and never more than its bound."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ class Outbox:
         self.closed = False
         self.dropped = 0
         self.has_gap = False
-        """Whether something was dropped to make room, and the client goes on without it."""
+        """True when something was dropped to make room, and the client goes on without it."""
 
     def __len__(self) -> int:
         return len(self._frames)
@@ -144,7 +144,7 @@ class Outbox:
                     self._bytes = sum(each.size for each in frames) + self.sink.buffered()
 
     def clear(self) -> int:
-        """Drop what waits and everything that is put from now on; how many were dropped."""
+        """Drop what waits and everything that is put from now on. Return how many were dropped."""
         self.closed = True
         self._overflow = _nothing  # so that the client it belongs to is not kept by it
         dropped = len(self._frames)
@@ -172,18 +172,18 @@ class Outbox:
 
     @property
     def waiting(self) -> int:
-        """Bytes that have not yet left the process, at this moment."""
+        """Bytes that have not left the process at this moment."""
         return sum(frames.size for frames in self._frames) + self.sink.buffered()
 
     @property
     def full(self) -> bool:
-        """Whether emitters should wait."""
+        """True while emitters should wait."""
         if self._bytes <= self._limit or self.closed:
             return False
         return not self._make_room(0)
 
     def _find_room(self, frames: Frames) -> bool:
-        """Whether frames beyond the bound are taken, because something has left meanwhile or the policy says so."""
+        """Return whether frames beyond the bound are taken: something has left meanwhile, or the policy says so."""
         if self._make_room(frames.size):
             return True
         if self._policy == "drop_oldest":
@@ -203,7 +203,7 @@ class Outbox:
 
     @property
     def _reason(self) -> str:
-        """Why something beyond the bound is dropped."""
+        """The reason why something beyond the bound is dropped."""
         return "drop_oldest" if self._policy == "drop_oldest" else "slow_consumer"
 
     def _lose(self, reason: str, count: int) -> None:
@@ -223,7 +223,7 @@ class Outbox:
         self._frames = kept
 
     def _make_room(self, size: int) -> bool:
-        """The figure in ``_bytes`` ages: what the transport held may have left meanwhile."""
+        """Return whether there is room by now: the figure in ``_bytes`` ages, as what the transport held leaves."""
         if self._frames:
             self.flush()
         if not self._frames:

@@ -29,23 +29,23 @@ class Served(Protocol):
     """A connection, as the runner sees it."""
 
     inbox: deque[Any] | None
-    """What it has sent and is still to be served; ``None`` rather than empty."""
+    """Packets that are still to be served; ``None`` rather than empty."""
     blocked: bool
-    """Whether as many of its handlers are at work as it may have."""
+    """True while as many of its handlers are at work as it may have."""
     context: Context | None
     """The context variables that its handlers are to see, if they are other than the server's."""
 
     def take(self, packet: Any) -> Coroutine[Any, Any, None] | None:
-        """A packet came; what it sets off, if that is more than could be done at once."""
+        """Serve a packet. Return what it sets off, if that is more than could be done at once."""
 
     def emptied(self) -> None:
-        """Everything in the inbox has been taken."""
+        """Hear that everything in the inbox has been taken."""
 
     def began(self) -> None:
-        """A handler of this connection waits for something."""
+        """Hear that a handler of this connection waits for something."""
 
     def ended(self) -> None:
-        """… and is done."""
+        """Hear that a handler that waited is done."""
 
 
 class Runner:
@@ -60,7 +60,7 @@ class Runner:
         self._context = copy_context()
 
     def start(self) -> None:
-        """Handlers see the context variables as they are now, unless their connection has others."""
+        """Have handlers see the context variables as they are now, unless their connection has others."""
         self._context = copy_context()
         leader = self._leader
         if leader is not None and leader.get_loop() is not asyncio.get_running_loop():  # it went with its event loop
@@ -68,12 +68,12 @@ class Runner:
             self._ready.clear()
 
     def context(self) -> Context | None:
-        """The context of whoever calls, if it is other than the one in which handlers run."""
+        """Return the context of whoever calls, if it is other than the one in which handlers run."""
         context = copy_context()
         return None if context == self._context else context
 
     def add(self, one: Served) -> None:
-        """A connection, which is not waiting for the runner yet, has something in its inbox."""
+        """Have a connection served that has something in its inbox, and does not wait for that yet."""
         self._ready.append(one)
         waiter = self._waiter
         if waiter is not None:
@@ -84,7 +84,7 @@ class Runner:
             self._lead()
 
     def rest(self) -> None:
-        """There may be nothing to do for a while: then there is no leader either."""
+        """End the leader, if there is nothing to do: there may be nothing for a while."""
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
             self._waiter = None
@@ -102,7 +102,7 @@ class Runner:
         self._leader = asyncio.get_running_loop().create_task(self._work(), context=self._context.copy())
 
     def _follow(self, task: asyncio.Task[Any]) -> None:
-        """The leader has to stay where it is: somebody else goes on."""
+        """Have another task lead: the leader has to stay where it is."""
         self._keep(task)
         self._lead()
 

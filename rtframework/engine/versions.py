@@ -16,16 +16,16 @@ if TYPE_CHECKING:
 
 
 class Version4:
-    """What a client of Engine.IO 4 gets."""
+    """The parts that serve a client of Engine.IO 4."""
 
     connection: type[Connection] = Connection
 
     def serves(self, query: Mapping[str, str]) -> bool:
-        """Whether a handshake asks for something that there is."""
+        """Return whether a handshake asks for something that there is."""
         return True
 
     def polling(self, query: Mapping[str, str]) -> PollingTransport:
-        """The transport of a client that polls."""
+        """Make the transport of a client that polls."""
         return PollingTransport()
 
     def websocket(
@@ -36,9 +36,9 @@ class Version4:
         leaving: set[WebSocketTransport],
         window: int | None,
     ) -> WebSocketTransport:
-        """The transport of a client that has asked for a websocket."""
+        """Make the transport of a client that has asked for a websocket."""
         return WebSocketTransport(transport, options, leaving, window)
 
     def payload(self, packet: str) -> str:
-        """The open packet as a polling payload."""
+        """Make a polling payload of the open packet."""
         return packet

@@ -1,1 +1,1 @@
-"""What a request passes before it reaches a connection: origins, cookies, proxies, middleware, refusals."""
+"""The stations of a request before it reaches a connection: origins, cookies, proxies, middleware, refusals."""

@@ -30,7 +30,7 @@ class UnsentResponse(web.Response):
 
 
 class Answer:
-    """What the protocol answers to a request: sent as it is, or as a response that has been changed."""
+    """The protocol's answer to a request: sent as it is, or as a response that has been changed."""
 
     __slots__ = ()
 

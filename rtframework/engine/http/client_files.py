@@ -24,7 +24,7 @@ log: Final = logging.getLogger("rtframework.engine")
 
 _BUNDLES: Final = ("socket.io.js", "socket.io.min.js", "socket.io.esm.min.js", "socket.io.msgpack.min.js")
 NAMES: Final = (*_BUNDLES, *(f"{name}.map" for name in _BUNDLES))
-"""What is served: nothing else, wherever it may be."""
+"""The names of the files that are served; no others are, wherever they may be."""
 
 _INSTALLED: Final = ("node_modules/socket.io-client/dist", "node_modules/socket.io/client-dist")
 _BANNER: Final = re.compile(rb"Socket\.IO v([\w.+-]+)")
@@ -87,7 +87,7 @@ def _find_installed(start: Path) -> Path | None:
 
 
 def _version_of(folder: Path) -> str:
-    """The version of the npm package, or of the first bundle; else what tells these files from others."""
+    """Find the version of the npm package, or of the first bundle; else make a name for these files."""
     for package in (folder / "package.json", folder.parent / "package.json"):
         try:
             described = json.loads(package.read_bytes())
@@ -113,12 +113,12 @@ def _read(path: Path) -> tuple[bytes, bytes] | None:
 
 
 def _matches(lines: list[str] | tuple[()], etag: str) -> bool:
-    """Whether an ``If-None-Match`` names what we have (RFC 9110, 13.1.2)."""
+    """Return whether an ``If-None-Match`` names what we have (RFC 9110, 13.1.2)."""
     return any(tag.strip().removeprefix("W/") in (etag, "*") for line in lines for tag in line.split(","))
 
 
 def _takes_gzip(lines: list[str] | tuple[()]) -> bool:
-    """Whether an ``Accept-Encoding`` allows gzip (RFC 9110, 12.5.3)."""
+    """Return whether an ``Accept-Encoding`` allows gzip (RFC 9110, 12.5.3)."""
     qualities: dict[str, bool] = {}
     for word in (word for line in lines for word in line.lower().split(",")):
         coding, _, parameters = word.partition(";")

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 def set_cookie(cookie: Cookie, value: str) -> str:
-    """The value of a ``Set-Cookie`` header (RFC 6265, 4.1)."""
+    """Make the value of a ``Set-Cookie`` header (RFC 6265, 4.1)."""
     parts = [f"{cookie.name}={value}"]
     if cookie.max_age is not None:
         parts.append(f"Max-Age={cookie.max_age}")

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class Answered(web.StreamResponse):
-    """What a handler returns that has answered by itself: there is nothing left for aiohttp to send."""
+    """The response of a handler that has answered by itself: there is nothing left for aiohttp to send."""
 
     def __init__(self, status: int, *, length: int = 0, keep_alive: bool = False) -> None:
         super().__init__(status=status)
@@ -29,12 +29,12 @@ class Answered(web.StreamResponse):
 
     @property
     def prepared(self) -> bool:
-        """Its headers have been sent."""
+        """Do nothing: the headers have been sent."""
         return True
 
     @property
     def keep_alive(self) -> bool | None:
-        """Whether another request may follow on this connection."""
+        """True when another request may follow on this connection."""
         return self._goes_on
 
     @property
@@ -43,15 +43,15 @@ class Answered(web.StreamResponse):
         return self._length
 
     async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
-        """Its headers have been sent."""
+        """Do nothing: the headers have been sent."""
         return None
 
     async def write_eof(self, data: bytes = b"") -> None:
-        """Its body has been sent."""
+        """Do nothing: the body has been sent."""
 
 
 class _Rest:
-    """Where aiohttp puts what has come behind a request to upgrade."""
+    """A parser of aiohttp's that keeps what has come behind a request to upgrade."""
 
     def __init__(self) -> None:
         self.data = b""
@@ -61,11 +61,11 @@ class _Rest:
         return False, b""
 
     def feed_eof(self) -> None:
-        """The end is told to the new protocol."""
+        """Do nothing: the new protocol is told of the end."""
 
 
 def can_write(request: web.Request) -> bool:
-    """Whether an answer may be written straight to the connection, with nothing that others would add to it."""
+    """Return whether an answer may be written straight to the connection, with nothing that others would add to it."""
     transport = request.transport
     return (
         transport is not None
@@ -89,7 +89,7 @@ _dated = (0, b"")
 
 
 def _date() -> bytes:
-    """Now, for a ``Date`` header (RFC 9110, 6.6.1); formatted once a second."""
+    """Format the time for a ``Date`` header (RFC 9110, 6.6.1), once a second."""
     global _dated
     now = int(time.time())
     if _dated[0] != now:
@@ -98,7 +98,7 @@ def _date() -> bytes:
 
 
 def take_over(request: web.Request, protocol: asyncio.Protocol, answer: bytes) -> bytes:
-    """Answer a request and give its connection to another protocol; the bytes that came behind the request.
+    """Answer a request and give its connection to another protocol. Return the bytes that came behind the request.
 
     The request's handler has to return an ``Answered`` without waiting for anything in between. Raises
     ``ConnectionResetError`` when the client has gone.
@@ -118,7 +118,7 @@ def take_over(request: web.Request, protocol: asyncio.Protocol, answer: bytes) -
 
 
 def header_line(header: tuple[str, str]) -> bytes:
-    """One line of a response's head. Raises ``ValueError`` for what would be more than one."""
+    """Make one line of a response's head. Raises ``ValueError`` for what would be more than one."""
     name, value = header
     if "\r" in value or "\n" in value or "\r" in name or "\n" in name:
         raise ValueError(f"a header is one line, not {name!r}: {value!r}")
@@ -126,23 +126,23 @@ def header_line(header: tuple[str, str]) -> bytes:
 
 
 def has_hooks(request: web.Request) -> bool:
-    """Whether an application on the way wants to see each response before it is sent (``on_response_prepare``)."""
+    """Return whether an application on the way wants to see responses that are sent (``on_response_prepare``)."""
     return any(app.on_response_prepare for app in request.match_info.apps)
 
 
 def has_middlewares(request: web.Request) -> bool:
-    """Whether an application on the way may change what a handler returns."""
+    """Return whether an application on the way may change what a handler returns."""
     return any(app.middlewares for app in request.match_info.apps)
 
 
 async def run_hooks(request: web.Request, response: web.StreamResponse) -> list[tuple[str, str]]:
-    """Show them the response; the headers that it has after it."""
+    """Show the response to the applications on the way. Return the headers that it has after that."""
     for app in request.match_info.apps:
         await app.on_response_prepare.send(request, response)
     return lines_of(response)
 
 
 def lines_of(response: web.StreamResponse) -> list[tuple[str, str]]:
-    """The headers of a response, cookies among them."""
+    """List the headers of a response, cookies among them."""
     cookies = [("Set-Cookie", cookie.output(header="").strip()) for cookie in response.cookies.values()]
     return [*response.headers.items(), *cookies]

@@ -23,10 +23,10 @@ class Exchange:
         self._middlewares = middlewares
         self._serve = serve
         self.made: web.StreamResponse | None = None
-        """What the protocol has answered, if the request has come so far."""
+        """The protocol's answer, if the request has come so far."""
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
-        """The answer, after all middleware. When it is not the protocol's, or none, that one's packets are lost."""
+        """Make the answer, after all middleware. When it is not the protocol's, the packets of that one are lost."""
         response: web.StreamResponse | None = None
         try:
             response = await self.run(request)
@@ -36,7 +36,7 @@ class Exchange:
         return response
 
     async def run(self, request: web.Request, index: int = 0) -> web.StreamResponse:
-        """The answer, after all middleware. Raises what that raises, and ``TypeError`` when it answers nothing."""
+        """Run the middleware from an index on. Raises what that raises, and ``TypeError`` when it answers nothing."""
         if index == len(self._middlewares):
             self.made = await self._serve(request)
             return self.made
@@ -52,7 +52,7 @@ class Exchange:
 
 
 class _Rest:
-    """What a middleware gets as ``call_next``."""
+    """The ``call_next`` of one middleware."""
 
     __slots__ = ("_called", "_exchange", "_index", "_request", "response")
 

@@ -1,4 +1,4 @@
-"""Which pages may connect: the ``Origin`` check, the same for polling and websocket, and the CORS headers."""
+"""Pages that may connect: the ``Origin`` check, the same for polling and websocket, and the CORS headers."""
 
 from __future__ import annotations
 
@@ -53,11 +53,11 @@ class OriginPolicy:
                 raise ConfigurationError(f"cors_allowed_origins: {each!r} is neither a string nor a pattern")
 
     def is_foreign(self, origin: str | None, host: str) -> bool:
-        """Whether a request comes from a page of another host."""
+        """Return whether a request comes from a page of another host."""
         return origin is not None and not _same_host(origin, host)
 
     def accepts(self, origin: str | None, host: str) -> bool:
-        """Whether a request with this ``Origin`` and ``Host`` may go on."""
+        """Return whether a request with this ``Origin`` and ``Host`` may go on."""
         if self._any or not self.is_foreign(origin, host):
             return True
         return origin is not None and any(accept(origin) for accept in self._accepts)
@@ -67,13 +67,13 @@ class OriginPolicy:
         return self.accepts(request.headers.get("Origin"), request.host)
 
     def headers(self, origin: str | None, host: str) -> dict[str, str]:
-        """CORS headers for a request that was accepted."""
+        """Make the CORS headers for a request that was accepted."""
         if origin is None or not self.is_foreign(origin, host):
             return {}
         return {"Access-Control-Allow-Origin": origin, **self._for_foreign}
 
     def preflight(self, wanted: str | None) -> dict[str, str]:
-        """More headers for the answer to a preflight request; ``wanted``: headers that the page wants to send."""
+        """Make more headers for the answer to a preflight request; ``wanted``: headers that the page wants to send."""
         if self._reflects and wanted is not None:
             return {**self._for_preflight, "Access-Control-Allow-Headers": wanted}
         return self._for_preflight

@@ -1,4 +1,4 @@
-"""Who a client is behind proxies: its address, its scheme, and the host that it asked for."""
+"""A client behind proxies: its address, its scheme, and the host that it asked for."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class Proxies:
                 raise ConfigurationError(f"trusted_proxies: {error}") from None
 
     def seen_through(self, request: web.Request) -> web.Request:
-        """The request as the outermost trusted proxy got it: ``remote``, ``scheme`` and ``host`` are the client's."""
+        """Clone a request as the outermost trusted proxy got it: ``remote``, ``scheme``, ``host`` are the client's."""
         peer = request.remote or _UNIX
         if not self._trusts(peer, 0):
             return request
@@ -84,7 +84,7 @@ class Proxies:
             return request.clone(remote=remote)
 
     def _client(self, peer: str, addresses: Sequence[str]) -> tuple[str, int]:
-        """The first that is not trusted, or the last that is known; how many trusted proxies there are before it."""
+        """Find the first address that is not trusted, or the last known, and count the trusted proxies before it."""
         client, passed = peer, 0
         for entry in reversed(addresses):
             if not self._trusts(client, passed):
@@ -111,17 +111,17 @@ class Proxies:
 
 
 def _listed(request: web.Request, name: str) -> list[str]:
-    """The words of a list, which may come in several headers (RFC 9110, 5.3)."""
+    """List the words of a header, which may come several times (RFC 9110, 5.3)."""
     return [word.strip() for line in request.headers.getall(name, ()) for word in line.split(",")]
 
 
 def _of_outermost(values: Sequence[str], passed: int) -> str:
-    """What the outermost of so many proxies has written, where each adds a value or replaces what was there."""
+    """Pick the value of the outermost of so many proxies, where each adds one or replaces what was there."""
     return values[max(0, len(values) - passed)] if values and passed else ""
 
 
 def _address(entry: str) -> str | None:
-    """The IP address of ``1.2.3.4``, ``1.2.3.4:80``, ``::1``, ``[::1]`` or ``[::1]:80``."""
+    """Read the IP address of ``1.2.3.4``, ``1.2.3.4:80``, ``::1``, ``[::1]`` or ``[::1]:80``."""
     if entry.startswith("["):
         entry = entry[1:].partition("]")[0]
     elif entry.count(":") == 1:
@@ -133,7 +133,7 @@ def _address(entry: str) -> str | None:
 
 
 def _forwarded(lines: Sequence[str]) -> list[dict[str, str]]:
-    """The elements of a ``Forwarded`` header; from one that is malformed on, those after it only."""
+    """List the elements of a ``Forwarded`` header; if one is malformed, those after it only."""
     elements: list[dict[str, str]] = []
     for line in lines:
         element: dict[str, str] = {}

@@ -1,4 +1,4 @@
-"""What a python-socketio program does with its clients: lets them in, serves their events, hears that they left."""
+"""The handlers of a python-socketio program: they let clients in, serve their events, and hear that they left."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class Programs:
         self.server = server
 
     async def connect(self, client: Client, nsp: str, auth: Any) -> None:
-        """A client asks for a namespace."""
+        """Let a client into a namespace, or refuse it."""
         server = self.server
         connection = client.conn
         assert isinstance(connection, EngineConnection)
@@ -76,7 +76,7 @@ class Programs:
         await member.arrive(auth)
 
     def member(self, sid: Any, nsp: str) -> Member | None:
-        """The client of that id, while its handlers may ask for it."""
+        """Find the member of that id, while its handlers may ask for it."""
         return self._members.get((nsp, sid)) if isinstance(sid, str) else None
 
     def forget(self, member: Member) -> None:
@@ -143,13 +143,13 @@ class Programs:
         return None, args
 
     def _fit(self, handler: Callable[..., Any], args: tuple[Any, ...]) -> tuple[Any, ...]:
-        """The arguments, without the last (``auth``, ``reason``) for a handler that does not take it."""
+        """Drop the last argument (``auth``, ``reason``) for a handler that does not take it."""
         if not self._takes(handler, len(args)) and self._takes(handler, len(args) - 1):
             return args[:-1]
         return args
 
     def _takes(self, handler: Callable[..., Any], count: int) -> bool:
-        """Whether a handler can be called with so many arguments; looked at once."""
+        """Return whether a handler can be called with so many arguments; looked at once."""
         if not isinstance(handler, Hashable):
             return _binds(handler, count)
         key = (handler, count)
@@ -185,11 +185,11 @@ class Member:
         self._socket = socket
         self._in_turn = not programs.server.async_handlers
         self._admitted = False
-        """Whether it was told that it is connected."""
+        """True when the client was told that it is connected."""
         self._settled = False
-        """Whether its connect handler is done."""
+        """True when its connect handler is done."""
         self._left: str | None = None
-        """Why it has gone, once it has."""
+        """The reason why it has gone, once it has."""
         self._waiting: set[asyncio.Future[Any]] | None = None
 
     # --- coming -----------------------------------------------------------------------------------------------------
@@ -220,7 +220,7 @@ class Member:
             await self._depart(in_turn=self._in_turn)
 
     async def _ask(self, auth: Any) -> dict[str, Any] | None:
-        """What the client is to be told if it is refused."""
+        """Run the connect handler. Return what the client is to be told if it is refused."""
         server = self._server
         try:
             answer = await server._trigger_event("connect", self.nsp, self.sid, self._socket.environ, auth or None)
@@ -266,7 +266,7 @@ class Member:
     # --- while it is here -------------------------------------------------------------------------------------------
 
     def _receive(self, packet: Packet) -> Coroutine[Any, Any, None] | None:
-        """An EVENT or an ACK of this client."""
+        """Serve an EVENT or an ACK of this client."""
         if not self._admitted:  # it cannot know yet that it is connected
             self._socket.connection.close(DisconnectReason.FORCED_SERVER_CLOSE)
             return None
@@ -320,7 +320,7 @@ class Member:
     # --- going ------------------------------------------------------------------------------------------------------
 
     def _disconnected(self, reason: str) -> None:
-        """The client has left the namespace, or its connection is closed."""
+        """Hear that the client has left the namespace, or that its connection is closed."""
         self._leave(_REASONS.get(reason, _reasons.SERVER_DISCONNECT))
         if self._settled:
             self._programs.spawn(self._depart(in_turn=self._in_turn))

@@ -49,7 +49,7 @@ class CorsRules(OriginPolicy):
             super().__init__(Cors(allowed, credentials))
 
     def accepts_request(self, request: web.Request) -> bool:
-        """Whether a request may go on."""
+        """Return whether a request may go on."""
         origin = request.headers.get("Origin")
         if not origin or self._off or self._any:
             return True
@@ -64,7 +64,7 @@ class CorsRules(OriginPolicy):
         return any(accept(origin) for accept in self._accepts)
 
     def headers(self, origin: str | None, host: str) -> dict[str, str]:
-        """CORS headers for a request that was accepted."""
+        """Make the CORS headers for a request that was accepted."""
         return {} if self._off else super().headers(origin, host)
 
 

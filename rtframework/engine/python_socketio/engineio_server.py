@@ -29,7 +29,7 @@ Cookie = str | Mapping[str, str | bool | Callable[[], str | bool]]
 
 
 class EngineIOServer(EngineServer):
-    """The engine as a python-socketio program knows it: what it reaches as ``sio.eio``."""
+    """python-engineio's server, for a python-socketio program, which reaches it as ``sio.eio``."""
 
     def __init__(
         self,
@@ -60,7 +60,7 @@ class EngineIOServer(EngineServer):
         self._background: set[asyncio.Future[Any]] = set()
 
     def environ_of(self, request: web.Request, peer: Any = None) -> dict[str, Any]:
-        """A request as python-engineio's WSGI environ, with the client's own address."""
+        """Describe a request as python-engineio's WSGI environ, with the client's own address."""
         environ: dict[str, Any] = self._async["translate_request"](request)
         environ["REMOTE_ADDR"] = request.remote or ""
         peer = peer or request.get_extra_info("peername")
@@ -71,7 +71,7 @@ class EngineIOServer(EngineServer):
         return environ
 
     def frames_of(self, pkt: Any) -> EncodedFrames:
-        """An Engine.IO packet in every form, each made once, however many clients it goes to."""
+        """Encode an Engine.IO packet in every form, each made once, however many clients it goes to."""
         frames = self._frames.get(pkt)
         if frames is None:
             frames = self._frames[pkt] = EncodedFrames([bytes(pkt.data) if pkt.binary else pkt.encode()])

@@ -48,7 +48,7 @@ class Home(Protocol):
 
 
 class EngineIOSocket:
-    """One connection with what a program keeps for it; what python-engineio calls a socket.
+    """A connection with what a program keeps for it; python-engineio's socket.
 
     It outlives the connection until the disconnect handlers of all its namespaces are done.
     """
@@ -75,7 +75,7 @@ class EngineIOSocket:
 
     @property
     def upgraded(self) -> bool:
-        """Whether it is a websocket."""
+        """True when the transport is a websocket."""
         return self.connection.transport == "websocket"
 
     @property
@@ -86,11 +86,11 @@ class EngineIOSocket:
         return self._environ
 
     def move_in(self, resident: Resident) -> None:
-        """A client of this connection needs the session from now on."""
+        """Keep the session for one more client of this connection."""
         self._residents.add(resident)
 
     def move_out(self, resident: Resident) -> None:
-        """… and does not any more: what the program kept for it is forgotten."""
+        """Keep the session no longer for a client; forget what the program kept for it."""
         self._residents.discard(resident)
         if all(other.nsp != resident.nsp for other in self._residents):
             self.session.pop(resident.nsp, None)
@@ -98,7 +98,7 @@ class EngineIOSocket:
 
     @property
     def inhabited(self) -> bool:
-        """Whether anybody needs it."""
+        """True while a client needs it."""
         return bool(self._residents)
 
     # --- for managers that send by Engine.IO session id -------------------------------------------------------------
@@ -128,7 +128,7 @@ class EngineIOSocket:
             await slow
 
     def _pen_of(self, data: Any) -> BufferedOutlet | None:
-        """Where a frame has to wait. Attachments go where the packet before them went."""
+        """Find the pen in which a frame has to wait. Attachments go where the packet before them went."""
         if self._server.packet_class.uses_binary_events:
             if isinstance(data, str):
                 header = _HEADER.match(data)

@@ -1,4 +1,4 @@
-"""python-socketio's client manager over room indexes: what leaving and sending cost is what they concern."""
+"""python-socketio's client manager over room indexes: leaving and sending cost no more than the rooms concerned."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ class Manager(socketio.AsyncManager):  # type: ignore[misc]  # socketio is not t
 
     @staticmethod
     def _select(space: _Space, room: Any, skip_sid: str | Collection[str] | None) -> Iterable[str]:
-        """The sids of the rooms, each once, without those to skip."""
+        """Select the sids of the rooms, each once, without those to skip."""
         selected: Iterable[str]
         if room is None:
             selected = list(space.outlets)
@@ -121,7 +121,7 @@ class Manager(socketio.AsyncManager):  # type: ignore[misc]  # socketio is not t
         return id
 
     async def trigger_callback(self, sid: Any, id: int, data: Iterable[Any]) -> None:
-        """A client, or another server, has answered. The first answer counts."""
+        """Call the callback of a question that a client, or another server, has answered. The first answer counts."""
         waiting = self.callbacks.get(sid)
         callback = waiting.pop(id, None) if waiting else None
         if callback is None:
@@ -136,7 +136,7 @@ class Manager(socketio.AsyncManager):  # type: ignore[misc]  # socketio is not t
     # --- coming and going -------------------------------------------------------------------------------------------
 
     async def pre_connect(self, eio_sid: str, namespace: str) -> str | None:
-        """A connection asks for a namespace; its sid there. What is sent to it is held until :meth:`connect`."""
+        """Give a connection a sid in a namespace. What is sent to it is held until :meth:`connect`."""
         connection = self.server.eio.connections.get(eio_sid)
         if connection is None:
             return None
@@ -150,7 +150,7 @@ class Manager(socketio.AsyncManager):  # type: ignore[misc]  # socketio is not t
         return sid
 
     async def connect(self, sid: str, namespace: str) -> str | None:
-        """It is let in: send what was held."""
+        """Let a client in: send what was held."""
         if not self.is_pre_connected(sid, namespace):
             found = await self.pre_connect(sid, namespace)  # python-socketio allows an Engine.IO session id here
             if found is None:
@@ -166,7 +166,7 @@ class Manager(socketio.AsyncManager):  # type: ignore[misc]  # socketio is not t
         return sid
 
     def pre_disconnect(self, sid: str, namespace: str) -> str | None:
-        """It leaves: nothing is sent to it any more, but its rooms can be asked for; its Engine.IO session id."""
+        """Send nothing to a client any more, whose rooms can still be asked for. Return its Engine.IO session id."""
         space = self._spaces.get(namespace)
         if space is None or sid not in space.index:
             return None
@@ -175,7 +175,7 @@ class Manager(socketio.AsyncManager):  # type: ignore[misc]  # socketio is not t
         return space.eio_sids[sid]
 
     def basic_disconnect(self, sid: str, namespace: str, ignore_queue: bool = False) -> None:
-        """It has left: nothing of it stays."""
+        """Forget a client that has left."""
         space = self._spaces.get(namespace)
         if space is None or sid not in space.index:
             return
@@ -231,36 +231,36 @@ class Manager(socketio.AsyncManager):  # type: ignore[misc]  # socketio is not t
     # --- questions --------------------------------------------------------------------------------------------------
 
     def is_pre_connected(self, sid: str, namespace: str) -> bool:
-        """Whether its connect handler still runs."""
+        """Return whether the connect handler of a client still runs."""
         space = self._spaces.get(namespace)
         return space is not None and sid in space.joining
 
     def is_connected(self, sid: str, namespace: str) -> bool:
-        """Whether it was let in and has not left."""
+        """Return whether a client was let in and has not left."""
         space = self._spaces.get(namespace)
         return space is not None and sid in space.eio_sids and sid not in space.joining and sid not in space.leaving
 
     def sid_from_eio_sid(self, eio_sid: str, namespace: str) -> str | None:
-        """The sid of a connection in a namespace."""
+        """Return the sid of a connection in a namespace."""
         space = self._spaces.get(namespace)
         return None if space is None else space.sids.get(eio_sid)
 
     def eio_sid_from_sid(self, sid: str, namespace: str) -> str | None:
-        """The Engine.IO session id of a client's connection."""
+        """Return the Engine.IO session id of a client's connection."""
         space = self._spaces.get(namespace)
         return None if space is None else space.eio_sids.get(sid)
 
     def is_sid_room(self, namespace: str, room: Any) -> bool:
-        """Whether a room is a client's own."""
+        """Return whether a room is a client's own."""
         space = self._spaces.get(namespace)
         return space is not None and room in space.index
 
     def get_namespaces(self) -> Collection[str]:
-        """The namespaces that somebody is in; a live view."""
+        """Return the namespaces that somebody is in; a live view."""
         return self._spaces.keys()
 
     def get_participants(self, namespace: str, room: Any) -> Iterator[tuple[str, str]]:
-        """``(sid, Engine.IO session id)`` of everybody in a room, in any of several rooms, or (``None``) at all."""
+        """Yield ``(sid, Engine.IO session id)`` of everybody in a room, in one of several, or (``None``) at all."""
         space = self._spaces.get(namespace)
         if space is None:
             return
@@ -274,7 +274,7 @@ class Manager(socketio.AsyncManager):  # type: ignore[misc]  # socketio is not t
                 yield sid, eio_sid
 
     def get_rooms(self, sid: str, namespace: str) -> list[Any]:
-        """The rooms of a client, its own first."""
+        """List the rooms of a client, its own first."""
         space = self._spaces.get(namespace)
         if space is None or sid not in space.index:
             return []
@@ -298,12 +298,12 @@ class Manager(socketio.AsyncManager):  # type: ignore[misc]  # socketio is not t
 
 
 def is_many(room: Any) -> bool:
-    """Whether ``to=`` names several rooms and not one."""
+    """Return whether ``to=`` names several rooms and not one."""
     return isinstance(room, Collection) and not isinstance(room, str | bytes)
 
 
 def _arguments(data: Any) -> list[Any]:
-    """Several arguments are a tuple, and ``None`` is none."""
+    """List the arguments of an event: several are a tuple, and ``None`` is none."""
     if isinstance(data, tuple):
         return list(data)
     return [] if data is None else [data]

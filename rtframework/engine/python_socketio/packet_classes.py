@@ -23,7 +23,7 @@ _UNDEFINED: Final = (0, b"\0")
 
 
 def packet_class_of(serializer: Any, json_module: Any = None) -> Any:
-    """The packet class that ``serializer=`` names, with the json module of this one server.
+    """Return the packet class that ``serializer=`` names, with the json module of this one server.
 
     python-socketio sets the module on the class itself, for every server and client of the process; here it is set on
     a class derived for the one that asked.
@@ -49,7 +49,7 @@ class PacketClassSerializer:
         self._max_attachments = max_attachments
 
     def encode(self, packet: Packet) -> Sequence[str | bytes]:
-        """The frames that the class makes of a packet. Raises ``EncodeError``."""
+        """Make the frames of a packet with the class. Raises ``EncodeError``."""
         try:
             encoded = self._packet_class(
                 int(packet.type), data=packet.data, namespace=packet.nsp, id=packet.id
@@ -59,7 +59,7 @@ class PacketClassSerializer:
         return encoded if isinstance(encoded, list) else [encoded]
 
     def decoder(self) -> PacketClassDecoder:
-        """A decoder for one connection."""
+        """Make a decoder for one connection."""
         return PacketClassDecoder(self._packet_class, self._max_attachments)
 
 
@@ -74,7 +74,7 @@ class PacketClassDecoder:
         self._pending: Any = None
 
     def decode(self, frame: str | bytes) -> Packet | None:
-        """The packet that this frame completes, or ``None`` while attachments are missing."""
+        """Return the packet that this frame completes, or ``None`` while attachments are missing."""
         try:
             return self._decode(frame)
         except DecodeError:
@@ -108,7 +108,7 @@ class PacketClassDecoder:
         return self._check(found)
 
     def _check(self, found: Any) -> Packet:
-        """A decoded packet as ours, if it is one that a client may send."""
+        """Make a decoded packet one of ours, if it is one that a client may send."""
         kind, nsp, id = found.packet_type, found.namespace, found.id
         if type(kind) is not int or kind not in _TYPES:
             raise DecodeError("unknown packet type")
@@ -133,7 +133,7 @@ class _FiniteJSON:
 
 
 class StandardSerializer:
-    """What a program gets that asks for nothing special: JSON, by msgspec where it can.
+    """The serializer of a program that asks for nothing special: JSON, by msgspec where it can.
 
     msgspec is several times faster than the standard library's json and refuses a few things that the latter takes,
     e.g. subclasses of ``str`` and dicts with ``None`` as a key. Those are encoded in the slow way.
@@ -146,7 +146,7 @@ class StandardSerializer:
         self._slow = PacketClassSerializer(packet_class_of("default", _FiniteJSON))
 
     def encode(self, packet: Packet) -> Sequence[str | bytes]:
-        """One text frame and the attachments, if any. Raises ``EncodeError``."""
+        """Make one text frame and the attachments, if any. Raises ``EncodeError``."""
         try:
             return self._fast.encode(packet)
         except EncodeError as error:
@@ -156,5 +156,5 @@ class StandardSerializer:
                 raise error from None
 
     def decoder(self) -> JSONDecoder:
-        """A decoder for one connection."""
+        """Make a decoder for one connection."""
         return self._fast.decoder()

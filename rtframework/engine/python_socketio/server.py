@@ -209,7 +209,7 @@ class AsyncServer(Gateway):
         namespace: str = "/admin",
         server_stats_interval: int = 2,
     ) -> NoReturn:
-        """The Admin UI of python-socketio hooks into its own engine and is not there."""
+        """Raise ``ConfigurationError``: the Admin UI of python-socketio hooks into its own engine."""
         raise ConfigurationError("instrument() is not there: it hooks into python-engineio's own sockets")
 
     # --- sending ----------------------------------------------------------------------------------------------------
@@ -298,7 +298,7 @@ class AsyncServer(Gateway):
         return args if len(args) > 1 else args[0] if args else None
 
     def _may_be_elsewhere(self, recipient: Any, namespace: str) -> bool:
-        """Whether a recipient that is no client here may be a room, or a client of another server."""
+        """Return whether a recipient that is no client here may be a room, or a client of another server."""
         if hasattr(self.manager, "host_id"):
             return True
         return next(iter(self.manager.get_participants(namespace, recipient)), None) is not None
@@ -325,12 +325,12 @@ class AsyncServer(Gateway):
 
     @property
     def _tells_all(self) -> bool:
-        """Whether a line is logged for each event: for who asks for it, not for who logs at INFO in general."""
+        """True when a line is logged for each event: for those who ask for it, not for all who log at INFO."""
         logger = self.logger
         return logger.isEnabledFor(logging.INFO) and (self._asked_for_logs or logger.level != logging.NOTSET)
 
     def _serves(self, namespace: str) -> bool:
-        """Whether clients may ask for a namespace."""
+        """Return whether clients may ask for a namespace."""
         return namespace.startswith("/") and (  # "*" is where catch-all handlers are
             namespace in self.handlers
             or namespace in self.namespace_handlers
@@ -344,7 +344,7 @@ class AsyncServer(Gateway):
 
 
 def _speech(serializer: Any, json: Any, max_attachments: int) -> tuple[Serializer, Any]:
-    """The serializer, and the packet class that managers of python-socketio's use; ``None`` when there is none."""
+    """Choose the serializer, and the packet class for python-socketio's managers, ``None`` when there is none."""
     if isinstance(serializer, str) and serializer not in ("default", "msgpack"):
         raise ConfigurationError(f'serializer is "default", "msgpack" or an object, not {serializer!r}')
     if not isinstance(serializer, str | type):
@@ -368,7 +368,7 @@ def _transports(transports: Sequence[str] | str | None) -> tuple[str, ...]:
 
 
 def _logger(logger: bool | logging.Logger, name: str) -> logging.Logger:
-    """The logger of that name; set up to show what happens only when ``True`` asks for it."""
+    """Find the logger of that name; set it up to show what happens only when ``True`` asks for it."""
     if not isinstance(logger, bool):
         return logger
     found = logging.getLogger(name)

@@ -30,7 +30,7 @@ def negotiate(offers: Iterable[str]) -> tuple[int, str] | None:
 
 
 def _window_of(offer: str) -> int | None:
-    """The largest window that an offer allows to the server; ``None`` when it has to be declined (7.1)."""
+    """Find the largest window that an offer allows to the server; ``None`` when it has to be declined (7.1)."""
     name, *parameters = (part.strip() for part in offer.split(";"))
     if name.lower() != _NAME:
         return None

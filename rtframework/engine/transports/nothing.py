@@ -1,4 +1,4 @@
-"""What a connection has when its transport has ended."""
+"""The transport of a connection whose own has ended."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ class NoTransport:
         self.name = name
 
     def buffered(self) -> int:
-        """Nothing."""
+        """Count no bytes."""
         return 0
 
     def write(self, frames: list[Frames]) -> bool:
-        """Nobody is there."""
+        """Take the frames, and drop them."""
         return True
 
     def release(self, frames: Frames) -> None:
-        """Nobody waits."""
+        """Do nothing: nobody waits."""
 
     def close(self) -> None:
-        """Closed already."""
+        """Do nothing: it is closed."""
 
     abort = close
     resume_reading = close

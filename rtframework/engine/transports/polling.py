@@ -34,34 +34,34 @@ class PollingTransport:
     name: Final = "polling"
     connection: Carried
     content_type: str = TEXT
-    """Of the payload that ``poll`` has returned last."""
+    """The type of the payload that ``poll`` has returned last."""
 
     def __init__(self) -> None:
         self._waiting: asyncio.Future[bytes] | None = None
         self._request: web.Request | None = None
         self._posting = False
         self.compress = True
-        """Whether something in the payload that was made last is worth compressing."""
+        """True when something in the payload that was made last is worth compressing."""
 
     def serve(self, connection: Carried) -> None:
-        """It is the transport of this connection from now on."""
+        """Be the transport of this connection from now on."""
         self.connection = connection
 
     def resume_reading(self) -> None:
-        """Clients of whom too much is being served wait with their next POST, see ``post``."""
+        """Do nothing: the next POST waits while too much of its client is being served, see ``post``."""
 
     @property
     def writable(self) -> bool:
-        """Whether a GET waits."""
+        """True while a GET waits."""
         return self._waiting is not None
 
     @property
     def abandoned(self) -> bool:
-        """Whether the client of the waiting GET has hung up: aiohttp tells no handler."""
+        """True when the client of the waiting GET has hung up, of which aiohttp tells no handler."""
         return self._request is not None and self._request.transport is None
 
     def buffered(self) -> int:
-        """Nothing: what is not sent stays in the outbox."""
+        """Count no bytes: what is not sent stays in the outbox."""
         return 0
 
     def write(self, frames: list[Frames]) -> bool:
@@ -84,7 +84,7 @@ class PollingTransport:
     abort = close
 
     async def poll(self, request: web.Request) -> bytes | None:
-        """A GET: the payload to answer with, ``None`` to answer 400."""
+        """Serve a GET. Return the payload to answer with, ``None`` to answer 400."""
         connection = self.connection
         if self._waiting is not None:
             connection.fail(DisconnectReason.TRANSPORT_ERROR)
@@ -109,7 +109,7 @@ class PollingTransport:
         return answer
 
     async def post(self, request: web.Request, limits: Limits) -> int:
-        """A POST: take its packets; the HTTP status to answer with."""
+        """Take the packets of a POST. Return the HTTP status to answer with."""
         connection = self.connection
         decode = self._decoder_of(request)
         if self._posting or decode is None:
@@ -151,12 +151,12 @@ class PollingTransport:
         return 200
 
     def _join(self, frames: list[Frames]) -> bytes:
-        """A payload of packets."""
+        """Make a payload of packets."""
         self.compress = any(each.compress for each in frames)
         return SEPARATOR.join([each.polling for each in frames]).encode()
 
     def _decoder_of(self, request: web.Request) -> Callable[[bytes], list[str | bytes]] | None:
-        """What takes the body of a POST apart; ``None`` when there can be no such body."""
+        """Choose the function that takes the body of a POST apart; ``None`` when there can be no such body."""
         return None if request.headers.get("Content-Type") == BINARY else decode_payload
 
     def _lost(self) -> None:
@@ -174,7 +174,7 @@ class PollingTransport:
 
 
 async def read_body(request: web.Request, limit: int) -> bytes | None:
-    """The whole body, in however many pieces it comes; ``None`` when it is longer than ``limit`` bytes."""
+    """Read the whole body, in however many pieces it comes; ``None`` when it is longer than ``limit`` bytes."""
     if request.content_length is not None and request.content_length > limit:
         return None
     body = bytearray()
@@ -186,7 +186,7 @@ async def read_body(request: web.Request, limit: int) -> bytes | None:
 
 
 def decode_payload(body: bytes) -> list[str | bytes]:
-    """The packets of a POST body: text packets as they are, binary ones decoded. Raises ``ValueError``."""
+    """List the packets of a POST body: text packets as they are, binary ones decoded. Raises ``ValueError``."""
     packets: list[str | bytes] = []
     for packet in body.decode().split(SEPARATOR):
         kind = packet[:1]

@@ -30,7 +30,7 @@ _FIN_TEXT: Final = _FIN | TEXT
 _MASKED: Final = 0x80
 _GUID: Final = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 DEFLATE_TAIL: Final = b"\x00\x00\xff\xff"
-"""What a flush ends with, and a compressed message does not (RFC 7692, 7.2.1)."""
+"""The end of a flush, which a compressed message does not have (RFC 7692, 7.2.1)."""
 _CLOSE_CODES: Final = frozenset({1000, 1001, 1002, 1003, 1007, 1008, 1009, 1010, 1011, 1012, 1013, 1014})
 """The codes below 3000 that may stand in a close frame (RFC 6455, 7.4, and IANA's registry)."""
 
@@ -52,7 +52,7 @@ unmask: Final[Callable[[bytes, bytearray], None]] = websocket_mask
 
 
 class FrameError(Exception):
-    """The client broke the protocol; ``code`` goes into the close frame (RFC 6455, 7.4.1)."""
+    """Raised when the client broke the protocol; ``code`` goes into the close frame (RFC 6455, 7.4.1)."""
 
     def __init__(self, code: int) -> None:
         super().__init__(code)
@@ -60,7 +60,7 @@ class FrameError(Exception):
 
 
 def accept_of(key: str) -> str | None:
-    """The answer to a ``Sec-WebSocket-Key``; ``None`` when it is not 16 bytes in Base64 (RFC 6455, 4.2.1)."""
+    """Answer a ``Sec-WebSocket-Key``; ``None`` when it is not 16 bytes in Base64 (RFC 6455, 4.2.1)."""
     try:
         if len(key) != 24 or len(a2b_base64(key, strict_mode=True)) != 16:
             return None
@@ -70,7 +70,7 @@ def accept_of(key: str) -> str | None:
 
 
 class MessageReceiver(Protocol):
-    """Where a reader takes messages."""
+    """The receiver of the messages of a reader."""
 
     def receive(self, packet: str | bytes, /) -> None:
         """Take a message."""
@@ -101,12 +101,12 @@ class FrameReader:
         self._buffer: bytearray | None = None
         self._need = 0
         self._opcode = 0
-        """Of the message that has begun and not ended; 0 when there is none."""
+        """The opcode of the message that has begun and not ended; 0 when there is none."""
         self._compressed = False
         self._so_far: bytearray | None = None
 
     def feed(self, data: bytes) -> None:
-        """Take what came from the network. Raises ``FrameError``, after which nothing more may be fed."""
+        """Read bytes from the network. Raises ``FrameError``, after which nothing more may be fed."""
         if self._buffer is not None:
             self._buffer += data
             if len(self._buffer) < self._need:

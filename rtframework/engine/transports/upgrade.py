@@ -24,7 +24,7 @@ class Upgradable(Protocol):
 
     @property
     def is_closed(self) -> bool:
-        """Whether it has ended altogether."""
+        """True when it has ended altogether."""
 
     def release_poll(self) -> None:
         """End the waiting GET: the client is about to move."""
@@ -43,7 +43,7 @@ class Upgrade:
 
     def __init__(self, connection: Upgradable, websocket: WebSocketTransport, timeout: float) -> None:
         self.probed = False
-        """Whether the websocket has proved that it works, so that the client is about to move."""
+        """True when the websocket has proved that it works, so that the client is about to move."""
         self._connection = connection
         self._websocket = websocket
         self._timer = connection.loop.call_later(timeout, self._too_late)

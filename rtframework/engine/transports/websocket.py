@@ -71,7 +71,7 @@ class WebSocketTransport(asyncio.Protocol):
         self.connection: Carried | None = None
         self._transport = transport
         self._receiver: PacketReceiver = _NOBODY
-        """Who hears of the end; while packets are taken, they go there, too."""
+        """The one who hears of the end, and gets the packets while they are taken."""
         self._reader: FrameReader | None = FrameReader(
             _NOBODY, self._control, options.limits.max_http_buffer_size, window is not None
         )
@@ -87,7 +87,7 @@ class WebSocketTransport(asyncio.Protocol):
         self._paused = False
         self._closing = False
         self.deadline = math.inf
-        """When it is cut off, unless TCP has ended by then: looked at by the heartbeat's sweep, while it is leaving."""
+        """The time when it is cut off unless TCP has ended; the heartbeat's sweep looks at it while it is leaving."""
         self._leaving = leaving
 
     def begin(self, receiver: PacketReceiver) -> None:
@@ -104,7 +104,7 @@ class WebSocketTransport(asyncio.Protocol):
     # --- asyncio.Protocol -------------------------------------------------------------------------------------------
 
     def data_received(self, data: bytes) -> None:
-        """Bytes came (RFC 6455, 5)."""
+        """Read bytes from the network (RFC 6455, 5)."""
         reader, connection = self._reader, self.connection
         if reader is None:
             return
@@ -118,12 +118,12 @@ class WebSocketTransport(asyncio.Protocol):
             self._fail(error.code)
 
     def eof_received(self) -> None:
-        """The client sends nothing more: to go on half-open serves nobody."""
+        """End a connection whose client sends nothing more: to go on half-open serves nobody."""
         self._lose(DisconnectReason.TRANSPORT_CLOSE)
         self._leave()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """TCP has ended."""
+        """Let go of everything: TCP has ended."""
         self._leaving.discard(self)
         self._lose(DisconnectReason.TRANSPORT_CLOSE)
         # Nothing is to wait for the garbage collector: a full collection is what connections cost most.
@@ -133,17 +133,17 @@ class WebSocketTransport(asyncio.Protocol):
             connection.without_transport()
 
     def pause_writing(self) -> None:
-        """The kernel does not take what is written."""
+        """Hear that the kernel does not take what is written."""
         self._full = True
 
     def resume_writing(self) -> None:
-        """It does again."""
+        """Hear that the kernel takes what is written again."""
         self._full = False
         if self._holds and self.connection is not None:
             self.connection.outbox.flush()
 
     def resume_reading(self) -> None:
-        """What came has been served."""
+        """Read on: what came has been served."""
         if self._paused:
             self._paused = False
             self._transport.resume_reading()
@@ -152,11 +152,11 @@ class WebSocketTransport(asyncio.Protocol):
 
     @property
     def writable(self) -> bool:
-        """Whether everything of the past has left the process."""
+        """True when everything of the past has left the process."""
         return not self._transport.get_write_buffer_size()
 
     def buffered(self) -> int:
-        """Bytes that the kernel has not taken yet."""
+        """Count the bytes that the kernel has not taken yet."""
         return self._transport.get_write_buffer_size()
 
     def write(self, frames: list[Frames]) -> bool:
@@ -184,7 +184,7 @@ class WebSocketTransport(asyncio.Protocol):
         return not frames
 
     def release(self, frames: Frames) -> None:
-        """Nobody waits here."""
+        """Do nothing: nobody waits here."""
 
     # --- the end ----------------------------------------------------------------------------------------------------
 
@@ -207,15 +207,15 @@ class WebSocketTransport(asyncio.Protocol):
         self._transport.abort()
 
     def tick(self, now: float) -> None:
-        """The client has had its time."""
+        """Cut off a client that has had its time."""
         self._transport.abort()
 
     def postpone(self, seconds: float) -> None:
-        """The event loop was blocked for so long: what the client owes us may wait unread."""
+        """Give the client so many seconds more: the event loop was blocked, and what it owes us may wait unread."""
         self.deadline += seconds
 
     def look(self) -> None:
-        """asyncio tells of the end."""
+        """Do nothing: asyncio tells of the end."""
 
     def _hand_to(self, receiver: PacketReceiver) -> None:
         self._receiver = receiver
@@ -238,7 +238,7 @@ class WebSocketTransport(asyncio.Protocol):
             self._leave()
 
     def _fail(self, code: int) -> None:
-        """The client broke the protocol (RFC 6455, 7.1.7)."""
+        """Fail the connection of a client that broke the protocol (RFC 6455, 7.1.7)."""
         transport = self._transport
         if not self._closing:
             self._closing = True
@@ -258,7 +258,7 @@ class WebSocketTransport(asyncio.Protocol):
         self._receiver.end(reason)
 
     def _leave(self) -> None:
-        """Both sides have said that it is over: close once the rest is written."""
+        """Close TCP once the rest is written: both sides have said that it is over."""
         transport = self._transport
         if transport.is_closing():
             return

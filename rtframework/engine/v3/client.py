@@ -73,7 +73,7 @@ class NamespaceDecoder:
         self._decoder = decoder
 
     def decode(self, frame: str | bytes) -> Packet | None:
-        """The packet that this frame completes, or ``None`` while attachments are missing."""
+        """Return the packet that this frame completes, or ``None`` while attachments are missing."""
         packet = self._decoder.decode(frame)
         if packet is not None and (packet.type == _CONNECT or "?" in packet.nsp):
             packet.nsp, _, query = packet.nsp.partition("?")

@@ -19,7 +19,7 @@ PONG: Final = EncodedFrames(["3"])
 
 
 class Connection3(Connection):
-    """A client that pings: it is gone when it has not done so for an interval and a timeout."""
+    """The connection of a client that pings: it is gone when it has not done so for an interval and a timeout."""
 
     __slots__ = ("_answer_due",)
 
@@ -56,14 +56,14 @@ class Connection3(Connection):
         return None
 
     def began(self) -> None:
-        """A handler of this connection waits for something."""
+        """Count a handler that waits for something."""
         super().began()
         if self.blocked and self._answer_due == math.inf and self._state == OPEN:
             self._answer_due = self.loop.time() + self._options.ping_timeout / 2
             self._arm()
 
     def tick(self, now: float) -> None:
-        """The deadline has passed: give up, or see to it that the client joined a namespace."""
+        """Do what is due: give the client up, or close it because it joined no namespace."""
         if self._state != OPEN or self._connect_by <= now:
             super().tick(now)
         elif self.blocked:
@@ -77,7 +77,7 @@ class Connection3(Connection):
             self._arm()
 
     def postpone(self, seconds: float) -> None:
-        """The event loop was blocked for so long: what the client owes us may wait unread."""
+        """Give the client so many seconds more: the event loop was blocked, and what it owes us may wait unread."""
         super().postpone(seconds)
         if self._state == OPEN:
             self._arm()

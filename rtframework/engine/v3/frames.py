@@ -9,14 +9,14 @@ from .payload import MESSAGE, encode_binary, encode_text, to_base64
 
 
 class Forms:
-    """What differs from the forms for Engine.IO 4: binary packets begin with their type, and payloads have lengths."""
+    """The forms that differ from those for Engine.IO 4: binary packets begin with their type, payloads have lengths."""
 
     __slots__ = ("_as_text", "_base64", "_binary", "_frames", "_packets", "_payload", "has_binary")
 
     def __init__(self, frames: EncodedFrames) -> None:
         self._frames = frames
         self.has_binary = any(not isinstance(packet, str) for packet in frames.packets)
-        """Whether there are binary packets: they make a payload binary, for clients that can read that."""
+        """True when there are binary packets: they make a payload binary, for clients that can read that."""
         self._packets: Sequence[str | bytes] = frames.packets
         if self.has_binary:
             self._packets = [packet if isinstance(packet, str) else MESSAGE + packet for packet in frames.packets]
@@ -27,7 +27,7 @@ class Forms:
 
     @property
     def binary(self) -> EncodedFrames:
-        """For websockets; text is as it is in Engine.IO 4."""
+        """The form for websockets; text is as it is in Engine.IO 4."""
         if not self.has_binary:
             return self._frames
         if self._binary is None:
@@ -36,7 +36,7 @@ class Forms:
 
     @property
     def base64(self) -> EncodedFrames:
-        """For websockets of clients that cannot read binary messages."""
+        """The form for websockets of clients that cannot read binary messages."""
         if not self.has_binary:
             return self._frames
         if self._base64 is None:
@@ -46,21 +46,21 @@ class Forms:
 
     @property
     def as_text(self) -> str:
-        """Its part of a payload of text."""
+        """The packet's part of a payload of text."""
         if self._as_text is None:
             self._as_text = encode_text(self._packets)
         return self._as_text
 
     @property
     def payload(self) -> bytes:
-        """Its part of a payload of bytes."""
+        """The packet's part of a payload of bytes."""
         if self._payload is None:
             self._payload = encode_binary(self._packets)
         return self._payload
 
 
 def forms_of(frames: EncodedFrames) -> Forms:
-    """The forms of these frames, kept with them."""
+    """Return the forms of these frames, which are kept with them."""
     try:
         forms: Forms = frames.v3
     except AttributeError:

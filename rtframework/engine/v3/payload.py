@@ -19,23 +19,23 @@ _MAX_DIGITS: Final = 10
 _TEXT: Final = 0
 _BINARY: Final = 1
 _END: Final = b"\xff"
-"""Behind the digits of a length, in a payload of bytes."""
+"""The byte behind the digits of a length, in a payload of bytes."""
 _TO_DIGITS: Final = bytes.maketrans(bytes(range(10)), b"0123456789")
 _FROM_DIGITS: Final = bytes.maketrans(b"0123456789", bytes(range(10)))
 
 
 def units(text: str) -> int:
-    """The length of a text as JavaScript has it."""
+    """Count the UTF-16 code units of a text, its length in JavaScript."""
     return len(text) if text.isascii() else len(text.encode("utf-16-le", "surrogatepass")) // 2
 
 
 def to_base64(packet: bytes) -> str:
-    """A binary packet as text."""
+    """Encode a binary packet as text."""
     return "b4" + b64encode(packet[1:]).decode()
 
 
 def from_base64(packet: str) -> bytes:
-    """The inverse. Raises ``ValueError``."""
+    """Decode a binary packet that came as text. Raises ``ValueError``."""
     if packet[:2] != "b4":
         raise ValueError("no binary message")
     try:
@@ -45,13 +45,13 @@ def from_base64(packet: str) -> bytes:
 
 
 def encode_text(packets: Iterable[str | bytes]) -> str:
-    """A payload of text, or a part of one: binary packets go as Base64."""
+    """Make a payload of text, or a part of one: binary packets go as Base64."""
     texts = [packet if isinstance(packet, str) else to_base64(packet) for packet in packets]
     return "".join([f"{units(text)}:{text}" for text in texts])
 
 
 def encode_binary(packets: Iterable[str | bytes]) -> bytes:
-    """A payload of bytes, or a part of one."""
+    """Make a payload of bytes, or a part of one."""
     parts = []
     for packet in packets:
         kind, data = (_TEXT, packet.encode()) if isinstance(packet, str) else (_BINARY, packet)
@@ -60,7 +60,7 @@ def encode_binary(packets: Iterable[str | bytes]) -> bytes:
 
 
 def decode_text(body: bytes) -> list[str | bytes]:
-    """The packets of a payload of text. Raises ``ValueError``."""
+    """List the packets of a payload of text. Raises ``ValueError``."""
     text = body.decode()
     if text == "0:":
         return []
@@ -84,7 +84,7 @@ def decode_text(body: bytes) -> list[str | bytes]:
 
 
 def _decode_wide(wide: bytes) -> list[str | bytes]:
-    """The same, of a text in UTF-16."""
+    """List the packets of a payload of text in UTF-16. Raises ``ValueError``."""
     packets: list[str | bytes] = []
     at, end = 0, len(wide)
     while at < end:
@@ -101,7 +101,7 @@ def _decode_wide(wide: bytes) -> list[str | bytes]:
 
 
 def decode_binary(body: bytes) -> list[str | bytes]:
-    """The packets of a payload of bytes. Raises ``ValueError``."""
+    """List the packets of a payload of bytes. Raises ``ValueError``."""
     packets: list[str | bytes] = []
     at, end = 0, len(body)
     while at < end:

@@ -31,7 +31,7 @@ class PollingTransport3(PollingTransport):
         self.content_type = TEXT
 
     async def poll(self, request: web.Request) -> bytes | None:
-        """A GET: the payload to answer with, ``None`` to answer 400."""
+        """Serve a GET. Return the payload to answer with, ``None`` to answer 400."""
         payload = await super().poll(request)
         if payload is not None:
             self.content_type = BINARY if payload[0] < ord("0") else TEXT  # text begins with a length in digits

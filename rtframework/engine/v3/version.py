@@ -19,16 +19,16 @@ if TYPE_CHECKING:
 
 
 class Version3(Version4):
-    """What a client of Engine.IO 3 gets."""
+    """The parts that serve a client of Engine.IO 3."""
 
     connection = Connection3
 
     def serves(self, query: Mapping[str, str]) -> bool:
-        """No JSONP, which is a script of ours in somebody's page."""
+        """Return whether a handshake asks for something that there is. JSONP, a script of ours in a page, is not."""
         return query.get("transport") != "polling" or "j" not in query
 
     def polling(self, query: Mapping[str, str]) -> PollingTransport:
-        """The transport of a client that polls."""
+        """Make the transport of a client that polls."""
         return PollingTransport3(bool(query.get("b64")))
 
     def websocket(
@@ -39,9 +39,9 @@ class Version3(Version4):
         leaving: set[WebSocketTransport],
         window: int | None,
     ) -> WebSocketTransport:
-        """The transport of a client that has asked for a websocket."""
+        """Make the transport of a client that has asked for a websocket."""
         return WebSocketTransport3(transport, options, leaving, window, bool(query.get("b64")))
 
     def payload(self, packet: str) -> str:
-        """The open packet as a polling payload."""
+        """Make a polling payload of the open packet."""
         return encode_text([packet])
