@@ -12,17 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-import pytest
-
 from tests.test_docstrings import ROOT, SOURCES, docstrings
 
 INDIRECT: Final = frozenset({"What", "Whether", "It", "Who", "Nobody"})
 """First words of docstrings that describe a thing from outside instead of naming it."""
 SHARE: Final = 0.03
 """Part of the docstrings that may begin with one of these words; other projects have 0 to 2 %."""
-
-STILL: Final[dict[str, int]] = {}
-"""Places that are still being rewritten, with the number of such docstrings that they may have; it may only shrink."""
 
 STARTS: Final = {
     r"…": "continues another docstring: repeat the noun",
@@ -56,11 +51,6 @@ class Text:
         """True if the first word is one of ``INDIRECT``."""
         return self.text.split(maxsplit=1)[0].strip(",.:;") in INDIRECT
 
-    @property
-    def place(self) -> str | None:
-        """The entry of ``STILL`` for the file, if any."""
-        return next((each for each in STILL if self.path == each or self.path.startswith(f"{each}/")), None)
-
     def __str__(self) -> str:
         return f"{self.path}:{self.line}: {self.text.splitlines()[0]}"
 
@@ -91,9 +81,8 @@ def read_comments() -> Iterator[Text]:
             yield Text(name_of(path), block[0][0], "\n".join(text for _, text in block))
 
 
-ALL: Final = list(read_docstrings())
-DOCSTRINGS: Final = [each for each in ALL if each.place is None]
-COMMENTS: Final = [each for each in read_comments() if each.place is None]
+DOCSTRINGS: Final = list(read_docstrings())
+COMMENTS: Final = list(read_comments())
 
 
 def report(found: Sequence[Text]) -> str:
@@ -122,13 +111,6 @@ def test_docstrings_say_what_a_thing_does_or_is() -> None:
     )
 
 
-@pytest.mark.parametrize(("place", "most"), STILL.items())
-def test_places_that_are_being_rewritten_do_not_get_worse(place: str, most: int) -> None:
-    """New riddles would arrive where others are being removed."""
-    found = [each for each in ALL if each.place == place and each.is_indirect]
-    assert len(found) <= most, f"{len(found)} docstrings of {place} are indirect, {most} may be {report(found)}"
-
-
 def test_a_docstring_stands_by_itself() -> None:
     """An editor shows a docstring alone, without the one above that it continues."""
     expect_none(DOCSTRINGS, {f"^(?:{pattern})": advice for pattern, advice in STARTS.items()})
@@ -148,11 +130,7 @@ def test_a_predicate_says_when_it_is_true() -> None:
                 text = ast.get_docstring(node)
                 if text is not None and "property" in map(ast.unparse, node.decorator_list):
                     found.append(Text(name_of(path), node.lineno, text))
-    wrong = [
-        each
-        for each in found
-        if each.place is None and not re.match(r"True (if|while|when|unless|once|until) ", each.text)
-    ]
+    wrong = [each for each in found if not re.match(r"True (if|while|when|unless|once|until) ", each.text)]
     assert found
     assert not wrong, f'properties begin with "True if", "True while" or "True when" {report(wrong)}'
 

@@ -88,7 +88,7 @@ class Target:
         return found
 
     async def make(self, factory: Any) -> Any:
-        """What the factory makes, ``async`` or not. Raises ``Failure``."""
+        """Call the factory, ``async`` or not, and return its result. Raises ``Failure``."""
         try:
             return await maybe_await(factory())
         except (Exception, SystemExit) as error:

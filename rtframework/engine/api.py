@@ -102,8 +102,9 @@ class EngineIO:
     def generate_id(self) -> GenerateId:
         """Makes the session id of a new connection; assign a function of the request, which may be ``async``.
 
-        Whoever knows a session id can speak for its client: ids have to be unique and impossible to guess. They consist
-        of letters, digits, ``-``, ``.``, ``_`` and ``~``. Anything else, and an exception, refuses the client.
+        A session id is a secret, by which anybody can speak for its client: ids have to be unique and impossible to
+        guess. They consist of letters, digits, ``-``, ``.``, ``_`` and ``~``. Anything else, and an exception, refuses
+        the client.
         """
         return self._server.handshakes.make_id or (lambda request: self._server.generate_id())
 

@@ -53,7 +53,7 @@ class Client:
         self._decoder = decoder
         self._limits = limits
         self._receivers: dict[str, Receiver] = {}
-        """Those who hear the packets of a namespace, by its name."""
+        """The receivers of packets, by the name of the namespace."""
         self._attempts: dict[str, object] | None = None
         """Namespaces whose CONNECT the client cannot know to be answered yet, each with a mark of its own: a client may
         leave and ask again while the handlers of its first attempt still run. ``None`` rather than empty."""
@@ -139,10 +139,10 @@ class Client:
         """Begin an attempt to join a namespace, unless the client only asks twice for the same.
 
         The JavaScript client sends CONNECT again when a program calls ``connect()``, ``disconnect()`` and ``connect()``
-        before the first answer is there: nothing says that it has given up the first. What is asked again before the
-        answer can have reached the client gets that one answer. After it, whoever asks for a namespace that it is in
-        has missed the answer, and starts anew there. Node answers both in the first case, and keeps a socket that
-        nobody uses; in the second it closes the connection.
+        before the first answer is there: nothing says that it has given up the first. A second CONNECT that comes
+        before the answer can have reached the client gets that one answer. A later one means that the client has missed
+        the answer: it starts anew in the namespace. Node answers both in the first case, and keeps a socket that nobody
+        uses; in the second it closes the connection.
         """
         if self._attempts is not None and nsp in self._attempts:
             return None

@@ -32,7 +32,7 @@ log: Final = logging.getLogger("rtframework.engine")
 
 OPEN: Final = 0
 CLOSING: Final = 1
-"""Nothing is read and nothing new is sent; what waits still goes out."""
+"""The state in which waiting frames still go out, and no others are read or sent."""
 CLOSED: Final = 2
 
 _no_packet: Final = ThrottledLog(log, logging.INFO, "closing a connection that sent something that is no packet")
@@ -128,7 +128,7 @@ class Connection(Inbox):
 
     @property
     def is_open(self) -> bool:
-        """False from the moment that nothing more can be sent."""
+        """True while something can be sent."""
         return self._state == OPEN
 
     @property
@@ -142,7 +142,7 @@ class Connection(Inbox):
         return self.outbox.has_gap
 
     def keep(self) -> None:
-        """Never close the connection for having joined no namespace: the client has joined one."""
+        """Lift the time limit for joining a namespace: the client has joined one."""
         self._connect_by = math.inf
         self._count_as_connected()
 
@@ -306,7 +306,7 @@ class Connection(Inbox):
         if self._state != CLOSED:
             if self._closed is None:
                 self._closed = self.loop.create_future()
-            # Shielded: one who waits and is cancelled must not cancel the future that others wait for.
+            # Shielded: a caller that is cancelled must not cancel the future that others wait for.
             await asyncio.shield(self._closed)
 
     def tick(self, now: float) -> None:
@@ -375,7 +375,7 @@ class Connection(Inbox):
     def _overflow(self) -> None:
         limit = self._options.limits.max_outbox
         _slow(limit, extra={"limit": limit, **self._where()})
-        # Not now: whoever is broadcasting at this moment iterates over the members of a room.
+        # Not now: a broadcast may be iterating over the members of a room.
         self.loop.call_soon(self.abort, DisconnectReason.SLOW_CONSUMER)
 
     def _metered(self, transport: Sink) -> Sink:

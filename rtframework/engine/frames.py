@@ -1,4 +1,4 @@
-"""A packet on its way out: encoded once, whoever and however many receive it."""
+"""A packet on its way out: encoded once for all receivers."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class EncodedFrames:
     """The forms for clients of Engine.IO 3; unset until one needs them, see ``v3.frames.forms_of``."""
 
     compress: bool = True
-    """False when it is not worth compressing, as far as whoever emitted it knows."""
+    """True unless the emitter has switched compression off."""
 
     def __init__(self, packets: Sequence[str | bytes], droppable: bool = False) -> None:
         self._packets = packets

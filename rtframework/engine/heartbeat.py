@@ -14,13 +14,13 @@ class Ticking(Protocol):
     """Something that wants to be looked at when its time has come."""
 
     deadline: float
-    """When ``tick`` is due, in the event loop's time."""
+    """The time at which ``tick`` is due, of the event loop's clock."""
 
     def tick(self, now: float) -> None:
         """Do what is due and set the next deadline."""
 
     def postpone(self, seconds: float) -> None:
-        """Give whoever owes an answer so much more time."""
+        """Give a client that owes an answer so many more seconds."""
 
     def look(self) -> None:
         """Notice what nobody tells; called at every sweep."""
@@ -53,7 +53,7 @@ class Heartbeat:
             self._handle = None
 
     def check(self, one: Ticking) -> None:
-        """Tick a connection now if it is due, so that its deadline is exact for whoever asks."""
+        """Tick a connection now if it is due, so that its deadline is exact for the caller."""
         loop = asyncio.get_running_loop()
         if self._handle is not None and loop.time() > self._due + self._period:
             self._handle.cancel()

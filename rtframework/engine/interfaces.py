@@ -27,7 +27,7 @@ class ClientConnection(Connection, Protocol):
     """A connection that can carry a client of Socket.IO: Engine.IO's, or one of any other protocol."""
 
     def keep(self) -> None:
-        """Never close the connection for having joined no namespace: the client has joined one."""
+        """Lift the time limit for joining a namespace: the client has joined one."""
 
     def fail(self, reason: str) -> None:
         """Close the connection at once, because the client broke the protocol; drop what waits."""

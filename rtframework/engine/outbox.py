@@ -34,9 +34,9 @@ class Cork:
 
     def __init__(self, counts: Counters | None = None) -> None:
         self.counts = counts or Counters()
-        """Where drops are counted."""
+        """The counters of drops."""
         self.congested: set[Outbox] = set()
-        """Those for which emitters wait, with the policy "wait"."""
+        """The outboxes for which emitters wait, with the policy "wait"."""
         self.meters: tuple[Meter, ...] = ()
         """Told what passes on the connections."""
         self._dirty: list[Outbox] = []

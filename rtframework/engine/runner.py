@@ -1,6 +1,6 @@
 """Serving packets in the order they came, without a task for each.
 
-Whoever reads puts packets into the inbox of a connection; one task of the server, the leader, takes them out. Most
+Transports put packets into the inbox of a connection; one task of the server, the leader, takes them out. Most
 handlers never wait: they run to their end in the leader's task, at no cost. One that does wait keeps the task, so that
 ``asyncio.current_task()``, timeouts and cancellation work in it as in any coroutine, and a new task takes the lead
 (leader and followers).
@@ -49,7 +49,7 @@ class Served(Protocol):
 
 
 class Runner:
-    """The leader and those who follow it. ``tasks`` holds the tasks that handlers have kept, and no leader."""
+    """The leader and its followers. ``tasks`` holds the tasks that handlers have kept, and no leader."""
 
     def __init__(self, tasks: set[asyncio.Task[Any]], idle: Callable[[], bool]) -> None:
         self._tasks = tasks
@@ -68,7 +68,7 @@ class Runner:
             self._ready.clear()
 
     def context(self) -> Context | None:
-        """Return the context of whoever calls, if it is other than the one in which handlers run."""
+        """Return the context of the caller, if it is other than the one in which handlers run."""
         context = copy_context()
         return None if context == self._context else context
 

@@ -29,7 +29,7 @@ class Answered(web.StreamResponse):
 
     @property
     def prepared(self) -> bool:
-        """Do nothing: the headers have been sent."""
+        """True when the headers have been sent, as they have."""
         return True
 
     @property

@@ -325,7 +325,7 @@ class AsyncServer(Gateway):
 
     @property
     def _tells_all(self) -> bool:
-        """True when a line is logged for each event: for those who ask for it, not for all who log at INFO."""
+        """True when a line is logged for each event: for programs that ask for it, not for all that log at INFO."""
         logger = self.logger
         return logger.isEnabledFor(logging.INFO) and (self._asked_for_logs or logger.level != logging.NOTSET)
 

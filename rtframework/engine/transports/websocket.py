@@ -71,7 +71,7 @@ class WebSocketTransport(asyncio.Protocol):
         self.connection: Carried | None = None
         self._transport = transport
         self._receiver: PacketReceiver = _NOBODY
-        """The one who hears of the end, and gets the packets while they are taken."""
+        """The receiver of the packets, while they are taken, and of the end."""
         self._reader: FrameReader | None = FrameReader(
             _NOBODY, self._control, options.limits.max_http_buffer_size, window is not None
         )
