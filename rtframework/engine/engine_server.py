@@ -178,6 +178,7 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]  # engineio is n
             headers,
             compressed=polling.compress and compresses(self.options, payload),
             on_loss=partial(_lose, connection, polling),
+            handed_over=polling.hand_over,
             content_type=polling.content_type,
         )
 

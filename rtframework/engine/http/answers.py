@@ -27,6 +27,13 @@ class UnsentResponse(web.Response):
     """An answer as a response, for middleware and header listeners to change."""
 
     answer: Answer
+    is_sent = False
+    """True once the response has been written to its end."""
+
+    async def write_eof(self, data: bytes = b"") -> None:
+        """Write the end of the body."""
+        await super().write_eof(data)
+        self.is_sent = True
 
 
 class Answer:
@@ -46,6 +53,8 @@ class Answer:
 
     async def send_changed(self, request: web.Request, response: UnsentResponse) -> web.StreamResponse:
         """Send the response made of it. Return what the request's handler is to return."""
+        if has_middlewares(request):
+            return response  # aiohttp sends it when they are done with it
         try:
             await response.prepare(request)
             await response.write_eof()
@@ -113,16 +122,41 @@ class Opening(Answer):
 
 
 class Payload(Opening):
-    """The answer to a GET: the packets that waited. If they are lost, so is the session."""
+    """The answer to a GET: the packets that waited. If they are lost, so is the session.
 
-    __slots__ = ()
+    ``handed_over`` is told of the response when it is left to aiohttp and to the application's middleware, which may
+    replace it: nobody says what became of it.
+    """
+
+    __slots__ = ("_handed_over",)
+
+    def __init__(
+        self,
+        body: bytes,
+        headers: Mapping[str, str],
+        *,
+        compressed: bool,
+        on_loss: Callable[[], None],
+        handed_over: Callable[[UnsentResponse], None],
+        content_type: str,
+    ) -> None:
+        super().__init__(body, headers, compressed=compressed, on_loss=on_loss, content_type=content_type)
+        self._handed_over = handed_over
 
     async def send(self, request: web.Request) -> web.StreamResponse:
         """Write it in one piece, if it need not be compressed and nobody has anything to add to it."""
+        if has_middlewares(request):
+            return await self.send_changed(request, self._make())
         if not self._compressed and can_write(request):
             more = b"".join(map(header_line, self._headers.items())) if self._headers else b""
             return write(request, _PAYLOADS[self._content_type] + more, self._body)
         return await self.send_changed(request, self._make())
+
+    async def send_changed(self, request: web.Request, response: UnsentResponse) -> web.StreamResponse:
+        """Send the response made of it. Return what the request's handler is to return."""
+        if has_middlewares(request):
+            self._handed_over(response)
+        return await super().send_changed(request, response)
 
 
 class Switching(Answer):

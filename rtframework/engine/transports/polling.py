@@ -6,7 +6,7 @@ import asyncio
 import binascii
 from base64 import b64decode
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 from aiohttp import web
 
@@ -26,10 +26,17 @@ _PAUSE: Final = 0.1
 """Seconds that a GET waits at most while the client is about to move to a websocket: Node's."""
 
 
+class Handed(Protocol):
+    """A response that was left to aiohttp."""
+
+    is_sent: bool
+    """True once the response has been written to its end."""
+
+
 class PollingTransport:
     """The polling side of one connection: at most one GET and one POST at a time, as the protocol says."""
 
-    __slots__ = ("_posting", "_request", "_waiting", "compress", "connection")
+    __slots__ = ("_handed_over", "_posting", "_request", "_waiting", "compress", "connection")
 
     name: Final = "polling"
     connection: Carried
@@ -39,6 +46,7 @@ class PollingTransport:
     def __init__(self) -> None:
         self._waiting: asyncio.Future[bytes] | None = None
         self._request: web.Request | None = None
+        self._handed_over: Handed | None = None
         self._posting = False
         self.compress = True
         """True when something in the payload that was made last is worth compressing."""
@@ -86,7 +94,9 @@ class PollingTransport:
     async def poll(self, request: web.Request) -> bytes | None:
         """Serve a GET. Return the payload to answer with, ``None`` to answer 400."""
         connection = self.connection
-        if self._waiting is not None:
+        handed_over, self._handed_over = self._handed_over, None
+        if self._waiting is not None or (handed_over is not None and not handed_over.is_sent):
+            # Two at a time, or the packets of the one before were lost in the application's middleware.
             connection.fail(DisconnectReason.TRANSPORT_ERROR)
             return None
         self._waiting = waiting = connection.loop.create_future()
@@ -149,6 +159,10 @@ class PollingTransport:
             return 400
         connection.receive_all(packets)
         return 200
+
+    def hand_over(self, response: Handed) -> None:
+        """Note that aiohttp and the application's middleware are to send the payload: see :meth:`poll`."""
+        self._handed_over = response
 
     def _join(self, frames: list[Frames]) -> bytes:
         """Make a payload of packets."""
