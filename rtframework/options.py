@@ -232,6 +232,7 @@ class EngineOptions:
     proxy_headers: ProxyHeaders = "x-forwarded"
     serve_client: bool | str | PathLike[str] = False
     per_message_deflate: Deflate | None = None
+    websocket_protocols: tuple[str, ...] | None = None
     http_compression: bool = True
     http_compression_threshold: int = 1024
     limits: Limits = field(default_factory=Limits)

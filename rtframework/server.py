@@ -87,6 +87,8 @@ class Server(Registration, Broadcasting):
     ``serve_client``: serve the JavaScript client's files under the path; ``True`` for an installed npm package, or the
     folder that has them.
     ``per_message_deflate``: compress websocket messages for clients that offer it; off by default, as with Node.
+    ``websocket_protocols``: the subprotocols of websockets, of which the first that a client offers is chosen; without
+    them it is the first offered, as with Node.
     ``http_compression``: compress polling answers of ``http_compression_threshold`` bytes and more for clients that
     accept it.
     ``strict_emits``: for tests: check emitted events against those that :meth:`emits` has declared, and raise
@@ -136,6 +138,7 @@ class Server(Registration, Broadcasting):
         http_compression: bool = True,
         http_compression_threshold: int = 1024,
         per_message_deflate: Deflate | None = None,
+        websocket_protocols: Sequence[str] | None = None,
         limits: Limits | None = None,
         strict_emits: bool = False,
     ) -> None:
@@ -163,6 +166,7 @@ class Server(Registration, Broadcasting):
             proxy_headers=proxy_headers,
             serve_client=serve_client,
             per_message_deflate=per_message_deflate,
+            websocket_protocols=None if websocket_protocols is None else tuple(websocket_protocols),
             http_compression=http_compression,
             http_compression_threshold=http_compression_threshold,
             limits=limits,

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from ..counters import add
 from ..logs import ThrottledLog
 from ..types import DisconnectReason
+from .base64 import decode_base64
 from .frames import CLOSE, NOOP, PING
 from .inbox import Inbox
 from .metering import MeteredHandler, MeteredSink
@@ -220,9 +221,20 @@ class Connection(Inbox):
             self._transport.close()
         elif kind == "2":
             self.fail(DisconnectReason.TRANSPORT_ERROR)  # only servers ping
+        elif kind == "b":
+            return self._take_base64(packet)
         elif kind not in ("0", "5", "6"):
             self.fail(DisconnectReason.PARSE_ERROR)
         return None
+
+    def _take_base64(self, packet: str) -> Coroutine[Any, Any, None] | None:
+        """Serve a binary message that a client without binary messages sends as text (``forceBase64``)."""
+        try:
+            data = decode_base64(packet[1:])
+        except ValueError:
+            self.fail(DisconnectReason.PARSE_ERROR)
+            return None
+        return self._handler.receive(data)
 
     def end(self, reason: str) -> None:
         """End the connection, whose transport has ended, once what came before has been served."""

@@ -13,7 +13,7 @@ from ..exceptions import ConnectionRefused
 from ..types import DisconnectReason
 from .backpressure import room_for
 from .connection_table import ConnectionTable
-from .handshake import Handshakes, OpenPackets, compresses, wants_websocket
+from .handshake import Handshakes, OpenPackets, coding_for, wants_websocket
 from .http.answers import Accepted, Answer, Payload, UnsentResponse
 from .http.client_files import ClientFiles
 from .http.cookies import set_cookie
@@ -109,6 +109,8 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]  # engineio is n
             app.router.add_route("*", path, self.handle_request)
         if self._client_files is not None:
             self._client_files.attach(app, with_slash)
+        if add_trailing_slash is not False and path != "/":  # all below the path is the server's, as with Node
+            app.router.add_route("*", with_slash + "{rest:.+}", self.handle_request)
         app.on_startup.append(self._start)
 
     async def _start(self, app: web.Application) -> None:
@@ -148,7 +150,7 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]  # engineio is n
         if transport not in self.options.transports:
             return await self._refusals.refuse(request, TRANSPORT_UNKNOWN, {"transport": transport}, headers)
         sid = query.get("sid")
-        if sid is None:
+        if not sid:  # the Go client sends an empty one
             return await self.handshakes.answer(request, query, headers)
         connection = self.table.find(sid)
         if connection is None or connection.is_closed:
@@ -176,7 +178,7 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]  # engineio is n
         return Payload(
             payload,
             headers,
-            compressed=polling.compress and compresses(self.options, payload),
+            coding=coding_for(self.options, request, payload) if polling.compress else None,
             on_loss=partial(_lose, connection, polling),
             handed_over=polling.hand_over,
             content_type=polling.content_type,
@@ -233,7 +235,7 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]  # engineio is n
         if not isinstance(answer, Answer):
             return answer
         response = answer.response()
-        if "sid" not in query_of(request):
+        if not query_of(request).get("sid"):
             await self.listeners.tell("initial_headers", response.headers, request)
         await self.listeners.tell("headers", response.headers, request)
         return response
@@ -273,14 +275,14 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]  # engineio is n
 
 
 def query_of(request: web.Request) -> Mapping[str, str]:
-    """Read the query string; of each name, the first counts."""
+    """Read the query string; of each name, the last counts, as with Node."""
     raw = request.raw_path.partition("?")[2]
     if "%" in raw or "+" in raw or "#" in raw:
-        return request.query
+        return dict(request.query.items())
     query: dict[str, str] = {}
     for part in raw.split("&"):  # a third of what the general way costs
         name, _, value = part.partition("=")
-        query.setdefault(name, value)
+        query[name] = value
     return query
 
 

@@ -39,8 +39,10 @@ class EncodedFrames:
     ``websocket`` holds their websocket frames, joined; ``size`` is its length in bytes.
     """
 
-    __slots__ = ("_deflated", "_packets", "_polling", "droppable", "size", "v3", "websocket")
+    __slots__ = ("_base64", "_deflated", "_packets", "_polling", "droppable", "size", "v3", "websocket")
 
+    _base64: EncodedFrames
+    """The form for clients without binary messages; unset until one needs it."""
     v3: Any
     """The forms for clients of Engine.IO 3; unset until one needs them, see ``v3.frames.forms_of``."""
 
@@ -92,6 +94,18 @@ class EncodedFrames:
                 packet if isinstance(packet, str) else "b" + b64encode(packet).decode() for packet in self._packets
             )
         return self._polling
+
+    @property
+    def base64(self) -> EncodedFrames:
+        """The frames for websockets of clients without binary messages: ``b`` and Base64, as text."""
+        if all(isinstance(packet, str) for packet in self._packets):
+            return self
+        try:
+            return self._base64
+        except AttributeError:
+            packets = [each if isinstance(each, str) else "b" + b64encode(each).decode() for each in self._packets]
+            self._base64 = EncodedFrames(packets, self.droppable)
+            return self._base64
 
     def deflated(self, window: int, threshold: int, level: int) -> bytes:
         """The websocket frames, those of ``threshold`` bytes and more compressed (RFC 7692), with ``window`` bits."""

@@ -6,7 +6,7 @@ import json
 import logging
 import re
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
@@ -17,6 +17,7 @@ from ..exceptions import ConnectionRefused
 from ..types import DisconnectReason, Handshake
 from .frames import EncodedFrames
 from .http.answers import Answer, Opening, Switching
+from .http.codings import choose_coding
 from .http.cookies import Cookies
 from .http.detach import Answered, take_over
 from .http.refusals import BAD_METHOD, BAD_REQUEST, FORBIDDEN, UNSUPPORTED_VERSION, error_response
@@ -197,7 +198,7 @@ class Handshakes:
         return Opening(
             payload,
             {**headers, **more},
-            compressed=compresses(self._options, payload),
+            coding=coding_for(self._options, request, payload),
             on_loss=partial(connection.lost, DisconnectReason.TRANSPORT_ERROR),
         )
 
@@ -239,10 +240,16 @@ class Handshakes:
         accept = _accept_of(request)
         if accept is None:
             return await self._refusals.bad(request, name, headers)
+        offered = _protocols_of(request)
+        if offered is None:
+            return await self._refusals.bad(request, name, headers)
+        protocol = self._choose_protocol(offered)
         agreement = None
         if self._options.per_message_deflate is not None:
             agreement = negotiate(request.headers.getall("Sec-WebSocket-Extensions", ()))
         window, lines = (None, []) if agreement is None else (agreement[0], [(_EXTENSIONS, agreement[1])])
+        if protocol is not None:
+            lines.append((_PROTOCOL, protocol))
 
         def take(answer: bytes) -> web.StreamResponse:
             if self._table.is_closing:
@@ -254,8 +261,17 @@ class Handshakes:
 
         return Switching(request, accept, lines, take)
 
+    def _choose_protocol(self, offered: Sequence[str]) -> str | None:
+        """Choose a subprotocol: the first of the program's that is offered, or, as Node does, the first offered."""
+        ours = self._options.websocket_protocols
+        if ours is None:
+            return offered[0] if offered else None
+        return next((each for each in ours if each in offered), None)
+
 
 _EXTENSIONS: Final = "Sec-WebSocket-Extensions"
+_PROTOCOL: Final = "Sec-WebSocket-Protocol"
+_TOKEN: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 
 
 def can_upgrade(options: EngineOptions) -> bool:
@@ -263,9 +279,12 @@ def can_upgrade(options: EngineOptions) -> bool:
     return options.allow_upgrades and "websocket" in options.transports
 
 
-def compresses(options: EngineOptions, payload: bytes) -> bool:
-    """Return whether a payload is large enough to be compressed, if its client can read that."""
-    return options.http_compression and len(payload) >= options.http_compression_threshold
+def coding_for(options: EngineOptions, request: web.Request, payload: bytes) -> web.ContentCoding | None:
+    """Choose the content coding for a payload, if it is large enough and the client accepts one."""
+    if not options.http_compression or len(payload) < options.http_compression_threshold:
+        return None
+    coding = choose_coding(request.headers.getall("Accept-Encoding", ()), ("gzip", "deflate"))
+    return None if coding is None else web.ContentCoding(coding)
 
 
 def wants_websocket(request: web.Request) -> bool:
@@ -281,6 +300,14 @@ def _accept_of(request: web.Request) -> str | None:
     if len(keys) != 1 or request.method != "GET" or request.version < HttpVersion11 or "upgrade" not in wants:
         return None
     return accept_of(keys[0])
+
+
+def _protocols_of(request: web.Request) -> list[str] | None:
+    """Return the subprotocols that a client offers (RFC 6455, 4.1); ``None`` when they are malformed."""
+    lines = request.headers.getall(_PROTOCOL, ())
+    offered = [each.strip() for line in lines for each in line.split(",")]
+    malformed = len(set(offered)) < len(offered) or any(_TOKEN.fullmatch(each) is None for each in offered)
+    return None if malformed else offered
 
 
 def _take_over(

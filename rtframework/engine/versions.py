@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from .connection import Connection
 from .transports.polling import PollingTransport
-from .transports.websocket import WebSocketTransport
+from .transports.websocket import Base64WebSocketTransport, WebSocketTransport
 
 if TYPE_CHECKING:
     import asyncio
@@ -37,7 +37,8 @@ class Version4:
         window: int | None,
     ) -> WebSocketTransport:
         """Make the transport of a client that has asked for a websocket."""
-        return WebSocketTransport(transport, options, leaving, window)
+        kind = Base64WebSocketTransport if query.get("b64") else WebSocketTransport
+        return kind(transport, options, leaving, window)
 
     def payload(self, packet: str) -> str:
         """Make a polling payload of the open packet."""

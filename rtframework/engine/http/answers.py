@@ -92,20 +92,20 @@ class Accepted(Answer):
 class Opening(Answer):
     """The answer to a handshake by polling: a payload with the open packet."""
 
-    __slots__ = ("_body", "_compressed", "_content_type", "_headers", "_on_loss")
+    __slots__ = ("_body", "_coding", "_content_type", "_headers", "_on_loss")
 
     def __init__(
         self,
         body: bytes,
         headers: Mapping[str, str],
         *,
-        compressed: bool,
+        coding: web.ContentCoding | None,
         on_loss: Callable[[], None],
         content_type: str = TEXT,
     ) -> None:
         self._body = body
         self._headers = headers
-        self._compressed = compressed
+        self._coding = coding
         self._on_loss = on_loss
         self._content_type = content_type
 
@@ -116,8 +116,8 @@ class Opening(Answer):
     def _make(self) -> UnsentResponse:
         headers = {**self._headers, "Content-Type": self._content_type, "Cache-Control": "no-store"}
         response = UnsentResponse(body=self._body, headers=headers)
-        if self._compressed:
-            response.enable_compression()
+        if self._coding is not None:
+            response.enable_compression(self._coding)
         return response
 
 
@@ -135,19 +135,19 @@ class Payload(Opening):
         body: bytes,
         headers: Mapping[str, str],
         *,
-        compressed: bool,
+        coding: web.ContentCoding | None,
         on_loss: Callable[[], None],
         handed_over: Callable[[UnsentResponse], None],
         content_type: str,
     ) -> None:
-        super().__init__(body, headers, compressed=compressed, on_loss=on_loss, content_type=content_type)
+        super().__init__(body, headers, coding=coding, on_loss=on_loss, content_type=content_type)
         self._handed_over = handed_over
 
     async def send(self, request: web.Request) -> web.StreamResponse:
         """Write it in one piece, if it need not be compressed and nobody has anything to add to it."""
         if has_middlewares(request):
             return await self.send_changed(request, self._make())
-        if not self._compressed and can_write(request):
+        if self._coding is None and can_write(request):
             more = b"".join(map(header_line, self._headers.items())) if self._headers else b""
             return write(request, _PAYLOADS[self._content_type] + more, self._body)
         return await self.send_changed(request, self._make())

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 from aiohttp import web
 
 from ...exceptions import ConfigurationError
+from .codings import choose_coding
 
 if TYPE_CHECKING:
     from os import PathLike
@@ -72,7 +73,7 @@ class ClientFiles:
             return web.Response(status=304, headers=headers)
         kind = "json" if name.endswith(".map") else "javascript"
         headers["Content-Type"] = f"application/{kind}; charset=utf-8"
-        if not _takes_gzip(request.headers.getall("Accept-Encoding", ())):
+        if choose_coding(request.headers.getall("Accept-Encoding", ()), ("gzip",)) is None:
             return web.Response(body=plain, headers=headers)
         headers["Content-Encoding"] = "gzip"
         return web.Response(body=zipped, headers=headers)
@@ -115,13 +116,3 @@ def _read(path: Path) -> tuple[bytes, bytes] | None:
 def _matches(lines: list[str] | tuple[()], etag: str) -> bool:
     """Return whether an ``If-None-Match`` names what we have (RFC 9110, 13.1.2)."""
     return any(tag.strip().removeprefix("W/") in (etag, "*") for line in lines for tag in line.split(","))
-
-
-def _takes_gzip(lines: list[str] | tuple[()]) -> bool:
-    """Return whether an ``Accept-Encoding`` allows gzip (RFC 9110, 12.5.3)."""
-    qualities: dict[str, bool] = {}
-    for word in (word for line in lines for word in line.lower().split(",")):
-        coding, _, parameters = word.partition(";")
-        quality = _QUALITY.search(parameters)
-        qualities[coding.strip()] = quality is None or quality[1].strip("0.") != ""
-    return qualities.get("gzip", qualities.get("*", False))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
 from ...exceptions import ConfigurationError
@@ -48,7 +48,8 @@ class OriginPolicy:
                 self._accepts.append(_matcher(each))
             elif isinstance(each, str):
                 self._any = self._any or each == "*"
-                self._accepts.append(each.rstrip("/").__eq__)
+                # "file://", of pages in Electron or Cordova, is whole; a slash at the end of others is a slip.
+                self._accepts.append((each if each.endswith("://") else each.rstrip("/")).__eq__)
             else:
                 raise ConfigurationError(f"cors_allowed_origins: {each!r} is neither a string nor a pattern")
 
@@ -83,11 +84,15 @@ def _matcher(pattern: re.Pattern[str]) -> Callable[[str], bool]:
     return lambda origin: pattern.fullmatch(origin) is not None
 
 
+_PORTS: Final = {"http": 80, "ws": 80, "https": 443, "wss": 443}
+
+
 def _same_host(origin: str, host: str) -> bool:
     try:
         parts = urlsplit(origin)
         # Behind a proxy that speaks TLS the server's own scheme is not that of the page: the page's decides.
-        default = {"http": 80, "https": 443}.get(parts.scheme)
+        # Native clients name the scheme of the websocket.
+        default = _PORTS.get(parts.scheme)
         if default is None or parts.hostname is None:
             return False
         here = urlsplit(f"//{host}")

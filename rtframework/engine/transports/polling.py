@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import binascii
-from base64 import b64decode
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, Protocol
 
 from aiohttp import web
 
 from ...types import DisconnectReason
+from ..base64 import decode_base64
 from ..frames import CLOSE, NOOP, SEPARATOR
 
 if TYPE_CHECKING:
@@ -207,10 +206,7 @@ def decode_payload(body: bytes) -> list[str | bytes]:
         if kind in _KINDS:
             packets.append(packet)
         elif kind == "b":
-            try:
-                packets.append(b64decode(packet[1:], validate=True))
-            except binascii.Error as error:
-                raise ValueError("illegal Base64") from error
+            packets.append(decode_base64(packet[1:]))
         else:
             raise ValueError("unknown packet type")
     return packets

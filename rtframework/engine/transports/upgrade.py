@@ -36,7 +36,8 @@ class Upgradable(Protocol):
 class Upgrade:
     """A websocket that may take a connection over: it has to say ``2probe``, and then ``5``, in time.
 
-    Polling goes on until it has; whatever else happens to the websocket before is none of the connection's business.
+    Clients for C#, PHP and Arduino say ``5`` at once. Polling goes on until the client has said it; whatever else
+    happens to the websocket before is none of the connection's business.
     """
 
     __slots__ = ("_connection", "_timer", "_websocket", "probed")
@@ -61,7 +62,7 @@ class Upgrade:
             self.probed = True
             self._websocket.write([PROBE_ANSWER])
             self._connection.release_poll()
-        elif self.probed and packet == "5":
+        elif packet == "5":
             self._end()
             if self._connection.is_closed:
                 self._websocket.close()

@@ -7,7 +7,7 @@ import math
 from typing import TYPE_CHECKING, Final
 
 from ...types import DisconnectReason
-from ..frames import websocket_frame
+from ..frames import EncodedFrames, websocket_frame
 from .rfc6455 import CLOSE, NORMAL, PING, PONG, FrameError, FrameReader
 
 if TYPE_CHECKING:
@@ -271,3 +271,16 @@ class WebSocketTransport(asyncio.Protocol):
         self._leaving.add(self)
         if self.deadline == math.inf:
             self.deadline = asyncio.get_running_loop().time() + _CLOSE_TIMEOUT
+
+
+class Base64WebSocketTransport(WebSocketTransport):
+    """A websocket whose client cannot read binary messages: it has asked for ``b64`` (``forceBase64``)."""
+
+    __slots__ = ()
+
+    def write(self, frames: list[Frames]) -> bool:
+        """Write frames in one piece, or as many as the transport takes."""
+        written: list[Frames] = [each.base64 if isinstance(each, EncodedFrames) else each for each in frames]
+        done = super().write(written)
+        del frames[: len(frames) - len(written)]
+        return done

@@ -6,10 +6,11 @@ UTF-16 code units, as JavaScript does.
 
 from __future__ import annotations
 
-import binascii
-from base64 import b64decode, b64encode
+from base64 import b64encode
 from collections.abc import Iterable
 from typing import Final
+
+from ..base64 import decode_base64
 
 MESSAGE: Final = b"\x04"
 """The first byte of a binary packet; there are no others than messages."""
@@ -38,10 +39,7 @@ def from_base64(packet: str) -> bytes:
     """Decode a binary packet that came as text. Raises ``ValueError``."""
     if packet[:2] != "b4":
         raise ValueError("no binary message")
-    try:
-        return MESSAGE + b64decode(packet[2:], validate=True)
-    except binascii.Error as error:
-        raise ValueError("illegal Base64") from error
+    return MESSAGE + decode_base64(packet[2:])
 
 
 def encode_text(packets: Iterable[str | bytes]) -> str:
