@@ -99,10 +99,8 @@ class Client:
         """Handle a frame of the serializer (Socket.IO v5, "Packet types"). Return what it sets off, if anything."""
         try:
             packet = self._decoder.decode(data)
-        except Exception as error:
-            if not isinstance(error, DecodeError):
-                log.exception("the serializer's decoder raised something that is no DecodeError")
-            self.conn.fail(DisconnectReason.PARSE_ERROR)
+        except Exception as error:  # noqa: BLE001 - whatever a serializer raises
+            self._fail(error)
             return None
         if packet is None:
             return None
@@ -134,6 +132,12 @@ class Client:
             _tell(receiver, reason)
 
     # --- inside -----------------------------------------------------------------------------------------------------
+
+    def _fail(self, error: Exception) -> None:
+        """Close the connection of a client that has sent no valid packet."""
+        if not isinstance(error, DecodeError):
+            log.error("the serializer's decoder raised something that is no DecodeError", exc_info=error)
+        self.conn.fail(DisconnectReason.PARSE_ERROR)
 
     def _ask(self, nsp: str, auth: Any) -> Coroutine[Any, Any, None] | None:
         """Begin an attempt to join a namespace, unless the client only asks twice for the same.

@@ -147,6 +147,13 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]  # engineio is n
         sid = query.get("sid")
         if sid is None:
             return await self.handshakes.answer(request, query, headers)
+        return await self._serve_session(request, query, headers, sid)
+
+    async def _serve_session(
+        self, request: web.Request, query: Mapping[str, str], headers: dict[str, str], sid: str
+    ) -> Answer | web.Response:
+        """Have a request with a session id served by its connection."""
+        transport = query["transport"]
         connection = self.table.find(sid)
         if connection is None or connection.is_closed:
             return await self._refusals.refuse(request, SID_UNKNOWN, {"sid": sid}, headers)

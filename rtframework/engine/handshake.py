@@ -39,6 +39,7 @@ log: Final = logging.getLogger("rtframework.engine")
 
 GenerateId = Callable[[web.Request], str | Awaitable[str]]
 
+_EXTENSIONS: Final = "Sec-WebSocket-Extensions"
 _SESSION_ID: Final = re.compile(r"[\w.~-]{1,256}", re.ASCII)
 """Characters that need no quoting in a URL, a cookie and JSON."""
 
@@ -150,7 +151,7 @@ class Handshakes:
         """Choose the version of Engine.IO, or refuse a request that is no handshake."""
         if request.method != "GET":
             return await self._refusals.refuse(request, BAD_METHOD, {"method": request.method}, headers)
-        version = self._versions.get(query.get("EIO", "3"))  # who says nothing is old
+        version = self._versions.get(query.get("EIO", "3"))  # a client that says nothing is old
         if version is None:
             context = {"protocol": query.get("EIO")}
             return await self._refusals.refuse(request, UNSUPPORTED_VERSION, context, headers)
@@ -241,10 +242,9 @@ class Handshakes:
         accept = _accept_of(request)
         if accept is None:
             return await self._refusals.bad(request, name, headers)
-        agreement = None
+        window, extension = None, None
         if self._options.per_message_deflate is not None:
-            agreement = negotiate(request.headers.getall("Sec-WebSocket-Extensions", ()))
-        window, lines = (None, []) if agreement is None else (agreement[0], [(_EXTENSIONS, agreement[1])])
+            window, extension = negotiate(request.headers.getall(_EXTENSIONS, ())) or (None, None)
 
         def take(answer: bytes) -> web.StreamResponse:
             if self._table.is_closing:
@@ -254,10 +254,8 @@ class Handshakes:
             websocket = version.websocket(query, transport, self._options, self._table.leaving, window)
             return begin(answer, websocket)
 
+        lines = [] if extension is None else [(_EXTENSIONS, extension)]
         return Switching(request, accept, lines, take)
-
-
-_EXTENSIONS: Final = "Sec-WebSocket-Extensions"
 
 
 def can_upgrade(options: EngineOptions) -> bool:

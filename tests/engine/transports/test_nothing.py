@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from rtframework.engine.frames import NOOP
-from rtframework.engine.transports.nothing import NO_POLLING, NO_WEBSOCKET, NoTransport
+from rtframework.engine.transports.nothing import NO_POLLING, NO_WEBSOCKET, NOBODY, NoTransport
 
 
 @pytest.mark.parametrize(("nothing", "name"), [(NO_POLLING, "polling"), (NO_WEBSOCKET, "websocket")])
@@ -20,3 +20,10 @@ def test_nothing_does_nothing_and_keeps_its_name(nothing: NoTransport, name: str
     nothing.resume_reading()
     nothing.close()
     nothing.abort()
+
+
+def test_nobody_hears_anything() -> None:
+    """What comes after the end would be served."""
+    NOBODY.receive("4a")
+    NOBODY.end("transport close")
+    NOBODY.ended("transport close")
