@@ -72,8 +72,8 @@ class OpenPackets:
 class Handshakes:
     """Answers the handshakes of one server.
 
-    ``opened`` is told of each connection that a request has opened, and returns more headers for the answer to a
-    handshake by polling; ``generate_id`` makes a session id.
+    ``opened`` is called with each connection and the request that has opened it, and returns more headers for the
+    answer to a handshake by polling; ``generate_id`` makes a session id.
     """
 
     def __init__(
@@ -234,7 +234,7 @@ class Handshakes:
         version: Version4,
         begin: Callable[[bytes, WebSocketTransport], web.StreamResponse],
     ) -> Answer | web.Response:
-        """Agree to a websocket, or refuse; ``begin`` gets it, and the bytes of the answer."""
+        """Agree to a websocket, or refuse; ``begin`` is called with the bytes of the answer and the websocket."""
         name = "TRANSPORT_HANDSHAKE_ERROR"
         if request.headers.get("Sec-WebSocket-Version") != VERSION:
             more = {**headers, "Sec-WebSocket-Version": VERSION, "Upgrade": "websocket"}

@@ -32,8 +32,8 @@ def set_cookie(cookie: Cookie, value: str) -> str:
 class Cookies(Mapping[str, str]):
     """Cookies by name, as they stand in a ``Cookie`` header (RFC 6265, 4.2 and 5.4).
 
-    The first of a name counts, which is the one with the longest path. Quotes around a value are taken off; what has
-    no ``=`` is passed over.
+    The first cookie of a name counts, which is the one with the longest path. Quotes around a value are taken off;
+    anything without ``=`` is passed over.
     """
 
     __slots__ = ("_header", "_parsed")
