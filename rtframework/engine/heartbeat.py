@@ -29,7 +29,7 @@ class Ticking(Protocol):
 class Heartbeat:
     """Looks at every connection a few times per heartbeat and ticks those whose deadline has passed.
 
-    When the event loop was blocked, by a handler that computes for seconds, the sweep comes late, and the answers of the
+    When the event loop was blocked, by a handler that computes for seconds, the sweep comes late, and the answers of
     clients wait unread by then. Clients that owe an answer get so much more time, so that none is disconnected for it.
     """
 

@@ -15,8 +15,8 @@ def negotiate(offers: Iterable[str]) -> tuple[int, str] | None:
     """Accept the first offer in ``Sec-WebSocket-Extensions`` headers that can be kept.
 
     Return the window in bits that the client can read, and the header to answer with; ``None`` when there is no such
-    offer. No context is kept from one message to the next, in either direction: a message is compressed once for all who receive
-    it, and nothing has to be remembered of what a client has sent.
+    offer. No context is kept from one message to the next, in either direction: a message is compressed once for all
+    who receive it, and nothing has to be remembered of what a client has sent.
     """
     for header in offers:
         for offer in header.split(","):
