@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import binascii
 import re
 from base64 import b64decode
 from typing import Final
@@ -19,10 +18,10 @@ def decode_base64(text: str) -> bytes:
     """
     try:
         return b64decode(text, validate=True)
-    except binascii.Error:
+    except ValueError:
         pass
     plain = _SPACE.sub("", text).translate(_URL_SAFE).rstrip("=")
     try:
         return b64decode(plain + "=" * (-len(plain) % 4), validate=True)
-    except binascii.Error as error:
+    except ValueError as error:
         raise ValueError("illegal Base64") from error

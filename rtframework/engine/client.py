@@ -32,8 +32,8 @@ _too_many: Final = ThrottledLog(log, logging.INFO, "closing a connection that wa
 class Client:
     """One client in any number of namespaces, over any connection; see ``rtframework.protocols.Client``.
 
-    It decodes messages, keeps who hears the packets of which namespace (Socket.IO v5), and asks the application whom to
-    let in. What an event means and who is in which room is the application's.
+    It decodes messages, hands the packets of each namespace to their receiver (Socket.IO v5), and has the application
+    decide on clients that ask for one. The meaning of events, and rooms, are the application's.
     """
 
     __slots__ = ("_application", "_attempts", "_decoder", "_handshake", "_limits", "_receivers", "conn")
@@ -99,10 +99,8 @@ class Client:
         """Handle a frame of the serializer (Socket.IO v5, "Packet types"). Return what it sets off, if anything."""
         try:
             packet = self._decoder.decode(data)
-        except Exception as error:
-            if not isinstance(error, DecodeError):
-                log.exception("the serializer's decoder raised something that is no DecodeError")
-            self.conn.fail(DisconnectReason.PARSE_ERROR)
+        except Exception as error:  # noqa: BLE001 - whatever a serializer raises
+            self._fail(error)
             return None
         if packet is None:
             return None
@@ -135,14 +133,22 @@ class Client:
 
     # --- inside -----------------------------------------------------------------------------------------------------
 
-    def _ask(self, nsp: str, auth: Any) -> Coroutine[Any, Any, None] | None:
-        """Begin an attempt to join a namespace, unless the client only asks twice for the same.
+    def _fail(self, error: Exception) -> None:
+        """Close the connection of a client that has sent no valid packet."""
+        if not isinstance(error, DecodeError):
+            log.error("the serializer's decoder raised something that is no DecodeError", exc_info=error)
+        self.conn.fail(DisconnectReason.PARSE_ERROR)
 
-        The JavaScript client sends CONNECT again when a program calls ``connect()``, ``disconnect()`` and ``connect()``
-        before the first answer is there: nothing says that it has given up the first. A second CONNECT that comes
-        before the answer can have reached the client gets that one answer. A later one means that the client has missed
-        the answer: it starts anew in the namespace. Node answers both in the first case, and keeps a socket that nobody
-        uses; in the second it closes the connection.
+    def _ask(self, nsp: str, auth: Any) -> Coroutine[Any, Any, None] | None:
+        """Begin an attempt to join a namespace, unless one is under way.
+
+        The JavaScript client sends CONNECT twice when a program calls ``connect()``, ``disconnect()`` and ``connect()``
+        before the first answer is there, as React's strict mode does. A second CONNECT that was sent before the answer
+        can have arrived is ignored: the client gets one answer. A later one means that the client has missed the
+        answer, or has thrown it away: it leaves the namespace, and joins it again.
+
+        Node answers both in the first case, and keeps a socket that no client knows of. In the second it closes the
+        connection, and all other namespaces with it.
         """
         if self._attempts is not None and nsp in self._attempts:
             return None

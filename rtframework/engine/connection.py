@@ -17,7 +17,7 @@ from .frames import CLOSE, NOOP, PING
 from .inbox import Inbox
 from .metering import MeteredHandler, MeteredSink
 from .outbox import Cork, Outbox
-from .transports.nothing import NO_POLLING, NO_WEBSOCKET, NoTransport
+from .transports.nothing import NO_POLLING, NO_WEBSOCKET, NOBODY, NoTransport
 from .transports.polling import PollingTransport
 from .transports.websocket import WebSocketTransport
 
@@ -38,21 +38,6 @@ CLOSED: Final = 2
 
 _no_packet: Final = ThrottledLog(log, logging.INFO, "closing a connection that sent something that is no packet")
 _slow: Final = ThrottledLog(log, logging.WARNING, "disconnecting a slow consumer: more than %d bytes wait")
-
-
-class _Nobody:
-    """The handler of a connection that has ended, or has not begun."""
-
-    __slots__ = ()
-
-    def receive(self, data: str | bytes) -> None:
-        """Drop the message."""
-
-    def ended(self, reason: str) -> None:
-        """Tell nobody."""
-
-
-_NOBODY: Final = _Nobody()
 
 
 class Connection(Inbox):
@@ -104,7 +89,7 @@ class Connection(Inbox):
         """The websocket that may take over."""
         self.address = address
         """The client's network address."""
-        self._handler: MessageHandler = _NOBODY
+        self._handler: MessageHandler = NOBODY
         self._transport: PollingTransport | WebSocketTransport | NoTransport = transport
         self._on_connected: Callable[[], None] | None = on_connected
         self._on_closed = on_closed
@@ -396,7 +381,7 @@ class Connection(Inbox):
 
     def _end(self, reason: str) -> None:
         add(self.outbox.counts.closed, reason)
-        handler, self._handler = self._handler, _NOBODY  # which knows the connection: no circle is to stay
+        handler, self._handler = self._handler, NOBODY  # which knows the connection: no circle is to stay
         handler.ended(reason)
 
     def _finish(self) -> None:

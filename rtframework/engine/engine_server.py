@@ -43,8 +43,8 @@ SHUTDOWN_TIMEOUT: Final = 2.5
 class EngineServer(engineio.AsyncServer):  # type: ignore[misc]  # engineio is not typed
     """python-engineio's server with a protocol edge of its own for aiohttp.
 
-    ``origins``: who decides on pages of other hosts, if not the options; ``told_interval``: the ping interval that
-    clients are told, if it is not the one that there is, in seconds.
+    ``origins``: the policy for pages of other hosts, instead of the one in the options; ``told_interval``: the ping
+    interval in seconds that clients are told, when it is not the one of the server.
     """
 
     def __init__(
@@ -134,7 +134,7 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]  # engineio is n
         return await answer.send(request) if isinstance(answer, Answer) else answer
 
     async def _route(self, request: web.Request) -> Answer | web.Response:
-        """Find out whom a request is for, and make its answer."""
+        """Check a request, find the handshake or the session that it is for, and have it answered."""
         headers: dict[str, str] = {}
         origin = request.headers.get("Origin")
         if origin is not None or self.options.require_origin:
@@ -152,6 +152,13 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]  # engineio is n
         sid = query.get("sid")
         if not sid:  # the Go client sends an empty one
             return await self.handshakes.answer(request, query, headers)
+        return await self._serve_session(request, query, headers, sid)
+
+    async def _serve_session(
+        self, request: web.Request, query: Mapping[str, str], headers: dict[str, str], sid: str
+    ) -> Answer | web.Response:
+        """Have a request with a session id served by its connection."""
+        transport = query["transport"]
         connection = self.table.find(sid)
         if connection is None or connection.is_closed:
             return await self._refusals.refuse(request, SID_UNKNOWN, {"sid": sid}, headers)
@@ -166,7 +173,7 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]  # engineio is n
     async def _poll(
         self, request: web.Request, headers: dict[str, str], connection: Connection, polling: PollingTransport
     ) -> Answer | web.Response:
-        """Have a GET or a POST of a session by polling served."""
+        """Serve a GET or a POST of a session by polling."""
         if request.method == "POST":
             status = await polling.post(request, self.options.limits)
             return Accepted(headers) if status == 200 else error_response(BAD_REQUEST, status, headers)

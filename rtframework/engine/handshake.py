@@ -39,6 +39,9 @@ log: Final = logging.getLogger("rtframework.engine")
 
 GenerateId = Callable[[web.Request], str | Awaitable[str]]
 
+_EXTENSIONS: Final = "Sec-WebSocket-Extensions"
+_PROTOCOL: Final = "Sec-WebSocket-Protocol"
+_TOKEN: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _SESSION_ID: Final = re.compile(r"[\w.~-]{1,256}", re.ASCII)
 """Characters that need no quoting in a URL, a cookie and JSON."""
 
@@ -71,8 +74,8 @@ class OpenPackets:
 class Handshakes:
     """Answers the handshakes of one server.
 
-    ``opened`` is told of each connection that a request has opened, and returns more headers for the answer to a
-    handshake by polling; ``generate_id`` makes a session id.
+    ``opened`` is called with each connection and the request that has opened it, and returns more headers for the
+    answer to a handshake by polling; ``generate_id`` makes a session id.
     """
 
     def __init__(
@@ -149,7 +152,7 @@ class Handshakes:
         """Choose the version of Engine.IO, or refuse a request that is no handshake."""
         if request.method != "GET":
             return await self._refusals.refuse(request, BAD_METHOD, {"method": request.method}, headers)
-        version = self._versions.get(query.get("EIO", "3"))  # who says nothing is old
+        version = self._versions.get(query.get("EIO", "3"))  # a client that says nothing is old
         if version is None:
             context = {"protocol": query.get("EIO")}
             return await self._refusals.refuse(request, UNSUPPORTED_VERSION, context, headers)
@@ -232,7 +235,7 @@ class Handshakes:
         version: Version4,
         begin: Callable[[bytes, WebSocketTransport], web.StreamResponse],
     ) -> Answer | web.Response:
-        """Agree to a websocket, or refuse; ``begin`` gets it, and the bytes of the answer."""
+        """Agree to a websocket, or refuse; ``begin`` is called with the bytes of the answer and the websocket."""
         name = "TRANSPORT_HANDSHAKE_ERROR"
         if request.headers.get("Sec-WebSocket-Version") != VERSION:
             more = {**headers, "Sec-WebSocket-Version": VERSION, "Upgrade": "websocket"}
@@ -243,11 +246,13 @@ class Handshakes:
         offered = _protocols_of(request)
         if offered is None:
             return await self._refusals.bad(request, name, headers)
-        protocol = self._choose_protocol(offered)
-        agreement = None
+        lines = []
+        window = None
         if self._options.per_message_deflate is not None:
-            agreement = negotiate(request.headers.getall("Sec-WebSocket-Extensions", ()))
-        window, lines = (None, []) if agreement is None else (agreement[0], [(_EXTENSIONS, agreement[1])])
+            window, extension = negotiate(request.headers.getall(_EXTENSIONS, ())) or (None, None)
+            if extension is not None:
+                lines.append((_EXTENSIONS, extension))
+        protocol = self._choose_protocol(offered)
         if protocol is not None:
             lines.append((_PROTOCOL, protocol))
 
@@ -267,11 +272,6 @@ class Handshakes:
         if ours is None:
             return offered[0] if offered else None
         return next((each for each in ours if each in offered), None)
-
-
-_EXTENSIONS: Final = "Sec-WebSocket-Extensions"
-_PROTOCOL: Final = "Sec-WebSocket-Protocol"
-_TOKEN: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 
 
 def can_upgrade(options: EngineOptions) -> bool:

@@ -29,8 +29,8 @@ class Ticking(Protocol):
 class Heartbeat:
     """Looks at every connection a few times per heartbeat and ticks those whose deadline has passed.
 
-    When the event loop was blocked, by a handler that computes for seconds, the sweep comes late; the answers of the
-    clients wait unread by then. Who owes an answer gets so much more time, so that nobody is disconnected for it.
+    When the event loop was blocked, by a handler that computes for seconds, the sweep comes late, and the answers of
+    clients wait unread by then. Clients that owe an answer get so much more time, so that none is disconnected for it.
     """
 
     def __init__(self, period: float, ticking: Callable[[], Iterable[Ticking]]) -> None:

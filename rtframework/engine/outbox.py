@@ -24,7 +24,7 @@ _OVERDRAFT: Final = 4
 
 
 class Cork:
-    """Flushes, once per turn of the event loop, the outboxes that something was put into.
+    """Flushes, once per turn of the event loop, the outboxes into which frames were put.
 
     Frames that one turn puts into an outbox leave in one write: one system call for a burst. One callback serves all
     outboxes, so that a broadcast to a thousand clients schedules one callback, not a thousand.
@@ -34,11 +34,11 @@ class Cork:
 
     def __init__(self, counts: Counters | None = None) -> None:
         self.counts = counts or Counters()
-        """The counters of drops."""
+        """The server's counters, which count drops."""
         self.congested: set[Outbox] = set()
         """The outboxes for which emitters wait, with the policy "wait"."""
         self.meters: tuple[Meter, ...] = ()
-        """Told what passes on the connections."""
+        """The meters that are told what passes on the connections."""
         self._dirty: list[Outbox] = []
         self._loop: asyncio.AbstractEventLoop | None = None
 

@@ -60,6 +60,7 @@ class ClientOptions(TypedDict, total=False):
     retries: int
     withCredentials: bool
     forceBase64: bool
+    protocols: list[str]
     perMessageDeflate: bool
     v2: bool
     """Not an option of JavaScript's: use socket.io-client 2."""

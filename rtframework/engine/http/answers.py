@@ -162,8 +162,8 @@ class Payload(Opening):
 class Switching(Answer):
     """The answer to the handshake of a websocket (RFC 6455, 4.2), with which aiohttp gives the TCP connection away.
 
-    ``begin`` takes it over; ``lines`` are headers of the protocol's own. The request is the one that came through
-    middleware: it may say of the client what the one that came to aiohttp does not.
+    ``begin`` takes it over; ``lines`` are headers of the protocol's own. ``request`` is the one that middleware has
+    passed on: it may have another address of the client than the one that aiohttp has.
     """
 
     __slots__ = ("_accept", "_begin", "_lines", "_request")

@@ -32,8 +32,8 @@ _PAIR: Final = re.compile(r'\s*([\w!#$%&\'*+.^`|~-]+)=(?:"((?:[^"\\]|\\.)*)"|([^
 class Proxies:
     """Reads what proxies say; see ``rtframework.options.TrustedProxies``.
 
-    A client can send these headers too, and a proxy adds to them. So they are read from the end, as long as
-    the writer of the entry is a trusted proxy; the first address that is not one is the client's.
+    A client can send these headers too, and a proxy adds to them. So they are read from the end, as long as the proxy
+    that wrote an entry is trusted; the first address that is not trusted is the client's.
     """
 
     def __init__(self, trusted: TrustedProxies, headers: ProxyHeaders) -> None:

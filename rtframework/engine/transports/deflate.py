@@ -14,9 +14,9 @@ _WINDOWS: Final = frozenset({"server_max_window_bits", "client_max_window_bits"}
 def negotiate(offers: Iterable[str]) -> tuple[int, str] | None:
     """Accept the first offer in ``Sec-WebSocket-Extensions`` headers that can be kept.
 
-    The window in bits that the client can read, and the header to answer with; ``None`` when there is no such offer. No
-    context is kept from one message to the next, in either direction: a message is compressed once for all who receive
-    it, and nothing has to be remembered of what a client has sent.
+    Return the window in bits that the client can read, and the header to answer with; ``None`` when there is no such
+    offer. No context is kept from one message to the next, in either direction: a message is compressed once for all
+    who receive it, and nothing has to be remembered of what a client has sent.
     """
     for header in offers:
         for offer in header.split(","):

@@ -1,4 +1,4 @@
-"""The transport of a connection whose own has ended."""
+"""In the place of a transport that has ended, and of a receiver that is not there."""
 
 from __future__ import annotations
 
@@ -39,3 +39,21 @@ class NoTransport:
 
 NO_WEBSOCKET: Final = NoTransport("websocket")
 NO_POLLING: Final = NoTransport("polling")
+
+
+class Nobody:
+    """The receiver of a websocket, or the handler of a connection, that has ended or has not begun."""
+
+    __slots__ = ()
+
+    def receive(self, packet: str | bytes) -> None:
+        """Drop a packet, or a message."""
+
+    def end(self, reason: str) -> None:
+        """Do nothing: nobody is to be told of a websocket's end."""
+
+    def ended(self, reason: str) -> None:
+        """Do nothing: nobody is to be told of a connection's end."""
+
+
+NOBODY: Final = Nobody()

@@ -81,8 +81,8 @@ class FrameReader:
 
     ``receiver`` takes the ``str`` or ``bytes`` of each message, and may be replaced at any time; ``control`` is called
     with the opcode and payload of each control frame. ``limit`` is the size of a message in bytes, decompressed if
-    ``inflates`` (RFC 7692, without context takeover). Nothing is held while no frame is incomplete, and never more than
-    a message and a frame header.
+    ``inflates`` (RFC 7692, without context takeover). Between frames it holds nothing, and never more than a message
+    and a frame header.
     """
 
     __slots__ = ("_buffer", "_compressed", "_inflates", "_limit", "_need", "_opcode", "_so_far", "control", "receiver")

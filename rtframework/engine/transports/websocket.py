@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from ...types import DisconnectReason
 from ..frames import EncodedFrames, websocket_frame
+from .nothing import NOBODY
 from .rfc6455 import CLOSE, NORMAL, PING, PONG, FrameError, FrameReader
 
 if TYPE_CHECKING:
@@ -20,21 +21,6 @@ _CLOSE_TIMEOUT: Final = 5.0
 """Seconds that a client may take to answer the closing handshake, or to take what was still sent to it."""
 _MUCH: Final = 65_536
 """Bytes in the transport's buffer from which the client counts as one that does not read."""
-
-
-class _Nobody:
-    """The receiver of a websocket that nobody listens to."""
-
-    __slots__ = ()
-
-    def receive(self, packet: str | bytes) -> None:
-        """Drop the packet."""
-
-    def end(self, reason: str) -> None:
-        """Tell nobody."""
-
-
-_NOBODY: Final = _Nobody()
 
 
 class WebSocketTransport(asyncio.Protocol):
@@ -70,10 +56,10 @@ class WebSocketTransport(asyncio.Protocol):
     ) -> None:
         self.connection: Carried | None = None
         self._transport = transport
-        self._receiver: PacketReceiver = _NOBODY
+        self._receiver: PacketReceiver = NOBODY
         """The receiver of the packets, while they are taken, and of the end."""
         self._reader: FrameReader | None = FrameReader(
-            _NOBODY, self._control, options.limits.max_http_buffer_size, window is not None
+            NOBODY, self._control, options.limits.max_http_buffer_size, window is not None
         )
         """``None`` when nothing that comes is read any more."""
         self._deflate: tuple[int, int, int] | None = None
@@ -127,7 +113,7 @@ class WebSocketTransport(asyncio.Protocol):
         self._leaving.discard(self)
         self._lose(DisconnectReason.TRANSPORT_CLOSE)
         # Nothing is to wait for the garbage collector: a full collection is what connections cost most.
-        self._reader, self._receiver = None, _NOBODY
+        self._reader, self._receiver = None, NOBODY
         connection, self.connection = self.connection, None
         if connection is not None:
             connection.without_transport()
@@ -224,7 +210,7 @@ class WebSocketTransport(asyncio.Protocol):
 
     def _ignore_packets(self) -> None:
         if self._reader is not None:
-            self._reader.receiver = _NOBODY
+            self._reader.receiver = NOBODY
 
     def _control(self, opcode: int, payload: bytes) -> None:
         if opcode == PING:

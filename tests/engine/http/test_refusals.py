@@ -1,0 +1,67 @@
+"""Refused requests: what the client is told, and what the program."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import make_mocked_request
+
+from rtframework import ConnectionFailure
+from rtframework.counters import Counters
+from rtframework.engine.http.listeners import Listeners
+from rtframework.engine.http.refusals import FORBIDDEN, MESSAGES, SID_UNKNOWN, Refusals, error_response
+
+
+class Desk:
+    """Refusals with what they count and whom they tell."""
+
+    def __init__(self) -> None:
+        self.counts = Counters()
+        self.failures: list[ConnectionFailure] = []
+        listeners = Listeners()
+        listeners.add("connection_error", self.failures.append)
+        self.refusals = Refusals(self.counts, listeners)
+        self.request = make_mocked_request("GET", "/socket.io/")
+
+
+def body_of(response: web.Response) -> Any:
+    """What a client reads."""
+    return json.loads(response.text or "")
+
+
+@pytest.mark.parametrize("code", MESSAGES)
+def test_the_codes_are_node_s(code: int) -> None:
+    """Tools that know Node's codes would show nothing."""
+    assert body_of(error_response(code)) == {"code": code, "message": MESSAGES[code]}
+    assert error_response(code, 503, {"X": "y"}).headers["X"] == "y"
+
+
+async def test_a_refusal_is_counted_and_told() -> None:
+    """Nobody could find out why clients do not come in."""
+    desk = Desk()
+    response = await desk.refusals.refuse(desk.request, SID_UNKNOWN, {"sid": "x"})
+    assert (response.status, body_of(response)) == (400, {"code": 1, "message": "Session ID unknown"})
+    (failure,) = desk.failures
+    assert (failure.request, failure.code, failure.context) == (desk.request, SID_UNKNOWN, {"sid": "x"})
+    assert desk.counts.requests_refused["session_id_unknown"] == 1
+
+
+async def test_reasons_have_names() -> None:
+    """Statistics would show one number for all that can be wrong with a request."""
+    desk = Desk()
+    response = await desk.refusals.bad(desk.request, "TRANSPORT_MISMATCH", {"A": "b"}, transport="polling")
+    assert (response.status, response.headers["A"]) == (400, "b")
+    assert desk.failures[0].context == {"name": "TRANSPORT_MISMATCH", "transport": "polling"}
+    assert desk.counts.requests_refused["transport_mismatch"] == 1
+
+
+@pytest.mark.parametrize(("message", "told"), [("not today", "not today"), (None, "Forbidden")])
+async def test_a_program_refuses_with_its_own_words(message: str | None, told: str) -> None:
+    """A user would not be told what to do."""
+    desk = Desk()
+    response = await desk.refusals.forbid(desk.request, message, {})
+    assert (response.status, body_of(response)) == (403, {"code": FORBIDDEN, "message": told})
+    assert desk.failures[0].context == {"message": message}

@@ -1,0 +1,62 @@
+"""Emitters that wait for slow clients; with real ones see ``engine/test_limits.py``."""
+
+from __future__ import annotations
+
+import asyncio
+
+from rtframework.engine.backpressure import room_for, until_room
+from rtframework.engine.frames import EncodedFrames
+from rtframework.engine.outbox import Cork, Outbox
+from rtframework.protocols import Frames
+from tests.conftest import Serve
+from tests.engine import Witness, join, raw_client
+from tests.engine.stream import Stream
+
+
+class Kernel:
+    """A transport that takes everything, and keeps it until somebody reads."""
+
+    writable = False
+
+    def __init__(self) -> None:
+        self.kept = 0
+
+    def write(self, frames: list[Frames]) -> bool:
+        self.kept += sum(each.size for each in frames)
+        return True
+
+    def buffered(self) -> int:
+        return self.kept
+
+
+async def test_waiting_ends_when_there_is_room() -> None:
+    """An emitter would go on into the memory of the server, or never again."""
+    kernel, cork = Kernel(), Cork()
+    outbox = Outbox(cork, kernel, 100, lambda: None, "wait")
+    for _ in range(3):
+        outbox.put(EncodedFrames(["4" + "x" * 60]))
+        await asyncio.sleep(0)
+    assert cork.congested == {outbox}
+    waiting = asyncio.create_task(until_room([outbox], cork.congested))
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    kernel.kept = 10
+    await asyncio.wait_for(waiting, 1)
+    assert cork.congested == set()
+
+
+async def test_only_slow_clients_are_waited_for(serve: Serve) -> None:
+    """Everybody would wait for somebody in another room."""
+    witness = Witness()
+    server = await serve(witness.io)
+    async with raw_client(server.url) as one, raw_client(server.url) as two:
+        await join(one)
+        await join(two)
+        slow, quick = (witness.engine.connections[str(each.sid)] for each in (one, two))
+        congested = {slow.outbox}
+        assert room_for([quick], congested) is None
+        assert room_for([Stream()], congested) is None, "only Engine.IO's connections can be asked"
+        waiting = room_for([quick, slow, Stream()], congested)
+        assert waiting is not None
+        await waiting
+        assert congested == set()

@@ -1,0 +1,99 @@
+"""The gateway: packets encoded once, handed to many, and a client for each connection."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from rtframework import EncodeError, Limits, Packet, PacketType
+from rtframework.engine import Gateway
+from rtframework.engine.client import Client
+from rtframework.engine.frames import JoinedFrames, PlainFrames
+from rtframework.engine.v3.client import Client3
+from rtframework.options import EngineOptions
+from rtframework.protocols import Frames
+from tests.conftest import Serve
+from tests.engine import Witness, raw_client
+from tests.engine.stream import JSON, Doorman
+
+EVENT = Packet(PacketType.EVENT, "/", ["a"])
+
+
+def gateway(serializer: Any = JSON) -> Gateway:
+    """A gateway of an application that lets everybody in."""
+    return Gateway(Doorman(), serializer=serializer, options=EngineOptions(limits=Limits()))
+
+
+class Outlet:
+    """Keeps what it is sent."""
+
+    def __init__(self) -> None:
+        self.sent: list[tuple[Frames, bool]] = []
+
+    def send(self, frames: Frames, *, volatile: bool = False) -> None:
+        self.sent.append((frames, volatile))
+
+
+@pytest.mark.parametrize(
+    ("packet", "droppable"),
+    [
+        (EVENT, True),
+        (Packet(PacketType.EVENT, "/", ["a"], 1), False),
+        (Packet(PacketType.ACK, "/", [], 1), False),
+        (Packet(PacketType.CONNECT, "/", {}), False),
+    ],
+)
+def test_what_a_slow_client_can_do_without(packet: Packet, droppable: bool) -> None:
+    """An answer that somebody waits for would be dropped."""
+    assert gateway().encode(packet).droppable is droppable
+
+
+def test_what_is_not_worth_compressing() -> None:
+    """Pictures would be compressed again for nothing."""
+    assert gateway().encode(EVENT).compress
+    assert isinstance(gateway().encode(EVENT, compress=False), PlainFrames)
+
+
+def test_whatever_a_serializer_raises_is_an_encode_error() -> None:
+    """A program that catches ``EncodeError`` would be stopped by something else."""
+
+    class Broken:
+        def encode(self, packet: Packet) -> Sequence[str | bytes]:
+            raise ZeroDivisionError
+
+        def decoder(self) -> Any:
+            raise NotImplementedError
+
+    with pytest.raises(EncodeError, match="ZeroDivisionError"):
+        gateway(Broken()).encode(EVENT)
+
+
+def test_packets_are_joined_to_one() -> None:
+    """What a client has missed would be torn apart by what is new."""
+    engine = gateway()
+    joined = engine.join([engine.encode(EVENT), engine.encode(Packet(PacketType.CONNECT, "/", {}))])
+    assert isinstance(joined, JoinedFrames)
+    assert joined.polling == '42["a"]\x1e40{}'
+
+
+@pytest.mark.parametrize("volatile", [False, True])
+def test_all_outlets_get_the_same_frames(volatile: bool) -> None:
+    """A broadcast to a thousand clients would be encoded a thousand times."""
+    engine = gateway()
+    outlets = [Outlet() for _ in range(3)]
+    frames = engine.encode(EVENT)
+    assert engine.deliver(outlets, frames, volatile=volatile) is None
+    assert [each.sent for each in outlets] == [[(frames, volatile)]] * 3
+
+
+@pytest.mark.parametrize(("eio", "kind"), [("4", Client), ("3", Client3)])
+async def test_each_connection_has_a_client_of_its_version(serve: Serve, eio: str, kind: type[Client]) -> None:
+    """Old clients would be greeted in words that they do not know."""
+    witness = Witness(allow_eio3=True)
+    server = await serve(witness.io)
+    async with raw_client(server.url) as raw:
+        await raw.request("GET", query={"EIO": eio, "transport": "polling"})
+    (connection,) = witness.engine.connections.values()
+    assert type(connection._handler) is kind
