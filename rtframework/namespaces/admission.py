@@ -60,6 +60,8 @@ class Admission:
                 self._host.settings.recovery if client.conn.protocol >= 4 else None
             )  # older clients cannot ask for it
             socket = await self._make_socket(client, handshake, user, recovery)
+            if socket.recovered:
+                await nsp._membership.farewell(socket.id)
             if nsp._connect_links and not (socket.recovered and recovery is not None and recovery.skip_middlewares):
                 await self._run_middleware(socket)
             if not self._join(socket):
@@ -120,7 +122,6 @@ class Admission:
         if isinstance(pid, str) and (offset is None or isinstance(offset, str)):
             socket = await self._recover(client, handshake, user, pid, offset, recovery)
             if socket is not None:
-                await nsp._membership.farewell(socket.id)
                 return socket
             log.debug("a client of %s is not recovered", nsp.name, extra={"nsp": nsp.name})
         return nsp._make_socket(client, client.new_id(nsp.name), handshake, user, secrets.token_urlsafe(15))

@@ -738,7 +738,7 @@ async def test_a_ghost_that_is_not_in_yet() -> None:
     assert ghost.heard() == []
 
 
-@pytest.mark.parametrize("how", ["drop", "refuse", "fail", "cancel"])
+@pytest.mark.parametrize("how", ["drop", "refuse", "fail", "cancel", "cancelled while it waits for handlers"])
 async def test_a_session_that_was_not_used_is_kept(how: str) -> None:
     """One attempt that comes to nothing would cost a client its session."""
     host = recovering(recovery={"skip_middlewares": False})
