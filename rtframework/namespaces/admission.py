@@ -223,7 +223,8 @@ class Admission:
                     return outcomes.CONNECTED if socket._was_accepted else self._count(outcomes.GONE)
                 nsp._membership.evict(socket)
             finally:
-                nsp._membership.departed(socket)
+                if not socket._was_accepted:  # else its disconnect handlers run, and come last
+                    nsp._membership.departed(socket)
         if not client.conn.is_open:
             return self._count(outcomes.GONE)
         client.leave(nsp.name)
