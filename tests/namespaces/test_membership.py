@@ -414,7 +414,7 @@ class Members(RuleBasedStateMachine):
         """One that has stopped goes on, or is refused there."""
         life = data.draw(st.sampled_from(self._waiting()))
         life.is_refused = is_refused
-        if is_refused and life.is_accepted:
+        if is_refused and life.is_accepted and life.is_member:
             self._end(life)
         life.gate.set()
         self._settle()
