@@ -342,3 +342,30 @@ def test_statistics_of_a_server_that_has_seen_nobody() -> None:
     stats = Server().stats()
     assert set(stats.connects.values()) == {0}
     assert set(stats.events_refused.values()) == {0}
+
+
+def test_mistakes_are_found_at_registration() -> None:
+    """A wrong handler would be found by the first client instead of the first test run."""
+    io = Server()
+
+    @io.on("taken")
+    async def taken(socket: Socket) -> None: ...
+
+    for name in ("connect_error", "newListener", ""):
+        with pytest.raises(ConfigurationError):
+            io.on(name)(taken)
+    with pytest.raises(ConfigurationError, match="exists already"):
+        io.register_namespace(Namespace("/"))
+    with pytest.raises(ConfigurationError, match="starts with"):
+        io.of("admin")
+    with pytest.raises(ConfigurationError, match="belongs to a server"):
+        Server().register_namespace(io.of("/used"))
+    with pytest.raises(ConfigurationError, match="belongs to no server"):
+        _ = Namespace("/alone").adapter
+
+
+async def test_reserved_names_cannot_be_emitted() -> None:
+    """A client would take an event named "disconnect" for the real thing."""
+    io = Server()
+    with pytest.raises(ConfigurationError, match="reserved"):
+        await io.emit("connect")

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from rtframework import ConfigurationError, Namespace, Recovery, Socket, emits
+from rtframework import ConfigurationError, Namespace, Recovery, Server, Socket, emits
 from rtframework.protocols import CallNext
 from tests.support.clients import FakeClient, make_host
 
@@ -68,7 +68,7 @@ def test_a_class() -> None:
     assert chat.listeners("disconnect") == (chat.on_disconnect,)
     assert [each.event for each in chat.declared] == ["said", "left"]
     for name in ("on_any", "on_server_side", "on_any_outgoing"):
-        with pytest.raises(ConfigurationError, match=f"would replace Namespace.{name}"):
+        with pytest.raises(ConfigurationError, match=rf"{name} of Wrong would replace Namespace\.{name}"):
             type("Wrong", (Namespace,), {name: lambda self, socket: None})("/x")
 
 
@@ -179,3 +179,18 @@ async def test_events_of_other_servers_are_listed() -> None:
     for emit in (namespace.server_side_emit, namespace.server_side_emit_with_ack):
         with pytest.raises(ConfigurationError):
             await emit("disconnect")
+
+
+def test_the_nearest_word_on_order_counts() -> None:
+    """An event that is explicitly not ordered would wait all the same."""
+    namespace = Namespace("/late")
+
+    @namespace.on("free", ordered=False)
+    async def free(socket: Socket) -> None: ...
+
+    @namespace.on("inherits")
+    async def inherits(socket: Socket) -> None: ...
+
+    Server(ordered=True).register_namespace(namespace)
+    assert not namespace._listening.handlers["free"].ordered
+    assert namespace._listening.handlers["inherits"].ordered

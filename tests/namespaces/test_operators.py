@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rtframework import ConfigurationError, Disconnected, EncodeError, MemoryAdapter, Packet, Target
+from rtframework import ConfigurationError, Disconnected, EncodeError, MemoryAdapter, Packet, Server, Target
 from rtframework.namespaces.operators import BroadcastOperator, room_names
 from rtframework.types import AckResponses, Handshake, SocketDetails
 from tests.support.clients import FakeClient, make_host, turn
@@ -253,3 +253,13 @@ async def test_what_cannot_be_sent_reaches_nobody(value: Any) -> None:
     assert [[line[0] for line in client.heard()] for client in clients] == [["connect"], ["connect"]]
     await turn()
     assert not socket._acks
+
+
+async def test_operators_are_immutable() -> None:
+    """A selection that is kept and reused would grow with every use."""
+    io = Server()
+    operator = io.to("a")
+    operator.to("b").except_("c")
+    assert operator._target == Target(rooms=frozenset({"a"}))
+    with pytest.raises(AttributeError):
+        operator.other = 1  # type: ignore[attr-defined]

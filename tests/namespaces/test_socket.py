@@ -14,6 +14,7 @@ from rtframework import (
     EncodeError,
     EventError,
     Recovery,
+    Server,
     Socket,
 )
 from rtframework.protocols import CallNext
@@ -259,9 +260,6 @@ async def test_handlers_of_its_own_are_made_when_there_are_some() -> None:
     assert socket.listeners("x") == (once,)
     assert await ada.ask("x") == ["once"]
     assert (await ada.ask("x"))[0]["error"]["code"] == "unknown_event"
-    for name in ("connection", "connect"):
-        with pytest.raises(ConfigurationError, match="connected already"):
-            socket.on(name)(lambda: None)
 
 
 async def test_many_clients_on_one_connection() -> None:
@@ -280,3 +278,16 @@ async def test_many_clients_on_one_connection() -> None:
     assert set(main.sockets) == {"bob1"}
     bob.drop()
     assert not main.sockets
+
+
+def test_a_socket_is_connected_already() -> None:
+    """A connection handler on a socket would never be called, without a word."""
+    io = Server()
+
+    @io.on("connection")
+    async def connection(socket: Socket) -> None: ...
+
+    socket = Socket(io.of("/"), None, "id", None, None)  # type: ignore[arg-type]
+    for name in ("connection", "connect", "newListener", ""):
+        with pytest.raises(ConfigurationError):
+            socket.on(name)(lambda: None)
