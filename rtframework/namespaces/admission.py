@@ -70,12 +70,19 @@ class Admission:
                 await self._run_connection_handlers(socket)
         except ConnectionRefused as refused:
             return self._refuse(client, socket, refused)
-        except (Exception, asyncio.CancelledError) as error:
-            cancelled = is_cancelled(error)
-            explained = error if socket is None or cancelled else await socket._explain(error, None)
+        except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - logged, and refuses the client
+            explained: Any = error
+            try:
+                if socket is not None and not is_cancelled(error):
+                    explained = await socket._explain(error, None)
+            except asyncio.CancelledError as cancelled:
+                explained = cancelled
             outcome = self._refuse(client, socket, self._refusal_for(explained, socket))
-            if cancelled:
-                raise
+            try:
+                if is_cancelled(explained):
+                    raise explained
+            finally:
+                del explained  # what is raised holds this frame
             return outcome
         if socket._left is None:
             self.accept(socket)

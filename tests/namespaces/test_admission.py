@@ -301,6 +301,32 @@ async def test_each_end_at_each_step(step: str, end: str) -> None:
     assert_nothing_left(host)
 
 
+async def test_a_cancellation_while_an_exception_handler_is_asked() -> None:
+    """A client that is refused at shutdown would stay in tables and rooms, and wait for ever for the answer."""
+    host = make_host()
+    main = host.of("/", None)
+    gate = Gate()
+
+    @main.on("connection")
+    async def connection(socket: Socket) -> None:
+        raise LookupError("a mistake of the program")
+
+    @main.exception_handler(LookupError)
+    async def lookup(socket: Socket, error: LookupError) -> EventError:
+        await gate.wait()
+        return EventError("not_found")
+
+    ada = FakeClient(host)
+    task = asyncio.create_task(admit(main, ada))
+    await gate.reached()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert ada.heard() == [INTERNAL]
+    assert host.counts.connects[INTERNAL_ERROR] == 1
+    assert_nothing_left(host)
+
+
 @pytest.mark.parametrize("step", ["authenticator", "middleware", "handler"])
 async def test_a_refused_client_may_ask_again(step: str) -> None:
     """One wrong password would shut a client out until it opens another connection."""
