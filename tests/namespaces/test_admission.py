@@ -235,6 +235,7 @@ def _expected(step: str, end: str) -> tuple[str, list[Line], list[str]]:
 async def test_each_end_at_each_step(step: str, end: str) -> None:
     """A client would wait for ever, be counted twice, or stay in tables and rooms after it has gone."""
     log: list[str] = []
+    sockets: list[Socket] = []
     gate = Gate()
 
     async def happen() -> None:
@@ -265,6 +266,7 @@ async def test_each_end_at_each_step(step: str, end: str) -> None:
     async def middleware(socket: Socket, call_next: CallNext) -> None:
         await socket.join("room")
         socket.on("x")(print)
+        sockets.append(socket)
         if step == "middleware":
             await happen()
         await call_next()
@@ -298,6 +300,7 @@ async def test_each_end_at_each_step(step: str, end: str) -> None:
     assert sum(host.counts.connects.values()) == 1
     assert log == [*["connection"] * (step in ("handler", "accepted")), *reasons]
     assert ada.receivers == {}
+    assert all(socket._own is None for socket in sockets), "handlers of its own would keep it alive"
     assert_nothing_left(host)
 
 
@@ -816,6 +819,29 @@ async def test_a_session_that_was_not_used_is_kept(how: str) -> None:
     socket = third.socket()
     assert (socket.id, socket.data) == ("ada1", {"n": 1})
     assert socket.rooms == {"ada1", "room"}
+
+
+@NOT_ON_UVLOOP
+async def test_a_session_that_was_not_used_keeps_its_time() -> None:
+    """A client that is refused again and again would keep its session for ever."""
+    host = recovering(recovery={"skip_middlewares": False, "max_disconnection_duration": 60})
+    main = host.of("/", None)
+
+    @main.use
+    async def middleware(socket: Socket, call_next: CallNext) -> None:
+        if not socket.recovered or socket.conn.transport == "polling":
+            await call_next()
+
+    async with held_clock() as clock:
+        auth = await lost(host)
+        await clock.advance(50)
+        assert await admit(main, FakeClient(host), auth) == MIDDLEWARE
+        await clock.advance(20)
+        late = FakeClient(host, "late", transport="polling")
+        assert await admit(main, late, auth) == CONNECTED
+        assert late.socket().id == "late1"
+        late.drop()
+        await main.adapter.close()
 
 
 async def test_a_client_that_leaves_while_its_session_is_looked_for() -> None:
