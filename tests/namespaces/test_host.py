@@ -190,14 +190,17 @@ async def test_an_announcement_that_fails_is_made_again() -> None:
     assert log == ["/a", "/b", "/b", "/c"]
 
 
-async def test_an_adapter_that_does_not_close_harms_no_other(caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize("error", [OSError("no database"), asyncio.CancelledError()], ids=["error", "cancelled inside"])
+async def test_an_adapter_that_does_not_close_harms_no_other(
+    error: BaseException, caplog: pytest.LogCaptureFixture
+) -> None:
     """The connections of all other adapters would stay open."""
     log: list[str] = []
 
     class Broken(Noted):
         async def close(self) -> None:
             if self.nsp == "/":
-                raise OSError("no database")
+                raise error
             await super().close()
 
     host = make_host(adapter=noting(log, Broken))
