@@ -233,6 +233,41 @@ async def test_a_namespace_that_takes_too_long_to_open() -> None:
     assert not world.parent.children
 
 
+async def test_one_that_the_program_holds_and_that_cannot_be_opened() -> None:
+    """Each failure would let clients have one namespace more than there may be."""
+
+    class Broken(MemoryAdapter):
+        async def start(self) -> None:
+            if self.nsp == "/held":
+                raise OSError("no database")
+
+    host = make_host(adapter=Broken, max_dynamic_namespaces=1)
+    host.of("/{name}", None)
+    await host.start()
+    host.of("/held", None)
+    await idle(host)
+    assert "/held" not in host.namespaces
+    assert await FakeClient(host).connect("/a") == "connected"
+    assert await FakeClient(host).connect("/b") == "invalid_namespace"
+
+
+@NOT_ON_UVLOOP
+async def test_one_that_is_being_opened_while_the_server_stops() -> None:
+    """Its adapter would be closed twice."""
+    world = World()
+    world.opening["/x"] = Gate()
+    await world.start()
+    async with held_clock() as clock:
+        asking = asyncio.create_task(world.host.connect(FakeClient(world.host), "/x", None))
+        await world.opening["/x"].reached()
+        closing = asyncio.create_task(world.host.close())
+        await clock.advance(2)
+        await closing
+        await asking
+        await idle(world.host)
+    assert world.log.count("close /x") == 1
+
+
 # --- bounded and cleaned up -------------------------------------------------------------------------------------------
 
 
