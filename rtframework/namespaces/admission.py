@@ -59,6 +59,8 @@ class Admission:
                 self._host.settings.recovery if client.conn.protocol >= 4 else None
             )  # older clients cannot ask for it
             socket = await self._make_socket(client, handshake, user, recovery)
+            if socket.recovered:
+                await nsp._membership.farewell(socket.id)
             if nsp._connect_links and not (socket.recovered and recovery is not None and recovery.skip_middlewares):
                 await self._run_middleware(socket)
             if not self._join(socket):
@@ -67,12 +69,19 @@ class Admission:
                 await self._run_connection_handlers(socket)
         except ConnectionRefused as refused:
             return self._refuse(client, socket, refused)
-        except (Exception, asyncio.CancelledError) as error:
-            cancelled = is_cancelled(error)
-            explained = error if socket is None or cancelled else await socket._explain(error, None)
+        except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - logged, and refuses the client
+            explained: Any = error
+            try:
+                if socket is not None and not is_cancelled(error):
+                    explained = await socket._explain(error, None)
+            except asyncio.CancelledError as cancelled:
+                explained = cancelled
             outcome = self._refuse(client, socket, self._refusal_for(explained, socket))
-            if cancelled:
-                raise
+            try:
+                if is_cancelled(explained):
+                    raise explained
+            finally:
+                del explained  # what is raised holds this frame
             return outcome
         if socket._left is None:
             self.accept(socket)
@@ -119,7 +128,6 @@ class Admission:
         if isinstance(pid, str) and (offset is None or isinstance(offset, str)):
             socket = await self._recover(client, handshake, user, pid, offset, recovery)
             if socket is not None:
-                await nsp._membership.farewell(socket.id)
                 return socket
             log.debug("a client of %s is not recovered", nsp.name, extra={"nsp": nsp.name})
         return nsp._make_socket(client, client.new_id(nsp.name), handshake, user, secrets.token_urlsafe(15))
@@ -221,7 +229,8 @@ class Admission:
                     return outcomes.CONNECTED if socket._was_accepted else self._count(outcomes.GONE)
                 nsp._membership.evict(socket)
             finally:
-                nsp._membership.departed(socket)
+                if not socket._was_accepted:  # else its disconnect handlers run, and come last
+                    nsp._membership.departed(socket)
         if not client.conn.is_open:
             return self._count(outcomes.GONE)
         client.leave(nsp.name)

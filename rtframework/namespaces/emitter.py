@@ -9,6 +9,7 @@ from functools import partial
 from inspect import isawaitable
 from typing import TYPE_CHECKING, Any, Final
 
+from ..concurrency import is_cancelled
 from ..exceptions import EventError
 from ..types import Packet, SocketDetails
 from .membership import State
@@ -107,7 +108,9 @@ class NamespaceEmitter:
                 result = handler(self._nsp, args[1:])
                 if handler.is_async or isawaitable(result):
                     result = await result
-            except Exception:
+            except (Exception, asyncio.CancelledError) as error:
+                if is_cancelled(error):
+                    raise
                 extra = {"nsp": self._nsp.name, "event": args[0]}
                 log.exception("unhandled error in a handler of %r of another server", args[0], extra=extra)
             else:

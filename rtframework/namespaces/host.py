@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from ..concurrency import TaskSet
+from ..concurrency import TaskSet, is_cancelled
 from ..counters import INTERNAL_ERROR, INVALID_NAMESPACE, Counters
 from ..exceptions import ConfigurationError, ConnectionRefused
 from ..handlers.exception_handlers import ExceptionHandlers
@@ -225,7 +225,9 @@ class Host:
         for namespace in list(self.namespaces.values()):
             try:
                 await namespace.adapter.close()
-            except Exception:  # the others are to be closed all the same
+            except (Exception, asyncio.CancelledError) as error:  # the others are to be closed all the same
+                if is_cancelled(error):
+                    raise
                 log.exception("an adapter failed to close", extra={"nsp": namespace.name})
 
     def stop(self) -> None:

@@ -8,6 +8,7 @@ import logging
 from typing import TYPE_CHECKING, Final
 
 from ..adapters.packet_log import RECOVERABLE
+from ..concurrency import is_cancelled
 from ..exceptions import Disconnected
 from ..handlers.event import DISCONNECT, DISCONNECTING
 from ..protocols import Session
@@ -160,7 +161,9 @@ class Membership:
                 for handler in (*self._nsp._listening.take(phase), *socket._take_handlers(phase)):
                     try:
                         await handler(socket, reason)
-                    except Exception:
+                    except (Exception, asyncio.CancelledError) as error:
+                        if is_cancelled(error):
+                            raise
                         extra = {"nsp": self._nsp.name, "sid": socket.id}
                         log.exception("unhandled error in a %r handler", phase, extra=extra)
                 socket._last_rooms = frozenset()  # it shows them to "disconnecting" handlers only

@@ -141,7 +141,7 @@ class Socket(EventDispatch, Registration):
         limits = self._nsp._limits
         if any(len(name) > limits.max_room_name for name in names):
             raise EventError("room_name_too_long", f"a room's name has at most {limits.max_room_name} characters")
-        joined = self.rooms
+        joined = self.rooms if self._has_rooms else self._last_rooms.union((self.id,))  # that room is yet to come
         if len(joined) + len(names) > limits.max_rooms and len(joined.union(names)) > limits.max_rooms:
             raise EventError("too_many_rooms", f"a socket is in at most {limits.max_rooms} rooms")
         if not self._has_rooms:  # in middleware: they count from the moment it is in

@@ -281,21 +281,6 @@ async def test_events_of_one_socket_start_in_order(serve: Serve, js: JSClients, 
     assert await asyncio.gather(*asking) == list(range(10))
 
 
-def test_the_nearest_word_on_order_counts() -> None:
-    """An event that is explicitly not ordered would wait all the same."""
-    namespace = Namespace("/late")
-
-    @namespace.on("free", ordered=False)
-    async def free(socket: Socket) -> None: ...
-
-    @namespace.on("inherits")
-    async def inherits(socket: Socket) -> None: ...
-
-    Server(ordered=True).register_namespace(namespace)
-    assert not namespace._listening.handlers["free"].ordered
-    assert namespace._listening.handlers["inherits"].ordered
-
-
 @pytest.mark.parametrize("level", ["server", "namespace", "handler"])
 async def test_ordered_events_run_one_after_another(
     level: str, serve: Serve, js: JSClients, transport: Transport

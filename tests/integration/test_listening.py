@@ -18,7 +18,6 @@ from rtframework import (
     Depends,
     Event,
     EventError,
-    Namespace,
     Server,
     Socket,
 )
@@ -604,19 +603,6 @@ async def test_nothing_of_a_socket_is_left(serve: Serve, js: JSClients, transpor
         gc.enable()
 
 
-def test_a_socket_is_connected_already() -> None:
-    """A connection handler on a socket would never be called, without a word."""
-    io = Server()
-
-    @io.on("connection")
-    async def connection(socket: Socket) -> None: ...
-
-    socket = Socket(io.of("/"), None, "id", None, None)  # type: ignore[arg-type]
-    for name in ("connection", "connect", "newListener", ""):
-        with pytest.raises(ConfigurationError):
-            socket.on(name)(lambda: None)
-
-
 # --- catch-alls -------------------------------------------------------------------------------------------------------
 
 
@@ -842,13 +828,3 @@ async def test_reserved_names_are_refused(serve: Serve, js: JSClients, transport
         await client.disconnected()
         await until(lambda: len(heard) == 2)
         assert heard == ["connection", "parse error"]
-
-
-def test_a_class_does_not_replace_what_namespaces_have() -> None:
-    """A method named ``on_any`` would be no handler, and ``namespace.on_any`` would be gone."""
-
-    class Chat(Namespace):
-        def on_any(self, *args: Any) -> Any: ...
-
-    with pytest.raises(ConfigurationError, match=r"on_any of Chat would replace Namespace\.on_any"):
-        Chat("/chat")

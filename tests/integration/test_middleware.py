@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from rtframework import ConfigurationError, ConnectionRefused, Event, EventError, Namespace, Server, Socket
+from rtframework import ConnectionRefused, Event, EventError, Namespace, Server, Socket
 from rtframework.protocols import CallNext
 from tests.conftest import Serve
 from tests.support.js import JSClients
@@ -148,30 +148,3 @@ async def test_class_based_namespaces(serve: Serve, js: JSClients, transport: Tr
     await until(lambda: not len(chat))
     await server.stop()
     assert chat.gone == ["client namespace disconnect"]
-
-
-def test_mistakes_are_found_at_registration() -> None:
-    """A wrong handler would be found by the first client instead of the first test run."""
-    io = Server()
-
-    @io.on("taken")
-    async def taken(socket: Socket) -> None: ...
-
-    for name in ("connect_error", "newListener", ""):
-        with pytest.raises(ConfigurationError):
-            io.on(name)(taken)
-    with pytest.raises(ConfigurationError, match="exists already"):
-        io.register_namespace(Namespace("/"))
-    with pytest.raises(ConfigurationError, match="starts with"):
-        io.of("admin")
-    with pytest.raises(ConfigurationError, match="belongs to a server"):
-        Server().register_namespace(io.of("/used"))
-    with pytest.raises(ConfigurationError, match="belongs to no server"):
-        _ = Namespace("/alone").adapter
-
-
-async def test_reserved_names_cannot_be_emitted() -> None:
-    """A client would take an event named "disconnect" for the real thing."""
-    io = Server()
-    with pytest.raises(ConfigurationError, match="reserved"):
-        await io.emit("connect")

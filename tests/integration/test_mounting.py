@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import asyncio
 
-import pytest
 from aiohttp import ClientSession, web
 
-from rtframework import ConfigurationError, Server, Socket
+from rtframework import Server, Socket
 from tests.conftest import Serve
 from tests.support.js import JSClients
 from tests.support.transports import Transport
@@ -68,14 +67,6 @@ async def test_another_path_and_a_sub_application(serve: Serve, js: JSClients, t
     await here.emit("for here")
     await first.wait_for("for here")
     await second.expect_nothing("for here")
-
-
-async def test_a_server_belongs_to_one_application() -> None:
-    """Attached twice, it would be started twice and closed under its clients' feet."""
-    io = Server()
-    io.attach(web.Application())
-    with pytest.raises(ConfigurationError, match="attached"):
-        io.attach(web.Application())
 
 
 async def test_clean_up_leaves_nothing(serve: Serve, js: JSClients, transport: Transport) -> None:

@@ -8,14 +8,13 @@ import logging
 import re
 import weakref
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
 import pytest
 
 from rtframework import (
-    AckResponses,
     AckTimeout,
     ConfigurationError,
     ConnectionRefused,
@@ -369,19 +368,6 @@ async def test_handlers_and_middleware_of_a_parent(serve: Serve, js: JSClients, 
     assert log == ["/chat/after client namespace disconnect"]
 
 
-def test_whatever_a_namespace_can_do_a_parent_can() -> None:
-    """What is registered with a parent, or asked of it, would be lost without a word."""
-    of_all = {"use", "use_event", "children", "sockets"}
-    by_the_adapter = {"adapter", "server_side_emit", "server_side_emit_with_ack"}
-    by_inheritance = {"emits", "exception_handler", "on_server_side"}
-    of_one = {"server", "label"}
-    public = {name for name in vars(Namespace) if not name.startswith("_")}
-    assert public == of_all | by_the_adapter | by_inheritance | of_one
-    parent = type(Server().of("/{x}"))
-    assert of_all | {"_audience_of"} <= set(vars(parent))
-    assert not (public - of_all) & set(vars(parent))
-
-
 async def test_listening_with_a_parent(serve: Serve, js: JSClients, transport: Transport) -> None:
     """Only ``on`` would reach the children, or what is taken off again would go on in some of them."""
     io = Server()
@@ -476,55 +462,6 @@ async def test_selecting_with_a_parent(serve: Serve, js: JSClients, transport: T
     for nobody in (chats, io.of("/nobody/{here}")):
         assert await nobody.fetch_sockets() == []
         await nobody.sockets_join("x")
-
-
-async def test_events_of_other_servers_with_a_parent() -> None:
-    """An event of another server would find no handler in a child, or its answers overwrite each other."""
-
-    class Cluster(MemoryAdapter):
-        """Two servers that know each other's emitters."""
-
-        async def server_side_emit(self, args: Sequence[Any]) -> None:
-            await others[self.nsp].serve(args)
-
-        async def server_side_emit_with_ack(self, args: Sequence[Any], timeout: float) -> AckResponses:
-            if args[0] == "slow":
-                raise AckTimeout(responses={"other": 1} if self.nsp == "/a" else {}, missing=["third"])
-            return AckResponses({"other": await others[self.nsp].serve(args)})
-
-    others: dict[str, Emitter] = {}
-
-    def there(nsp: str, emitter: Emitter) -> MemoryAdapter:
-        others[nsp] = emitter
-        return MemoryAdapter(nsp, emitter)
-
-    here, other = Server(adapter=Cluster), Server(adapter=there)
-    heard: list[Any] = []
-    parents = [io.of("/{tenant}") for io in (here, other)]
-    for io in (here, other):
-        io.of("/a")
-
-    @parents[1].on_server_side("clear")
-    def clear(key: str) -> str:
-        heard.append(key)
-        return f"cleared {key}"
-
-    other.of("/b")
-    here.of("/b")
-
-    @other.of("/b").on_server_side("clear")
-    def clear_b(key: str) -> str:
-        heard.append(f"{key} of b")
-        return "b"
-
-    await parents[0].server_side_emit("clear", "x")
-    assert heard == ["x", "x", "x of b"]
-    answers = await parents[0].server_side_emit_with_ack("clear", "y")
-    assert dict(answers) == {"other/a": "cleared y", "other/b": "cleared y"}
-    with pytest.raises(AckTimeout) as caught:
-        await parents[0].server_side_emit_with_ack("slow")
-    assert caught.value.responses == {"other/a": 1}
-    assert sorted(caught.value.missing) == ["third/a", "third/b"]
 
 
 async def test_rooms_of_all_children_are_told_of(serve: Serve, js: JSClients) -> None:

@@ -63,16 +63,6 @@ async def test_selections(serve: Serve, js: JSClients, transport: Transport) -> 
     assert {event: await who_got(clients, event) for event in emits} == expected
 
 
-async def test_operators_are_immutable() -> None:
-    """A selection that is kept and reused would grow with every use."""
-    io = Server()
-    operator = io.to("a")
-    operator.to("b").except_("c")
-    assert operator._target == Target(rooms=frozenset({"a"}))
-    with pytest.raises(AttributeError):
-        operator.other = 1  # type: ignore[attr-defined]
-
-
 async def test_join_and_leave(serve: Serve, js: JSClients, transport: Transport) -> None:
     """A client that left a room would go on hearing it; a room would outlive its last member."""
     io = Server()
