@@ -11,9 +11,7 @@ from rtframework import Ack, ConfigurationError, Namespace, Server, Socket
 from rtframework.contracts import describe, typescript
 from rtframework.handlers.declarations import NOTHING
 from rtframework.testing import TestServer
-from tests.support.contract import Chat, Person, Picture, Text, make
-
-from . import namespace_of, received, types
+from tests.support.contract import Chat, Person, Picture, Text, make, namespace_of, received, types
 
 
 def test_both_directions_are_described() -> None:

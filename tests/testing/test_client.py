@@ -29,7 +29,7 @@ from rtframework import (
 from rtframework.engine import AsyncServer
 from rtframework.testing import Clock, TestClient, TestServer
 from rtframework_msgpack import MsgpackSerializer
-from tests.testing import BOTH, NOT_ON_UVLOOP, application, chat, refuse_strangers, shout
+from tests.support.in_process import BOTH, NOT_ON_UVLOOP, application, chat, refuse_strangers, shout
 
 pytestmark = NOT_ON_UVLOOP
 
