@@ -130,6 +130,7 @@ def test_what_no_document_can_hold(value: Any) -> None:
     assert not is_json(value)
 
 
+@settings(deadline=None)
 @given(st.lists(st.sampled_from(["A", "A2", "A3", "B"]), max_size=12))
 def test_no_name_is_given_twice(names: list[str]) -> None:
     """Two types would be one in the document."""
