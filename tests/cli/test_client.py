@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import argparse
+import asyncio
+import socket
 import ssl
 from pathlib import Path
+from typing import Any
 
 import pytest
 from aiohttp import web
 
 from rtframework import Server
+from rtframework.cli.client import Received, connect
+from rtframework.cli.endpoint import Endpoint, add_endpoint
+from rtframework.cli.errors import Exit, Failure
 from tests.conftest import Serve
 from tests.support.cli import rtframework
-from tests.support.echo_servers import JSON, Peer, our_server
+from tests.support.echo_servers import JSON, MSGPACK, Peer, our_server
 from tests.support.server import HOST, free_port
 
 by = pytest.mark.parametrize("by", ["polling", "websocket"])
@@ -151,3 +158,74 @@ def make_certificate(folder: Path) -> tuple[Path, Path]:
         key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
     )
     return files
+
+
+# --- the connection by itself -----------------------------------------------------------------------------------------
+
+
+def endpoint(url: str, *args: str) -> Endpoint:
+    """What a command would connect to."""
+    parser = argparse.ArgumentParser()
+    add_endpoint(parser)
+    return Endpoint.of(parser.parse_args([url, *args]))
+
+
+async def test_events_that_have_come_are_handed_out_before_the_end(url: str) -> None:
+    """What a server says when it hangs up, which is why, would be lost."""
+    async with connect(endpoint(url)) as connection:
+        assert connection.id
+        assert connection.transport in ("polling", "websocket")
+        await connection.emit("mirror", [1, b"\x00"])
+        await connection.emit("leave", [])
+        await connection.lost
+        assert await connection.next() == Received("mirrored", [1, b"\x00"], None)
+        assert (await connection.next()).event == "bye"
+        with pytest.raises(Failure, match="the connection was lost") as caught:
+            await connection.next()
+        assert caught.value.code == Exit.LOST
+
+
+async def test_answers_go_both_ways(url: str) -> None:
+    """A question of the server's could not be answered; or an answer be taken for that to another question."""
+    async with connect(endpoint(url)) as connection:
+        first, second = await asyncio.gather(
+            connection.ask("echo", [1, "a"], 5),
+            connection.ask("echo", [], 5),
+        )
+        assert (first, second) == ([1, "a"], [])
+        await connection.emit("ask", [])
+        question = await connection.next()
+        assert (question.event, question.args) == ("question", ["why?"])
+        await connection.answer(question, [42])
+        assert (await connection.next()).args == [42]
+
+
+async def test_an_answer_that_is_late(url: str) -> None:
+    """A script would wait for ever, or the connection be of no use any more."""
+    async with connect(endpoint(url)) as connection:
+        with pytest.raises(Failure, match=r'"silence" was not answered within 0\.05 s') as caught:
+            await connection.ask("silence", [], 0.05)
+        assert caught.value.code == Exit.TIMED_OUT
+        assert await connection.ask("echo", [2], 5) == [2]
+
+
+@pytest.mark.parametrize("args", [(), ("--msgpack",)], ids=["json", "msgpack"])
+async def test_what_cannot_be_sent_is_the_users_mistake(serve: Serve, args: tuple[str, ...]) -> None:
+    """It would be blamed on the server."""
+    server = await serve(our_server(MSGPACK if args else JSON))
+    async with connect(endpoint(server.url, *args)) as connection:
+        endless: list[Any] = []
+        endless.append(endless)
+        with pytest.raises(Failure, match='"echo" cannot be sent: ') as caught:
+            await connection.emit("echo", endless)
+        assert caught.value.code == Exit.USAGE
+
+
+async def test_a_server_that_does_not_answer() -> None:
+    """A command would hang in front of a server that accepts connections and is stuck."""
+    with socket.create_server((HOST, 0)) as sock:
+        port = sock.getsockname()[1]
+        with pytest.raises(Failure, match=r"it did not answer within 0\.2 s") as caught:
+            async with connect(endpoint(f"{HOST}:{port}", "--connect-timeout", "0.2")):
+                pass
+    assert caught.value.code == Exit.UNREACHABLE
