@@ -13,6 +13,7 @@ from aiohttp import web
 from rtframework import (
     ConfigurationError,
     ConnectionRefused,
+    Depends,
     Disconnected,
     Server,
     Socket,
@@ -174,3 +175,52 @@ async def test_files_are_served(tmp_path: Path) -> None:
     Server().attach(app)
     async with TestServer(app) as server, server.http.get("/files/hello.txt") as response:
         assert await response.text() == "hello"
+
+
+async def test_providers_are_overridden_while_it_runs() -> None:
+    """One test's double would be there in the next; or take the place of those that the program has set."""
+
+    def real() -> str:
+        return "real"
+
+    def other() -> str:
+        return "other"
+
+    io = Server()
+    io.dependency_overrides = {other: lambda: "the program's"}
+
+    @io.on("ask")
+    def ask(socket: Socket, one: str = Depends(real), two: str = Depends(other)) -> list[str]:
+        return [one, two]
+
+    before = io.dependency_overrides
+    async with TestServer(io, overrides={real: lambda: "double"}) as server:
+        assert await (await server.connect()).emit_with_ack("ask") == ["double", "the program's"]
+    assert io.dependency_overrides == before
+    with pytest.raises(ConfigurationError, match="overrides need the server"):
+        TestServer(web.Application(), overrides={real: other})
+
+
+async def test_what_needs_a_running_server_says_so() -> None:
+    """``async with`` that was forgotten would be an error of some attribute."""
+    server = TestServer(chat())
+    not_running = pytest.raises(RuntimeError, match="the server does not run: `async with")
+    with not_running:
+        await server.connect()
+    with not_running:
+        _ = server.app
+    with pytest.raises(ConfigurationError, match="runs in real time"):
+        _ = server.clock
+    async with server:
+        with pytest.raises(RuntimeError, match="runs already"):
+            await server.start()
+    await server.stop()  # once more does nothing
+
+
+@pytest.mark.parametrize("path", ["live/io", "/live/io", "/live/io/"])
+async def test_another_path(path: str) -> None:
+    """A program that mounts the server elsewhere could not be tested."""
+    async with TestServer(chat(), path=path) as server:
+        assert await (await server.connect()).emit_with_ack("add", 1, 2) == 3
+        async with server.http.get("/socket.io/") as response:
+            assert response.status == 404
