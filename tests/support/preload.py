@@ -178,10 +178,11 @@ class Forked:
 
 
 async def _line(connection: socket.socket) -> bytes:
+    """One line and no more: of a program that has ended already the next one is there, too."""
     loop = asyncio.get_running_loop()
     line = b""
     while not line.endswith(b"\n"):
-        more = await loop.sock_recv(connection, 100)
+        more = await loop.sock_recv(connection, 1)
         if not more:
             raise RuntimeError("tests.support.preload has ended")
         line += more
