@@ -124,7 +124,7 @@ def endless() -> list[Any]:
     return found
 
 
-@pytest.mark.parametrize("value", [math.nan, -math.inf, b"x", {1, 2}, object(), [object()], endless(), 1j], ids=repr)
+@pytest.mark.parametrize("value", [math.nan, -math.inf, b"x", {1, 2}, object(), [object()], endless(), 1j])
 def test_what_no_document_can_hold(value: Any) -> None:
     """Writing the contract would fail, or it would be no JSON."""
     assert not is_json(value)

@@ -12,6 +12,7 @@ from msgspec import Struct
 
 from rtframework import ConfigurationError, Namespace, Server, Socket, emits
 from rtframework.testing import TestServer
+from tests.support.in_process import NOT_ON_UVLOOP
 
 
 class Message(Struct):
@@ -46,6 +47,7 @@ def declared(namespace: Namespace) -> list[str]:
     return [each.event for each in namespace.declared]
 
 
+@NOT_ON_UVLOOP
 async def test_a_declaration_changes_nothing() -> None:
     """A decorator for readers of the contract would get between a handler and its events."""
     io = Server()

@@ -14,6 +14,9 @@ from rtframework import ContractError, JSONSerializer, Namespace, Server, Socket
 from rtframework.protocols import Serializer
 from rtframework.testing import TestServer
 from rtframework_msgpack import MsgpackSerializer
+from tests.support.in_process import NOT_ON_UVLOOP
+
+pytestmark = NOT_ON_UVLOOP
 
 
 class Message(Struct):

@@ -147,6 +147,9 @@ class Forked:
 
         out, err = await asyncio.gather(read(self.stdout), read(self.stderr))
         await self.wait()
+        for pipe in self._pipes:
+            pipe.close()
+        await asyncio.sleep(0)  # uvloop cannot be closed before it has closed them
         return out, err
 
     def send_signal(self, signal: int) -> None:

@@ -6,6 +6,9 @@ import pytest
 
 from rtframework import ConfigurationError, ContractError, EventError, Server, Socket
 from rtframework.testing import TestClient, TestServer
+from tests.support.in_process import NOT_ON_UVLOOP
+
+pytestmark = NOT_ON_UVLOOP
 
 
 def break_the_contract(io: Server) -> None:
