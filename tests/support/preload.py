@@ -147,10 +147,14 @@ class Forked:
 
         out, err = await asyncio.gather(read(self.stdout), read(self.stderr))
         await self.wait()
+        await self.close()
+        return out, err
+
+    async def close(self) -> None:
+        """Read nothing more."""
         for pipe in self._pipes:
             pipe.close()
         await asyncio.sleep(0)  # uvloop cannot be closed before it has closed them
-        return out, err
 
     def send_signal(self, signal: int) -> None:
         """Raises ``ProcessLookupError`` when it has ended."""
