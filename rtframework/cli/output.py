@@ -76,7 +76,7 @@ def write(args: argparse.Namespace, text: str) -> int:
 
 
 def _compare(path: Path, text: str) -> None:
-    there = path.read_text(encoding="utf-8") if path.is_file() else ""
+    there = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
     if there == text:
         return
     lines = difflib.unified_diff(there.splitlines(), text.splitlines(), str(path), "now", lineterm="", n=1)

@@ -262,11 +262,12 @@ def plainly(enc_hook: Callable[[Any], Any] | None) -> Callable[[Any], Any]:
             return convert_collection(value)
         if enc_hook is not None:
             return enc_hook(value)
-        # AnyUrl, SecretStr, and other types of fields of models: addresses, paths.
-        if kind.__module__.partition(".")[0] == "pydantic" or ("pydantic" in sys.modules and isinstance(value, _PLAIN)):
+        if kind.__module__.partition(".")[0] == "pydantic":  # AnyUrl, SecretStr
             from pydantic_core import to_jsonable_python
 
             return to_jsonable_python(value)
+        if "pydantic" in sys.modules and isinstance(value, _PLAIN):  # what else is in fields of models
+            return str(value)
         raise TypeError(f"objects of type {kind.__name__} are unsupported")
 
     def convert_collection(value: Mapping[Any, Any] | Sequence[Any]) -> Any:

@@ -6,8 +6,8 @@ import asyncio
 
 import pytest
 
+from rtframework import ConfigurationError, Server
 from rtframework.admin.credentials import Credentials
-from rtframework.exceptions import ConfigurationError
 
 
 async def test_a_plain_password() -> None:
@@ -69,3 +69,10 @@ def test_hashes_are_compared_in_any_event_loop() -> None:
 
     for _ in range(2):
         asyncio.run(once())
+
+
+def test_bcrypt_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first login would fail, and not the start of the program."""
+    monkeypatch.setitem(__import__("sys").modules, "bcrypt", None)
+    with pytest.raises(ConfigurationError, match="pip install bcrypt"):
+        Server().instrument(username="a", password="$2b$10$heqvAkYMez.Va6Et2uXInOnkCT6/uQj1brkrbyG3LpopDklcq7ZOS")

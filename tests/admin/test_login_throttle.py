@@ -6,7 +6,6 @@ import pytest
 
 from rtframework.admin import login_throttle as attempts
 from rtframework.admin.login_throttle import MAX_ATTEMPTS, PERIOD, LoginThrottle
-from rtframework.admin.sessions import LIFETIME, MAX_SESSIONS, Sessions
 
 
 class Clock:
@@ -66,27 +65,3 @@ def test_the_table_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     for number in range(1000):
         tries.begin(f"10.0.{number // 256}.{number % 256}")
     assert len(tries._tried) == 100
-
-
-def test_sessions_end() -> None:
-    """Somebody who has once logged in could come back for ever, whatever happened to the password."""
-    clock = Clock()
-    sessions = Sessions(clock)
-    one = sessions.new()
-    assert one in sessions
-    assert one[:-1] not in sessions
-    for wrong in (None, "", 5, [one], "x" * 10_000, "\ud800"):
-        assert wrong not in sessions
-    clock.now += LIFETIME
-    assert one not in sessions
-    assert not sessions._ends
-
-
-def test_sessions_are_bounded() -> None:
-    """Logins in a loop would fill the memory."""
-    sessions = Sessions(Clock())
-    first = sessions.new()
-    ids = [sessions.new() for _ in range(MAX_SESSIONS)]
-    assert len(set(ids)) == MAX_SESSIONS
-    assert first not in sessions
-    assert all(each in sessions for each in ids)

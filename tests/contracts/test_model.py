@@ -11,9 +11,8 @@ from rtframework import Ack, ConfigurationError, Namespace, Server, Socket
 from rtframework.contracts import describe, typescript
 from rtframework.handlers.declarations import NOTHING
 from rtframework.testing import TestServer
-from tests.support.contract import Chat, Person, Picture, Text, make
-
-from . import namespace_of, received, types
+from tests.support.contract import Chat, Person, Picture, Text, make, namespace_of, received, types
+from tests.support.in_process import NOT_ON_UVLOOP
 
 
 def test_both_directions_are_described() -> None:
@@ -54,6 +53,7 @@ def test_names_of_namespaces_are_described() -> None:
     assert namespace_of(io).description == ""
 
 
+@NOT_ON_UVLOOP
 async def test_describing_changes_nothing() -> None:
     """A namespace would be there that nobody has asked for."""
     io = make()

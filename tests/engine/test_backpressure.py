@@ -10,7 +10,7 @@ from rtframework.engine.outbox import Cork, Outbox
 from rtframework.protocols import Frames
 from tests.conftest import Serve
 from tests.engine import Witness, join, raw_client
-from tests.engine.stream import Stream
+from tests.support.stream import Stream
 
 
 class Kernel:

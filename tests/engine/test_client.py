@@ -10,7 +10,7 @@ import pytest
 
 from rtframework import ConnectionRefused, Limits, Packet, PacketType, Server, Socket
 from tests.engine import eventually
-from tests.engine.stream import Doorman, arrive
+from tests.support.stream import Doorman, arrive
 
 # --- alone ------------------------------------------------------------------------------------------------------------
 

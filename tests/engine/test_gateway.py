@@ -16,7 +16,7 @@ from rtframework.options import EngineOptions
 from rtframework.protocols import Frames
 from tests.conftest import Serve
 from tests.engine import Witness, raw_client
-from tests.engine.stream import JSON, Doorman
+from tests.support.stream import JSON, Doorman
 
 EVENT = Packet(PacketType.EVENT, "/", ["a"])
 

@@ -15,7 +15,7 @@ from rtframework.engine.transports.upgrade import Upgradable, Upgrade
 from rtframework.engine.transports.websocket import WebSocketTransport
 from rtframework.engine.v3.client import Client3
 from rtframework.engine.v3.connection import Connection3
-from tests.engine.stream import Stream
+from tests.support.stream import Stream
 
 
 def members_of(protocol: type) -> set[str]:

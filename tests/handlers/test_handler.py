@@ -8,18 +8,14 @@ import inspect
 import uuid
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, NamedTuple, TypedDict
+from typing import Annotated, Any, Literal, TypedDict
 
 import msgspec
-import pydantic
 import pytest
 
 from rtframework.exceptions import ConfigurationError, InvalidPayload
-from rtframework.handlers.event import Event
 from rtframework.handlers.handler import Handler, LifecycleHandler
 from rtframework.handlers.signatures import LifecycleSignature, Signature
-from rtframework.packets import check_event_name, from_ack, to_ack
-from rtframework.types import RESERVED_EVENTS
 
 
 class Message(msgspec.Struct):
@@ -97,27 +93,6 @@ def test_arguments_become_what_the_annotations_say() -> None:
         token,
         {"k": [1]},
     ) == [Message("hi"), Point(1), {"loud": True}, when, number, "b", [Message("a", 1)], token, {"k": [1]}]
-
-
-@pytest.mark.parametrize(
-    ("annotation", "value"),
-    [(int, "1"), (int, 1.5), (int, True), (str, 1), (bool, 1), (list[int], [1, "2"]), (bytes, "text"), (str, b"x")],
-)
-def test_conversion_is_strict(annotation: Any, value: Any) -> None:
-    """``"1"`` would silently be taken for the number 1, and a mistake of a client never be found."""
-
-    def handler(socket: object, value: Any) -> None: ...
-
-    handler.__annotations__["value"] = annotation
-    refused(handler, value)
-
-
-def test_bytes_stay_bytes() -> None:
-    """Binary would be taken for Base64 text, or refused."""
-
-    def handler(socket: object, picture: bytes, parts: dict[str, bytes]) -> None: ...
-
-    assert bind(handler, b"\x00", {"a": b"\xff"}) == [b"\x00", {"a": b"\xff"}]
 
 
 def test_the_error_says_where() -> None:
@@ -226,43 +201,6 @@ async def test_what_a_plain_function_returns_is_awaited_when_it_can_be() -> None
     assert await call(lambda socket: later()) == "later"
 
 
-def test_wrong_signatures_are_found_at_registration() -> None:
-    """A mistake would show when the first client sends the event, at night."""
-
-    def no_socket() -> None: ...
-    def keyword(socket: object, *, needed: int) -> None: ...
-    def keywords(socket: object, **more: int) -> None: ...
-    def unknown(socket: object, message: Unheard) -> None: ...  # type: ignore[name-defined]  # noqa: F821
-    def generator(socket: object) -> Any:
-        yield 1
-
-    async def asynchronous(socket: object) -> Any:
-        yield 1
-
-    def unsupported(socket: object, message: set[list[int]] | set[str]) -> None: ...
-
-    for function, what in (
-        (no_socket, "takes no socket"),
-        (keyword, "cannot be filled"),
-        (keywords, "cannot be filled"),
-        (unknown, "'Unheard' of 'message' cannot be resolved"),
-        (generator, "is a generator"),
-        (asynchronous, "is a generator"),
-        (unsupported, "cannot be checked"),
-        ("text", "not callable"),
-    ):
-        with pytest.raises(ConfigurationError, match=what):
-            handler_of(function)  # type: ignore[arg-type]
-
-
-def test_keywords_with_defaults_are_left_alone() -> None:
-    """A handler could not have settings of its own."""
-
-    def handler(socket: object, a: int, *, loud: bool = False) -> None: ...
-
-    assert bind(handler, 1) == [1]
-
-
 async def test_lifecycle_handlers_take_what_they_want() -> None:
     """A disconnect handler that does not care for the reason would have to take it."""
     heard: list[Any] = []
@@ -291,103 +229,3 @@ async def test_lifecycle_handlers_take_what_they_want() -> None:
     for name, function in (("connection", full), ("disconnect", lambda: None), ("connection", lambda: None)):
         with pytest.raises(ConfigurationError, match="must take"):
             lifecycle(name, function)
-
-
-def test_event_names() -> None:
-    """A program would emit or register what no client can receive or send."""
-    assert check_event_name("chat message") == "chat message"
-    for name in (*RESERVED_EVENTS, "", None, 5, b"x"):
-        with pytest.raises(ConfigurationError):
-            check_event_name(name)  # type: ignore[arg-type]
-
-
-@pytest.mark.parametrize(
-    ("result", "args"),
-    [(None, []), (0, [0]), ("", [""]), ((), []), ((1, 2), [1, 2]), ([1, 2], [[1, 2]]), ((None,), [None])],
-)
-def test_results_and_acknowledgements(result: Any, args: list[Any]) -> None:
-    """A client would get something else than what the handler returned."""
-    assert to_ack(result) == args
-
-
-def test_named_tuples_and_answers() -> None:
-    """A point that a handler returns would arrive as two arguments, and one answer as a list."""
-
-    class Point2(NamedTuple):
-        x: int
-        y: int
-
-    assert to_ack(Point2(1, 2)) == [Point2(1, 2)]
-    assert from_ack([]) is None
-    assert from_ack([1]) == 1
-    assert from_ack([None]) is None
-    assert from_ack([1, 2]) == (1, 2)
-
-
-def test_printing_an_event_gives_nothing_away() -> None:
-    """Logged events would fill logs with what people wrote."""
-    assert repr(Event("login", ["password"])) == "<Event 'login' with 1 argument(s)>"
-
-
-class Nested(msgspec.Struct):
-    """A payload as deep as a client likes."""
-
-    inside: list[Nested] = []
-
-
-class Strict(msgspec.Struct, forbid_unknown_fields=True):
-    """A payload with nothing else in it."""
-
-    text: str = ""
-
-
-class Counted(pydantic.BaseModel):
-    """A model with fields that can be missing."""
-
-    a: int
-    b: int
-
-
-def test_a_payload_that_is_too_deep_is_refused() -> None:
-    """Every client could fill the log with tracebacks, by nesting deeper than Python can follow."""
-
-    def handler(socket: Any, value: Nested) -> None: ...
-
-    value: dict[str, Any] = {}
-    for _ in range(10_000):
-        value = {"inside": [value]}
-    error = refused(handler, value)
-    assert error.details == [{"path": "$[0]", "message": "Nested too deeply"}]
-
-
-def test_what_is_told_of_a_bad_payload_is_bounded() -> None:
-    """A client could have the server write answers fifty times as long as what it sends, for seconds."""
-
-    def lists(socket: Any, value: list[Counted]) -> None: ...
-
-    def names(socket: Any, value: dict[str, list[Counted]]) -> None: ...
-
-    assert len(refused(lists, [{}] * 50).details) == 100
-    assert refused(lists, [{}] * 51).details == [{"path": "$[0]", "message": "102 values do not fit"}]
-    details = refused(names, {"k" * 100_000: [{}] * 50}).details
-    assert details[0] == {"path": f"$[0].{'k' * 100}…[0].a", "message": "Field required"}
-
-
-def test_keys_are_strings_on_the_wire() -> None:
-    """No client could send a ``dict[int, ...]``: JSON has no other keys than strings."""
-
-    def handler(socket: Any, value: dict[int, list[int]]) -> None: ...
-
-    assert bind(handler, {"1": [2]}) == [{1: [2]}]
-    assert refused(handler, {"a": [2]}).details == [{"path": "$[0]", "message": "Expected `int`, got `str` as a key"}]
-    assert refused(handler, {"1": ["2"]}).details == [{"path": "$[0][...][0]", "message": "Expected `int`, got `str`"}]
-
-
-def test_the_client_has_no_say_in_where_the_problem_is() -> None:
-    """A client that calls a field so could send those who read the details to another place."""
-
-    def handler(socket: Any, value: dict[str, Strict]) -> None: ...
-
-    assert refused(handler, {"a": {"x - at `$.forged`": 1}}).details == [
-        {"path": "$[0][...]", "message": "Object contains unknown field `x - at `$.forged``"}
-    ]

@@ -26,10 +26,10 @@ from rtframework.protocols import CallNext
 from rtframework.testing import TestServer
 from rtframework.types import Packet
 from tests.conftest import Serve
+from tests.support.in_process import NOT_ON_UVLOOP
 from tests.support.js import JSClients
 from tests.support.transports import Transport
 from tests.support.until import until
-from tests.testing import NOT_ON_UVLOOP
 
 
 class NotFound(LookupError):

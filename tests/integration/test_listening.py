@@ -24,10 +24,10 @@ from rtframework import (
 from rtframework.protocols import CallNext
 from rtframework.testing import TestServer
 from tests.conftest import Serve
+from tests.support.in_process import NOT_ON_UVLOOP
 from tests.support.js import JSClients
 from tests.support.transports import Transport
 from tests.support.until import until
-from tests.testing import NOT_ON_UVLOOP
 
 INTERNAL = {"error": {"code": "internal_error", "message": "Internal server error"}}
 
@@ -352,37 +352,6 @@ async def test_ack_callables(
     await client.disconnect()
     await until(lambda: not io.sockets)
     kept[1]("to one who has gone")
-
-
-def test_ack_parameters_are_checked() -> None:
-    """A client's flag named "ack" would silently be something else than the handler expects."""
-    io = Server()
-    with pytest.raises(ConfigurationError, match="the callable that answers"):
-
-        @io.on("x")
-        async def data(socket: Socket, ack: bool) -> None: ...
-
-    with pytest.raises(ConfigurationError, match="cannot be positional only"):
-
-        @io.on("x")
-        async def position(socket: Socket, ack: Ack, /) -> None: ...
-
-    with pytest.raises(ConfigurationError, match="takes no socket"):
-
-        @io.on("x")
-        async def alone(ack: Ack) -> None: ...
-
-    with pytest.raises(ConfigurationError, match="asks for 'ack', which an event that goes out does not have"):
-
-        @io.on_any_outgoing
-        async def outgoing(socket: Socket, event: str, ack: Ack) -> None: ...
-
-    with pytest.raises(ConfigurationError, match="asks for 'ack', which a connection does not have"):
-
-        @io.on("connection")
-        async def connection(socket: Socket, *, ack: Ack) -> None: ...
-
-    assert io.of("/")._is_pristine
 
 
 # --- handlers of one socket -------------------------------------------------------------------------------------------

@@ -25,14 +25,13 @@ from rtframework import (
     Server,
     Socket,
 )
-from rtframework.handlers.validation import convert, converter_of
 from rtframework.protocols import Serializer
 from rtframework.testing import TestServer
 from rtframework_msgpack import MsgpackSerializer
 from tests.conftest import Serve
+from tests.support.in_process import NOT_ON_UVLOOP
 from tests.support.js import ClientOptions, JSClients
 from tests.support.transports import Transport
-from tests.testing import NOT_ON_UVLOOP
 
 BOTH = pytest.mark.parametrize("parser", ["json", "msgpack"])
 
@@ -105,29 +104,6 @@ class Tag:
     """A dataclass of pydantic."""
 
     text: str = pydantic.Field(max_length=3)
-
-
-@dataclass
-class Line:
-    """A dataclass of dataclasses."""
-
-    points: list[Point]
-    colour: Colour = Colour.RED
-
-
-@dataclass(slots=True)
-class Drawing:
-    """A dataclass with slots."""
-
-    lines: dict[str, Line]
-    title: str = ""
-
-
-class Shared(msgspec.Struct):
-    """A Struct of a dataclass."""
-
-    drawing: Drawing
-    by: str = "nobody"
 
 
 KINDS: dict[str, tuple[Any, list[Any], Any, str]] = {
@@ -315,17 +291,6 @@ async def test_returns_are_checked_when_asked(
     register(off)
     client = await js.connect((await serve(off)).url, via=transport)
     assert await client.emit_with_ack("text", [1]) == [1]
-
-
-def test_defaults_of_dataclasses_are_sent_on() -> None:
-    """A default that a client has left out would be there for the handler, and missing for all it is sent to."""
-    converter = converter_of(Shared | None)
-    shared = convert({"drawing": {"lines": {"a": {"points": [{"x": 1}]}}}}, converter)
-    assert msgspec.to_builtins(shared) == {
-        "drawing": {"lines": {"a": {"points": [{"x": 1.0, "y": 0.0}], "colour": "red"}}, "title": ""},
-        "by": "nobody",
-    }
-    assert convert(None, converter) is None
 
 
 def test_what_nothing_can_be_checked_against_is_found_at_registration() -> None:

@@ -12,9 +12,9 @@ from rtframework.protocols import CallNext
 from rtframework.testing import TestClient, TestServer
 from rtframework_msgpack import MsgpackSerializer
 from tests.conftest import Serve
+from tests.support.in_process import NOT_ON_UVLOOP
 from tests.support.js import ConnectError, JSClient, JSClients
 from tests.support.transports import POLLING, TRANSPORTS, Transport
-from tests.testing import NOT_ON_UVLOOP
 
 pytestmark = NOT_ON_UVLOOP
 

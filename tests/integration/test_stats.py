@@ -18,18 +18,17 @@ from rtframework import (
     Socket,
     StaticTokenAuth,
 )
-from rtframework.counters import MOST, OTHER, Counters, add
 from rtframework.engine.client import Client
 from rtframework.protocols import CallNext
 from rtframework.testing import TestServer
 from rtframework.types import Handshake
 from tests.conftest import Serve
+from tests.support.in_process import NOT_ON_UVLOOP
 from tests.support.js import JSClients
 from tests.support.proxy import running_proxy
 from tests.support.raw import raw_client
 from tests.support.transports import POLLING, WEBSOCKET, Transport
 from tests.support.until import until
-from tests.testing import NOT_ON_UVLOOP
 
 
 async def test_who_is_there(serve: Serve, js: JSClients, transport: Transport) -> None:
@@ -155,16 +154,6 @@ async def test_events_that_were_refused(serve: Serve, js: JSClients, transport: 
     await client.emit_with_ack("nothing")
     refused = io.stats().events_refused
     assert refused == {"invalid_payload": 2, "unknown_event": 1, "internal_error": 1, "unlucky": 1}
-
-
-def test_names_that_a_program_makes_up_are_bounded() -> None:
-    """A code with an id in it would be a series of its own for each id, until memory is full."""
-    counts = Counters()
-    for number in range(MOST * 2):
-        add(counts.events_refused, f"no such order: {number}")
-    assert len(counts.events_refused) == MOST + 1
-    assert sum(counts.events_refused.values()) == MOST * 2
-    assert counts.events_refused[OTHER] > MOST // 2
 
 
 @pytest.mark.parametrize("via", [POLLING, WEBSOCKET], ids=str)

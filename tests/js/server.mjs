@@ -1,4 +1,4 @@
-// A stock Socket.IO server, which the command line's client is to get along with (tests/cli/servers.py has its twin).
+// A stock Socket.IO server, which the command line's client is to get along with (tests/support/echo_servers.py has its twin).
 //
 //   node server.mjs [msgpack]
 //

@@ -36,7 +36,7 @@ from rtframework.counters import (
 from rtframework.namespaces.host import Host
 from rtframework.protocols import CallNext, Session
 from tests.support.clients import FakeClient, Gate, Line, assert_nothing_left, held_clock, idle, make_host, turn
-from tests.testing import NOT_ON_UVLOOP
+from tests.support.in_process import NOT_ON_UVLOOP
 
 INTERNAL: Final[Line] = ("refused", {"message": "Internal server error", "data": {"code": "internal_error"}})
 

@@ -12,7 +12,7 @@ import pytest
 from rtframework import ConfigurationError, ConnectionRefused, MemoryAdapter, Namespace, Recovery, Socket
 from rtframework.namespaces.host import Host
 from tests.support.clients import FakeClient, Gate, held_clock, idle, make_host, turn
-from tests.testing import NOT_ON_UVLOOP
+from tests.support.in_process import NOT_ON_UVLOOP
 
 INTERNAL = ("refused", {"message": "Internal server error", "data": {"code": "internal_error"}})
 INVALID = ("refused", {"message": "Invalid namespace"})

@@ -15,7 +15,7 @@ from rtframework.protocols import CallNext
 from rtframework.serializers import JSONSerializer
 from rtframework.types import Handshake
 from tests.support.clients import FakeClient, Gate, assert_nothing_left, held_clock, idle, make_host, turn
-from tests.testing import NOT_ON_UVLOOP
+from tests.support.in_process import NOT_ON_UVLOOP
 
 
 class Noted(MemoryAdapter):

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from tests.support.preload import ROOT, Process, start
+from tests.support.preload import ROOT, Forked, Process, start
 
 COMMAND: Final = (sys.executable, "-m", "rtframework")
 WITHIN: Final = 20.0
@@ -102,6 +102,8 @@ class Running:
         for reader in self._readers:
             reader.cancel()  # a child that was left behind would hold the pipe open
         await asyncio.gather(*self._readers, return_exceptions=True)
+        if isinstance(self.process, Forked):
+            await self.process.close()
 
     async def _read(self, stream: asyncio.StreamReader | None, into: list[str]) -> None:
         assert stream is not None

@@ -16,9 +16,22 @@ from jsonschema import Draft7Validator
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from rtframework import EventError, Namespace, Server, Socket, emits
+from rtframework.contracts import EventContract, NamespaceContract, describe
 from rtframework.protocols import Serializer
 
 JS: Final = Path(__file__).parent.parent / "js"
+
+PROGRAM: Final = """
+from rtframework import Server, Socket
+
+io = Server()
+
+@io.emits("said", str)
+@io.on("say")
+async def say(socket: Socket, text: str) -> None:
+    "Say something."
+"""
+"""A program with a small contract, for the commands."""
 
 
 class Colour(enum.Enum):
@@ -184,3 +197,18 @@ class TypeScript:
                 process.kill()
                 await process.wait()
         return process.returncode, output.decode()
+
+
+def namespace_of(server: Server, name: str = "/") -> NamespaceContract:
+    """The contract of one namespace."""
+    return next(each for each in describe(server).namespaces if each.name == name)
+
+
+def received(server: Server, event: str = "event") -> EventContract:
+    """The contract of an event that clients emit."""
+    return next(each for each in namespace_of(server).receives if each.name == event)
+
+
+def types(event: EventContract) -> list[Any]:
+    """Names and types of its arguments."""
+    return [(each.name, *each.types) for each in event.arguments]

@@ -147,7 +147,14 @@ class Forked:
 
         out, err = await asyncio.gather(read(self.stdout), read(self.stderr))
         await self.wait()
+        await self.close()
         return out, err
+
+    async def close(self) -> None:
+        """Read nothing more."""
+        for pipe in self._pipes:
+            pipe.close()
+        await asyncio.sleep(0)  # uvloop cannot be closed before it has closed them
 
     def send_signal(self, signal: int) -> None:
         """Raises ``ProcessLookupError`` when it has ended."""
@@ -178,10 +185,11 @@ class Forked:
 
 
 async def _line(connection: socket.socket) -> bytes:
+    """One line and no more: of a program that has ended already the next one is there, too."""
     loop = asyncio.get_running_loop()
     line = b""
     while not line.endswith(b"\n"):
-        more = await loop.sock_recv(connection, 1)  # not the next line, too
+        more = await loop.sock_recv(connection, 1)
         if not more:
             raise RuntimeError("tests.support.preload has ended")
         line += more

@@ -5,6 +5,10 @@ from __future__ import annotations
 import asyncio
 import datetime
 import math
+import os
+import socket
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +17,7 @@ import socketio
 from aiohttp import web
 
 from tests.conftest import Serve, ServeProgram
+from tests.support import preload
 from tests.support.browser import Pages
 from tests.support.js import ConnectError, JSClients, JSError
 from tests.support.proxy import running_proxy
@@ -308,3 +313,24 @@ async def test_errors_on_a_page_are_collected(
     assert any("oh no" in error for error in browser.unexpected())
     browser.expect_errors("oh no|favicon")
     assert not browser.unexpected()
+
+
+async def test_a_program_may_end_before_one_looks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a busy machine tests of commands would fail at random: process id and exit code come at once."""
+    program = tmp_path / "program.py"
+    program.write_text("print('done')\nraise SystemExit(3)\n")
+    read_line = preload._line
+
+    async def read_late(connection: socket.socket) -> bytes:
+        connection.setblocking(True)
+        connection.settimeout(10)
+        while connection.recv(100, socket.MSG_PEEK).count(b"\n") < 2:
+            time.sleep(0.001)  # noqa: ASYNC251 - the event loop is held up, that is the point
+        connection.setblocking(False)
+        monkeypatch.undo()
+        return await read_line(connection)
+
+    monkeypatch.setattr(preload, "_line", read_late)
+    process = await preload.start([sys.executable, str(program)], env=dict(os.environ))
+    assert await process.communicate() == (b"done\n", b"")
+    assert process.returncode == 3

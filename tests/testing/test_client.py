@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import re
-import threading
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 import pytest
-from aiohttp import web
 
 from rtframework import (
     AckTimeout,
-    ConfigurationError,
     ConnectionRefused,
     Deflate,
     Disconnected,
@@ -26,10 +21,9 @@ from rtframework import (
     Socket,
     StaticTokenAuth,
 )
-from rtframework.engine import AsyncServer
 from rtframework.testing import Clock, TestClient, TestServer
 from rtframework_msgpack import MsgpackSerializer
-from tests.testing import BOTH, NOT_ON_UVLOOP, application, chat, refuse_strangers, shout
+from tests.support.in_process import BOTH, NOT_ON_UVLOOP, chat, refuse_strangers
 
 pytestmark = NOT_ON_UVLOOP
 
@@ -114,89 +108,6 @@ async def test_who_waits_for_what_does_not_come_is_told_what_did() -> None:
         await server.stop()
         with pytest.raises(AssertionError, match="no 'news', and it is disconnected: transport close"):
             await bob.receive("news", within=60)
-
-
-# --- nothing --------------------------------------------------------------------------------------------------------
-
-
-@BOTH
-@pytest.mark.parametrize("turns", [1, 10, 500])
-async def test_nothing_is_not_said_too_early(transport: Transport, turns: int) -> None:
-    """A test that asserts that nothing comes would pass because it looked too early."""
-    io = chat()
-    tasks = []
-
-    @io.on("work")
-    async def work(socket: Socket, turns: int) -> None:
-        async def later() -> None:
-            for _ in range(turns):
-                await asyncio.sleep(0)
-            await socket.emit("done")
-
-        tasks.append(asyncio.create_task(later()))
-
-    async with TestServer(io) as server:
-        alice = await server.connect(transport=transport)
-        await alice.emit("work", turns)
-        with pytest.raises(AssertionError, match="has received 'done'"):
-            await alice.receive_nothing()
-
-
-async def test_several_may_wait_for_nothing_at_once() -> None:
-    """Two clients that wait for the loop to come to rest would wait for each other."""
-    async with TestServer(chat()) as server:
-        clients = [await server.connect() for _ in range(5)]
-        await asyncio.gather(*(client.receive_nothing() for client in clients))
-        await asyncio.gather(*(client.emit("message", 1) for client in clients), server.settle())
-        for client in clients:
-            assert [await client.receive("message") for _ in range(4)] == [1, 1, 1, 1]
-        await asyncio.gather(*(client.receive_nothing() for client in clients))
-
-
-async def test_what_never_rests_is_named() -> None:
-    """A handler that spins would hang the test instead of failing it."""
-    async with TestServer(chat()) as server:
-        alice = await server.connect()
-
-        async def spin() -> None:
-            while True:  # noqa: ASYNC110 - it is what this is about
-                await asyncio.sleep(0)
-
-        spinning = asyncio.create_task(spin())
-        with pytest.raises(AssertionError, match="runs on in the event loop"):
-            await alice.receive_nothing()
-        with pytest.raises(RuntimeError, match="without ever waiting"):
-            await server.settle()
-        spinning.cancel()
-        await server.settle()
-
-
-async def test_threads_are_waited_for() -> None:
-    """Handlers that use threads, as database drivers do, could not be tested."""
-    io = chat()
-    gate = threading.Event()
-
-    @io.on("query")
-    async def query(socket: Socket) -> str:
-        await asyncio.to_thread(gate.wait, 5)
-        await socket.emit("row", 1)
-        return "done"
-
-    async with TestServer(io, clock=Clock()) as server:
-        alice = await server.connect()
-        await alice.emit("query")
-        await alice.receive_nothing()
-        threading.Timer(0.02, gate.set).start()
-        assert await alice.receive("row", within=5) == 1
-        gate.clear()
-        threading.Timer(0.02, gate.set).start()
-        assert await alice.emit_with_ack("query", within=5) == "done"
-        await alice.receive("row")
-        gate.clear()
-        await alice.emit("query")
-        threading.Timer(0.02, gate.set).start()
-        with pytest.raises(AssertionError, match="has received 'row'"):
-            await alice.receive_nothing(within=5)
 
 
 # --- answering ------------------------------------------------------------------------------------------------------
@@ -341,67 +252,11 @@ async def test_refusals_say_what_the_client_would_hear(transport: Transport) -> 
 
 
 @BOTH
-async def test_an_application_is_served_with_all_that_is_in_it(transport: Transport) -> None:
-    """Middleware and routes of the application are part of what people want to test."""
-    seen: list[str] = []
-    io = chat()
-    io.use_event(shout)
-    async with TestServer(lambda: application(io, seen)) as server:
-        async with server.http.get("/hello") as response:
-            assert await response.json() == {"cookie": ""}
-        async with server.http.get("/hello") as response:
-            assert await response.json() == {"cookie": "yes"}
-        alice = await server.connect(transport=transport)
-        assert "GET /socket.io/" in seen
-        assert await alice.emit_with_ack("echo", "hi") == "HI"
-        with pytest.raises(ConnectionRefused, match="HTTP 403") as banned:
-            await server.connect(transport=transport, headers={"X-Banned": "1"})
-        assert banned.value.data["status"] == 403
-        assert len(server.app.middlewares) == 1
-
-
-async def test_an_application_is_made_for_each_test() -> None:
-    """A function that makes the application, around a server that is kept in a module, is what programs have."""
-    io = chat()
-    for _ in range(2):
-        async with TestServer(lambda: application(io, [])) as server:
-            assert await (await server.connect()).emit_with_ack("add", 1, 2) == 3
-            with pytest.raises(ConfigurationError, match="attached"):
-                io.attach(web.Application())
-
-    async def make() -> web.Application:
-        return application(io, [])
-
-    async with TestServer(make) as server:
-        await server.connect()
-
-
-async def test_origins_are_checked() -> None:
-    """A page of another host that must not connect is a thing to test."""
-    async with TestServer(Server(cors_allowed_origins=["https://a.example"])) as server:
-        await server.connect(headers={"Origin": "https://a.example"})
-        with pytest.raises(ConnectionRefused, match="HTTP 403"):
-            await server.connect(headers={"Origin": "https://b.example"})
-
-
-@BOTH
 async def test_compression(transport: Transport) -> None:
     """A server that compresses could not be tested as it is."""
     async with TestServer(chat(per_message_deflate=Deflate(threshold=100))) as server:
         alice = await server.connect(transport=transport)
         assert await alice.emit_with_ack("echo", "x" * 100_000) == "x" * 100_000
-
-
-async def test_a_program_of_python_socketios_is_served() -> None:
-    """Who comes from python-socketio wants to test the program before changing it."""
-    sio = AsyncServer()
-
-    @sio.event
-    async def add(sid: str, a: int, b: int) -> int:
-        return a + b
-
-    async with TestServer(sio) as server:
-        assert await (await server.connect()).emit_with_ack("add", 1, 2) == 3
 
 
 # --- coming and going -----------------------------------------------------------------------------------------------
@@ -490,113 +345,6 @@ async def test_coming_back() -> None:
         assert not alice.connected
 
 
-async def test_upgrading() -> None:
-    """Most clients in the world begin by polling and move to a websocket."""
-    io = chat()
-    io.of("/admin")
-    async with TestServer(io) as server:
-        alice = await server.connect(transport="polling")
-        admin = await alice.of("/admin")
-        await alice.upgrade()
-        assert (alice.transport, admin.transport, io.sockets[alice.id].transport) == ("websocket",) * 3
-        assert await alice.emit_with_ack("add", 1, 2) == 3
-        await io.of("/admin").emit("news", 1)
-        assert await admin.receive("news") == 1
-        with pytest.raises(RuntimeError, match="only a connection by polling"):
-            await alice.upgrade()
-    async with TestServer(Server(allow_upgrades=False)) as server:
-        alice = await server.connect(transport="polling")
-        with pytest.raises(ConnectionRefused, match="HTTP 400"):
-            await alice.upgrade()
-        assert alice.connected
-
-
-# --- the server -----------------------------------------------------------------------------------------------------
-
-
-async def test_a_stopped_server_tells_its_clients() -> None:
-    """Programs that say good-bye at shutdown could not be tested."""
-    io = chat()
-    reasons: list[str] = []
-
-    @io.on("disconnect")
-    async def disconnect(socket: Socket, reason: str) -> None:
-        await asyncio.sleep(0)
-        reasons.append(reason)
-
-    async with TestServer(io) as server:
-        clients = [await server.connect(), await server.connect(transport="polling")]
-        with pytest.raises(RuntimeError, match="runs already"):
-            await server.start()
-        await server.stop()
-        assert reasons == ["server shutting down"] * 2
-        assert [client.disconnect_reason for client in clients] == ["transport close"] * 2
-        with pytest.raises(RuntimeError, match="does not run"):
-            await server.connect()
-        with pytest.raises(RuntimeError, match="does not run"):
-            _ = server.app
-
-
-@pytest.mark.parametrize("clock", [False, True], ids=["real time", "simulated time"])
-def test_a_server_is_served_again_in_another_loop(clock: bool) -> None:
-    """A program keeps its server in a module, and each test has an event loop of its own."""
-    io = chat()
-    io.attach(web.Application())  # as programs do; it never runs
-
-    async def once() -> None:
-        async with TestServer(io, clock=Clock() if clock else None) as server:
-            alice = await server.connect()
-            bob = await server.connect(transport="polling")
-            await alice.emit("message", "hi")
-            assert await bob.receive("message") == "hi"
-            assert await bob.emit_with_ack("add", 1, 2) == 3
-            with pytest.raises(ConfigurationError, match="serves another application"):
-                await TestServer(io).start()
-            if clock:
-                await server.clock.advance(100)
-            assert len(io.sockets) == 2
-            # … and is left in the middle of everything.
-            bob_asks = asyncio.create_task(bob.emit_with_ack("never"))
-            await io.emit("message", "last")
-        with pytest.raises(Disconnected):
-            await bob_asks
-        assert not io.sockets
-
-    for _ in range(3):
-        asyncio.run(once())
-
-
-async def test_nothing_is_left_behind() -> None:
-    """Tasks and connections that outlive a test fail another one, for no visible reason."""
-    before = asyncio.all_tasks()
-    async with TestServer(chat(), clock=Clock()) as server:
-        for transport in ("websocket", "polling"):
-            alice = await server.connect(transport=transport)
-            await alice.lose_connection(silently=True)
-            await server.connect(transport=transport)
-        await (await server.connect(transport="polling")).upgrade()
-        async with server.http.get("/") as response:
-            assert response.status == 404
-    assert asyncio.all_tasks() == before
-    gc.collect()  # an unclosed session would warn, and warnings are errors
-
-
-async def test_a_server_that_does_not_start_leaves_nothing_behind() -> None:
-    """The failure of one test would show in the next."""
-
-    async def fail(app: web.Application) -> None:
-        raise ValueError("no database")
-
-    app = web.Application()
-    app.on_startup.append(fail)
-    clock = Clock()
-    with pytest.raises(ValueError, match="no database"):
-        async with TestServer(app, clock=clock):
-            pass
-    async with TestServer(chat(), clock=clock) as server:
-        await server.connect()
-
-
 async def test_clients_say_who_they_are() -> None:
     """It is what a failure shows."""
     async with TestServer(chat()) as server:
@@ -604,13 +352,3 @@ async def test_clients_say_who_they_are() -> None:
         assert repr(alice) == f"<TestClient {alice.id} of /, websocket>"
         await alice.disconnect()
         assert repr(alice) == f"<TestClient {alice.id} of /, disconnected: io client disconnect>"
-
-
-async def test_files_are_served(tmp_path: Path) -> None:
-    """An application's static files and downloads would be empty in tests."""
-    (tmp_path / "hello.txt").write_text("hello")
-    app = web.Application()
-    app.router.add_static("/files", tmp_path)
-    Server().attach(app)
-    async with TestServer(app) as server, server.http.get("/files/hello.txt") as response:
-        assert await response.text() == "hello"

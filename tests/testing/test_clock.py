@@ -11,7 +11,7 @@ import pytest
 from rtframework import AckTimeout, ConfigurationError, Server, Socket
 from rtframework.testing import Clock, TestServer
 from tests.engine import block
-from tests.testing import BOTH, NOT_ON_UVLOOP, chat
+from tests.support.in_process import BOTH, NOT_ON_UVLOOP, chat
 
 pytestmark = NOT_ON_UVLOOP
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Final
 
 import pytest
 
 from tests.support.cli import rtframework
+from tests.support.contract import PROGRAM as SMALL
 from tests.support.preload import ROOT
 
 PROGRAM: Final = """
@@ -199,3 +201,30 @@ async def test_the_chat_example() -> None:
     assert done.code == 0
     assert any(line.split() == ["on", "join(data:", "RoomName)", "->", "Joined", place] for line in done.lines
                for place in [line.split()[-1]] if place.startswith("examples/chat/server.py:"))  # fmt: skip
+
+
+async def test_routes_show_what_is_emitted(program: Path) -> None:
+    """Half of what a server says would not be shown."""
+    more = """
+from rtframework import Namespace, emits
+
+@emits("closed")
+class Chat(Namespace):
+    @emits("sure", list[str], returns=bool)
+    async def on_say(self, socket: Socket) -> None: ...
+
+io.of("/chat/{tenant}", factory=Chat)
+"""
+    (program / "server.py").write_text(SMALL + more, encoding="utf-8")
+    done = await rtframework("routes", "server:io", cwd=program)
+    assert done.code == 0, done.err
+    assert [re.sub(" {2,}", "  ", line.strip()) for line in done.lines] == [
+        "/",
+        "on  say(text: str) -> None  server.py:8",
+        "emits  said(data: str)  server.py:6",
+        "",
+        "/chat/{tenant}",
+        "emits  closed()  server.py:13",
+        "emits  sure(data: list[str]) -> bool  server.py:15",
+        "on  say() -> None  server.py:16",
+    ]

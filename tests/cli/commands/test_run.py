@@ -1,59 +1,20 @@
-"""`rtframework run`: a program that is served, and served again when it changes."""
+"""`rtframework run`: a program that is served."""
 
 from __future__ import annotations
 
 import asyncio
-import os
 import re
 import signal
 import socket
 from pathlib import Path
-from typing import Final
 
 import aiohttp
 import pytest
 
-from tests.support.cli import Running, rtframework, running
+from tests.support.cli import rtframework, running
 from tests.support.js import JSClients
+from tests.support.served_program import PROGRAM, STUCK, get, url_of
 from tests.support.server import HOST
-from tests.support.until import until
-
-PROGRAM: Final = """
-import asyncio, os, sys
-from aiohttp import web
-from rtframework import Server, Socket
-
-io = Server()
-
-@io.on("pid")
-async def pid(socket: Socket) -> int:
-    return os.getpid()
-
-async def index(request):
-    return web.Response(text="one")
-
-async def cleaned_up(app):
-    print("cleaned up", flush=True)
-
-def make_app():
-    app = web.Application()
-    app.router.add_get("/", index)
-    app.on_cleanup.append(cleaned_up)
-    io.attach(app)
-    return app
-
-async def make_slowly():
-    await asyncio.sleep(0)
-    return make_app()
-"""
-
-STUCK: Final = """
-import time
-
-async def index(request):
-    print("stuck", flush=True)
-    time.sleep(99)
-"""
 
 
 @pytest.fixture
@@ -62,17 +23,6 @@ def program(tmp_path: Path) -> Path:
     path = tmp_path / "program.py"
     path.write_text(PROGRAM)
     return path
-
-
-async def get(url: str) -> str:
-    """The text at a URL."""
-    async with aiohttp.ClientSession() as session, session.get(url) as response:
-        return await response.text()
-
-
-async def url_of(command: Running, *, after: int = 0) -> str:
-    """Where it says that it serves."""
-    return (await command.see(r"on (http://\S+)", after=after))[1]
 
 
 @pytest.mark.parametrize(
@@ -215,107 +165,3 @@ async def test_requests_are_logged_on_demand(program: Path) -> None:
         await get(await url_of(command))
         assert await command.end() == 0
         assert command.err == []
-
-
-# --- reload -----------------------------------------------------------------------------------------------------------
-
-
-async def reloaded(command: Running, seen: int) -> None:
-    """It serves again, beyond that many lines on stdout."""
-    await command.see("Serving", after=seen)
-
-
-async def test_it_starts_again_when_a_file_changes(program: Path, js: JSClients) -> None:
-    """After each change one would go to the terminal and start the program by hand."""
-    (program.parent / "pages").mkdir()
-    (program.parent / "pages" / "__init__.py").write_text("TEXT = 'one'\n")
-    program.write_text("import pages\n" + PROGRAM.replace('"one"', "pages.TEXT"))
-    async with running("run", "program:make_app()", "--port", "0", "--reload", cwd=program.parent) as command:
-        url = await url_of(command)
-        client = await js.connect(url, reconnectionDelay=50)
-        child = await client.emit_with_ack("pid")
-        assert child != command.process.pid
-        seen = len(command.out)
-        (program.parent / "pages" / "__init__.py").write_text("TEXT = 'another'\n")
-        await command.see(r"pages/__init__\.py changed: starting again", on="err")
-        await reloaded(command, seen)
-        assert await get(url) == "another"  # port 0 is still the port that it was
-        assert "cleaned up" in command.out
-        await until(lambda: not alive(child))
-        assert await command.end() == 0, command.printed
-
-
-async def test_a_broken_file_is_shown_and_tried_again(program: Path) -> None:
-    """A syntax error would end the command, and the next save would change nothing."""
-    async with running("run", "program:make_app()", "--port", "0", "--reload", cwd=program.parent) as command:
-        url = await url_of(command)
-        seen = len(command.out)
-        program.write_text(PROGRAM + "def broken(:\n")
-        await command.see("SyntaxError", on="err")
-        await command.see("save a file to try again", on="err")
-        waiting = asyncio.create_task(get(url))  # whoever comes meanwhile is served afterwards
-        program.write_text(PROGRAM.replace("one", "mended"))
-        await reloaded(command, seen)
-        assert await waiting == "mended"
-        assert await command.end() == 0, command.printed
-
-
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL], ids=lambda how: how.name)
-async def test_no_child_is_left_behind(program: Path, js: JSClients, how: signal.Signals) -> None:
-    """A server that nobody sees would hold the port, and answer with old code."""
-    async with running("run", "program:make_app()", "--port", "0", "--reload", cwd=program.parent) as command:
-        client = await js.connect(await url_of(command), reconnection=False)
-        child = await client.emit_with_ack("pid")
-        code = await command.end(how)
-        assert code == (-signal.SIGKILL if how is signal.SIGKILL else 0), command.printed
-        await until(lambda: not alive(child))
-
-
-async def test_a_child_that_does_not_end_is_killed(program: Path) -> None:
-    """A program that hangs would hold up every restart for ever."""
-    program.write_text(PROGRAM + STUCK)
-    args = ("run", "program:make_app()", "--port", "0", "--reload", "--shutdown-timeout", "0")
-    async with running(*args, cwd=program.parent) as command:
-        url = await url_of(command)
-        seen = len(command.out)
-        asking = asyncio.create_task(get(url))
-        await command.see("stuck")
-        program.write_text(PROGRAM.replace("one", "two"))
-        await command.see("does not end and is killed", on="err")
-        await reloaded(command, seen)
-        await asyncio.wait((asking,))  # the client may have asked again by itself
-        assert await get(url) == "two"
-        assert await command.end() == 0
-
-
-async def test_ctrl_c_in_a_terminal_reaches_both(program: Path) -> None:
-    """A terminal sends Ctrl-C to parent and child: the child would take the second signal for impatience."""
-    async with running("run", "program:make_app()", "--port", "0", "--reload", cwd=program.parent) as command:
-        await url_of(command)
-        (child,) = children(command.process.pid)
-        os.kill(child, signal.SIGINT)
-        assert await command.end() == 0
-        assert command.out[-1] == "cleaned up", command.printed
-        assert not [line for line in command.err if "has ended" in line or "Traceback" in line]
-
-
-def children(pid: int) -> list[int]:
-    """The processes that a process has started, and that do not only wait to be collected."""
-    found = []
-    for path in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            state, parent = path.read_text().rpartition(")")[2].split()[:2]
-        except OSError:
-            continue
-        if int(parent) == pid and state != "Z":
-            found.append(int(path.parent.name))
-    return found
-
-
-def alive(pid: int) -> bool:
-    """Whether a process runs."""
-    try:
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except OSError:
-        return False
-    return state != "Z"

@@ -11,7 +11,7 @@ from socketio import packet
 from rtframework.engine.frames import EncodedFrames
 from rtframework.engine.python_socketio.engineio_socket import EngineIOSocket, Environs
 from rtframework.options import EngineOptions
-from tests.engine.stream import Stream
+from tests.support.stream import Stream
 
 
 class Line(Stream):

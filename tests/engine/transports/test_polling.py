@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import gzip
 import json
+import time
 from collections.abc import AsyncIterator
 from types import SimpleNamespace
 from typing import cast
@@ -593,19 +595,22 @@ async def test_a_post_of_many_packets_lets_others_live(serve: Serve) -> None:
     server = await serve(witness.io)
     async with raw_client(server.url) as raw:
         await join(raw)
-        loop = asyncio.get_running_loop()
         longest = 0.0
 
         async def watch() -> None:
             nonlocal longest
-            last = loop.time()
+            last = time.thread_time()  # other programs of the machine may have the processor for longer
             while True:
                 await asyncio.sleep(0.001)
-                longest, last = max(longest, loop.time() - last), loop.time()
+                longest, last = max(longest, time.thread_time() - last), time.thread_time()
 
         watching = asyncio.create_task(watch())
         count = 70_000
-        await raw.post(*['42["note",1]'] * count)
-        await eventually(lambda: len(witness.notes) == count)
-        watching.cancel()
+        gc.freeze()  # to go through what all other tests have left takes long, too
+        try:
+            await raw.post(*['42["note",1]'] * count)
+            await eventually(lambda: len(witness.notes) == count)
+        finally:
+            gc.unfreeze()
+            watching.cancel()
         assert longest < 0.1, longest

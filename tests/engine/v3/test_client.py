@@ -6,7 +6,7 @@ import pytest
 
 from rtframework import Limits
 from rtframework.engine.v3.client import Client3
-from tests.engine.stream import JSON, Doorman, Stream, handshake
+from tests.support.stream import JSON, Doorman, Stream, handshake
 
 
 def arrive(doorman: Doorman) -> Stream:

@@ -13,8 +13,7 @@ from rtframework.authenticators import refusal
 from rtframework.exceptions import ConnectionRefused
 from rtframework.testing import AuthenticatorConformance
 from rtframework.types import Handshake, Identity
-
-from . import authenticator_suite, failures
+from tests.support.conformance import authenticator_suite, failures
 
 
 class _Auth:

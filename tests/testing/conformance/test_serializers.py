@@ -12,8 +12,7 @@ from rtframework.serializers import JSONSerializer
 from rtframework.testing import SerializerConformance
 from rtframework.types import Packet, PacketType
 from rtframework_msgpack import MsgpackSerializer
-
-from . import failures, serializer_suite
+from tests.support.conformance import failures, serializer_suite
 
 
 class TestJSON(SerializerConformance):

@@ -5,8 +5,7 @@ from __future__ import annotations
 from rtframework.authenticators import StaticTokenAuth
 from rtframework.testing import AuthenticatorConformance, SerializerConformance, run_suite
 from rtframework_msgpack import MsgpackSerializer
-
-from . import authenticator_suite, failures, names_of, serializer_suite
+from tests.support.conformance import authenticator_suite, failures, names_of, serializer_suite
 
 
 def test_run_suite_runs_every_test() -> None:

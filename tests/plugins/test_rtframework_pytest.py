@@ -11,8 +11,8 @@ from typing import Final
 
 import pytest
 
+from tests.support.in_process import NOT_ON_UVLOOP
 from tests.support.markdown import read_page
-from tests.testing import NOT_ON_UVLOOP
 
 pytestmark = NOT_ON_UVLOOP
 

@@ -13,9 +13,9 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanKind, StatusCode, format_span_id, format_trace_id
 
-from rtframework import ConnectionRefused, Event, EventError, Handshake, Server, Socket
+from rtframework import ConnectionRefused, Event, EventError, Server, Socket
 from rtframework.protocols import CallNext
-from rtframework_opentelemetry import Tracing, handshake_context, payload_context
+from rtframework_opentelemetry import Tracing, payload_context
 from tests.conftest import Serve
 from tests.support.js import JSClients
 from tests.support.transports import Transport
@@ -290,41 +290,3 @@ async def test_without_an_sdk_nothing_is_recorded(serve: Serve, js: JSClients) -
 
     client = await js.connect((await serve(io)).url)
     assert await client.emit_with_ack("say") is False
-
-
-@pytest.mark.parametrize(
-    "args",
-    [
-        [],
-        ["text"],
-        [{"other": 1}],
-        [{"traceparent": None}],
-        [{"traceparent": "00-" + "0" * 32 + "-" + "0" * 16 + "-01"}],
-        [{"traceparent": PARENT + "-" + "x" * 600}],
-        [{"traceparent": PARENT}, "not the last"],
-    ],
-)
-def test_what_is_no_context(args: list[Any], caplog: pytest.LogCaptureFixture) -> None:
-    """A client could break events, or fill the log, by what it calls its trace."""
-    assert payload_context(Event("say", args)) is None
-    assert not caplog.records
-
-
-@pytest.mark.parametrize("state", ["=", "a=1,a=2", "A=1", "x" * 600, ",".join(f"k{i}=1" for i in range(40)), 7])
-def test_what_is_no_trace_state(state: Any, caplog: pytest.LogCaptureFixture) -> None:
-    """The same for what vendors add; the trace goes on without it."""
-    context = payload_context(Event("say", [{"traceparent": PARENT, "tracestate": state}]))
-    assert context is not None
-    assert not len(trace.get_current_span(context).get_span_context().trace_state)
-    assert not caplog.records
-
-
-def test_the_handshake_says_it_in_auth_or_in_headers() -> None:
-    """Browsers cannot set headers of websockets."""
-    for handshake in (
-        Handshake(auth={"traceparent": PARENT}, headers={"traceparent": OTHER_PARENT}),
-        Handshake(headers={"traceparent": PARENT}),
-    ):
-        context = handshake_context(handshake)
-        assert format_trace_id(trace.get_current_span(context).get_span_context().trace_id) == TRACE
-    assert handshake_context(Handshake()) is None

@@ -30,8 +30,9 @@ from rtframework.types import RESERVED_EVENTS, Packet, PacketType
 from rtframework_msgpack import MsgpackSerializer
 from tests.support.thorough import examples
 
-_PEER = Path(__file__).with_name("msgpack_peer.cjs")
-_NODE_MODULES = Path(__file__).parents[1] / "js" / "node_modules"
+_JS = Path(__file__).parents[2] / "js"
+_PEER = _JS / "msgpack_peer.cjs"
+_NODE_MODULES = _JS / "node_modules"
 _UTC = datetime.UTC
 
 

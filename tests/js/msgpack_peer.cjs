@@ -7,7 +7,7 @@
 
 const path = require("path");
 const { createRequire } = require("module");
-const fromTests = createRequire(path.join(__dirname, "..", "js", "package.json"));
+const fromTests = createRequire(path.join(__dirname, "package.json"));
 const parser = fromTests("socket.io-msgpack-parser");
 const fromParser = createRequire(fromTests.resolve("socket.io-msgpack-parser"));
 const notepack = path.dirname(fromParser.resolve("notepack.io/package.json"));

@@ -12,7 +12,7 @@ from aiohttp import web
 from rtframework import MemoryAdapter, Namespace, Recovery, Server, Socket
 from rtframework.engine import AsyncServer
 from rtframework.testing import Clock, TestServer
-from tests.testing import NOT_ON_UVLOOP, chat
+from tests.support.in_process import NOT_ON_UVLOOP, chat
 
 pytestmark = NOT_ON_UVLOOP
 

@@ -27,7 +27,7 @@ from tests.support.js import JSClients
 from tests.support.transports import Transport
 from tests.support.until import until
 
-DASHBOARD: Final = Path(__file__).parents[2] / "docs/grafana/rtframework.json"
+DASHBOARD: Final = Path(__file__).parents[3] / "docs/grafana/rtframework.json"
 
 
 def value_of(metrics: Metrics, name: str, **labels: str) -> float | None:

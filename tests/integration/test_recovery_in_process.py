@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from rtframework import MemoryAdapter, Recovery, Server, Socket
 from rtframework.testing import Clock, TestServer
-from tests.testing import BOTH, NOT_ON_UVLOOP
+from tests.support.in_process import BOTH, NOT_ON_UVLOOP
 
 pytestmark = NOT_ON_UVLOOP
 

@@ -7,7 +7,10 @@ import contextlib
 import datetime
 import shutil
 from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
 from typing import Any, Final
+
+import pytest
 
 from rtframework import Ack, ConnectionRefused, Server, Socket
 from rtframework.protocols import CallNext
@@ -89,3 +92,17 @@ async def node_server(parser: str) -> AsyncIterator[str]:
     finally:
         process.kill()
         await process.wait()
+
+
+@dataclass(frozen=True)
+class Peer:
+    """A server to talk to."""
+
+    url: str
+    options: tuple[str, ...]
+    """What says how it encodes."""
+
+
+PARSERS = [
+    pytest.param((whose, parser), id=f"{whose}-{parser}") for whose in ("ours", "node") for parser in (JSON, MSGPACK)
+]

@@ -1,0 +1,109 @@
+"""`rtframework emit`, against our server and Node's."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import pytest
+
+from rtframework import ConnectionRefused, Server, Socket
+from tests.conftest import Serve
+from tests.support.cli import rtframework
+from tests.support.echo_servers import Peer
+
+by = pytest.mark.parametrize("by", ["polling", "websocket"])
+
+
+@by
+async def test_the_answer_is_printed(peer: Peer, by: str, tmp_path: Path) -> None:
+    """Who asks a server from a terminal would not see what it says, or not all of it."""
+    (tmp_path / "data.bin").write_bytes(b"\x00\x01\xff")
+    args = ("echo", "hello", "-1", '{"a": [null, "ü"]}', '"1"', "--binary", f"@{tmp_path / 'data.bin'}")
+    done = await rtframework("emit", peer.url, *args, "--ack", "--json", "--transport", by, *peer.options)
+    assert (done.code, done.err) == (0, "")
+    assert json.loads(done.out) == ["hello", -1, {"a": [None, "ü"]}, "1", {"$base64": "AAH/"}]
+
+
+async def test_an_answer_is_a_line_for_each_value(url: str) -> None:
+    """Output that people read would be one long list, and full of base64."""
+    done = await rtframework("emit", url, "echo", "--ack", "hello", "2", "--binary", "@-", stdin=b"12345")
+    assert done.lines == ['"hello"', "2", '"<5 bytes>"']
+
+
+@by
+async def test_all_that_is_shown_at_the_door_arrives(peer: Peer, by: str, tmp_path: Path) -> None:
+    """A server that asks for a token, a header or a parameter could not be talked to."""
+    (tmp_path / "auth.json").write_text('{"token": "right"}')
+    shown = ("--auth", f"@{tmp_path / 'auth.json'}", "-H", "X-Test: 7", "--query", "color=red", "--transport", by)
+    done = await rtframework("emit", f"{peer.url}/chat", "who", "--ack", *shown, *peer.options)
+    assert done.code == 0, done.err
+    assert json.loads(done.out) == {"nsp": "/chat", "auth": {"token": "right"}, "header": "7", "query": "red"}
+
+
+@by
+async def test_an_event_without_an_answer_arrives(serve: Serve, by: str) -> None:
+    """The connection would be closed before the event has left."""
+    come: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+    io = Server()
+
+    @io.on("news")
+    async def news(socket: Socket, text: str) -> None:
+        come.set_result(text)
+
+    server = await serve(io)
+    done = await rtframework("emit", server.url, "news", "hi", "--transport", by)
+    assert (done.code, done.out, done.err) == (0, "", "")
+    assert await asyncio.wait_for(come, 5) == "hi"
+
+
+async def test_what_a_server_says_stays_in_its_line(serve: Serve) -> None:
+    """A server could move the cursor of who talks to it, or feign lines of the command's own."""
+    io = Server()
+
+    @io.use
+    async def refuse(socket: Socket, call_next: Callable[[], Awaitable[None]]) -> None:
+        if socket.handshake.auth:
+            raise ConnectionRefused("no\nway\x1b[2J")
+        await call_next()
+
+    @io.on("echo")
+    async def echo(socket: Socket) -> tuple[str, str]:
+        return "\x9b2J\x7f", "a\u2028b"
+
+    url = (await serve(io)).url
+    done = await rtframework("emit", url, "x", "--auth", '{"a": 1}')
+    assert done.complaint == 'rtframework emit: refused by namespace /: "no\\nway\\u001b[2J"'
+    done = await rtframework("emit", url, "echo", "--ack")
+    assert done.out == '"\\u009b2J\\u007f"\n"a\\u2028b"\n'
+
+
+async def test_no_answer(url: str) -> None:
+    """A script would wait for ever."""
+    done = await rtframework("emit", url, "silence", "--ack", "--timeout", "0.2")
+    assert (done.code, done.complaint) == (4, 'rtframework emit: "silence" was not answered within 0.2 s')
+
+
+@pytest.mark.parametrize(
+    ("args", "says"),
+    [
+        (("ftp://x", "e"), "ftp://x is no URL of a server"),
+        (("http://x:99999", "e"), "http://x:99999 is no URL of a server"),
+        (("http://x", "connect"), '"connect" can be no event'),
+        (("http://x", "e", "--auth", "{"), "--auth is no JSON"),
+        (("http://x", "e", "--auth", "[1]"), "--auth has to be a JSON object"),
+        (("http://x", "e", "--auth", "@nowhere.json"), "nowhere.json cannot be read: No such file"),
+        (("http://x", "e", "-H", "no header"), "'no header' is no header"),
+        (("http://x", "e", "--query", "nothing"), "'nothing' is no parameter"),
+        (("http://x", "e", "--timeout", "soon"), "'soon' is no number of seconds"),
+        (("http://x",), "the following arguments are required: EVENT"),
+        (("http://x", "e", "-x"), "rtframework emit: unrecognized arguments: -x"),
+    ],
+)
+async def test_wrong_usage(args: tuple[str, ...], says: str) -> None:
+    """A mistake in the command would be blamed on the server."""
+    done = await rtframework("emit", *args)
+    assert (done.code, done.out) == (2, "")
+    assert says in done.err.splitlines()[0]
