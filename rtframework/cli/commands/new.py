@@ -29,8 +29,11 @@ _TAKEN: Final = frozenset(
     {
         *("rtframework", "rtframework_jwt", "rtframework_msgpack", "rtframework_opentelemetry"),
         *("rtframework_prometheus", "rtframework_pytest", "python_socketio", "python_engineio", "socketio", "engineio"),
-        *("aiohttp", "hatchling", "jwt", "msgpack", "msgspec", "pip", "pyjwt", "pytest", "pytest_asyncio"),
-        *("src", "test", "tests"),
+        *("aiohappyeyeballs", "aiohttp", "aiosignal", "attr", "attrs", "bidict", "frozenlist", "h11", "idna", "jwt"),
+        *("msgpack", "msgspec", "multidict", "propcache", "pyjwt", "simple_websocket", "typing_extensions", "uvloop"),
+        *("wsproto", "yarl"),
+        *("colorama", "exceptiongroup", "hatchling", "iniconfig", "packaging", "pip", "pluggy", "py", "pygments"),
+        *("pytest", "pytest_asyncio", "src", "test", "tests", "tomli"),
     }
 )
 """Packages that the project itself imports or installs; its own would hide them."""

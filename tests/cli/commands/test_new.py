@@ -9,6 +9,7 @@ import re
 import subprocess
 import sys
 import tomllib
+from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -17,7 +18,9 @@ import pytest
 from aiohttp import ClientSession
 from playwright.async_api import Route, expect
 
-from rtframework.cli.commands.new import TEMPLATE
+from rtframework.cli.commands.new import TEMPLATE, check_name
+from rtframework.cli.errors import Failure
+from tests.support.chat import RECONNECTED_WITHIN, SERVER_DOWN
 from tests.support.cli import COMMAND, environment, rtframework, running
 from tests.support.preload import ROOT
 
@@ -188,7 +191,7 @@ async def test_the_page(tmp_path: Path, browser: Pages) -> None:
     index = project / "src/my_hello/page/index.html"
     # The digest is that of the CDN's version, not of the one that npm has.
     index.write_text(re.sub(r'integrity="[^"]*"', "", index.read_text(encoding="utf-8")), encoding="utf-8")
-    run = ("run", "my_hello.dev:app", "--port", "0")
+    run = ("run", "my_hello.dev:app", "--port", "0", "--reload")
     async with running(*run, cwd=project, env=installed(project)) as command:
         url = (await command.see(r"http://\S+"))[0]
         pages = []
@@ -208,8 +211,19 @@ async def test_the_page(tmp_path: Path, browser: Pages) -> None:
         await pages[0].locator("#text").fill(" ")
         await pages[0].locator("#text").press("Enter")
         await expect(pages[0].locator("#status")).to_contain_text("Not sent: ")
+        browser.expect_errors(SERVER_DOWN)
+        # A saved file starts the server again, with another secret.
+        with (project / "src/my_hello/chat.py").open("a", encoding="utf-8") as file:
+            file.write("# saved\n")
+        await command.see(r"http://\S+", after=1)
+        for page, name in zip(pages, ("Ada", "Bob"), strict=True):
+            await expect(page.locator("#status")).to_have_text(f"Connected as {name}", timeout=RECONNECTED_WITHIN)
+        await pages[1].locator("#text").fill("Still here.")
+        await pages[1].locator("#text").press("Enter")
         for page in pages:
+            await expect(page.locator("#messages li").last).to_have_text("Bob: Still here.")
             await page.close()
+        assert await command.end() == 0
 
 
 async def from_cdn(route: Route) -> None:
@@ -304,6 +318,31 @@ async def test_a_name_that_cannot_be_used(tmp_path: Path, name: str, says: str) 
     assert (done.code, done.out) == (2, "")
     assert f'rtframework new: "{name}" {says}' in done.complaint
     assert list(tmp_path.iterdir()) == []
+
+
+def test_every_package_that_a_project_needs_is_refused_as_a_name() -> None:
+    """Its own package would hide one that the framework imports: an error that nobody understands."""
+    modules_of: dict[str, set[str]] = {}
+    for module, distributions in metadata.packages_distributions().items():
+        for each in distributions:
+            modules_of.setdefault(each.lower().replace("-", "_"), set()).add(module)
+    queue, needed = ["rtframework", "pytest", "pytest-asyncio"], set[str]()
+    while queue:
+        name = queue.pop().lower().replace("-", "_")
+        if name in needed or (name != "rtframework" and name not in modules_of):  # there already, or for other systems
+            continue
+        needed |= {name, *modules_of.get(name, ())}
+        required = [each for each in metadata.requires(name) or () if "extra ==" not in each]
+        queue += [re.split(r"[^\w.-]", each)[0] for each in required]
+    assert {"yarl", "jwt", "pluggy"} < needed
+    accepted = []
+    for name in sorted(each for each in needed if re.fullmatch("[a-z][a-z0-9_]*", each)):
+        try:
+            check_name(name)
+        except Failure:
+            continue
+        accepted.append(name)
+    assert accepted == []
 
 
 async def test_what_is_there_is_not_written_over(tmp_path: Path) -> None:
