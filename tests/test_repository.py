@@ -14,7 +14,10 @@ import pytest
 
 ROOT: Final = Path(__file__).parent.parent
 TEXT: Final = frozenset(
-    {"", ".cfg", ".css", ".html", ".js", ".json", ".md", ".mjs", ".py", ".svg", ".toml", ".yaml", ".yml"}
+    {
+        *("", ".cfg", ".css", ".html", ".js", ".json", ".md", ".mjs", ".py", ".svg", ".toml", ".yaml", ".yml"),
+        *(".py-tpl", ".toml-tpl"),  # of a new project
+    }
 )
 # Assembled, so that this file does not hold them itself.
 REGISTRIES: Final = tuple(
@@ -88,12 +91,32 @@ def test_what_is_installed_is_ignored(name: str) -> None:
     assert name in (ROOT / ".gitignore").read_text(encoding="utf-8").splitlines()
 
 
+VERSION: Final[str] = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
+
+
 def test_the_changelog_speaks_of_this_version() -> None:
     """Who upgrades reads there what changes for them."""
-    version = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
     headings = re.findall(r"^## \[?([^\]\s]+)", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE)
     assert headings, "CHANGELOG.md has no version heading"
-    assert headings[0] in ("Unreleased", version)
+    assert headings[0] in ("Unreleased", VERSION)
+
+
+def test_the_code_does_not_repeat_the_version() -> None:
+    """One of two places would be forgotten, and a release call itself by the name of the last one."""
+    pattern = re.compile(rf"(?<![\w.]){re.escape(VERSION)}(?![\w.])|__version__")
+    sources = [
+        path for folder in ("rtframework", "plugins", "scripts") for path in sorted((ROOT / folder).rglob("*.py"))
+    ]
+    assert len(sources) > 100
+    assert [path.name for path in sources if pattern.search(path.read_text(encoding="utf-8"))] == []
+
+
+def test_the_pages_that_name_the_version_name_this_one() -> None:
+    """People would look for what is missing, or repaired, in the list of another version."""
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert re.findall(r"This is (\d+\.\d+\.\d+)", readme) in ([], [VERSION])
+    security = (ROOT / "SECURITY.md").read_text(encoding="utf-8")
+    assert re.findall(r"^\| (\d[\d.]*) \| yes \|$", security, re.MULTILINE) == [VERSION.rpartition(".")[0]]
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,7 @@ from mkdocs.utils.yaml import yaml_load
 from playwright.async_api import expect
 
 from tests.test_exports import EXPORTS
+from tests.test_repository import VERSION
 
 if TYPE_CHECKING:
     from tests.conftest import Serve
@@ -65,6 +66,14 @@ def text_of(page: Path) -> str:
 def test_it_is_built_without_a_warning(site: Path) -> None:
     """A link would lead nowhere, or a page be left out of the navigation, and nobody would be told."""
     assert (site / "index.html").is_file()
+
+
+def test_every_page_says_of_which_version_it_is(site: Path) -> None:
+    """Readers would try what their version does not have."""
+    for name in ("index.html", "api/server.html", "examples/chat.html"):
+        header = re.search(r"<header.*?</header>", (site / name).read_text(encoding="utf-8"), re.DOTALL)
+        assert header
+        assert f"rtframework {VERSION}" in header[0], name
 
 
 def places(nav: object) -> Iterator[str]:

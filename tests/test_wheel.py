@@ -1,10 +1,17 @@
-"""The wheel, as one gets it who has nothing but it: built, installed in an empty environment, served from there."""
+"""What is published, as those get it who have nothing else: built, installed in an empty environment, served there."""
 
 from __future__ import annotations
 
+import os
+import shutil
 import subprocess
 import sys
+import tarfile
+import tomllib
 import zipfile
+from collections.abc import Callable
+from email.message import Message
+from email.parser import Parser
 from pathlib import Path
 from typing import Final
 
@@ -14,6 +21,7 @@ from tests.conftest import ServeProgram
 from tests.support.js import JSClients
 from tests.support.server import SubprocessServer
 from tests.support.transports import TRANSPORTS
+from tests.test_repository import REGISTRIES, repository_files
 
 ROOT: Final = Path(__file__).parent.parent
 EXTRAS: Final = {"rtframework_opentelemetry": "opentelemetry", "rtframework_prometheus": "prometheus"}
@@ -21,8 +29,12 @@ EXTRAS: Final = {"rtframework_opentelemetry": "opentelemetry", "rtframework_prom
 PACKAGES: Final = ("rtframework", "rtframework_jwt", "rtframework_msgpack", "rtframework_pytest", *EXTRAS)
 FOR_TESTS: Final = "rtframework_pytest"
 """Imports what only those have who test."""
+PROJECT: Final = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+SERIES: Final = "Programming Language :: Python :: 3."
+PYTHONS: Final = [name.rpartition(" ")[2] for name in PROJECT["classifiers"] if name.startswith(f"{SERIES}1")]
+"""The versions of Python that the metadata promises."""
 
-# Downloads and a build: far more than a test may take otherwise.
+# Two downloads and a build: far more than a test may take otherwise.
 pytestmark = pytest.mark.timeout(600)
 
 
@@ -36,32 +48,71 @@ def run(*command: str | Path, cwd: Path) -> str:
 
 
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The wheel, built in an environment of its own."""
+def dist(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder with both files, the wheel built from the sdist, each in an environment of its own."""
     out = tmp_path_factory.mktemp("dist")
-    run(sys.executable, "-m", "build", "--wheel", "--outdir", out, ROOT, cwd=out)
-    (built,) = out.glob("*.whl")
+    run(sys.executable, "-m", "build", "--outdir", out, ROOT, cwd=out)
+    return out
+
+
+@pytest.fixture(scope="module")
+def wheel(dist: Path) -> Path:
+    """The wheel."""
+    (built,) = dist.glob("*.whl")
     return built
 
 
 @pytest.fixture(scope="module")
-def python(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The Python of an environment that holds the wheel and what it asks for, nothing else."""
-    found = make_environment(tmp_path_factory.mktemp("empty"))
-    install(wheel, found)
-    return found
+def metadata(wheel: Path) -> Message:
+    """What the wheel says of itself."""
+    with zipfile.ZipFile(wheel) as archive:
+        (name,) = (name for name in archive.namelist() if name.endswith(".dist-info/METADATA"))
+        return Parser().parsestr(archive.read(name).decode("utf-8"))
 
 
-def make_environment(folder: Path) -> Path:
-    """The Python of an empty environment. It has no pip of its own: that takes longer than all the rest."""
-    run(sys.executable, "-m", "venv", "--without-pip", folder / "venv", cwd=folder)
-    return folder / "venv" / "bin" / "python"
+Install = Callable[[str], Path]
 
 
-def install(wanted: str | Path, python: Path) -> None:
-    """Install something, with what it asks for, where a Python finds it."""
-    pip = (sys.executable, "-m", "pip", "--python", python, "--disable-pip-version-check")
-    run(*pip, "install", "--quiet", wanted, cwd=python.parent)
+@pytest.fixture(scope="module")
+def install(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Install:
+    """Make an environment that holds the wheel and what it asks for, nothing else; its Python."""
+    made: dict[str, Path] = {}
+
+    def make(interpreter: str) -> Path:
+        if interpreter not in made:
+            folder = tmp_path_factory.mktemp("empty")
+            run(interpreter, "-m", "venv", "--without-pip", folder / "venv", cwd=folder)
+            made[interpreter] = folder / "venv" / "bin" / "python"
+            pip_install(made[interpreter], wheel, cwd=folder)
+        return made[interpreter]
+
+    return make
+
+
+def pip_install(python: Path, *what: str | Path, cwd: Path) -> None:
+    """Install with this environment's pip into another one."""
+    pip = (sys.executable, "-m", "pip", "--python", python, "--disable-pip-version-check", "install", "--quiet")
+    run(*pip, *what, cwd=cwd)
+
+
+@pytest.fixture(scope="module")
+def python(install: Install) -> Path:
+    """The Python of such an environment, of the version that runs the tests."""
+    return install(sys.executable)
+
+
+def find_python(version: str) -> str | None:
+    """An interpreter of that version; pyenv's commands may be there and lead nowhere."""
+    if sys.version_info[:2] == tuple(map(int, version.split("."))):
+        return sys.executable
+    pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"))
+    for found in (shutil.which(f"python{version}"), *pyenv.glob(f"versions/{version}.*/bin/python")):
+        if found and subprocess.run([found, "-c", "import venv"], capture_output=True).returncode == 0:
+            return str(found)
+    return None
+
+
+# --- what is in the files ---------------------------------------------------------------------------------------------
 
 
 def test_the_wheel_holds_the_packages_and_nothing_else(wheel: Path) -> None:
@@ -71,6 +122,53 @@ def test_the_wheel_holds_the_packages_and_nothing_else(wheel: Path) -> None:
     for package in PACKAGES:
         assert f"{package}/py.typed" in names
     assert any(name.endswith(".dist-info/licenses/LICENSE") for name in names)
+    assert [name for name in names if "__pycache__" in name or "/." in name] == []
+
+
+def test_the_wheel_holds_every_file_of_its_packages(wheel: Path) -> None:
+    """`rtframework new` would make half a project, or a module would be missed by those alone who install it."""
+    kept = {path.relative_to(ROOT).as_posix().removeprefix("plugins/") for path in repository_files()}
+    wanted = {name for name in kept if name.partition("/")[0] in PACKAGES}
+    assert sorted(wanted - set(zipfile.ZipFile(wheel).namelist())) == []
+    assert any(name.startswith("rtframework/cli/template/") for name in wanted)
+
+
+def test_the_sdist_holds_what_one_builds_and_tests_with(dist: Path) -> None:
+    """Who packages it for a distribution could not run the tests, or build the documentation."""
+    (sdist,) = dist.glob("*.tar.gz")
+    with tarfile.open(sdist) as archive:
+        names = {name.partition("/")[2] for name in archive.getnames()}
+    kept = {path.relative_to(ROOT).as_posix() for path in repository_files()}
+    left_out = {name for name in kept if name.startswith(".")}
+    assert sorted(kept - left_out - names) == []
+    assert sorted(names - kept) == ["PKG-INFO"]  # nothing that was installed, built or noted down beside it
+
+
+def test_the_metadata_is_complete(metadata: Message) -> None:
+    """People choose by it what to install, and pip whether it fits."""
+    assert metadata["Name"] == "rtframework"
+    assert metadata["Version"] == PROJECT["version"]
+    assert metadata["Summary"]
+    assert metadata["License-Expression"] == "MIT"
+    assert metadata.get_all("License-File") == ["LICENSE"]
+    assert metadata["Description-Content-Type"] == "text/markdown"
+    assert {"socket.io", "asyncio", "aiohttp"} < set(metadata["Keywords"].split(","))
+    classifiers = metadata.get_all("Classifier") or []
+    assert "Typing :: Typed" in classifiers
+    assert metadata["Requires-Python"] == f">={PYTHONS[0]}"
+    assert sys.version_info[:2] in [tuple(map(int, version.split("."))) for version in PYTHONS]
+    required = metadata.get_all("Requires-Dist") or []
+    assert [each for each in required if "extra ==" not in each and not ("<" in each and ">=" in each)] == []
+    # Nothing that somebody has to make up: see docs/releasing.md.
+    assert [url for url in metadata.get_all("Project-URL") or [] if "https://" not in url or "example" in url] == []
+
+
+def test_no_package_registry_is_named_in_the_metadata(metadata: Message) -> None:
+    """An index of ours would be taken for the one to install from."""
+    assert [host for host in REGISTRIES if host in metadata.as_string()] == []
+
+
+# --- what is installed ------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("package", [name for name in PACKAGES if name != FOR_TESTS and name not in EXTRAS])
@@ -122,18 +220,67 @@ def test_a_package_whose_extra_is_missing_says_so(python: Path, package: str, ex
 
 def test_the_extras_are_all_that_the_plugins_need(python: Path, wheel: Path, tmp_path: Path) -> None:
     """The command that the error names would not help."""
-    more = make_environment(tmp_path)
-    where = "import sysconfig; print(sysconfig.get_path('purelib'))"
-    there, here = (Path(run(each, "-I", "-c", where, cwd=tmp_path).strip()) for each in (python, more))
-    (here / "installed.pth").write_text(f"{there}\n")  # what is there already is not installed once more
-    install(f"{wheel}[{','.join(EXTRAS.values())}]", more)
+    folder = tmp_path / "with extras"
+    wanted = f"{wheel}[{','.join(EXTRAS.values())}]"
+    pip_install(python, "--target", folder, wanted, cwd=tmp_path)
     code = f"""
+import sys
+sys.path.insert(0, {str(folder)!r})
 from rtframework import Server, load
 for name in {list(EXTRAS.values())!r}:
     load("middleware", name)(Server())
     print(name)
 """
-    assert run(more, "-I", "-W", "error", "-c", code, cwd=tmp_path).split() == list(EXTRAS.values())
+    assert run(python, "-I", "-W", "error", "-c", code, cwd=tmp_path).split() == list(EXTRAS.values())
+
+
+SMOKE: Final = """
+import asyncio, sys, time
+import jwt, rtframework_msgpack
+from rtframework import Server, Socket
+from rtframework.testing import TestServer
+from rtframework_jwt import JWTAuth
+
+key = "k" * 32
+io = Server(auth=JWTAuth(key=key, algorithms=["HS256"]), serializer=rtframework_msgpack.MsgpackSerializer())
+
+@io.on("add")
+async def add(socket: Socket, a: int, b: int) -> int:
+    return a + b
+
+async def main() -> None:
+    async with TestServer(io) as server:
+        token = jwt.encode({"sub": "ada", "exp": time.time() + 600}, key)
+        for transport in ("polling", "websocket"):
+            client = await server.connect(auth={"token": token}, transport=transport)
+            assert await client.emit_with_ack("add", 2, 3) == 5
+        assert (await client.emit_with_ack("add", 2, "3"))["error"]["code"] == "invalid_payload"
+
+asyncio.run(main())
+print("%d.%d" % sys.version_info[:2])
+"""
+
+
+@pytest.mark.parametrize("version", PYTHONS)
+def test_it_serves_on_each_python(install: Install, version: str, tmp_path: Path) -> None:
+    """The metadata would promise a version of Python on which it does not even start."""
+    interpreter = find_python(version)
+    if interpreter is None:
+        pytest.skip(f"there is no Python {version}")
+    python = install(interpreter)
+    assert run(python, "-I", "-W", "error", "-c", SMOKE, cwd=tmp_path).strip() == version
+    run(python.parent / "rtframework", "new", "hello", cwd=tmp_path)
+    shown = run(python.parent / "rtframework", "routes", "hello.dev:io", cwd=tmp_path / "hello" / "src")
+    assert "say(draft: Draft) -> Message" in shown
+
+
+def test_a_new_project_is_installed_as_its_readme_says(install: Install, dist: Path, tmp_path: Path) -> None:
+    """The first three commands of a newcomer would fail at the first or the second."""
+    run(sys.executable, "-m", "venv", "--without-pip", tmp_path / "venv", cwd=tmp_path)
+    run(install(sys.executable).parent / "rtframework", "new", "hello", cwd=tmp_path)
+    python = tmp_path / "venv" / "bin" / "python"
+    pip_install(python, "--find-links", dist, "--editable", ".[test]", cwd=tmp_path / "hello")
+    assert "13 passed" in run(python, "-m", "pytest", cwd=tmp_path / "hello")
 
 
 PROGRAM: Final = """

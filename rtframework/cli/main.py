@@ -15,6 +15,7 @@ from .errors import Exit, Failure
 from .output import give_up_stdout, prepare_stdout
 
 COMMANDS: Final = {
+    "new": "make the folder of a new project, with tests and a Dockerfile",
     "run": "serve an application, and start it again when its files change",
     "routes": "show namespaces, their events and what these take",
     "asyncapi": "write the events of a server as an AsyncAPI document",

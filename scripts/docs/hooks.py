@@ -3,6 +3,7 @@
 - Pages that live elsewhere in the repository (the changelog, the READMEs of examples) are pages of the site, too.
 - Links to them lead to those pages; links to other files, which the site does not have, become plain text.
 - Anchors of headings are made as the hosts make them, so that one link works in both places.
+- The name of the site says which version it is about.
 - Code blocks may have marks for the tests behind their language (```python no-run); the site leaves them out.
 """
 
@@ -10,6 +11,7 @@ from __future__ import annotations
 
 import posixpath
 import re
+import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 from urllib.parse import unquote
@@ -26,6 +28,7 @@ DOCS: Final = ROOT / "docs"
 ELSEWHERE: Final = {
     "CHANGELOG.md": "changelog.md",
     "CONTRIBUTING.md": "contributing.md",
+    "SECURITY.md": "security.md",
     "benchmarks/README.md": "benchmarks.md",
     "examples/README.md": "examples/README.md",
     **{
@@ -45,8 +48,17 @@ _MARKS: Final = re.compile(r"[a-z]\w*(?: [a-z][a-z-]*)+")
 
 
 def on_config(config: MkDocsConfig) -> None:
-    """Make anchors as the hosts of repositories do."""
+    """Make anchors as the hosts of repositories do, and name the version."""
     config.mdx_configs.setdefault("toc", {})["slugify"] = slugify(case="lower")
+    config.site_name = f"{config.site_name} {version()}"
+
+
+def version() -> str:
+    """The version that the pages are about, by pyproject.toml; "unreleased" when the changelog says so."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    newest = re.search(r"^## \[?([^\]\s]+)", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE)
+    unreleased = newest is not None and newest[1] == "Unreleased"
+    return f"{project['version']} (unreleased)" if unreleased else str(project["version"])
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:

@@ -32,8 +32,8 @@ def test_the_traceback_begins_in_the_program() -> None:
         fail()
         return 1
 
-    async def call() -> None:
-        await maybe_await(make())
+    async def call() -> int:
+        return await maybe_await(make())
 
     with pytest.raises(ValueError, match="a mistake") as caught:
         asyncio.run(call())
