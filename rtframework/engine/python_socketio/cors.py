@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import inspect
 import re
+import warnings
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from ...options import Cors
+from ...options import Cors, problem_of_origin
 from ..http.origins import OriginPolicy
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ class CorsRules(OriginPolicy):
             self._with_environ = _takes_two(allowed)
             super().__init__(Cors(credentials=credentials))
         else:
-            super().__init__(Cors(allowed, credentials))
+            super().__init__(Cors(_useful(allowed), credentials))
 
     def accepts_request(self, request: web.Request) -> bool:
         """Whether a request may go on."""
@@ -66,6 +67,19 @@ class CorsRules(OriginPolicy):
     def headers(self, origin: str | None, host: str) -> dict[str, str]:
         """CORS headers for a request that was accepted."""
         return {} if self._off else super().headers(origin, host)
+
+
+def _useful(allowed: CorsOrigins | None) -> Any:
+    """Return the origins without those that match no page, of which a warning tells."""
+    if not isinstance(allowed, str | Sequence):
+        return allowed
+    given = [allowed] if isinstance(allowed, str) else list(allowed)
+    for each in given.copy():
+        problem = problem_of_origin(each)
+        if problem is not None and isinstance(each, str):
+            warnings.warn(f"cors_allowed_origins: {problem}", stacklevel=2)
+            given.remove(each)
+    return given
 
 
 def _takes_two(function: Callable[..., Any]) -> bool:

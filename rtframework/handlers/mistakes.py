@@ -1,0 +1,146 @@
+"""Mistakes that programs make in calls, each with an error that says what to write instead.
+
+Most are habits from python-socketio or Node. Type checkers report them as well: the signatures do not allow them.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Callable, Mapping
+from functools import wraps
+from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeVar, cast
+
+from ..exceptions import ConfigurationError
+
+M = TypeVar("M", bound=Callable[..., Any])
+
+_INSTEAD: Final = {
+    "call": "await socket.emit_with_ack(event, ...)",
+    "send": 'await {self}.emit("message", ...)',
+    "enter_room": "await socket.join(room)",
+    "leave_room": "await socket.leave(room)",
+    "close_room": "await io.in_(room).sockets_leave(room)",
+    "rooms": "socket.rooms",
+    "session": "socket.data, a dict",
+    "get_session": "socket.data, a dict",
+    "save_session": "socket.data, a dict",
+    "environ": "socket.handshake",
+    "get_environ": "socket.handshake",
+    "request": "socket.handshake",
+    "auth": "socket.handshake.auth",
+    "sid": "socket.id",
+    "transport": "socket.transport",
+    "disconnect": "await socket.disconnect(), or await io.to(sid).disconnect_sockets()",
+    "start_background_task": "asyncio.create_task(...)",
+    "sleep": "await asyncio.sleep(...)",
+    "eio": "io.engine",
+    "listen": "io.attach(app), and web.run_app(app)",
+    "run": "io.attach(app), and web.run_app(app)",
+    "add_listener": "{self}.on(event)",
+    "remove_listener": "{self}.off(event, handler)",
+    "remove_all_listeners": "{self}.off(event)",
+}
+"""Attributes that python-socketio or Node has, and this framework has not: what to write instead."""
+
+_KEYWORDS: Final = {
+    "room": "io.to({!r}).{call}",
+    "to": "io.to({!r}).{call}",
+    "sid": "io.to({!r}).{call}",
+    "skip_sid": "io.except_({!r}).{call}, or socket.broadcast.{call}",
+    "include_self": "socket.broadcast.{call}",
+    "broadcast": "socket.broadcast.{call}",
+    "namespace": "io.of({!r}).{call}",
+    "callback": "answer = await socket.emit_with_ack(event, ...)",
+    "timeout": "socket.timeout({!r}).emit_with_ack(event, ...)",
+    "ignore_queue": "io.local.{call}",
+    "volatile": "socket.volatile.{call}",
+    "compress": "socket.compress({!r}).{call}",
+}
+"""Keywords that python-socketio's ``emit`` and its like have: what to write instead, with the keyword's value."""
+
+
+class Advising:
+    """Base of classes that answer an attribute of python-socketio's or Node's with the name of their own."""
+
+    __slots__ = ()
+
+    _spoken_of_as: ClassVar[str] = "io"
+    """The object's name in messages."""
+
+    if not TYPE_CHECKING:  # a type checker would take every attribute for defined
+
+        def __getattr__(self, name: str) -> Any:
+            if hasattr(type(self), name):  # a property of it has failed
+                return object.__getattribute__(self, name)
+            snake = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower()
+            if snake in _INSTEAD:
+                instead = _INSTEAD[snake].format(self=self._spoken_of_as)
+            elif snake != name and hasattr(type(self), snake):
+                instead = f"{self._spoken_of_as}.{snake}"
+            else:
+                return object.__getattribute__(self, name)
+            raise AttributeError(f"{type(self).__name__} has no {name!r}: write {instead}", name=name, obj=self)
+
+
+def unknown_keywords(call: str, unknown: Mapping[str, object]) -> TypeError:
+    """Make the error for keywords that ``emit`` and its like do not have. ``call``: the method's name."""
+    name, value = next(iter(unknown.items()))
+    instead = _KEYWORDS.get(name, f'{call}(event, {{{{"{name}": ...}}}}), because what is sent follows the name')
+    return TypeError(f"{call}() has no {name}=: write {instead.format(value, call=f'{call}(event, ...)')}")
+
+
+def given_a_name(method: M) -> M:
+    """Check the arguments of a decorator that needs an event's name, such as ``@io.on("message")``.
+
+    The method that is decorated keeps its signature. It raises :class:`~rtframework.ConfigurationError` without
+    parentheses, and ``TypeError`` for arguments that it does not have.
+    """
+    name = method.__name__
+    known = set(inspect.signature(method).parameters) - {"self"}
+
+    @wraps(method)
+    def checked(self: Advising, *args: Any, **kwargs: Any) -> Any:
+        decorator = f"{self._spoken_of_as}.{name}"
+        event = args[0] if args else kwargs.get("event")
+        if callable(event):
+            named = getattr(event, "__name__", "message")
+            raise ConfigurationError(f'@{decorator} needs the name of the event: write @{decorator}("{named}")')
+        if event is None:
+            raise TypeError(f'{decorator}() needs the name of the event: write @{decorator}("message")')
+        if len(args) > 1 or "handler" in kwargs:
+            raise TypeError(
+                f"{decorator}() is given the name alone: write @{decorator}({event!r}) above the function, "
+                f"or {decorator}({event!r})(function)"
+            )
+        for keyword in kwargs.keys() - known:
+            if keyword == "namespace":
+                raise TypeError(f"{decorator}() has no namespace=: write @io.of({kwargs[keyword]!r}).{name}({event!r})")
+            raise TypeError(f"{decorator}() has no {keyword}=: it has {', '.join(sorted(known))}")
+        return method(self, *args, **kwargs)
+
+    return cast("M", checked)
+
+
+def given_a_function(method: M) -> M:
+    """Check the argument of a decorator that is written without parentheses, such as ``@io.event``.
+
+    The method that is decorated keeps its signature. It raises :class:`~rtframework.ConfigurationError`.
+    """
+    name = method.__name__
+
+    @wraps(method)
+    def checked(self: Advising, *args: Any, **kwargs: Any) -> Any:
+        if len(args) == 1 and not kwargs and callable(args[0]):
+            return method(self, args[0])
+        decorator = f"{self._spoken_of_as}.{name}"
+        instead = f"@{decorator} above the function, without parentheses"
+        if "namespace" in kwargs:
+            instead = f"@io.of({kwargs['namespace']!r}).{name}"
+        elif args and isinstance(args[0], str) and name == "event":
+            instead = f"@{self._spoken_of_as}.on({args[0]!r}), or {instead}"
+        elif len(args) == 1 and not kwargs:
+            raise ConfigurationError(f"{decorator} takes a function, not {args[0]!r}: write {instead}")
+        raise ConfigurationError(f"{decorator} is given a function and nothing else: write {instead}")
+
+    return cast("M", checked)
