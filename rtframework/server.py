@@ -21,7 +21,7 @@ from .exceptions import ConfigurationError
 from .handlers.declarations import NOTHING
 from .handlers.dependencies import supply
 from .handlers.event import NEW_NAMESPACE
-from .handlers.mistakes import given_a_function, given_a_name, unknown_keywords
+from .handlers.mistakes import given_a_function, given_a_name, given_options, unknown_keywords
 from .handlers.registration import Registration
 from .handlers.strict import Auditor
 from .namespaces.host import Host, Settings
@@ -111,6 +111,7 @@ class Server(Registration, Broadcasting):
         web.run_app(app)
     """
 
+    @given_options
     def __init__(
         self,
         *,
@@ -213,6 +214,7 @@ class Server(Registration, Broadcasting):
 
     # --- setting up -------------------------------------------------------------------------------------------------
 
+    @given_options
     def attach(self, app: web.Application, path: str = "/socket.io", *, add_trailing_slash: bool | None = None) -> None:
         """Serve under a path of an aiohttp application, or of a sub-application; start and stop with it.
 

@@ -26,6 +26,7 @@ from rtframework import (
     Limits,
     Namespace,
     Recovery,
+    RemoteSocket,
     Server,
     Socket,
     StaticTokenAuth,
@@ -284,6 +285,19 @@ MISTAKES: Final[dict[str, tuple[Mistake, type[Exception], list[str]]]] = {
         ConfigurationError,
         ['cookie=Cookie(name="io")'],
     ),
+    # --- options by another name
+    "pingInterval": (lambda a: Server(pingInterval=25), TypeError, ["pingInterval=", "write ping_interval=..."]),  # type: ignore[call-arg]
+    "allowEIO3": (lambda a: Server(allowEIO3=True), TypeError, ["allowEIO3=", "write allow_eio3=..."]),  # type: ignore[call-arg]
+    "cors_origins": (lambda a: Server(cors_alowed_origins="*"), TypeError, ["write cors_allowed_origins=..."]),  # type: ignore[call-arg]
+    "async_mode": (lambda a: Server(async_mode="aiohttp"), TypeError, ["async_mode=", "aiohttp"]),  # type: ignore[call-arg]
+    "client_manager": (lambda a: Server(client_manager=None), TypeError, ["adapter=..."]),  # type: ignore[call-arg]
+    "logger": (lambda a: Server(logger=True), TypeError, ['logging.getLogger("rtframework")']),  # type: ignore[call-arg]
+    "path": (lambda a: Server(path="/chat"), TypeError, ["io.attach(app, path)"]),  # type: ignore[call-arg]
+    "socketio_path": (
+        lambda a: a.io.attach(a.app, socketio_path="chat"),  # type: ignore[call-arg]
+        TypeError,
+        ["attach() has no socketio_path=", "io.attach(app, path)"],
+    ),
     # --- times
     "ping_interval in ms": (
         lambda a: Server(ping_interval=25000),
@@ -361,6 +375,16 @@ MISTAKES: Final[dict[str, tuple[Mistake, type[Exception], list[str]]]] = {
     "emit(broadcast=)": (lambda a: a.socket.emit("x", broadcast=True), TypeError, ["socket.broadcast.emit"]),  # type: ignore[arg-type]
     "emit(volatile=)": (lambda a: a.ns.emit("x", volatile=True), TypeError, ["socket.volatile.emit"]),  # type: ignore[arg-type]
     "emit(name=)": (lambda a: a.io.emit("x", name="Ada"), TypeError, ["name=", 'emit(event, {"name": ...})']),  # type: ignore[arg-type]
+    "remote.emit(room=)": (
+        lambda a: with_remote(a, lambda remote: remote.emit("x", room="b")),  # type: ignore[arg-type]
+        TypeError,
+        ["io.to('b').emit"],
+    ),
+    "remote.emit_with_ack(timeout=)": (
+        lambda a: with_remote(a, lambda remote: remote.emit_with_ack("x", timeout=5)),  # type: ignore[arg-type]
+        TypeError,
+        ["timeout(5).emit_with_ack"],
+    ),
     "io.to().emit(room=)": (lambda a: a.io.to("a").emit("x", room="b"), TypeError, ["io.to('b').emit"]),  # type: ignore[arg-type]
     "socket.volatile.emit(room=)": (lambda a: a.socket.volatile.emit("x", room="b"), TypeError, ["io.to('b').emit"]),  # type: ignore[arg-type]
     "server_side_emit(room=)": (lambda a: a.io.server_side_emit("x", room="b"), TypeError, ["io.to('b')"]),  # type: ignore[arg-type]
@@ -419,6 +443,12 @@ MISTAKES: Final[dict[str, tuple[Mistake, type[Exception], list[str]]]] = {
     # --- the drop-in
     "drop-in ping_interval in ms": (lambda a: AsyncServer(ping_interval=25000), ConfigurationError, ["seconds", "25 "]),
 }
+
+
+async def with_remote(stage: Stage, mistake: Callable[[RemoteSocket], Awaitable[Any]]) -> None:
+    """Make a mistake with the socket as ``fetch_sockets`` describes it."""
+    (remote,) = await stage.io.fetch_sockets()
+    await mistake(remote)
 
 
 async def sending(stage: Stage, value: Awaitable[Any]) -> None:

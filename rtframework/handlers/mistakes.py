@@ -5,6 +5,7 @@ Most are habits from python-socketio or Node. Type checkers report them as well:
 
 from __future__ import annotations
 
+import difflib
 import inspect
 import re
 from collections.abc import Callable, Mapping
@@ -59,6 +60,22 @@ _KEYWORDS: Final = {
 }
 """Keywords that python-socketio's ``emit`` and its like have: what to write instead, with the keyword's value."""
 
+_OPTIONS: Final = {
+    "async_handlers": "write ordered=True for async_handlers=False",
+    "async_mode": "leave it out, this server is for aiohttp",
+    "client_manager": "write adapter=..., a factory of adapters",
+    "compression_threshold": "write http_compression_threshold=...",
+    "engineio_logger": 'write logging.getLogger("rtframework").setLevel(...)',
+    "json": "write serializer=...",
+    "logger": 'write logging.getLogger("rtframework").setLevel(...)',
+    "monitor_clients": "leave it out, clients are always watched",
+    "namespaces": "write io.of(name) for each",
+    "path": "write io.attach(app, path)",
+    "always_connect": "write socket.accept() in a connection handler",
+    "socketio_path": "write io.attach(app, path)",
+}
+"""Options of python-socketio's server, or of Node's: what to do instead."""
+
 
 class Advising:
     """Base of classes that answer an attribute of python-socketio's or Node's with the name of their own."""
@@ -73,7 +90,7 @@ class Advising:
         def __getattr__(self, name: str) -> Any:
             if hasattr(type(self), name):  # a property of it has failed
                 return object.__getattribute__(self, name)
-            snake = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower()
+            snake = _snake_case(name)
             if snake in _INSTEAD:
                 instead = _INSTEAD[snake].format(self=self._spoken_of_as)
             elif snake != name and hasattr(type(self), snake):
@@ -88,6 +105,31 @@ def unknown_keywords(call: str, unknown: Mapping[str, object]) -> TypeError:
     name, value = next(iter(unknown.items()))
     instead = _KEYWORDS.get(name, f'{call}(event, {{{{"{name}": ...}}}}), because what is sent follows the name')
     return TypeError(f"{call}() has no {name}=: write {instead.format(value, call=f'{call}(event, ...)')}")
+
+
+def given_options(method: M) -> M:
+    """Check the keywords of a method that has options. The method that is decorated keeps its signature.
+
+    It raises ``TypeError`` for options that python-socketio or Node has, or that are misspelt.
+    """
+    known = [name for name in inspect.signature(method).parameters if name != "self"]
+
+    @wraps(method)
+    def checked(self: Any, *args: Any, **kwargs: Any) -> Any:
+        for name in kwargs.keys() - set(known):
+            call = type(self).__name__ if method.__name__ == "__init__" else method.__name__
+            similar = [_snake_case(name), *difflib.get_close_matches(name, known, n=1)]
+            instead = [f"write {each}=..." for each in similar if each in known]
+            fallback = f"it has {', '.join(known)}"
+            raise TypeError(f"{call}() has no {name}=: {_OPTIONS.get(name) or next(iter(instead), fallback)}")
+        return method(self, *args, **kwargs)
+
+    return cast("M", checked)
+
+
+def _snake_case(name: str) -> str:
+    """Turn ``pingInterval`` into ``ping_interval``."""
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower()
 
 
 def given_a_name(method: M) -> M:
