@@ -10,7 +10,7 @@ import inspect
 import re
 from collections.abc import Callable, Mapping
 from functools import wraps
-from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeVar, cast
+from typing import Any, ClassVar, Final, TypeVar, cast
 
 from ..exceptions import ConfigurationError
 
@@ -38,11 +38,30 @@ _INSTEAD: Final = {
     "eio": "io.engine",
     "listen": "io.attach(app), and web.run_app(app)",
     "run": "io.attach(app), and web.run_app(app)",
-    "add_listener": "{self}.on(event)",
-    "remove_listener": "{self}.off(event, handler)",
-    "remove_all_listeners": "{self}.off(event)",
+    "addListener": "{self}.on(event)",
+    "removeListener": "{self}.off(event, handler)",
+    "removeAllListeners": "{self}.off(event)",
 }
 """Attributes that python-socketio or Node has, and this framework has not: what to write instead."""
+
+_NODE: Final = (
+    "emitWithAck",
+    "fetchSockets",
+    "socketsJoin",
+    "socketsLeave",
+    "disconnectSockets",
+    "serverSideEmit",
+    "serverSideEmitWithAck",
+    "onAny",
+    "offAny",
+    "prependAny",
+    "listenersAny",
+    "onAnyOutgoing",
+    "offAnyOutgoing",
+    "prependAnyOutgoing",
+    "listenersAnyOutgoing",
+)
+"""Names of Node's that are written in snake_case here."""
 
 _KEYWORDS: Final = {
     "room": "io.to({!r}).{call}",
@@ -77,6 +96,33 @@ _OPTIONS: Final = {
 """Options of python-socketio's server, or of Node's: what to do instead."""
 
 
+def _snake_case(name: str) -> str:
+    """Turn ``pingInterval`` into ``ping_interval``."""
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower()
+
+
+class Elsewhere:
+    """An attribute that python-socketio or Node has: reading it raises ``AttributeError``, with advice.
+
+    A class with ``__getattr__`` would have the same effect, and slow down its other attributes.
+    """
+
+    def __init__(self, name: str, instead: str) -> None:
+        self._name = name
+        self._instead = instead
+        self.__doc__ = f"Not here: write {instead}."
+
+    def __get__(self, instance: Advising | None, owner: type[Advising]) -> Any:
+        name = self._name
+        snake = _snake_case(name)
+        instead = self._instead.format(self=owner._spoken_of_as)
+        if instead == snake:
+            if not hasattr(owner, snake):
+                raise AttributeError(f"{owner.__name__!r} object has no attribute {name!r}", name=name, obj=instance)
+            instead = f"{owner._spoken_of_as}.{snake}"
+        raise AttributeError(f"{owner.__name__} has no {name!r}: write {instead}", name=name, obj=instance)
+
+
 class Advising:
     """Base of classes that answer an attribute of python-socketio's or Node's with the name of their own."""
 
@@ -85,19 +131,15 @@ class Advising:
     _spoken_of_as: ClassVar[str] = "io"
     """The object's name in messages."""
 
-    if not TYPE_CHECKING:  # a type checker would take every attribute for defined
+    def __dir__(self) -> list[str]:
+        """List the attributes without those that are elsewhere: for completion in a shell."""
+        kind = type(self)
+        names = object.__dir__(self)
+        return [name for name in names if not isinstance(inspect.getattr_static(kind, name, None), Elsewhere)]
 
-        def __getattr__(self, name: str) -> Any:
-            if hasattr(type(self), name):  # a property of it has failed
-                return object.__getattribute__(self, name)
-            snake = _snake_case(name)
-            if snake in _INSTEAD:
-                instead = _INSTEAD[snake].format(self=self._spoken_of_as)
-            elif snake != name and hasattr(type(self), snake):
-                instead = f"{self._spoken_of_as}.{snake}"
-            else:
-                return object.__getattribute__(self, name)
-            raise AttributeError(f"{type(self).__name__} has no {name!r}: write {instead}", name=name, obj=self)
+
+for _name, _written in (*_INSTEAD.items(), *((name, _snake_case(name)) for name in _NODE)):
+    setattr(Advising, _name, Elsewhere(_name, _written))  # in a loop: type checkers are to know nothing of them
 
 
 def unknown_keywords(call: str, unknown: Mapping[str, object]) -> TypeError:
@@ -125,11 +167,6 @@ def given_options(method: M) -> M:
         return method(self, *args, **kwargs)
 
     return cast("M", checked)
-
-
-def _snake_case(name: str) -> str:
-    """Turn ``pingInterval`` into ``ping_interval``."""
-    return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower()
 
 
 def given_a_name(method: M) -> M:

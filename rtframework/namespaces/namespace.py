@@ -7,7 +7,7 @@ import itertools
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from functools import partial
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Never, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Never, Protocol, TypeVar
 
 from ..counters import add
 from ..exceptions import ConfigurationError
@@ -38,6 +38,8 @@ if TYPE_CHECKING:
     from ..server import Server
     from ..types import Handshake
     from .host import Host
+
+_EVENT: Final = PacketType.EVENT
 
 F = TypeVar("F", bound=Callable[..., Any])
 M = TypeVar("M", bound=Callable[..., Awaitable[Any]])
@@ -270,7 +272,7 @@ class Namespace(Registration, Broadcasting):
 
     def _packet(self, event: str, args: tuple[Any, ...]) -> Packet:
         """Make the packet of an event. Raises ``ConfigurationError`` for a reserved name."""
-        packet = Packet(PacketType.EVENT, self.name, [check_event_name(event), *args])
+        packet = Packet(_EVENT, self.name, [check_event_name(event), *args])
         if self._auditor is not None:
             self._auditor.check(packet, self.declared)
         return packet

@@ -194,7 +194,9 @@ class Broadcasting(Advising):
         """Emit an event to every socket of the namespace."""
         if unknown:
             raise unknown_keywords("emit", unknown)
-        await self._everybody().emit(event, *args)
+        everybody = self._everybody()
+        audience = everybody._audience
+        await audience.adapter.broadcast(audience._packet(event, args), everybody._target)
 
     async def emit_with_ack(self, event: str, *args: Any, **unknown: Never) -> AckResponses:
         """Emit an event to every socket of the namespace and collect the acknowledgements."""
