@@ -20,7 +20,6 @@ from rtframework import (
     ConfigurationError,
     Cookie,
     Cors,
-    Depends,
     EncodeError,
     JSONSerializer,
     Limits,
@@ -583,96 +582,3 @@ def test_decorators_keep_their_signatures() -> None:
     """An editor would show ``(*args, **kwargs)`` for the most frequent call."""
     assert list(inspect.signature(Server.on).parameters) == ["self", "event", "ordered"]
     assert list(inspect.signature(Namespace.use).parameters) == ["self", "middleware"]
-
-
-# --- numbers ----------------------------------------------------------------------------------------------------------
-
-
-def test_whole_numbers_may_be_floats() -> None:
-    """``1e8`` is how programs for Node and python-socketio write it."""
-    for server in (Server(max_http_buffer_size=1e8), Server(limits=Limits(max_http_buffer_size=1e8))):  # type: ignore[arg-type]
-        size = server.options.limits.max_http_buffer_size
-        assert size == 100_000_000
-        assert type(size) is int
-    assert AsyncServer(max_http_buffer_size=1e6)._engine_options.limits.max_http_buffer_size == 1_000_000
-    with pytest.raises(ConfigurationError, match=r"an integer of at least 1, not 1\.5"):
-        Server(max_http_buffer_size=1.5)
-
-
-# --- the drop-in ------------------------------------------------------------------------------------------------------
-
-
-def test_the_drop_in_names_the_keywords_that_it_ignores() -> None:
-    """A program with ``aync_mode=`` would not start, or nobody would hear that an option has no effect."""
-    with pytest.warns(UserWarning, match=r"no aync_mode= and ignores it: did you mean async_mode=\?") as seen:
-        AsyncServer(aync_mode="aiohttp")
-    assert seen[0].filename == __file__
-    with pytest.warns(UserWarning, match="no something_else= and ignores it: leave it out"):
-        AsyncServer(something_else=1)
-
-
-def test_the_drop_in_warns_of_origins_that_match_nothing() -> None:
-    """A program that has run with python-socketio would not start for an entry that has never had an effect."""
-    with pytest.warns(UserWarning, match='Write "http://localhost:5173"'):
-        AsyncServer(cors_allowed_origins=["https://a.org", "localhost:5173"])
-
-
-# --- values with __await__ --------------------------------------------------------------------------------------------
-
-
-class Connection:
-    """A connection that opens when it is awaited, once, as those of aiosqlite and SQLAlchemy do."""
-
-    def __await__(self) -> Any:
-        raise RuntimeError("threads can only be started once")
-
-
-async def test_what_a_plain_provider_returns_is_not_awaited() -> None:
-    """Every event that needs a connection of aiosqlite or SQLAlchemy would fail."""
-    io = Server()
-    connection = Connection()
-    task: asyncio.Task[int] | None = None
-
-    def get_connection() -> Connection:
-        return connection
-
-    def get_task() -> asyncio.Task[int]:
-        assert task is not None
-        return task
-
-    async def compute() -> int:
-        return 7
-
-    @io.on("x")
-    async def x(
-        socket: Socket,
-        same: Connection = Depends(get_connection),
-        made: Connection = Depends(Connection),
-        waiting: asyncio.Task[int] = Depends(get_task),
-        number: int = Depends(compute),
-        other: int = Depends(lambda: compute()),
-    ) -> list[Any]:
-        return [same is connection, type(made) is Connection, waiting is task, await waiting, number, other]
-
-    async with TestServer(io) as server:
-        task = asyncio.get_running_loop().create_task(compute())
-        client = await server.connect()
-        assert await client.emit_with_ack("x") == [True, True, True, 7, 7, 7]
-
-
-async def test_a_provider_that_fails_is_named(caplog: pytest.LogCaptureFixture) -> None:
-    """A traceback that ends in a library would not tell which of a handler's providers has failed."""
-    io = Server()
-
-    async def get_rows() -> list[str]:
-        raise OSError("no such host")
-
-    @io.on("x")
-    async def x(socket: Socket, rows: list[str] = Depends(get_rows)) -> None:
-        raise AssertionError
-
-    async with TestServer(io) as server:
-        client = await server.connect()
-        assert (await client.emit_with_ack("x"))["error"]["code"] == "internal_error"
-    assert "get_rows" in caplog.text
-    assert "raised by the provider tests.test_mistakes" in caplog.text
