@@ -33,7 +33,7 @@ from rtframework import (
 from rtframework.concurrency import maybe_await
 from rtframework.engine import AsyncServer
 from rtframework.options import Deflate
-from rtframework.testing import TestServer
+from rtframework.testing import TestClient, TestServer
 from rtframework_jwt import JWTAuth
 from rtframework_msgpack import MsgpackSerializer
 
@@ -48,6 +48,7 @@ class Stage:
     ns: Namespace
     socket: Socket
     app: web.Application
+    client: TestClient
 
 
 def a_function(*args: Any) -> None:
@@ -335,6 +336,16 @@ MISTAKES: Final[dict[str, tuple[Mistake, type[Exception], list[str]]]] = {
         ConfigurationError,
         ["timeout", "write 5 "],
     ),
+    "within in ms": (
+        lambda a: a.client.receive("x", within=5000),
+        ConfigurationError,
+        ["within", "seconds", "write 5 "],
+    ),
+    "emit_with_ack(within=) in ms": (
+        lambda a: a.client.emit_with_ack("x", within=5000),
+        ConfigurationError,
+        ["within", "write 5 "],
+    ),
     # --- attaching
     "attach to a string": (lambda a: a.io.attach("x"), ConfigurationError, ["aiohttp application, not 'x'"]),  # type: ignore[arg-type]
     "attach at a number": (lambda a: a.io.attach(a.app, 1), ConfigurationError, ["'/socket.io', not 1"]),  # type: ignore[arg-type]
@@ -465,10 +476,10 @@ async def test_the_message_says_what_to_write(name: str) -> None:
     mistake, kind, words = MISTAKES[name]
     io = Server()
     async with TestServer(io) as server:
-        await server.connect()
+        client = await server.connect()
         (socket,) = io.sockets.values()
         with pytest.raises(kind) as found:
-            await maybe_await(mistake(Stage(io, io.of("/chat"), socket, web.Application())))
+            await maybe_await(mistake(Stage(io, io.of("/chat"), socket, web.Application(), client)))
     for each in words:
         assert each in str(found.value)
     assert SECRET not in str(found.value)

@@ -47,7 +47,7 @@ class CorsRules(OriginPolicy):
             self._with_environ = _takes_two(allowed)
             super().__init__(Cors(credentials=credentials))
         else:
-            super().__init__(Cors(_useful(allowed), credentials))
+            super().__init__(Cors(_warned(allowed), credentials))
 
     def accepts_request(self, request: web.Request) -> bool:
         """Whether a request may go on."""
@@ -69,17 +69,17 @@ class CorsRules(OriginPolicy):
         return {} if self._off else super().headers(origin, host)
 
 
-def _useful(allowed: CorsOrigins | None) -> Any:
-    """Return the origins without those that match no page, of which a warning tells."""
+def _warned(allowed: CorsOrigins | None) -> Any:
+    """Return the origins, with a warning for those that no page has; they match letter by letter, as there."""
     if not isinstance(allowed, str | Sequence):
         return allowed
-    given = [allowed] if isinstance(allowed, str) else list(allowed)
-    for each in given.copy():
-        problem = problem_of_origin(each)
-        if problem is not None and isinstance(each, str):
+    origins: list[str | re.Pattern[str]] = [allowed] if isinstance(allowed, str) else list(allowed)
+    for position, origin in enumerate(origins):
+        problem = problem_of_origin(origin)
+        if problem is not None and isinstance(origin, str):
             warnings.warn(f"cors_allowed_origins: {problem}", stacklevel=2)
-            given.remove(each)
-    return given
+            origins[position] = re.compile(re.escape(origin.rstrip("/")))
+    return origins
 
 
 def _takes_two(function: Callable[..., Any]) -> bool:
