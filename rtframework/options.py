@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import difflib
+import inspect
 import math
 import re
-from collections.abc import Awaitable, Callable, Sequence
+import warnings
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from os import PathLike
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, get_args
+from urllib.parse import urlsplit
 
 from .exceptions import ConfigurationError
 
@@ -56,9 +60,165 @@ _ATTRIBUTE: Final = re.compile(r"[\x20-\x3a\x3c-\x7e]+")
 """The value of a cookie's attribute (RFC 6265, section 4.1.1)."""
 
 
-def _check_seconds(name: str, value: object) -> None:
+LONGEST_WAIT: Final = 3600.0
+"""Seconds beyond which a time is taken for milliseconds, Node's unit."""
+_DAY: Final = 86_400.0
+"""Seconds that a client may be away, see :class:`Recovery`."""
+
+
+def _check_seconds(name: str, value: object, most: float = LONGEST_WAIT) -> None:
     if not isinstance(value, int | float) or isinstance(value, bool) or not 0 < value < math.inf:
         raise ConfigurationError(f"{name} must be a number of seconds above zero, not {value!r}")
+    if value > most:
+        raise ConfigurationError(_too_long(name, value, most))
+
+
+def whole_number(name: str, value: object, *, least: int) -> int:
+    """Return a count as an integer: ``1e8`` is one, too. Raises :class:`~rtframework.ConfigurationError`."""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+        raise ConfigurationError(f"{name} must be an integer of at least {least}, not {value!r}")
+    return value
+
+
+def problem_of_origin(origin: object) -> str | None:
+    """Say why something given as an origin would match no page, and what to write; ``None`` if it may match one.
+
+    Browsers send scheme, host and port in lower case, without the scheme's own port (RFC 6454, section 6.2).
+    """
+    if isinstance(origin, re.Pattern):
+        return None if isinstance(origin.pattern, str) else f"{origin!r} is a pattern of bytes: write one of a string"
+    if isinstance(origin, bytes):
+        return f"{origin!r} is bytes: write {origin.decode(errors='replace')!r}"
+    if not isinstance(origin, str):
+        return f'{origin!r} is neither a string nor a pattern: write "https://app.example.org", or "*" for all pages'
+    if origin in ("*", "null"):
+        return None
+    if not origin:
+        return "an empty string is no origin: leave it out, or write None"
+    given = f"{origin!r} matches no page"
+    if len(origin.replace(",", " ").split()) > 1:
+        return f"{given}: write a list, {origin.replace(',', ' ').split()}"
+    if "*" in origin:
+        whole = origin if "://" in origin else f"https://{origin}"
+        pattern = re.escape(whole).replace(r"\*", "[^/:]+")
+        return f'{given}: "*" stands for all pages, and only alone. Write a pattern, re.compile(r"{pattern}")'
+    if "://" not in origin:
+        return f'{given}: an origin has a scheme. Write "{_scheme_for(origin)}://{origin}"'
+    return _problem_of_url(origin, given)
+
+
+def _scheme_for(host: str) -> str:
+    return "http" if re.match(r"localhost\b|127\.|\[|0\.0\.0\.0|\d+\.\d+\.\d+\.\d+", host) else "https"
+
+
+def _problem_of_url(origin: str, given: str) -> str | None:
+    if not origin.isascii():
+        scheme, _, host = origin.partition("://")
+        try:
+            right = f"{scheme}://{host.encode('idna').decode()}"
+        except UnicodeError:
+            return f"{given}: browsers send its name in ASCII"
+        return f'{given}: browsers send its name in ASCII. Write "{right}"'
+    try:
+        parts = urlsplit(origin)
+        port = parts.port
+    except ValueError as error:
+        return f"{given}: {error}"
+    if parts.scheme.lower() not in ("http", "https"):
+        return None  # the origins of apps: file://, capacitor://localhost, chrome-extension://...
+    if not parts.hostname:
+        return f'{given}: it names no host. Write "https://app.example.org"'
+    host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+    number = "" if port is None or port == {"http": 80, "https": 443}[parts.scheme] else f":{port}"
+    right = f"{parts.scheme}://{host}{number}"
+    if origin.rstrip("/") != right:
+        return f'{given}: browsers send scheme, host and port, in lower case, without the default port. Write "{right}"'
+    return None
+
+
+def _check_origins(origins: object) -> None:
+    """Check the origins of :class:`Cors`. Raises ``ConfigurationError``."""
+    if origins is None or (callable(origins) and not isinstance(origins, type)):
+        return
+    problem: str | None
+    if isinstance(origins, bool):
+        problem = 'True is no origin: write "*" for all pages' if origins else "False is no origin: leave it out"
+    elif isinstance(origins, Collection) and not isinstance(origins, str | bytes | bytearray | Mapping):
+        problem = next(filter(None, map(problem_of_origin, origins)), None)
+    else:
+        problem = problem_of_origin(origins)
+    if problem is not None:
+        raise ConfigurationError(f"cors_allowed_origins: {problem}")
+
+
+def check_object(option: str, value: object, methods: tuple[str, ...], instead: str) -> None:
+    """Check that an option is an object with these methods, not its class. ``instead``: what to write.
+
+    The value is not in the message: it may be a secret. Raises :class:`~rtframework.ConfigurationError`.
+    """
+    if isinstance(value, type) and not any(
+        isinstance(inspect.getattr_static(value, each, None), classmethod | staticmethod) for each in methods
+    ):
+        name = value.__name__
+        raise ConfigurationError(f"{option} is an object, not a class: write {option}={name}(...), not {option}={name}")
+    for each in methods:
+        if not callable(getattr(value, each, None)):
+            raise ConfigurationError(f"{option} is a {_kind(value)}, which has no {each}(): write {instead}")
+
+
+def check_factory(option: str, value: object, method: str) -> None:
+    """Check that an option can be called to make an object with a method.
+
+    Raises :class:`~rtframework.ConfigurationError`.
+    """
+    if callable(value):
+        return
+    kind = _kind(value)
+    if hasattr(value, method):
+        raise ConfigurationError(f"{option} is called for each namespace: write {option}={kind}, not {option}={kind}()")
+    raise ConfigurationError(
+        f"{option} is a class or a function, not a {kind}: write {option}=MemoryAdapter, or for a plugin "
+        f'{option}=load("{option}s", name), with load of rtframework.plugins'
+    )
+
+
+def check_instance(option: str, value: object, kind: type, example: str) -> None:
+    """Check that an option is ``None`` or of a class. Raises :class:`~rtframework.ConfigurationError`."""
+    if value is None or isinstance(value, kind):
+        return
+    if value is False:
+        raise ConfigurationError(f"{option} is off by default: leave it out, or write {option}=None, not False")
+    raise ConfigurationError(f"{option} is a {kind.__name__}, not {value!r}: write {option}={example}")
+
+
+def check_timeout(name: str, seconds: float | None) -> None:
+    """Check a time to wait; ``None``: without a limit. Raises :class:`~rtframework.ConfigurationError`."""
+    if seconds is None:
+        return
+    if not isinstance(seconds, int | float):
+        raise ConfigurationError(f"{name} is a number of seconds, not {seconds!r}")
+    if seconds > LONGEST_WAIT:
+        raise ConfigurationError(_too_long(name, seconds, LONGEST_WAIT))
+
+
+def _too_long(name: str, seconds: float, most: float) -> str:
+    return f"{name} is in seconds, at most {most:g}: write {seconds / 1000:g} for {seconds:g} milliseconds"
+
+
+def _kind(value: object) -> str:
+    return type(value).__name__
+
+
+def warn_of_unknown(call: str, unknown: Mapping[str, object], function: Callable[..., Any]) -> None:
+    """Warn that a function ignores keywords, with the ones that may have been meant."""
+    parameters = inspect.signature(function).parameters
+    known = [name for name, each in parameters.items() if each.kind is not each.VAR_KEYWORD]
+    for name in unknown:
+        meant = difflib.get_close_matches(name, known, n=1)
+        hint = f"did you mean {meant[0]}=?" if meant else "leave it out"
+        warnings.warn(f"{call}() has no {name}= and ignores it: {hint}", stacklevel=3)
 
 
 SlowConsumer: TypeAlias = Literal["disconnect", "drop_oldest", "wait"]
@@ -132,6 +292,7 @@ class Cors:
     max_age: int | None = 600
 
     def __post_init__(self) -> None:
+        _check_origins(self.allowed_origins)
         for name in ("methods", "allowed_headers", "exposed_headers"):
             words = getattr(self, name)
             if isinstance(words, str) or not all(_TOKEN.fullmatch(word) for word in words or ()):
@@ -206,8 +367,7 @@ class Limits:
                 _check_seconds(each.name, value)
             else:
                 least = 0 if each.name == "max_attachments" else 1
-                if not isinstance(value, int) or isinstance(value, bool) or value < least:
-                    raise ConfigurationError(f"{each.name} must be an integer of at least {least}, not {value!r}")
+                object.__setattr__(self, each.name, whole_number(each.name, value, least=least))
 
 
 @dataclass(frozen=True, slots=True)
@@ -268,7 +428,7 @@ class Recovery:
     """
 
     max_disconnection_duration: float = 120.0
-    """Seconds that a client may be away."""
+    """Seconds that a client may be away, at most a day."""
 
     skip_middlewares: bool = True
     """Do not run connect middleware for a client that is recovered. The authenticator always runs."""
@@ -287,14 +447,9 @@ class Recovery:
     before. By default the key is ``user.id``, or the user itself if it has no ``id``."""
 
     def __post_init__(self) -> None:
-        seconds = self.max_disconnection_duration
-        if not isinstance(seconds, int | float) or isinstance(seconds, bool) or not 0 < seconds < math.inf:
-            raise ConfigurationError(f"max_disconnection_duration is a number of seconds above zero, not {seconds!r}")
-        for each in fields(self):
-            value = getattr(self, each.name)
-            is_count = each.name in ("max_sessions", "max_packets", "max_bytes")
-            if is_count and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
-                raise ConfigurationError(f"{each.name} must be an integer of at least 1, not {value!r}")
+        _check_seconds("max_disconnection_duration", self.max_disconnection_duration, _DAY)
+        for name in ("max_sessions", "max_packets", "max_bytes"):
+            object.__setattr__(self, name, whole_number(name, getattr(self, name), least=1))
 
     def is_same(self, one: Any, other: Any) -> bool:
         """Tell whether two results of the authenticator are the same user."""

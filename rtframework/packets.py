@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import fields, is_dataclass
 from typing import Any, Final
@@ -112,8 +113,25 @@ def explain_failure(packet: Packet, error: EncodeError, encode: Callable[[Packet
             break
         step, value, culprit = found
         path += step
+        mistake = _mistake_of(value)
+        if mistake is not None:
+            culprit = EncodeError(mistake)
+            break
         parts = _parts_of(value)
     return EncodeError(f"{name}: {culprit}" if path == "$" else f"{name}: {path}: {culprit}")
+
+
+def _mistake_of(value: object) -> str | None:
+    """Say what to do with a value that was sent by mistake; ``None`` for a value that is no mistake of this kind."""
+    if inspect.isawaitable(value):
+        name = getattr(value, "__qualname__", type(value).__name__)
+        return f"{name} was not awaited: write await in front of it, and send its result"
+    if inspect.isroutine(value):
+        return (
+            f"the function {getattr(value, '__qualname__', value)!s} cannot be sent: for the client's answer write "
+            "answer = await socket.emit_with_ack(event, ...)"
+        )
+    return None
 
 
 _DEEPEST: Final = 32

@@ -8,7 +8,7 @@ from dataclasses import replace
 from functools import partial
 from os import PathLike
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, Never, TypeVar
 
 from aiohttp import web
 
@@ -21,6 +21,7 @@ from .exceptions import ConfigurationError
 from .handlers.declarations import NOTHING
 from .handlers.dependencies import supply
 from .handlers.event import NEW_NAMESPACE
+from .handlers.mistakes import given_a_function, given_a_name, given_options, unknown_keywords
 from .handlers.registration import Registration
 from .handlers.strict import Auditor
 from .namespaces.host import Host, Settings
@@ -35,7 +36,12 @@ from .options import (
     Limits,
     Origins,
     ProxyHeaders,
+    Recovery,
     TrustedProxies,
+    check_factory,
+    check_instance,
+    check_object,
+    whole_number,
 )
 from .serializers import JSONSerializer
 from .stats import Stats, take_stats
@@ -46,7 +52,6 @@ if TYPE_CHECKING:
     from .namespaces.parent import Factory, ParentNamespace
     from .namespaces.patterns import Predicate
     from .namespaces.socket import Socket
-    from .options import Recovery
     from .protocols import AdapterFactory, Authenticator, Observer, Serializer
     from .types import AckResponses
 
@@ -108,6 +113,7 @@ class Server(Registration, Broadcasting):
         web.run_app(app)
     """
 
+    @given_options
     def __init__(
         self,
         *,
@@ -122,7 +128,7 @@ class Server(Registration, Broadcasting):
         ping_timeout: float = 20.0,
         connect_timeout: float = 45.0,
         upgrade_timeout: float = 10.0,
-        max_http_buffer_size: int | None = None,
+        max_http_buffer_size: float | None = None,
         transports: Sequence[str] = ("polling", "websocket"),
         allow_upgrades: bool = True,
         allow_eio3: bool = False,
@@ -142,9 +148,18 @@ class Server(Registration, Broadcasting):
         limits: Limits | None = None,
         strict_emits: bool = False,
     ) -> None:
+        _check_objects(auth, serializer, adapter)
+        for name, value, kind, example in (
+            ("limits", limits, Limits, "Limits(max_outbox=...)"),
+            ("cors", cors, Cors, "Cors(allowed_origins=...)"),
+            ("per_message_deflate", per_message_deflate, Deflate, "Deflate()"),
+            ("connection_state_recovery", connection_state_recovery, Recovery, "Recovery()"),
+        ):
+            check_instance(name, value, kind, example)
         limits = limits or Limits()
         if max_http_buffer_size is not None:
-            limits = replace(limits, max_http_buffer_size=max_http_buffer_size)
+            size = whole_number("max_http_buffer_size", max_http_buffer_size, least=1)
+            limits = replace(limits, max_http_buffer_size=size)
         cors = cors or Cors()
         if cors_allowed_origins is not None:
             cors = replace(cors, allowed_origins=cors_allowed_origins)
@@ -155,7 +170,7 @@ class Server(Registration, Broadcasting):
             ping_timeout=ping_timeout,
             connect_timeout=connect_timeout,
             upgrade_timeout=upgrade_timeout,
-            transports=tuple(transports),
+            transports=(transports,) if isinstance(transports, str) else tuple(transports),
             allow_upgrades=allow_upgrades,
             allow_eio3=allow_eio3,
             cors=cors,
@@ -203,16 +218,19 @@ class Server(Registration, Broadcasting):
 
     # --- setting up -------------------------------------------------------------------------------------------------
 
+    @given_options
     def attach(self, app: web.Application, path: str = "/socket.io", *, add_trailing_slash: bool | None = None) -> None:
         """Serve under a path of an aiohttp application, or of a sub-application; start and stop with it.
 
         ``add_trailing_slash``: serve it with a slash at its end only, or without only; both by default.
 
         Raises :class:`~rtframework.ConfigurationError` when the server is attached to an application that has not
-        stopped: one server serves one application at a time, an application may have several servers.
+        stopped: one server serves one application at a time, an application may have several servers at different
+        paths. Also for an application that runs already, and for a path that is taken.
         """
         if self._attached:
             raise ConfigurationError("this server is attached to an application already")
+        _check_mount(app, path)
         self._attached = True
         self._mount(app, path, add_trailing_slash=add_trailing_slash)
 
@@ -356,6 +374,7 @@ class Server(Registration, Broadcasting):
     def _registry(self) -> HandlerRegistry:
         return self._main._listening
 
+    @given_a_name
     def on(self, event: str, *, ordered: bool | None = None) -> Callable[[F], F]:
         """Register the decorated function for an event of the main namespace; see :meth:`Namespace.on`.
 
@@ -366,6 +385,7 @@ class Server(Registration, Broadcasting):
             return self._host.announcements.on
         return super().on(event, ordered=ordered)
 
+    @given_a_name
     def once(self, event: str, *, ordered: bool | None = None) -> Callable[[F], F]:
         """Register the decorated function for the next such event only; see :meth:`Namespace.once`."""
         if event == NEW_NAMESPACE:
@@ -383,6 +403,7 @@ class Server(Registration, Broadcasting):
         """Return the handlers of an event of the main namespace, or of ``"new_namespace"``."""
         return self._host.announcements.functions if event == NEW_NAMESPACE else super().listeners(event)
 
+    @given_a_name
     def on_server_side(self, event: str) -> Callable[[F], F]:
         """Register a handler for an event of another server; see :meth:`Namespace.on_server_side`."""
         return self._main.on_server_side(event)
@@ -400,8 +421,10 @@ class Server(Registration, Broadcasting):
         """Declare an event that is emitted to clients of the main namespace; see :meth:`Namespace.emits`."""
         return self._main.emits(event, *arguments, rest=rest, names=names, returns=returns, description=description)
 
-    async def server_side_emit(self, event: str, *args: Any) -> None:
+    async def server_side_emit(self, event: str, *args: Any, **unknown: Never) -> None:
         """Emit an event to the other servers of the cluster; see :meth:`Namespace.server_side_emit`."""
+        if unknown:
+            raise unknown_keywords("server_side_emit", unknown)
         await self._main.server_side_emit(event, *args)
 
     async def server_side_emit_with_ack(self, event: str, *args: Any, timeout: float = 5.0) -> AckResponses:
@@ -413,12 +436,14 @@ class Server(Registration, Broadcasting):
 
         The handlers of the namespace are asked first.
         """
-        return partial(self._host.exception_handlers.add, kind)
+        return self._host.exception_handlers.for_kind(kind, self._spoken_of_as)
 
+    @given_a_function
     def use(self, middleware: M) -> M:
         """Add connect middleware to the main namespace; see :meth:`Namespace.use`."""
         return self._main.use(middleware)
 
+    @given_a_function
     def use_event(self, middleware: M) -> M:
         """Add event middleware to the main namespace; see :meth:`Namespace.use_event`."""
         return self._main.use_event(middleware)
@@ -458,7 +483,48 @@ class Server(Registration, Broadcasting):
 def _cookie(cookie: bool | str | Cookie) -> Cookie | None:
     if isinstance(cookie, bool):
         return Cookie() if cookie else None
-    return Cookie(cookie) if isinstance(cookie, str) else cookie
+    if isinstance(cookie, str):
+        return Cookie(cookie)
+    check_instance("cookie", cookie, Cookie, 'Cookie(name="io")')
+    return cookie
+
+
+def _check_objects(auth: object, serializer: object, adapter: object) -> None:
+    """Check the extensions that a server is given. Raises ``ConfigurationError``."""
+    if auth is not None:
+        check_object(
+            "auth",
+            auth,
+            ("authenticate",),
+            "auth=StaticTokenAuth({token: user}), or an object of your own with async def authenticate(handshake)",
+        )
+    if isinstance(serializer, str):
+        raise ConfigurationError(
+            f"serializer is an object, not a name: write serializer=load('serializers', {serializer!r})(), with load "
+            "of rtframework.plugins"
+        )
+    if serializer is not None:
+        check_object("serializer", serializer, ("encode", "decoder"), "serializer=JSONSerializer()")
+    check_factory("adapter", adapter, "broadcast")
+
+
+def _check_mount(app: object, path: object) -> None:
+    """Check that a server can be attached to an application at a path. Raises ``ConfigurationError``."""
+    if not isinstance(app, web.Application):
+        raise ConfigurationError(f"a server is attached to an aiohttp application, not {app!r}: io.attach(app, path)")
+    if not isinstance(path, str):
+        raise ConfigurationError(f"the path is a string such as '/socket.io', not {path!r}")
+    if app.frozen:
+        raise ConfigurationError(
+            "this application runs already and takes no more routes: call io.attach(app) before web.run_app(app), "
+            "and before app.add_subapp() for a sub-application"
+        )
+    plain = "/" + path.strip("/")
+    for resource in app.router.resources():
+        if (resource.canonical.rstrip("/") or "/") == plain and any(route.method == "*" for route in resource):
+            raise ConfigurationError(
+                f"the path {plain} of this application is taken: give each server a path, io.attach(app, '/chat.io')"
+            )
 
 
 supply(Server, "server", lambda scope: scope.caller.server)

@@ -11,6 +11,7 @@ import pytest
 
 import rtframework
 from rtframework import Namespace, Server, Socket
+from rtframework.handlers.mistakes import Elsewhere
 from rtframework.namespaces.parent import ParentNamespace
 
 EXPORTS: Final[dict[str, tuple[str, ...]]] = {
@@ -134,10 +135,18 @@ HANDLES: Final = {
 @pytest.mark.parametrize("handle", HANDLES, ids=lambda handle: handle.__name__)
 def test_handles_show_what_the_reference_documents(handle: type) -> None:
     """Completion would offer what only the framework may call, and what is missing from the reference."""
-    public = {name for name in dir(handle) if not name.startswith("_")}
+    own = {name for name in dir(handle) if not isinstance(inspect.getattr_static(handle, name), Elsewhere)}
+    public = {name for name in own if not name.startswith("_")}
     documented = {name for name in public if inspect.getdoc(getattr(handle, name))}
     assert public - HANDLES[handle] == documented - HANDLES[handle]
     assert not {"receive", "enter", "restore", "bind", "connect", "packet", "tap", "spawn", "announce"} & public
+
+
+def test_completion_offers_nothing_of_other_libraries() -> None:
+    """A shell would offer ``io.enter_room``, which only says that it is not there."""
+    io = Server()
+    assert {"emit", "to", "on"} <= set(dir(io))
+    assert not {"call", "enter_room", "fetchSockets"} & set(dir(io))
 
 
 def test_instances_have_no_other_public_attributes() -> None:

@@ -31,6 +31,7 @@ WHOLE: Final = {
     "test_exports": "the public names",
     "test_loggers": "loggers and their fields, against the documentation",
     "test_mirror": "this",
+    "test_mistakes": "mistakes of programmers, and the words that tell them",
     "test_prose": "docstrings and comments are plain",
     "test_repository": "files of the repository",
     "test_seams": "what is overridden of python-socketio",

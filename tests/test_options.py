@@ -100,3 +100,13 @@ def test_an_origin_that_is_no_text_is_refused() -> None:
     """A setting that matches nothing would lock all pages out, or fail at the first request."""
     with pytest.raises(ConfigurationError, match="cors_allowed_origins"):
         Server(cors_allowed_origins=[1])  # type: ignore[list-item]
+
+
+def test_whole_numbers_may_be_floats() -> None:
+    """``1e8`` is how programs for Node and python-socketio write it."""
+    for server in (Server(max_http_buffer_size=1e8), Server(limits=Limits(max_http_buffer_size=1e8))):  # type: ignore[arg-type]
+        size = server.options.limits.max_http_buffer_size
+        assert size == 100_000_000
+        assert type(size) is int
+    with pytest.raises(ConfigurationError, match=r"an integer of at least 1, not 1\.5"):
+        Server(max_http_buffer_size=1.5)

@@ -116,6 +116,8 @@ def declare(
     description: str = "",
 ) -> Declaration:
     """Make a declaration of the arguments of ``emits``. Raises :class:`~rtframework.ConfigurationError`."""
+    if callable(event):
+        raise ConfigurationError('emits() needs the name of the event: write emits("message", str), not emits')
     check_event_name(event)
     variadic = [] if rest is NOTHING else [rest]
     kinds = [type(None) if each is None else each for each in (*arguments, *variadic)]

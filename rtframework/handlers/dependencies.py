@@ -6,8 +6,8 @@ import inspect
 from collections.abc import (
     AsyncGenerator,
     AsyncIterator,
-    Awaitable,
     Callable,
+    Coroutine,
     Generator,
     Hashable,
     Iterator,
@@ -70,7 +70,7 @@ def Depends(provider: Callable[..., Generator[T, None, None]], *, use_cache: boo
 @overload
 def Depends(provider: Callable[..., Iterator[T]], *, use_cache: bool = True) -> T: ...
 @overload
-def Depends(provider: Callable[..., Awaitable[T]], *, use_cache: bool = True) -> T: ...
+def Depends(provider: Callable[..., Coroutine[Any, Any, T]], *, use_cache: bool = True) -> T: ...
 @overload
 def Depends(provider: Callable[..., T], *, use_cache: bool = True) -> T: ...
 @overload
@@ -88,6 +88,10 @@ def Depends(provider: Provider | None = None, *, use_cache: bool = True) -> Any:
     ``provider``, the class in the parameter's annotation is the provider. The parameters of a provider are filled like
     those of handlers: by ``Depends``, and by annotation or name with ``socket: Socket``, ``server: Server``,
     ``app: web.Application``, ``ack: Ack`` and ``event: Event``.
+
+    What an ``async`` function returns is awaited, and so is a coroutine that a plain one returns. Other values of a
+    plain function are injected as they are, also when they could be awaited: a ``Task``, a connection of aiosqlite or
+    of SQLAlchemy.
 
     A provider is called once for an event, and middleware and handler share its value; ``use_cache=False``: it is
     called for each parameter. Several handlers of one event, which run concurrently, do not share values.

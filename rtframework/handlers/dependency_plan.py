@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import inspect
 import sys
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Hashable, Mapping, Sequence
 from contextlib import (
     AbstractAsyncContextManager,
     AbstractContextManager,
@@ -21,7 +21,7 @@ from functools import partial
 from typing import Any, Final, NamedTuple, get_origin
 
 from ..concurrency import maybe_await
-from ..exceptions import ConfigurationError
+from ..exceptions import ConfigurationError, RTFrameworkError
 from .annotations import where
 from .dependencies import SUPPLIES, TYPES, VARIABLE, Dependency, Place, Provider, Scope, Supply, wanted_by
 
@@ -34,12 +34,17 @@ _KEYWORD: Final = sys.maxsize
 class _Kind(Enum):
     SUPPLY = auto()
     CALL = auto()
+    """A plain function or a class: its result is the value, whatever it is, unless it is a coroutine."""
+    AWAIT = auto()
+    """An ``async`` function: the value is what it returns when it is awaited."""
     CONTEXT = auto()
     ASYNC_CONTEXT = auto()
 
 
 class _Step(NamedTuple):
     kind: _Kind
+    name: str
+    """The provider's name in messages."""
     call: Callable[..., Any]
     args: tuple[int, ...]
     """Numbers of the steps whose values are the positional arguments."""
@@ -125,25 +130,38 @@ class DependencyPlan:
     async def _values(self, scope: Scope, stack: AsyncExitStack | None) -> list[Any]:
         values: list[Any] = []
         found = scope.found
-        for kind, call, args, kwargs, key in self._steps:
-            if kind is _Kind.SUPPLY:
-                values.append(call(scope))
-                continue
-            if key is not None and key in found:
-                values.append(found[key])
-                continue
-            value = call(*[values[each] for each in args], **{name: values[each] for name, each in kwargs})
-            if kind is _Kind.CALL:
-                values.append(await maybe_await(value))
-                continue
-            assert stack is not None
-            if kind is _Kind.CONTEXT:
-                values.append(value.__enter__())
-                stack.push(partial(_leave, value))
+        for step in self._steps:
+            if step.kind is _Kind.SUPPLY:
+                values.append(step.call(scope))
+            elif step.key is not None and step.key in found:
+                values.append(found[step.key])
             else:
-                values.append(await value.__aenter__())
-                stack.push_async_exit(partial(_leave_async, value))
+                try:
+                    values.append(await _provide(step, values, stack))
+                except RTFrameworkError:
+                    raise  # a refusal, which is for the client
+                except Exception as error:
+                    error.add_note(f"raised by the provider {step.name} of {self._who}")
+                    raise
         return values
+
+
+async def _provide(step: _Step, values: list[Any], stack: AsyncExitStack | None) -> Any:
+    """Call a provider with the values of earlier steps. Return its value; ``stack`` takes the clean-up."""
+    value = step.call(*[values[each] for each in step.args], **{name: values[each] for name, each in step.kwargs})
+    if step.kind is _Kind.CALL:
+        # Not everything with __await__ is to be awaited: a Task, or a connection that opens when it is awaited.
+        return await value if isinstance(value, Coroutine) else value
+    if step.kind is _Kind.AWAIT:
+        return await maybe_await(value)
+    assert stack is not None
+    if step.kind is _Kind.CONTEXT:
+        entered = value.__enter__()
+        stack.push(partial(_leave, value))
+    else:
+        entered = await value.__aenter__()
+        stack.push_async_exit(partial(_leave_async, value))
+    return entered
 
 
 # A provider that is a generator may catch the exception that it cleans up after. The exception must still reach the
@@ -222,7 +240,7 @@ class _Wiring:
             needs = f"the provider {where(path[-1])} needs" if path else "it asks for"
             raise ConfigurationError(f"{self._who}: {needs} {wanted.name!r}, which {self._place.name} does not have")
         if wanted.name not in self._known:
-            self._known[wanted.name] = self._add(_Step(_Kind.SUPPLY, wanted.get, (), (), None))
+            self._known[wanted.name] = self._add(_Step(_Kind.SUPPLY, wanted.name, wanted.get, (), (), None))
         return self._known[wanted.name]
 
     def _provide(self, provider: Provider, key: Hashable, path: tuple[Provider, ...]) -> int:
@@ -248,7 +266,7 @@ class _Wiring:
                     f"`= Depends(...)`, or the annotation of something that there is ({', '.join(self._there())})"
                 )
         kind, call = _kind_of(provider)
-        return self._add(_Step(kind, call, tuple(args), tuple(kwargs), key))
+        return self._add(_Step(kind, name, call, tuple(args), tuple(kwargs), key))
 
     def _there(self) -> list[str]:
         return [kind.__name__ for kind, each in TYPES.items() if each.name in self._place.supplies]
@@ -281,12 +299,14 @@ def _kind_of(provider: Provider) -> tuple[_Kind, Callable[..., Any]]:
         if inspect.isgeneratorfunction(each):
             return _Kind.CONTEXT, contextmanager(provider)
         if inspect.iscoroutinefunction(each):
-            return _Kind.CALL, provider
+            return _Kind.AWAIT, provider
         decorated = inspect.unwrap(each)
         if inspect.isasyncgenfunction(decorated):
             return _Kind.ASYNC_CONTEXT, partial(_call_decorated, provider)
         if inspect.isgeneratorfunction(decorated):
             return _Kind.CONTEXT, partial(_call_decorated, provider)
+        if inspect.iscoroutinefunction(decorated):
+            return _Kind.AWAIT, provider
     return _Kind.CALL, provider
 
 

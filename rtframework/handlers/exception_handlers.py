@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, TypeVar
 
 from ..concurrency import maybe_await
@@ -54,10 +55,20 @@ class ExceptionHandlers:
         """The registered functions, by class of exception."""
         return {kind: handler.function for kind, handler in self._handlers.items()}
 
-    def add(self, kind: type[BaseException], function: F) -> F:
-        """Add a handler. Raises :class:`~rtframework.ConfigurationError` for a class that is wrong or has one."""
+    def for_kind(self, kind: type[BaseException], spoken_of_as: str) -> Callable[[F], F]:
+        """Make a decorator that adds a handler. ``spoken_of_as``: the name of its owner in messages.
+
+        Raises :class:`~rtframework.ConfigurationError` for anything but a class of exceptions.
+        """
         if not (isinstance(kind, type) and issubclass(kind, Exception)):
-            raise ConfigurationError(f"an exception handler is for a class of exceptions, not {kind!r}")
+            decorator = f"@{spoken_of_as}.exception_handler"
+            raise ConfigurationError(
+                f"{decorator} is for a class of exceptions, not {kind!r}: write {decorator}(PermissionError)"
+            )
+        return partial(self.add, kind)
+
+    def add(self, kind: type[BaseException], function: F) -> F:
+        """Add a handler. Raises :class:`~rtframework.ConfigurationError` for a class that has one."""
         if kind in self._handlers:
             raise ConfigurationError(f"{kind.__name__} has an exception handler already")
         self._handlers[kind] = ExceptionHandler(kind, function)

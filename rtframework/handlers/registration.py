@@ -6,13 +6,15 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from .mistakes import Advising, given_a_function, given_a_name
+
 if TYPE_CHECKING:
     from .registry import HandlerRegistry
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-class Registration:
+class Registration(Advising):
     """Registers handlers and catch-alls. Those of a socket are called without the socket: ``(*args)``."""
 
     __slots__ = ()
@@ -25,6 +27,7 @@ class Registration:
         """Return the registry if there may be anything in it."""
         return self._registry()
 
+    @given_a_name
     def on(self, event: str, *, ordered: bool | None = None) -> Callable[[F], F]:
         """Register the decorated function for an event.
 
@@ -57,6 +60,7 @@ class Registration:
         """
         return partial(self._registry().on, event, ordered=ordered)
 
+    @given_a_name
     def once(self, event: str, *, ordered: bool | None = None) -> Callable[[F], F]:
         """Register the decorated function for the next such event only, whichever socket sends it.
 
@@ -64,6 +68,7 @@ class Registration:
         """
         return partial(self._registry().on, event, ordered=ordered, once=True)
 
+    @given_a_function
     def event(self, function: F) -> F:
         """Register the decorated function for the event of its own name."""
         return self.on(function.__name__)(function)
@@ -82,6 +87,7 @@ class Registration:
         registry = self._registered()
         return () if registry is None else registry.of(event)
 
+    @given_a_function
     def on_any(self, function: F) -> F:
         """Call the function with ``(socket, event, *args)`` for every event that comes in, before its handlers.
 
@@ -91,6 +97,7 @@ class Registration:
         """
         return self._registry().on_any(function)
 
+    @given_a_function
     def prepend_any(self, function: F) -> F:
         """Add a catch-all as :meth:`on_any` does, in front of the others."""
         return self._registry().on_any(function, first=True)
@@ -106,6 +113,7 @@ class Registration:
         registry = self._registered()
         return () if registry is None else tuple(each.function for each in registry.catch_all)
 
+    @given_a_function
     def on_any_outgoing(self, function: F) -> F:
         """Call the function with ``(socket, event, *args)`` for every event that is sent, once for each receiver.
 
@@ -114,6 +122,7 @@ class Registration:
         """
         return self._registry().on_any_outgoing(function)
 
+    @given_a_function
     def prepend_any_outgoing(self, function: F) -> F:
         """Add a catch-all as :meth:`on_any_outgoing` does, in front of the others."""
         return self._registry().on_any_outgoing(function, first=True)

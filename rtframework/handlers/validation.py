@@ -8,7 +8,7 @@ import json
 import pathlib
 import re
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, get_args
 
@@ -260,7 +260,7 @@ def plainly(enc_hook: Callable[[Any], Any] | None) -> Callable[[Any], Any]:
             return value.model_dump(mode="python", by_alias=True)
         if isinstance(value, Mapping | Sequence) and not isinstance(value, memoryview):
             return convert_collection(value)
-        if enc_hook is not None:
+        if enc_hook is not None and not isinstance(value, Coroutine):  # str() would take one that was not awaited
             return enc_hook(value)
         if kind.__module__.partition(".")[0] == "pydantic":  # AnyUrl, SecretStr
             from pydantic_core import to_jsonable_python

@@ -7,7 +7,7 @@ import itertools
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from functools import partial
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Never, Protocol, TypeVar
 
 from ..counters import add
 from ..exceptions import ConfigurationError
@@ -16,9 +16,11 @@ from ..handlers.dependencies import IN_SERVER_SIDE_EVENT
 from ..handlers.exception_handlers import ExceptionHandlers
 from ..handlers.handler import Handler, SpecialHandler
 from ..handlers.middleware import Link, compose, connect_link, event_link
+from ..handlers.mistakes import given_a_function, given_a_name, unknown_keywords
 from ..handlers.registration import Registration
 from ..handlers.registry import HandlerRegistry
 from ..handlers.signatures import Signature
+from ..options import check_timeout
 from ..packets import check_event_name
 from ..types import EVERYBODY, AckResponses, Packet, PacketType, SocketDetails
 from .admission import Admission
@@ -37,6 +39,8 @@ if TYPE_CHECKING:
     from ..server import Server
     from ..types import Handshake
     from .host import Host
+
+_EVENT: Final = PacketType.EVENT
 
 F = TypeVar("F", bound=Callable[..., Any])
 M = TypeVar("M", bound=Callable[..., Awaitable[Any]])
@@ -68,6 +72,7 @@ class Namespace(Registration, Broadcasting):
         io.register_namespace(Chat("/chat"))
     """
 
+    _spoken_of_as = "namespace"
     _engine: Engine
     _limits: Limits
 
@@ -152,6 +157,7 @@ class Namespace(Registration, Broadcasting):
         self._declare(declare(event, arguments, rest=rest, names=names, returns=returns, description=description))
         return unchanged
 
+    @given_a_name
     def on_server_side(self, event: str) -> Callable[[F], F]:
         """Register the decorated function for an event that another server emits with :meth:`server_side_emit`.
 
@@ -168,6 +174,7 @@ class Namespace(Registration, Broadcasting):
 
         return register
 
+    @given_a_function
     def use(self, middleware: M) -> M:
         """Add connect middleware, ``async (socket, call_next)``: it runs before a client is accepted.
 
@@ -179,6 +186,7 @@ class Namespace(Registration, Broadcasting):
         self._compose()
         return middleware
 
+    @given_a_function
     def use_event(self, middleware: M) -> M:
         """Add event middleware, ``async (socket, event, call_next)``: it runs around the handlers of every event.
 
@@ -207,7 +215,7 @@ class Namespace(Registration, Broadcasting):
             async def forbidden(socket: Socket, error: PermissionError) -> EventError:
                 return EventError("forbidden", str(error))
         """
-        return partial(self._exception_handlers.add, kind)
+        return self._exception_handlers.for_kind(kind, self._spoken_of_as)
 
     # --- what a program asks ----------------------------------------------------------------------------------------
 
@@ -240,11 +248,13 @@ class Namespace(Registration, Broadcasting):
         """The name under which statistics count it. No client has chosen it: its own name or that of its parent."""
         return self.name if self.parent is None else self.parent.name
 
-    async def server_side_emit(self, event: str, *args: Any) -> None:
+    async def server_side_emit(self, event: str, *args: Any, **unknown: Never) -> None:
         """Emit an event to this namespace on the other servers of the cluster, see :meth:`on_server_side`.
 
         Without other servers it reaches nobody, and the log says so.
         """
+        if unknown:
+            raise unknown_keywords("server_side_emit", unknown)
         await self.adapter.server_side_emit([check_event_name(event), *args])
 
     async def server_side_emit_with_ack(self, event: str, *args: Any, timeout: float = 5.0) -> AckResponses:
@@ -253,6 +263,7 @@ class Namespace(Registration, Broadcasting):
         Raises :class:`~rtframework.AckTimeout`, with the answers so far, when not all have answered within ``timeout``
         seconds. Without other servers nobody answers, and the log says so.
         """
+        check_timeout("timeout", timeout)
         return await self.adapter.server_side_emit_with_ack([check_event_name(event), *args], timeout)
 
     # --- for sockets, operators and the adapter ---------------------------------------------------------------------
@@ -262,7 +273,7 @@ class Namespace(Registration, Broadcasting):
 
     def _packet(self, event: str, args: tuple[Any, ...]) -> Packet:
         """Make the packet of an event. Raises ``ConfigurationError`` for a reserved name."""
-        packet = Packet(PacketType.EVENT, self.name, [check_event_name(event), *args])
+        packet = Packet(_EVENT, self.name, [check_event_name(event), *args])
         if self._auditor is not None:
             self._auditor.check(packet, self.declared)
         return packet

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, Protocol
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any, Never, Protocol
 
 from ..exceptions import ConfigurationError, Disconnected
+from ..handlers.mistakes import Advising, unknown_keywords
+from ..options import check_timeout
 from ..types import AckResponses, Packet, Target
 
 if TYPE_CHECKING:
@@ -37,7 +39,7 @@ class Audience(Protocol):
         """Return the namespace of a socket that was selected here."""
 
 
-class BroadcastOperator:
+class BroadcastOperator(Advising):
     """A selection of the sockets of a namespace, made by ``io.to()``, ``socket.broadcast`` and their like.
 
     Example::
@@ -94,23 +96,28 @@ class BroadcastOperator:
 
     def timeout(self, seconds: float) -> Self:
         """Limit the time for which :meth:`emit_with_ack` waits."""
+        check_timeout("timeout()", seconds)
         return type(self)(self._audience, self._target, seconds)
 
-    async def emit(self, event: str, *args: Any) -> None:
+    async def emit(self, event: str, *args: Any, **unknown: Never) -> None:
         """Emit an event with any number of arguments.
 
         It is encoded once for all receivers. Raises ``EncodeError`` when the arguments cannot be sent: then nobody
         receives anything.
         """
+        if unknown:
+            raise unknown_keywords("emit", unknown)
         await self._audience.adapter.broadcast(self._audience._packet(event, args), self._target)
 
-    async def emit_with_ack(self, event: str, *args: Any) -> AckResponses:
+    async def emit_with_ack(self, event: str, *args: Any, **unknown: Never) -> AckResponses:
         """Emit an event and collect the acknowledgement of every selected socket, by socket id.
 
         Raises :class:`~rtframework.AckTimeout`, with the answers so far, when the time of :meth:`timeout` is over
         before all have answered; without a timeout it waits until each has answered or left. Sockets whose connection
         handlers still run are not asked.
         """
+        if unknown:
+            raise unknown_keywords("emit_with_ack", unknown)
         packet = self._audience._packet(event, args)
         return await self._audience.adapter.broadcast_with_ack(packet, self._target, self._timeout)
 
@@ -145,7 +152,7 @@ class BroadcastOperator:
         return type(self)(self._audience, dataclasses.replace(self._target, **changes), self._timeout)
 
 
-class Broadcasting:
+class Broadcasting(Advising):
     """The selections of a server and of a namespace: all sockets, until a room is named."""
 
     __slots__ = ()
@@ -183,12 +190,18 @@ class Broadcasting:
         """Choose if packets are compressed where the transport can do that; they are by default."""
         return self._everybody().compress(compress)
 
-    async def emit(self, event: str, *args: Any) -> None:
+    async def emit(self, event: str, *args: Any, **unknown: Never) -> None:
         """Emit an event to every socket of the namespace."""
-        await self._everybody().emit(event, *args)
+        if unknown:
+            raise unknown_keywords("emit", unknown)
+        everybody = self._everybody()
+        audience = everybody._audience
+        await audience.adapter.broadcast(audience._packet(event, args), everybody._target)
 
-    async def emit_with_ack(self, event: str, *args: Any) -> AckResponses:
+    async def emit_with_ack(self, event: str, *args: Any, **unknown: Never) -> AckResponses:
         """Emit an event to every socket of the namespace and collect the acknowledgements."""
+        if unknown:
+            raise unknown_keywords("emit_with_ack", unknown)
         return await self._everybody().emit_with_ack(event, *args)
 
     async def fetch_sockets(self) -> list[RemoteSocket]:
@@ -210,21 +223,32 @@ class Broadcasting:
 
 def room_names(rooms: tuple[Rooms, ...]) -> list[str]:
     """Flatten rooms that are given one by one or in collections. Raises ``ConfigurationError`` for a non-string."""
-    names: list[str] = []
+    names: list[Any] = []
     for room in rooms:
         if isinstance(room, str):
             names.append(room)
-        elif isinstance(room, Iterable):
+        elif isinstance(room, Iterable) and not isinstance(room, Mapping | bytes | bytearray | memoryview):
             names.extend(room)
         else:
             names.append(room)
     for name in names:
         if not isinstance(name, str):
-            raise ConfigurationError(f"a room's name is a string, not {name!r}")
+            raise ConfigurationError(f"a room's name is a string, not {name!r}{_instead_of_room(name)}")
     return names
 
 
-class SocketOperator:
+def _instead_of_room(given: object) -> str:
+    """Say what to write instead of something that is no room's name."""
+    if given is None:
+        return ": to reach everybody, leave to() out and write io.emit(event, ...)"
+    if isinstance(given, Mapping):
+        return ": write the rooms one by one, to('a', 'b'), or in a list"
+    if isinstance(getattr(given, "id", None), str):
+        return ": the room of one client is its socket's id, write to(socket.id)"
+    return ": write str(...), or f'user:{id}' for instance" if isinstance(given, int) else ""
+
+
+class SocketOperator(Advising):
     """One socket to emit to, with options; immutable. Made by ``socket.volatile``, ``timeout()`` and ``compress()``."""
 
     __slots__ = ("_compress", "_socket", "_timeout", "_volatile")
@@ -249,19 +273,24 @@ class SocketOperator:
 
     def timeout(self, seconds: float) -> SocketOperator:
         """Limit the time for which :meth:`emit_with_ack` waits."""
+        check_timeout("timeout()", seconds)
         return SocketOperator(self._socket, volatile=self._volatile, timeout=seconds, compress=self._compress)
 
     def compress(self, compress: bool) -> SocketOperator:
         """Choose if the packet is compressed where the transport can do that; it is by default."""
         return SocketOperator(self._socket, volatile=self._volatile, timeout=self._timeout, compress=compress)
 
-    async def emit(self, event: str, *args: Any) -> None:
+    async def emit(self, event: str, *args: Any, **unknown: Never) -> None:
         """Emit an event to the client."""
+        if unknown:
+            raise unknown_keywords("emit", unknown)
         packet = self._socket._nsp._packet(event, args)
         await self._socket._emit(packet, volatile=self._volatile, compress=self._compress)
 
-    async def emit_with_ack(self, event: str, *args: Any) -> Any:
+    async def emit_with_ack(self, event: str, *args: Any, **unknown: Never) -> Any:
         """Emit an event and wait for the answer. Raises ``AckTimeout`` or ``Disconnected``."""
+        if unknown:
+            raise unknown_keywords("emit_with_ack", unknown)
         return await self._socket._ask(event, args, self._timeout, self._volatile, self._compress)
 
     @property
@@ -287,7 +316,7 @@ class SocketOperator:
         return self.broadcast.except_(*rooms)
 
 
-class RemoteSocket:
+class RemoteSocket(Advising):
     """A socket of this server or of another, as it was when ``fetch_sockets`` described it.
 
     ``rooms`` does not change any more. ``data`` is the socket's own on this server and a copy on another: to change it
@@ -322,16 +351,20 @@ class RemoteSocket:
         """Make the socket leave rooms."""
         await self._operator.sockets_leave(*rooms)
 
-    async def emit(self, event: str, *args: Any) -> None:
+    async def emit(self, event: str, *args: Any, **unknown: Never) -> None:
         """Emit an event to this client. The event is lost silently when the client has left."""
+        if unknown:
+            raise unknown_keywords("emit", unknown)
         await self._operator.emit(event, *args)
 
-    async def emit_with_ack(self, event: str, *args: Any) -> Any:
+    async def emit_with_ack(self, event: str, *args: Any, **unknown: Never) -> Any:
         """Emit an event and wait for the client's answer: ``None``, one value, or a tuple of several.
 
         Raises :class:`~rtframework.AckTimeout` when the time given by :meth:`timeout` is over, and
         :class:`~rtframework.Disconnected` when the client has left.
         """
+        if unknown:
+            raise unknown_keywords("emit_with_ack", unknown)
         for answer in (await self._operator.emit_with_ack(event, *args)).values():
             return answer
         raise Disconnected("socket has been disconnected")

@@ -13,6 +13,7 @@ from ..adapters.room_events import RoomEvents
 from ..concurrency import TaskSet, run_abreast
 from ..exceptions import AckTimeout, ConfigurationError
 from ..handlers.declarations import Declaration, declarations_of
+from ..handlers.mistakes import given_a_function
 from ..types import AckResponses, Packet, Target
 from .namespace import Namespace
 from .patterns import Pattern, Question
@@ -53,12 +54,14 @@ class ParentNamespace(Namespace):
 
     # --- registration -----------------------------------------------------------------------------------------------
 
+    @given_a_function
     def use(self, middleware: M) -> M:
         """Add connect middleware to every child; see :meth:`Namespace.use`."""
         for child in self._members.values():
             child.use(middleware)
         return super().use(middleware)
 
+    @given_a_function
     def use_event(self, middleware: M) -> M:
         """Add event middleware to every child; see :meth:`Namespace.use_event`."""
         for child in self._members.values():

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Collection
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Never
 
 from ..exceptions import AckTimeout, ConfigurationError, Disconnected, EventError
 from ..handlers.dependencies import supply
+from ..handlers.mistakes import unknown_keywords
 from ..handlers.registration import Registration
+from ..options import check_timeout
 from ..packets import from_ack
 from ..types import Packet, Target
 from .dispatch import EventDispatch
@@ -39,6 +41,8 @@ class Socket(EventDispatch, Registration):
 
     Handlers that are registered with a socket (``socket.on``) hear this client alone and are called without the socket.
     """
+
+    _spoken_of_as = "socket"
 
     __slots__ = (
         "__weakref__",
@@ -162,20 +166,24 @@ class Socket(EventDispatch, Registration):
 
     # --- to this client -----------------------------------------------------------------------------------------------
 
-    async def emit(self, event: str, *args: Any) -> None:
+    async def emit(self, event: str, *args: Any, **unknown: Never) -> None:
         """Emit an event to this client. The event is lost silently when the client has left and is not recovered.
 
         Raises ``EncodeError`` when the arguments cannot be sent.
         """
+        if unknown:
+            raise unknown_keywords("emit", unknown)
         await self._emit(self._nsp._packet(event, args))
 
-    async def emit_with_ack(self, event: str, *args: Any) -> Any:
+    async def emit_with_ack(self, event: str, *args: Any, **unknown: Never) -> Any:
         """Emit an event and wait for the client's answer: ``None``, one value, or a tuple of several.
 
         Raises :class:`~rtframework.Disconnected` as soon as the client has left. Limit the time with
         ``socket.timeout(seconds).emit_with_ack(...)``. In a connection handler it accepts the client first, as
         :meth:`accept` does, because the client could not answer otherwise.
         """
+        if unknown:
+            raise unknown_keywords("emit_with_ack", unknown)
         return await self._ask(event, args)
 
     @property
@@ -184,7 +192,11 @@ class Socket(EventDispatch, Registration):
         return SocketOperator(self, volatile=True)
 
     def timeout(self, seconds: float) -> SocketOperator:
-        """Limit the time for which ``emit_with_ack`` waits for the client's answer."""
+        """Limit the time for which ``emit_with_ack`` waits for the client's answer, to an hour at most.
+
+        To wait longer, use ``asyncio.timeout`` around a call without a limit.
+        """
+        check_timeout("timeout()", seconds)
         return SocketOperator(self, timeout=seconds)
 
     def compress(self, compress: bool) -> SocketOperator:

@@ -10,6 +10,7 @@ from typing import Any, Final, cast
 from weakref import WeakKeyDictionary
 
 from ..exceptions import ConfigurationError
+from ..options import check_timeout
 
 _MAX_TURNS: Final = 10_000
 """Turns after which an event loop that is still busy counts as never coming to rest."""
@@ -69,6 +70,7 @@ async def wait(future: asyncio.Future[Any], within: float) -> bool:
 
     The seconds are real ones even with a simulated clock: they are for threads and other processes.
     """
+    check_timeout("within", within)
     if not future.done():
         await settle()
     if future.done() or within <= 0:

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from ..options import check_timeout
 from ..packets import from_ack
 from .idle import settle, wait
 
@@ -93,6 +94,7 @@ class Inbox:
     async def until(self, condition: Callable[[], object], within: float) -> None:
         """Wait until a condition is true, checking it at each change, for up to ``within`` real seconds."""
         await settle()
+        check_timeout("within", within)
         deadline = time.monotonic() + within
         while not condition() and (left := deadline - time.monotonic()) > 0:
             if self._changed is None or self._changed.done():

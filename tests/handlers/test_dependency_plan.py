@@ -117,15 +117,19 @@ io = Server()
         (io.use, too_many, ["too_many", "(socket, call_next)", "'more'", "= Depends(...)"]),
         (io.use, one, ["one", "(socket, call_next)"]),
         (io.use_event, one, ["one", "(socket, event, call_next)"]),
-        (io.use, 7, ["connect middleware", "not callable: 7"]),
+        (io.use, 7, ["io.use takes a function, not 7"]),
         (io.on("x"), generator, ["generator", "return one value"]),
         (io.on("x"), Generator(), ["Generator", "return one value"]),
         (io.use_event, generator, ["event middleware", "generator", "return one value"]),
         (io.on("x"), any_number, ["any_number", "*names", "none of them is injected"]),
         (io.exception_handler(ValueError), one, ["one", "ValueError", "(socket, error)"]),
         (io.exception_handler(ValueError), lambda socket, error, more: None, ["(socket, error)"]),
-        (io.exception_handler(7), one, ["class of exceptions, not 7"]),  # type: ignore[arg-type]
-        (io.exception_handler(BaseException), one, ["class of exceptions"]),  # type: ignore[arg-type]
+        (lambda function: io.exception_handler(7)(function), one, ["class of exceptions, not 7"]),  # type: ignore[arg-type]
+        (
+            lambda function: io.exception_handler(BaseException)(function),  # type: ignore[arg-type]
+            one,
+            ["class of exceptions"],
+        ),
         (Depends, 7, ["a function or a class, not 7"]),
     ],
 )

@@ -564,3 +564,61 @@ async def test_what_a_class_is_called_with_may_be_inherited(monkeypatch: pytest.
 
     async with TestServer(io) as server:
         assert await (await server.connect()).emit_with_ack("x") == ["models' pool", "models' pool"]
+
+
+class LazyConnection:
+    """A connection that opens when it is awaited, once, as those of aiosqlite and SQLAlchemy do."""
+
+    def __await__(self) -> Any:
+        raise RuntimeError("threads can only be started once")
+
+
+async def test_what_a_plain_provider_returns_is_not_awaited() -> None:
+    """Every event that needs a connection of aiosqlite or SQLAlchemy would fail."""
+    io = Server()
+    connection = LazyConnection()
+    task: asyncio.Task[int] | None = None
+
+    def get_connection() -> LazyConnection:
+        return connection
+
+    def get_task() -> asyncio.Task[int]:
+        assert task is not None
+        return task
+
+    async def compute() -> int:
+        return 7
+
+    @io.on("x")
+    async def x(
+        socket: Socket,
+        same: LazyConnection = Depends(get_connection),
+        made: LazyConnection = Depends(LazyConnection),
+        waiting: asyncio.Task[int] = Depends(get_task),
+        number: int = Depends(compute),
+        other: int = Depends(lambda: compute()),
+    ) -> list[Any]:
+        return [same is connection, type(made) is LazyConnection, waiting is task, await waiting, number, other]
+
+    async with TestServer(io) as server:
+        task = asyncio.get_running_loop().create_task(compute())
+        client = await server.connect()
+        assert await client.emit_with_ack("x") == [True, True, True, 7, 7, 7]
+
+
+async def test_a_provider_that_fails_is_named(caplog: pytest.LogCaptureFixture) -> None:
+    """A traceback that ends in a library would not tell which of a handler's providers has failed."""
+    io = Server()
+
+    async def get_rows() -> list[str]:
+        raise OSError("no such host")
+
+    @io.on("x")
+    async def x(socket: Socket, rows: list[str] = Depends(get_rows)) -> None:
+        raise AssertionError
+
+    async with TestServer(io) as server:
+        client = await server.connect()
+        assert (await client.emit_with_ack("x"))["error"]["code"] == "internal_error"
+    assert "get_rows" in caplog.text
+    assert "raised by the provider tests.integration.test_injection" in caplog.text

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import inspect
 import re
+import warnings
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from ...options import Cors
+from ...options import Cors, problem_of_origin
 from ..http.origins import OriginPolicy
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ class CorsRules(OriginPolicy):
             self._with_environ = _takes_two(allowed)
             super().__init__(Cors(credentials=credentials))
         else:
-            super().__init__(Cors(allowed, credentials))
+            super().__init__(Cors(_warned(allowed), credentials))
 
     def accepts_request(self, request: web.Request) -> bool:
         """Return whether a request may go on."""
@@ -66,6 +67,19 @@ class CorsRules(OriginPolicy):
     def headers(self, origin: str | None, host: str) -> dict[str, str]:
         """Make the CORS headers for a request that was accepted."""
         return {} if self._off else super().headers(origin, host)
+
+
+def _warned(allowed: CorsOrigins | None) -> Any:
+    """Return the origins, with a warning for those that no page has; they match letter by letter, as there."""
+    if not isinstance(allowed, str | Sequence):
+        return allowed
+    origins: list[str | re.Pattern[str]] = [allowed] if isinstance(allowed, str) else list(allowed)
+    for position, origin in enumerate(origins):
+        problem = problem_of_origin(origin)
+        if problem is not None and isinstance(origin, str):
+            warnings.warn(f"cors_allowed_origins: {problem}", stacklevel=2)
+            origins[position] = re.compile(re.escape(origin.rstrip("/")))
+    return origins
 
 
 def _takes_two(function: Callable[..., Any]) -> bool:

@@ -13,7 +13,7 @@ from socketio.exceptions import DisconnectedError
 from socketio.exceptions import TimeoutError as CallTimeout
 
 from ...exceptions import ConfigurationError
-from ...options import Cors, EngineOptions, Limits
+from ...options import Cors, EngineOptions, Limits, warn_of_unknown, whole_number
 from ..gateway import Gateway
 from .application import Programs
 from .engineio_server import EngineIOServer
@@ -44,6 +44,7 @@ class AsyncServer(Gateway):
     ``serializer``: ``"default"`` (JSON), ``"msgpack"``, a packet class of python-socketio's, or a serializer of ours.
     ``ping_interval``: seconds, or ``(seconds, grace)``, where the client is told the sum.
     ``monitor_clients``: there for programs that give it; clients are always watched.
+    ``unknown``: ignored, as by python-socketio, with a warning that names them.
     ``limits``: what one client may cost, see ``rtframework.Limits``; ``max_http_buffer_size`` goes before its own.
 
     Example::
@@ -74,7 +75,7 @@ class AsyncServer(Gateway):
         always_connect: bool = False,
         ping_interval: float | tuple[float, float] = 25,
         ping_timeout: float = 20,
-        max_http_buffer_size: int | None = None,
+        max_http_buffer_size: float | None = None,
         allow_upgrades: bool = True,
         http_compression: bool = True,
         compression_threshold: int = 1024,
@@ -85,12 +86,16 @@ class AsyncServer(Gateway):
         transports: Sequence[str] | str | None = None,
         engineio_logger: bool | logging.Logger = False,
         limits: Limits | None = None,
+        **unknown: Any,
     ) -> None:
+        if unknown:
+            warn_of_unknown("AsyncServer", unknown, AsyncServer.__init__)
         if async_mode not in (None, "aiohttp"):
             raise ConfigurationError(f"this server is for aiohttp: async_mode is no {async_mode!r}")
         limits = limits or Limits()
         if max_http_buffer_size is not None:
-            limits = replace(limits, max_http_buffer_size=max_http_buffer_size)
+            size = whole_number("max_http_buffer_size", max_http_buffer_size, least=1)
+            limits = replace(limits, max_http_buffer_size=size)
         interval, grace = ping_interval if isinstance(ping_interval, tuple) else (ping_interval, 0)
         options = EngineOptions(
             ping_interval=interval,

@@ -1069,3 +1069,24 @@ async def test_a_subclass_may_look_at_every_event(serve: Serve, py: PyClients) -
     await client.disconnect()
     await until(lambda: nothing_left(sio))
     assert seen == ["connect", "hello", "disconnect"]
+
+
+def test_the_drop_in_names_the_keywords_that_it_ignores() -> None:
+    """A program with ``aync_mode=`` would not start, or nobody would hear that an option has no effect."""
+    with pytest.warns(UserWarning, match=r"no aync_mode= and ignores it: did you mean async_mode=\?") as seen:
+        AsyncServer(aync_mode="aiohttp")
+    assert seen[0].filename == __file__
+    with pytest.warns(UserWarning, match="no something_else= and ignores it: leave it out"):
+        AsyncServer(something_else=1)
+
+
+def test_the_drop_in_warns_of_origins_that_match_nothing() -> None:
+    """A program that has run with python-socketio would not start for an entry that has never had an effect."""
+    with pytest.warns(UserWarning, match='Write "http://localhost:5173"'):
+        AsyncServer(cors_allowed_origins=["https://a.org", "localhost:5173"])
+
+
+def test_a_size_may_be_a_float() -> None:
+    """``max_http_buffer_size=1e8``, as in python-socketio's own examples, would not start."""
+    limits = AsyncServer(max_http_buffer_size=1e6)._engine_options.limits
+    assert limits.max_http_buffer_size == 1_000_000
