@@ -41,8 +41,12 @@ def bind(host: str, port: int) -> list[socket.socket]:
     return bound
 
 
-def bind_unix(path: str) -> socket.socket:
-    """Listen on a Unix socket; one that nobody listens on any more is replaced. Raises ``Failure``."""
+def bind_unix(path: str, mode: int | None = None) -> socket.socket:
+    """Listen on a Unix socket; one that nobody listens on any more is replaced. Raises ``Failure``.
+
+    ``mode``: the file's permissions, set before anybody can connect; by default what the umask leaves of 0777. Who may
+    not write to the file cannot connect.
+    """
     if not hasattr(socket, "AF_UNIX"):
         raise Failure("this system has no Unix sockets")
     if not path:
@@ -54,6 +58,8 @@ def bind_unix(path: str) -> socket.socket:
         if _is_abandoned(path):
             os.unlink(path)
         sock.bind(path)
+        if mode is not None:
+            os.chmod(path, mode)
         sock.listen(128)
     except OSError as error:
         sock.close()

@@ -29,6 +29,13 @@ export interface EventError {
   error: { code: string; message: string; details?: unknown };
 }
 """
+_GUARD_FUNCTION: Final = """\
+/** Whether an acknowledgement is a refusal, whatever the answer is: `"error" in answer` takes objects only. */
+export function isEventError(answer: unknown): answer is EventError {
+  const error = (answer as Partial<EventError> | null | undefined)?.error;
+  return typeof error?.code === "string" && typeof error.message === "string";
+}
+"""
 _BINARY_IN: Final = "BinaryInput"
 _BINARY: Final[dict[Platform, tuple[str, str]]] = {
     "browser": ("ArrayBuffer", "ArrayBuffer | ArrayBufferView | Blob"),
@@ -55,12 +62,19 @@ _RESERVED: Final = _WORDS | {
     "EventError",
     "Partial",
     "Record",
+    "isEventError",
 }
 _PLAIN: Final = {"string": "string", "integer": "number", "number": "number", "boolean": "boolean", "null": "null"}
 _IDENTIFIER: Final = re.compile(r"[A-Za-z_$][\w$]*", re.ASCII)
 
 
-def typescript(contract: Contract, *, dates: Dates | None = None, platform: Platform = "browser") -> str:
+def typescript(
+    contract: Contract,
+    *,
+    dates: Dates | None = None,
+    platform: Platform = "browser",
+    types_only: bool = False,
+) -> str:
     """A module of TypeScript types; the same contract gives the same text.
 
     For ``"/"`` the interfaces are ``ServerToClientEvents`` and ``ClientToServerEvents``; those of other namespaces have
@@ -70,6 +84,7 @@ def typescript(contract: Contract, *, dates: Dates | None = None, platform: Plat
 
     ``dates``: what a ``datetime`` is, ``"string"`` or ``"Date"``; by default what the server's serializer makes of it.
     ``platform``: where the client runs; in browsers bytes arrive as ``ArrayBuffer``, in Node as ``Buffer``.
+    ``types_only``: leave out ``isEventError``, the one function, which a ``.d.ts`` file cannot hold.
 
     Events whose handlers return something have an acknowledgement, as the last parameter; with others it may be left
     out. What nobody has annotated is ``unknown``.
@@ -94,6 +109,8 @@ def typescript(contract: Contract, *, dates: Dates | None = None, platform: Plat
     shared = []
     if re.search(rf"\b{_ERROR}\b", body):
         shared.append(_ERROR_TYPE)
+        if not types_only:
+            shared.append(_GUARD_FUNCTION)
     if re.search(rf"\b{_BINARY_IN}\b", body):
         shared.append(f"/** What may be sent as bytes. */\nexport type {_BINARY_IN} = {_BINARY[platform][1]};\n")
     return "\n".join([_HEADER, *interfaces, *shared, *named])
