@@ -137,12 +137,12 @@ async def nginx(configuration: str, changes: Mapping[str, str], *, user: str | N
     found = program("nginx")
     assert found
     port = free_port()
-    tls = [line for line in configuration.splitlines(keepends=True) if "ssl_certificate" in line]
+    secrets = [line for line in configuration.splitlines(keepends=True) if "ssl_certificate" in line]
     with open_folder() as folder:
         changes = {
             "listen 443 ssl;": f"listen {HOST}:{port};",
-            **dict.fromkeys(tls, ""),
-            "/var/log/nginx/chat.log": f"{folder}/access.log",
+            **dict.fromkeys(secrets, ""),
+            **({there: f"{folder}/access.log"} if (there := "/var/log/nginx/chat.log") in configuration else {}),
             **changes,
         }
         workers = pwd.getpwnam(user) if user else pwd.getpwuid(os.geteuid())
