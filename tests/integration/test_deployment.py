@@ -19,6 +19,7 @@ import aiohttp
 import pytest
 import socketio
 from aiohttp import web
+from mkdocs.utils.yaml import yaml_load
 
 from rtframework import Server, Socket
 from tests.conftest import Serve
@@ -425,3 +426,16 @@ async def test_systemd_takes_the_units(unit: str, tmp_path: Path) -> None:
     output, _ = await process.communicate()
     problems = [line for line in output.decode().splitlines() if str(tmp_path) in line or line.startswith(unit)]
     assert (problems, process.returncode) == ([], 0), output.decode()
+
+
+@pytest.mark.parametrize("page", ["containers.md", "traefik.md"])
+def test_what_is_not_run_can_be_read_at_least(page: str) -> None:
+    """A slip in the indentation would be found by whoever copies it."""
+    documents = [
+        document
+        for block in read_page(DEPLOYMENT / page).blocks
+        if block.info == ("yaml",)
+        for document in map(yaml_load, block.code.split("---\n"))
+    ]
+    assert documents
+    assert all(isinstance(document, dict) for document in documents)
