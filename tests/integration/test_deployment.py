@@ -221,9 +221,25 @@ async def polled_without_cookies(url: str) -> int:
             return response.status
 
 
-def numbered(number: int) -> Server:
+async def test_haproxy_by_the_server_s_own_cookie(serve: Serve, js: JSClients) -> None:
+    """The page offers it instead of a second cookie, and polling clients would be spread all the same."""
+    needs("haproxy")
+    servers = [await serve(app_of(numbered(number, cookie="sticky"))) for number in range(2)]
+    changes = {f"127.0.0.1:{port}": place(each.url) for port, each in zip((8080, 8081), servers, strict=True)}
+    changes["cookie server insert indirect nocache httponly"] = "cookie sticky prefix"
+    async with haproxy(block_of("haproxy.md", "haproxy"), changes) as front:
+        reached = set()
+        for _ in range(4):
+            client = await js.connect(front.url, transports=["polling"], withCredentials=True)
+            answers = {await client.emit_with_ack("number") for _ in range(5)}
+            assert len(answers) == 1
+            reached |= answers
+        assert reached == {0, 1}
+
+
+def numbered(number: int, **options: Any) -> Server:
     """A server that tells its number."""
-    io = server_of()
+    io = server_of(**options)
 
     @io.on("number")
     async def tell(socket: Socket) -> int:
@@ -277,6 +293,17 @@ async def test_a_reload_of_caddy_closes_websockets(serve: Serve, js: JSClients) 
         client = await js.connect(front.url, transports=["websocket"])
         await caddy_reload(front)
         assert await client.disconnected() == "transport close"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="nginx's workers are looked for in /proc")
+async def test_a_reload_of_nginx_closes_no_websocket(serve: Serve, js: JSClients) -> None:
+    """The page says that people stay connected; they would all be thrown out at each change."""
+    needs("nginx")
+    server = await serve(app_of(server_of()))
+    async with in_front_of("nginx", place(server.url)) as front:
+        client = await js.connect(front.url, transports=["websocket"])
+        await front.hang_up()
+        assert await client.ack_args("echo", "still here", b"") == ["still here", b""]
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ import grp
 import os
 import pwd
 import shutil
+import signal
 import tempfile
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -94,6 +95,19 @@ class Front:
                     await asyncio.sleep(0.02)
         finally:
             ended.cancel()
+
+    async def hang_up(self) -> None:
+        """SIGHUP, with which nginx loads its configuration again, and wait until it has told its workers."""
+        assert self._process is not None
+        workers = self._children()
+        self._process.send_signal(signal.SIGHUP)
+        async with asyncio.timeout(WITHIN):
+            while not self._children() - workers:  # noqa: ASYNC110 - there is no event to wait for
+                await asyncio.sleep(0.01)
+
+    def _children(self) -> set[str]:
+        assert self._process is not None
+        return set(Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children").read_text().split())
 
     async def stop(self) -> None:
         """End it."""
