@@ -40,6 +40,12 @@ export interface EventError {
   error: { code: string; message: string; details?: unknown };
 }
 
+/** Whether an acknowledgement is a refusal, whatever the answer is: `"error" in answer` takes objects only. */
+export function isEventError(answer: unknown): answer is EventError {
+  const error = (answer as Partial<EventError> | null | undefined)?.error;
+  return typeof error?.code === "string" && typeof error.message === "string";
+}
+
 export interface Joined {
   room: string;
   people: Person[];

@@ -41,8 +41,12 @@ def bind(host: str, port: int) -> list[socket.socket]:
     return bound
 
 
-def bind_unix(path: str) -> socket.socket:
-    """Listen on a Unix socket; replace the file of one that no process listens on. Raises ``Failure``."""
+def bind_unix(path: str, mode: int | None = None) -> socket.socket:
+    """Listen on a Unix socket; replace the file of one that no process listens on. Raises ``Failure``.
+
+    ``mode``: the file's permissions, set before a client can connect; by default 0777 without the bits of the umask. A
+    process that may not write to the file cannot connect.
+    """
     if not hasattr(socket, "AF_UNIX"):
         raise Failure("this system has no Unix sockets")
     if not path:
@@ -54,6 +58,8 @@ def bind_unix(path: str) -> socket.socket:
         if _is_abandoned(path):
             os.unlink(path)
         sock.bind(path)
+        if mode is not None:
+            os.chmod(path, mode)
         sock.listen(128)
     except OSError as error:
         sock.close()

@@ -31,6 +31,13 @@ export interface EventError {
   error: { code: string; message: string; details?: unknown };
 }
 """
+_GUARD_FUNCTION: Final = """\
+/** Whether an acknowledgement is a refusal, whatever the answer is: `"error" in answer` takes objects only. */
+export function isEventError(answer: unknown): answer is EventError {
+  const error = (answer as Partial<EventError> | null | undefined)?.error;
+  return typeof error?.code === "string" && typeof error.message === "string";
+}
+"""
 _BINARY_IN: Final = "BinaryInput"
 _BINARY: Final[dict[Platform, tuple[str, str]]] = {
     "browser": ("ArrayBuffer", "ArrayBuffer | ArrayBufferView | Blob"),
@@ -57,12 +64,19 @@ _RESERVED: Final = _WORDS | {
     "EventError",
     "Partial",
     "Record",
+    "isEventError",
 }
 _PLAIN: Final = {"string": "string", "integer": "number", "number": "number", "boolean": "boolean", "null": "null"}
 _IDENTIFIER: Final = re.compile(r"[A-Za-z_$][\w$]*", re.ASCII)
 
 
-def typescript(contract: Contract, *, dates: Dates | None = None, platform: Platform = "browser") -> str:
+def typescript(
+    contract: Contract,
+    *,
+    dates: Dates | None = None,
+    platform: Platform = "browser",
+    types_only: bool = False,
+) -> str:
     """Return a contract as a module of TypeScript types; equal contracts give equal text.
 
     For ``"/"`` the interfaces are ``ServerToClientEvents`` and ``ClientToServerEvents``; those of other namespaces have
@@ -72,7 +86,7 @@ def typescript(contract: Contract, *, dates: Dates | None = None, platform: Plat
 
     ``dates``: the type of a ``datetime``, ``"string"`` or ``"Date"``; by default that of the server's serializer.
     ``platform``: ``"browser"``, where received bytes are an ``ArrayBuffer``, or ``"node"``, where they are a
-    ``Buffer``.
+    ``Buffer``. ``types_only``: leave out ``isEventError``, the only function, which a ``.d.ts`` file cannot hold.
 
     An event whose handlers return a value has the acknowledgement as its last parameter; for other events it is
     optional. Arguments and results without an annotation are ``unknown``.
@@ -97,6 +111,8 @@ def typescript(contract: Contract, *, dates: Dates | None = None, platform: Plat
     shared = []
     if re.search(rf"\b{_ERROR}\b", body):
         shared.append(_ERROR_TYPE)
+        if not types_only:
+            shared.append(_GUARD_FUNCTION)
     if re.search(rf"\b{_BINARY_IN}\b", body):
         shared.append(f"/** What may be sent as bytes. */\nexport type {_BINARY_IN} = {_BINARY[platform][1]};\n")
     return "\n".join([_HEADER, *interfaces, *shared, *named])

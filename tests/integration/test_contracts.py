@@ -70,6 +70,7 @@ async def test_a_typed_client_and_a_server_understand_each_other(
         "asked": False,
         "said": [True, "hi"],
         "now": noon,
+        "plain": [],
         "time": noon,
     }
 
@@ -100,6 +101,7 @@ async def test_whatever_is_declared_can_be_compiled(compiler: TypeScript) -> Non
         "Date",
         "Record",
         "EventError",
+        "isEventError",
         "ServerToClientEvents",
         "string",
         "keyof",
@@ -113,7 +115,8 @@ async def test_whatever_is_declared_can_be_compiled(compiler: TypeScript) -> Non
         io.of(name).on("back")(handler)
     io.of(re.compile("/.*/")).on("back")(handler)
     compiler.write("events.ts", typescript(describe(io)))
-    assert await compiler.compile("events.ts") == []
+    compiler.write("types.d.ts", typescript(describe(io), types_only=True))
+    assert await compiler.compile("events.ts", "types.d.ts") == []
 
 
 # --- the chat example, and the page about it --------------------------------------------------------------------------

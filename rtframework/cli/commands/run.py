@@ -32,6 +32,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s; all: 0.0.0.0)")
     parser.add_argument("--port", type=_port, default=8080, help="0 picks a free one (default: %(default)s)")
     parser.add_argument("--path", metavar="FILE", help="listen on a Unix socket of that name, not on host and port")
+    parser.add_argument(
+        "--mode", type=_mode, help="the Unix socket's permissions, octal: 660 lets the group in (default: by the umask)"
+    )
     parser.add_argument("--reload", action="store_true", help="start again when a Python file changes")
     parser.add_argument(
         "--reload-dir",
@@ -59,12 +62,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Serve the target until a signal. Return the exit code. Raises ``Failure``."""
+    if args.mode is not None and args.path is None:
+        raise Failure("--mode is about a Unix socket: name its file with --path", Exit.USAGE)
     target = Target.parse(args.target, factory=args.factory)
     make_loop = _loop_factory(args.loop)
     if args.inherit is not None:
         socks = inherit(args.inherit, args.parent)
     elif args.path is not None:
-        socks = [bind_unix(args.path)]
+        socks = [bind_unix(args.path, args.mode)]
     else:
         socks = bind(args.host, args.port)
     try:
@@ -113,3 +118,9 @@ def _port(text: str) -> int:
     if not text.isdecimal() or int(text) > 65535:
         raise argparse.ArgumentTypeError(f"{text!r} is no port: 0 to 65535")
     return int(text)
+
+
+def _mode(text: str) -> int:
+    if not text or not set(text) <= set("01234567") or int(text, 8) > 0o777:
+        raise argparse.ArgumentTypeError(f"{text!r} is no mode: three octal digits, 660 for one")
+    return int(text, 8)

@@ -7,6 +7,8 @@ Then, in the client:
 
   import type { ClientToServerEvents, ServerToClientEvents } from "./events";
   const socket: Socket<ServerToClientEvents, ClientToServerEvents> = io();
+
+isEventError, which tells a refusal from an answer, is in .ts files only: a .d.ts file cannot hold a function.
 """
 
 from __future__ import annotations
@@ -34,4 +36,5 @@ def run(args: argparse.Namespace) -> int:
     """Write the types. Return the exit code. Raises ``Failure``."""
     contract = describe(load_server(args.target, factory=args.factory))
     hint_at_emits(contract)
-    return write(args, typescript(contract, dates=args.dates, platform=args.platform))
+    types_only = (args.output or "").endswith(".d.ts")
+    return write(args, typescript(contract, dates=args.dates, platform=args.platform, types_only=types_only))

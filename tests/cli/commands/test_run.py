@@ -6,6 +6,7 @@ import asyncio
 import re
 import signal
 import socket
+import stat
 from pathlib import Path
 
 import aiohttp
@@ -94,6 +95,10 @@ async def test_a_port_in_use(program: Path) -> None:
         (("--reload", "--reload-dir", "nowhere"), 2, "there is no folder"),
         (("--path", ""), 2, "a Unix socket needs the name of a file"),
         (("--path", "program.py"), 1, "program.py is there already, and no Unix socket"),
+        (("--mode", "660"), 2, "name its file with --path"),
+        (("--path", "s", "--mode", "rw-rw----"), 2, "is no mode"),
+        (("--path", "s", "--mode", "0o660"), 2, "is no mode"),
+        (("--path", "s", "--mode", "1777"), 2, "is no mode"),
         (("--path", "no/such/folder/socket"), 1, "cannot listen on no/such/folder/socket: No such file"),
     ],
 )
@@ -133,6 +138,16 @@ async def test_a_unix_socket(program: Path) -> None:
         await command.see("unix:server.sock")
         assert await command.end() == 0
     assert not path.exists()
+
+
+@pytest.mark.parametrize("reload", [(), ("--reload",)], ids=["once", "reload"])
+async def test_who_may_use_a_unix_socket(program: Path, reload: tuple[str, ...]) -> None:
+    """A proxy that runs as another user would answer every request with 502."""
+    args = ("run", "program:make_app()", "--path", "server.sock", "--mode", "0660", *reload)
+    async with running(*args, cwd=program.parent) as command:
+        await command.see("unix:server.sock")
+        assert stat.S_IMODE((program.parent / "server.sock").stat().st_mode) == 0o660
+        assert await command.end() == 0
 
 
 async def test_a_start_that_fails(program: Path) -> None:

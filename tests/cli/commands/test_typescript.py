@@ -22,6 +22,11 @@ async def test_types_are_printed_or_written(program: Path) -> None:
     written = await rtframework("typescript", "server:io", "-o", "events.ts", cwd=program)
     assert (written.code, written.out, written.err) == (0, "", "")
     assert (program / "events.ts").read_text(encoding="utf-8") == printed.out
+    assert "export function isEventError" in printed.out
+    await rtframework("typescript", "server:io", "-o", "events.d.ts", cwd=program)
+    declared = (program / "events.d.ts").read_text(encoding="utf-8")
+    assert "isEventError" not in declared  # no compiler takes a function there
+    assert "said: (data: string) => void;" in declared
     dates = await rtframework("typescript", "server:io", "--dates", "Date", "--platform", "node", cwd=program)
     assert dates.code == 0
 

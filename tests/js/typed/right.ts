@@ -1,12 +1,13 @@
 // What a typed client may do; compiled with the types of tests/support/contract.py, and never run.
 import { io, type Socket } from "socket.io-client";
-import type {
-  ClientToServerEvents,
-  Person,
-  Picture,
-  ServerToClientEvents,
-  TenantsTenantClientToServerEvents,
-  TenantsTenantServerToClientEvents,
+import {
+  type ClientToServerEvents,
+  type Person,
+  type Picture,
+  type ServerToClientEvents,
+  type TenantsTenantClientToServerEvents,
+  type TenantsTenantServerToClientEvents,
+  isEventError,
 } from "./events.js";
 
 const socket: Socket<ServerToClientEvents, ClientToServerEvents> = io();
@@ -45,7 +46,9 @@ tenant.emit("say", "hello");
 
 async function ask(): Promise<void> {
   const answer = await socket.timeout(5000).emitWithAck("post", { type: "text", text: "" }, { fullName: "Ada" });
-  const size: number = typeof answer === "number" ? answer : answer.error.code.length;
+  const size: number = isEventError(answer) ? answer.error.code.length : answer;
+  const asked = await socket.emitWithAck("ask me", 1);
+  if (isEventError(asked)) console.log(asked.error.code);
   const people = await socket.emitWithAck("find", { limit: 2 }, "Ada", "Grace");
   const ada: Person | undefined = "error" in people ? undefined : people["Ada"];
   console.log(size, ada?.fullName);

@@ -1,14 +1,15 @@
 // A typed client that is run against tests/support/contract.py: `node running.js URL [msgpack]`. It prints JSON.
 import { io, type Socket } from "socket.io-client";
 import msgpack from "socket.io-msgpack-parser";
-import type {
-  ClientToServerEvents,
-  ClockClientToServerEvents,
-  ClockServerToClientEvents,
-  Point,
-  ServerToClientEvents,
-  TenantsTenantClientToServerEvents,
-  TenantsTenantServerToClientEvents,
+import {
+  type ClientToServerEvents,
+  type ClockClientToServerEvents,
+  type ClockServerToClientEvents,
+  type Point,
+  type ServerToClientEvents,
+  type TenantsTenantClientToServerEvents,
+  type TenantsTenantServerToClientEvents,
+  isEventError,
 } from "./events.js";
 
 const [url, parser] = process.argv.slice(2);
@@ -48,14 +49,15 @@ console.log(
   JSON.stringify({
     seen,
     lengths,
-    refused: typeof refused === "object" ? refused.error.code : null,
-    people: "error" in people ? null : Object.keys(people),
+    refused: isEventError(refused) ? refused.error.code : null,
+    people: isEventError(people) ? null : Object.keys(people),
     moved: await moved,
     divided,
     zero,
     asked,
     said: [who === tenant.id, text],
     now: now instanceof Date ? "a Date" : now,
+    plain: [undefined, null, 0, "error", { error: null }, { error: "code" }, { error: { code: 1 } }].filter(isEventError),
     time: (await time) instanceof Date ? "a Date" : await time,
   }),
 );

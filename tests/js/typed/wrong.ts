@@ -1,6 +1,12 @@
 // What a typed client may not do. The compiler complains about a directive below that has no error after it.
 import { io, type Socket } from "socket.io-client";
-import type { ClientToServerEvents, Person, Picture, ServerToClientEvents } from "./events.js";
+import {
+  type ClientToServerEvents,
+  type Person,
+  type Picture,
+  type ServerToClientEvents,
+  isEventError,
+} from "./events.js";
 
 const socket: Socket<ServerToClientEvents, ClientToServerEvents> = io();
 
@@ -51,4 +57,11 @@ const picture: Picture = { type: "picture", data: new ArrayBuffer(1) };
 async function ask(): Promise<void> {
   // @ts-expect-error: an answer of another type
   const answer: string = await socket.emitWithAck("find", { limit: 1 });
+}
+async function refused(): Promise<void> {
+  const answer = await socket.emitWithAck("post", { type: "text", text: "" }, { fullName: "Ada" });
+  // @ts-expect-error: the answer is no object
+  if ("error" in answer) console.log(answer);
+  // @ts-expect-error: what is no refusal has no code
+  if (!isEventError(answer)) console.log(answer.error.code);
 }
