@@ -66,6 +66,7 @@ WITHOUT: Final = {
     "engine/transports/__init__": "a docstring",
     "engine/v3/__init__": "a docstring",
     "handlers/__init__": "a docstring",
+    "handlers/mistakes": "its rows are tests/test_mistakes.py",
     "namespaces/__init__": "a docstring",
     "plugins/rtframework_jwt/__init__": "a name of the package",
     "plugins/rtframework_msgpack/__init__": "a name of the package",

@@ -56,7 +56,6 @@ class Serving:
         {"connect_timeout": "45"},
         {"upgrade_timeout": float("inf")},
         {"transports": ()},
-        {"transports": "polling"},
         {"max_http_buffer_size": 0},
         {"proxy_headers": "via"},
         {"cookie": "no name"},

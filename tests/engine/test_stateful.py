@@ -680,7 +680,7 @@ class Sessions(RuleBasedStateMachine):
     @precondition(lambda self: self.pollers)
     @rule(
         client=who,
-        how=st.sampled_from(["reset", "close", "hang up", "silence", "5", "2x", "2probe", '42["n",0]']),
+        how=st.sampled_from(["reset", "close", "hang up", "silence", "2x", "2probe", '42["n",0]']),
         before=turns,
         turns=turns,
     )

@@ -127,7 +127,7 @@ async def test_a_handler_of_everything_does_not_hide_a_breach_of_contract() -> N
 def test_it_is_for_a_class_of_exceptions(kind: Any) -> None:
     """A handler would never be called, or Ctrl-C be answered to a client."""
     with pytest.raises(ConfigurationError, match="is for a class of exceptions"):
-        ExceptionHandlers().add(kind, answering(1))
+        ExceptionHandlers().for_kind(kind, "io")
 
 
 def test_one_for_each_class() -> None:

@@ -48,7 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Write the files, and say what to do next; the exit code. Raises ``Failure``."""
+    """Write the files, and say what to do next. Return the exit code. Raises ``Failure``."""
     folder = Path(args.name)
     name = folder.resolve().name
     check_name(name)
