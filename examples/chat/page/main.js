@@ -387,7 +387,7 @@ function drawTalk() {
   const others = isRoom ? current.people.size : 0;
   $("title").textContent = isRoom ? `# ${current.name}` : current.name;
   $("subtitle").textContent = isRoom
-    ? `${others} ${others === 1 ? "person" : "people"} ${online() ? "here" : "when last online"}`
+    ? `${others} ${others === 1 ? "person" : "people"}${online() ? " here" : ""}`
     : ["Private", presence(current.person)].filter(Boolean).join(" · ");
   $("leave").hidden = !isRoom || current.id === LOBBY;
   const box = $("message-box");
