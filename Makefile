@@ -22,7 +22,7 @@ test:
 
 docs:
 	@scripts/bootstrap docs
-	@NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --strict --quiet
+	@NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --strict
 	@echo site/index.html
 
 bench:

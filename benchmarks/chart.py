@@ -13,8 +13,17 @@ from .rows import CURVES, ROWS
 
 COLOURS: Final = {OURS: "#1f6feb", "python-socketio": "#c9a227", "node": "#6a9955", "bun": "#b07aa1"}
 _NAMES: Final = {OURS: "rtframework", "python-socketio": "python-socketio", "node": "Node", "bun": "Bun"}
+_PAPER: Final = "#ffffff"
 _INK: Final = "#1c2128"
-_FAINT: Final = "#6e7781"
+_FAINT: Final = "#656d76"
+_LINE: Final = "#d8dee4"
+_CLASSES: Final = {_PAPER: "paper", _INK: "ink", _FAINT: "faint", _LINE: "line"}
+_DARK: Final = (
+    "<style>@media (prefers-color-scheme: dark) { .paper { fill: #1c2128 } .ink { fill: #e6edf3 } "
+    ".faint { fill: #9aa4af } .line { stroke: #3d444d } }</style>"
+)
+"""Where pages are dark, the pictures are, too; a viewer without style sheets shows the light one."""
+
 _WIDTH: Final = 920
 _GAP: Final = 24
 _CUT: Final = 2.5
@@ -47,7 +56,7 @@ def bars(results: Json) -> str:
             if value > longest:
                 cut = True
                 middle = x + 112 + length * 0.93
-                parts.append(f'<path d="M{middle:.1f} {top - 2}l6 21h5l-6 -21z" fill="#fff"/>')
+                parts.append(f'<path d="M{middle:.1f} {top - 2}l6 21h5l-6 -21z" class="paper" fill="{_PAPER}"/>')
             parts.append(_text(x + 112 + length + 6, top + 13, short(value), weight=600 if name == OURS else 400))
     height = 74 + math.ceil(len(rows) / 2) * panel_height + 8
     subtitle = (
@@ -94,7 +103,7 @@ def _lines(
     parts = []
     for exponent in range(low, high + 1):
         _, y = place(steps[0], 10.0**exponent)
-        parts.append(f'<path d="M{left:.1f} {y:.1f}h{width:.1f}" stroke="#d8dee4"/>')
+        parts.append(f'<path d="M{left:.1f} {y:.1f}h{width:.1f}" class="line" stroke="{_LINE}"/>')
         label = f"{10**exponent:,}" if exponent >= 0 else f"{10.0**exponent:g}"
         parts.append(_text(left - 8, y + 4, label, anchor="end", colour=_FAINT))
     for step in steps:
@@ -123,7 +132,7 @@ def _text(
 ) -> str:
     return (
         f'<text x="{x:.1f}" y="{y:.1f}" font-size="{size}" font-weight="{weight}" text-anchor="{anchor}" '
-        f'fill="{colour}">{escape(text)}</text>'
+        f'class="{_CLASSES[colour]}" fill="{colour}">{escape(text)}</text>'
     )
 
 
@@ -133,7 +142,8 @@ def _document(height: float, title: str, subtitle: str, parts: Sequence[str]) ->
             f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {height:.0f}" width="{_WIDTH}" '
             f'height="{height:.0f}" font-family="system-ui, -apple-system, Segoe UI, Helvetica, Arial, sans-serif" '
             f'role="img" aria-label="{escape(title)}">',
-            f'<rect width="{_WIDTH}" height="{height:.0f}" rx="8" fill="#ffffff"/>',
+            _DARK,
+            f'<rect width="{_WIDTH}" height="{height:.0f}" rx="8" class="paper" fill="{_PAPER}"/>',
             _text(_GAP, 32, title, size=19, weight=700),
             _text(_GAP, 52, subtitle, colour=_FAINT),
             *parts,

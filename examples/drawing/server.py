@@ -26,7 +26,7 @@ CLIENT = next((found for folder in NPM if (found := folder / "socket.io-client/d
 
 Key = Annotated[str, Meta(pattern=r"^[\w-]{8,64}$")]
 Colour = Literal["ink", "red", "orange", "green", "blue", "violet"]
-Point = tuple[float, float]  # on a board of 1600 by 1000, wherever it is shown
+Point = tuple[float, float]  # on a board of 1600 by 1600, wherever it is shown
 
 
 class Artist(Struct, frozen=True):

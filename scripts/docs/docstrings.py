@@ -40,7 +40,7 @@ log: Final = get_logger("docstrings")
 
 _ROLE: Final = re.compile(r":[a-z]+:`(~?)([\w.]+)`")
 _CODE: Final = re.compile(r"``(.+?)``", re.DOTALL)
-_PAGE: Final = re.compile(r"(?:``)?docs/([\w-]+)\.md(?:``)?")
+_PAGE: Final = re.compile(r"(?:``)?docs/([\w/-]+\.md)(?:``)?")
 _ITEM: Final = re.compile(r"(?m)^(?=``[\w.]+``(?:, ``[\w.]+``)*(?: \([^)\n]*\))?:(?:\s|$))")
 _LITERAL: Final = re.compile(r"(?P<lead>[^\n]*)::\n\n?(?P<code>(?:[ \t]+[^\n]*(?:\n|$)|\n)+)")
 
@@ -75,11 +75,12 @@ def _look_up(place: Object, name: str, loader: GriffeLoader) -> str | None:
     scope: Object | None = place
     while scope is not None:
         for path in (name, f"{scope.path}.{name}"):
-            try:
-                found = loader.modules_collection.get_member(path)
-                return found.final_target.path if isinstance(found, Alias) else found.path
-            except (KeyError, AliasResolutionError, CyclicAliasError):
-                continue
+            if found := _find(path, loader):
+                return str(found.path)
+            owner, _, member = path.rpartition(".")
+            holder = _find(owner, loader) if owner else None
+            if isinstance(holder, Class) and any(member in base.members for base in holder.mro()):
+                return f"{holder.path}.{member}"
         if isinstance(scope, Class):
             for base in scope.mro():
                 if name in base.members:
@@ -87,6 +88,15 @@ def _look_up(place: Object, name: str, loader: GriffeLoader) -> str | None:
         scope = scope.parent
     log.warning("%s: a docstring speaks of %s, which is not there", place.path, name)
     return None
+
+
+def _find(path: str, loader: GriffeLoader) -> Object | None:
+    """The object at a path, or the one that an import leads to."""
+    try:
+        found = loader.modules_collection.get_member(path)
+        return found.final_target if isinstance(found, Alias) else found
+    except (KeyError, AliasResolutionError, CyclicAliasError):
+        return None
 
 
 def to_markdown(text: str, look_up: Callable[[str], str | None]) -> str:
@@ -115,7 +125,7 @@ def is_python(code: str) -> bool:
 
 def _prose(text: str, look_up: Callable[[str], str | None]) -> str:
     paragraphs = [_listed(paragraph) for paragraph in text.split("\n\n")]
-    text = _PAGE.sub(r"[the page on it](../\1.html)", "\n\n".join(paragraphs))
+    text = _PAGE.sub(r"[the page on it](../\1)", "\n\n".join(paragraphs))
     text = _CODE.sub(lambda match: f"`{match[1]}`", text)
     return _ROLE.sub(lambda match: _link(match[1], match[2], look_up), text)
 

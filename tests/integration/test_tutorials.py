@@ -177,11 +177,11 @@ async def test_the_dashboard(serve_program: ServeProgram, browser: Pages) -> Non
 
 
 async def draw(page: Page, *points: tuple[float, float], finish: bool = True) -> None:
-    """A line with the mouse, on a board of 1600 by 1000."""
+    """A line with the mouse, on a board of 1600 by 1600."""
     box = await page.locator("#canvas").bounding_box()
     assert box
     for at, (x, y) in enumerate(points):
-        await page.mouse.move(box["x"] + x / 1600 * box["width"], box["y"] + y / 1000 * box["height"])
+        await page.mouse.move(box["x"] + x / 1600 * box["width"], box["y"] + y / 1600 * box["height"])
         if not at:
             await page.mouse.down()
     if finish:
@@ -193,7 +193,7 @@ async def see(page: Page, x: float, y: float, *, ink: bool = True) -> None:
     await page.wait_for_function(
         """([x, y, ink]) => {
             const canvas = document.getElementById("canvas");
-            const at = [(x / 1600) * canvas.width, (y / 1000) * canvas.height].map(Math.round);
+            const at = [(x / 1600) * canvas.width, (y / 1600) * canvas.height].map(Math.round);
             return (canvas.getContext("2d").getImageData(...at, 1, 1).data[3] > 0) === ink;
         }""",
         arg=[x, y, ink],
@@ -239,16 +239,16 @@ async def test_drawing_together(artists: tuple[Page, Page], browser: Pages) -> N
     await see(ada, 400, 600, ink=False)
     await see(ada, 300, 200)
     await grace.locator("#undo").click()  # nothing of hers is left
-    await draw(grace, (200, 800), (400, 800))
-    await see(ada, 300, 800)
+    await draw(grace, (200, 1000), (400, 1000))
+    await see(ada, 300, 1000)
     await see(ada, 300, 200)
 
     await ada.locator("#canvas").focus()  # in the middle, by keys
     for key in ("Space", "Shift+ArrowRight", "Shift+ArrowRight", "Space"):
         await ada.keyboard.press(key)
-    await see(grace, 850, 500)
+    await see(grace, 850, 800)
     await ada.locator("#clear").click()
-    for x, y in ((300, 200), (850, 500), (300, 800)):
+    for x, y in ((300, 200), (850, 800), (300, 1000)):
         await see(grace, x, y, ink=False)
     assert await grace.evaluate("document.documentElement.scrollWidth") <= 390
 

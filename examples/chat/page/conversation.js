@@ -20,8 +20,6 @@ export class Conversation {
     this.list = document.createElement("ol");
     this.list.className = "messages";
     this.list.dataset.testid = "messages";
-    this.list.setAttribute("role", "log");
-    this.list.setAttribute("aria-live", "polite");
     this.list.setAttribute("aria-label", `Messages in ${name}`);
   }
 

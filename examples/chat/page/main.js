@@ -54,7 +54,10 @@ function privateWith(person) {
   return talk(id);
 }
 
-const here = (person) => talk(LOBBY)?.people.has(person.id);
+// Without a connection nobody can tell.
+const online = () => document.body.dataset.online === "true";
+const here = (person) => online() && Boolean(talk(LOBBY)?.people.has(person.id));
+const presence = (person) => (here(person) ? "online" : online() ? "offline" : "");
 
 function put(conversation, message) {
   const follow = conversation === current && atEnd();
@@ -81,14 +84,20 @@ function receive(conversation, message) {
 
 // After a reconnection what we missed counts as new; what a page finds when it opens does not.
 function takeHistory(conversation, messages) {
-  conversation.list.setAttribute("aria-busy", "true"); // history is not read out
+  quietly();
   for (const message of messages) {
     const mine = message.author.id === me.id;
     if (mine) outbox.remove(message.key);
     if (put(conversation, message) && conversation.loaded && !mine && conversation !== current) conversation.unread += 1;
   }
   conversation.loaded = true;
-  setTimeout(() => conversation.list.removeAttribute("aria-busy"), 500);
+}
+
+// What is shown now is history: a screen reader does not read it out.
+function quietly() {
+  $("scroller").setAttribute("aria-busy", "true");
+  clearTimeout(quietly.timer);
+  quietly.timer = setTimeout(() => $("scroller").removeAttribute("aria-busy"), 500);
 }
 
 function takeRoom({ room: name, people, messages }) {
@@ -124,6 +133,7 @@ function open(conversation) {
     current.list.remove();
   }
   current = conversation;
+  quietly();
   $("scroller").append(conversation.list);
   $("message-box").value = conversation.draft;
   closePanels();
@@ -339,15 +349,14 @@ function roomRow(name) {
 
 function privateRow(conversation) {
   const { person, unread } = conversation;
-  const online = here(person);
   const button = rowButton({
     className: "row",
     active: conversation === current,
-    label: `${person.name}, ${online ? "online" : "offline"}${unread ? `, ${unread} unread` : ""}`,
+    label: [person.name, presence(person), unread && `${unread} unread`].filter(Boolean).join(", "),
     action: () => open(conversation),
   });
   const face = avatar(person);
-  face.classList.toggle("online", online);
+  face.classList.toggle("online", here(person));
   button.append(face, element("span", { className: "ellipsis name", textContent: person.name }), badge(unread) || "");
   return element("li", { dataset: { person: person.id, name: person.name, unread } }, button);
 }
@@ -378,8 +387,8 @@ function drawTalk() {
   const others = isRoom ? current.people.size : 0;
   $("title").textContent = isRoom ? `# ${current.name}` : current.name;
   $("subtitle").textContent = isRoom
-    ? `${others} ${others === 1 ? "person" : "people"} here`
-    : here(current.person) ? "Private · online" : "Private · offline";
+    ? `${others} ${others === 1 ? "person" : "people"}${online() ? " here" : ""}`
+    : ["Private", presence(current.person)].filter(Boolean).join(" · ");
   $("leave").hidden = !isRoom || current.id === LOBBY;
   const box = $("message-box");
   box.placeholder = isRoom ? `Message #${current.name}` : `Message ${current.name}`;
@@ -405,7 +414,7 @@ function drawPeople() {
     });
     button.disabled = own;
     const face = avatar(person);
-    face.classList.toggle("online", Boolean(here(person)));
+    face.classList.toggle("online", here(person));
     button.append(face, element("span", { className: "ellipsis name", textContent: person.name }));
     button.append(own ? element("span", { className: "count", textContent: "you" }) : icon("chat"));
     return element("li", { dataset: { person: person.id, name: person.name } }, button);
@@ -428,16 +437,20 @@ function drawTyping() {
 function drawStatus({ state, transport = "", attempt = "" }) {
   const line = $("status");
   Object.assign(line.dataset, { state, transport, attempt });
+  // What a phone has no room for stands apart; it is read out, and shown as a title, all the same.
   const texts = {
-    connecting: "Connecting …",
-    online: `Online by ${transport}`,
-    reconnecting: `Reconnecting, attempt ${attempt}`,
-    offline: "Offline",
+    connecting: ["", "Connecting …", ""],
+    online: ["Online by ", transport, ""],
+    reconnecting: ["", "Reconnecting", `, attempt ${attempt}`],
+    offline: ["", "Offline", ""],
   };
-  const [first, last] = state === "online" ? ["Online by ", transport] : ["", texts[state]];
-  line.replaceChildren(element("span", { className: "roomy", textContent: first }), element("span", { textContent: last }));
-  line.title = texts[state];
+  const [before, text, after] = texts[state];
+  const roomy = (textContent) => element("span", { className: "roomy", textContent });
+  line.replaceChildren(roomy(before), element("span", { textContent: text }), roomy(after));
+  line.title = before + text + after;
+  const wasOnline = online();
   document.body.dataset.online = state === "online";
+  if (wasOnline !== online()) drawAll(); // who is here is known while there is a connection
 }
 
 // --- scrolling ------------------------------------------------------------------------------------------------------
@@ -498,11 +511,12 @@ function complain(error) {
 $("sign-in").addEventListener("submit", async (event) => {
   event.preventDefault();
   const name = $("sign-in-name").value.trim();
-  if (!name) return reason("Please enter a name.");
+  if (!name) return ask("Please enter a name.");
   try {
     start(await session.signIn(name));
   } catch (error) {
-    reason(error instanceof TypeError || error instanceof SyntaxError ? "The server cannot be reached." : error.message);
+    if (error instanceof TypeError || error instanceof SyntaxError) reason("The server cannot be reached.");
+    else ask(error.message);
   }
 });
 
@@ -591,6 +605,14 @@ function view(name) {
 function reason(text) {
   $("sign-in-reason").textContent = text;
   $("sign-in-reason").hidden = !text;
+  $("sign-in-name").removeAttribute("aria-invalid");
+}
+
+// The name did not do: the field says so, and has the focus.
+function ask(text) {
+  reason(text);
+  $("sign-in-name").setAttribute("aria-invalid", "true");
+  $("sign-in-name").focus();
 }
 
 function start({ person }) {

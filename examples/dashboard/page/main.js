@@ -10,7 +10,10 @@ const socket = io();
 // --- what comes ------------------------------------------------------------------------------------------------------
 
 socket.on("connect", () => status("online", "Live"));
-socket.on("disconnect", () => status("offline", "Reconnecting …"));
+socket.on("disconnect", () => {
+  status("offline", "Reconnecting …");
+  $("#watching").textContent = ""; // not known any more
+});
 
 socket.on("state", (state) => {
   samples = state.samples;

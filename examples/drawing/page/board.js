@@ -1,7 +1,7 @@
-// What is on the paper, and how it is drawn. Points are on a board of 1600 by 1000, whatever the size of the canvas.
+// What is on the paper, and how it is drawn. Points are on a board of 1600 by 1600, whatever the size of the canvas.
 
 export const WIDTH = 1600;
-export const HEIGHT = 1000;
+export const HEIGHT = 1600;
 
 export class Board {
   strokes = new Map(); // id: stroke, in order

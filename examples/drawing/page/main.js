@@ -21,7 +21,11 @@ const socket = io({
 });
 
 socket.on("connect", () => status("online", "Online"));
-socket.on("disconnect", () => status("offline", "Reconnecting: go on drawing …"));
+socket.on("disconnect", () => {
+  status("offline", "Reconnecting: go on drawing …");
+  $("people").textContent = ""; // not known any more
+  $("cursors").replaceChildren();
+});
 socket.on("connect_error", (error) => socket.active || status("offline", error.message));
 
 // --- what the others do ----------------------------------------------------------------------------------------------

@@ -12,7 +12,10 @@ function connect(session) {
     status("Online");
     enter();
   });
-  socket.on("disconnect", () => status("Reconnecting …"));
+  socket.on("disconnect", () => {
+    status("Reconnecting …");
+    showPeople([]); // who is there is not known any more
+  });
   socket.on("connect_error", (error) => {
     if (socket.active) return; // the network: it tries again by itself
     sessionStorage.removeItem("session");
@@ -26,7 +29,7 @@ function connect(session) {
   });
   socket.on("typing", showTyping);
   $("chat").hidden = false;
-  $("sign-in").hidden = true;
+  $("start").hidden = true;
 }
 
 async function request(event, ...args) {
@@ -94,8 +97,9 @@ function status(text) {
 
 function ask(reason = "") {
   $("reason").textContent = reason;
+  $("name").setAttribute("aria-invalid", Boolean(reason));
   $("chat").hidden = true;
-  $("sign-in").hidden = false;
+  $("start").hidden = false;
   $("name").focus();
 }
 

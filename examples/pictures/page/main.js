@@ -118,6 +118,7 @@ function start() {
   });
   socket.on("disconnect", (reason) => {
     status("reconnecting", "Reconnecting …");
+    $("people").textContent = ""; // not known any more
     if (reason === "io server disconnect") setTimeout(() => socket.connect(), 1000);
   });
   socket.on("picture", take);
