@@ -14,3 +14,8 @@ def configure(thorough: bool) -> None:
 def examples(number: int) -> int:
     """For ``settings(max_examples=…)``: the number of a thorough run; others take a quarter."""
     return number if _thorough else max(number // 4, 50)
+
+
+def is_thorough() -> bool:
+    """Tell whether this is a thorough run, for tests of many pages of which some show the fault of all."""
+    return _thorough
