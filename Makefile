@@ -18,7 +18,7 @@ test:
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
 	$(PY) -m mypy
-	$(PY) -m pytest --numprocesses 2 --dist worksteal $(ARGS)
+	$(PY) -m pytest --numprocesses 3 --dist worksteal $(ARGS)
 
 docs:
 	@scripts/bootstrap docs

@@ -18,6 +18,7 @@ from typing import Final
 import pytest
 
 from tests.conftest import ServeProgram
+from tests.support import thorough
 from tests.support.js import JSClients
 from tests.support.server import SubprocessServer
 from tests.support.transports import TRANSPORTS
@@ -267,6 +268,8 @@ def test_it_serves_on_each_python(install: Install, version: str, tmp_path: Path
     interpreter = find_python(version)
     if interpreter is None:
         pytest.skip(f"there is no Python {version}")
+    if interpreter != sys.executable and not thorough.is_thorough():
+        pytest.skip("another Python, which --thorough tries")
     python = install(interpreter)
     assert run(python, "-I", "-W", "error", "-c", SMOKE, cwd=tmp_path).strip() == version
     run(python.parent / "rtframework", "new", "hello", cwd=tmp_path)

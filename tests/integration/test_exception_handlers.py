@@ -334,6 +334,7 @@ async def test_nothing_of_a_failed_event_waits_for_the_garbage_collector(observe
         for event, argument in itertools.product(("fail", "several", "unknown"), ("x", 1)):
             await client.emit_with_ack(event, argument)
             gc.collect()
+            gc.freeze()  # to go through what all other tests have left takes long
             gc.disable()
             gc.set_debug(gc.DEBUG_SAVEALL)
             try:
