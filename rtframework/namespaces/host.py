@@ -102,13 +102,13 @@ class Host:
         return parent
 
     def add(self, namespace: N) -> N:
-        """Add a namespace by its name. Raises ``ConfigurationError`` when there is one with handlers."""
+        """Add a namespace by its name. Raises ``ConfigurationError`` when there is one with handlers or clients."""
         name = namespace.name
         if is_template(name):
             raise ConfigurationError(f"for many namespaces give the class: of({name!r}, factory=...)")
         existing = self.namespaces.get(name)
         if existing is not None and (
-            type(existing) is not Namespace or not existing._is_pristine or existing.parent is not None
+            type(existing) is not Namespace or not existing._is_pristine or existing.parent is not None or len(existing)
         ):
             raise ConfigurationError(f"the namespace {name} exists already")
         namespace._bind(self, self)
@@ -119,6 +119,8 @@ class Host:
                 pending = self.announce(namespace)
             except BaseException:
                 del self.namespaces[name]
+                if existing is not None:
+                    self.namespaces[name] = existing
                 raise
         if self.started:
             self.spawn(self._open(namespace, pending))
@@ -163,7 +165,9 @@ class Host:
 
         try:
             await self._observed_connect(client.handshake(nsp, auth), connect)
-        except Exception:
+        except (Exception, asyncio.CancelledError) as error:
+            if is_cancelled(error):
+                raise
             log.exception("unhandled error in an observer", extra={"nsp": nsp})
             if not is_decided:  # the client must not wait in vain for it
                 await self._connect(client, nsp, auth)

@@ -165,7 +165,7 @@ class Broadcasting(Advising):
         return self._everybody().to(*rooms)
 
     def in_(self, *rooms: Rooms) -> BroadcastOperator:
-        """Add as :meth:`to` does; Node's ``in``."""
+        """Select as :meth:`to` does; Node's ``in``."""
         return self._everybody().to(*rooms)
 
     def except_(self, *rooms: Rooms) -> BroadcastOperator:

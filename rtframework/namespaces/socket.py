@@ -314,7 +314,7 @@ class Socket(EventDispatch, Registration):
         packet.id = id = self._nsp._next_ack_id()
         self.accept()
         if self._state is not _CONNECTED:
-            raise Disconnected("socket has been disconnected")
+            raise _too_early() if self._state < _JOINED else Disconnected("socket has been disconnected")
         future = self._expect_ack(id)
         try:
             async with asyncio.timeout(timeout):

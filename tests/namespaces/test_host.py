@@ -345,3 +345,27 @@ def test_strict_mode_holds_for_all_namespaces() -> None:
     assert all(each._auditor is auditor for each in everybody)
     host.audit(None)
     assert all(each._auditor is None for each in everybody)
+
+
+async def test_a_namespace_with_clients_is_not_replaced() -> None:
+    """Clients would stay in a namespace that nobody emits to any more."""
+    host = make_host()
+    old = host.of("/a", None)
+    assert await FakeClient(host).connect("/a") == "connected"
+    with pytest.raises(ConfigurationError, match="/a exists already"):
+        host.add(Namespace("/a"))
+    assert host.namespaces["/a"] is old
+
+
+def test_a_namespace_that_cannot_be_announced_changes_nothing() -> None:
+    """The namespace that was there would vanish with the one that takes its place."""
+    host = make_host()
+    old = host.of("/a", None)
+
+    def fail(namespace: Namespace) -> None:
+        raise ValueError("no")
+
+    host.announcements.on(fail)
+    with pytest.raises(ValueError, match="no"):
+        host.add(Namespace("/a"))
+    assert host.namespaces["/a"] is old

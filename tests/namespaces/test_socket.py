@@ -157,7 +157,7 @@ async def test_asking_in_each_state(recovery: Recovery | None) -> None:
 
     @main.use
     async def middleware(socket: Socket, call_next: CallNext) -> None:
-        with pytest.raises(Disconnected):
+        with pytest.raises(ConfigurationError, match="emit to it in a connection handler, not in middleware"):
             await socket.emit_with_ack("too early")
         await call_next()
 
