@@ -1,6 +1,6 @@
 # Two commands: `make demo` runs the chat, `make test` runs every check. Each first installs what it needs.
 #   make demo PORT=9000        another port than 8080
-#   make test ARGS="-k rooms"  arguments for pytest; it runs two processes, ARGS="-n 0" does without
+#   make test ARGS="-k rooms"  arguments for pytest; it runs three processes, ARGS="-n 0" does without
 # `make docs` builds the documentation site into site/.
 # And one to compare: `make bench` measures what an operation costs here and elsewhere, see benchmarks/README.md.
 

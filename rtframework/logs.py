@@ -10,6 +10,9 @@ from typing import Final
 PERIOD: Final = 1.0
 """Seconds between two lines of one ``ThrottledLog``, at least."""
 
+_LONGEST: Final = 200
+"""Characters of a client's text in a log line."""
+
 
 class ThrottledLog:
     """A log line that is written at most once a second.
@@ -36,3 +39,9 @@ class ThrottledLog:
         left_out, self._left_out = self._left_out, 0
         more = f" ({left_out} more since the last such line)" if left_out else ""
         self._log.log(self._level, self._text + more, *args, extra={**(extra or {}), "left_out": left_out})
+
+
+def quote(text: object) -> str:
+    """Quote a client's text for a log line: without control characters, and at most 200 characters long."""
+    shown = repr(text)
+    return shown if len(shown) <= _LONGEST else f"{shown[:_LONGEST]}…"

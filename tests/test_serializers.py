@@ -98,7 +98,7 @@ def test_the_frames_of_the_protocol(packet: Packet, frames: list[str | bytes]) -
             "2/a,1",
             '2/a["x"]',
         ),
-        *("3", "3[]", "31", "31{}", "3/a,[]", '3["a"]', "31null", "39007199254740992[]", '2123456789012345678["a"]'),
+        *("3", "3[]", "31{}", "3/a,[]", '3["a"]', "31null", "39007199254740992[]", '2123456789012345678["a"]'),
         *("5", "5-", '5["a"]', '5-["a"]', '5x-["a"]', '5-1-["a"]', '5²-["a"]', '511-["a"]', '59999999999-["a"]'),
         *('50-["connect"]', "50-", "50-{}", "60-[]", "60-1{}", '2["a",NaN]', '2["a",Infinity]', '2["a",-Infinity]'),
         *('50-["a",NaN]', "2[" * 5000, "2" + "[" * 100_000, '2["a",' + "9" * 5000 + "e]", "2['a']", '2["a",]'),
@@ -439,3 +439,21 @@ def test_a_value_that_contains_itself_is_not_searched_for_ever() -> None:
     explained = str(explain_failure(Packet(3, "/", [loop], 1), caught.value, JSONSerializer().encode))
     assert explained.startswith("the acknowledgement: $[0][0]")
     assert "contains itself" in explained
+
+
+@pytest.mark.parametrize("number", ["1e400", "-1e400", "123456789e999"])
+def test_numbers_beyond_floats_are_infinite(number: str) -> None:
+    """A client that sends valid JSON would be disconnected, as Node does not."""
+    packet = decode(f'2["e",{number},{{"deep":[{number}]}}]')
+    infinite = math.inf if number[0] != "-" else -math.inf
+    assert packet.data == ["e", infinite, {"deep": [infinite]}]
+    with pytest.raises(DecodeError):
+        decode(f'2["e",{number},NaN]')
+
+
+def test_an_acknowledgement_without_a_payload() -> None:
+    """Clients that answer with nothing at all would be disconnected."""
+    assert decode("43"[1:] + "7") == Packet(ACK, "/", [], 7)
+    assert decode("3/admin,7") == Packet(ACK, "/admin", [], 7)
+    with pytest.raises(DecodeError):
+        decode("3")

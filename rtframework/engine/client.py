@@ -26,6 +26,12 @@ _DISCONNECT: Final = int(PacketType.DISCONNECT)
 _EVENT: Final = int(PacketType.EVENT)
 _ACK: Final = int(PacketType.ACK)
 
+_other_serializer: Final = ThrottledLog(
+    log,
+    logging.WARNING,
+    "closing a connection whose first packet cannot be read: does the client have another parser than the server's "
+    "serializer?",
+)
 _too_many: Final = ThrottledLog(log, logging.INFO, "closing a connection that wants to join too many namespaces")
 
 
@@ -135,6 +141,8 @@ class Client:
 
     def _fail(self, error: Exception) -> None:
         """Close the connection of a client that has sent no valid packet."""
+        if not self._receivers and self._attempts is None:
+            _other_serializer(extra={"address": self._handshake.address, "transport": self.conn.transport})
         if not isinstance(error, DecodeError):
             log.error("the serializer's decoder raised something that is no DecodeError", exc_info=error)
         self.conn.fail(DisconnectReason.PARSE_ERROR)

@@ -13,7 +13,7 @@ from ..adapters.buffered_outlet import BufferedOutlet
 from ..concurrency import is_cancelled
 from ..exceptions import ConnectionRefused, Disconnected, EncodeError, EventError
 from ..handlers.event import CONNECTION, Passage
-from ..logs import ThrottledLog
+from ..logs import ThrottledLog, quote
 from ..types import DisconnectReason, Packet, PacketType
 from .membership import State
 
@@ -31,6 +31,8 @@ INTERNAL: Final = ConnectionRefused("Internal server error", {"code": "internal_
 """The refusal for whatever went wrong and is not the client's business."""
 
 _another_user: Final = ThrottledLog(log, logging.WARNING, "a session of %s was asked for by another user")
+
+_not_authenticated: Final = ThrottledLog(log, logging.WARNING, "the authenticator refused a client of %s: %s")
 
 _HANDLER_WARNING: Final = 10.0
 """Seconds after which a connection handler that keeps a client out is worth a warning."""
@@ -233,6 +235,8 @@ class Admission:
                     nsp._membership.departed(socket)
         if not client.conn.is_open:
             return self._count(outcomes.GONE)
+        if socket is None and refused is not INTERNAL:
+            _not_authenticated(nsp.name, quote(_code_of(refused)), extra={"nsp": nsp.name})
         client.leave(nsp.name)
         refuse(nsp._engine, client, nsp.name, refused)
         return self._count(outcomes.INTERNAL_ERROR if refused is INTERNAL else outcome)
@@ -306,6 +310,12 @@ class Admission:
             recoveries[outcomes.TOO_MUCH] += 1
             return False
         return True
+
+
+def _code_of(refused: ConnectionRefused) -> str:
+    """Return the code of a refusal, or its message: what the client is told, and no token."""
+    code = refused.data.get("code") if isinstance(refused.data, dict) else None
+    return code if isinstance(code, str) else refused.message
 
 
 def refuse(engine: Engine, client: Client, nsp: str, refused: ConnectionRefused) -> None:

@@ -15,6 +15,7 @@ from ..exceptions import ConfigurationError, ConnectionRefused
 from ..handlers.exception_handlers import ExceptionHandlers
 from ..handlers.middleware import observing
 from ..handlers.strict import OnBreach, on_breach, telling
+from ..logs import ThrottledLog, quote
 from .admission import refuse
 from .announcements import Announcements
 from .dynamic import DynamicNamespaces
@@ -34,6 +35,12 @@ if TYPE_CHECKING:
 log: Final = logging.getLogger("rtframework.server")
 
 N = TypeVar("N", bound=Namespace)
+
+_unknown: Final = ThrottledLog(
+    log,
+    logging.WARNING,
+    "refused a client that asks for the namespace %s: io.of() makes namespaces, of that name or a pattern",
+)
 
 _SHUTDOWN_TIMEOUT: Final = 1.5
 """Seconds that disconnect handlers have at shutdown."""
@@ -181,6 +188,8 @@ class Host:
         except ConnectionRefused as refused:
             refuse(self.engine, client, nsp, refused)
             outcome = INVALID_NAMESPACE if refused.data is None else INTERNAL_ERROR
+            if outcome == INVALID_NAMESPACE:
+                _unknown(quote(nsp), extra={"address": client.handshake(nsp, None).address})
             self.counts.connects[outcome] += 1
             return outcome
 

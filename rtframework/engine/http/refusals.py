@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Any, Final
 
 from aiohttp import web
 
 from ...counters import Counters, add
+from ...logs import ThrottledLog, quote
 from ...types import ConnectionFailure
 
 if TYPE_CHECKING:
     from .listeners import Listeners
+
+log: Final = logging.getLogger("rtframework.engine")
 
 TRANSPORT_UNKNOWN: Final = 0
 SID_UNKNOWN: Final = 1
@@ -26,6 +30,22 @@ MESSAGES: Final = {
     FORBIDDEN: "Forbidden",
     UNSUPPORTED_VERSION: "Unsupported protocol version",
 }
+
+
+_foreign_page: Final = ThrottledLog(
+    log, logging.WARNING, "refused a page of %s at the host %s: if it is yours, add it to cors_allowed_origins"
+)
+_no_origin: Final = ThrottledLog(
+    log, logging.WARNING, "refused a request without Origin: require_origin is set, which is for browsers alone"
+)
+_old_version: Final = ThrottledLog(
+    log,
+    logging.WARNING,
+    "refused a client of Engine.IO %s: allow_eio3=True lets in clients of Socket.IO 2, which speak 3",
+)
+_other_transport: Final = ThrottledLog(
+    log, logging.WARNING, "refused a request for the transport %s: see the option transports"
+)
 
 
 def error_response(
@@ -56,6 +76,7 @@ class Refusals:
         """Refuse a request with a code; ``context`` says more to the listeners, ``message`` to the client."""
         reason = context.get("name") or MESSAGES[code]
         add(self._counts.requests_refused, reason.lower().replace(" ", "_"))
+        _advise(request, code, context)
         if self._listeners.has("connection_error"):
             failure = ConnectionFailure(request, code, MESSAGES[code], context)
             await self._listeners.tell("connection_error", failure)
@@ -71,3 +92,17 @@ class Refusals:
         """Refuse a client whom the program does not want, with the program's message, if it has one."""
         context = {"name": name, "message": message} if name else {"message": message}
         return await self.refuse(request, FORBIDDEN, context, headers, status=403, message=message)
+
+
+def _advise(request: web.Request, code: int, context: dict[str, Any]) -> None:
+    """Log a refusal that a setting would change, and which one."""
+    extra = {"address": request.remote}
+    name = context.get("name")
+    if name == "ORIGIN_NOT_ALLOWED":
+        _foreign_page(quote(context["origin"]), quote(request.host), extra=extra)
+    elif name == "ORIGIN_REQUIRED":
+        _no_origin(extra=extra)
+    elif code == UNSUPPORTED_VERSION:
+        _old_version(quote(context["protocol"] or "3"), extra=extra)
+    elif code == TRANSPORT_UNKNOWN and context.get("transport") in ("polling", "websocket"):
+        _other_transport(quote(context["transport"]), extra=extra)

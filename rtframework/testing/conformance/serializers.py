@@ -169,7 +169,6 @@ class SerializerConformance:
             Packet(PacketType.EVENT, data=[["name"]]),
             Packet(PacketType.ACK, data=[1]),
             Packet(PacketType.ACK, data={"not": "a list"}, id=1),
-            Packet(PacketType.ACK, id=1),
             Packet(PacketType.CONNECT, data=["a list"]),
             Packet(PacketType.CONNECT, data="text"),
             Packet(PacketType.DISCONNECT, data={"anything": 1}),
