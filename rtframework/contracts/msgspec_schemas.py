@@ -78,9 +78,10 @@ class MsgspecTypes:
             written = {tag: {"enum": [info.tag]}, **written}
             required = [tag, *required]
         closed = getattr(info, "forbid_unknown_fields", False)
-        if isinstance(info, kinds.NamedTupleType) or getattr(info, "array_like", False):
+        is_tuple = isinstance(info, kinds.NamedTupleType)  # which takes no more items than it has, as a Struct does
+        if is_tuple or getattr(info, "array_like", False):
             schema |= {"type": "array", "prefixItems": list(written.values()), "minItems": len(required)}
-            return {**schema, "maxItems": len(written)} if closed or self._direction == "out" else schema
+            return {**schema, "maxItems": len(written)} if is_tuple or closed or self._direction == "out" else schema
         schema |= {"type": "object", "properties": written, "required": required}
         return {**schema, "additionalProperties": False} if closed else schema
 
