@@ -434,8 +434,11 @@ def test_a_thousand_clients_are_told_at_shutdown() -> None:
     crowd.close()
 
 
-async def test_a_malformed_packet_costs_little_and_no_traceback(caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_malformed_packet_costs_little_and_no_traceback(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Somebody with a slow line could keep a server busy, and fill its disk."""
+    monkeypatch.setattr("rtframework.logs.PERIOD", 60.0)
     caplog.set_level(logging.WARNING)
     witness = Witness()
     engine = witness.engine
@@ -453,4 +456,5 @@ async def test_a_malformed_packet_costs_little_and_no_traceback(caplog: pytest.L
         await witness.io._stop(None)  # type: ignore[arg-type]
     print(f"{each * 1e6:.0f} microseconds for a packet that is none, the end of its connection included")
     assert each < 0.0001
-    assert caplog.records == []
+    assert len(caplog.records) <= 1, "the one line a second that says what it may be"
+    assert not any(record.exc_info for record in caplog.records)
