@@ -370,6 +370,7 @@ MISTAKES: Final[dict[str, tuple[Mistake, type[Exception], list[str]]]] = {
     "join({})": (lambda a: a.socket.join({}), ConfigurationError, ["a room's name", "{}"]),
     # --- emitting
     "emit(room=)": (lambda a: a.io.emit("x", 1, room="a"), TypeError, ["room=", "io.to('a').emit(event, ...)"]),  # type: ignore[arg-type]
+    "emit(room=None)": (lambda a: a.io.emit("x", 1, room=None), TypeError, ["room=", "leave it out"]),  # type: ignore[arg-type]
     "emit(to=)": (lambda a: a.io.emit("x", 1, to="a"), TypeError, ["to=", "io.to('a').emit(event, ...)"]),  # type: ignore[arg-type]
     "emit(skip_sid=)": (lambda a: a.io.emit("x", skip_sid="s"), TypeError, ["io.except_('s').emit", "broadcast"]),  # type: ignore[arg-type]
     "emit(namespace=)": (

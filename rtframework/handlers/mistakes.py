@@ -145,6 +145,8 @@ for _name, _written in (*_INSTEAD.items(), *((name, _snake_case(name)) for name 
 def unknown_keywords(call: str, unknown: Mapping[str, object]) -> TypeError:
     """Make the error for keywords that ``emit`` and its like do not have. ``call``: the method's name."""
     name, value = next(iter(unknown.items()))
+    if value is None and name in ("room", "to", "sid", "namespace", "skip_sid", "callback"):
+        return TypeError(f"{call}() has no {name}=: leave it out where it would be None")
     instead = _KEYWORDS.get(name, f'{call}(event, {{{{"{name}": ...}}}}), because what is sent follows the name')
     return TypeError(f"{call}() has no {name}=: write {instead.format(value, call=f'{call}(event, ...)')}")
 
