@@ -32,7 +32,22 @@ _other_serializer: Final = ThrottledLog(
     "closing a connection whose first packet cannot be read: does the client have another parser than the server's "
     "serializer?",
 )
+_outdated: Final = ThrottledLog(log, logging.INFO, "dropping packets of a client that joins a namespace anew")
 _too_many: Final = ThrottledLog(log, logging.INFO, "closing a connection that wants to join too many namespaces")
+
+
+class _Attempt:
+    """A CONNECT that the client cannot know to be answered yet."""
+
+    __slots__ = ("auth", "left", "replaces")
+
+    def __init__(self, auth: Any, *, replaces: bool) -> None:
+        self.auth = auth
+        """What the client gave with its latest CONNECT."""
+        self.replaces = replaces
+        """True if the client may take an earlier CONNECT for answered: its packets are of that time, and dropped."""
+        self.left = False
+        """True if the client has left meanwhile."""
 
 
 class Client:
@@ -60,9 +75,9 @@ class Client:
         self._limits = limits
         self._receivers: dict[str, Receiver] = {}
         """The receivers of packets, by the name of the namespace."""
-        self._attempts: dict[str, object] | None = None
-        """Namespaces whose CONNECT the client cannot know to be answered yet, each with a mark of its own: a client may
-        leave and ask again while the handlers of its first attempt still run. ``None`` rather than empty."""
+        self._attempts: dict[str, _Attempt] | None = None
+        """Namespaces whose CONNECT the client cannot know to be answered yet. A client may leave and ask again while
+        the handlers of its first attempt still run. ``None`` rather than empty."""
 
     # --- for the application ----------------------------------------------------------------------------------------
 
@@ -113,6 +128,8 @@ class Client:
         nsp = packet.nsp
         kind = packet.type
         receiver = self._receivers.get(nsp)
+        if self._attempts is not None and kind != _CONNECT and self._is_outdated(nsp, kind):
+            return None
         if receiver is not None:
             if kind == _EVENT:
                 if len(packet.data[0]) > self._limits.max_event_name:
@@ -152,13 +169,16 @@ class Client:
 
         The JavaScript client sends CONNECT twice when a program calls ``connect()``, ``disconnect()`` and ``connect()``
         before the first answer is there, as React's strict mode does. A second CONNECT that was sent before the answer
-        can have arrived is ignored: the client gets one answer. A later one means that the client has missed the
-        answer, or has thrown it away: it leaves the namespace, and joins it again.
+        can have arrived is ignored: the client gets one answer. If it gives other credentials, they are the ones that
+        count: the client joins again with them. A later CONNECT means that the client has missed the answer, or has
+        thrown it away: it leaves the namespace, and joins it again.
 
         Node answers both in the first case, and keeps a socket that no client knows of. In the second it closes the
         connection, and all other namespaces with it.
         """
-        if self._attempts is not None and nsp in self._attempts:
+        attempt = None if self._attempts is None else self._attempts.get(nsp)
+        if attempt is not None:
+            attempt.auth, attempt.left = auth, False
             return None
         receiver = self._receivers.get(nsp)
         if receiver is not None:
@@ -170,21 +190,47 @@ class Client:
             self.conn.close(DisconnectReason.FORCED_SERVER_CLOSE)
             return None
         self._attempts = attempts
-        attempt = attempts[nsp] = object()
-        return self._connect(nsp, auth, attempt)
+        attempt = attempts[nsp] = _Attempt(auth, replaces=receiver is not None)
+        return self._connect(nsp, attempt)
 
-    async def _connect(self, nsp: str, auth: Any, attempt: object) -> None:
-        try:
-            await self._application.connect(self, nsp, auth)
-        except BaseException:
-            self._decide(nsp, attempt)
-            raise
-        if nsp in self._receivers:  # what has come already was sent before the answer
+    async def _connect(self, nsp: str, attempt: _Attempt) -> None:
+        while True:
+            auth = attempt.auth
+            try:
+                await self._application.connect(self, nsp, auth)
+            except BaseException:
+                self._decide(nsp, attempt)
+                raise
+            if attempt.left or attempt.auth == auth or not self.conn.is_open:
+                break
+            other = None if self._attempts is None else self._attempts.get(nsp)
+            if other is not None and other is not attempt:
+                return  # the client has left, and asked again, meanwhile
+            receiver = self._receivers.get(nsp)
+            if receiver is not None:
+                self._part(nsp, receiver)
+            attempt.replaces = True
+            self._attempts = {**(self._attempts or {}), nsp: attempt}
+        receiver = self._receivers.get(nsp)
+        if receiver is not None and attempt.left:
+            self._part(nsp, receiver)
+        elif receiver is not None:  # what has come already was sent before the answer
             asyncio.get_running_loop().call_soon(self._decide, nsp, attempt)
         else:
             self._decide(nsp, attempt)
 
-    def _decide(self, nsp: str, attempt: object) -> None:
+    def _is_outdated(self, nsp: str, kind: int) -> bool:
+        """Tell whether a packet was sent in a namespace that the client is about to join anew; if so, note a leave."""
+        attempt = self._attempts.get(nsp) if self._attempts is not None else None
+        if attempt is None or not attempt.replaces:
+            return False
+        if kind == _DISCONNECT:
+            attempt.left = True
+            return nsp not in self._receivers
+        _outdated(extra={"nsp": nsp, "address": self._handshake.address, "transport": self.conn.transport})
+        return True
+
+    def _decide(self, nsp: str, attempt: _Attempt) -> None:
         """Let the client ask again: it knows of the answer, or will."""
         if self._attempts is not None and self._attempts.get(nsp) is attempt:
             del self._attempts[nsp]

@@ -158,7 +158,9 @@ class Connection(Inbox):
             self._close_next = True
         self.outbox.closed = True
         self.outbox.flush()
-        if not polling:
+        if self._transport is NO_WEBSOCKET:  # it has ended already, and was about to say so
+            self._finish()
+        elif not polling:
             self._transport.close()
 
     # --- what transports use ----------------------------------------------------------------------------------------
@@ -241,6 +243,9 @@ class Connection(Inbox):
         old.release(NOOP)
         if self._state == CLOSING:
             self.outbox.flush()
+            transport.close()
+        elif isinstance(old, PollingTransport) and old.has_lost_packets:
+            self.lost(DisconnectReason.TRANSPORT_ERROR)
             transport.close()
         elif len(self.outbox):
             self.outbox.flush()

@@ -48,7 +48,7 @@ class OutgoingCatchAlls:
         """Note that a catch-all of a socket was added or removed."""
         if socket._outgoing and socket._left is None:
             self.tapped.add(socket.id)
-        else:
+        elif self._sockets.get(socket.id, socket) is socket:  # its id may be that of a socket that continues it
             self.tapped.discard(socket.id)
 
     def show(self, sids: Collection[str], packet: Packet) -> None:

@@ -24,8 +24,11 @@ _PARAMETER: Final = "[^/]+"
 
 
 def is_namespace(name: object) -> bool:
-    """Tell whether this can be the name of a namespace: Socket.IO's encoding allows no comma in it."""
-    return isinstance(name, str) and name.startswith("/") and "," not in name
+    """Tell whether this can be the name of a namespace.
+
+    Socket.IO's encoding allows no comma in it. Control characters could forge lines in a log.
+    """
+    return isinstance(name, str) and name.startswith("/") and "," not in name and name.isprintable()
 
 
 def is_template(name: object) -> bool:

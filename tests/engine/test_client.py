@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from rtframework import ConnectionRefused, Limits, Packet, PacketType, Server, Socket
+from rtframework import ConnectionRefused, Handshake, Limits, Packet, PacketType, Server, Socket
 from tests.engine import eventually
-from tests.support.stream import Doorman, arrive
+from tests.support.stream import Doorman, Stream, arrive
 
 # --- alone ------------------------------------------------------------------------------------------------------------
 
@@ -251,3 +251,73 @@ async def test_a_server_serves_any_connection(caplog: pytest.LogCaptureFixture) 
     assert sorted(gone) == [("/", "parse error"), ("/", "transport close"), ("/admin", "client namespace disconnect")]
     assert (len(io.sockets), len(admin.sockets)) == (0, 0)
     assert caplog.records == []
+
+
+# --- asked again with other credentials -------------------------------------------------------------------------------
+
+
+class ByName:
+    """Lets in everybody but Nobody, by the name in ``auth``."""
+
+    async def authenticate(self, handshake: Handshake) -> Any:
+        """Return the name."""
+        await asyncio.sleep(0)
+        name = handshake.auth.get("name")
+        if name == "nobody":
+            raise ConnectionRefused("not for you")
+        return name or "anonymous"
+
+
+def serving() -> tuple[Server, Stream, list[str]]:
+    """Make a server that says who a client is, with one client of it; and a list of those that have left."""
+    io = Server(auth=ByName())
+    gone: list[str] = []
+
+    @io.on("who")
+    async def who(socket: Socket) -> str:
+        return str(socket.user)
+
+    @io.on("disconnect")
+    async def disconnect(socket: Socket, reason: str) -> None:
+        gone.append(f"{socket.user}: {reason}")
+
+    return io, arrive(io._host), gone
+
+
+@pytest.mark.parametrize("first", ["anonymous", "nobody"])
+async def test_the_latest_credentials_count(first: str) -> None:
+    """A user who signs in while the page still connects would stay who he was before, or outside."""
+    io, stream, gone = serving()
+    stream.say(f'0{{"name":"{first}"}}')
+    await asyncio.sleep(0)
+    answers = await stream.answers('0{"name":"ada"}')
+    assert str(answers[0]).startswith('0{"sid"' if first == "anonymous" else '4{"message":"not for you"}')
+    assert str(answers[-1]).startswith('0{"sid"')
+    assert len(answers) == 2
+    assert await stream.answers('21["who"]') == ['31["ada"]']
+    assert gone == (["anonymous: client namespace disconnect"] if first == "anonymous" else [])
+    assert [socket.user for socket in io.sockets.values()] == ["ada"]
+
+
+async def test_packets_of_the_time_before_are_dropped() -> None:
+    """A page that sends at once when it is connected, and connects twice, would lose all of its namespaces."""
+    io, stream, _ = serving()
+    io.of("/b")
+    await stream.answers("0", "0/b,")
+    stream.say('0{"name":"ada"}', '21["who"]', "31[]")
+    (answer,) = await stream.answers()
+    assert str(answer).startswith('0{"sid"')
+    assert await stream.answers('22["who"]') == ['32["ada"]']
+    assert stream.is_open
+    assert len(io.of("/b").sockets) == 1
+
+
+async def test_leaving_while_joining_anew_is_leaving() -> None:
+    """A socket that no client knows of would stay."""
+    io, stream, gone = serving()
+    await stream.answers("0")
+    stream.say('0{"name":"ada"}', "1")
+    await stream.settle()
+    assert stream.is_open
+    assert not io.sockets
+    assert gone == ["anonymous: client namespace disconnect", "ada: client namespace disconnect"]

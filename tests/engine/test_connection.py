@@ -402,3 +402,15 @@ async def test_a_slow_disconnect_handler_does_not_hold_up_the_others(serve: Serv
         assert heard == []
         gate.set()
         await eventually(lambda: len(heard) == 2)
+
+
+async def test_a_close_behind_the_end_of_the_transport_is_an_end(serve: Serve) -> None:
+    """A client that sends nonsense and hangs up would be counted, and hold up the shutdown, until its heartbeat."""
+    witness = Witness()
+    async with raw_client((await serve(witness.io)).url) as raw:
+        await raw.open_websocket()
+        (connection,) = witness.engine.connections.values()
+        connection.receive('42["e"]')  # in no namespace: it closes the connection
+        connection.end("transport close")
+        connection.without_transport()
+        await eventually(lambda: not witness.engine.connections and connection.is_closed)

@@ -162,7 +162,8 @@ async def test_names_that_cannot_be(serve: Serve, js: JSClients) -> None:
     assert await refusal(js, f"{url}/{20 * 'a'}") == "Invalid namespace"
     assert list(everything.children) == []
     await client.of("/" + 19 * "a")
-    for name in ("/a\nb", "/ö{x}", "/__proto__", "/a?b=c"):
+    assert await refusal(js, f"{url}/a\nb") == "Invalid namespace"  # it would forge lines in a log
+    for name in ("/ö{x}", "/__proto__", "/a?b=c"):
         await client.of(name)
         assert everything.children[name].params == {}
 

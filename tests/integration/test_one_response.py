@@ -16,6 +16,7 @@ from aiohttp import web
 from rtframework import Server, Socket
 from tests.conftest import Serve
 from tests.support.js import JSClients
+from tests.support.raw import raw_client
 from tests.support.server import RunningServer
 from tests.support.thorough import examples
 
@@ -291,3 +292,24 @@ async def test_a_websocket_is_not_disturbed_by_middleware_that_comes_too_late(se
     client = await js.connect(server.url, transports=["websocket"])
     for number in range(5):
         assert await client.emit_with_ack("echo", number) == number
+
+
+async def test_an_upgrade_does_not_save_a_session_whose_packets_are_lost(serve: Serve) -> None:
+    """The client would go on by websocket, without the packets that middleware has thrown away."""
+    broken = False
+
+    async def sometimes(request: web.Request, handler: Handler) -> web.StreamResponse:
+        return await (replace if broken else do_nothing)(request, handler)
+
+    server = await serve(make_app([middleware_of(sometimes, frozenset({"poll"}))]))
+    async with raw_client(server.url) as client:
+        await client.handshake()
+        await client.post("40")
+        await client.receive()
+        await client.post('421["echo",1]')
+        broken = True
+        assert "replaced" in (await client.request("GET")).text
+        broken = False
+        websocket = await client.websocket()
+        await websocket.send("5")
+        assert (await websocket.closed())[0] == []

@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 
 from rtframework import Namespace, Socket
+from rtframework.handlers.registry import HandlerRegistry
 from rtframework.namespaces.host import Host
+from rtframework.namespaces.outgoing import OutgoingCatchAlls
 from tests.support.clients import FakeClient, Gate, idle, make_host
 
 
@@ -165,3 +167,21 @@ async def test_a_catch_all_may_change_who_listens() -> None:
     await main.emit("e")
     await main.emit("f")
     assert log == ["e"]
+
+
+def test_a_socket_that_goes_leaves_its_continuation_alone() -> None:
+    """A recovered client's catch-all would never be called again, once the old socket's handlers have ended."""
+
+    class Known:
+        """A socket, as its namespace's catch-alls see it."""
+
+        id = "s1"
+        _outgoing: tuple[Any, ...] = ()
+        _left: str | None = None
+
+    old, new = Known(), Known()
+    new._outgoing = (object(),)
+    catch_alls = OutgoingCatchAlls(HandlerRegistry(), {"s1": new}, lambda work: None)  # type: ignore[dict-item]
+    catch_alls.socket_changed(new)  # type: ignore[arg-type]
+    catch_alls.socket_changed(old)  # type: ignore[arg-type]
+    assert catch_alls.tapped == {"s1"}

@@ -93,8 +93,7 @@ class PollingTransport:
     async def poll(self, request: web.Request) -> bytes | None:
         """Serve a GET. Return the payload to answer with, ``None`` to answer 400."""
         connection = self.connection
-        handed_over, self._handed_over = self._handed_over, None
-        if self._waiting is not None or (handed_over is not None and not handed_over.is_sent):
+        if self._waiting is not None or self.has_lost_packets:
             # Two at a time, or the packets of the one before were lost in the application's middleware.
             connection.fail(DisconnectReason.TRANSPORT_ERROR)
             return None
@@ -158,6 +157,11 @@ class PollingTransport:
             return 400
         connection.receive_all(packets)
         return 200
+
+    @property
+    def has_lost_packets(self) -> bool:
+        """True if the application's middleware has not let the last payload pass."""
+        return self._handed_over is not None and not self._handed_over.is_sent
 
     def hand_over(self, response: Handed) -> None:
         """Note that aiohttp and the application's middleware are to send the payload: see :meth:`poll`."""
