@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from ..concurrency import TaskSet, is_cancelled
-from ..counters import INTERNAL_ERROR, INVALID_NAMESPACE, Counters
+from ..counters import INTERNAL_ERROR, INVALID_NAMESPACE
 from ..exceptions import ConfigurationError, ConnectionRefused
 from ..handlers.exception_handlers import ExceptionHandlers
 from ..handlers.middleware import observing
@@ -24,6 +24,7 @@ from .parent import ParentNamespace
 from .patterns import Pattern, Question, is_template
 
 if TYPE_CHECKING:
+    from ..counters import Counters
     from ..handlers.strict import Auditor
     from ..options import Limits, Recovery
     from ..protocols import AdapterFactory, Authenticator, Client, Engine, Observer
@@ -62,10 +63,12 @@ class Settings:
 class Host:
     """Holds the namespaces of one server, and decides which one a client gets: the engine's application."""
 
+    engine: Engine
+    counts: Counters
+
     def __init__(self, server: Server, settings: Settings) -> None:
         self.server = server
         self.settings = settings
-        self.counts = Counters()
         self.exception_handlers = ExceptionHandlers()
         self.observers: list[Observer] = []
         self.auditor: Auditor | None = None

@@ -80,5 +80,4 @@ async def _finish(socket: Socket, packet: Packet, result: Awaitable[Any]) -> Non
 
 
 def _log(socket: Socket, packet: Packet) -> None:
-    extra = {"nsp": socket.nsp, "sid": socket.id, "event": packet.data[0]}
-    log.exception("unhandled error in a catch-all for what goes out", extra=extra)
+    log.exception("unhandled error in a catch-all for what goes out", extra=socket._where(packet))

@@ -81,7 +81,7 @@ class Accepted(Answer):
 
     async def send(self, request: web.Request) -> web.StreamResponse:
         """Write it in one piece, if nobody has anything to add to it; else leave it to aiohttp."""
-        if not self._headers and can_write(request) and not has_middlewares(request):
+        if not self._headers and can_write(request):
             return write(request, _OK, b"ok")
         return self._make()
 
@@ -145,8 +145,6 @@ class Payload(Opening):
 
     async def send(self, request: web.Request) -> web.StreamResponse:
         """Write it in one piece, if it need not be compressed and nobody has anything to add to it."""
-        if has_middlewares(request):
-            return await self.send_changed(request, self._make())
         if self._coding is None and can_write(request):
             more = b"".join(map(header_line, self._headers.items())) if self._headers else b""
             return write(request, _PAYLOADS[self._content_type] + more, self._body)

@@ -29,7 +29,6 @@ NAMES: Final = (*_BUNDLES, *(f"{name}.map" for name in _BUNDLES))
 
 _INSTALLED: Final = ("node_modules/socket.io-client/dist", "node_modules/socket.io/client-dist")
 _BANNER: Final = re.compile(rb"Socket\.IO v([\w.+-]+)")
-_QUALITY: Final = re.compile(r"q\s*=\s*([0-9.]+)", re.IGNORECASE)
 
 
 class ClientFiles:

@@ -74,6 +74,7 @@ def can_write(request: web.Request) -> bool:
         and request.version == HttpVersion11
         and not request.protocol.writing_paused
         and not has_hooks(request)
+        and not has_middlewares(request)
     )
 
 
