@@ -225,3 +225,24 @@ def test_every_file_is_in_the_architecture(folder: str) -> None:
     files = {path.name for path in place.glob("*.py")} - {"__init__.py"}
     section = f"In `{folder}/`" if folder else "The files"
     assert listed(section) == files | {f"{path.parent.name}/" for path in place.glob("*/__init__.py")}
+
+
+# --- symptoms ---------------------------------------------------------------------------------------------------------
+
+
+def warnings_of(path: Path) -> Iterator[str]:
+    """The texts of a module's warnings, and of the lines that are limited in their rate; "…" is what differs."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Call) and (name := ast.unparse(node.func)) in ("log.warning", "ThrottledLog"):
+            text = node.args[0 if name == "log.warning" else 2]
+            assert isinstance(text, ast.Constant), f"{path}:{node.lineno}"
+            yield re.sub(r"%[a-z]", "…", str(text.value))
+
+
+def test_every_warning_is_among_the_symptoms() -> None:
+    """Who looks for a line of the log would find nothing, or a line that no version writes."""
+    warnings = {text for path in (ROOT / "rtframework").rglob("*.py") for text in warnings_of(path)}
+    cells = [row.cells[0] for row in read_page(DOCS / "symptoms.md").rows if row.section == "In the log"]
+    lines = [line for cell in cells for line in re.findall(r"`([^`]+)`", cell)]
+    assert sorted(text for text in warnings if not text.startswith(tuple(lines))) == []
+    assert [line for line in lines if not any(text.startswith(line) for text in warnings)] == []
