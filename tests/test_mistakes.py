@@ -149,6 +149,38 @@ MISTAKES: Final[dict[str, tuple[Mistake, type[Exception], list[str]]]] = {
         ["@socket.on('x')", "socket.on('x')(function)"],
     ),
     "on(unknown=)": (lambda a: a.io.on("x", order=True), TypeError, ["order=", "ordered"]),  # type: ignore[call-arg]
+    # --- parameters
+    "(sid, data)": (
+        lambda a: a.io.on("message")(lambda sid, data: None),
+        ConfigurationError,
+        ["given the socket", "(socket, data)", "socket.id"],
+    ),
+    "(sid)": (lambda a: a.ns.on("message")(lambda sid: None), ConfigurationError, ["(socket)", "socket.id"]),
+    "(sid, environ)": (
+        lambda a: a.io.on("connection")(lambda sid, environ: None),
+        ConfigurationError,
+        ["(socket, environ)", "socket.id"],
+    ),
+    "disconnect(sid, reason)": (
+        lambda a: a.io.on("disconnect")(lambda sid, reason: None),
+        ConfigurationError,
+        ["(socket, reason)", "socket.id"],
+    ),
+    "connection(socket, environ)": (
+        lambda a: a.io.on("connection")(lambda socket, environ: None),
+        ConfigurationError,
+        ["must take (socket)", "'environ' is socket.handshake, with headers, query, cookies and address"],
+    ),
+    "connection(socket, environ, auth)": (
+        lambda a: a.io.on("connection")(lambda socket, environ, auth: None),
+        ConfigurationError,
+        ["'environ' is socket.handshake", "'auth' is socket.handshake.auth"],
+    ),
+    "connection(socket, data)": (
+        lambda a: a.ns.on("connection")(lambda socket, data: None),
+        ConfigurationError,
+        ["'data' is socket.handshake.auth"],
+    ),
     # --- origins
     "origin without scheme": (
         lambda a: Server(cors_allowed_origins="app.example.org"),
@@ -514,6 +546,25 @@ def test_what_is_right_is_taken() -> None:
         Server(cors_allowed_origins=[origin])
     Server(cors_allowed_origins=[])
     Server(cors_allowed_origins=lambda origin: True)
+
+
+def test_parameters_may_be_called_sid() -> None:
+    """Honest handlers would be refused: a socket that is called so, and an argument of an event."""
+    io = Server()
+
+    @io.on("kick")
+    async def kick(socket: Socket, sid: str) -> None:
+        await io.to(sid).disconnect_sockets()
+
+    @io.on("odd")
+    async def odd(sid: Socket, text: str) -> None:
+        await sid.emit("said", text)
+
+    @io.on("connection")
+    async def connection(socket: Socket) -> None:
+        @socket.on("ask")
+        async def ask(sid, question):  # type: ignore[no-untyped-def]
+            return question
 
 
 def test_an_adapter_may_be_any_callable() -> None:

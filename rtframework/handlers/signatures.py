@@ -23,6 +23,16 @@ _KEYWORD_ONLY: Final = inspect.Parameter.KEYWORD_ONLY
 _PLAIN: Final = (type(None), bool, int, float, str, bytes)
 """Types of default values that hold no other objects."""
 _AWAITED: Final = (Awaitable, Coroutine, asyncio.Future, asyncio.Task)
+_IN_SOCKET: Final = {
+    "environ": "socket.handshake, with headers, query, cookies and address",
+    "auth": "socket.handshake.auth",
+    "data": "socket.handshake.auth",
+    "request": "socket.handshake",
+    "handshake": "socket.handshake",
+    "query": "socket.handshake.query",
+    "headers": "socket.handshake.headers",
+}
+"""Parameters that programs write in connection handlers, in vain: where to find what they mean."""
 _NOTHING_SAID: Final = (*UNCHECKED, NoReturn, Never)
 """Return annotations that do not describe a value."""
 
@@ -132,7 +142,9 @@ class LifecycleSignature:
             or any(each.kind is _KEYWORD_ONLY for each in required)
         ):
             expected = ", ".join(["socket"] * takes_socket + ["reason"] * has_reason)
-            raise ConfigurationError(f"{who} must take ({expected}), not {inspect.signature(function)}")
+            sought = () if has_reason else [each.name for each in required if each.name in _IN_SOCKET]
+            hint = "".join(f"; {each!r} is {_IN_SOCKET[each]}" for each in sought)
+            raise ConfigurationError(f"{who} must take ({expected}), not {inspect.signature(function)}{hint}")
         self.takes_reason = has_reason and bool(positional)
 
 
@@ -187,7 +199,14 @@ def expect_socket(who: str, function: HandlerFunction, parameters: Sequence[insp
         or (supply is not None and getattr(supply, "name", None) != "socket")
     ):
         raise ConfigurationError(f"{who} takes no socket: write `async def {name_of(function)}(socket, ...)`")
-    if is_data(annotation_of(function, first)):
+    annotation = annotation_of(function, first)
+    if first.name == "sid" and annotation is inspect.Parameter.empty:
+        rest = str(inspect.signature(function)).removeprefix("(sid")
+        raise ConfigurationError(
+            f"{who}: its first parameter is given the socket, and not its id as in python-socketio: write "
+            f"`{name_of(function)}(socket{rest}`; the id is socket.id"
+        )
+    if is_data(annotation):
         raise ConfigurationError(
             f"{who}: its first parameter is given the socket, and {first.name!r} is annotated as data: "
             f"write `async def {name_of(function)}(socket: Socket, {first}, ...)`"
