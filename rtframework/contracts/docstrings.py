@@ -10,7 +10,7 @@ _CODE: Final = re.compile(r"(?<!`)``(?!`)(.+?)(?<!`)``(?!`)", re.DOTALL)
 
 
 def to_markdown(text: str) -> str:
-    """Turn reStructuredText's code and roles into Markdown's code: ``:class:`~package.Name``` becomes `Name`."""
+    """Turn the marks of reStructuredText, double backquotes and roles, into Markdown's."""
     return _CODE.sub(r"`\1`", _ROLE.sub(_name_of, text))
 
 
