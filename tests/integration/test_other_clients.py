@@ -10,7 +10,7 @@ import base64
 import json
 import textwrap
 from collections import deque
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeAlias
 
@@ -159,6 +159,14 @@ async def go(raw: RawClient) -> RawWebSocket:
     return websocket
 
 
+async def zishang520(raw: RawClient) -> RawWebSocket:
+    """zishang520/socket.io 3.0.2, clients/engine/socket-with-upgrade.go, _probe: as the JavaScript client."""
+    await raw.handshake()
+    headers = {"Content-Type": "text/plain;charset=UTF-8"}
+    assert (await raw.request("POST", body=CONNECT, headers=headers)).text == "ok"
+    return await raw.upgrade()
+
+
 async def dart(raw: RawClient) -> RawWebSocket:
     """socket_io_client 3.1.6, websocket_transport.dart, with setForceBase64: outside of browsers no polling."""
     websocket, _ = await raw.open_websocket(query={"b64": "1"})
@@ -189,16 +197,17 @@ class OnWebSocket:
 
 
 EMULATED: Final = {
-    "C++": OnWebSocket(cpp),
+    "socket.io-client-cpp": OnWebSocket(cpp),
     # It makes an ack of an event with bytes that asks for an answer: packet.rs, new_from_payload.
-    "Rust": OnWebSocket(rust, leaves=("41", "1"), asks_with_bytes=False),
-    "Arduino": OnWebSocket(arduino, leaves=(), binary=False, options={"cors_allowed_origins": "file://"}),
-    "Java": OnWebSocket(java),
-    "Swift": OnWebSocket(swift, leaves=("41/,",)),
-    "C#": OnWebSocket(csharp),
-    "PHP": OnWebSocket(php, leaves=("1",)),
-    "Go": OnWebSocket(go, leaves=(), binary=False),
-    "Dart": OnWebSocket(dart, as_text=True),
+    "rust_socketio": OnWebSocket(rust, leaves=("41", "1"), asks_with_bytes=False),
+    "WebSockets": OnWebSocket(arduino, leaves=(), binary=False, options={"cors_allowed_origins": "file://"}),
+    "socket.io-client-java": OnWebSocket(java),
+    "socket.io-client-swift": OnWebSocket(swift, leaves=("41/,",)),
+    "SocketIOClient": OnWebSocket(csharp),
+    "elephant.io": OnWebSocket(php, leaves=("1",)),
+    "go.socket.io": OnWebSocket(go, leaves=(), binary=False),
+    "zishang520/socket.io": OnWebSocket(zishang520),
+    "socket_io_client": OnWebSocket(dart, as_text=True),
 }
 
 
@@ -282,17 +291,19 @@ TEXT: Final = {"Content-Type": "text/plain; charset=utf-8"}
 
 POLLING: Final = {
     # engine.io-client-java, PollingXHR
-    "Java": ByPolling(in_lines, post=lambda raw: {"Content-type": "text/plain;charset=UTF-8", "Accept": "*/*"}),
+    "socket.io-client-java": ByPolling(
+        in_lines, post=lambda raw: {"Content-type": "text/plain;charset=UTF-8", "Accept": "*/*"}
+    ),
     # SocketEnginePollable.swift, createRequestForPostWithPostWait
-    "Swift": ByPolling(joins=f"40/,{AUTH}", leaves="41/,", query={"b64": "1"}, post=lambda raw: TEXT),
+    "socket.io-client-swift": ByPolling(joins=f"40/,{AUTH}", leaves="41/,", query={"b64": "1"}, post=lambda raw: TEXT),
     # SystemHttpClient.cs: there is a content even in a GET; HttpSession.cs, SendProtocolMessagesAsync
-    "C#": ByPolling(apart=True, get=lambda raw: {**TEXT, "Content-Length": "0"}, post=lambda raw: TEXT),
+    "SocketIOClient": ByPolling(apart=True, get=lambda raw: {**TEXT, "Content-Length": "0"}, post=lambda raw: TEXT),
     # Transport/Polling.php; Version1X.php, createEvent
-    "PHP": ByPolling(
+    "elephant.io": ByPolling(
         leaves="1", query={"t": "Pcd8Jh0"}, get=php_headers, post=lambda raw: {**php_headers(raw), **TEXT}
     ),
     # engine.io/v4/client/transport/polling/transport.go: no content type
-    "Go": ByPolling(leaves=""),
+    "go.socket.io": ByPolling(leaves=""),
 }
 
 
@@ -340,14 +351,14 @@ async def test_it_gets_in_by_polling(name: str, serve: Serve) -> None:
     ended: list[str] = []
     server = await serve(serving(ended))
     async with raw_client(server.url) as raw:
-        raw.sid = "" if name == "Go" else None
+        raw.sid = "" if name == "go.socket.io" else None
         await raw.handshake(query=client.query, headers=client.get(raw))
         session = Poller(raw, client)
         await session.send(client.joins)
         assert str(await session.receive()).startswith('40{"sid"')
         await session.send('427["who"]')
         assert await session.receive() == '437["t"]'
-        if name != "Go":
+        if name != "go.socket.io":
             await session.send(f'451-0["echo",{PLACEHOLDER}]', DATA)
             assert await session.receive() == f"461-0[{PLACEHOLDER}]"
             assert await session.receive() == DATA
@@ -366,7 +377,76 @@ async def test_it_gets_in_by_polling(name: str, serve: Serve) -> None:
     assert ended == ["client namespace disconnect" if client.leaves.startswith("41") else "transport close"]
 
 
+# --- Socket.IO 2 ------------------------------------------------------------------------------------------------------
+
+OLD: Final = ("googollee/go-socket.io",)
+
+
+def old_payload(packet: str) -> bytes:
+    """Write a payload of bytes with one packet (Engine.IO v3, "Payload")."""
+    return b"\x00" + bytes(int(digit) for digit in str(len(packet))) + b"\xff" + packet.encode()
+
+
+def old_packets(text: str) -> list[str]:
+    """List the packets of a payload of text (Engine.IO v3, "Payload")."""
+    packets = []
+    while text:
+        length, _, rest = text.partition(":")
+        packets.append(rest[: int(length)])
+        text = rest[int(length) :]
+    return packets
+
+
+async def test_an_old_client_for_go(serve: Serve) -> None:
+    """googollee/go-socket.io 1.8.0-rc.1: polling alone, bytes as payloads even of text, and CONNECT without need.
+
+    engineio/transport/polling/connect.go: the content type of its POSTs is on its GETs, too, and POSTs are chunked.
+    client.go: the namespace stands behind the path. engineio/client.go, serve: the client pings.
+    """
+    ended: list[str] = []
+    io = serving(ended, allow_eio3=True)
+    server = await serve(io)
+    headers = {"Content-Type": "application/octet-stream"}
+
+    async def chunks(body: bytes) -> AsyncIterator[bytes]:
+        yield body
+
+    async with raw_client(server.url, path="/socket.io/chat") as raw:
+        query = {"EIO": "3", "transport": "polling", "t": "Pcd8Jh0"}
+
+        async def get() -> list[str]:
+            answer = await raw.request("GET", query=query, headers=headers)
+            assert (answer.status, answer.headers["Content-Type"]) == (200, "text/plain; charset=UTF-8")
+            return old_packets(answer.text)
+
+        async def post(packet: str) -> None:
+            answer = await raw.request("POST", query=query, body=chunks(old_payload(packet)), headers=headers)
+            assert (answer.status, answer.text) == (200, "ok")
+
+        opened, *joined = await get()
+        query["sid"] = json.loads(opened.removeprefix("0"))["sid"]
+        joined = joined or await get()
+        assert joined == ["40"]
+        await post("40")
+        assert await get() == ["40"]
+        assert ended == ["client namespace disconnect"]  # and it has joined anew
+        await post('427["echo","hi"]')
+        assert await get() == ['437["hi"]']
+        await post('42["ask"]')
+        (question,) = await get()
+        await post(answer_to(question))
+        assert await get() == ['42["heard","fine"]']
+        await post(PING)
+        assert await get() == [PONG]
+        await post("1")
+        await until(lambda: len(ended) == 2)
+    assert ended[1] == "transport close"
+
+
 # --- Python's own, which is run ---------------------------------------------------------------------------------------
+
+AT_ITS_END: Final = ("client namespace disconnect", "transport close")
+"""python-engineio closes a websocket at once, while another task, or thread, may still have to write that it leaves."""
 
 
 @pytest.mark.parametrize("transport", ["polling", "websocket"])
@@ -387,8 +467,7 @@ async def test_python_s_asynchronous_client(transport: str, serve: Serve) -> Non
         assert await heard.get() == "fine"
     await client.disconnect()
     await until(lambda: ended)
-    # It closes its websocket at once, with or without having written that it leaves.
-    assert ended[0] in ("client namespace disconnect", "transport close")
+    assert ended[0] in AT_ITS_END
 
 
 @pytest.mark.parametrize("transport", ["polling", "websocket"])
@@ -411,7 +490,7 @@ async def test_python_s_synchronous_client(transport: str, serve: Serve) -> None
 
     await asyncio.to_thread(talk)
     await until(lambda: ended)
-    assert ended == ["client namespace disconnect"]
+    assert ended[0] in AT_ITS_END
 
 
 # --- the page ---------------------------------------------------------------------------------------------------------
@@ -420,6 +499,7 @@ async def test_python_s_synchronous_client(transport: str, serve: Serve) -> None
 def test_the_page_names_what_is_emulated() -> None:
     """A client would be said to be tested that nobody has tested."""
     rows = [row.cells for row in read_page(PAGE).rows if len(row.cells) == 4]
-    assert {cells[0].split(",")[0].split()[0] for cells in rows if "emulated" in cells[2]} == set(EMULATED)
+    emulated = {cells[0].partition("`")[2].rstrip("`") for cells in rows if "emulated" in cells[2]}
+    assert emulated == {*EMULATED, *OLD}
     assert {cells[2].split(",")[0] for cells in rows} == {"run", "emulated"}
     assert POLLING.keys() <= EMULATED.keys()
