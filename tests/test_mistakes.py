@@ -159,7 +159,12 @@ MISTAKES: Final[dict[str, tuple[Mistake, type[Exception], list[str]]]] = {
     "(sid, environ)": (
         lambda a: a.io.on("connection")(lambda sid, environ: None),
         ConfigurationError,
-        ["(socket, environ)", "socket.id"],
+        ["(socket)`", "socket.id", "'environ' is socket.handshake"],
+    ),
+    "disconnect(sid)": (
+        lambda a: a.io.on("disconnect")(lambda sid: None),
+        ConfigurationError,
+        ["(socket, reason)", "socket.id"],
     ),
     "disconnect(sid, reason)": (
         lambda a: a.io.on("disconnect")(lambda sid, reason: None),

@@ -130,20 +130,20 @@ class LifecycleSignature:
         who = f"the handler {where(function)} of {name!r}"
         parameters = takes(who, function)
         anything = bool(parameters) and parameters[0].kind is inspect.Parameter.VAR_POSITIONAL
+        has_reason = name != CONNECTION
+        expected = ", ".join(["socket"] * takes_socket + ["reason"] * has_reason)
+        sought = () if has_reason else [each.name for each in parameters if each.name in _IN_SOCKET]
+        hint = "".join(f"; {each!r} is {_IN_SOCKET[each]}" for each in sought)
         if takes_socket and parameters and not anything:
-            expect_socket(who, function, parameters)
+            expect_socket(who, function, parameters, f"({expected})", hint)
         others, self.plan = wire(who, function, IN_CONNECTION, parameters[takes_socket and not anything :])
         positional = [each for each in others if each.kind not in (_KEYWORD_ONLY, inspect.Parameter.VAR_KEYWORD)]
         required = [each for each in others if each.default is inspect.Parameter.empty and each.kind not in VARIABLE]
-        has_reason = name != CONNECTION
         if (
             (takes_socket and not parameters)
             or len(required) > has_reason
             or any(each.kind is _KEYWORD_ONLY for each in required)
         ):
-            expected = ", ".join(["socket"] * takes_socket + ["reason"] * has_reason)
-            sought = () if has_reason else [each.name for each in required if each.name in _IN_SOCKET]
-            hint = "".join(f"; {each!r} is {_IN_SOCKET[each]}" for each in sought)
             raise ConfigurationError(f"{who} must take ({expected}), not {inspect.signature(function)}{hint}")
         self.takes_reason = has_reason and bool(positional)
 
@@ -189,8 +189,13 @@ def is_async(function: HandlerFunction) -> bool:
     return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(type(function).__call__)
 
 
-def expect_socket(who: str, function: HandlerFunction, parameters: Sequence[inspect.Parameter]) -> None:
-    """Raise :class:`~rtframework.ConfigurationError` if the first parameter cannot take the socket."""
+def expect_socket(
+    who: str, function: HandlerFunction, parameters: Sequence[inspect.Parameter], instead: str = "", hint: str = ""
+) -> None:
+    """Raise :class:`~rtframework.ConfigurationError` if the first parameter cannot take the socket.
+
+    ``instead``: the parameters to write, if they are always the same; ``hint``: what to add to the message.
+    """
     first = parameters[0] if parameters else None
     supply = wanted_by(function, first, who, IN_CONNECTION) if first is not None else None
     if (
@@ -201,10 +206,10 @@ def expect_socket(who: str, function: HandlerFunction, parameters: Sequence[insp
         raise ConfigurationError(f"{who} takes no socket: write `async def {name_of(function)}(socket, ...)`")
     annotation = annotation_of(function, first)
     if first.name == "sid" and annotation is inspect.Parameter.empty:
-        rest = str(inspect.signature(function)).removeprefix("(sid")
+        instead = instead or "(socket" + str(inspect.signature(function)).removeprefix("(sid")
         raise ConfigurationError(
             f"{who}: its first parameter is given the socket, and not its id as in python-socketio: write "
-            f"`{name_of(function)}(socket{rest}`; the id is socket.id"
+            f"`{name_of(function)}{instead}`; the id is socket.id{hint}"
         )
     if is_data(annotation):
         raise ConfigurationError(
