@@ -360,6 +360,9 @@ class ConnectionMonitor(Protocol):
     def waiting_bytes(self) -> int:
         """Return the number of bytes that have not left the process yet, for all clients together."""
 
+    def inbound_bytes(self) -> int:
+        """Return the bytes of memory that messages of clients take, for all clients together."""
+
     def waiting_handlers(self) -> int:
         """Return the number of event handlers that have started and wait for something."""
 
