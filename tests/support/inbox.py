@@ -79,7 +79,7 @@ class Inbox:
 
     async def wait_any(
         self,
-        names: tuple[str, ...],
+        names: tuple[str | int, ...],
         *,
         life: bool = False,
         timeout: float = DEFAULT_TIMEOUT,
