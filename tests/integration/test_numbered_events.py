@@ -16,6 +16,7 @@ from rtframework_msgpack import MsgpackSerializer
 from tests.conftest import Serve
 from tests.support.in_process import NOT_ON_UVLOOP
 from tests.support.js import JSClient, JSClients
+from tests.support.pyclient import PyClients
 from tests.support.raw import raw_client
 from tests.support.transports import Transport
 
@@ -86,6 +87,16 @@ async def test_integers_go_both_ways(serve: Serve, js: JSClients, transport: Tra
 async def test_integers_with_a_client_of_version_2(serve: Serve, js: JSClients, by: str) -> None:
     """As above, for programs that are not up to date."""
     await converse(await js.connect((await serve(make(old=True))).url, transports=[by], v2=True))
+
+
+async def test_integers_with_a_client_in_python(serve: Serve, py: PyClients, transport: Transport) -> None:
+    """As above, for programs in Python, where ``1`` and ``"1"`` differ: the answer to a number has to be one."""
+    client = await py.connect((await serve(make())).url, via=transport)
+    assert await client.emit_with_ack(0, "Ada") == "hello Ada"
+    await client.emit(1, "x")
+    assert await client.wait_for(1) == ["x"]
+    assert await client.emit_with_ack(7, b"abc") == 3
+    assert await client.wait_for(7) == [b"cba"]
 
 
 async def test_one_and_one_in_quotes_are_the_same_event(serve: Serve, js: JSClients, transport: Transport) -> None:
