@@ -119,7 +119,7 @@ class HandlerRegistry:
         """Add a handler. Raises :class:`~rtframework.ConfigurationError`."""
         added: Handler | LifecycleHandler
         if event in LIFECYCLE:
-            name = key = LIFECYCLE[str(event)]
+            name = key = LIFECYCLE[event_key(event)]
             if name == CONNECTION and self._of_socket:
                 raise ConfigurationError("a socket is connected already when it can be listened to")
             takes_socket = not self._of_socket

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import enum
 import logging
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -88,6 +89,25 @@ def test_an_integer_and_its_string_are_one_event() -> None:
     registry.off("1", a)
     registry.off(1, b)
     assert registry.handlers == {}
+    assert not registry
+
+
+def test_members_of_enums_are_found_by_their_values() -> None:
+    """A handler for a member would be registered under the member's name in Python, or the lifecycle's never run."""
+
+    class Word(str, enum.Enum):  # noqa: UP042 - programs still write it so
+        SAY = "say"
+        CONNECT = "connect"
+
+    class Kind(enum.IntEnum):
+        SAY = 1
+
+    registry = HandlerRegistry()
+    for member, name in ((Word.SAY, "say"), (Word.CONNECT, "connection"), (Kind.SAY, 1)):
+        registry.on(member, a)
+        assert registry.of(name) == registry.of(member) == (a,)
+        registry.off(member, None)
+        assert registry.of(name) == ()
     assert not registry
 
 

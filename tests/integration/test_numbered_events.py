@@ -293,7 +293,7 @@ async def test_the_test_client_takes_numbers(serializer: Serializer) -> None:
 
 @NOT_ON_UVLOOP
 async def test_class_based_namespaces_register_members() -> None:
-    """A method's name is no number: there would be no way to serve such an event in a class."""
+    """There would be no way to serve such an event in a class."""
 
     class Chat(Namespace):
         def __init__(self, name: str) -> None:
@@ -303,9 +303,13 @@ async def test_class_based_namespaces_register_members() -> None:
         async def say(self, socket: Socket, text: str) -> None:
             await self.emit(Kind.SAY, text.upper())
 
+        async def on_7(self, socket: Socket) -> str:
+            return "seven"
+
     io = Server()
     io.of("/chat", factory=Chat)
     async with TestServer(io) as server:
         client = await server.connect("/chat")
         await client.emit(Kind.SAY, "hi")
         assert await client.receive(Kind.SAY) == "HI"
+        assert await client.emit_with_ack(Kind.PICTURE) == "seven"

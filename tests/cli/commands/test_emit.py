@@ -60,6 +60,13 @@ async def test_an_event_without_an_answer_arrives(serve: Serve, by: str) -> None
     assert await asyncio.wait_for(come, 5) == "hi"
 
 
+async def test_a_number_and_its_string_are_one_event(peer: Peer) -> None:
+    """Ours would serve another handler than Node does, or none."""
+    for written, answer in (("1", "one"), ('"1"', "one"), ("2", "two"), ('"2"', "two")):
+        done = await rtframework("emit", peer.url, written, "--ack", *peer.options)
+        assert (done.code, done.lines) == (0, [json.dumps(answer)]), done.err
+
+
 async def test_digits_are_a_number(serve: Serve) -> None:
     """A server whose events are numbers could not be talked to, or one that takes strings alone."""
     io = Server()
