@@ -412,7 +412,10 @@ class Observer(Protocol):
         """
 
     async def event(self, socket: Any, event: Any, call_next: CallNext) -> Any:
-        """Observe an event, outside of all event middleware. ``event.name`` is chosen by the client."""
+        """Observe an event, outside of all event middleware.
+
+        ``event.name``, a string or an integer, is chosen by the client.
+        """
 
     def start(self) -> None:
         """Start, in the running loop: the server begins to serve an application."""
