@@ -5,6 +5,9 @@
 # And one to compare: `make bench` measures what an operation costs here and elsewhere, see benchmarks/README.md.
 
 PY := .venv/bin/python
+# The tests start hundreds of programs, and pytest changes every assertion of the tests: what is compiled is kept, also
+# where the environment says otherwise.
+WITH_BYTECODE := PYTHONDONTWRITEBYTECODE=
 
 .PHONY: demo test docs bench clean
 
@@ -18,7 +21,7 @@ test:
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
 	$(PY) -m mypy
-	$(PY) -m pytest --numprocesses 3 --dist worksteal $(ARGS)
+	$(WITH_BYTECODE) $(PY) -m pytest --numprocesses 3 --dist worksteal $(ARGS)
 
 docs:
 	@scripts/bootstrap docs
@@ -31,3 +34,4 @@ bench:
 
 clean:
 	rm -rf .venv site tests/js/node_modules benchmarks/.venv benchmarks/node_modules benchmarks/build .pytest_cache .mypy_cache .ruff_cache
+	find . -name __pycache__ -prune -exec rm -rf {} +
