@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from typing import Any, Final
 
 from socketio import msgpack_packet, packet
 
 from ...exceptions import DecodeError, EncodeError
-from ...packets import MAX_ID, check_payload
+from ...packets import MAX_ID, check_attachments, check_payload
 from ...serializers import JSONDecoder, JSONSerializer
 from ...types import Packet, PacketType
 
@@ -18,6 +19,8 @@ _BINARY: Final = {
     int(PacketType.BINARY_ACK): int(PacketType.ACK),
 }
 _TYPES: Final = frozenset(map(int, PacketType))
+_SPREAD: Final = re.compile(r'"_placeholder"\s+:')
+"""The key as json modules write it that do not heed ``separators``."""
 _UNDEFINED: Final = (0, b"\0")
 """The msgpack extension by which a JavaScript client says that it has no ``auth``."""
 
@@ -36,10 +39,30 @@ def packet_class_of(serializer: Any, json_module: Any = None) -> Any:
     return found if json_module is None else type(found.__name__, (found,), {"json": json_module})
 
 
+def checked(packet_class: Any, max_attachments: int) -> Any:
+    """Derive a packet class of which no packet can be made that JavaScript clients refuse: for managers that encode.
+
+    It raises ``EncodeError`` when a packet is made, because managers encode some of them in a task of their own.
+    """
+
+    def __init__(self: Any, *args: Any, **packet: Any) -> None:
+        packet_class.__init__(self, *args, **packet)
+        if self.packet_type in _BINARY and not self.attachment_count:  # it has not been decoded
+            _check_encoded(packet_class.encode(self), max_attachments)
+
+    return type(packet_class.__name__, (packet_class,), {"__init__": __init__})
+
+
+def _check_encoded(encoded: Any, max_attachments: int) -> None:
+    """Check what a packet class made of a packet: a text and attachments. Raises ``EncodeError``."""
+    if isinstance(encoded, list) and isinstance(encoded[0], str):
+        check_attachments(_SPREAD.sub('"_placeholder":', encoded[0]), len(encoded) - 1, max_attachments)
+
+
 class PacketClassSerializer:
     """Speaks through a subclass of ``socketio.packet.Packet``.
 
-    Whatever the class raises on what a client sent is a ``DecodeError``; attachments are bounded.
+    Whatever the class raises on what a client sent is a ``DecodeError``; attachments are bounded both ways.
     """
 
     __slots__ = ("_max_attachments", "_packet_class")
@@ -56,6 +79,7 @@ class PacketClassSerializer:
             ).encode()
         except Exception as error:  # whatever the program's class or json module raises
             raise EncodeError(f"cannot be sent: {error!r}") from error
+        _check_encoded(encoded, self._max_attachments)
         return encoded if isinstance(encoded, list) else [encoded]
 
     def decoder(self) -> PacketClassDecoder:
@@ -143,7 +167,7 @@ class StandardSerializer:
 
     def __init__(self, *, max_attachments: int = 10) -> None:
         self._fast = JSONSerializer(max_attachments=max_attachments)
-        self._slow = PacketClassSerializer(packet_class_of("default", _FiniteJSON))
+        self._slow = PacketClassSerializer(packet_class_of("default", _FiniteJSON), max_attachments=max_attachments)
 
     def encode(self, packet: Packet) -> Sequence[str | bytes]:
         """Make one text frame and the attachments, if any. Raises ``EncodeError``."""
