@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, Final
 
 from socketio import msgpack_packet, packet
@@ -21,6 +22,8 @@ _BINARY: Final = {
 _TYPES: Final = frozenset(map(int, PacketType))
 _SPREAD: Final = re.compile(r'"_placeholder"\s+:')
 """The key as json modules write it that do not heed ``separators``."""
+_HEAD: Final = re.compile(r"\d(?:\d+-)?(?:/[^,]*,)?\d*")
+"""What stands before the JSON of a packet."""
 _UNDEFINED: Final = (0, b"\0")
 """The msgpack extension by which a JavaScript client says that it has no ``auth``."""
 
@@ -40,23 +43,54 @@ def packet_class_of(serializer: Any, json_module: Any = None) -> Any:
 
 
 def checked(packet_class: Any, max_attachments: int) -> Any:
-    """Derive a packet class of which no packet can be made that JavaScript clients refuse: for managers that encode.
+    """Derive a packet class that encodes nothing that JavaScript clients refuse, for managers that encode packets.
 
-    It raises ``EncodeError`` when a packet is made, because managers encode some of them in a task of their own.
+    Raises ``EncodeError``; for a packet that asks for an answer already when it is made, because managers encode those
+    in a task.
     """
 
     def __init__(self: Any, *args: Any, **packet: Any) -> None:
         packet_class.__init__(self, *args, **packet)
-        if self.packet_type in _BINARY and not self.attachment_count:  # it has not been decoded
-            _check_encoded(packet_class.encode(self), max_attachments)
+        if self.id is not None and packet.get("encoded_packet") is None:
+            encode(self)
 
-    return type(packet_class.__name__, (packet_class,), {"__init__": __init__})
+    def encode(self: Any) -> Any:
+        return _encode(partial(packet_class.encode, self), max_attachments)
+
+    return type(packet_class.__name__, (packet_class,), {"__init__": __init__, "encode": encode})
 
 
-def _check_encoded(encoded: Any, max_attachments: int) -> None:
-    """Check what a packet class made of a packet: a text and attachments. Raises ``EncodeError``."""
-    if isinstance(encoded, list) and isinstance(encoded[0], str):
-        check_attachments(_SPREAD.sub('"_placeholder":', encoded[0]), len(encoded) - 1, max_attachments)
+def _encode(encode: Callable[[], Any], max_attachments: int) -> Any:
+    """Have a packet class encode a packet: as a text, or as a list of a text and attachments. Raises ``EncodeError``.
+
+    What else it may make of a packet is the business of the class and its clients.
+    """
+    try:
+        encoded = encode()
+    except Exception as error:  # whatever the program's class or json module raises
+        raise EncodeError(f"cannot be sent: {error!r}") from error
+    text = encoded[0] if isinstance(encoded, list) else encoded
+    if not isinstance(text, str):
+        return encoded
+    if isinstance(encoded, list):
+        check_attachments(_SPREAD.sub('"_placeholder":', text), len(encoded) - 1, max_attachments)
+    if "NaN" in text or "Infinity" in text:  # maybe in a string
+        constant = _constant_in(_HEAD.sub("", text, count=1))
+        if constant is not None:
+            raise EncodeError(f"cannot be sent as JSON: {constant} does not exist there")
+    return encoded
+
+
+def _constant_in(text: str) -> str | None:
+    """Return the first number of a text that JSON does not have; ``None`` without one, or if it is not JSON at all."""
+    found: list[str] = []
+    try:
+        json.loads(text, parse_constant=found.append)
+    except ValueError:
+        return None
+    except RecursionError:
+        pass
+    return found[0] if found else None
 
 
 class PacketClassSerializer:
@@ -73,13 +107,12 @@ class PacketClassSerializer:
 
     def encode(self, packet: Packet) -> Sequence[str | bytes]:
         """Make the frames of a packet with the class. Raises ``EncodeError``."""
-        try:
-            encoded = self._packet_class(
-                int(packet.type), data=packet.data, namespace=packet.nsp, id=packet.id
-            ).encode()
-        except Exception as error:  # whatever the program's class or json module raises
-            raise EncodeError(f"cannot be sent: {error!r}") from error
-        _check_encoded(encoded, self._max_attachments)
+
+        def encode() -> Any:
+            kind = int(packet.type)
+            return self._packet_class(kind, data=packet.data, namespace=packet.nsp, id=packet.id).encode()
+
+        encoded = _encode(encode, self._max_attachments)
         return encoded if isinstance(encoded, list) else [encoded]
 
     def decoder(self) -> PacketClassDecoder:
