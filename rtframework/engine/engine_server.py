@@ -270,6 +270,10 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]  # engineio is n
         """Count the bytes for all clients that have not left the process yet; costs a look at each connection."""
         return sum(each.outbox.waiting for each in self.connections.values())
 
+    def inbound_bytes(self) -> int:
+        """Count the bytes of memory that messages of clients take."""
+        return self.table.inbound.held
+
     def waiting_handlers(self) -> int:
         """Count the handlers that have begun and wait for something."""
         return len(self.tasks)
@@ -285,7 +289,7 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]  # engineio is n
     def room_for(self, outlets: Sequence[Outlet]) -> Awaitable[None] | None:
         """Return something to wait for until each of these clients has room again; ``None`` when they have."""
         congested = self.table.cork.congested
-        return room_for(outlets, congested) if congested else None
+        return room_for(outlets, congested, self.options.limits.slow_consumer_timeout) if congested else None
 
 
 def query_of(request: web.Request) -> Mapping[str, str]:

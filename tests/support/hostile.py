@@ -187,7 +187,7 @@ class Attacker:
         self._websocket: RawWebSocket | None = None
         self.thrown_out = 0
 
-    async def send(self, event: str, args: list[Any]) -> None:
+    async def send(self, event: Any, args: list[Any]) -> None:
         """Send an event, answer the question that the server may ask with the same, wait until it was served."""
         frames_of = json_frames if self._parser is None else msgpack_frames
         try:

@@ -21,11 +21,11 @@ class QueryingClient(Client):
 
     __slots__ = ()
 
-    def _ask(self, nsp: str, auth: Any) -> Coroutine[Any, Any, None] | None:
+    def _ask(self, nsp: str, auth: Any, asked: str | bytes = "") -> Coroutine[Any, Any, None] | None:
         nsp, query, _ = nsp.partition("?")
         if query:
             self._decoder = WithoutQuery(self._decoder)
-        return super()._ask(nsp, auth)
+        return super()._ask(nsp, auth, asked)
 
 
 class WithoutQuery:

@@ -10,7 +10,7 @@ from ..transports.polling import PollingTransport, decode_payload
 from ..versions import Version4
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from aiohttp import web
 
@@ -42,7 +42,7 @@ class PatientPollingTransport(PollingTransport):
         finally:
             self._posts -= 1
 
-    def _decoder_of(self, request: web.Request) -> Callable[[bytes], list[str | bytes]]:
+    def _decoder_of(self, request: web.Request) -> Callable[[bytes], Iterator[str | bytes]]:
         return decode_payload  # of whatever content type: python-engineio does not look at it
 
 
