@@ -44,7 +44,8 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]  # engineio is n
     """python-engineio's server with a protocol edge of its own for aiohttp.
 
     ``origins``: the policy for pages of other hosts, instead of the one in the options; ``told_interval``: the ping
-    interval in seconds that clients are told, when it is not the one of the server.
+    interval in seconds that clients are told, when it is not the one of the server; ``version``: the parts that serve
+    clients of Engine.IO 4.
     """
 
     def __init__(
@@ -56,6 +57,7 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]  # engineio is n
         async_handlers: bool = False,
         origins: OriginPolicy | None = None,
         told_interval: float | None = None,
+        version: Version4 | None = None,
     ) -> None:
         super().__init__(
             async_mode="aiohttp",
@@ -77,13 +79,14 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]  # engineio is n
         self.middlewares: list[EngineMiddleware] = []
         self._origins = origins or OriginPolicy(options.cors)
         self._refusals = Refusals(self.counts, self.listeners)
+        self.open_packets = OpenPackets(options, told_interval or options.ping_interval)
         self.handshakes = Handshakes(
             options,
             self.table,
-            {"4": Version4(), "3": Version3()} if options.allow_eio3 else {"4": Version4()},
+            {"4": version or Version4(), **({"3": Version3()} if options.allow_eio3 else {})},
             refusals=self._refusals,
             origins=self._origins,
-            open_packets=OpenPackets(options, told_interval or options.ping_interval),
+            open_packets=self.open_packets,
             opened=self._opened,
             generate_id=self.generate_id,
         )
@@ -145,7 +148,7 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]  # engineio is n
         if request.method == "OPTIONS":
             more = self._origins.preflight(request.headers.get("Access-Control-Request-Headers"))
             return web.Response(status=204, headers={**headers, **more})
-        query = query_of(request)
+        query = self._query_of(request)
         transport = query.get("transport")
         if transport not in self.options.transports:
             return await self._refusals.refuse(request, TRANSPORT_UNKNOWN, {"transport": transport}, headers)
@@ -153,6 +156,10 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]  # engineio is n
         if not sid:  # the Go client sends an empty one
             return await self.handshakes.answer(request, query, headers)
         return await self._serve_session(request, query, headers, sid)
+
+    def _query_of(self, request: web.Request) -> Mapping[str, str]:
+        """Read the query string of a request."""
+        return query_of(request)
 
     async def _serve_session(
         self, request: web.Request, query: Mapping[str, str], headers: dict[str, str], sid: str

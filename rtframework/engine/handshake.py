@@ -23,7 +23,6 @@ from .http.detach import Answered, take_over
 from .http.refusals import BAD_METHOD, BAD_REQUEST, FORBIDDEN, UNSUPPORTED_VERSION, error_response
 from .transports.deflate import negotiate
 from .transports.rfc6455 import VERSION, accept_of
-from .transports.upgrade import Upgrade
 
 if TYPE_CHECKING:
     from ..options import AllowRequest, EngineOptions
@@ -135,14 +134,15 @@ class Handshakes:
         """Answer a request to move a connection to a websocket."""
         if not can_upgrade(self._options):
             return await self._refusals.bad(request, "UPGRADE_NOT_ALLOWED", headers)
+        version = self._versions[str(connection.protocol)]
 
         def begin(answer: bytes, websocket: WebSocketTransport) -> web.StreamResponse:
             if connection.polling is None or connection.upgrade is not None or connection.is_closed:
                 return _take_over(request, websocket, answer, websocket.close)
-            Upgrade(connection, websocket, self._options.upgrade_timeout)
+            version.upgrade(connection, websocket, self._options.upgrade_timeout)
             return _take_over(request, websocket, answer)
 
-        return await self._switch(request, query, headers, self._versions[str(connection.protocol)], begin)
+        return await self._switch(request, query, headers, version, begin)
 
     # --- whether a connection is opened -----------------------------------------------------------------------------
 

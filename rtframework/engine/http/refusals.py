@@ -41,7 +41,7 @@ _no_origin: Final = ThrottledLog(
 _old_version: Final = ThrottledLog(
     log,
     logging.WARNING,
-    "refused a client of Engine.IO %s: allow_eio3=True lets in clients of Socket.IO 2, which speak 3",
+    "refused a client of Engine.IO %s: rtframework.Server(allow_eio3=True) lets in those of Socket.IO 2, which speak 3",
 )
 _other_transport: Final = ThrottledLog(
     log, logging.WARNING, "refused a request for the transport %s: see the option transports"
