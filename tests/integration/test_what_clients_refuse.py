@@ -142,7 +142,7 @@ async def test_whatever_a_client_sends_harms_nobody_else(serve: Serve, js: JSCli
         assert as_in_javascript(victim.received("post")) == as_in_javascript(relayed)
     assert [io.sockets.get(socket.id) for socket in sockets] == sockets
     assert attacker.thrown_out
-    assert len(relayed) > 50
+    assert len(relayed) > 20
     assert refused or parser is not None
 
 
