@@ -357,6 +357,14 @@ class Limits:
     body_timeout: float = 30.0
     """Seconds in which the body of a POST must arrive. Beyond: 408, and the session is closed ("transport error")."""
 
+    max_head_size: int = 16_384
+    """Bytes of a handshake's URL and headers together; of the URL, and of each header, of every request to the
+    application that is run. Beyond: 431, and the TCP connection is closed."""
+
+    head_timeout: float = 10.0
+    """Seconds in which URL and headers of a request must arrive, from their first byte. Beyond: 408, and the TCP
+    connection is closed. For all requests to the application that is run."""
+
     def __post_init__(self) -> None:
         for each in fields(self):
             value = getattr(self, each.name)
