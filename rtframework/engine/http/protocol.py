@@ -162,8 +162,12 @@ class HttpProtocol(web.RequestHandler):
 
     @property
     def _waits(self) -> bool:
-        """True while no request is served and none is complete: bytes are the beginning of a head."""
-        return self._waiter is not None and not self._waiter.done()
+        """True while no request is served and none is complete: bytes are the beginning of a head.
+
+        Before the first request, aiohttp's task may not wait yet. The same is so for a moment after each response, in
+        which bytes do not start the time; those after them do.
+        """
+        return not self._request_count or (self._waiter is not None and not self._waiter.done())
 
     def _be_late(self) -> None:
         self._head_timer = None
