@@ -577,7 +577,7 @@ async def test_connection_errors_are_node_s(serve: Serve) -> None:
         ]
         for method, query, headers, status, code, message, context in cases:
             answer = await raw.request(method, query=query, headers=headers)
-            assert (answer.status, answer.text) == (status, f'{{"code": {code}, "message": "{message}"}}')
+            assert (answer.status, answer.text) == (status, f'{{"code":{code},"message":"{message}"}}')
             failure = failures.pop()
             assert (failure.code, failure.message, failure.context) == (code, message, context)
             assert failure.request.query == query
