@@ -135,6 +135,8 @@ class HttpProtocol(web.RequestHandler):
     ) -> tuple[web.StreamResponse, bool]:
         """Write the response. Return it, and whether the client has gone."""
         on_response, self.on_response = self.on_response, None
+        if "Upgrade" in request.headers and isinstance(resp, web.StreamResponse) and resp.status != 101:
+            resp.force_close()  # what follows is no request, and would be answered as one
         resp, gone = await super().finish_response(request, resp, start_time)
         if on_response is not None and not gone:
             on_response(resp)

@@ -228,6 +228,28 @@ async def test_polls_websockets_and_bodies_may_wait() -> None:
                 frames += await upgraded.reader.read(1_000)
 
 
+@pytest.mark.parametrize("together", [True, False], ids=["one segment", "two segments"])
+async def test_an_upgrade_that_the_application_refuses_gets_one_answer(together: bool) -> None:
+    """Frames behind the handshake of somebody who is not signed in would be answered one by one."""
+
+    @web.middleware
+    async def refuse(request: web.Request, handler: Callable[..., Any]) -> web.StreamResponse:
+        return web.Response(status=401)
+
+    app = web.Application(middlewares=[refuse])
+    Server().attach(app)
+    async with run(app) as url, wire(url) as tcp:
+        tail = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n" * 100
+        await tcp.send(UPGRADE[0].format(more=""), *UPGRADE[1:], body=tail if together else b"")
+        if not together:
+            assert (await tcp.response())[0] == 401
+            with contextlib.suppress(ConnectionError):
+                await tcp.more(tail)
+                assert await closed(tcp) == b""
+        else:
+            assert statuses(await tcp.reader.read(10_000)) == [401]
+
+
 async def test_an_argument_that_there_is_not(caplog: pytest.LogCaptureFixture) -> None:
     """A typo in a program would end every connection with an exception, which with aiohttp is a line in the log."""
     async with run(attached(Server()), no_such_argument=1) as url, wire(url) as tcp:
