@@ -10,6 +10,7 @@ import engineio
 from aiohttp import web
 
 from ..exceptions import ConnectionRefused
+from ..logs import ThrottledLog
 from ..types import DisconnectReason
 from .backpressure import room_for
 from .connection_table import ConnectionTable
@@ -20,6 +21,7 @@ from .http.cookies import set_cookie
 from .http.listeners import Listeners
 from .http.middleware import Exchange
 from .http.origins import OriginPolicy
+from .http.protocol import limit_heads
 from .http.proxies import Proxies
 from .http.refusals import BAD_REQUEST, FORBIDDEN, SID_UNKNOWN, TRANSPORT_UNKNOWN, Refusals, error_response
 from .v3.version import Version3
@@ -38,6 +40,13 @@ log: Final = logging.getLogger("rtframework.engine")
 
 SHUTDOWN_TIMEOUT: Final = 2.5
 """Seconds that clients have, at shutdown, to take what waits for them."""
+
+_lost_in_middleware: Final = ThrottledLog(
+    log,
+    logging.WARNING,
+    "ended a session: middleware of the application has not sent the packets of a poll. Set headers and cookies on the "
+    "response that the handler returns, and return that response",
+)
 
 
 class EngineServer(engineio.AsyncServer):  # type: ignore[misc]  # engineio is not typed
@@ -115,6 +124,7 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]  # engineio is n
         if add_trailing_slash is not False and path != "/":  # all below the path is the server's, as with Node
             app.router.add_route("*", with_slash + "{rest:.+}", self.handle_request)
         app.on_startup.append(self._start)
+        limit_heads(app, self.options.limits)
 
     async def _start(self, app: web.Application) -> None:
         self.table.start()
@@ -182,13 +192,19 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]  # engineio is n
     ) -> Answer | web.Response:
         """Serve a GET or a POST of a session by polling."""
         if request.method == "POST":
+            if is_coded(request):
+                connection.fail(DisconnectReason.TRANSPORT_ERROR)
+                context = {"name": "CONTENT_ENCODING_NOT_SUPPORTED"}
+                return await self._refusals.refuse(request, BAD_REQUEST, context, headers, status=415)
             status = await polling.post(request, self.options.limits)
-            return Accepted(headers) if status == 200 else error_response(BAD_REQUEST, status, headers)
+            return Accepted(headers) if status == 200 else error_response(request, BAD_REQUEST, status, headers)
         if request.method != "GET":
             return await self._refusals.refuse(request, BAD_REQUEST, {"method": request.method}, headers)
+        if polling.has_lost_packets:
+            _lost_in_middleware(extra={"address": request.remote})
         payload = await polling.poll(request)
         if payload is None:
-            return error_response(BAD_REQUEST, headers=headers)
+            return error_response(request, BAD_REQUEST, headers=headers)
         return Payload(
             payload,
             headers,
@@ -290,6 +306,12 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]  # engineio is n
         """Return something to wait for until each of these clients has room again; ``None`` when they have."""
         congested = self.table.cork.congested
         return room_for(outlets, congested, self.options.limits.slow_consumer_timeout) if congested else None
+
+
+def is_coded(request: web.Request) -> bool:
+    """Return whether the body is compressed (RFC 9110, 8.4). Reading it would inflate it, a thousandfold if need be."""
+    codings = ",".join(request.headers.getall("Content-Encoding", ())).lower().split(",")
+    return any(coding.strip() not in ("", "identity") for coding in codings)
 
 
 def query_of(request: web.Request) -> Mapping[str, str]:
