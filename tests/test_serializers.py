@@ -216,6 +216,9 @@ def test_a_decoder_goes_on_after_a_packet() -> None:
         (r"\\\ud83d", "\\\ufffd"),
         (r"\ud83d\n", "\ufffd\n"),
         (r"\ud83d\u0041", "\ufffdA"),
+        (r"\\ud83d\ude00", "\\ud83d\ufffd"),
+        (r"\\\\ud83d\ud83d", "\\\\ud83d\ufffd"),
+        (r"\\\ud83d\ude00", "\\\U0001f600"),
     ],
 )
 def test_half_an_emoji_does_no_harm(text: str, value: str) -> None:
