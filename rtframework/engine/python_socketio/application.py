@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections.abc import Callable, Coroutine, Hashable
+from types import CodeType
 from typing import TYPE_CHECKING, Any, Final
 
 import socketio
@@ -12,6 +13,7 @@ from socketio.exceptions import ConnectionRefusedError as RefusedByProgram
 from socketio.exceptions import DisconnectedError
 
 from ...exceptions import ConnectionRefused, EncodeError
+from ...logs import place_of
 from ...types import DisconnectReason, Packet, PacketType
 from ..connection import Connection as EngineConnection
 from .manager import Manager
@@ -98,6 +100,25 @@ class Programs:
                 task.cancel()
             if pending:
                 await asyncio.wait(pending, timeout=0.5)
+
+    def describe(self) -> dict[CodeType, str]:
+        """Return what each handler is for, by its code."""
+        found: dict[CodeType, str] = {}
+        for nsp, handlers in self.server.handlers.items():
+            for event, handler in handlers.items():
+                self._describe(found, handler, event, nsp)
+        for nsp, namespace in self.server.namespace_handlers.items():
+            for name in dir(type(namespace)):
+                if name.startswith("on_"):
+                    self._describe(found, getattr(namespace, name), name.removeprefix("on_"), nsp)
+        return found
+
+    def _describe(self, found: dict[CodeType, str], handler: Any, event: str, nsp: str) -> None:
+        function = inspect.unwrap(handler)
+        code = getattr(function, "__code__", None)
+        if isinstance(code, CodeType):
+            where = "" if nsp == "/" else f" in {nsp}"
+            found[code] = f"handler {function.__name__} of {event!r}{where} ({place_of(code)})"
 
     # --- finding and calling handlers -------------------------------------------------------------------------------
 
