@@ -25,7 +25,8 @@ class EmitWatch(Auditor):
         """Warn of an emitted event that is not declared, or does not fit its declaration."""
         if not declared:
             return
-        name, extra = packet.data[0], {"nsp": packet.nsp, "event": packet.data[0]}
+        name = packet.data[0]
+        extra = {"nsp": packet.nsp, "event": name}
         try:
             self._check(packet, declared)
         except EncodeError:

@@ -33,7 +33,7 @@ class EventWatch:
     """Observes all events of a server, and warns of those that have no handler."""
 
     async def connect(self, handshake: Handshake, call_next: Callable[[], Awaitable[str]]) -> str:
-        """Let a client pass: whoever refuses it says so."""
+        """Let a client pass: refusals are logged where they are made."""
         return await call_next()
 
     async def event(self, socket: Socket, event: Event, call_next: CallNext) -> Any:

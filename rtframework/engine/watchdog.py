@@ -2,8 +2,8 @@
 
 The loop pays nothing for it: the thread looks at the loop's stack a few times a second, and only if some code runs at
 that moment does it ask the loop to call back. If no answer comes, it looks again and again, until the code that it sees
-has ended. So it names any code, also what is no handler, and says where that was stuck. Code that holds the GIL for all
-of the time, such as a long regular expression, is seen only when it has ended.
+has ended. So it names any code, also what is no handler, and says where that was stuck. Code that holds the GIL all the
+while, such as a long regular expression, keeps the thread from looking; what is seen first afterwards is taken for it.
 """
 
 from __future__ import annotations
@@ -29,6 +29,8 @@ _LOOKS: Final = 12
 """Looks at the loop within the threshold."""
 _LEAST_PAUSE: Final = 0.02
 """Seconds between two looks, at least."""
+_LATE: Final = 4
+"""Pauses after which a look comes late."""
 _STILL: Final = 10.0
 """Seconds after which a block that has not ended is told of."""
 
@@ -84,8 +86,10 @@ class _Thread(threading.Thread):
 
     def run(self) -> None:
         """Look at the loop until the last server has stopped, or the loop is closed."""
+        before = time.monotonic()
         while not self._ended.wait(self._pause) and not self._loop.is_closed():
-            self._look()
+            self._look(before)
+            before = time.monotonic()
         self.end()
 
     def end(self) -> None:
@@ -94,17 +98,19 @@ class _Thread(threading.Thread):
         if _threads.get(self._loop) is self:
             del _threads[self._loop]
 
-    def _look(self) -> None:
-        """Look at the loop once, or again and again while it is blocked."""
-        stack = self._stack()
+    def _look(self, before: float) -> None:
+        """Look at the loop once, or again and again while it is blocked. ``before``: the time of the last look."""
+        stack, now = self._stack(), time.monotonic()
         if not stack:
             return
-        now, beat = time.monotonic(), _Beat()
+        beat = _Beat()
         try:
             self._loop.call_soon_threadsafe(beat)
         except RuntimeError:  # it is closed
             return
-        if beat.wait(self._pause):
+        # A look that comes late was kept from it by what holds the GIL: probably by what is seen now.
+        since = before if now - before > _LATE * self._pause else now
+        if beat.wait(self._pause) and since == now:
             return
         roles = self._roles()
         seen: _Seen | None = None
@@ -114,20 +120,25 @@ class _Thread(threading.Thread):
                 self._judge(seen, roles, now)
                 seen = None
             if seen is None and frame is not None:
-                seen = _Seen(frame, _site(stack, frame), now - self._pause)
-            elif seen is not None and now - seen.since > _STILL and not seen.told:
-                seen.told = True
-                self._tell(seen, roles, now - seen.since, "has blocked the event loop for %.2f s%s, and still does")
+                seen = _Seen(frame, _site(stack, frame), since)
+            if seen is not None:
+                seen.last = now
+                if now - seen.since > _STILL and not seen.told:
+                    seen.told = True
+                    text = "has blocked the event loop for %.2f s%s, and still does"
+                    self._tell(seen, roles, now - seen.since, text)
             if beat.wait(self._pause):
                 break
             stack, now = self._stack(), time.monotonic()
+            since = now
         if seen is not None and beat.at is not None:
             self._judge(seen, roles, min(beat.at, now + self._pause))
 
     def _judge(self, seen: _Seen, roles: Mapping[CodeType, str], end: float) -> None:
         """Tell of code that has run until about this time, if that was too long."""
-        if end - seen.since >= self._threshold:
-            self._tell(seen, roles, end - seen.since, "blocked the event loop for %.2f s%s")
+        # Only the looks that have seen it are proof: many short calls of a function are no long one.
+        if seen.last - seen.since + self._pause >= self._threshold:
+            self._tell(seen, roles, end - seen.since + self._pause / 2, "blocked the event loop for %.2f s%s")
 
     def _tell(self, seen: _Seen, roles: Mapping[CodeType, str], took: float, text: str) -> None:
         code = seen.frame.f_code
@@ -179,12 +190,12 @@ class _Beat(threading.Event):
 class _Seen:
     """One run of a function, and when it was first seen. Two looks at one frame are two looks at the same run."""
 
-    __slots__ = ("frame", "since", "site", "told")
+    __slots__ = ("frame", "last", "since", "site", "told")
 
     def __init__(self, frame: FrameType, site: str, since: float) -> None:
         self.frame = frame
         self.site = site
-        self.since = since
+        self.since = self.last = since
         self.told = False
 
 

@@ -46,7 +46,7 @@ _unknown: Final = ThrottledLog(
 )
 
 _LONGEST_GUESS: Final = 64
-"""Characters of a name that are compared with those that there are."""
+"""Characters of a name that is compared with those that there are."""
 
 _SHUTDOWN_TIMEOUT: Final = 1.5
 """Seconds that disconnect handlers have at shutdown."""
@@ -204,7 +204,9 @@ class Host:
 
     def _hint_at(self, nsp: str) -> str:
         """Say what a client may have meant that asked for a namespace in vain, and what would let it in."""
-        close = difflib.get_close_matches(nsp[:_LONGEST_GUESS], self.namespaces, 1)
+        if len(nsp) > _LONGEST_GUESS:
+            return "io.of() makes namespaces, of that name or a pattern"
+        close = difflib.get_close_matches(nsp, self.namespaces, 1)
         return f"{f'did you mean {close[0]!r}? ' if close else ''}io.of({quote(nsp)}) makes it"
 
     # --- background work --------------------------------------------------------------------------------------------
