@@ -1,9 +1,11 @@
-"""A thread that names what blocks the event loop.
+"""A thread that names the code that blocks the event loop.
 
-The loop pays nothing for it: the thread looks at the loop's stack a few times a second, and only if some code runs at
-that moment does it ask the loop to call back. If no answer comes, it looks again and again, until the code that it sees
-has ended. So it names any code, also what is no handler, and says where that was stuck. Code that holds the GIL all the
-while, such as a long regular expression, keeps the thread from looking; what is seen first afterwards is taken for it.
+The loop pays nothing for it. The thread looks at the loop's stack a few times a second. Only if some code runs at that
+moment does it ask the loop to call back. Without an answer it looks again and again until the code has ended. So it
+names any code, not only handlers, and the line at which the code was stuck.
+
+Code that holds the GIL all the while, such as a long regular expression, keeps the thread from looking. The code that
+it sees first afterwards is named then.
 """
 
 from __future__ import annotations
