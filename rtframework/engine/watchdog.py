@@ -32,7 +32,7 @@ _LOOKS: Final = 12
 _LEAST_PAUSE: Final = 0.02
 """Seconds between two looks, at least."""
 _LATE: Final = 4
-"""Pauses after which a look comes late."""
+"""Pauses for which the process works without a look if something holds the GIL."""
 _STILL: Final = 10.0
 """Seconds after which a block that has not ended is told of."""
 
@@ -88,10 +88,10 @@ class _Thread(threading.Thread):
 
     def run(self) -> None:
         """Look at the loop until the last server has stopped, or the loop is closed."""
-        before = time.monotonic()
+        before, worked = time.monotonic(), time.process_time()
         while not self._ended.wait(self._pause) and not self._loop.is_closed():
-            self._look(before)
-            before = time.monotonic()
+            self._look(before, worked)
+            before, worked = time.monotonic(), time.process_time()
         self.end()
 
     def end(self) -> None:
@@ -100,8 +100,11 @@ class _Thread(threading.Thread):
         if _threads.get(self._loop) is self:
             del _threads[self._loop]
 
-    def _look(self, before: float) -> None:
-        """Look at the loop once, or again and again while it is blocked. ``before``: the time of the last look."""
+    def _look(self, before: float, worked: float) -> None:
+        """Look at the loop once, or again and again while it is blocked.
+
+        ``before``: the time of the last look. ``worked``: the process's seconds on a CPU until then.
+        """
         stack, now = self._stack(), time.monotonic()
         if not stack:
             return
@@ -110,8 +113,10 @@ class _Thread(threading.Thread):
             self._loop.call_soon_threadsafe(beat)
         except RuntimeError:  # it is closed
             return
-        # A look that comes late was kept from it by what holds the GIL: probably by what is seen now.
-        since = before if now - before > _LATE * self._pause else now
+        # If the process has worked for long without a look, something has held the GIL, probably what is seen now. A
+        # process that was stopped, or had to wait for a CPU, has not worked.
+        held = time.process_time() - worked
+        since = max(before, now - held) if held > _LATE * self._pause else now
         if beat.wait(self._pause) and since == now:
             return
         roles = self._roles()
