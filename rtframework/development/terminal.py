@@ -95,7 +95,8 @@ def _about(record: logging.LogRecord) -> str:
     if now is None or not record.exc_info:
         return ""
     socket, event = now
-    if getattr(record, "sid", None) != socket.id or getattr(record, "event", None) is None:
+    name = event.packet.data[0] if event.packet is not None else event.name
+    if (getattr(record, "sid", None), getattr(record, "event", None)) != (socket.id, name):
         return ""
     return f"in {socket.nsp}, for socket {socket.id}, with ({shape_of(event.args)})"
 
