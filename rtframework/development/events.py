@@ -25,6 +25,9 @@ _DEEP: Final = 3
 _LONG: Final = 24
 """Characters of a key that a shape shows."""
 
+_LONGEST: Final = 64
+"""Characters of a namespace's name that are shown without quotes."""
+
 serving: Final[ContextVar[tuple[Socket, Event] | None]] = ContextVar("serving", default=None)
 """The event that is being served: for the lines that are logged meanwhile."""
 
@@ -65,16 +68,21 @@ def _tell(socket: Socket, name: str, asks: bool) -> None:
     else:
         others = [each.name for each in namespace.server.namespaces.values() if name in each._listening.handlers]
         there = f"{others[0]} has one" if others else f"there are {_listed(known)}" if known else "there is none yet"
-        hint = f"{there}; @{_maker(namespace.name)}.on({quote(name)}) adds one"
+        hint = f"{there}; @{_maker(namespace.label)}.on({quote(name)}) adds one"
     log.warning(
         "no handler takes %s in %s: %s (socket %s, %s ack)",
         quote(name),
-        socket.nsp,
+        shown(socket.nsp),
         hint,
         socket.id,
         "with" if asks else "without",
         extra={"nsp": socket.nsp, "sid": socket.id, "event": name},
     )
+
+
+def shown(nsp: str) -> str:
+    """Return the name of a namespace as it is, or quoted: a client may have chosen it, if it is one of many."""
+    return nsp if nsp.isprintable() and len(nsp) <= _LONGEST else quote(nsp)
 
 
 def _maker(nsp: str) -> str:

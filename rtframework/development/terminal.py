@@ -10,7 +10,7 @@ import traceback
 from typing import Final, TextIO
 
 from ..logs import is_of_program
-from .events import serving, shape_of
+from .events import serving, shape_of, shown
 
 _PERIOD: Final = 5.0
 """Seconds for which a line that is the same as an earlier one is left out."""
@@ -98,7 +98,7 @@ def _about(record: logging.LogRecord) -> str:
     name = event.packet.data[0] if event.packet is not None else event.name
     if (getattr(record, "sid", None), getattr(record, "event", None)) != (socket.id, name):
         return ""
-    return f"in {socket.nsp}, for socket {socket.id}, with ({shape_of(event.args)})"
+    return f"in {shown(socket.nsp)}, for socket {socket.id}, with ({shape_of(event.args)})"
 
 
 def _traceback(error: BaseException) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from rtframework import Server, Socket
-from rtframework.development.events import EventWatch, shape_of
+from rtframework.development.events import EventWatch, shape_of, shown
 from rtframework.protocols import CallNext
 from rtframework.testing import TestClient, TestServer
 
@@ -75,6 +75,18 @@ async def test_what_is_handled(io: Server, client: TestClient, caplog: pytest.Lo
     await client.emit("anything", 1)
     await client.emit_with_ack("message", "hello")
     assert caplog.messages == []
+
+
+async def test_one_namespace_of_many(caplog: pytest.LogCaptureFixture) -> None:
+    """A client could write lines of its own into the terminal, by the name of a namespace."""
+    io = Server()
+    io.observe(EventWatch())
+    io.of("/room/{id}")
+    async with TestServer(io) as server:
+        await (await server.connect("/room/1")).emit_with_ack("say")
+    assert "no handler takes 'say' in /room/1: there is none yet; @io.of(\"/room/{id}\").on('say')" in caplog.text
+    assert shown("/a\nb") == "'/a\\nb'"
+    assert len(shown("/" + "x" * 999)) < 250
 
 
 def test_a_shape_has_no_value() -> None:
