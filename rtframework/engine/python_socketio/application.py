@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import logging
 from collections.abc import Callable, Coroutine, Hashable
 from types import CodeType
 from typing import TYPE_CHECKING, Any, Final
@@ -13,7 +14,7 @@ from socketio.exceptions import ConnectionRefusedError as RefusedByProgram
 from socketio.exceptions import DisconnectedError
 
 from ...exceptions import ConnectionRefused, EncodeError
-from ...logs import place_of
+from ...logs import ThrottledLog, place_of, quote
 from ...types import DisconnectReason, Packet, PacketType
 from ..connection import Connection as EngineConnection
 from .manager import Manager
@@ -22,6 +23,14 @@ if TYPE_CHECKING:
     from ...protocols import Client
     from .engineio_socket import EngineIOSocket
     from .server import AsyncServer
+
+log: Final = logging.getLogger("rtframework.engine")
+
+_unknown: Final = ThrottledLog(
+    log,
+    logging.WARNING,
+    "refused a client that asks for the namespace %s: a handler with namespace=%s makes it, as does namespaces='*'",
+)
 
 _CONNECT: Final = int(PacketType.CONNECT)
 _DISCONNECT: Final = int(PacketType.DISCONNECT)
@@ -67,6 +76,8 @@ class Programs:
         if socket is None:
             return
         if not server._serves(nsp):
+            name = quote(nsp)
+            _unknown(name, name, extra={"nsp": nsp})
             connection.send(server.encode(Packet(_CONNECT_ERROR, nsp, {"message": "Invalid namespace"})))
             return
         server._initialize_manager()

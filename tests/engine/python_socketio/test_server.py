@@ -878,6 +878,17 @@ def test_it_is_silent_unless_it_is_asked(caplog: pytest.LogCaptureFixture) -> No
         assert caplog.messages == ["Server initialized for aiohttp."]
 
 
+async def test_an_unknown_namespace_is_told(
+    serve: Serve, js: JSClients, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A typing error in the name of a namespace would look like a network that does not work."""
+    monkeypatch.setattr("rtframework.engine.python_socketio.application._unknown._next", 0.0)
+    client = await js.connect((await serve(AsyncServer())).url + "/amdin", wait=False)
+    await client.life("connect_error")
+    (said,) = [each for each in caplog.messages if "namespace" in each]
+    assert said.startswith("refused a client that asks for the namespace '/amdin': a handler with namespace='/amdin'")
+
+
 def test_handlers_are_described() -> None:
     """A handler that blocks the event loop would be a name without an event."""
     sio = AsyncServer()
