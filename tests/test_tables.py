@@ -242,8 +242,9 @@ def warnings_of(path: Path) -> Iterator[str]:
 
 def test_every_warning_is_among_the_symptoms() -> None:
     """Who looks for a line of the log would find nothing, or a line that no version writes."""
-    warnings = {text for path in (ROOT / "rtframework").rglob("*.py") for text in warnings_of(path)}
+    modules = [path for path in (ROOT / "rtframework").rglob("*.py") if path.parent.name != "development"]
+    warnings = {text for path in modules for text in warnings_of(path)}
     cells = [row.cells[0] for row in read_page(DOCS / "symptoms.md").rows if row.section == "In the log"]
     lines = [line for cell in cells for line in re.findall(r"“([^”]+)”", cell)]
-    assert sorted(text for text in warnings if not text.startswith(tuple(lines))) == []
-    assert [line for line in lines if not any(text.startswith(line) for text in warnings)] == []
+    assert sorted(text for text in warnings if not any(line in text for line in lines)) == []
+    assert [line for line in lines if not any(line in text for text in warnings)] == []
