@@ -56,11 +56,11 @@ class EventWatch:
         """Stop with nothing to keep."""
 
 
-def _tell(socket: Socket, name: str, asks: bool) -> None:
+def _tell(socket: Socket, name: str | int, asks: bool) -> None:
     namespace, own = socket.namespace, socket._own
     of_all = namespace._listening
-    known = {*of_all.handlers, *(own.handlers if own is not None else ())}
-    close = difflib.get_close_matches(name[:_LONG], known, 1)
+    known = {str(each) for each in (*of_all.handlers, *(own.handlers if own is not None else ()))}
+    close = difflib.get_close_matches(str(name)[:_LONG], known, 1)
     if close:
         hint = f"did you mean {close[0]!r}?"
     elif of_all.catch_all or (own is not None and own.catch_all):
