@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, get_args
 
 from ..exceptions import ConfigurationError, EncodeError, EventError
+from ..logs import quote, show
 from ..namespaces.membership import State
 from ..namespaces.namespace import Namespace
 from ..types import Packet, PacketType
@@ -166,21 +167,28 @@ class AdminNamespace(Namespace):
         if namespace is None:
             raise EventError("unknown_namespace", f"there is no namespace {nsp!r}")
         address = by.handshake.address
-        extra = {"nsp": nsp, "address": address, "user": by.user.name, "room": filter}
-        log.info("Admin UI: %s, in %s, to %r, by %r from %s", command, nsp, filter, by.user.name, address, extra=extra)
+        extra = {
+            "nsp": nsp,
+            "address": address,
+            "user": by.user.name,
+            "room": filter if filter is None else show(filter),
+        }
+        log.info(
+            "Admin UI: %s, in %s, to %s, by %r from %s", command, nsp, quote(filter), by.user.name, address, extra=extra
+        )
         return namespace.to(filter) if filter else namespace
 
     async def _command_emit(self, socket: Any, nsp: str, filter: str | None, event: str, *args: Any) -> None:
         try:
-            await self._select(f"emit {event!r}", socket, nsp, filter).emit(event, *args)
+            await self._select(f"emit {quote(event)}", socket, nsp, filter).emit(event, *args)
         except ConfigurationError as error:
             raise EventError("reserved_event", str(error)) from None
 
     async def _command_join(self, socket: Any, nsp: str, room: str | list[str], filter: str | None = None) -> None:
-        await self._select(f"join {room!r}", socket, nsp, filter).sockets_join(room)
+        await self._select(f"join {quote(room)}", socket, nsp, filter).sockets_join(room)
 
     async def _command_leave(self, socket: Any, nsp: str, room: str | list[str], filter: str | None = None) -> None:
-        await self._select(f"leave {room!r}", socket, nsp, filter).sockets_leave(room)
+        await self._select(f"leave {quote(room)}", socket, nsp, filter).sockets_leave(room)
 
     async def _command_disconnect(self, socket: Any, nsp: str, close: bool = False, filter: str | None = None) -> None:
         await self._select("disconnect", socket, nsp, filter).disconnect_sockets(close=close)

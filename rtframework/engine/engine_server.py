@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import secrets
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
@@ -10,6 +11,7 @@ import engineio
 from aiohttp import web
 
 from ..exceptions import ConnectionRefused
+from ..logs import ThrottledLog
 from ..types import DisconnectReason
 from .backpressure import room_for
 from .connection_table import ConnectionTable
@@ -35,6 +37,8 @@ if TYPE_CHECKING:
     from .transports.polling import PollingTransport
 
 log: Final = logging.getLogger("rtframework.engine")
+
+_middleware_failed: Final = ThrottledLog(log, logging.ERROR, "unhandled error in engine middleware")
 
 SHUTDOWN_TIMEOUT: Final = 2.5
 """Seconds that clients have, at shutdown, to take what waits for them."""
@@ -94,6 +98,10 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]  # engineio is n
             self.stand_in_front()
         serve = options.serve_client
         self._client_files = None if serve is False else ClientFiles(serve, self._origins)
+
+    def generate_id(self) -> str:
+        """Make a session id. python-engineio's tell in their last bytes how many there were before."""
+        return secrets.token_urlsafe(15)
 
     # --- with the application ---------------------------------------------------------------------------------------
 
@@ -229,8 +237,8 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]  # engineio is n
         except ConnectionRefused as refused:
             headers = self._page_headers(request)
             return await self._refusals.forbid(request, refused.message, headers, "MIDDLEWARE_FAILURE")
-        except Exception as error:
-            log.exception("unhandled error in engine middleware", extra={"address": request.remote})
+        except Exception as error:  # noqa: BLE001 - logged, and refuses the request
+            _middleware_failed(error=error, extra={"address": request.remote})
             headers = self._page_headers(request)
             return await self._refusals.bad(request, "MIDDLEWARE_FAILURE", headers, error=error)
         if isinstance(response, UnsentResponse):

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import logging
 from collections.abc import Callable, Coroutine, Hashable
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, Final
 
 import socketio
@@ -12,6 +14,7 @@ from socketio.exceptions import ConnectionRefusedError as RefusedByProgram
 from socketio.exceptions import DisconnectedError
 
 from ...exceptions import ConnectionRefused, EncodeError
+from ...logs import ThrottledLog, quote, show
 from ...types import DisconnectReason, Packet, PacketType
 from ..connection import Connection as EngineConnection
 from .manager import Manager
@@ -44,6 +47,19 @@ _REASONS: Final[dict[str, str]] = {
 """Every other way to go is the server's doing."""
 
 
+class _Logs:
+    """The lines of a server's log that its clients can cause."""
+
+    def __init__(self, logger: logging.Logger) -> None:
+        throttled = partial(ThrottledLog, logger, logging.ERROR)
+        self.connect_failed = throttled("unhandled error in the connect handler of %s")
+        self.refusal_unsendable = throttled("a refusal cannot be sent as it is")
+        self.callback_failed = throttled("unhandled error in the callback of an acknowledgement")
+        self.handler_failed = throttled("unhandled error in the handler of %s in %s")
+        self.answer_unsendable = throttled("the acknowledgement of %s in %s cannot be sent")
+        self.disconnect_failed = throttled("unhandled error in the disconnect handler of %s")
+
+
 class Programs:
     """The application that the engine serves: decorated handlers and class-based namespaces of one server."""
 
@@ -55,6 +71,11 @@ class Programs:
     def bind(self, server: AsyncServer) -> None:
         """Serve this server's handlers."""
         self.server = server
+
+    @cached_property
+    def logs(self) -> _Logs:
+        """The lines of the server's log that its clients can cause."""
+        return _Logs(self.server.logger)
 
     async def connect(self, client: Client, nsp: str, auth: Any) -> None:
         """Let a client into a namespace, or refuse it."""
@@ -94,9 +115,10 @@ class Programs:
         if self._tasks:
             _, pending = await asyncio.wait(self._tasks, timeout=_PATIENCE)
             for task in pending:
-                self.server.logger.warning("a disconnect handler did not end in time and is cancelled")
                 task.cancel()
             if pending:
+                text = "disconnect handlers did not end in time and are cancelled: %d"
+                self.server.logger.warning(text, len(pending))
                 await asyncio.wait(pending, timeout=0.5)
 
     # --- finding and calling handlers -------------------------------------------------------------------------------
@@ -235,7 +257,7 @@ class Member:
             task = asyncio.current_task()
             if isinstance(error, asyncio.CancelledError) and (task is None or task.cancelling()):
                 raise
-            server.logger.exception("unhandled error in the connect handler of %s", self.nsp)
+            self._programs.logs.connect_failed(self.nsp, error=error)
             return _FAILED
         return _REJECTED if answer is False else None
 
@@ -257,8 +279,8 @@ class Member:
             else:
                 try:
                     frames = server.encode(Packet(_CONNECT_ERROR, self.nsp, refusal))
-                except EncodeError:
-                    server.logger.exception("a refusal cannot be sent as it is")
+                except EncodeError as error:
+                    self._programs.logs.refusal_unsendable(error=error)
                     frames = server.encode(Packet(_CONNECT_ERROR, self.nsp, _REJECTED))
                 connection.send(frames)
         await self._forget()
@@ -278,27 +300,27 @@ class Member:
     async def _answered(self, packet: Packet) -> None:
         try:
             await self._server.manager.trigger_callback(self.sid, packet.id, packet.data)
-        except Exception:
-            self._server.logger.exception("unhandled error in the callback of an acknowledgement")
+        except Exception as error:  # noqa: BLE001 - logged
+            self._programs.logs.callback_failed(error=error)
 
     async def _serve(self, packet: Packet) -> None:
         """Run the handler of one event and acknowledge it. A handler that fails is logged, and nothing is answered."""
         server = self._server
         name, *args = packet.data
         if server._tells_all:
-            server.logger.info('received event "%s" from %s [%s]', name, self.sid, self.nsp)
+            server.logger.info('received event "%s" from %s [%s]', show(name), self.sid, show(self.nsp))
         try:
             result = await server._trigger_event(name, self.nsp, self.sid, *args)
-        except Exception:
-            server.logger.exception("unhandled error in the handler of %r in %s", name, self.nsp)
+        except Exception as error:  # noqa: BLE001 - logged
+            self._programs.logs.handler_failed(quote(name), self.nsp, error=error)
             return
         if packet.id is None or result is server.not_handled or self._left is not None:
             return
         answer = [] if result is None else list(result) if isinstance(result, tuple) else [result]
         try:
             frames = server.encode(Packet(_ACK, self.nsp, answer, packet.id))
-        except EncodeError:
-            server.logger.exception("the acknowledgement of %r in %s cannot be sent", name, self.nsp)
+        except EncodeError as error:
+            self._programs.logs.answer_unsendable(quote(name), self.nsp, error=error)
             return
         self._socket.connection.send(frames)
 
@@ -360,8 +382,8 @@ class Member:
         server = self._server
         try:
             await server._trigger_event("disconnect", self.nsp, self.sid, self._left)
-        except Exception:
-            server.logger.exception("unhandled error in the disconnect handler of %s", self.nsp)
+        except Exception as error:  # noqa: BLE001 - logged
+            self._programs.logs.disconnect_failed(self.nsp, error=error)
 
     async def _forget(self) -> None:
         try:
