@@ -80,7 +80,7 @@ class Admission:
             socket = await self._make_socket(client, handshake, user, recovery)
             if socket.recovered:
                 await nsp._membership.farewell(socket.id)
-            if nsp._connect_links and not (socket.recovered and recovery is not None and recovery.skip_middlewares):
+            if nsp._connect_links and not (socket.recovered and recovery is not None and self._skips(recovery)):
                 await self._run_middleware(socket)
             if not self._join(socket):
                 return self._count(outcomes.GONE)
@@ -150,6 +150,18 @@ class Admission:
                 return socket
             log.debug("a client of %s is not recovered", nsp.name, extra={"nsp": nsp.name})
         return nsp._make_socket(client, client.new_id(nsp.name), handshake, user, secrets.token_urlsafe(15))
+
+    def _skips(self, recovery: Recovery) -> bool:
+        """Tell whether a recovered client passes middleware by. Warn of it, once, if the program has not said so."""
+        if recovery.skip_middlewares is None and not self._host.has_told_of_skipping:
+            self._host.has_told_of_skipping = True
+            log.warning(
+                "a client of %s was recovered without its connect middleware: if that decides who may be here, as for "
+                "bans or roles, write Recovery(skip_middlewares=False), else Recovery(skip_middlewares=True)",
+                self._nsp.name,
+                extra={"nsp": self._nsp.name},
+            )
+        return recovery.skip_middlewares is not False
 
     async def _run_middleware(self, socket: Socket) -> None:
         passage = Passage()

@@ -80,6 +80,8 @@ class Host:
         self.announcements = Announcements()
         self.started = False
         """True while an application is served: adapters made from now on have to be started."""
+        self.has_told_of_skipping = False
+        """True once the log says that recovered clients pass middleware by."""
         self._observed_connect: Callable[..., Awaitable[str]] | None = None
         self._pending: list[Pending] = []
         self._tasks = TaskSet()

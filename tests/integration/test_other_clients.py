@@ -53,7 +53,7 @@ EMULATED: Final = {"C++": cpp, "Rust": rust, "Arduino": arduino}
 @pytest.mark.parametrize("name", EMULATED)
 async def test_it_gets_in(name: str, serve: Serve) -> None:
     """An app that works with a server in Node would not work with this one."""
-    io = Server(cors_allowed_origins="*", ping_interval=0.2)
+    io = Server(cors_allowed_origins="*", cors_credentials=False, ping_interval=0.2)
 
     @io.on("echo")
     async def echo(socket: Socket, text: str, data: bytes) -> tuple[str, bytes]:
