@@ -298,6 +298,12 @@ class Connection(Outlet, Protocol):
     def close(self, reason: str) -> None:
         """Close the connection after all waiting packets are sent; every receiver gets the reason."""
 
+    def began(self) -> int:
+        """Count a handler that runs in the background for this client. Return the bytes of memory that it takes."""
+
+    def ended(self, weight: int) -> None:
+        """Count a handler that has ended, with the result of :meth:`began`."""
+
 
 class Client(Protocol):
     """One client, on one connection, in any number of namespaces."""

@@ -13,6 +13,7 @@ from ..logs import tell_left_out
 from ..types import Handshake
 from .backpressure import ASK_AGAIN
 from .heartbeat import Heartbeat
+from .inbound import Inbound
 from .outbox import Cork
 from .runner import Runner
 
@@ -56,7 +57,9 @@ class ConnectionTable:
         self.meters: tuple[Meter, ...] = ()
         shortest = min(options.ping_interval, options.ping_timeout, options.connect_timeout)
         self.heartbeat = Heartbeat(max(0.01, min(0.25, shortest / 20)), self._ticking)
-        self.runner = Runner(self.tasks, lambda: not self.by_sid)
+        limits = options.limits
+        self.inbound = Inbound(limits.max_inbound, limits.inbox, limits.body_timeout)
+        self.runner = Runner(self.tasks, lambda: not self.by_sid, self.inbound)
 
     @property
     def is_full(self) -> bool:

@@ -286,7 +286,7 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]  # engineio is n
     def room_for(self, outlets: Sequence[Outlet]) -> Awaitable[None] | None:
         """Return something to wait for until each of these clients has room again; ``None`` when they have."""
         congested = self.table.cork.congested
-        return room_for(outlets, congested) if congested else None
+        return room_for(outlets, congested, self.options.limits.slow_consumer_timeout) if congested else None
 
 
 def query_of(request: web.Request) -> Mapping[str, str]:

@@ -13,6 +13,7 @@ import os
 import random
 import time
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any, Final
 
 import pytest
@@ -106,6 +107,14 @@ def frames_of(rng: random.Random) -> list[str | bytes]:
     return frames
 
 
+def _packets_of(decode: Callable[[bytes], Iterator[str | bytes]], body: bytes) -> list[str | bytes]:
+    return list(decode(body))
+
+
+_PAYLOADS: Final = {each: partial(_packets_of, each) for each in (decode_payload, decode_text, decode_binary)}
+"""The decoders of payloads, made to decode them to the end."""
+
+
 class Stopwatch:
     """Counts inputs, and keeps the slowest."""
 
@@ -122,7 +131,7 @@ class Stopwatch:
         try:
             return call(given)
         except ValueError as error:
-            if not isinstance(error, DecodeError) and call not in (decode_payload, decode_text, decode_binary):
+            if not isinstance(error, DecodeError) and call not in _PAYLOADS.values():
                 raise AssertionError(f"{given!r} is refused by {error!r}") from error
             self.refused += 1
             return None
@@ -215,7 +224,7 @@ def test_no_body_breaks_the_payload_decoder() -> None:
         for _ in range(rng.choice((0, 0, 0, 1, 3))):
             if raw:
                 raw[rng.randrange(len(raw))] = rng.randrange(256)
-        packets = watch.run(decode_payload, bytes(raw))
+        packets = watch.run(_PAYLOADS[decode_payload], bytes(raw))
         for packet in packets or ():
             assert isinstance(packet, bytes) or packet[:1] in "0123456"
             assert isinstance(packet, bytes) or "\x1e" not in packet
@@ -237,7 +246,7 @@ def test_no_body_breaks_the_old_payload_decoders(binary: bool) -> None:
         MESSAGE + b"\x01\xff",
         "6",
     ]
-    decode = decode_binary if binary else decode_text
+    decode = _PAYLOADS[decode_binary if binary else decode_text]
     again = 0
     while watch.inputs < PAYLOADS:
         chosen = [rng.choice(packets) for _ in range(rng.randint(1, 4))]
@@ -272,9 +281,9 @@ def test_a_heavy_old_payload_is_read_in_time(body: str) -> None:
     """A megabyte in the smallest of packets would hold everybody up."""
     watch = Stopwatch()
     for decode in (decode_text, decode_binary):
-        watch.run(decode, body.encode())
-    watch.run(decode_binary, b"\x00\x01\xff6" * 249_000)
-    watch.run(decode_binary, b"\x00" + b"\x09" * 999_000)
+        watch.run(_PAYLOADS[decode], body.encode())
+    watch.run(_PAYLOADS[decode_binary], b"\x00\x01\xff6" * 249_000)
+    watch.run(_PAYLOADS[decode_binary], b"\x00" + b"\x09" * 999_000)
     assert watch.slowest < 4 * PATIENCE, watch.culprit[:20]
 
 

@@ -110,6 +110,7 @@ class FakeConnection:
         self.has_dropped = False
         self.sent: list[FakeFrames] = []
         self.dropped: dict[str, int] = {}
+        self.working = 0
         self.closed: str | None = None
         """The reason for which it was closed."""
         self.clients: list[FakeClient] = []
@@ -124,6 +125,15 @@ class FakeConnection:
     def count_dropped(self, reason: str, packets: int) -> None:
         """Count packets that were dropped."""
         self.dropped[reason] = self.dropped.get(reason, 0) + packets
+
+    def began(self) -> int:
+        """Count a handler at work."""
+        self.working += 1
+        return 1
+
+    def ended(self, weight: int) -> None:
+        """Count a handler that has ended."""
+        self.working -= weight
 
     def close(self, reason: str) -> None:
         """Close it; every receiver hears the reason at once, as with the engine."""
