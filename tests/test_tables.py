@@ -1,6 +1,7 @@
 """The tables of the documentation that go through something name by name: complete, and each row with what shows it.
 
-``docs/coming-from-node.md`` and ``docs/coming-from-python-socketio.md`` name a test behind every row.
+``docs/coming-from-node.md``, ``docs/coming-from-python-socketio.md`` and ``docs/security.md`` name a test behind every
+row.
 """
 
 from __future__ import annotations
@@ -24,14 +25,16 @@ TESTS: Final = ROOT / "tests"
 DOCS: Final = ROOT / "docs"
 
 COMING_FROM: Final = ("coming-from-node.md", "coming-from-python-socketio.md")
+SHOWN: Final = (*COMING_FROM, "security.md")
+"""The pages whose rows name tests."""
 NOTHING_TO_SHOW: Final = "—"
 _NAMED: Final = re.compile(r"`([a-z0-9_/]+)::(\w+)`")
 _PASSED_OVER: Final = re.compile(r"pytest\.(mark\.)?(skip|skipif|xfail|importorskip)")
 
 
 def rows() -> Iterator[tuple[str, Row]]:
-    """The rows of both pages."""
-    for name in COMING_FROM:
+    """The rows of the pages."""
+    for name in SHOWN:
         for row in read_page(DOCS / name).rows:
             yield name, row
 
@@ -137,7 +140,7 @@ def test_a_test_that_is_skipped_is_found() -> None:
 
 def test_no_row_stands_twice() -> None:
     """One of the two would be forgotten when the other is changed."""
-    for name in COMING_FROM:
+    for name in SHOWN:
         places = [(row.section, row.cells[0]) for row in read_page(DOCS / name).rows if row.cells[0] != "none"]
         assert sorted({place for place in places if places.count(place) > 1}) == []
 

@@ -256,7 +256,11 @@ async def test_no_client_forges_a_line(serve: Serve, log: Log) -> None:
 
 async def test_no_client_forges_a_line_of_the_drop_in(serve: Serve, log: Log) -> None:
     """python-socketio's own log shows names as clients send them, so programs that have moved would, too."""
-    sio = AsyncServer(logger=logging.getLogger("socketio.server"), engineio_logger=True, namespaces="*")
+    loggers: Any = {
+        "logger": logging.getLogger("socketio.server"),
+        "engineio_logger": logging.getLogger("engineio.server"),
+    }
+    sio = AsyncServer(namespaces="*", **loggers)
 
     @sio.on("*", namespace="*")
     async def everything(event: str, nsp: str, sid: str, *args: Any) -> Any:
