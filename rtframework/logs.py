@@ -134,7 +134,11 @@ class ThrottledLog:
             record.msg, record.args = _printable(message, len(message)), None
         if error is not None:
             record.exc_text = format_error(error)  # formatters take it as it is
-        log.handle(record)
+        try:
+            log.handle(record)
+        except Exception:  # noqa: BLE001 - a log that cannot be written must not end the service
+            if logging.raiseExceptions:  # as logging.Handler does
+                traceback.print_exc()
 
 
 def tell_left_out(*, at_once: bool = False) -> None:

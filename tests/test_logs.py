@@ -179,3 +179,24 @@ def test_a_logger_of_another_kind(caplog: pytest.LogCaptureFixture) -> None:
     ThrottledLog(Adapter(log), logging.ERROR, "failed for %s")("a", error=fail("x"))
     assert caplog.messages == ["failed for a"]
     assert caplog.records[0].exc_info
+
+
+@pytest.mark.parametrize("shown", [True, False])
+def test_a_handler_of_logging_that_fails_harms_nobody(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], shown: bool
+) -> None:
+    """A full disk, or a collector of logs that is away, would end the task that serves all clients."""
+
+    class Full(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            raise OSError("No space left on device")
+
+    monkeypatch.setattr(logging, "raiseExceptions", shown)
+    monkeypatch.setattr(log, "propagate", False)
+    full = Full()
+    log.addHandler(full)
+    try:
+        ThrottledLog(log, logging.ERROR, "failed")(error=fail("x"))
+    finally:
+        log.removeHandler(full)
+    assert ("No space left" in capsys.readouterr().err) == shown

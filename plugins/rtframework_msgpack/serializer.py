@@ -140,7 +140,7 @@ def _unpack(frame: bytes) -> Any:
 
 def _check_keys(found: dict[Any, Any]) -> dict[Any, Any]:
     """Refuse bytes as keys, which msgpack lets through and no JavaScript client sends."""
-    if any(type(key) is not str for key in found):
+    if found and bytes in map(type, found):  # the fastest form: a message may be of 300,000 maps
         raise DecodeError("invalid MessagePack: a map with bytes for keys")
     return found
 
