@@ -313,3 +313,46 @@ def test_the_check_finds_what_is_forged() -> None:
     log.handler.handle(logging.makeLogRecord({"msg": "failed", "exc_info": (caught.type, caught.value, None)}))
     with pytest.raises(AssertionError):
         log.check()
+
+
+async def test_no_command_of_the_admin_ui_forges_a_line(
+    serve: Serve, log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever may use the Admin UI, or takes over its page, would write what others are said to have done."""
+    monkeypatch.setattr("rtframework.admin.authenticator.DELAY", 0.0)
+    io = Server()
+    io.instrument(auth=False)
+    other = Server()
+    other.instrument(username="ada", password="a password", namespace="/admin")
+    commands = 0
+    url = (await serve(io)).url
+    for evil in EVIL:
+        word = json.dumps(evil)
+        async with raw_client(url) as client:
+            websocket, _ = await client.open_websocket()
+            await websocket.send("40/admin,")
+            await websocket.receive()
+            for args in (
+                f'"emit","/",{word},{word},{word}',
+                f'"emit",{word},null,"x"',
+                f'"join","/",{word},{word}',
+                f'"join","/",[{word},{word}]',
+                f'"leave","/",{word},{word}',
+                f'"_disconnect","/",true,{word}',
+                f'"_disconnect",{word}',
+                f"{json.dumps(evil[-900:])},{word}",
+            ):
+                commands += 1
+                await websocket.send(f"42/admin,{commands}[{args}]")
+            while not str(await websocket.receive()).startswith(f"43/admin,{commands}["):
+                pass
+    url = (await serve(other)).url
+    for evil in EVIL:
+        word = json.dumps(evil)
+        async with raw_client(url) as client:
+            websocket, _ = await client.open_websocket()
+            await websocket.send(f'40/admin,{{"username":{word},"password":{word},"sessionId":{word}}}')
+            assert str(await websocket.receive()).startswith("44/admin,")
+    text = "\n".join(log.check())
+    assert "a wrong name or password" in text
+    assert text.count("Admin UI: ") >= 5 * len(EVIL)
