@@ -128,6 +128,28 @@ def test_what_a_message_says_is_in_a_field() -> None:
     assert bare == {"client_files.py"}  # which names files, at start-up
 
 
+AT_MOST_ONCE: Final = {
+    "cli/serving.py": "an application that did not start",
+    "engine/http/client_files.py": "files that are not there, at start-up",
+    "adapters/base.py": "once",
+    "engine/connection_table.py": "once, at shutdown",
+    "namespaces/admission.py": "once",
+    "namespaces/host.py": "namespaces that the program makes; once, at shutdown",
+}
+"""Modules with warnings or errors that no client can repeat at will, and why."""
+
+
+def test_no_client_can_repeat_a_line() -> None:
+    """A client that has found what goes wrong would fill the disk with it."""
+    lines = {
+        str(module.path.relative_to(ROOT)).removeprefix("rtframework/")
+        for module in MODULES
+        for node in ast.walk(module.tree)
+        if isinstance(node, ast.Call) and ast.unparse(node.func) in ("log.warning", "log.error", "log.exception")
+    }
+    assert lines == set(AT_MOST_ONCE)
+
+
 @pytest.mark.parametrize("name", sorted({module.logger for module in MODULES if module.logger}))
 def test_the_framework_leaves_loggers_alone(name: str) -> None:
     """What is logged, and where to, is for the program to say."""

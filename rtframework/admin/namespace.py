@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, get_args
 
 from ..exceptions import ConfigurationError, EncodeError, EventError
-from ..logs import quote, show
+from ..logs import ThrottledLog, quote, show
 from ..namespaces.membership import State
 from ..namespaces.namespace import Namespace
 from ..types import Packet, PacketType
@@ -23,6 +23,10 @@ if TYPE_CHECKING:
     from ..protocols import ConnectionMonitor, Outlet
 
 log: Final = logging.getLogger("rtframework.admin")
+
+_shown_in_part: Final = ThrottledLog(
+    log, logging.WARNING, "the Admin UI is shown %d of %d sockets: see Limits.max_outbox"
+)
 
 Mode: TypeAlias = Literal["production", "development"]
 
@@ -132,12 +136,8 @@ class AdminNamespace(Namespace):
             portrait = self._serializer.of(socket)
             room -= self._engine.encode(Packet(PacketType.EVENT, self.name, [portrait])).size
             if room < 0:
-                log.warning(
-                    "the Admin UI is shown %d of %d sockets: see Limits.max_outbox",
-                    len(shown),
-                    len(there),
-                    extra={"nsp": self.name, "limit": self._limits.max_outbox},
-                )
+                extra = {"nsp": self.name, "limit": self._limits.max_outbox}
+                _shown_in_part(len(shown), len(there), extra=extra)
                 break
             shown.append(portrait)
         return shown
