@@ -167,6 +167,11 @@ def show(text: object) -> str:
     return _printable(str(text))
 
 
+def show_event(name: object) -> object:
+    """Show the name of an event, which may be an integer, for an extra field."""
+    return name if isinstance(name, int) else show(name)
+
+
 def format_error(error: BaseException) -> str:
     """Format a traceback, indented by two spaces and without control characters, so that no line can be forged."""
     lines: list[str] = []

@@ -371,7 +371,7 @@ class Limits:
     """Characters of a room's name. Beyond: ``join`` raises ``EventError("room_name_too_long")``."""
 
     max_event_name: int = 1_024
-    """Characters of the name of an event that a client sends. Beyond: "parse error"."""
+    """Characters of the name of an event that a client sends; of an integer, digits and sign. Beyond: "parse error"."""
 
     max_pending_events: int = 1_000
     """Event handlers of one connection that may run at once. Beyond: the connection is not read until one ends."""

@@ -363,6 +363,9 @@ class ConnectionMonitor(Protocol):
     def waiting_bytes(self) -> int:
         """Return the number of bytes that have not left the process yet, for all clients together."""
 
+    def inbound_bytes(self) -> int:
+        """Return the bytes of memory that messages of clients take, for all clients together."""
+
     def waiting_handlers(self) -> int:
         """Return the number of event handlers that have started and wait for something."""
 
@@ -412,7 +415,10 @@ class Observer(Protocol):
         """
 
     async def event(self, socket: Any, event: Any, call_next: CallNext) -> Any:
-        """Observe an event, outside of all event middleware. ``event.name`` is chosen by the client."""
+        """Observe an event, outside of all event middleware.
+
+        ``event.name``, a string or an integer, is chosen by the client.
+        """
 
     def start(self) -> None:
         """Start, in the running loop: the server begins to serve an application."""

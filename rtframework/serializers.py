@@ -143,7 +143,7 @@ class JSONDecoder:
                 except (ValueError, RecursionError):
                     data = _parse(frame[start:])
                 if type(data) is not list or not data or type(data[0]) is not str or data[0] in RESERVED_EVENTS:
-                    check_event(data)  # raises with the reason
+                    check_event(data)  # takes an integer for a name, raises with the reason else
                 return Packet(_EVENT, "/", data, int(digits) if digits else None)
         return self._decode_header(frame)
 

@@ -384,7 +384,7 @@ class Server(Registration, Broadcasting):
         return self._main._listening
 
     @given_a_name
-    def on(self, event: str, *, ordered: bool | None = None) -> Callable[[F], F]:
+    def on(self, event: str | int, *, ordered: bool | None = None) -> Callable[[F], F]:
         """Register the decorated function for an event of the main namespace; see :meth:`Namespace.on`.
 
         ``"new_namespace"`` is called with ``(namespace)`` whenever a namespace is made, before its first client is
@@ -395,31 +395,31 @@ class Server(Registration, Broadcasting):
         return super().on(event, ordered=ordered)
 
     @given_a_name
-    def once(self, event: str, *, ordered: bool | None = None) -> Callable[[F], F]:
+    def once(self, event: str | int, *, ordered: bool | None = None) -> Callable[[F], F]:
         """Register the decorated function for the next such event only; see :meth:`Namespace.once`."""
         if event == NEW_NAMESPACE:
             return partial(self._host.announcements.on, once=True)
         return super().once(event, ordered=ordered)
 
-    def off(self, event: str, handler: Callable[..., Any] | None = None) -> None:
+    def off(self, event: str | int, handler: Callable[..., Any] | None = None) -> None:
         """Remove a handler, or all handlers of an event, from the main namespace; or of ``"new_namespace"``."""
         if event == NEW_NAMESPACE:
             self._host.announcements.off(handler)
         else:
             super().off(event, handler)
 
-    def listeners(self, event: str) -> tuple[Callable[..., Any], ...]:
+    def listeners(self, event: str | int) -> tuple[Callable[..., Any], ...]:
         """Return the handlers of an event of the main namespace, or of ``"new_namespace"``."""
         return self._host.announcements.functions if event == NEW_NAMESPACE else super().listeners(event)
 
     @given_a_name
-    def on_server_side(self, event: str) -> Callable[[F], F]:
+    def on_server_side(self, event: str | int) -> Callable[[F], F]:
         """Register a handler for an event of another server; see :meth:`Namespace.on_server_side`."""
         return self._main.on_server_side(event)
 
     def emits(
         self,
-        event: str,
+        event: str | int,
         /,
         *arguments: Any,
         rest: Any = NOTHING,
@@ -430,13 +430,13 @@ class Server(Registration, Broadcasting):
         """Declare an event that is emitted to clients of the main namespace; see :meth:`Namespace.emits`."""
         return self._main.emits(event, *arguments, rest=rest, names=names, returns=returns, description=description)
 
-    async def server_side_emit(self, event: str, *args: Any, **unknown: Never) -> None:
+    async def server_side_emit(self, event: str | int, *args: Any, **unknown: Never) -> None:
         """Emit an event to the other servers of the cluster; see :meth:`Namespace.server_side_emit`."""
         if unknown:
             raise unknown_keywords("server_side_emit", unknown)
         await self._main.server_side_emit(event, *args)
 
-    async def server_side_emit_with_ack(self, event: str, *args: Any, timeout: float = 5.0) -> AckResponses:
+    async def server_side_emit_with_ack(self, event: str | int, *args: Any, timeout: float = 5.0) -> AckResponses:
         """Emit an event to the other servers and collect answers; see :meth:`Namespace.server_side_emit_with_ack`."""
         return await self._main.server_side_emit_with_ack(event, *args, timeout=timeout)
 

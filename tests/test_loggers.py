@@ -132,7 +132,6 @@ AT_MOST_ONCE: Final = {
     "cli/serving.py": "an application that did not start",
     "engine/http/client_files.py": "files that are not there, at start-up",
     "adapters/base.py": "once",
-    "engine/connection_table.py": "once, at shutdown",
     "namespaces/admission.py": "once",
     "namespaces/host.py": "namespaces that the program makes; once, at shutdown",
 }

@@ -14,7 +14,7 @@ from opentelemetry.trace import SpanKind, Status, StatusCode
 from rtframework.concurrency import is_cancelled
 from rtframework.counters import CONNECTED, INTERNAL_ERROR, INVALID_NAMESPACE, UNKNOWN
 from rtframework.exceptions import EventError
-from rtframework.logs import ThrottledLog, show
+from rtframework.logs import ThrottledLog, show_event
 from rtframework.namespaces.labels import label_of
 from rtframework.types import Handshake
 
@@ -153,7 +153,7 @@ class Tracing:
         try:
             return None if self._from_payload is None else self._from_payload(event)
         except Exception as error:  # noqa: BLE001 - logged
-            extra = {"nsp": socket.nsp, "sid": socket.id, "event": show(event.name)}
+            extra = {"nsp": socket.nsp, "sid": socket.id, "event": show_event(event.name)}
             _payload_failed(error=error, extra=extra)
             return None
 

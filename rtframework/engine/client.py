@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ..exceptions import DecodeError
 from ..logs import ThrottledLog
+from ..packets import is_name_within
 from ..types import DisconnectReason, PacketType
 from .inbound import estimate
 
@@ -164,7 +165,11 @@ class Client:
             return None
         if receiver is not None:
             if kind == _EVENT:
-                if len(packet.data[0]) > self._limits.max_event_name:
+                try:
+                    fits = len(packet.data[0]) <= self._limits.max_event_name
+                except TypeError:  # an integer: asking first would cost every event something
+                    fits = is_name_within(packet.data[0], self._limits.max_event_name)
+                if not fits:
                     self.conn.fail(DisconnectReason.PARSE_ERROR)
                     return None
                 work = receiver._receive(packet)

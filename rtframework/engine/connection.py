@@ -15,7 +15,7 @@ from ..logs import ThrottledLog
 from ..types import DisconnectReason
 from .base64 import decode_base64
 from .frames import CLOSE, NOOP, PING, JoinedFrames
-from .inbound import LARGE, Weighed, estimate, items_in
+from .inbound import LARGE, Weighed, count_and_estimate
 from .inbox import Inbox
 from .metering import MeteredHandler, MeteredSink, WatchedSink
 from .outbox import Cork, Outbox
@@ -253,13 +253,15 @@ class Connection(Inbox):
         """Serve a message that may be large, if there is room for it; if not, later."""
         if len(message) <= LARGE:
             return self._handler.receive(message)
-        if isinstance(message, str) and items_in(message) > self._options.limits.max_items:
+        values, size = count_and_estimate(message)
+        if values > self._options.limits.max_items:
             self._fail_of_items()
             return None
-        if not self._may_hold(estimate(message)):
+        if not self._may_hold(size):
             if self.inbox is not None:
                 self.inbox.appendleft(packet)
             return None
+        self._runner.yield_soon()
         collects = gc.isenabled()
         gc.disable()  # it would walk over all that is being made, again and again
         try:

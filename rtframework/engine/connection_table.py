@@ -155,7 +155,7 @@ class ConnectionTable:
             task.cancel()
         if pending:
             text = "handlers did not end in time and are cancelled: %d"
-            log.warning(text, len(pending), extra={"left_out": len(pending) - 1})
+            log.info(text, len(pending), extra={"left_out": len(pending) - 1})
             await asyncio.wait(pending, timeout=0.5)
 
     # --- inside -----------------------------------------------------------------------------------------------------

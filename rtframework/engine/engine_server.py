@@ -271,6 +271,10 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]  # engineio is n
         """Count the bytes for all clients that have not left the process yet; costs a look at each connection."""
         return sum(each.outbox.waiting for each in self.connections.values())
 
+    def inbound_bytes(self) -> int:
+        """Count the bytes of memory that messages of clients take."""
+        return self.table.inbound.held
+
     def waiting_handlers(self) -> int:
         """Count the handlers that have begun and wait for something."""
         return len(self.tasks)

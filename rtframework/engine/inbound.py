@@ -39,19 +39,21 @@ _too_much: Final = ThrottledLog(
 
 def estimate(message: str | bytes | Callable[[], Any] | None) -> int:
     """Estimate, from above, the bytes of memory that a message takes when it is decoded."""
+    return count_and_estimate(message)[1] if isinstance(message, str | bytes) else 0
+
+
+def count_and_estimate(message: str | bytes) -> tuple[int, int]:
+    """Count the values of a message, and estimate the bytes of memory that it takes when it is decoded.
+
+    Both from above. The values of a binary message are not counted: 0.
+    """
     if isinstance(message, str):
         count = message.count
-        containers = count("[") + count("{")
-        return sys.getsizeof(message) + _CONTAINER * containers + _ITEM * count(",") + _MEMBER * count(":")
-    if isinstance(message, bytes):
-        containers = len(message) - len(message.translate(None, _MSGPACK_CONTAINERS))
-        return 8 * len(message) + _CONTAINER * containers
-    return 0
-
-
-def items_in(text: str) -> int:
-    """Count the values of a JSON text, from above."""
-    return text.count(",") + text.count("[") + text.count("{")
+        containers, commas = count("[") + count("{"), count(",")
+        size = sys.getsizeof(message) + _CONTAINER * containers + _ITEM * commas + _MEMBER * count(":")
+        return containers + commas, size
+    containers = len(message) - len(message.translate(None, _MSGPACK_CONTAINERS))
+    return 0, 8 * len(message) + _CONTAINER * containers
 
 
 class Weighed:

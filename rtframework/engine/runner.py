@@ -62,6 +62,7 @@ class Runner:
 
     def __init__(self, tasks: set[asyncio.Task[Any]], idle: Callable[[], bool], inbound: Inbound) -> None:
         self.inbound = inbound
+        self._yields = False
         self._tasks = tasks
         self._idle = idle
         self._ready: deque[Served] = deque()
@@ -92,6 +93,10 @@ class Runner:
                 waiter.set_result(None)
         elif self._leader is None:
             self._lead()
+
+    def yield_soon(self) -> None:
+        """Let the event loop have its turn after this connection's: what it has sent takes long."""
+        self._yields = True
 
     def rest(self) -> None:
         """End the leader, if there is nothing to do: there may be nothing for a while."""
@@ -182,8 +187,9 @@ class Runner:
                     self._lead()
                     return
                 served += _PER_VISIT - left
-                if served >= _PER_TURN:
+                if served >= _PER_TURN or self._yields:
                     served = 0
+                    self._yields = False
                     await asyncio.sleep(0)
             if self._idle():
                 return

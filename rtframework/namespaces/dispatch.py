@@ -15,7 +15,7 @@ from ..exceptions import EncodeError, EventError, InvalidPayload
 from ..handlers.event import DEFERRED, Event
 from ..handlers.group import Explained, HandlerGroup
 from ..handlers.handler import LEFT_TO_CATCH_ALL, UNKNOWN
-from ..logs import ThrottledLog, quote, show
+from ..logs import ThrottledLog, quote, show, show_event
 from ..packets import to_ack
 from ..types import DisconnectReason, Packet, PacketType
 from .membership import State
@@ -176,7 +176,7 @@ class EventDispatch:
         result = handler(self, event.args, event.packet, event)
         return await result if handler.is_async or isawaitable(result) else result
 
-    def _handler_of(self, event: str) -> Serving:
+    def _handler_of(self, event: str | int) -> Serving:
         """Return the handlers of an event, those of the namespace and those of the socket, as one."""
         of_all, own = self._nsp._listening, self._own
         handler = of_all.handlers.get(event)
@@ -246,9 +246,9 @@ class EventDispatch:
             packet.id = None  # one answer is all that a client takes
 
     def _where(self, packet: Packet) -> dict[str, Any]:
-        return {"nsp": self._nsp.name, "sid": self.id, "event": show(packet.data[0])}
+        return {"nsp": self._nsp.name, "sid": self.id, "event": show_event(packet.data[0])}
 
-    def _label_of(self, packet: Packet) -> tuple[str, str]:
+    def _label_of(self, packet: Packet) -> tuple[str, str | int]:
         """Return names of the namespace and the event that clients cannot choose at will."""
         name = packet.data[0]
         own = self._own is not None and name in self._own.handlers

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ..concurrency import is_cancelled
 from ..exceptions import EventError
-from ..logs import ThrottledLog, quote, show
+from ..logs import ThrottledLog, quote, show_event
 from ..types import Packet, SocketDetails
 from .membership import State
 
@@ -114,7 +114,7 @@ class NamespaceEmitter:
             except (Exception, asyncio.CancelledError) as error:
                 if is_cancelled(error):
                     raise
-                extra = {"nsp": self._nsp.name, "event": show(args[0])}
+                extra = {"nsp": self._nsp.name, "event": show_event(args[0])}
                 _failed(quote(args[0]), error=error, key=self._nsp.label, extra=extra)
             else:
                 answer = result if answer is None else answer

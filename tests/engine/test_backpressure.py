@@ -60,3 +60,16 @@ async def test_only_slow_clients_are_waited_for(serve: Serve) -> None:
         assert waiting is not None
         await waiting
         assert congested == set()
+
+
+async def test_nobody_is_waited_for_for_ever() -> None:
+    """A client that reads nothing, and says that it is alive, would stop all broadcasts for good."""
+    kernel, cork = Kernel(), Cork()
+    cut: list[bool] = []
+    outbox = Outbox(cork, kernel, 100, lambda: cut.append(True), "wait")
+    for _ in range(3):
+        outbox.put(EncodedFrames(["4" + "x" * 60]))
+        await asyncio.sleep(0)
+    await asyncio.wait_for(until_room([outbox], cork.congested, 0.05), 1)
+    assert (cut, cork.congested) == ([True], set())
+    assert cork.counts.dropped["slow_consumer"] == 0, "nothing had been kept back"

@@ -154,8 +154,9 @@ def check(packet: Packet) -> None:
     assert type(packet.nsp) is str
     assert packet.id is None or 0 <= packet.id <= MAX_ID
     if packet.type == PacketType.EVENT:
-        assert type(packet.data[0]) is str
-        assert packet.data[0] not in RESERVED_EVENTS
+        name = packet.data[0]
+        assert -MAX_ID <= name <= MAX_ID if type(name) is int else type(name) is str
+        assert name not in RESERVED_EVENTS
     elif packet.type == PacketType.ACK:
         assert type(packet.data) is list
         assert packet.id is not None

@@ -68,6 +68,7 @@ async def test_a_typed_client_and_a_server_understand_each_other(
         "divided": [3, 1],
         "zero": [{"error": {"code": "zero", "message": "Nothing can be divided by zero"}}],
         "asked": False,
+        "alarm": [True, "tea"],
         "said": [True, "hi"],
         "now": noon,
         "plain": [],

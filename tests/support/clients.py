@@ -223,11 +223,11 @@ class FakeClient:
         """Send DISCONNECT: leave a namespace and keep the connection."""
         self.receivers.pop(nsp)._disconnected(DisconnectReason.CLIENT_NAMESPACE_DISCONNECT)
 
-    def say(self, event: str, *args: Any, id: int | None = None, nsp: str = "/") -> asyncio.Task[None] | None:
+    def say(self, event: str | int, *args: Any, id: int | None = None, nsp: str = "/") -> asyncio.Task[None] | None:
         """Send an event. Return the task that serves it; ``None`` when it is passed over."""
         return _started(self.receivers[nsp]._receive(Packet(PacketType.EVENT, nsp, [event, *args], id)))
 
-    async def ask(self, event: str, *args: Any, nsp: str = "/") -> Any:
+    async def ask(self, event: str | int, *args: Any, nsp: str = "/") -> Any:
         """Send an event and wait until it is served. Return the arguments of the answer, ``None`` without one."""
         id = next(self._questions)
         task = self.say(event, *args, id=id, nsp=nsp)

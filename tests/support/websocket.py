@@ -311,3 +311,11 @@ async def tcp(url: str) -> AsyncIterator[Peer]:
     finally:
         peer.transport.abort()
         await asyncio.sleep(0)
+
+
+@contextlib.asynccontextmanager
+async def websocket(url: str) -> AsyncIterator[Peer]:
+    """A websocket to the server at a URL, which has joined no namespace yet."""
+    async with tcp(url) as peer:
+        await peer.open()
+        yield peer

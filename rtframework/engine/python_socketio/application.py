@@ -123,7 +123,7 @@ class Programs:
 
     # --- finding and calling handlers -------------------------------------------------------------------------------
 
-    async def trigger(self, event: str, nsp: str, args: tuple[Any, ...]) -> Any:
+    async def trigger(self, event: str | int, nsp: str, args: tuple[Any, ...]) -> Any:
         """Call the handler of an event, in python-socketio's order of preference; ``not_handled`` without one."""
         server = self.server
         if event == "*":  # a client's word, and not the place where catch-all handlers are
@@ -157,7 +157,7 @@ class Programs:
                 raise
             return None
 
-    def _catch_all(self, event: str, nsp: str, args: tuple[Any, ...]) -> tuple[Any, tuple[Any, ...]]:
+    def _catch_all(self, event: str | int, nsp: str, args: tuple[Any, ...]) -> tuple[Any, tuple[Any, ...]]:
         for space, prefix in ((nsp, (event,)), ("*", (event, nsp))):
             handler = self.server.handlers.get(space, {}).get("*")
             if handler is not None:

@@ -60,7 +60,7 @@ class Manager(socketio.AsyncManager):  # type: ignore[misc]  # socketio is not t
 
     async def emit(
         self,
-        event: str,
+        event: str | int,
         data: Any,
         namespace: str,
         room: Any = None,

@@ -150,12 +150,12 @@ class AsyncServer(Gateway):
     # --- registration -----------------------------------------------------------------------------------------------
 
     @overload
-    def on(self, event: str, handler: None = None, namespace: str | None = None) -> Callable[[F], F]: ...
+    def on(self, event: str | int, handler: None = None, namespace: str | None = None) -> Callable[[F], F]: ...
 
     @overload
-    def on(self, event: str, handler: Callable[..., Any], namespace: str | None = None) -> None: ...
+    def on(self, event: str | int, handler: Callable[..., Any], namespace: str | None = None) -> None: ...
 
-    def on(self, event: str, handler: Any = None, namespace: str | None = None) -> Any:
+    def on(self, event: str | int, handler: Any = None, namespace: str | None = None) -> Any:
         """Register a handler, as a decorator or not. ``"*"`` is any event, or any namespace."""
         return super().on(event, handler, namespace)
 
@@ -222,7 +222,7 @@ class AsyncServer(Gateway):
 
     async def emit(
         self,
-        event: str,
+        event: str | int,
         data: Any = None,
         to: Any = None,
         room: Any = None,
@@ -261,7 +261,7 @@ class AsyncServer(Gateway):
 
     async def call(
         self,
-        event: str,
+        event: str | int,
         data: Any = None,
         to: Any = None,
         sid: str | None = None,
@@ -344,7 +344,7 @@ class AsyncServer(Gateway):
             or namespace in self.namespaces
         )
 
-    async def _trigger_event(self, event: str, namespace: str, *args: Any) -> Any:
+    async def _trigger_event(self, event: Any, namespace: str, *args: Any) -> Any:
         """Call an application's handler: every connect, disconnect and event passes here."""
         return await self._programs.trigger(event, namespace, args)
 

@@ -54,7 +54,7 @@ WRONG_JSON: tuple[str | bytes, ...] = (
     "2",
     "2{}",
     "2[]",
-    "2[1]",
+    "2[1.5]",
     '2["connect"]',
     '2["disconnect"]',
     "2[",

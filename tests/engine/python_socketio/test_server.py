@@ -295,6 +295,31 @@ async def test_reserved_names_run_no_lifecycle_handler(name: str, serve: Serve) 
     assert len(calls) == 1
 
 
+@pytest.mark.parametrize("serializer", ["default", "msgpack"])
+@pytest.mark.parametrize("manager", [None, socketio.AsyncManager], ids=["ours", "python-socketio's"])
+async def test_events_may_be_named_by_integers(
+    manager: Callable[[], Any] | None, serializer: Any, serve: Serve, js: JSClients, transport: Transport
+) -> None:
+    """A page whose events are a numeric enum would lose its connection, which python-socketio serves."""
+    sio = AsyncServer(client_manager=manager() if manager else None, serializer=serializer)
+
+    @sio.on(1)
+    async def one(sid: str, text: str, data: bytes) -> str:
+        await sio.emit(2, (text, data), to=sid)
+        return f"number: {await sio.call(3, to=sid)}"
+
+    sio.on("1", lambda sid: "string")
+    url = (await serve(sio)).url
+    if serializer == "msgpack":
+        client = await js.connect(url, via=transport, parser="msgpack")
+    else:
+        client = await js.connect(url, via=transport)
+    await client.answer(3, "answer")
+    assert await client.emit_with_ack(1, "x", b"y") == "number: answer"
+    assert await client.wait_for(2) == ["x", b"y"]
+    assert await client.emit_with_ack("1") == "string"
+
+
 @pytest.mark.parametrize("namespace", ["/", "*"])
 async def test_an_event_called_star_is_an_event(namespace: str, serve: Serve, py: PyClients) -> None:
     """A catch-all handler would take what a client says for what the server says."""
