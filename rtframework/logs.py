@@ -159,17 +159,14 @@ def quote(text: object) -> str:
     return shown if len(shown) <= _LONGEST else f"{shown[:_LONGEST]}…"
 
 
-def show(text: object) -> str:
-    """Show a text that may have come from a client, such as an exception's: as it is, or quoted if that forges lines.
-
-    At most 200 characters are shown.
-    """
+def printable(text: object) -> str:
+    """Show a client's text in a log line as it is, but without control characters, and at most 200 characters of it."""
     return _printable(str(text))
 
 
 def show_event(name: object) -> object:
     """Show the name of an event, which may be an integer, for an extra field."""
-    return name if isinstance(name, int) else show(name)
+    return name if isinstance(name, int) else printable(name)
 
 
 def format_error(error: BaseException) -> str:

@@ -387,6 +387,14 @@ class Limits:
     """Bytes a second that a client must send to count as alive while a long message is on its way: it can answer no
     ping before the message's end."""
 
+    max_head_size: int = 16_384
+    """Bytes of a handshake's URL and headers together; of the URL, and of each header, of every request to the
+    application that is run. Beyond: 431, and the TCP connection is closed."""
+
+    head_timeout: float = 10.0
+    """Seconds in which URL and headers of a request must arrive, from their first byte. Beyond: 408, and the TCP
+    connection is closed. For all requests to the application that is run."""
+
     def __post_init__(self) -> None:
         for each in fields(self):
             value = getattr(self, each.name)

@@ -71,7 +71,7 @@ def check_attachments(text: str, attachments: int, most: int) -> None:
     """
     if attachments > most:
         raise EncodeError(f"{attachments} binary attachments, and clients accept {most} (Limits.max_attachments)")
-    if text.count('"_placeholder":') != attachments:
+    if text.count('"_placeholder":') > attachments:
         raise EncodeError('an object with the key "_placeholder" cannot be sent in a packet with bytes')
 
 

@@ -18,6 +18,7 @@ from .adapters.recovering import SessionAwareAdapter
 from .admin.namespace import AdminNamespace, Mode
 from .engine.api import EngineIO
 from .engine.gateway import Gateway
+from .engine.http.mount import check_mount
 from .exceptions import ConfigurationError
 from .handlers.declarations import NOTHING
 from .handlers.dependencies import supply
@@ -239,7 +240,7 @@ class Server(Registration, Broadcasting):
         """
         if self._attached:
             raise ConfigurationError("this server is attached to an application already")
-        _check_mount(app, path)
+        check_mount(app, path)
         self._attached = True
         self._mount(app, path, add_trailing_slash=add_trailing_slash)
 
@@ -523,25 +524,6 @@ def _check_objects(auth: object, serializer: object, adapter: object) -> None:
     if serializer is not None:
         check_object("serializer", serializer, ("encode", "decoder"), "serializer=JSONSerializer()")
     check_factory("adapter", adapter, "broadcast")
-
-
-def _check_mount(app: object, path: object) -> None:
-    """Check that a server can be attached to an application at a path. Raises ``ConfigurationError``."""
-    if not isinstance(app, web.Application):
-        raise ConfigurationError(f"a server is attached to an aiohttp application, not {app!r}: io.attach(app, path)")
-    if not isinstance(path, str):
-        raise ConfigurationError(f"the path is a string such as '/socket.io', not {path!r}")
-    if app.frozen:
-        raise ConfigurationError(
-            "this application runs already and takes no more routes: call io.attach(app) before web.run_app(app), "
-            "and before app.add_subapp() for a sub-application"
-        )
-    plain = "/" + path.strip("/")
-    for resource in app.router.resources():
-        if (resource.canonical.rstrip("/") or "/") == plain and any(route.method == "*" for route in resource):
-            raise ConfigurationError(
-                f"the path {plain} of this application is taken: give each server a path, io.attach(app, '/chat.io')"
-            )
 
 
 supply(Server, "server", lambda scope: scope.caller.server)

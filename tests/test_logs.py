@@ -8,7 +8,7 @@ import logging
 import pytest
 
 from rtframework import logs as notices
-from rtframework.logs import ThrottledLog, format_error, quote, show, tell_left_out
+from rtframework.logs import ThrottledLog, format_error, printable, quote, tell_left_out
 
 log = logging.getLogger("rtframework.test")
 
@@ -164,10 +164,10 @@ def test_a_line_says_where_it_was_written(caplog: pytest.LogCaptureFixture) -> N
 @pytest.mark.parametrize("text", ["plain", EVIL, "a" * 10_000])
 def test_what_a_client_names_is_quoted(text: str) -> None:
     """A name with a line break in it would begin a line of its own."""
-    for shown in (quote(text), show(text), show(ValueError(text))):
+    for shown in (quote(text), printable(text), printable(ValueError(text))):
         assert shown.isprintable()
         assert len(shown) < 2_000
-    assert show("plain") == "plain"
+    assert printable("plain") == "plain"
 
 
 class Adapter(logging.LoggerAdapter[logging.Logger]):
@@ -200,3 +200,19 @@ def test_a_handler_of_logging_that_fails_harms_nobody(
     finally:
         log.removeHandler(full)
     assert ("No space left" in capsys.readouterr().err) == shown
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("plain é 'text'", "plain é 'text'"),
+        ('["a\\nb"]', '["a\\nb"]'),
+        ("a\nb\x1b[0m", "a\\nb\\x1b[0m"),
+        ("x" * 200, "x" * 200),
+        ("x" * 201, "x" * 200 + "…"),
+        ("\udce9\u2028", "\\udce9\\u2028"),
+    ],
+)
+def test_text_of_clients_is_shown_on_one_line(text: str, shown: str) -> None:
+    """A client could write lines of its own, or send control characters to a terminal."""
+    assert printable(text) == shown

@@ -23,6 +23,7 @@ ROOMS: Final = {
 """Folders that mirror nothing."""
 
 COMMANDS: Final = {
+    "attack.py": "one client against the others, measured",
     "fuzz.py": "searches for bytes that break the server",
     "soak.py": "cuts clients off and counts every packet",
 }

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, get_args
 
 from ..exceptions import ConfigurationError, EncodeError, EventError
-from ..logs import ThrottledLog, quote, show
+from ..logs import ThrottledLog, printable, quote
 from ..namespaces.membership import State
 from ..namespaces.namespace import Namespace
 from ..types import Packet, PacketType
@@ -171,7 +171,7 @@ class AdminNamespace(Namespace):
             "nsp": nsp,
             "address": address,
             "user": by.user.name,
-            "room": filter if filter is None else show(filter),
+            "room": filter if filter is None else printable(filter),
         }
         log.info(
             "Admin UI: %s, in %s, to %s, by %r from %s", command, nsp, quote(filter), by.user.name, address, extra=extra

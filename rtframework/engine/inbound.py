@@ -155,7 +155,7 @@ class Inbound:
         self._timer = None
         late = [one for one, (_, since) in self._waiting.items() if since + self._timeout <= loop.time() + 0.001]
         for one in late:
-            _too_much(self._timeout, self.held)
+            _too_much(self._timeout, self.held, extra={"limit": self.most})
             self._waiting.pop(one, None)
             one.abort(DisconnectReason.TRANSPORT_ERROR)
         if self._waiting:

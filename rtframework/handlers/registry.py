@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from ..concurrency import TaskSet, is_cancelled, maybe_await, run_abreast
 from ..exceptions import ConfigurationError, EventError
-from ..logs import ThrottledLog, quote, show, show_event
+from ..logs import ThrottledLog, printable, quote, show_event
 from ..packets import check_event_name, event_key, number_of
 from .annotations import where
 from .dependencies import IN_EVENT, IN_OUTGOING, Place
@@ -317,7 +317,7 @@ async def _show(handler: Handler, socket: Acknowledging, packet: Packet) -> None
     except EventError as error:  # usually arguments that do not fit the catch-all
         if log.isEnabledFor(logging.DEBUG):
             log.debug(
-                "a catch-all did not take %s: %s", quote(packet.data[0]), show(error), extra=_where(socket, packet)
+                "a catch-all did not take %s: %s", quote(packet.data[0]), printable(error), extra=_where(socket, packet)
             )
     except (Exception, asyncio.CancelledError) as error:
         if is_cancelled(error):

@@ -15,7 +15,7 @@ from ..exceptions import EncodeError, EventError, InvalidPayload
 from ..handlers.event import DEFERRED, Event
 from ..handlers.group import Explained, HandlerGroup
 from ..handlers.handler import LEFT_TO_CATCH_ALL, UNKNOWN
-from ..logs import ThrottledLog, quote, show, show_event
+from ..logs import ThrottledLog, printable, quote, show_event
 from ..packets import to_ack
 from ..types import DisconnectReason, Packet, PacketType
 from .membership import State
@@ -214,8 +214,8 @@ class EventDispatch:
         """Answer an event whose handler has failed with what exception handlers have made of the failure."""
         if isinstance(outcome, EventError):
             if log.isEnabledFor(logging.DEBUG):
-                extra = {**self._where(packet), "code": show(outcome.code)}
-                log.debug("event %s refused: %s", quote(packet.data[0]), show(outcome), extra=extra)
+                extra = {**self._where(packet), "code": printable(outcome.code)}
+                log.debug("event %s refused: %s", quote(packet.data[0]), printable(outcome), extra=extra)
             if self._answer(packet, [outcome.to_payload()]):
                 self._nsp._count_refusal(outcome.code)
         elif isinstance(outcome, BaseException):

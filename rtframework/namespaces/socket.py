@@ -238,7 +238,15 @@ class Socket(EventDispatch, Registration):
         self._nsp._admission.accept(self)
 
     async def disconnect(self, close: bool = False) -> None:
-        """Disconnect the client from this namespace, or, with ``close=True``, from all of them and the transport."""
+        """Disconnect the client from this namespace, or, with ``close=True``, from all of them and the transport.
+
+        Raises :class:`~rtframework.ConfigurationError` in connect middleware, where there is nothing to disconnect yet.
+        """
+        if self._state < _JOINED:
+            raise ConfigurationError(
+                "the client is not in yet and cannot be disconnected: in middleware, refuse it with "
+                "raise ConnectionRefused(message)"
+            )
         self._nsp._membership.disconnect(self, close)
 
     def _disconnected(self, reason: str) -> None:

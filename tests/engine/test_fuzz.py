@@ -27,8 +27,9 @@ from rtframework.types import RESERVED_EVENTS
 from rtframework_msgpack import MsgpackSerializer
 from tests.conftest import Serve
 from tests.engine import Witness, eventually, join, join_websocket, raw_client
+from tests.support.thorough import is_thorough
 
-INPUTS: Final = int(os.environ.get("RTF_FUZZ_INPUTS", 200_000))
+INPUTS: Final = int(os.environ.get("RTF_FUZZ_INPUTS", 200_000 if is_thorough() else 100_000))
 """For all decoders together: never less than 100,000 unless somebody says so."""
 JSON_INPUTS: Final = INPUTS * 6 // 10
 PAYLOADS: Final = INPUTS * 2 // 10

@@ -14,7 +14,7 @@ from socketio.exceptions import ConnectionRefusedError as RefusedByProgram
 from socketio.exceptions import DisconnectedError
 
 from ...exceptions import ConnectionRefused, EncodeError
-from ...logs import ThrottledLog, quote, show
+from ...logs import ThrottledLog, printable, quote
 from ...types import DisconnectReason, Packet, PacketType
 from ..connection import Connection as EngineConnection
 from .manager import Manager
@@ -93,7 +93,8 @@ class Programs:
         if sid is None:
             connection.send(server.encode(Packet(_CONNECT_ERROR, nsp, {"message": "Unable to connect"})))
             return
-        member = self._members[nsp, sid] = Member(self, client, socket, nsp, sid)
+        kind = LoggedMember if server._tells_all else Member
+        member = self._members[nsp, sid] = kind(self, client, socket, nsp, sid)
         await member.arrive(auth)
 
     def member(self, sid: Any, nsp: str) -> Member | None:
@@ -307,8 +308,6 @@ class Member:
         """Run the handler of one event and acknowledge it. A handler that fails is logged, and nothing is answered."""
         server = self._server
         name, *args = packet.data
-        if server._tells_all:
-            server.logger.info('received event "%s" from %s [%s]', show(name), self.sid, show(self.nsp))
         try:
             result = await server._trigger_event(name, self.nsp, self.sid, *args)
         except Exception as error:  # noqa: BLE001 - logged
@@ -392,6 +391,20 @@ class Member:
         finally:
             self._programs.forget(self)
             self._socket.move_out(self)
+
+
+class LoggedMember(Member):
+    """A member whose events and acknowledgements are logged, for programs that ask for it with ``logger``."""
+
+    __slots__ = ()
+
+    def _receive(self, packet: Packet) -> Coroutine[Any, Any, None] | None:
+        if self._admitted and packet.type == _ACK:
+            self._server.logger.info("received ack from %s [%s]", self.sid, self.nsp)
+        elif self._admitted:
+            name = printable(str(packet.data[0]))
+            self._server.logger.info('received event "%s" from %s [%s]', name, self.sid, self.nsp)
+        return super()._receive(packet)
 
 
 def _binds(handler: Callable[..., Any], count: int) -> bool:

@@ -155,17 +155,14 @@ async def test_a_handler_that_waits_holds_up_nothing(party: Party) -> None:
     assert [await party.raw.receive() for _ in range(2)] == ['430["slow"]', '431["slower"]']
 
 
-async def test_compressed_bodies_are_measured_as_they_expand(party: Party) -> None:
+async def test_compressed_bodies_are_refused(party: Party) -> None:
     """A few kilobytes could become gigabytes in the server's memory."""
-    headers = {"Content-Encoding": "gzip"}
-    small = await party.raw.request("POST", body=gzip.compress(b'42["note",1]'), headers=headers)
-    assert small.status in (200, 400)
     bomb = gzip.compress(b'42["note","' + b"x" * 20_000_000 + b'"]')
     assert len(bomb) < 20_000
-    answer = await party.raw.request("POST", body=bomb, headers=headers)
-    assert answer.status in (400, 413)
+    answer = await party.raw.request("POST", body=bomb, headers={"Content-Encoding": "gzip"})
+    assert answer.status == 415
     await party.assert_gone("transport error")
-    assert party.witness.notes in ([], [1])
+    assert party.witness.notes == []
 
 
 # -- what is refused
@@ -182,7 +179,7 @@ async def test_a_body_over_the_limit_closes_the_session(party: Party, announced:
             for _ in range(5):
                 await http.more(b"1388\r\n" + b"4" * 5_000 + b"\r\n")
         status, body = await http.response()
-        assert (status, json.loads(body)) == (413, {"code": 3, "message": "Bad request"})
+        assert (status, body) == (413, b"")
     await party.assert_gone("transport error")
 
 

@@ -181,7 +181,7 @@ async def test_an_upgrade(old: OldClient) -> None:
         (b"4abc", "parse error"),
         (b"\x04attachment of nothing", "parse error"),
         ("4", "parse error"),
-        ("42/admin,[1]", "parse error"),
+        ("42/admin,[1.5]", "parse error"),
         ('42/admin,["note",1]', "forced server close"),
         ("40/admin?" + "a=1&" * 1001 + ",", "parse error"),
     ],
