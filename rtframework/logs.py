@@ -1,17 +1,20 @@
-"""Log lines that clients can cause, limited in their rate and free of control characters."""
+"""Log lines that clients can cause, limited in their rate and free of control characters, and the words in them."""
 
 from __future__ import annotations
 
 import logging
 import math
+import os
+import sysconfig
 import time
 import traceback
-from collections.abc import Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from pathlib import Path
+from types import CodeType
 from typing import Any, Final
 
-PERIOD: Final = 1.0
-"""Seconds between two lines of one ``ThrottledLog`` and key, at least."""
+PERIOD = 1.0
+"""Seconds between two lines of one ``ThrottledLog`` and key, at least, unless it has a period of its own."""
 
 _LONGEST: Final = 200
 """Characters of a client's text in a log line."""
@@ -28,7 +31,11 @@ _LONGEST_LINE: Final = 1_000
 _REST: Final = object()
 """The key of all that find the table of keys full."""
 
-_PACKAGE: Final = str(Path(__file__).parent)
+_PACKAGE: Final = str(Path(__file__).parent) + os.sep
+_STDLIB: Final = tuple(
+    os.path.join(path, "") for path in {sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib")}
+)
+_SITE: Final = (f"{os.sep}site-packages{os.sep}", f"{os.sep}dist-packages{os.sep}")
 
 _untold: Final[dict[_Line, None]] = {}
 """The lines of all logs that were left out and not counted in the log yet."""
@@ -48,6 +55,11 @@ class _Line:
         """The message that was written last."""
         self.extra: dict[str, Any] = {}
 
+    def is_due(self, now: float) -> bool:
+        """Return whether the next line may be written."""
+        period = self.log._period
+        return now >= self.written_at + (PERIOD if period is None else period)
+
     def tell(self, now: float) -> None:
         """Write how many lines were left out since the last one."""
         left_out, self.left_out = self.left_out, 0
@@ -57,7 +69,7 @@ class _Line:
 
 
 class ThrottledLog:
-    """A log line that is written at most once a second for each key.
+    """A log line that is written at most once a second, or once in ``period`` seconds, for each key.
 
     The next line tells how many were left out, as does its extra field ``left_out``; when there is no next one,
     :func:`tell_left_out` does. With an exception, its class and the program's function that it comes from are part of
@@ -66,10 +78,18 @@ class ThrottledLog:
     line of the log.
     """
 
-    def __init__(self, log: logging.Logger | logging.LoggerAdapter[Any], level: int, text: str) -> None:
+    def __init__(
+        self,
+        log: logging.Logger | logging.LoggerAdapter[Any],
+        level: int,
+        text: str,
+        *,
+        period: float | None = None,
+    ) -> None:
         self._log = log
         self._level = level
         self._text = text
+        self._period = period
         self._lines: dict[Hashable, _Line] = {}
         self._swept = 0.0
 
@@ -80,7 +100,7 @@ class ThrottledLog:
         key: Hashable = None,
         extra: Mapping[str, object] | None = None,
     ) -> None:
-        """Write the line, with the traceback of ``error`` and extra fields, unless one was within the last second.
+        """Write the line, with the traceback of ``error`` and extra fields, unless one was within its period.
 
         A key must be chosen by the program, not by a client, who could write as many lines as there are keys.
         """
@@ -88,7 +108,7 @@ class ThrottledLog:
             return
         now = time.monotonic()
         line = self._line(key if error is None else (key, _origin(error)), now)
-        if now < line.written_at + PERIOD:
+        if not line.is_due(now):
             line.left_out += 1
             _untold[line] = None
             return
@@ -108,9 +128,7 @@ class ThrottledLog:
         if len(self._lines) >= _MOST_KEYS:
             if now >= self._swept + PERIOD:
                 self._swept = now
-                kept = {
-                    each: line for each, line in self._lines.items() if line.left_out or now < line.written_at + PERIOD
-                }
+                kept = {each: line for each, line in self._lines.items() if line.left_out or not line.is_due(now)}
                 self._lines = kept
             if len(self._lines) >= _MOST_KEYS:
                 key = _REST
@@ -141,13 +159,31 @@ class ThrottledLog:
                 traceback.print_exc()
 
 
+def throttle(period: float) -> None:
+    """Set the seconds between two lines of one ``ThrottledLog``, in the whole process."""
+    global PERIOD
+    PERIOD = period
+
+
+class Lazy:
+    """An argument of a log line that is made when the line is written: ``str()`` calls the function."""
+
+    __slots__ = ("_make",)
+
+    def __init__(self, make: Callable[[], str]) -> None:
+        self._make = make
+
+    def __str__(self) -> str:
+        return self._make()
+
+
 def tell_left_out(*, at_once: bool = False) -> None:
     """Write the counts of lines that were left out a second ago or earlier; ``at_once``: of all."""
     if not _untold:
         return
     now = time.monotonic()
     for line in list(_untold):
-        if at_once or now >= line.written_at + PERIOD:
+        if at_once or line.is_due(now):
             _untold.pop(line, None)
             if line.left_out:
                 line.tell(now)
@@ -205,3 +241,25 @@ def _origin(error: BaseException) -> Hashable:
             break
         at = at.tb_next
     return (type(error), None if code is None else (code.co_filename, code.co_firstlineno))
+
+
+def place_of(code: CodeType) -> str:
+    """Return the file and line of a function: ``chat/server.py:41``, below the current folder."""
+    return f"{shorten(code.co_filename)}:{code.co_firstlineno}"
+
+
+def shorten(file: str) -> str:
+    """Return a file's name from the current folder on, if it is below it."""
+    try:
+        here = os.path.join(os.getcwd(), "")
+    except OSError:  # the folder was removed
+        return file
+    return file[len(here) :] if file.startswith(here) else file
+
+
+def is_of_program(code: CodeType) -> bool:
+    """Tell whether code is the program's: not of Python, of what is installed, or of the framework."""
+    file = code.co_filename
+    if file.startswith((_PACKAGE, "<frozen")) or any(each in file for each in _SITE):
+        return False
+    return not file.startswith(_STDLIB)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 import warnings
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextvars import ContextVar
 from dataclasses import replace
 from functools import partial
 from os import PathLike
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Literal, Never, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Literal, Never, TypeVar
 
 from aiohttp import web
 
@@ -26,6 +27,7 @@ from .handlers.event import NEW_NAMESPACE
 from .handlers.mistakes import given_a_function, given_a_name, given_options, unknown_keywords
 from .handlers.registration import Registration
 from .handlers.strict import Auditor
+from .namespaces.functions import describe_functions
 from .namespaces.host import Host, Settings
 from .namespaces.namespace import Namespace
 from .namespaces.operators import Broadcasting, BroadcastOperator
@@ -61,6 +63,10 @@ if TYPE_CHECKING:
 F = TypeVar("F", bound=Callable[..., Any])
 M = TypeVar("M", bound=Callable[..., Awaitable[Any]])
 N = TypeVar("N", bound=Namespace)
+
+on_start: Final[ContextVar[Callable[[Server], None] | None]] = ContextVar("on_start", default=None)
+"""Called with each server that starts to serve an application; a context variable, because development mode is switched
+on where the application is made or run, and may not know its servers."""
 
 
 class Server(Registration, Broadcasting):
@@ -217,6 +223,7 @@ class Server(Registration, Broadcasting):
         )
         self._server = Gateway(self._host, serializer=self.serializer, options=self.options)
         self._host.bind(self._server, self._server.eio.counts)
+        self._server.eio.watchdog.describe = partial(describe_functions, self._host)
         self.engine = EngineIO(self._server.eio)
         """The Engine.IO server: middleware, events and ids below Socket.IO."""
         self._attached = False
@@ -480,6 +487,9 @@ class Server(Registration, Broadcasting):
         if self._serving is not None:
             raise ConfigurationError("this server serves another application at this moment")
         self._serving = app
+        prepare = on_start.get()
+        if prepare is not None:
+            prepare(self)
         await self._host.start()
 
     async def _until_cleaned_up(self, app: web.Application) -> AsyncIterator[None]:

@@ -48,9 +48,11 @@ MAP: Final = {
         "exceptions types logs concurrency packets protocols options handlers adapters serializers server",
         "aiohttp msgspec",
     ),
+    "development": ("exceptions types logs protocols options handlers namespaces engine server", ""),
     "rtframework": ("*", ""),
     "cli": (
-        "exceptions types packets concurrency engine handlers namespaces server contracts rtframework_msgpack",
+        "exceptions types packets concurrency engine handlers namespaces server contracts development "
+        "rtframework_msgpack",
         "aiohttp",
     ),
     "__main__": ("cli", ""),
@@ -172,7 +174,7 @@ def allows(importer: str, target: str) -> bool:
     return row_of(target) == row or row_of(target) in below or (below == ["*"] and row_of(target) not in ABOVE)
 
 
-ABOVE: Final = ("contracts", "testing", "rtframework", "cli", "__main__")
+ABOVE: Final = ("contracts", "development", "testing", "rtframework", "cli", "__main__")
 """Floors above the server, which imports from all others."""
 
 

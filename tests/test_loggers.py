@@ -134,6 +134,8 @@ AT_MOST_ONCE: Final = {
     "cli/serving.py": "an application that did not start",
     "engine/http/client_files.py": "files that are not there, at start-up",
     "adapters/base.py": "once",
+    "development/emits.py": "in development mode alone",
+    "development/events.py": "in development mode alone",
     "namespaces/admission.py": "once",
     "namespaces/host.py": "namespaces that the program makes; once, at shutdown",
 }

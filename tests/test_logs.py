@@ -8,7 +8,17 @@ import logging
 import pytest
 
 from rtframework import logs as notices
-from rtframework.logs import ThrottledLog, format_error, printable, quote, tell_left_out
+from rtframework.logs import (
+    Lazy,
+    ThrottledLog,
+    format_error,
+    is_of_program,
+    place_of,
+    printable,
+    quote,
+    tell_left_out,
+    throttle,
+)
 
 log = logging.getLogger("rtframework.test")
 
@@ -216,3 +226,41 @@ def test_a_handler_of_logging_that_fails_harms_nobody(
 def test_text_of_clients_is_shown_on_one_line(text: str, shown: str) -> None:
     """A client could write lines of its own, or send control characters to a terminal."""
     assert printable(text) == shown
+
+
+def test_a_period_of_its_own(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In development mode, the line that is looked for would be left out."""
+    monkeypatch.setattr(notices, "PERIOD", 60.0)
+    rare = ThrottledLog(log, logging.WARNING, "a", period=60.0)
+    usual = ThrottledLog(log, logging.WARNING, "b")
+    throttle(0.0)
+    for _ in range(2):
+        rare()
+        usual()
+    assert caplog.messages == ["a", "b", "b"]
+
+
+def test_an_argument_that_is_made_for_the_line_alone(caplog: pytest.LogCaptureFixture) -> None:
+    """A flood of refusals would cost what only one line needs."""
+    made: list[str] = []
+
+    def make() -> str:
+        made.append("hint")
+        return "hint"
+
+    line = ThrottledLog(log, logging.WARNING, "%s", period=60.0)
+    line(Lazy(make))
+    assert caplog.messages == ["hint"]
+    before = len(made)
+    line(Lazy(make))
+    assert len(made) == before
+
+
+def test_where_code_is() -> None:
+    """A program would be shown lines of libraries."""
+    code = test_where_code_is.__code__
+    assert place_of(code) == f"tests/test_logs.py:{code.co_firstlineno}"
+    assert is_of_program(code)
+    assert not is_of_program(logging.info.__code__)
+    assert not is_of_program(throttle.__code__)
+    assert not is_of_program(pytest.fixture.__code__)

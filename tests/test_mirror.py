@@ -67,6 +67,7 @@ WITHOUT: Final = {
     "cli/__init__": "a docstring",
     "cli/commands/__init__": "a docstring",
     "contracts/__init__": "names of the package",
+    "development/__init__": "a name of the package",
     "engine/__init__": "names of the package",
     "engine/http/__init__": "a docstring",
     "engine/python_socketio/__init__": "a docstring",

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import difflib
 import logging
 import re
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from ..concurrency import TaskSet, is_cancelled
@@ -15,7 +17,7 @@ from ..exceptions import ConfigurationError, ConnectionRefused
 from ..handlers.exception_handlers import ExceptionHandlers
 from ..handlers.middleware import observing
 from ..handlers.strict import OnBreach, on_breach, telling
-from ..logs import ThrottledLog, quote
+from ..logs import Lazy, ThrottledLog, quote
 from .admission import refuse
 from .announcements import Announcements
 from .dynamic import DynamicNamespaces
@@ -42,8 +44,11 @@ _observer_failed: Final = ThrottledLog(log, logging.ERROR, "unhandled error in a
 _unknown: Final = ThrottledLog(
     log,
     logging.WARNING,
-    "refused a client that asks for the namespace %s: io.of() makes namespaces, of that name or a pattern",
+    "refused a client that asks for the namespace %s: %s",
 )
+
+_LONGEST_GUESS: Final = 64
+"""Characters of a name that is compared with those that there are."""
 
 _SHUTDOWN_TIMEOUT: Final = 1.5
 """Seconds that disconnect handlers have at shutdown."""
@@ -196,9 +201,17 @@ class Host:
             refuse(self.engine, client, nsp, refused)
             outcome = INVALID_NAMESPACE if refused.data is None else INTERNAL_ERROR
             if outcome == INVALID_NAMESPACE:
-                _unknown(quote(nsp), extra={"address": client.handshake(nsp, None).address})
+                hint = Lazy(partial(self._hint_at, nsp))
+                _unknown(quote(nsp), hint, extra={"address": client.handshake(nsp, None).address})
             self.counts.connects[outcome] += 1
             return outcome
+
+    def _hint_at(self, nsp: str) -> str:
+        """Say what a client may have meant that asked for a namespace in vain, and what would let it in."""
+        if len(nsp) > _LONGEST_GUESS:
+            return "io.of() makes namespaces, of that name or a pattern"
+        close = difflib.get_close_matches(nsp, self.namespaces, 1)
+        return f"{f'did you mean {close[0]!r}? ' if close else ''}io.of({quote(nsp)}) makes it"
 
     # --- background work --------------------------------------------------------------------------------------------
 

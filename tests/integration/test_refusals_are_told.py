@@ -64,13 +64,16 @@ async def test_requests(
 
 async def test_an_unknown_namespace(serve: Serve, js: JSClients, caplog: pytest.LogCaptureFixture) -> None:
     """A typing error in the name of a namespace would look like a network that does not work."""
-    server = await serve(Server())
-    client = await js.connect(server.url + "/typo", wait=False)
-    await client.life("connect_error")
-    (said,) = lines(caplog)
-    assert said == (
-        "refused a client that asks for the namespace '/typo': io.of() makes namespaces, of that name or a pattern"
-    )
+    io = Server()
+    io.of("/admin")
+    server = await serve(io)
+    for name in ("/typo", "/amdin"):
+        client = await js.connect(server.url + name, wait=False)
+        await client.life("connect_error")
+    assert lines(caplog) == [
+        "refused a client that asks for the namespace '/typo': io.of('/typo') makes it",
+        "refused a client that asks for the namespace '/amdin': did you mean '/admin'? io.of('/amdin') makes it",
+    ]
 
 
 async def test_a_refused_token(serve: Serve, js: JSClients, caplog: pytest.LogCaptureFixture) -> None:

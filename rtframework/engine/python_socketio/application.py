@@ -7,6 +7,7 @@ import inspect
 import logging
 from collections.abc import Callable, Coroutine, Hashable
 from functools import cached_property, partial
+from types import CodeType
 from typing import TYPE_CHECKING, Any, Final
 
 import socketio
@@ -14,7 +15,7 @@ from socketio.exceptions import ConnectionRefusedError as RefusedByProgram
 from socketio.exceptions import DisconnectedError
 
 from ...exceptions import ConnectionRefused, EncodeError
-from ...logs import ThrottledLog, printable, quote
+from ...logs import ThrottledLog, place_of, printable, quote
 from ...types import DisconnectReason, Packet, PacketType
 from ..connection import Connection as EngineConnection
 from .manager import Manager
@@ -23,6 +24,14 @@ if TYPE_CHECKING:
     from ...protocols import Client
     from .engineio_socket import EngineIOSocket
     from .server import AsyncServer
+
+log: Final = logging.getLogger("rtframework.engine")
+
+_unknown: Final = ThrottledLog(
+    log,
+    logging.WARNING,
+    "refused a client that asks for the namespace %s: a handler with namespace=%s makes it, as does namespaces='*'",
+)
 
 _CONNECT: Final = int(PacketType.CONNECT)
 _DISCONNECT: Final = int(PacketType.DISCONNECT)
@@ -86,6 +95,8 @@ class Programs:
         if socket is None:
             return
         if not server._serves(nsp):
+            name = quote(nsp)
+            _unknown(name, name, extra={"nsp": nsp})
             connection.send(server.encode(Packet(_CONNECT_ERROR, nsp, {"message": "Invalid namespace"})))
             return
         server._initialize_manager()
@@ -121,6 +132,25 @@ class Programs:
                 text = "disconnect handlers did not end in time and are cancelled: %d"
                 self.server.logger.warning(text, len(pending))
                 await asyncio.wait(pending, timeout=0.5)
+
+    def describe(self) -> dict[CodeType, str]:
+        """Return what each handler is for, by its code."""
+        found: dict[CodeType, str] = {}
+        for nsp, handlers in self.server.handlers.items():
+            for event, handler in handlers.items():
+                self._describe(found, handler, event, nsp)
+        for nsp, namespace in self.server.namespace_handlers.items():
+            for name in dir(type(namespace)):
+                if name.startswith("on_"):
+                    self._describe(found, getattr(namespace, name), name.removeprefix("on_"), nsp)
+        return found
+
+    def _describe(self, found: dict[CodeType, str], handler: Any, event: str, nsp: str) -> None:
+        function = inspect.unwrap(handler)
+        code = getattr(function, "__code__", None)
+        if isinstance(code, CodeType):
+            where = "" if nsp == "/" else f" in {nsp}"
+            found[code] = f"handler {function.__name__} of {event!r}{where} ({place_of(code)})"
 
     # --- finding and calling handlers -------------------------------------------------------------------------------
 

@@ -143,6 +143,9 @@ class AsyncServer(Gateway):
             packet_class="default" if packet_class is None else packet_class,
         )
         self.environ = Environs(self.eio.sockets)
+        self.eio.watchdog.describe = self._programs.describe
+        if engineio_logger is not False:
+            self._engineio_logger.info("Server initialized for aiohttp.")  # as python-engineio does
 
     def _make_engine(self, *, logger: logging.Logger, async_handlers: bool) -> EngineIOServer:
         return EngineIOServer(
