@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import replace
@@ -41,6 +42,7 @@ from .options import (
     ProxyHeaders,
     Recovery,
     TrustedProxies,
+    allows_any,
     check_factory,
     check_instance,
     check_object,
@@ -172,6 +174,13 @@ class Server(Registration, Broadcasting):
             cors = replace(cors, allowed_origins=cors_allowed_origins)
         if cors_credentials is not None:
             cors = replace(cors, credentials=cors_credentials)
+        if cors.credentials and allows_any(cors.allowed_origins):
+            warnings.warn(
+                'cors_allowed_origins="*" lets every page that a user visits connect with the cookies of that user: '
+                'name your pages, as in cors_allowed_origins=["https://app.example"], or, if no cookie lets anybody '
+                "in, write cors_credentials=False",
+                stacklevel=3,
+            )
         self.options = EngineOptions(
             ping_interval=ping_interval,
             ping_timeout=ping_timeout,
@@ -460,6 +469,14 @@ class Server(Registration, Broadcasting):
     def sockets(self) -> Mapping[str, Socket]:
         """The sockets of the main namespace, by id; a live view."""
         return self._main.sockets
+
+    async def forget_sessions(self, user: Any) -> int:
+        """Forget the sessions that are kept for a user's clients, in all namespaces; return their number.
+
+        After that, the user's clients are not recovered: authenticator and middleware decide about each anew. See
+        :meth:`Namespace.forget_sessions`.
+        """
+        return sum([await each.forget_sessions(user) for each in list(self.namespaces.values())])
 
     def _everybody(self) -> BroadcastOperator:
         return self._main._everybody()

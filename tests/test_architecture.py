@@ -60,7 +60,7 @@ MAP: Final = {
     "rtframework_jwt": ("exceptions types concurrency protocols authenticators", "jwt"),
     "rtframework_msgpack": ("exceptions types packets protocols handlers", "msgpack msgspec"),
     "rtframework_opentelemetry": (
-        "exceptions types concurrency protocols counters namespaces rtframework",
+        "exceptions types concurrency logs protocols counters namespaces rtframework",
         "opentelemetry",
     ),
     "rtframework_prometheus": (

@@ -22,6 +22,13 @@ ROOMS: Final = {
 }
 """Folders that mirror nothing."""
 
+COMMANDS: Final = {
+    "attack.py": "one client against the others, measured",
+    "fuzz.py": "searches for bytes that break the server",
+    "soak.py": "cuts clients off and counts every packet",
+}
+"""Searches of any length: ``python -m tests.fuzz``."""
+
 WHOLE: Final = {
     "test_architecture": "who imports whom",
     "test_benchmarks": "the benchmarks run",
@@ -139,4 +146,4 @@ def test_support_is_in_its_own_room() -> None:
         and not path.name.startswith("test_")
         and path.name not in ("__init__.py", "conftest.py")
     }
-    assert others == set()
+    assert others == set(COMMANDS)

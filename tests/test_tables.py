@@ -1,7 +1,7 @@
 """The tables of the documentation that go through something name by name: complete, and each row with what shows it.
 
-``docs/coming-from-node.md``, ``docs/coming-from-python-socketio.md`` and the list of what ``docs/protocol.md`` accepts
-beyond the protocol's text name a test behind every row.
+``docs/coming-from-node.md``, ``docs/coming-from-python-socketio.md``, ``docs/security.md`` and the list of what
+``docs/protocol.md`` accepts beyond the protocol's text name a test behind every row.
 """
 
 from __future__ import annotations
@@ -27,6 +27,8 @@ DOCS: Final = ROOT / "docs"
 COMING_FROM: Final = ("coming-from-node.md", "coming-from-python-socketio.md")
 BEYOND: Final = ("protocol.md", "Beyond the text")
 """The page and the section of what the server accepts beyond the protocol's text."""
+SHOWN: Final = (*COMING_FROM, "security.md")
+"""The pages whose rows name tests."""
 NOTHING_TO_SHOW: Final = "—"
 _NAMED: Final = re.compile(r"`([a-z0-9_/]+)::(\w+)`")
 _PASSED_OVER: Final = re.compile(r"pytest\.(mark\.)?(skip|skipif|xfail|importorskip)")
@@ -34,9 +36,9 @@ _PASSED_OVER: Final = re.compile(r"pytest\.(mark\.)?(skip|skipif|xfail|importors
 
 def rows() -> Iterator[tuple[str, Row]]:
     """The rows of all these tables."""
-    for name in (*COMING_FROM, BEYOND[0]):
+    for name in (*SHOWN, BEYOND[0]):
         for row in read_page(DOCS / name).rows:
-            if name in COMING_FROM or row.section == BEYOND[1]:
+            if name in SHOWN or row.section == BEYOND[1]:
                 yield name, row
 
 
@@ -230,21 +232,25 @@ def test_every_file_is_in_the_architecture(folder: str) -> None:
 # --- symptoms ---------------------------------------------------------------------------------------------------------
 
 
-def warnings_of(path: Path) -> Iterator[str]:
-    """The texts of a module's warnings, and of the lines that are limited in their rate; "…" is what differs."""
+def lines_of(path: Path) -> Iterator[tuple[str, bool]]:
+    """The texts of a module's warnings, and of the lines that are limited in their rate; "…" is what differs.
+
+    And whether it is an exception of the program, or of a plugin: a traceback says what to do better than a table.
+    """
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Call) and (name := ast.unparse(node.func)) in ("log.warning", "ThrottledLog"):
             text = node.args[0 if name == "log.warning" else 2]
             parts = text.values if isinstance(text, ast.JoinedStr) else [text]
             whole = "".join(str(each.value) if isinstance(each, ast.Constant) else "…" for each in parts)
-            yield re.sub(r"%[a-z]", "…", whole)
+            yield re.sub(r"%[a-z]", "…", whole), "logging.ERROR" in map(ast.unparse, node.args)
 
 
 def test_every_warning_is_among_the_symptoms() -> None:
     """Who looks for a line of the log would find nothing, or a line that no version writes."""
     modules = [path for path in (ROOT / "rtframework").rglob("*.py") if path.parent.name != "development"]
-    warnings = {text for path in modules for text in warnings_of(path)}
+    found = {line for path in modules for line in lines_of(path)}
+    warnings = {text for text, is_exception in found if not is_exception}
     cells = [row.cells[0] for row in read_page(DOCS / "symptoms.md").rows if row.section == "In the log"]
     lines = [line for cell in cells for line in re.findall(r"“([^”]+)”", cell)]
     assert sorted(text for text in warnings if not any(line in text for line in lines)) == []
-    assert [line for line in lines if not any(line in text for text in warnings)] == []
+    assert [line for line in lines if not any(line in text for text, _ in found)] == []

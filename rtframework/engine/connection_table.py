@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Iterable
 from itertools import chain
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from ..counters import Counters
+from ..logs import tell_left_out
 from ..types import Handshake
 from .backpressure import ASK_AGAIN
 from .heartbeat import Heartbeat
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
     from .transports.polling import PollingTransport
     from .transports.websocket import WebSocketTransport
     from .versions import Version4
+
+log: Final = logging.getLogger("rtframework.engine")
 
 MakeHandler = Callable[["Connection", Handshake], "MessageHandler"]
 
@@ -129,6 +133,7 @@ class ConnectionTable:
             websocket.abort()
         self.heartbeat.stop()
         await self._end_tasks(deadline)
+        tell_left_out(at_once=True)
 
     async def _see_off(self, deadline: float) -> None:
         """Wait until closing connections have sent what they had to send."""
@@ -149,6 +154,8 @@ class ConnectionTable:
         for task in pending:
             task.cancel()
         if pending:
+            text = "handlers did not end in time and are cancelled: %d"
+            log.info(text, len(pending), extra={"left_out": len(pending) - 1})
             await asyncio.wait(pending, timeout=0.5)
 
     # --- inside -----------------------------------------------------------------------------------------------------

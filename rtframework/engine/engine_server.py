@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import secrets
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 
 log: Final = logging.getLogger("rtframework.engine")
 
+_middleware_failed: Final = ThrottledLog(log, logging.ERROR, "unhandled error in engine middleware")
 _silent: Final = logging.Logger("rtframework.engine", logging.CRITICAL)
 """For python-engineio's constructor, which says that it has finished."""
 
@@ -112,6 +114,10 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]  # engineio is n
             self.stand_in_front()
         serve = options.serve_client
         self._client_files = None if serve is False else ClientFiles(serve, self._origins)
+
+    def generate_id(self) -> str:
+        """Make a session id. python-engineio's tell in their last bytes how many there were before."""
+        return secrets.token_urlsafe(15)
 
     # --- with the application ---------------------------------------------------------------------------------------
 
@@ -260,8 +266,8 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]  # engineio is n
         except ConnectionRefused as refused:
             headers = self._page_headers(request)
             return await self._refusals.forbid(request, refused.message, headers, "MIDDLEWARE_FAILURE")
-        except Exception as error:
-            log.exception("unhandled error in engine middleware", extra={"address": request.remote})
+        except Exception as error:  # noqa: BLE001 - logged, and refuses the request
+            _middleware_failed(error=error, extra={"address": request.remote})
             headers = self._page_headers(request)
             return await self._refusals.bad(request, "MIDDLEWARE_FAILURE", headers, error=error)
         if isinstance(response, UnsentResponse):

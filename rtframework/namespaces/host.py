@@ -39,6 +39,8 @@ log: Final = logging.getLogger("rtframework.server")
 
 N = TypeVar("N", bound=Namespace)
 
+_observer_failed: Final = ThrottledLog(log, logging.ERROR, "unhandled error in an observer")
+
 _unknown: Final = ThrottledLog(
     log,
     logging.WARNING,
@@ -83,6 +85,8 @@ class Host:
         self.announcements = Announcements()
         self.started = False
         """True while an application is served: adapters made from now on have to be started."""
+        self.has_told_of_skipping = False
+        """True once the log says that recovered clients pass middleware by."""
         self._observed_connect: Callable[..., Awaitable[str]] | None = None
         self._pending: list[Pending] = []
         self._tasks = TaskSet()
@@ -183,7 +187,7 @@ class Host:
         except (Exception, asyncio.CancelledError) as error:
             if is_cancelled(error):
                 raise
-            log.exception("unhandled error in an observer", extra={"nsp": nsp})
+            _observer_failed(error=error, extra={"nsp": nsp})
             if not is_decided:  # the client must not wait in vain for it
                 await self._connect(client, nsp, auth)
 
@@ -247,8 +251,11 @@ class Host:
     async def close(self) -> None:
         """Close all namespaces, once the disconnect handlers have ended or were cancelled."""
         await self._tasks.wait(_SHUTDOWN_TIMEOUT)
-        for task in self._tasks:
-            log.warning("a disconnect handler did not end in time and is cancelled")
+        late = list(self._tasks)
+        if late:
+            extra = {"left_out": len(late) - 1}
+            log.warning("disconnect handlers did not end in time and are cancelled: %d", len(late), extra=extra)
+        for task in late:
             task.cancel()
         self.dynamic.stop()
         for namespace in list(self.namespaces.values()):
