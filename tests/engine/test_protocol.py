@@ -166,7 +166,7 @@ async def test_reserved_events_close_the_connection(party: Party, name: str) -> 
         ("42",),
         ("42{}",),
         ("42[]",),
-        ("42[5]",),
+        ("42[5.5]",),
         ("42[null]",),
         ('42[["note"]]',),
         ('42["note"',),
