@@ -57,7 +57,17 @@ class Client:
     decide on clients that ask for one. The meaning of events, and rooms, are the application's.
     """
 
-    __slots__ = ("_application", "_attempts", "_decoder", "_handshake", "_limits", "_receivers", "conn")
+    __slots__ = (
+        "_application",
+        "_attempts",
+        "_decoder",
+        "_handshake",
+        "_limits",
+        "_receivers",
+        "buckets",
+        "conn",
+        "received",
+    )
 
     def __init__(
         self,
@@ -78,8 +88,15 @@ class Client:
         self._attempts: dict[str, _Attempt] | None = None
         """Namespaces whose CONNECT the client cannot know to be answered yet. A client may leave and ask again while
         the handlers of its first attempt still run. ``None`` rather than empty."""
+        self.buckets: dict[Any, Any] | None = None
+        self.received = 0
 
     # --- for the application ----------------------------------------------------------------------------------------
+
+    @property
+    def address(self) -> str | None:
+        """The client's network address."""
+        return self._handshake.address
 
     def handshake(self, nsp: str, auth: Any) -> Handshake:
         """Describe the client as it asks for a namespace."""
