@@ -167,6 +167,8 @@ class AdminNamespace(Namespace):
             raise EventError("unknown_namespace", f"there is no namespace {nsp!r}")
         address = by.handshake.address
         extra = {"nsp": nsp, "address": address, "user": by.user.name, "room": filter}
+        if self._guard.audit.is_on:
+            self._guard.audit.write("admin", address=address, user=by.user, nsp=nsp, sid=by.id, code=command)
         log.info("Admin UI: %s, in %s, to %r, by %r from %s", command, nsp, filter, by.user.name, address, extra=extra)
         return namespace.to(filter) if filter else namespace
 
