@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Hashable, Mapping
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from .addresses import network_of
 from .bucket import Bucket
 from .rate_limiter import RateLimiter
 from .rates import ADDRESS, CONNECTION, USER, Rate
+
+NO_BUCKETS: Final[dict[Any, Bucket]] = {}
+"""The buckets of a connection that has used one of its limits once, which costs it no memory; never filled."""
 
 
 class Holder(Protocol):
@@ -29,6 +32,11 @@ class Limit:
         self._connection = rates.get(CONNECTION)
         self._address = None if address is None else RateLimiter(address)
         self._user = None if user is None else RateLimiter(user)
+
+    @property
+    def is_per_address(self) -> bool:
+        """True if connections of one address are counted together."""
+        return self._address is not None
 
     @property
     def is_per_user(self) -> bool:
@@ -57,8 +65,8 @@ class Limit:
         return wait
 
     def _bucket(self, holder: Holder, rate: Rate, now: float) -> Bucket:
-        if holder.buckets is None:
-            holder.buckets = {}
+        if not holder.buckets:
+            holder.buckets = {}  # in the place of None, or of NO_BUCKETS
         bucket = holder.buckets.get(self)
         if bucket is None:
             bucket = holder.buckets[self] = Bucket(rate, now)

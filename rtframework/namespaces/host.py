@@ -16,6 +16,7 @@ from ..handlers.exception_handlers import ExceptionHandlers
 from ..handlers.middleware import observing
 from ..handlers.strict import OnBreach, on_breach, telling
 from ..limits.guard import Guard
+from ..limits.limit import NO_BUCKETS
 from ..limits.rates import RateLimit
 from ..limits.seats import Seats
 from ..logs import ThrottledLog, quote
@@ -193,7 +194,9 @@ class Host:
 
     async def _connect(self, client: Client, nsp: str, auth: Any) -> str:
         connects = self.guard.connects
-        if connects is not None:
+        if connects is not None and client.buckets is None and not connects.is_per_address:
+            client.buckets = NO_BUCKETS  # the first CONNECT: most connections have no other
+        elif connects is not None:
             wait = connects.take(client, client.address)
             if wait:
                 self.guard.hit(CONNECT_RATE, address=client.address)

@@ -6,7 +6,7 @@ from typing import Any
 
 from rtframework import Rate
 from rtframework.limits.bucket import Bucket
-from rtframework.limits.limit import Limit
+from rtframework.limits.limit import NO_BUCKETS, Limit
 from tests.support.clients import held_clock
 
 
@@ -51,3 +51,15 @@ async def test_what_is_not_known_has_no_limit() -> None:
         line = Line()
         limit.take(line, None)
         assert line.buckets is None
+
+
+async def test_connections_share_no_buckets_by_mistake() -> None:
+    """All connections that have used a limit once would have one bucket together."""
+    async with held_clock():
+        limit = Limit({"connection": Rate(1)})
+        one, two = Line(), Line()
+        one.buckets = two.buckets = NO_BUCKETS
+        assert [limit.take(line, None) for line in (one, two, one)] == [0.0, 0.0, 1.0]
+        assert NO_BUCKETS == {}
+        assert not limit.is_per_address
+        assert Limit({"address": Rate(1)}).is_per_address
