@@ -88,7 +88,7 @@ class EngineIO:
         return len(self._server.connections)
 
     def ban(self, address: str, seconds: float) -> None:
-        """Ban an address for a time: its connections are cut off, and its handshakes refused with 403.
+        """Ban an address for a time: its connections are closed, and its handshakes refused with 403.
 
         Of IPv6, the whole /64 is banned. 10,000 bans may exist at once; beyond, the oldest ends. They end with the
         process, and concern this server only. Call it in the event loop; an address that is banned already is banned
@@ -107,7 +107,8 @@ class EngineIO:
         key = table.guard.bans.add(address, seconds)
         if table.guard.audit.is_on:
             table.guard.audit.write("ban", address=address, code=f"{seconds:g} s")
-        asyncio.get_running_loop().call_soon(table.cut_off, key)  # one of them may be at work: its answer comes first
+        # Not now: one of them may be the client that is about to be refused, and its answer comes first.
+        asyncio.get_running_loop().call_soon(table.close_all_of, key)
 
     def unban(self, address: str) -> bool:
         """Lift the ban of an address. Return ``False`` if there is none."""

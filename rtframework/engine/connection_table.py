@@ -113,11 +113,11 @@ class ConnectionTable:
             self.heartbeat.check(connection)
         return connection
 
-    def cut_off(self, network: str) -> None:
-        """Cut off all connections of an address, or of a /64 of IPv6; see ``network_of``."""
+    def close_all_of(self, network: str) -> None:
+        """Close all connections of an address, or of a /64 of IPv6; see ``network_of``."""
         for connection in list(self.by_sid.values()):
             if network_of(connection.address) == network:
-                connection.abort(DisconnectReason.FORCED_SERVER_CLOSE)
+                connection.close(DisconnectReason.FORCED_SERVER_CLOSE)
 
     def measure(self, meters: tuple[Meter, ...]) -> None:
         """Tell these meters, and no others, what passes from now on."""

@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any, Final, Literal, TypeAlias, get_args
 
 from ..exceptions import ConfigurationError
@@ -106,10 +107,8 @@ _SCOPES: Final = {
 
 
 _CONNECTS: Final = Rate(20, burst=200)
-
-
-def _refusals() -> Rates:
-    return {CONNECTION: Rate(1, burst=10), ADDRESS: Rate(10, burst=100)}
+REFUSALS: Final = MappingProxyType({CONNECTION: Rate(1, burst=10), ADDRESS: Rate(10, burst=100)})
+"""The rates of refusals by default."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,7 +134,7 @@ class RateLimit:
     connects: Rates = _CONNECTS
     """CONNECTs to namespaces. Beyond: they are refused (``rate_limited``), which counts as a refusal."""
 
-    refusals: Rates = field(default_factory=_refusals)
+    refusals: Rates = field(default_factory=lambda: REFUSALS)
     """CONNECTs that are refused, for whatever reason. Beyond: the connection is closed after the refusal ("rate
     limited"). By default 10 at once, then 1 a second for a connection; 100, then 10 a second for an address."""
 

@@ -116,7 +116,7 @@ async def test_the_oldest_of_the_address_with_the_most_gives_way(house: House) -
     assert len(house.table.unconnected) == 0
 
 
-async def test_connections_are_cut_off_by_address() -> None:
+async def test_connections_are_closed_by_address() -> None:
     """Somebody who was banned would stay; or a neighbour would have to go, too."""
     house = House(max_connections_per_address=3)
     house.table.start()
@@ -124,9 +124,10 @@ async def test_connections_are_cut_off_by_address() -> None:
         house.open(sid, address)
     assert house.table.by_address is not None
     assert house.table.by_address.count("2001:db8::/64") == 2
-    house.table.cut_off("2001:db8::/64")
-    assert list(house.table.by_sid) == ["c", "d"]
-    assert house.table.by_address.count("2001:db8::/64") == 0
+    house.table.close_all_of("2001:db8::/64")
+    assert [sid for sid, each in house.table.by_sid.items() if each.is_open] == ["c", "d"]
+    house.table.by_sid["a"].abort("gone")
+    assert house.table.by_address.count("2001:db8::/64") == 1
     await house.table.shutdown("over", 0.1)
 
 

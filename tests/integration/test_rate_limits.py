@@ -32,6 +32,11 @@ EIO = {"EIO": "4", "transport": "polling"}
 BEHIND: Any = {"trusted_proxies": "127.0.0.1"}
 
 
+@pytest.fixture(autouse=True)
+def room_for_barriers() -> None:
+    """Leave refusals as limited as they are by default."""
+
+
 def of(address: str) -> dict[str, str]:
     """The header of a client behind a proxy."""
     return {"X-Forwarded-For": address}

@@ -11,6 +11,11 @@ from rtframework import ConfigurationError, Identity, Rate, RateLimit, Server
 from rtframework.limits.rates import rates_of
 
 
+@pytest.fixture(autouse=True)
+def room_for_barriers() -> None:
+    """Leave refusals as limited as they are by default."""
+
+
 @pytest.mark.parametrize(
     ("written", "rate"),
     [
