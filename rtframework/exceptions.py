@@ -61,7 +61,7 @@ class ContractError(RTFrameworkError):
     not in an argument.
     """
 
-    def __init__(self, event: str, problem: str, *, nsp: str = "/", path: str | None = None) -> None:
+    def __init__(self, event: str | int, problem: str, *, nsp: str = "/", path: str | None = None) -> None:
         super().__init__(f"emit({event!r}, ...) in {nsp}: {problem}")
         self.event = event
         self.nsp = nsp

@@ -45,3 +45,9 @@ def quote(text: object) -> str:
     """Quote a client's text for a log line: without control characters, and at most 200 characters long."""
     shown = repr(text)
     return shown if len(shown) <= _LONGEST else f"{shown[:_LONGEST]}…"
+
+
+def printable(text: str) -> str:
+    """Show a client's text in a log line as it is, but without control characters, and at most 200 characters of it."""
+    shown = text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
+    return shown if shown.isprintable() else "".join(each if each.isprintable() else repr(each)[1:-1] for each in shown)

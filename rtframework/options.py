@@ -313,6 +313,22 @@ class Limits:
     max_http_buffer_size: int = 1_000_000
     """Bytes of one websocket message or one POST body. Beyond: the connection is closed ("transport error")."""
 
+    max_connect_size: int = 16_384
+    """Bytes of a CONNECT packet, ``auth`` included, and of every message before the client is in a namespace. Beyond:
+    the connection is closed ("transport error", or "parse error" for a further namespace)."""
+
+    max_inbox: int | None = None
+    """Bytes of memory that the messages of one connection may take, from their arrival until their handlers have ended.
+    ``None``: four times ``max_http_buffer_size``. Beyond: the connection is not read until a handler ends. A single
+    message larger than the limit is still accepted if nothing else is being handled."""
+
+    max_inbound: int = 268_435_456
+    """Bytes of memory that the messages of all connections together may take. Beyond: large messages wait, those of the
+    connections that hold most first, and after ``body_timeout`` their connection is closed ("transport error")."""
+
+    max_items: int = 1_000_000
+    """Values in one message, nested ones included, if it is longer than 32 KB. Beyond: "parse error"."""
+
     max_outbox: int = 1_048_576
     """Bytes that may wait to be sent to one client, the websocket's write buffer included. Beyond: see
     ``slow_consumer``. A single packet larger than the limit is still accepted if nothing else waits."""
@@ -320,8 +336,12 @@ class Limits:
     slow_consumer: SlowConsumer = "disconnect"
     """The action for a client beyond ``max_outbox``. ``"disconnect"``: it is disconnected, with the reason "slow
     consumer". ``"drop_oldest"``: the oldest events that wait for it are dropped, but never acknowledgements or events
-    that request one. ``"wait"``: ``await emit(...)`` waits until there is room again; concurrent emits can still fill
-    four times the limit, then the client is disconnected."""
+    that request one. ``"wait"``: ``await emit(...)`` waits until there is room again, at most
+    ``slow_consumer_timeout``; concurrent emits can still fill four times the limit, then the client is disconnected."""
+
+    slow_consumer_timeout: float = 20.0
+    """Seconds that ``await emit(...)`` waits for one client, with ``slow_consumer="wait"``. Beyond: the client is
+    disconnected ("slow consumer")."""
 
     max_attachments: int = 10
     """Binary attachments of one packet, for the server's default serializer; a serializer given as
@@ -348,7 +368,7 @@ class Limits:
     """Characters of a room's name. Beyond: ``join`` raises ``EventError("room_name_too_long")``."""
 
     max_event_name: int = 1_024
-    """Characters of the name of an event that a client sends. Beyond: "parse error"."""
+    """Characters of the name of an event that a client sends; of an integer, digits and sign. Beyond: "parse error"."""
 
     max_pending_events: int = 1_000
     """Event handlers of one connection that may run at once. Beyond: the connection is not read until one ends."""
@@ -370,7 +390,20 @@ class Limits:
     ("too_many_connections"). ``None``: no limit."""
 
     body_timeout: float = 30.0
-    """Seconds in which the body of a POST must arrive. Beyond: 408, and the session is closed ("transport error")."""
+    """Seconds in which the body of a POST must arrive; a client that sends at least ``least_rate`` has more. Beyond:
+    408, and the session is closed ("transport error")."""
+
+    least_rate: int = 1_000
+    """Bytes a second that a client must send to count as alive while a long message is on its way: it can answer no
+    ping before the message's end."""
+
+    max_head_size: int = 16_384
+    """Bytes of a handshake's URL and headers together; of the URL, and of each header, of every request to the
+    application that is run. Beyond: 431, and the TCP connection is closed."""
+
+    head_timeout: float = 10.0
+    """Seconds in which URL and headers of a request must arrive, from their first byte. Beyond: 408, and the TCP
+    connection is closed. For all requests to the application that is run."""
 
     def __post_init__(self) -> None:
         for each in fields(self):
@@ -382,9 +415,14 @@ class Limits:
                     raise ConfigurationError(f"slow_consumer is one of {get_args(SlowConsumer)}, not {value!r}")
             elif each.name.endswith("_timeout"):
                 _check_seconds(each.name, value)
-            else:
+            elif value is not None or each.name != "max_inbox":
                 least = 0 if each.name == "max_attachments" else 1
                 object.__setattr__(self, each.name, whole_number(each.name, value, least=least))
+
+    @property
+    def inbox(self) -> int:
+        """Bytes of memory that the messages of one connection may take: ``max_inbox``, or its default."""
+        return 4 * self.max_http_buffer_size if self.max_inbox is None else self.max_inbox
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,19 +16,32 @@ _EVENT: Final = int(PacketType.EVENT)
 _ACK: Final = int(PacketType.ACK)
 
 MAX_ID: Final = 2**53 - 1
-"""The largest acknowledgement id: JavaScript's largest safe integer."""
+"""The largest acknowledgement id, and the largest event name: JavaScript's largest safe integer."""
+
+_DIGITS: Final = frozenset("0123456789")
+_LONGEST: Final = len(str(-MAX_ID))
 
 
 def check_event(data: Any) -> Any:
     """Check the data of an EVENT and return them unchanged. Raises ``DecodeError``.
 
-    Stricter than Node: an event's name must be a string. Reserved names are refused, because a client could forge a
-    lifecycle event with them.
+    The name is a string or an integer from ``-MAX_ID`` to ``MAX_ID``. Stricter than Node, which takes any number, also
+    1.5, and infinity for an integer of 400 digits. Reserved names are refused, because a client could forge a lifecycle
+    event with them.
     """
     if type(data) is not list or not data or type(data[0]) is not str:
-        raise DecodeError("invalid payload: an event is a list that starts with its name")
+        return _check_numbered(data)  # the rarer kind last: a string costs nothing more
     if data[0] in RESERVED_EVENTS:
         raise DecodeError("invalid payload: a reserved event name")
+    return data
+
+
+def _check_numbered(data: Any) -> Any:
+    """Check the data of an EVENT whose name is no string, and return them unchanged. Raises ``DecodeError``."""
+    if type(data) is not list or not data or type(data[0]) is not int:
+        raise DecodeError("invalid payload: an event is a list that starts with its name")
+    if not -MAX_ID <= data[0] <= MAX_ID:
+        raise DecodeError("invalid payload: an event's name is an integer beyond those that JavaScript has exactly")
     return data
 
 
@@ -58,20 +71,57 @@ def check_attachments(text: str, attachments: int, most: int) -> None:
     """
     if attachments > most:
         raise EncodeError(f"{attachments} binary attachments, and clients accept {most} (Limits.max_attachments)")
-    if text.count('"_placeholder":') != attachments:
+    if text.count('"_placeholder":') > attachments:
         raise EncodeError('an object with the key "_placeholder" cannot be sent in a packet with bytes')
 
 
-def check_event_name(name: str) -> str:
-    """Check that a program may register or emit an event name, and return it.
+def check_event_name(name: str | int) -> str | int:
+    """Check that a program may register or emit an event name, and return it; for a member of an enum, its value.
 
     Raises :class:`~rtframework.ConfigurationError`.
     """
-    if not isinstance(name, str) or not name:
-        raise ConfigurationError(f"an event name is a string that is not empty, not {name!r}")
+    if type(name) is not str or not name:
+        return _check_other_name(name)
     if name in RESERVED_EVENTS:
         raise ConfigurationError(f"{name!r} is a reserved event name")
     return name
+
+
+def _check_other_name(name: object) -> str | int:
+    """Check an event name that is an integer, a member of an enum, or a mistake."""
+    if isinstance(name, str) and name:
+        return check_event_name(str.__str__(name))
+    if not isinstance(name, int) or isinstance(name, bool):
+        raise ConfigurationError(f"an event name is a string that is not empty, or an integer, not {name!r}")
+    if not -MAX_ID <= name <= MAX_ID:
+        raise ConfigurationError("an event name that is an integer is from -(2**53 - 1) to 2**53 - 1")
+    return int(name)
+
+
+def is_name_within(name: object, most: int) -> bool:
+    """Tell whether an event name of a client that is no string is an integer of at most ``most`` characters."""
+    return type(name) is int and -MAX_ID <= name <= MAX_ID and len(str(name)) <= most
+
+
+def event_key(name: str | int) -> str:
+    """Return the key under which an event is registered: ``1`` and ``"1"`` are the same event, as in JavaScript.
+
+    Node's and the JavaScript client's emitters keep listeners as properties, whose names are strings.
+    """
+    if isinstance(name, int) and not isinstance(name, bool):
+        return str(int(name))
+    return name if isinstance(name, str) else str(name)
+
+
+def number_of(key: str) -> int | None:
+    """Return the integer that has this key, ``None`` if there is none: ``"01"`` and ``"-0"`` are of no integer."""
+    if key[-1:] not in _DIGITS or len(key) > _LONGEST:
+        return None
+    try:
+        number = int(key)
+    except ValueError:
+        return None
+    return number if str(number) == key and -MAX_ID <= number <= MAX_ID else None
 
 
 def to_ack(result: Any) -> list[Any]:

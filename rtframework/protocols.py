@@ -295,6 +295,12 @@ class Connection(Outlet, Protocol):
     def close(self, reason: str) -> None:
         """Close the connection after all waiting packets are sent; every receiver gets the reason."""
 
+    def began(self) -> int:
+        """Count a handler that runs in the background for this client. Return the bytes of memory that it takes."""
+
+    def ended(self, weight: int) -> None:
+        """Count a handler that has ended, with the result of :meth:`began`."""
+
 
 class Client(Protocol):
     """One client, on one connection, in any number of namespaces."""
@@ -363,6 +369,9 @@ class ConnectionMonitor(Protocol):
     def waiting_bytes(self) -> int:
         """Return the number of bytes that have not left the process yet, for all clients together."""
 
+    def inbound_bytes(self) -> int:
+        """Return the bytes of memory that messages of clients take, for all clients together."""
+
     def waiting_handlers(self) -> int:
         """Return the number of event handlers that have started and wait for something."""
 
@@ -412,7 +421,10 @@ class Observer(Protocol):
         """
 
     async def event(self, socket: Any, event: Any, call_next: CallNext) -> Any:
-        """Observe an event, outside of all event middleware. ``event.name`` is chosen by the client."""
+        """Observe an event, outside of all event middleware.
+
+        ``event.name``, a string or an integer, is chosen by the client.
+        """
 
     def start(self) -> None:
         """Start, in the running loop: the server begins to serve an application."""

@@ -27,9 +27,9 @@ _HEADS: Final = {int(kind): str(int(kind)) for kind in PacketType}
 
 _encode_json: Final = msgspec.json.Encoder().encode
 _decode_json: Final = msgspec.json.Decoder().decode
-# A lone surrogate escape is group 1; the other branches consume escapes that look alike (an escaped backslash, a pair).
-_ESCAPE: Final = re.compile(
-    r"\\(?:[^u]|u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(u[dD][89a-fA-F][0-9a-fA-F]{2})|u)"
+# Escaped surrogates: a pair, or one alone. An even number of backslashes are escaped ones, and what follows is text.
+_SURROGATES: Final = re.compile(
+    r"(?<!\\)(\\++)u(?:[dD][89abAB][0-9a-fA-F]{2}(\\u[dD][c-fC-F][0-9a-fA-F]{2})?|[dD][c-fC-F][0-9a-fA-F]{2})"
 )
 
 
@@ -143,7 +143,7 @@ class JSONDecoder:
                 except (ValueError, RecursionError):
                     data = _parse(frame[start:])
                 if type(data) is not list or not data or type(data[0]) is not str or data[0] in RESERVED_EVENTS:
-                    check_event(data)  # raises with the reason
+                    check_event(data)  # takes an integer for a name, raises with the reason else
                 return Packet(_EVENT, "/", data, int(digits) if digits else None)
         return self._decode_header(frame)
 
@@ -291,4 +291,11 @@ def _mend(body: str) -> str:
     """Replace lone surrogates: JSON.stringify escapes half of an emoji, which is not valid Unicode text."""
     if "\\ud" not in body and "\\uD" not in body:
         return body
-    return _ESCAPE.sub(lambda match: "\\ufffd" if match[1] else match[0], body)
+    return _SURROGATES.sub(_mended, body)
+
+
+def _mended(match: re.Match[str]) -> str:
+    backslashes, low = match.groups()
+    if len(backslashes) % 2:
+        return match[0] if low is not None else f"{backslashes}ufffd"
+    return match[0] if low is None else f"{match[0].removesuffix(low)}\\ufffd"

@@ -17,6 +17,7 @@ from .adapters.recovering import SessionAwareAdapter
 from .admin.namespace import AdminNamespace, Mode
 from .engine.api import EngineIO
 from .engine.gateway import Gateway
+from .engine.http.mount import check_mount
 from .exceptions import ConfigurationError
 from .handlers.declarations import NOTHING
 from .handlers.dependencies import supply
@@ -238,7 +239,7 @@ class Server(Registration, Broadcasting):
         """
         if self._attached:
             raise ConfigurationError("this server is attached to an application already")
-        _check_mount(app, path)
+        check_mount(app, path)
         self._attached = True
         self._mount(app, path, add_trailing_slash=add_trailing_slash)
 
@@ -393,7 +394,7 @@ class Server(Registration, Broadcasting):
         return self._main._listening
 
     @given_a_name
-    def on(self, event: str, *, ordered: bool | None = None, rate: Rates = None) -> Callable[[F], F]:
+    def on(self, event: str | int, *, ordered: bool | None = None, rate: Rates = None) -> Callable[[F], F]:
         """Register the decorated function for an event of the main namespace; see :meth:`Namespace.on`.
 
         ``"new_namespace"`` is called with ``(namespace)`` whenever a namespace is made, before its first client is
@@ -404,31 +405,31 @@ class Server(Registration, Broadcasting):
         return super().on(event, ordered=ordered, rate=rate)
 
     @given_a_name
-    def once(self, event: str, *, ordered: bool | None = None) -> Callable[[F], F]:
+    def once(self, event: str | int, *, ordered: bool | None = None) -> Callable[[F], F]:
         """Register the decorated function for the next such event only; see :meth:`Namespace.once`."""
         if event == NEW_NAMESPACE:
             return partial(self._host.announcements.on, once=True)
         return super().once(event, ordered=ordered)
 
-    def off(self, event: str, handler: Callable[..., Any] | None = None) -> None:
+    def off(self, event: str | int, handler: Callable[..., Any] | None = None) -> None:
         """Remove a handler, or all handlers of an event, from the main namespace; or of ``"new_namespace"``."""
         if event == NEW_NAMESPACE:
             self._host.announcements.off(handler)
         else:
             super().off(event, handler)
 
-    def listeners(self, event: str) -> tuple[Callable[..., Any], ...]:
+    def listeners(self, event: str | int) -> tuple[Callable[..., Any], ...]:
         """Return the handlers of an event of the main namespace, or of ``"new_namespace"``."""
         return self._host.announcements.functions if event == NEW_NAMESPACE else super().listeners(event)
 
     @given_a_name
-    def on_server_side(self, event: str) -> Callable[[F], F]:
+    def on_server_side(self, event: str | int) -> Callable[[F], F]:
         """Register a handler for an event of another server; see :meth:`Namespace.on_server_side`."""
         return self._main.on_server_side(event)
 
     def emits(
         self,
-        event: str,
+        event: str | int,
         /,
         *arguments: Any,
         rest: Any = NOTHING,
@@ -439,13 +440,13 @@ class Server(Registration, Broadcasting):
         """Declare an event that is emitted to clients of the main namespace; see :meth:`Namespace.emits`."""
         return self._main.emits(event, *arguments, rest=rest, names=names, returns=returns, description=description)
 
-    async def server_side_emit(self, event: str, *args: Any, **unknown: Never) -> None:
+    async def server_side_emit(self, event: str | int, *args: Any, **unknown: Never) -> None:
         """Emit an event to the other servers of the cluster; see :meth:`Namespace.server_side_emit`."""
         if unknown:
             raise unknown_keywords("server_side_emit", unknown)
         await self._main.server_side_emit(event, *args)
 
-    async def server_side_emit_with_ack(self, event: str, *args: Any, timeout: float = 5.0) -> AckResponses:
+    async def server_side_emit_with_ack(self, event: str | int, *args: Any, timeout: float = 5.0) -> AckResponses:
         """Emit an event to the other servers and collect answers; see :meth:`Namespace.server_side_emit_with_ack`."""
         return await self._main.server_side_emit_with_ack(event, *args, timeout=timeout)
 
@@ -524,25 +525,6 @@ def _check_objects(auth: object, serializer: object, adapter: object) -> None:
     if serializer is not None:
         check_object("serializer", serializer, ("encode", "decoder"), "serializer=JSONSerializer()")
     check_factory("adapter", adapter, "broadcast")
-
-
-def _check_mount(app: object, path: object) -> None:
-    """Check that a server can be attached to an application at a path. Raises ``ConfigurationError``."""
-    if not isinstance(app, web.Application):
-        raise ConfigurationError(f"a server is attached to an aiohttp application, not {app!r}: io.attach(app, path)")
-    if not isinstance(path, str):
-        raise ConfigurationError(f"the path is a string such as '/socket.io', not {path!r}")
-    if app.frozen:
-        raise ConfigurationError(
-            "this application runs already and takes no more routes: call io.attach(app) before web.run_app(app), "
-            "and before app.add_subapp() for a sub-application"
-        )
-    plain = "/" + path.strip("/")
-    for resource in app.router.resources():
-        if (resource.canonical.rstrip("/") or "/") == plain and any(route.method == "*" for route in resource):
-            raise ConfigurationError(
-                f"the path {plain} of this application is taken: give each server a path, io.attach(app, '/chat.io')"
-            )
 
 
 supply(Server, "server", lambda scope: scope.caller.server)

@@ -37,6 +37,9 @@ class Stats:
     ``room_count`` are left out."""
     outbox_bytes: int
     """Bytes that were emitted and have not left the process, for all clients together."""
+    inbound_bytes: int
+    """Bytes of memory that messages of clients take, from their arrival until their handlers have ended. Small messages
+    whose handlers do not wait are not counted."""
     waiting_handlers: int
     """Event and connection handlers that have started and wait for something."""
 
@@ -110,6 +113,7 @@ def take_stats(counts: Counters, line: ConnectionMonitor, namespaces: Iterable[C
         sockets=MappingProxyType(sockets),
         rooms=MappingProxyType(rooms),
         outbox_bytes=line.waiting_bytes(),
+        inbound_bytes=line.inbound_bytes(),
         waiting_handlers=line.waiting_handlers(),
         opened=counts.opened,
         upgrades=counts.upgrades,

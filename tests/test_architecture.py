@@ -50,7 +50,10 @@ MAP: Final = {
         "aiohttp msgspec",
     ),
     "rtframework": ("*", ""),
-    "cli": ("exceptions types concurrency handlers namespaces server contracts rtframework_msgpack", "aiohttp"),
+    "cli": (
+        "exceptions types packets concurrency engine handlers namespaces server contracts rtframework_msgpack",
+        "aiohttp",
+    ),
     "__main__": ("cli", ""),
     # plugins: extension points alone
     "rtframework_jwt": ("exceptions types concurrency protocols authenticators", "jwt"),

@@ -71,7 +71,10 @@ def docstrings(tree: ast.Module) -> Iterator[tuple[int, str]]:
 def examples() -> Iterator[Any]:
     """All of them."""
     for path in SOURCES:
-        tree = ast.parse(path.read_text(encoding="utf-8"))
+        source = path.read_text(encoding="utf-8")
+        if "::\n" not in source:  # most files, which each worker of pytest would parse when it collects
+            continue
+        tree = ast.parse(source)
         own = {
             node.name for node in tree.body if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
         }

@@ -68,7 +68,7 @@ EXPORTS: Final[dict[str, tuple[str, ...]]] = {
         "load",
     ),
     "rtframework.adapters": ("AckCollector", "BaseAdapter", "MemoryAdapter", "RoomIndex"),
-    "rtframework.engine": ("AsyncServer", "EngineIO", "Gateway", "Manager"),
+    "rtframework.engine": ("AsyncServer", "EngineIO", "Gateway", "Manager", "limit_heads"),
     "rtframework.testing": (
         "AdapterConformance",
         "AuthenticatorConformance",

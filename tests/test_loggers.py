@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import ast
+import functools
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
-
-import pytest
 
 from tests.support.markdown import read_page
 
@@ -92,19 +91,22 @@ class Module:
                             yield from self._keys(each.value, other)
 
 
-MODULES: Final = [
-    module
-    for path in sorted([*ROOT.glob("rtframework/**/*.py"), *ROOT.glob("plugins/**/*.py")])
-    if "testing" not in path.parts
-    for module in [Module(path)]
-    if module.logger is not None
-]
+@functools.cache
+def modules() -> Sequence[Module]:
+    """Every module that has a logger. Read when a test asks, since each worker of pytest imports this file."""
+    found = []
+    for path in sorted([*ROOT.glob("rtframework/**/*.py"), *ROOT.glob("plugins/**/*.py")]):
+        if "testing" not in path.parts and "logging.getLogger(" in path.read_text(encoding="utf-8"):
+            module = Module(path)
+            if module.logger is not None:
+                found.append(module)
+    return found
 
 
 def test_the_table_of_loggers_is_true() -> None:
     """Who filters by a logger or a field of it would filter nothing."""
     found: dict[str, tuple[set[str], set[str]]] = {}
-    for module in MODULES:
+    for module in modules():
         assert module.logger is not None
         levels, fields = found.setdefault(module.logger, (set(), set()))
         levels |= module.levels
@@ -121,17 +123,17 @@ def test_the_table_of_loggers_is_true() -> None:
 
 def test_fields_are_called_the_same_everywhere() -> None:
     """A search for ``sid`` would find half of what concerns a client."""
-    assert {str(module.path): sorted(module.fields - FIELDS) for module in MODULES if module.fields - FIELDS} == {}
+    assert {str(module.path): sorted(module.fields - FIELDS) for module in modules() if module.fields - FIELDS} == {}
 
 
 def test_what_a_message_says_is_in_a_field() -> None:
     """Who keeps logs as JSON would have to take sentences apart."""
-    bare = {module.path.name for module in MODULES if module.bare}
+    bare = {module.path.name for module in modules() if module.bare}
     assert bare == {"client_files.py"}  # which names files, at start-up
 
 
-@pytest.mark.parametrize("name", sorted({module.logger for module in MODULES if module.logger}))
-def test_the_framework_leaves_loggers_alone(name: str) -> None:
+def test_the_framework_leaves_loggers_alone() -> None:
     """What is logged, and where to, is for the program to say."""
-    logger = logging.getLogger(name)
-    assert (logger.level, logger.handlers, logger.propagate) == (logging.NOTSET, [], True)
+    for name in {module.logger for module in modules()}:
+        logger = logging.getLogger(name)
+        assert (logger.level, logger.handlers, logger.propagate) == (logging.NOTSET, [], True), name

@@ -7,7 +7,7 @@ import logging
 import pytest
 
 from rtframework import logs as notices
-from rtframework.logs import ThrottledLog
+from rtframework.logs import ThrottledLog, printable
 
 log = logging.getLogger("rtframework.test")
 
@@ -41,3 +41,19 @@ def test_a_line_that_nobody_wants_costs_nothing(caplog: pytest.LogCaptureFixture
     with caplog.at_level(logging.DEBUG):
         notice()
     assert caplog.messages == ["quiet"]
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("plain é 'text'", "plain é 'text'"),
+        ('["a\\nb"]', '["a\\nb"]'),
+        ("a\nb\x1b[0m", "a\\nb\\x1b[0m"),
+        ("x" * 200, "x" * 200),
+        ("x" * 201, "x" * 200 + "…"),
+        ("\udce9\u2028", "\\udce9\\u2028"),
+    ],
+)
+def test_text_of_clients_is_shown_on_one_line(text: str, shown: str) -> None:
+    """A client could write lines of its own, or send control characters to a terminal."""
+    assert printable(text) == shown

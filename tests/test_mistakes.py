@@ -149,6 +149,16 @@ MISTAKES: Final[dict[str, tuple[Mistake, type[Exception], list[str]]]] = {
         ["@socket.on('x')", "socket.on('x')(function)"],
     ),
     "on(unknown=)": (lambda a: a.io.on("x", order=True), TypeError, ["order=", "ordered"]),  # type: ignore[call-arg]
+    "@io.on(True)": (lambda a: a.io.on(True)(a_function), ConfigurationError, ["string", "integer, not True"]),
+    "@io.on(1.5)": (lambda a: a.io.on(1.5)(a_function), ConfigurationError, ["string", "integer, not 1.5"]),  # type: ignore[arg-type]
+    "@io.on(None)": (lambda a: a.io.on(None), TypeError, ['@io.on("message")']),  # type: ignore[arg-type]
+    "@io.on(2**53)": (lambda a: a.io.on(2**53)(a_function), ConfigurationError, ["2**53 - 1"]),
+    "@io.on(10**5000)": (lambda a: a.io.on(10**5000)(a_function), ConfigurationError, ["2**53 - 1"]),
+    "@io.event(1)": (lambda a: a.io.event(1), ConfigurationError, ["@io.on(1)", "@io.event"]),  # type: ignore[type-var]
+    "@io.emits(True)": (lambda a: a.io.emits(True, str), ConfigurationError, ["integer, not True"]),
+    "@io.on_server_side(None)": (lambda a: a.io.on_server_side(None), TypeError, ["name of the event"]),  # type: ignore[arg-type]
+    "io.emit(True)": (lambda a: a.io.emit(True), ConfigurationError, ["integer, not True"]),
+    "socket.emit(1.5)": (lambda a: a.socket.emit(1.5), ConfigurationError, ["integer, not 1.5"]),  # type: ignore[arg-type]
     # --- origins
     "origin without scheme": (
         lambda a: Server(cors_allowed_origins="app.example.org"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import enum
+import math
 from typing import Any, NamedTuple
 
 import pytest
@@ -9,16 +11,91 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rtframework.exceptions import ConfigurationError, DecodeError
-from rtframework.packets import MAX_ID, check_event, check_event_name, check_payload, from_ack, to_ack
+from rtframework.packets import (
+    MAX_ID,
+    check_event,
+    check_event_name,
+    check_payload,
+    event_key,
+    from_ack,
+    is_name_within,
+    number_of,
+    to_ack,
+)
 from rtframework.types import RESERVED_EVENTS
 
 
 def test_event_names() -> None:
     """A program would emit or register what no client can receive or send."""
     assert check_event_name("chat message") == "chat message"
-    for name in (*RESERVED_EVENTS, "", None, 5, b"x"):
+    for number in (0, 5, -5, MAX_ID, -MAX_ID):
+        assert check_event_name(number) == number
+    names: list[Any] = [*RESERVED_EVENTS, "", None, 1.5, 1.0, math.nan, True, b"x", MAX_ID + 1, -MAX_ID - 1, 10**5000]
+    for name in names:
         with pytest.raises(ConfigurationError):
-            check_event_name(name)  # type: ignore[arg-type]
+            check_event_name(name)
+
+
+def test_members_of_enums_are_their_values() -> None:
+    """Logs and contracts would show the name that a member has in Python, which no client knows."""
+
+    class Kind(enum.IntEnum):
+        SAY = 1
+
+    class Word(str, enum.Enum):  # noqa: UP042 - programs still write it so
+        SAY = "say"
+        LEAVE = "disconnect"
+
+    for member in (Kind.SAY, Word.SAY):
+        name = check_event_name(member)
+        assert (type(name), name) in ((int, 1), (str, "say"))
+        assert event_key(member) == str(member.value)
+    with pytest.raises(ConfigurationError, match="reserved"):
+        check_event_name(Word.LEAVE)
+
+
+@pytest.mark.parametrize("number", [0, 1, -1, 10, MAX_ID, -MAX_ID])
+def test_the_key_of_an_integer_is_its_string(number: int) -> None:
+    """An event that a client names by a number would not be found, or another one would."""
+    assert event_key(number) == event_key(str(number)) == str(number)
+    assert number_of(str(number)) == number
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "",
+        "a",
+        "a1",
+        "01",
+        "-0",
+        "+1",
+        "--1",
+        "-",
+        "1 ",
+        " 1",
+        "1_0",
+        "1.0",
+        "1e3",
+        "١",
+        "²",
+        str(MAX_ID + 1),
+        "9" * 5000,
+    ],
+)
+def test_the_key_of_no_integer(key: str) -> None:
+    """A handler for another event would be called, as JavaScript has other keys for these."""
+    assert number_of(key) is None
+    assert event_key(key) == key
+
+
+def test_integers_are_bounded_as_names_are() -> None:
+    """A limit would hold for strings alone; or whatever a foreign serializer takes for a name would pass it."""
+    assert is_name_within(123, 3)
+    assert is_name_within(-12, 3)
+    for name in (1234, -123, True, 1.5, None, MAX_ID + 1, 10**5000):
+        assert not is_name_within(name, 3)
+    assert not is_name_within(MAX_ID + 1, 1_024)
 
 
 @pytest.mark.parametrize(
@@ -52,6 +129,8 @@ EVENT, ACK, CONNECT, DISCONNECT, REFUSED = 2, 3, 0, 1, 4
     [
         (EVENT, ["say"], None),
         (EVENT, ["say", None, b"x"], 0),
+        (EVENT, [1, b"x"], 0),
+        (EVENT, [-MAX_ID], None),
         (ACK, [], 0),
         (ACK, [1, 2], MAX_ID),
         (CONNECT, None, None),
@@ -73,7 +152,11 @@ def test_what_a_packet_may_carry(kind: int, data: Any, id: int | None) -> None:
         (EVENT, [], None),
         (EVENT, {"0": "say"}, None),
         (EVENT, ("say",), None),
-        (EVENT, [5], None),
+        (EVENT, [5.0], None),
+        (EVENT, [True], None),
+        (EVENT, [None], None),
+        (EVENT, [MAX_ID + 1], None),
+        (EVENT, [-(10**400)], None),
         (EVENT, [b"say"], None),
         (EVENT, [["say"]], None),
         (ACK, [1], None),

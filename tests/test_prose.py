@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import io
 import re
 import tokenize
@@ -60,15 +61,23 @@ def name_of(path: Path) -> str:
     return path.relative_to(ROOT).as_posix()
 
 
-def read_docstrings() -> Iterator[Text]:
-    """Yield all docstrings, and all strings under attributes."""
-    for path in SOURCES:
-        for line, text in docstrings(ast.parse(path.read_text(encoding="utf-8"))):
-            yield Text(name_of(path), line, text.strip())
+@functools.cache
+def read_docstrings() -> Sequence[Text]:
+    """Return all docstrings, and all strings under attributes. A test asks: each worker of pytest imports this file."""
+    return [
+        Text(name_of(path), line, text.strip())
+        for path in SOURCES
+        for line, text in docstrings(ast.parse(path.read_text(encoding="utf-8")))
+    ]
 
 
-def read_comments() -> Iterator[Text]:
-    """Yield all comments; lines that follow each other are one comment."""
+@functools.cache
+def read_comments() -> Sequence[Text]:
+    """Return all comments; lines that follow each other are one comment."""
+    return list(_comments())
+
+
+def _comments() -> Iterator[Text]:
     for path in SOURCES:
         block: list[tuple[int, str]] = []
         for token in tokenize.generate_tokens(io.StringIO(path.read_text(encoding="utf-8")).readline):
@@ -79,10 +88,6 @@ def read_comments() -> Iterator[Text]:
                 block.append((token.start[0], token.string.removeprefix("#").strip()))
         if block:
             yield Text(name_of(path), block[0][0], "\n".join(text for _, text in block))
-
-
-DOCSTRINGS: Final = list(read_docstrings())
-COMMENTS: Final = list(read_comments())
 
 
 def report(found: Sequence[Text]) -> str:
@@ -103,22 +108,24 @@ def expect_none(texts: Sequence[Text], patterns: Mapping[str, str]) -> None:
 
 def test_docstrings_say_what_a_thing_does_or_is() -> None:
     """A reader of ``help()`` or the reference would have to turn sentences round to understand them."""
-    found = [each for each in DOCSTRINGS if each.is_indirect]
-    allowed = int(SHARE * len(DOCSTRINGS))
+    found = [each for each in read_docstrings() if each.is_indirect]
+    allowed = int(SHARE * len(read_docstrings()))
     assert len(found) <= allowed, (
-        f"{len(found)} of {len(DOCSTRINGS)} docstrings begin with one of {sorted(INDIRECT)}, {allowed} may: "
+        f"{len(found)} of {len(read_docstrings())} docstrings begin with one of {sorted(INDIRECT)}, {allowed} may: "
         f"use the imperative or a noun phrase {report(found)}"
     )
 
 
 def test_a_docstring_stands_by_itself() -> None:
     """An editor shows a docstring alone, without the one above that it continues."""
-    expect_none(DOCSTRINGS, {f"^(?:{pattern})": advice for pattern, advice in STARTS.items()})
+    expect_none(read_docstrings(), {f"^(?:{pattern})": advice for pattern, advice in STARTS.items()})
 
 
 def test_no_sentence_is_a_riddle() -> None:
     """A reader would stop and read the sentence again."""
-    expect_none([*DOCSTRINGS, *COMMENTS], {f"(?i){pattern}": advice for pattern, advice in PHRASES.items()})
+    expect_none(
+        [*read_docstrings(), *read_comments()], {f"(?i){pattern}": advice for pattern, advice in PHRASES.items()}
+    )
 
 
 def test_a_predicate_says_when_it_is_true() -> None:
@@ -137,6 +144,6 @@ def test_a_predicate_says_when_it_is_true() -> None:
 
 def test_all_texts_are_found() -> None:
     """The tests above would pass if they read nothing."""
-    assert len(DOCSTRINGS) > 1_000
-    assert len(COMMENTS) > 100
-    assert {"rtframework/types.py", "plugins/rtframework_jwt/auth.py"} <= {each.path for each in DOCSTRINGS}
+    assert len(read_docstrings()) > 1_000
+    assert len(read_comments()) > 100
+    assert {"rtframework/types.py", "plugins/rtframework_jwt/auth.py"} <= {each.path for each in read_docstrings()}

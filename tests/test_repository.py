@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Final
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.version import Version
 
 ROOT: Final = Path(__file__).parent.parent
 TEXT: Final = frozenset(
@@ -145,3 +147,37 @@ def test_every_folder_of_tests_is_a_package() -> None:
     """Two test files of one name in folders that are no packages shadow each other."""
     folders = {path.parent for path in (ROOT / "tests").rglob("*.py") if "node_modules" not in path.parts}
     assert [folder.name for folder in sorted(folders) if not (folder / "__init__.py").is_file()] == []
+
+
+# The first release without a known advisory of what users install with the framework, and the last advisory before it;
+# "0" where none is known. Last looked through in November 2026.
+ADVISORIES: Final = {
+    "aiohttp": ("3.14.5", "GHSA-2g87-pp6c-29x5, GHSA-5wr8-gcqf-gqf3"),
+    "bcrypt": ("0", ""),
+    "cryptography": ("50.0.0", "CVE-2026-69247; CVE-2026-69249 before 49, GHSA-537c-gmf6-5ccf before 48.0.1"),
+    "msgpack": ("1.2.1", "CVE-2026-57585"),
+    "msgspec": ("0", ""),
+    "opentelemetry-api": ("0", ""),
+    "prometheus-client": ("0", ""),
+    "pyjwt": ("2.14", "CVE-2024-53861, CVE-2026-32597, CVE-2026-48526, GHSA-ffc3-869f-jxw9"),
+    "python-engineio": ("4.13.2", "CVE-2026-48802, CVE-2026-48809"),
+    "python-socketio": ("5.16.2", "CVE-2026-48804"),
+    "rtframework": ("0", ""),
+    "uvloop": ("0", ""),
+}
+TEMPLATE: Final = ROOT / "rtframework/cli/template/pyproject.toml-tpl"
+
+
+@pytest.mark.parametrize("path", [ROOT / "pyproject.toml", TEMPLATE], ids=["framework", "new project"])
+def test_no_release_with_a_known_advisory_is_allowed(path: Path) -> None:
+    """Somebody who upgrades the framework alone would keep a dependency that any client can bring down."""
+    project = tomllib.loads(path.read_text(encoding="utf-8"))["project"]
+    optional = project["optional-dependencies"]
+    extras = [each for extra, names in optional.items() if extra != "test" for each in names]
+    below = []
+    for requirement in map(Requirement, [*project["dependencies"], *extras]):
+        first, advisory = ADVISORIES[requirement.name.lower()]
+        (least,) = [each.version for each in requirement.specifier if each.operator == ">="]
+        if Version(least) < Version(first):
+            below.append(f"{requirement}: {first} has the repair of {advisory}")
+    assert below == []

@@ -106,6 +106,17 @@ SEAMS: Final = {
     "aiohttp.web_protocol.RequestHandler.connection_lost": "(self, exc)",
     "aiohttp.web_response.StreamResponse.prepare": "(self, request)",
     "aiohttp.web_response.StreamResponse.write_eof": "(self, data=b'')",
+    # What serves an application, see rtframework/engine/http/protocol.py.
+    "aiohttp.web_app.Application._make_handler": (
+        "(self, *, loop=None, access_log_class=<class 'aiohttp.web_log.AccessLogger'>, **kwargs)"
+    ),
+    "aiohttp.web_server.Server.__init__": (
+        "(self, handler, *, request_factory=None, handler_cancellation=False, loop=None, **kwargs)"
+    ),
+    "aiohttp.web_server.Server.__call__": "(self)",
+    "aiohttp.web_protocol.RequestHandler.data_received": "(self, data)",
+    "aiohttp.web_protocol.RequestHandler.finish_response": "(self, request, resp, start_time)",
+    "aiohttp.web_protocol.RequestHandler.handle_error": "(self, request, status=500, exc=None, message=None)",
     # How clients of the test client come without a network, see rtframework/testing/network.py.
     "aiohttp.connector.BaseConnector._create_connection": "(self, req, traces, timeout)",
 }

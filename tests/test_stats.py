@@ -25,6 +25,9 @@ class Line:
     def count_clients(self) -> tuple[int, int]:
         return self.clients, self.polling
 
+    def inbound_bytes(self) -> int:
+        return 55
+
     def waiting_bytes(self) -> int:
         return self.waiting
 
@@ -83,7 +86,7 @@ def test_each_connection_has_one_transport() -> None:
     """Connections by polling would be counted twice, as websockets too."""
     stats = take(None, Line(clients=5, polling=2, waiting=77, handlers=3))
     assert dict(stats.connections) == {"polling": 2, "websocket": 3}
-    assert (stats.outbox_bytes, stats.waiting_handlers) == (77, 3)
+    assert (stats.outbox_bytes, stats.inbound_bytes, stats.waiting_handlers) == (77, 55, 3)
 
 
 def test_children_are_counted_under_their_parent() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -20,6 +21,7 @@ import pytest
 from tests.conftest import ServeProgram
 from tests.support import thorough
 from tests.support.js import JSClients
+from tests.support.once import made_once
 from tests.support.server import SubprocessServer
 from tests.support.transports import TRANSPORTS
 from tests.test_repository import REGISTRIES, repository_files
@@ -51,9 +53,11 @@ def run(*command: str | Path, cwd: Path) -> str:
 @pytest.fixture(scope="module")
 def dist(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder with both files, the wheel built from the sdist, each in an environment of its own."""
-    out = tmp_path_factory.mktemp("dist")
-    run(sys.executable, "-m", "build", "--outdir", out, ROOT, cwd=out)
-    return out
+
+    def build(out: Path) -> None:
+        run(sys.executable, "-m", "build", "--outdir", out, ROOT, cwd=out)
+
+    return made_once(tmp_path_factory, "dist", build)
 
 
 @pytest.fixture(scope="module")
@@ -77,23 +81,25 @@ Install = Callable[[str], Path]
 @pytest.fixture(scope="module")
 def install(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Install:
     """Make an environment that holds the wheel and what it asks for, nothing else; its Python."""
-    made: dict[str, Path] = {}
 
     def make(interpreter: str) -> Path:
-        if interpreter not in made:
-            folder = tmp_path_factory.mktemp("empty")
+        def install(folder: Path) -> None:
             run(interpreter, "-m", "venv", "--without-pip", folder / "venv", cwd=folder)
-            made[interpreter] = folder / "venv" / "bin" / "python"
-            pip_install(made[interpreter], wheel, cwd=folder)
+            pip_install(folder / "venv" / "bin" / "python", wheel, cwd=folder)
+
+        if interpreter not in made:
+            name = "empty-" + re.sub(r"\W", "-", interpreter)
+            made[interpreter] = made_once(tmp_path_factory, name, install) / "venv" / "bin" / "python"
         return made[interpreter]
 
+    made: dict[str, Path] = {}
     return make
 
 
 def pip_install(python: Path, *what: str | Path, cwd: Path) -> None:
-    """Install with this environment's pip into another one."""
+    """Install with this environment's pip into another one. What is imported there is compiled then, and not all."""
     pip = (sys.executable, "-m", "pip", "--python", python, "--disable-pip-version-check", "install", "--quiet")
-    run(*pip, *what, cwd=cwd)
+    run(*pip, "--no-compile", *what, cwd=cwd)
 
 
 @pytest.fixture(scope="module")

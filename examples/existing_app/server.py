@@ -23,6 +23,7 @@ from aiohttp import web
 from msgspec import Meta, Struct
 
 from rtframework import ConnectionRefused, Handshake, Identity, Server, Socket
+from rtframework.engine import limit_heads
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -250,6 +251,7 @@ def make_app() -> web.Application:
     app[IO] = make_sockets(cafe)  # live
     app[IO].attach(api, path=LIVE)  # live: in the sub-application, so at /api/live
     app.add_subapp("/api", api)
+    limit_heads(app)  # live: what is attached to the application itself does not need this
     return app
 
 

@@ -181,6 +181,7 @@ def _of_now(stats: Stats) -> list[Metric]:
         _gauge("sockets", "Sockets", stats.sockets, "namespace"),
         _gauge("rooms", "Rooms, those of sockets' own ids among them", stats.rooms, "namespace"),
         GaugeMetricFamily("rtframework_outbox_bytes", "Bytes that wait to be sent", value=stats.outbox_bytes),
+        GaugeMetricFamily("rtframework_inbound_bytes", "Bytes that received messages take", value=stats.inbound_bytes),
         GaugeMetricFamily("rtframework_waiting_handlers", "Handlers that wait", value=stats.waiting_handlers),
     ]
 

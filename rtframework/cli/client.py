@@ -34,7 +34,7 @@ _REFUSALS: Final = (401, 403)
 class Received:
     """An event of the server."""
 
-    event: str
+    event: str | int
     args: list[Any]
     id: int | None
     """Id of the acknowledgement that the server requests; ``None`` if it requests none."""
@@ -81,14 +81,14 @@ class Connection:
                 f"{endpoint.resource}: {what} not answer within {endpoint.timeout:g} s", Exit.UNREACHABLE
             ) from None
 
-    async def emit(self, event: str, args: Sequence[Any]) -> None:
+    async def emit(self, event: str | int, args: Sequence[Any]) -> None:
         """Send an event; return when it has been written to the network. Raises ``Failure``."""
         await self._send(event, args, None)
         await self._first(asyncio.ensure_future(self._client.eio.queue.join()))
         if self._refused_message is not None:
             raise self._refused_message
 
-    async def ask(self, event: str, args: Sequence[Any], timeout: float) -> list[Any]:
+    async def ask(self, event: str | int, args: Sequence[Any], timeout: float) -> list[Any]:
         """Send an event and return the arguments of the acknowledgement. Raises ``Failure``."""
         answer: asyncio.Future[list[Any]] = asyncio.get_running_loop().create_future()
 
@@ -202,7 +202,7 @@ class Connection:
         except Exception as error:  # python-socketio may raise anything for a response that is not a handshake
             raise self._seen.explain(endpoint, error) from error
 
-    async def _send(self, event: str, args: Sequence[Any], callback: Any) -> None:
+    async def _send(self, event: str | int, args: Sequence[Any], callback: Any) -> None:
         try:
             await self._client.emit(event, tuple(args), namespace=self.endpoint.namespace, callback=callback)
         except socketio.exceptions.BadNamespaceError:
@@ -271,7 +271,8 @@ class _Client(socketio.AsyncClient):  # type: ignore[misc]
 
     async def _handle_event(self, namespace: str | None, id: int | None, data: Any) -> None:
         if (namespace or "/") == self._connection.endpoint.namespace:
-            self._connection.events.put_nowait(Received(str(data[0]), list(data[1:]), id))
+            name = data[0] if type(data[0]) is int else str(data[0])
+            self._connection.events.put_nowait(Received(name, list(data[1:]), id))
 
     async def _handle_disconnect(self, namespace: str | None) -> None:
         self._connection.closed("io server disconnect")

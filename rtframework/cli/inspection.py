@@ -50,7 +50,7 @@ class Entry:
     """One function or declaration that is registered with a namespace."""
 
     kind: Kind
-    name: str | None
+    name: str | int | None
     """The event; ``None`` if it is for all events."""
     place: Place
     arguments: tuple[Argument, ...] | None = None
@@ -121,16 +121,16 @@ def _entries_of(namespace: Namespace) -> Iterator[Entry]:
     for event, hearing in listening.lifecycle.items():
         for each in hearing:
             yield Entry("on", event, locate(each.function))
-    for event, handlers in listening.by_event().items():
+    for handlers in listening.by_event().values():
         for handler in handlers:
-            yield _entry("on", event, handler.function, handler.signature, ordered=bool(handler.ordered))
+            yield _entry("on", handler.name, handler.function, handler.signature, ordered=bool(handler.ordered))
     for handler in listening.catch_all:
         yield _entry("on_any", None, handler.function, handler.signature)
     for handler in listening.outgoing:
         yield Entry("on_any_outgoing", None, locate(handler.function))
     for event in namespace._server_side_events():
         for handler in namespace._server_side_handlers(event):
-            yield _entry("on_server_side", event, handler.function, handler.signature)
+            yield _entry("on_server_side", handler.name, handler.function, handler.signature)
     for declaration in namespace.declared:
         yield _declared(declaration)
 
@@ -140,7 +140,7 @@ def _declared(declaration: Declaration) -> Entry:
     return Entry(
         "emits",
         declaration.event,
-        Place(declaration.event, Path(file).stem, file, int(line)),
+        Place(str(declaration.event), Path(file).stem, file, int(line)),
         tuple(
             Argument(each.name, None if each.type is Any else _written(each.type), each.required, each.variadic)
             for each in declaration.parameters
@@ -156,7 +156,7 @@ def _exception_handlers(handlers: ExceptionHandlers) -> list[Entry]:
 
 
 def _entry(
-    kind: Kind, event: str | None, function: Callable[..., Any], signature: Signature, *, ordered: bool = False
+    kind: Kind, event: str | int | None, function: Callable[..., Any], signature: Signature, *, ordered: bool = False
 ) -> Entry:
     written = _annotations(function)
     arguments = tuple(

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from aiohttp import web
 from aiohttp.log import access_logger
 
+from ..engine import limit_heads
 from ..exceptions import ConfigurationError
 from ..server import Server
 from .addresses import url_of
@@ -25,16 +26,22 @@ log: Final = logging.getLogger("rtframework.cli")
 
 
 async def serve(
-    target: Target, found: object, socks: Sequence[socket.socket], *, shutdown_timeout: float, access_log: bool
+    target: Target,
+    found: object,
+    socks: Sequence[socket.socket],
+    *,
+    keep_alive: float,
+    shutdown_timeout: float,
+    access_log: bool,
 ) -> int:
     """Serve an application until a signal. Return the exit code. Raises ``Failure``.
 
-    ``found``: the object loaded from the target: an application, a server or a factory. ``shutdown_timeout``: seconds
-    that pending requests have to end after the signal.
+    ``found``: the object loaded from the target: an application, a server or a factory. ``keep_alive``: seconds that a
+    connection may be idle. ``shutdown_timeout``: seconds that pending requests have to end after the signal.
     """
     ending = asyncio.Event()
     on_end(ending.set)
-    starting = asyncio.create_task(_start(target, found, shutdown_timeout, access_log))
+    starting = asyncio.create_task(_start(target, found, keep_alive, shutdown_timeout, access_log))
     told = asyncio.create_task(ending.wait())
     try:
         await asyncio.wait((starting, told), return_when=asyncio.FIRST_COMPLETED)
@@ -59,13 +66,18 @@ async def serve(
     return Exit.DONE
 
 
-async def _start(target: Target, found: Any, shutdown_timeout: float, access_log: bool) -> web.AppRunner:
+async def _start(
+    target: Target, found: Any, keep_alive: float, shutdown_timeout: float, access_log: bool
+) -> web.AppRunner:
     if target.is_factory:
         found = await target.make(found)
     target.expect(found, web.Application, Server)
+    app = found if isinstance(found, web.Application) else _attach(target, found)
+    limit_heads(app)  # of a server in a sub-application, it does not know
     runner = web.AppRunner(
-        found if isinstance(found, web.Application) else _attach(target, found),
+        app,
         handle_signals=False,
+        keepalive_timeout=keep_alive,
         shutdown_timeout=shutdown_timeout,
         access_log=access_logger if access_log else None,
     )

@@ -126,7 +126,9 @@ class _Channel:
     def _add(self, event: EventContract, action: str, direction: Direction) -> None:
         back: Direction = "out" if direction == "in" else "in"
         key = _key(f"{action}.{event.name}", self._keys)
-        message: dict[str, Any] = {"name": event.name, "title": event.name}
+        message: dict[str, Any] = {"name": str(event.name), "title": str(event.name)}
+        if isinstance(event.name, int):
+            message["summary"] = "The event's name is a number."
         if event.description:
             message["description"] = event.description
         message["payload"] = self._arguments(event.arguments, direction)

@@ -43,7 +43,8 @@ class Argument(Struct, frozen=True):
 class EventContract(Struct, frozen=True):
     """One event, in one direction."""
 
-    name: str
+    name: str | int
+    """As it was first registered: ``1`` and ``"1"`` are the same event."""
     arguments: tuple[Argument, ...] = ()
     returns: Any = NOTHING
     """The type of the acknowledgement: ``None`` for an empty one, ``Any`` without an annotation, ``NOTHING`` if none is
@@ -130,7 +131,7 @@ def _describe(namespace: Namespace, name: str, kind: NamespaceKind, params: tupl
         name,
         kind,
         params,
-        tuple(_received(event, handlers) for event, handlers in namespace._listening.by_event().items()),
+        tuple(map(_received, namespace._listening.by_event().values())),
         tuple(_sent(declaration) for declaration in namespace.declared),
         _first_paragraph(type(namespace)) if own else "",
     )
@@ -143,11 +144,11 @@ def _sent(declaration: Declaration) -> EventContract:
     )
 
 
-def _received(event: str, handlers: Sequence[Any]) -> EventContract:
+def _received(handlers: Sequence[Any]) -> EventContract:
     signatures = [each.signature for each in handlers]
     descriptions = (_first_paragraph(each.function) for each in handlers)
     return EventContract(
-        event,
+        handlers[0].name,
         tuple(_arguments([each.parameters for each in signatures])),
         _answer(signatures),
         next(filter(None, descriptions), ""),

@@ -326,7 +326,13 @@ def _array(item: str) -> str:
     return f"{_grouped(item)}[]"
 
 
-def _property(name: str) -> str:
+def _property(name: str | int) -> str:
+    """Return an event's name or a field's as the name of a property.
+
+    That of an integer is a string: socket.io-client's types ask for ``keyof Events & (string | symbol)``, so an event
+    whose key is a number could not be emitted, and in JavaScript both are the same property.
+    """
+    name = str(name)
     return name if _IDENTIFIER.fullmatch(name) else json.dumps(name, ensure_ascii=False)
 
 

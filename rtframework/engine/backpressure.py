@@ -17,22 +17,28 @@ ASK_AGAIN: Final = 0.02
 """Seconds between two looks at a client that somebody waits for."""
 
 
-def room_for(outlets: Sequence[Outlet], congested: set[Outbox]) -> Awaitable[None] | None:
+def room_for(outlets: Sequence[Outlet], congested: set[Outbox], timeout: float) -> Awaitable[None] | None:
     """Return something to wait for until each of these clients has room again; ``None`` when they have.
 
-    Outlets that are no connections of Engine.IO are not waited for.
+    Those that have none after ``timeout`` seconds are cut off. Outlets that are no connections of Engine.IO are not
+    waited for.
     """
     slow = [each.outbox for each in outlets if isinstance(each, Connection) and each.outbox in congested]
-    return until_room(slow, congested) if slow else None
+    return until_room(slow, congested, timeout) if slow else None
 
 
-async def until_room(outboxes: Iterable[Outbox], congested: set[Outbox]) -> None:
-    """Wait until each outbox has room again, and take it out of the congested ones.
+async def until_room(outboxes: Iterable[Outbox], congested: set[Outbox], timeout: float) -> None:
+    """Wait until each outbox has room again or is given up, and take it out of the congested ones.
 
     Neither the transport nor a polling client says when something has left, so they are asked: only slow clients cost
     this.
     """
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + timeout
     for outbox in outboxes:
-        while outbox.full:  # noqa: ASYNC110
-            await asyncio.sleep(ASK_AGAIN)
+        while outbox.full:
+            if loop.time() >= deadline:
+                outbox.give_up()
+            else:
+                await asyncio.sleep(ASK_AGAIN)
         congested.discard(outbox)

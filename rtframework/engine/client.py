@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ..exceptions import DecodeError
 from ..logs import ThrottledLog
+from ..packets import is_name_within
 from ..types import DisconnectReason, PacketType
+from .inbound import estimate
 
 if TYPE_CHECKING:
     from ..options import Limits
@@ -34,6 +36,14 @@ _other_serializer: Final = ThrottledLog(
 )
 _outdated: Final = ThrottledLog(log, logging.INFO, "dropping packets of a client that joins a namespace anew")
 _too_many: Final = ThrottledLog(log, logging.INFO, "closing a connection that wants to join too many namespaces")
+_large_connect: Final = ThrottledLog(
+    log,
+    logging.WARNING,
+    "closing a connection whose CONNECT, auth included, has more than %d bytes (Limits.max_connect_size)",
+)
+
+_SMALL: Final = 1_024
+"""Bytes up to which a CONNECT is not counted."""
 
 
 class _Attempt:
@@ -60,10 +70,13 @@ class Client:
     __slots__ = (
         "_application",
         "_attempts",
+        "_auths",
+        "_collected",
         "_decoder",
         "_handshake",
         "_limits",
         "_receivers",
+        "_size",
         "buckets",
         "conn",
         "received",
@@ -88,6 +101,12 @@ class Client:
         self._attempts: dict[str, _Attempt] | None = None
         """Namespaces whose CONNECT the client cannot know to be answered yet. A client may leave and ask again while
         the handlers of its first attempt still run. ``None`` rather than empty."""
+        self._auths: dict[str, int] | None = None
+        """Bytes of memory that a large ``auth`` takes, by the name of the namespace. ``None`` rather than empty."""
+        self._collected = 0
+        """Bytes of memory of the packet that is to be completed by attachments."""
+        self._size = 0
+        """Bytes of that packet on the wire."""
         self.buckets: dict[Any, Any] | None = None
         self.received = 0
 
@@ -130,6 +149,7 @@ class Client:
         if self._attempts is not None:
             self._attempts.pop(nsp, None)
             self._attempts = self._attempts or None
+        self._release_auth(nsp)
 
     # --- for the connection -----------------------------------------------------------------------------------------
 
@@ -141,6 +161,7 @@ class Client:
             self._fail(error)
             return None
         if packet is None:
+            self._collect(data)
             return None
         nsp = packet.nsp
         kind = packet.type
@@ -149,17 +170,23 @@ class Client:
             return None
         if receiver is not None:
             if kind == _EVENT:
-                if len(packet.data[0]) > self._limits.max_event_name:
+                try:
+                    fits = len(packet.data[0]) <= self._limits.max_event_name
+                except TypeError:  # an integer: asking first would cost every event something
+                    fits = is_name_within(packet.data[0], self._limits.max_event_name)
+                if not fits:
                     self.conn.fail(DisconnectReason.PARSE_ERROR)
                     return None
-                return receiver._receive(packet)
+                work = receiver._receive(packet)
+                return work if not self._collected else self._serve_collected(work)
             if kind == _ACK:
-                return receiver._receive(packet)
+                work = receiver._receive(packet)
+                return work if not self._collected else self._serve_collected(work)
             if kind == _DISCONNECT:
                 self._part(nsp, receiver)
                 return None
         if kind == _CONNECT:
-            return self._ask(nsp, packet.data)
+            return self._ask(nsp, packet.data, data)
         # An event for a namespace that it is not in, CONNECT_ERROR: Node closes, too.
         self.conn.close(DisconnectReason.FORCED_SERVER_CLOSE)
         return None
@@ -168,6 +195,8 @@ class Client:
         """Tell every receiver that the connection has ended."""
         receivers = list(self._receivers.values())
         self._receivers.clear()
+        self.conn.release(self._collected + sum((self._auths or {}).values()))
+        self._collected, self._auths = 0, None
         for receiver in receivers:
             _tell(receiver, reason)
 
@@ -181,7 +210,53 @@ class Client:
             log.error("the serializer's decoder raised something that is no DecodeError", exc_info=error)
         self.conn.fail(DisconnectReason.PARSE_ERROR)
 
-    def _ask(self, nsp: str, auth: Any) -> Coroutine[Any, Any, None] | None:
+    def _collect(self, data: str | bytes) -> None:
+        """Count a part of a packet whose attachments are still to come.
+
+        Before the client has joined a namespace, nothing that it may send has attachments.
+        """
+        if not self._receivers and self._attempts is None:
+            self.conn.close(DisconnectReason.FORCED_SERVER_CLOSE)
+            return
+        weight = estimate(data) if isinstance(data, str) else len(data)
+        self._collected += weight
+        self.conn.hold(weight)
+        self._size += len(data)
+        if self._size > self._limits.max_http_buffer_size:
+            self.conn.fail_of_size()
+
+    def _serve_collected(self, work: Coroutine[Any, Any, None] | None) -> Coroutine[Any, Any, None] | None:
+        """Serve a packet that came in parts, and count them until that is done."""
+        weight, self._collected, self._size = self._collected, 0, 0
+        if work is not None:
+            return self._holding(weight, work)
+        self.conn.release(weight)
+        return None
+
+    async def _holding(self, weight: int, work: Coroutine[Any, Any, None]) -> None:
+        try:
+            await work
+        finally:
+            self.conn.release(weight)
+
+    def _admits(self, nsp: str, asked: str | bytes) -> bool:
+        """Count the ``auth`` of a CONNECT, which is kept; close the connection of a client that asks for too much."""
+        if len(asked) > self._limits.max_connect_size:
+            details = {"nsp": nsp, "address": self._handshake.address, "transport": self.conn.transport}
+            _large_connect(self._limits.max_connect_size, extra={**details, "limit": self._limits.max_connect_size})
+            self.conn.fail(DisconnectReason.PARSE_ERROR)
+            return False
+        if len(asked) > _SMALL:
+            self._release_auth(nsp)
+            self._auths = self._auths or {}
+            weight = self._auths[nsp] = estimate(asked)
+            if not self.conn.hold(weight) and len(self._auths) > 1:
+                _too_many(extra={"nsp": nsp, "address": self._handshake.address, "transport": self.conn.transport})
+                self.conn.close(DisconnectReason.FORCED_SERVER_CLOSE)
+                return False
+        return True
+
+    def _ask(self, nsp: str, auth: Any, asked: str | bytes = "") -> Coroutine[Any, Any, None] | None:
         """Begin an attempt to join a namespace, unless one is under way.
 
         The JavaScript client sends CONNECT twice when a program calls ``connect()``, ``disconnect()`` and ``connect()``
@@ -193,6 +268,8 @@ class Client:
         Node answers both in the first case, and keeps a socket that no client knows of. In the second it closes the
         connection, and all other namespaces with it.
         """
+        if len(asked) > _SMALL and not self._admits(nsp, asked):
+            return None
         attempt = None if self._attempts is None else self._attempts.get(nsp)
         if attempt is not None:
             attempt.auth, attempt.left = auth, False
@@ -252,6 +329,13 @@ class Client:
         if self._attempts is not None and self._attempts.get(nsp) is attempt:
             del self._attempts[nsp]
             self._attempts = self._attempts or None
+        if nsp not in self._receivers:
+            self._release_auth(nsp)
+
+    def _release_auth(self, nsp: str) -> None:
+        if self._auths is not None:
+            self.conn.release(self._auths.pop(nsp, 0))
+            self._auths = self._auths or None
 
     def _part(self, nsp: str, receiver: Receiver) -> None:
         """Take the client out of a namespace by its own will."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import math
 from collections.abc import Callable, Coroutine
@@ -13,9 +14,10 @@ from ..counters import add
 from ..logs import ThrottledLog
 from ..types import DisconnectReason
 from .base64 import decode_base64
-from .frames import CLOSE, NOOP, PING
+from .frames import CLOSE, NOOP, PING, JoinedFrames
+from .inbound import LARGE, Weighed, count_and_estimate
 from .inbox import Inbox
-from .metering import MeteredHandler, MeteredSink
+from .metering import MeteredHandler, MeteredSink, WatchedSink
 from .outbox import Cork, Outbox
 from .transports.nothing import NO_POLLING, NO_WEBSOCKET, NOBODY, NoTransport
 from .transports.polling import PollingTransport
@@ -36,6 +38,14 @@ CLOSING: Final = 1
 """The state in which waiting frames still go out, and no others are read or sent."""
 CLOSED: Final = 2
 
+_too_long: Final = ThrottledLog(
+    log, logging.WARNING, "closing a connection that sent a message of more than %d bytes (Limits.%s)"
+)
+_too_many: Final = ThrottledLog(
+    log, logging.WARNING, "closing a connection that sent a message of more than %d values (Limits.max_items)"
+)
+NOOP_CLOSE: Final = JoinedFrames([NOOP, CLOSE])
+
 _no_packet: Final = ThrottledLog(log, logging.INFO, "closing a connection that sent something that is no packet")
 _slow: Final = ThrottledLog(log, logging.WARNING, "disconnecting a slow consumer: more than %d bytes wait")
 
@@ -52,6 +62,8 @@ class Connection(Inbox):
         "_closed",
         "_connect_by",
         "_handler",
+        "_heard",
+        "_heard_at_ping",
         "_heartbeat_due",
         "_on_closed",
         "_on_connected",
@@ -95,11 +107,13 @@ class Connection(Inbox):
         self._on_closed = on_closed
         self._state = OPEN
         self._closed: asyncio.Future[None] | None = None
-        self._close_next = False
+        self._close_next: Frames | None = None
         limits = options.limits
         self.outbox = Outbox(cork, transport, limits.max_outbox, self._overflow, limits.slow_consumer)
         now = self.loop.time()
         self._pinging = False
+        self._heard = self._heard_at_ping = 0
+        """Bytes that had come when it was last asked for a sign of life, and at the last ping."""
         self._heartbeat_due = now + options.ping_interval
         self._connect_by = now + options.connect_timeout
         self.deadline = min(self._heartbeat_due, self._connect_by)
@@ -128,9 +142,13 @@ class Connection(Inbox):
         return self.outbox.has_gap
 
     def keep(self) -> None:
-        """Lift the time limit for joining a namespace: the client has joined one."""
+        """Lift the limits for a client that has joined no namespace: it has joined one."""
         self._connect_by = math.inf
-        self._count_as_connected()
+        if self._on_connected is not None:
+            self._count_as_connected()
+            websocket = self.websocket
+            if websocket is not None:
+                websocket.limit_messages(self.message_limit)
 
     def send(self, frames: Frames, *, volatile: bool = False) -> None:
         """Send, in the order of the calls; dropped when the connection is not open."""
@@ -142,6 +160,11 @@ class Connection(Inbox):
 
     def close(self, reason: str = DisconnectReason.FORCED_CLOSE) -> None:
         """Close once what waits was sent. Receivers hear the reason at once; nothing is read any more."""
+        apart = reason == DisconnectReason.SERVER_NAMESPACE_DISCONNECT and self.close_apart
+        self._close(reason, CLOSE, apart=apart)
+
+    def _close(self, reason: str, last: Frames, *, apart: bool) -> None:
+        """Close; ``last`` is the last payload of a client that polls, or the last part of it, if not ``apart``."""
         if self._state != OPEN:
             return
         self._state = CLOSING
@@ -151,11 +174,10 @@ class Connection(Inbox):
         # A client that does not come for the rest, or does not answer the close, is given up.
         self.deadline = self.loop.time() + self._options.ping_timeout
         polling = self._transport.name == "polling"
-        apart = reason == DisconnectReason.SERVER_NAMESPACE_DISCONNECT and len(self.outbox) and self.close_apart
-        if polling and not apart:
-            self.outbox.put_last(CLOSE)
+        if polling and apart and len(self.outbox):
+            self._close_next = last
         elif polling:
-            self._close_next = True
+            self.outbox.put_last(last)
         self.outbox.closed = True
         self.outbox.flush()
         if self._transport is NO_WEBSOCKET:  # it has ended already, and was about to say so
@@ -178,6 +200,14 @@ class Connection(Inbox):
         return transport if isinstance(transport, WebSocketTransport) else None
 
     @property
+    def message_limit(self) -> int:
+        """The bytes of a message that this client may send: few before it has joined a namespace."""
+        limits = self._options.limits
+        if self._on_connected is None:
+            return limits.max_http_buffer_size
+        return min(limits.max_connect_size, limits.max_http_buffer_size)
+
+    @property
     def has_poll(self) -> bool:
         """True while a GET of this client waits."""
         return self._transport.name == "polling" and self._transport.writable
@@ -193,15 +223,20 @@ class Connection(Inbox):
                 self.lost(DisconnectReason.TRANSPORT_CLOSE)
             return None
         if not isinstance(packet, str):
-            return self._handler.receive(packet) if isinstance(packet, bytes) else packet()
+            return self._take_message(packet, packet) if isinstance(packet, bytes) else packet()
         kind = packet[:1]
         if kind == "4":
+            if len(packet) > LARGE:
+                return self._take_message(packet, packet[1:])
             return self._handler.receive(packet[1:])
         if kind == "3":
-            if self._pinging:  # one that nobody asked for counts for nothing
+            if len(packet) > 1:  # our pings carry nothing, so neither do their answers
+                self.fail(DisconnectReason.PARSE_ERROR)
+            elif self._pinging and not self._has_unread_ping():  # one that nobody asked for counts for nothing
                 self._pinging = False
                 self._heartbeat_due = self.loop.time() + self._options.ping_interval
                 self.deadline = min(self._heartbeat_due, self._connect_by)
+                self.outbox.sink = self._metered(self._transport)
         elif kind == "1":
             self._transport.release(NOOP)
             self.lost(DisconnectReason.TRANSPORT_CLOSE)
@@ -214,6 +249,48 @@ class Connection(Inbox):
             self.fail(DisconnectReason.PARSE_ERROR)
         return None
 
+    def _take_message(self, packet: str | bytes, message: str | bytes) -> Coroutine[Any, Any, None] | None:
+        """Serve a message that may be large, if there is room for it; if not, later."""
+        if len(message) <= LARGE:
+            return self._handler.receive(message)
+        values, size = count_and_estimate(message)
+        if values > self._options.limits.max_items:
+            self._fail_of_items()
+            return None
+        if not self._may_hold(size):
+            if self.inbox is not None:
+                self.inbox.appendleft(packet)
+            return None
+        self._runner.yield_soon()
+        collects = gc.isenabled()
+        gc.disable()  # it would walk over all that is being made, again and again
+        try:
+            with Weighed(len(message)) as made:
+                work = self._handler.receive(message)
+        finally:
+            if collects:
+                gc.enable()
+        if work is None:
+            return None
+        if made.blocks > self._options.limits.max_items:
+            work.close()
+            self._fail_of_items()
+            return None
+        self.hold(made.weight)
+        return self._holding(made.weight, work)
+
+    def _fail_of_items(self) -> None:
+        limit = self._options.limits.max_items
+        _too_many(limit, extra={"limit": limit, **self._where()})
+        self.fail(DisconnectReason.PARSE_ERROR)
+
+    async def _holding(self, weight: int, work: Coroutine[Any, Any, None]) -> None:
+        """Serve a message, and count it until that is done."""
+        try:
+            await work
+        finally:
+            self.release(weight)
+
     def _take_base64(self, packet: str) -> Coroutine[Any, Any, None] | None:
         """Serve a binary message that a client without binary messages sends as text (``forceBase64``)."""
         try:
@@ -221,7 +298,7 @@ class Connection(Inbox):
         except ValueError:
             self.fail(DisconnectReason.PARSE_ERROR)
             return None
-        return self._handler.receive(data)
+        return self._take_message(packet, data)
 
     def end(self, reason: str) -> None:
         """End the connection, whose transport has ended, once what came before has been served."""
@@ -233,6 +310,8 @@ class Connection(Inbox):
     def emptied(self) -> None:
         """Let the transport read on: everything that came has been taken."""
         self._transport.resume_reading()
+        if self._room_to_read is not None:
+            self._let_read()
 
     def upgraded(self, transport: WebSocketTransport) -> None:
         """Move the connection to a websocket (Engine.IO v4, "Upgrade"), with what waits."""
@@ -240,6 +319,7 @@ class Connection(Inbox):
         transport.serve(self)
         self.outbox.sink = self._metered(transport)
         self.outbox.counts.upgrades += 1
+        self._heard = self._heard_at_ping = 0
         old.release(NOOP)
         if self._state == CLOSING:
             self.outbox.flush()
@@ -263,20 +343,44 @@ class Connection(Inbox):
         """Hear that a polling client has come for what waited, which ends a closing connection."""
         if self._state != CLOSING:
             return
-        if self._close_next:
-            self._close_next = False
-            self.outbox.put_last(CLOSE)
+        if self._close_next is not None:
+            last, self._close_next = self._close_next, None
+            self.outbox.put_last(last)
         else:
             self._finish()
 
     def fail(self, reason: str) -> None:
-        """Drop what waits and close, because the client broke the protocol."""
+        """Close, because the client broke the protocol, and drop what waits.
+
+        A client that polls gets it after a parse error, as with Node, and then NOOP and CLOSE.
+        """
         if self._state == CLOSED:
             return
         if reason == DisconnectReason.PARSE_ERROR:
             _no_packet(extra=self._where())
+            if self.polling is not None and len(self.outbox):
+                self._close(reason, NOOP_CLOSE, apart=True)
+                return
         self.lost(reason)
         self._transport.close()
+
+    def fail_after(self, reason: str) -> None:
+        """Fail, once what came before has been served."""
+        if self.inbox is None:
+            self.fail(reason)
+        else:
+            self.inbox.append(partial(self.fail, reason))
+
+    def fail_of_size(self) -> None:
+        """Close, because a message is too long."""
+        self.say_too_long()
+        self.fail(DisconnectReason.TRANSPORT_ERROR)
+
+    def say_too_long(self) -> None:
+        """Write to the log that a message is too long, with the limit's name."""
+        limit = self.message_limit
+        name = "max_http_buffer_size" if limit == self._options.limits.max_http_buffer_size else "max_connect_size"
+        _too_long(limit, name, extra={"limit": limit, **self._where()})
 
     def abort(self, reason: str) -> None:
         """Cut off without a word a client that does not answer or does not read."""
@@ -321,10 +425,10 @@ class Connection(Inbox):
             self.close(DisconnectReason.FORCED_SERVER_CLOSE)
             return
         if self._heartbeat_due <= now:
-            if self._pinging and not self.blocked:
+            if self._pinging and not self.blocked and not self._is_receiving():
                 self.abort(DisconnectReason.PING_TIMEOUT)
                 return
-            if self._pinging:  # its answer may wait behind what we do not read at the moment
+            if self._pinging:  # its answer may wait behind what we do not read, or what is still on its way
                 self._heartbeat_due = self.deadline = now + self._options.ping_timeout
                 return
             self._pinging = True
@@ -332,7 +436,7 @@ class Connection(Inbox):
             # sweep that comes much too late must not use up the time that the client has.
             timeout = self._options.ping_timeout
             self._heartbeat_due = max(self._heartbeat_due, now - timeout / 10) + timeout
-            self.send(PING)
+            self._ping()
         self.deadline = min(self._heartbeat_due, self._connect_by)
 
     def postpone(self, seconds: float) -> None:
@@ -357,6 +461,31 @@ class Connection(Inbox):
         self.outbox.sink = self._metered(self._transport)
 
     # --- inside -----------------------------------------------------------------------------------------------------
+
+    def _ping(self) -> None:
+        self._hear()
+        self.send(PING)
+        self.outbox.flush()
+        if self._transport.buffered():
+            self.outbox.sink = WatchedSink(self.outbox.sink)
+
+    def _has_unread_ping(self) -> bool:
+        """Tell whether our ping cannot have reached the client yet: then what looks like an answer is none."""
+        sink = self.outbox.sink
+        return self.outbox.holds(PING) or (isinstance(sink, WatchedSink) and not sink.has_left)
+
+    def _hear(self) -> None:
+        """Count from now on what comes while the client owes an answer."""
+        self._heard = self._heard_at_ping = self._transport.received
+
+    def _is_receiving(self) -> bool:
+        """Tell whether enough of a long message has come lately: the client can answer no ping before its end."""
+        limits = self._options.limits
+        received, before = self._transport.received, self._heard
+        self._heard = received
+        if received - self._heard_at_ping > 2 * limits.max_http_buffer_size:
+            return False  # a message has ended, and the answer was not behind it
+        return received - before >= limits.least_rate * self._options.ping_timeout
 
     def _unblock(self) -> None:
         if self._pinging and self._state == OPEN:

@@ -16,6 +16,7 @@ from ..types import DisconnectReason, Handshake
 from .backpressure import ASK_AGAIN
 from .descriptors import quieten
 from .heartbeat import Heartbeat
+from .inbound import Inbound
 from .outbox import Cork
 from .runner import Runner
 
@@ -61,7 +62,9 @@ class ConnectionTable:
         self.meters: tuple[Meter, ...] = ()
         shortest = min(options.ping_interval, options.ping_timeout, options.connect_timeout)
         self.heartbeat = Heartbeat(max(0.01, min(0.25, shortest / 20)), self._ticking)
-        self.runner = Runner(self.tasks, lambda: not self.by_sid)
+        limits = options.limits
+        self.inbound = Inbound(limits.max_inbound, limits.inbox, limits.body_timeout)
+        self.runner = Runner(self.tasks, lambda: not self.by_sid, self.inbound)
 
     def start(self) -> None:
         """Begin to serve an application, in the running loop."""

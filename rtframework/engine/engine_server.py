@@ -10,6 +10,7 @@ import engineio
 from aiohttp import web
 
 from ..exceptions import ConnectionRefused
+from ..logs import ThrottledLog
 from ..types import DisconnectReason
 from .backpressure import room_for
 from .connection_table import ConnectionTable
@@ -20,6 +21,7 @@ from .http.cookies import set_cookie
 from .http.listeners import Listeners
 from .http.middleware import Exchange
 from .http.origins import OriginPolicy
+from .http.protocol import limit_heads
 from .http.proxies import Proxies
 from .http.refusals import BAD_REQUEST, FORBIDDEN, SID_UNKNOWN, TRANSPORT_UNKNOWN, Refusals, error_response
 from .v3.version import Version3
@@ -39,12 +41,20 @@ log: Final = logging.getLogger("rtframework.engine")
 SHUTDOWN_TIMEOUT: Final = 2.5
 """Seconds that clients have, at shutdown, to take what waits for them."""
 
+_lost_in_middleware: Final = ThrottledLog(
+    log,
+    logging.WARNING,
+    "ended a session: middleware of the application has not sent the packets of a poll. Set headers and cookies on the "
+    "response that the handler returns, and return that response",
+)
+
 
 class EngineServer(engineio.AsyncServer):  # type: ignore[misc]  # engineio is not typed
     """python-engineio's server with a protocol edge of its own for aiohttp.
 
     ``origins``: the policy for pages of other hosts, instead of the one in the options; ``told_interval``: the ping
-    interval in seconds that clients are told, when it is not the one of the server.
+    interval in seconds that clients are told, when it is not the one of the server; ``version``: the parts that serve
+    clients of Engine.IO 4.
     """
 
     def __init__(
@@ -56,6 +66,7 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]  # engineio is n
         async_handlers: bool = False,
         origins: OriginPolicy | None = None,
         told_interval: float | None = None,
+        version: Version4 | None = None,
     ) -> None:
         super().__init__(
             async_mode="aiohttp",
@@ -77,13 +88,14 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]  # engineio is n
         self.middlewares: list[EngineMiddleware] = []
         self._origins = origins or OriginPolicy(options.cors)
         self._refusals = Refusals(self.counts, self.listeners, self.table.guard.audit)
+        self.open_packets = OpenPackets(options, told_interval or options.ping_interval)
         self.handshakes = Handshakes(
             options,
             self.table,
-            {"4": Version4(), "3": Version3()} if options.allow_eio3 else {"4": Version4()},
+            {"4": version or Version4(), **({"3": Version3()} if options.allow_eio3 else {})},
             refusals=self._refusals,
             origins=self._origins,
-            open_packets=OpenPackets(options, told_interval or options.ping_interval),
+            open_packets=self.open_packets,
             opened=self._opened,
             generate_id=self.generate_id,
         )
@@ -112,6 +124,7 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]  # engineio is n
         if add_trailing_slash is not False and path != "/":  # all below the path is the server's, as with Node
             app.router.add_route("*", with_slash + "{rest:.+}", self.handle_request)
         app.on_startup.append(self._start)
+        limit_heads(app, self.options.limits)
 
     async def _start(self, app: web.Application) -> None:
         self.table.start()
@@ -145,7 +158,7 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]  # engineio is n
         if request.method == "OPTIONS":
             more = self._origins.preflight(request.headers.get("Access-Control-Request-Headers"))
             return web.Response(status=204, headers={**headers, **more})
-        query = query_of(request)
+        query = self._query_of(request)
         transport = query.get("transport")
         if transport not in self.options.transports:
             return await self._refusals.refuse(request, TRANSPORT_UNKNOWN, {"transport": transport}, headers)
@@ -153,6 +166,10 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]  # engineio is n
         if not sid:  # the Go client sends an empty one
             return await self.handshakes.answer(request, query, headers)
         return await self._serve_session(request, query, headers, sid)
+
+    def _query_of(self, request: web.Request) -> Mapping[str, str]:
+        """Read the query string of a request."""
+        return query_of(request)
 
     async def _serve_session(
         self, request: web.Request, query: Mapping[str, str], headers: dict[str, str], sid: str
@@ -175,13 +192,19 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]  # engineio is n
     ) -> Answer | web.Response:
         """Serve a GET or a POST of a session by polling."""
         if request.method == "POST":
+            if is_coded(request):
+                connection.fail(DisconnectReason.TRANSPORT_ERROR)
+                context = {"name": "CONTENT_ENCODING_NOT_SUPPORTED"}
+                return await self._refusals.refuse(request, BAD_REQUEST, context, headers, status=415)
             status = await polling.post(request, self.options.limits)
-            return Accepted(headers) if status == 200 else error_response(BAD_REQUEST, status, headers)
+            return Accepted(headers) if status == 200 else error_response(request, BAD_REQUEST, status, headers)
         if request.method != "GET":
             return await self._refusals.refuse(request, BAD_REQUEST, {"method": request.method}, headers)
+        if polling.has_lost_packets:
+            _lost_in_middleware(extra={"address": request.remote})
         payload = await polling.poll(request)
         if payload is None:
-            return error_response(BAD_REQUEST, headers=headers)
+            return error_response(request, BAD_REQUEST, headers=headers)
         return Payload(
             payload,
             headers,
@@ -263,6 +286,10 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]  # engineio is n
         """Count the bytes for all clients that have not left the process yet; costs a look at each connection."""
         return sum(each.outbox.waiting for each in self.connections.values())
 
+    def inbound_bytes(self) -> int:
+        """Count the bytes of memory that messages of clients take."""
+        return self.table.inbound.held
+
     def waiting_handlers(self) -> int:
         """Count the handlers that have begun and wait for something."""
         return len(self.tasks)
@@ -278,7 +305,13 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]  # engineio is n
     def room_for(self, outlets: Sequence[Outlet]) -> Awaitable[None] | None:
         """Return something to wait for until each of these clients has room again; ``None`` when they have."""
         congested = self.table.cork.congested
-        return room_for(outlets, congested) if congested else None
+        return room_for(outlets, congested, self.options.limits.slow_consumer_timeout) if congested else None
+
+
+def is_coded(request: web.Request) -> bool:
+    """Return whether the body is compressed (RFC 9110, 8.4). Reading it would inflate it, a thousandfold if need be."""
+    codings = ",".join(request.headers.getall("Content-Encoding", ())).lower().split(",")
+    return any(coding.strip() not in ("", "identity") for coding in codings)
 
 
 def query_of(request: web.Request) -> Mapping[str, str]:

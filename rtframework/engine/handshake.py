@@ -14,6 +14,7 @@ from aiohttp import HttpVersion11, web
 
 from ..concurrency import maybe_await
 from ..exceptions import ConnectionRefused
+from ..logs import ThrottledLog
 from ..types import DisconnectReason, Handshake
 from .frames import EncodedFrames
 from .gate import CLOSING, Gate
@@ -24,7 +25,6 @@ from .http.detach import Answered, take_over
 from .http.refusals import BAD_METHOD, BAD_REQUEST, FORBIDDEN, UNSUPPORTED_VERSION, error_response
 from .transports.deflate import negotiate
 from .transports.rfc6455 import VERSION, accept_of
-from .transports.upgrade import Upgrade
 
 if TYPE_CHECKING:
     from ..options import AllowRequest, EngineOptions
@@ -46,6 +46,17 @@ _PROTOCOL: Final = "Sec-WebSocket-Protocol"
 _TOKEN: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _SESSION_ID: Final = re.compile(r"[\w.~-]{1,256}", re.ASCII)
 """Characters that need no quoting in a URL, a cookie and JSON."""
+
+
+_MOST_PARTS: Final = 256
+"""Parameters of a handshake's URL and cookies, together: each that is kept takes some 200 bytes."""
+
+_too_large: Final = ThrottledLog(
+    log,
+    logging.WARNING,
+    "refused a handshake: its URL and headers are too large, see Limits.max_head_size, or it has more than "
+    f"{_MOST_PARTS} parameters and cookies",
+)
 
 
 class OpenPackets:
@@ -108,6 +119,9 @@ class Handshakes:
         self, request: web.Request, query: Mapping[str, str], headers: dict[str, str]
     ) -> Answer | web.Response:
         """Answer a request without a session id: open a connection, or refuse."""
+        if _is_too_large(request, query, self._options.limits.max_head_size):
+            _too_large(extra={"address": request.remote})
+            return await self._refusals.refuse(request, BAD_REQUEST, {"name": "HEAD_TOO_LARGE"}, headers, status=431)
         version = await self._version_of(request, query, headers)
         if isinstance(version, web.Response):
             return version
@@ -126,7 +140,7 @@ class Handshakes:
 
         def begin(answer: bytes, websocket: WebSocketTransport) -> web.StreamResponse:
             if sid in self._table.by_sid:  # since it was made
-                return error_response(BAD_REQUEST, headers=headers)
+                return error_response(request, BAD_REQUEST, headers=headers)
             connection = self._open(request, query, version, websocket, sid)
             self._opened(connection, request)
             return _take_over(request, websocket, answer + EncodedFrames([self._open_packets.of(connection)]).websocket)
@@ -139,14 +153,15 @@ class Handshakes:
         """Answer a request to move a connection to a websocket."""
         if not can_upgrade(self._options):
             return await self._refusals.bad(request, "UPGRADE_NOT_ALLOWED", headers)
+        version = self._versions[str(connection.protocol)]
 
         def begin(answer: bytes, websocket: WebSocketTransport) -> web.StreamResponse:
             if connection.polling is None or connection.upgrade is not None or connection.is_closed:
                 return _take_over(request, websocket, answer, websocket.close)
-            Upgrade(connection, websocket, self._options.upgrade_timeout)
+            version.upgrade(connection, websocket, self._options.upgrade_timeout)
             return _take_over(request, websocket, answer)
 
-        return await self._switch(request, query, headers, self._versions[str(connection.protocol)], begin)
+        return await self._switch(request, query, headers, version, begin)
 
     # --- whether a connection is opened -----------------------------------------------------------------------------
 
@@ -255,7 +270,7 @@ class Handshakes:
             more = {**headers, "Sec-WebSocket-Version": VERSION, "Upgrade": "websocket"}
             return await self._refusals.refuse(request, BAD_REQUEST, {"name": name}, more, status=426)
         accept = _accept_of(request)
-        if accept is None:
+        if accept is None or _has_body(request):
             return await self._refusals.bad(request, name, headers)
         offered = _protocols_of(request)
         if offered is None:
@@ -272,7 +287,7 @@ class Handshakes:
 
         def take(answer: bytes) -> web.StreamResponse:
             if self._table.is_closing:
-                return error_response(FORBIDDEN, 503, headers)
+                return error_response(request, FORBIDDEN, 503, headers)
             transport = request.transport
             assert transport is not None
             websocket = version.websocket(query, transport, self._options, self._table.leaving, window)
@@ -314,6 +329,18 @@ def _accept_of(request: web.Request) -> str | None:
     if len(keys) != 1 or request.method != "GET" or request.version < HttpVersion11 or "upgrade" not in wants:
         return None
     return accept_of(keys[0])
+
+
+def _has_body(request: web.Request) -> bool:
+    """Return whether a request announces a body: whether it or frames follow could not be told."""
+    return request.headers.get("Content-Length", "0").strip("0") != "" or "Transfer-Encoding" in request.headers
+
+
+def _is_too_large(request: web.Request, query: Mapping[str, str], most: int) -> bool:
+    """Return whether URL and headers are more than a session may keep for as long as it lasts."""
+    size = len(request.raw_path) + sum(len(name) + len(value) + 4 for name, value in request.raw_headers)
+    cookies = sum(line.count(";") for line in request.headers.getall("Cookie", ()))
+    return size > most or len(query) + cookies > _MOST_PARTS
 
 
 def _protocols_of(request: web.Request) -> list[str] | None:

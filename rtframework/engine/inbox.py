@@ -7,6 +7,8 @@ from collections import deque
 from collections.abc import Callable, Coroutine, Iterable
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from .inbound import HANDLER, LARGE, estimate
+
 if TYPE_CHECKING:
     from contextvars import Context
 
@@ -18,18 +20,21 @@ Call: TypeAlias = Callable[[], Coroutine[Any, Any, None] | None]
 
 
 class Inbox:
-    """Packets that wait for the runner, and the number of handlers at work, which ``Limits`` bounds.
+    """Packets that wait for the runner, handlers at work, and the memory that both take, which ``Limits`` bounds.
 
     It is the base of a connection, which says what a packet is and whether more are taken.
     """
 
-    __slots__ = ("_options", "_room_to_read", "_runner", "_working", "blocked", "context", "inbox", "loop")
+    __slots__ = ("_options", "_room_to_read", "_runner", "_working", "blocked", "context", "held", "inbox", "loop")
 
     def __init__(self, runner: Runner, options: EngineOptions) -> None:
         self.loop = asyncio.get_running_loop()
         self.context: Context | None = runner.context()
         self.inbox: deque[str | bytes | Call] | None = None
         self.blocked = False
+        """True while nothing more is to be served: as much is at work as may be, or there is no room."""
+        self.held = 0
+        """Bytes of memory that its messages take, see ``Limits.max_inbox``."""
         self._runner = runner
         self._options = options
         self._working = 0
@@ -46,6 +51,10 @@ class Inbox:
 
     def emptied(self) -> None:
         """Hear that everything in the inbox has been taken."""
+        raise NotImplementedError
+
+    def abort(self, reason: str) -> None:
+        """Cut off the client."""
         raise NotImplementedError
 
     def receive(self, packet: str | bytes | Call) -> None:
@@ -66,23 +75,85 @@ class Inbox:
         for packet in packets:
             self.receive(packet)
 
-    def began(self) -> None:
-        """Count a handler that waits for something."""
+    def began(self, packet: str | bytes | Call | None = None) -> int:
+        """Count a handler that waits, and what it was given. Return the bytes for :meth:`ended`."""
+        weight = HANDLER
+        if isinstance(packet, str | bytes) and len(packet) <= LARGE:  # else it is counted already
+            weight += estimate(packet)
         self._working += 1
-        self.blocked = self._working >= self._options.limits.max_pending_events
+        self.hold(weight)
+        self.blocked = self._is_busy()
+        return weight
 
-    def ended(self) -> None:
+    def ended(self, weight: int) -> None:
         """Count a handler that waited, and is done."""
         self._working -= 1
-        if self.blocked:
+        self.release(weight)
+        if self.blocked and not self._is_busy():
             self._unblock()
 
+    def hold(self, size: int) -> bool:
+        """Count bytes of memory that a message of this client takes. ``False`` if they are too many for one client."""
+        self.held += size
+        inbound = self._runner.inbound
+        inbound.held += size
+        return self.held <= inbound.most_each
+
+    def release(self, size: int) -> None:
+        """Take back :meth:`hold`."""
+        self.held -= size
+        self._runner.inbound.release(size)
+
+    def retry(self) -> None:
+        """Go on: there may be room for what could not be taken."""
+        self._runner.inbound.forget(self)
+        if self.blocked and not self._is_busy():
+            self._unblock()
+        if self.inbox is None:
+            self.emptied()
+
+    def may_receive(self) -> bool:
+        """Tell whether there is room for more of a message; if not, :meth:`retry` is called when there is."""
+        inbound = self._runner.inbound
+        if inbound.has_room(0, self.held):
+            return True
+        inbound.wait(self, 0)
+        return False
+
+    async def room_to_receive(self) -> None:
+        """Wait until there is room for more of a message."""
+        while self.is_open and not self.may_receive():
+            await self._until_let()
+
+    def _is_busy(self) -> bool:
+        """Tell whether as much is at work as may be. If nothing is, nothing would end that."""
+        working = self._working
+        if not working:
+            return False
+        return working >= self._options.limits.max_pending_events or self.held >= self._runner.inbound.most_each
+
+    def _may_hold(self, weight: int) -> bool:
+        """Tell whether there is room for a message of so many bytes; if not, nothing is served until there is."""
+        inbound = self._runner.inbound
+        if self._working and self.held + weight > inbound.most_each:
+            self.blocked = True
+            return False
+        if inbound.has_room(weight, self.held):
+            inbound.forget(self)
+            return True
+        self.blocked = True
+        inbound.wait(self, weight)
+        return False
+
     async def ready_to_read(self) -> None:
-        """Wait until fewer handlers are at work than one client may have (back-pressure)."""
-        while self.blocked and self.is_open:
-            if self._room_to_read is None:
-                self._room_to_read = self.loop.create_future()
-            await asyncio.shield(self._room_to_read)
+        """Wait until what has come is being served, and more may be (back-pressure)."""
+        while (self.blocked or self.inbox is not None) and self.is_open:
+            await self._until_let()
+
+    async def _until_let(self) -> None:
+        if self._room_to_read is None:
+            self._room_to_read = self.loop.create_future()
+        await asyncio.shield(self._room_to_read)
 
     def _unblock(self) -> None:
         self.blocked = False
@@ -91,6 +162,7 @@ class Inbox:
         self._let_read()
 
     def _forget_inbox(self) -> None:
+        self._runner.inbound.forget(self)
         if self.inbox is not None:
             self.inbox.clear()
             self.inbox = None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Coroutine, Iterable
+from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ..protocols import Connection, Frames
@@ -31,6 +31,15 @@ class ClientConnection(Connection, Protocol):
 
     def fail(self, reason: str) -> None:
         """Close the connection at once, because the client broke the protocol; drop what waits."""
+
+    def fail_of_size(self) -> None:
+        """Close the connection, because a message is too long."""
+
+    def hold(self, size: int) -> bool:
+        """Count bytes of memory that a message of this client takes. ``False`` if they are too many for one client."""
+
+    def release(self, size: int) -> None:
+        """Take back :meth:`hold`."""
 
 
 class Sink(Protocol):
@@ -69,7 +78,11 @@ class Carried(Protocol):
     inbox: deque[Any] | None
     """Packets that still wait to be served; ``None`` rather than empty."""
     blocked: bool
-    """True while as many handlers are at work as it may have: it is not to be read."""
+    """True while nothing more is to be served: it is not to be read."""
+
+    @property
+    def message_limit(self) -> int:
+        """The bytes of a message that the client may send."""
 
     @property
     def is_open(self) -> bool:
@@ -82,11 +95,23 @@ class Carried(Protocol):
     def receive(self, packet: str | bytes) -> None:
         """Have a packet served after what came before it."""
 
-    def receive_all(self, packets: Iterable[str | bytes]) -> None:
-        """Have packets served that came in one piece."""
+    def take(self, packet: str | bytes) -> Coroutine[Any, Any, None] | None:
+        """Serve a packet now. Return what it sets off, if anything is left to do."""
 
     async def ready_to_read(self) -> None:
         """Wait until it may be read."""
+
+    def hold(self, size: int) -> bool:
+        """Count bytes that have come and are no message yet."""
+
+    def release(self, size: int) -> None:
+        """Take back :meth:`hold`."""
+
+    def may_receive(self) -> bool:
+        """Tell whether there is room for more of a message; if not, it tries again when there is."""
+
+    async def room_to_receive(self) -> None:
+        """Wait until there is room for more of a message."""
 
     def drained(self) -> None:
         """Hear that a polling client has come for everything that waited."""
@@ -99,6 +124,15 @@ class Carried(Protocol):
 
     def fail(self, reason: str) -> None:
         """End the connection: the client broke the protocol."""
+
+    def fail_after(self, reason: str) -> None:
+        """Fail, once what came before has been served."""
+
+    def fail_of_size(self) -> None:
+        """Fail, because a message is too long."""
+
+    def say_too_long(self) -> None:
+        """Write to the log that a message is too long."""
 
     def uses(self, transport: object) -> bool:
         """Return whether this is the transport in use."""

@@ -41,6 +41,39 @@ class MeteredSink:
         return self._sink.buffered()
 
 
+class WatchedSink:
+    """A transport that finds out when everything has left that was written to it before."""
+
+    __slots__ = ("_sink", "_written")
+
+    def __init__(self, sink: Sink) -> None:
+        self._sink = sink
+        self._written = 0
+        """Bytes that were written since."""
+
+    @property
+    def has_left(self) -> bool:
+        """True when no more waits in the transport than was written since."""
+        return self._sink.buffered() <= self._written
+
+    @property
+    def writable(self) -> bool:
+        """True when the transport would take frames at once."""
+        return self._sink.writable
+
+    def write(self, frames: list[Frames]) -> bool:
+        """Write frames, and count the bytes of those that the transport has taken."""
+        given = frames[:]
+        done = self._sink.write(frames)
+        taken = given if done else given[: len(given) - len(frames)]
+        self._written += sum(each.size for each in taken)
+        return done
+
+    def buffered(self) -> int:
+        """Count the bytes that were taken and have not yet left the process."""
+        return self._sink.buffered()
+
+
 class MeteredHandler:
     """A handler that tells meters of each message."""
 

@@ -160,6 +160,18 @@ class Outbox:
             self.clear()
             overflow()
 
+    def give_up(self) -> None:
+        """Drop what waits, and have the client cut off as one that does not read."""
+        if not self.closed:
+            self._lose(self._reason, len(self._frames))
+            self.closed = True
+            self._frames.clear()
+            self._overflow()
+
+    def holds(self, frames: Frames) -> bool:
+        """Tell whether these frames wait, and the transport has not taken them."""
+        return any(each is frames for each in self._frames)
+
     @property
     def counts(self) -> Counters:
         """The server's counters."""
@@ -195,10 +207,7 @@ class Outbox:
         if self._policy == "wait" and self._bytes + frames.size <= _OVERDRAFT * self._limit:
             self._cork.congested.add(self)
             return True
-        self._lose(self._reason, len(self._frames))
-        self.closed = True
-        self._frames.clear()
-        self._overflow()
+        self.give_up()
         return False
 
     @property

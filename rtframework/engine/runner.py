@@ -13,9 +13,12 @@ import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine
 from contextvars import Context, copy_context
-from typing import Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from ..concurrency import go_on
+
+if TYPE_CHECKING:
+    from .inbound import Inbound
 
 log: Final = logging.getLogger("rtframework.engine")
 
@@ -41,17 +44,22 @@ class Served(Protocol):
     def emptied(self) -> None:
         """Hear that everything in the inbox has been taken."""
 
-    def began(self) -> None:
-        """Hear that a handler of this connection waits for something."""
+    def began(self, packet: Any) -> int:
+        """Hear that the handler of a packet waits for something. Return the bytes of memory that it holds."""
 
-    def ended(self) -> None:
-        """Hear that a handler that waited is done."""
+    def ended(self, weight: int) -> None:
+        """Hear that a handler that waited is done, and holds these bytes no more."""
 
 
 class Runner:
-    """The leader and its followers. ``tasks`` holds the tasks that handlers have kept, and no leader."""
+    """The leader and its followers. ``tasks`` holds the tasks that handlers have kept, and no leader.
 
-    def __init__(self, tasks: set[asyncio.Task[Any]], idle: Callable[[], bool]) -> None:
+    ``inbound``: the account of the memory that is taken by what is served, and by what waits for it.
+    """
+
+    def __init__(self, tasks: set[asyncio.Task[Any]], idle: Callable[[], bool], inbound: Inbound) -> None:
+        self.inbound = inbound
+        self._yields = False
         self._tasks = tasks
         self._idle = idle
         self._ready: deque[Served] = deque()
@@ -83,16 +91,20 @@ class Runner:
         elif self._leader is None:
             self._lead()
 
+    def yield_soon(self) -> None:
+        """Let the event loop have its turn after this connection's: what it has sent takes long."""
+        self._yields = True
+
     def rest(self) -> None:
         """End the leader, if there is nothing to do: there may be nothing for a while."""
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
             self._waiter = None
 
-    def _run_alone(self, one: Served, work: Coroutine[Any, Any, None], context: Context) -> None:
+    def _run_alone(self, one: Served, work: Coroutine[Any, Any, None], packet: Any, context: Context) -> None:
         """Run what a packet sets off in a task of its own, with a copy of these context variables."""
-        one.began()
-        self._keep(asyncio.get_running_loop().create_task(_finish(one, work), context=context.copy()))
+        weight = one.began(packet)
+        self._keep(asyncio.get_running_loop().create_task(_finish(one, work, weight), context=context.copy()))
 
     def _keep(self, task: asyncio.Task[Any]) -> None:
         self._tasks.add(task)
@@ -136,11 +148,14 @@ class Runner:
                 while inbox and left:
                     left -= 1
                     try:
-                        started = one.take(inbox.popleft())
+                        packet = inbox.popleft()
+                        started = one.take(packet)
                         if started is None:
+                            if one.blocked:  # there is no room for it: it is in the inbox again
+                                break
                             continue
                         if one.context is not None:
-                            self._run_alone(one, started, one.context)
+                            self._run_alone(one, started, packet, one.context)
                             if one.blocked:
                                 break
                             continue
@@ -158,18 +173,20 @@ class Runner:
                     except BaseException:  # ends this task, but not what the others, or this client, have to say
                         self._put_back(one, ready.append)
                         raise
-                    one.began()
+                    weight = one.began(packet)
+                    packet = None  # the handler may run for long
                     self._put_back(one, ready.appendleft)
                     self._follow(me)
-                    await _finish(one, go_on(started, waits_for))
+                    await _finish(one, go_on(started, waits_for), weight)
                     return
                 self._put_back(one, ready.append)
                 if me.cancelling():  # by a handler that did not wait: it is meant for nobody else
                     self._lead()
                     return
                 served += _PER_VISIT - left
-                if served >= _PER_TURN:
+                if served >= _PER_TURN or self._yields:
                     served = 0
+                    self._yields = False
                     await asyncio.sleep(0)
             if self._idle():
                 return
@@ -186,10 +203,10 @@ class Runner:
             put(one)
 
 
-async def _finish(one: Served, work: Awaitable[None]) -> None:
+async def _finish(one: Served, work: Awaitable[None], weight: int) -> None:
     try:
         await work
     except Exception:
         log.exception("unhandled error while serving a packet")
     finally:
-        one.ended()
+        one.ended(weight)

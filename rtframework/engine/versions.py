@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from .connection import Connection
 from .transports.polling import PollingTransport
+from .transports.upgrade import Upgrade
 from .transports.websocket import Base64WebSocketTransport, WebSocketTransport
 
 if TYPE_CHECKING:
@@ -18,7 +19,8 @@ if TYPE_CHECKING:
 class Version4:
     """The parts that serve a client of Engine.IO 4."""
 
-    connection: type[Connection] = Connection
+    connection: Callable[..., Connection] = Connection
+    upgrade: Callable[[Connection, WebSocketTransport, float], Upgrade] = Upgrade
 
     def serves(self, query: Mapping[str, str]) -> bool:
         """Return whether a handshake asks for something that there is."""

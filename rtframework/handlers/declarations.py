@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Final, TypeVar, get_args
 
 from ..exceptions import ConfigurationError
-from ..packets import check_event_name
+from ..packets import check_event_name, event_key
 from .signatures import Parameter
 from .validation import check_type
 
@@ -33,7 +33,7 @@ NOTHING: Final = Nothing.NOTHING
 class Declaration:
     """The declaration of one event that the server emits."""
 
-    event: str
+    event: str | int
     parameters: tuple[Parameter, ...]
     returns: Any = NOTHING
     """The type of the clients' acknowledgement; ``NOTHING`` if none is requested."""
@@ -73,19 +73,18 @@ class Declarations:
     def __bool__(self) -> bool:
         return bool(self._own or self._parent)
 
-    def get(self, event: str) -> Declaration | None:
+    def get(self, event: str | int) -> Declaration | None:
         """Return the declaration of an event; ``None`` if there is none."""
         inherited = None if self._parent is None else self._parent.get(event)
-        return inherited or self._own.get(event)
+        return inherited or self._own.get(event_key(event))
 
     def add(self, declaration: Declaration) -> None:
         """Add a declaration. Raises :class:`~rtframework.ConfigurationError` if it contradicts an earlier one."""
         self.expect_to_agree(declaration)
-        known = self._own.get(declaration.event)
+        key = event_key(declaration.event)
+        known = self._own.get(key)
         if known is None or (declaration.description and not known.description):
-            self._own[declaration.event] = (
-                declaration if known is None else replace(known, description=declaration.description)
-            )
+            self._own[key] = declaration if known is None else replace(known, description=declaration.description)
 
     def expect_to_agree(self, declaration: Declaration) -> None:
         """Raise :class:`~rtframework.ConfigurationError` if a declaration contradicts an earlier one."""
@@ -107,7 +106,7 @@ class Declarations:
 
 
 def declare(
-    event: str,
+    event: str | int,
     arguments: Sequence[Any],
     *,
     rest: Any = NOTHING,
@@ -118,7 +117,7 @@ def declare(
     """Make a declaration of the arguments of ``emits``. Raises :class:`~rtframework.ConfigurationError`."""
     if callable(event):
         raise ConfigurationError('emits() needs the name of the event: write emits("message", str), not emits')
-    check_event_name(event)
+    event = check_event_name(event)
     variadic = [] if rest is NOTHING else [rest]
     kinds = [type(None) if each is None else each for each in (*arguments, *variadic)]
     names = _names(event, names, len(kinds))
@@ -134,7 +133,7 @@ def declare(
     return Declaration(event, parameters, returns, " ".join(description.split()), _place())
 
 
-def _names(event: str, names: Sequence[str] | None, count: int) -> Sequence[str]:
+def _names(event: str | int, names: Sequence[str] | None, count: int) -> Sequence[str]:
     """The names of the arguments: those that are given, checked, or others in their place."""
     if names is None:
         return ["data"] if count == 1 else [f"arg{number + 1}" for number in range(count)]
@@ -147,7 +146,7 @@ def _names(event: str, names: Sequence[str] | None, count: int) -> Sequence[str]
 
 
 def emits(
-    event: str,
+    event: str | int,
     /,
     *arguments: Any,
     rest: Any = NOTHING,

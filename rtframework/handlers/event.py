@@ -22,11 +22,14 @@ NEW_NAMESPACE: Final = "new_namespace"
 
 
 class Event:
-    """An event on its way to its handler, as event middleware sees it. ``name`` and ``args`` may be changed."""
+    """An event on its way to its handler, as event middleware sees it. ``name`` and ``args`` may be changed.
+
+    ``name`` is a string, or an integer if that is what the client has sent.
+    """
 
     __slots__ = ("_packet", "args", "found", "name")
 
-    def __init__(self, name: str, args: list[Any], packet: Packet | None = None) -> None:
+    def __init__(self, name: str | int, args: list[Any], packet: Packet | None = None) -> None:
         self.name = name
         self.args = args
         self._packet = packet

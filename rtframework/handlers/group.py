@@ -112,7 +112,7 @@ class _Outcome:
         self._answer: Any = None
         self._deferred = False
         self._failed = False
-        self._failure: tuple[str, BaseException] | None = None
+        self._failure: tuple[str | int, BaseException] | None = None
 
     @property
     def is_early(self) -> bool:
@@ -129,7 +129,7 @@ class _Outcome:
                 args = [answer.to_payload()] if isinstance(answer, EventError) else to_ack(answer)
                 self._socket._answer(self._packet, args)
 
-    def fail(self, event: str, error: BaseException) -> None:
+    def fail(self, event: str | int, error: BaseException) -> None:
         """Take the exception of a handler: log it, unless it is the first and left to middleware."""
         if self._packet is None and self._failure is None:
             self._failure = (event, error)
@@ -155,6 +155,6 @@ class _Outcome:
         finally:
             del answer, failure  # the traceback of the exception raised refers to this frame: break the cycle
 
-    def _log(self, event: str, error: BaseException) -> None:
+    def _log(self, event: str | int, error: BaseException) -> None:
         where = {"nsp": self._socket.nsp, "sid": self._socket.id, "event": event}
         log.error("unhandled error in a handler of %r", event, exc_info=error, extra=where)

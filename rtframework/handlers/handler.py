@@ -48,7 +48,7 @@ class Handler:
 
     def __init__(
         self,
-        name: str,
+        name: str | int,
         function: HandlerFunction,
         signature: Signature,
         *,
@@ -125,7 +125,7 @@ class SpecialHandler(Handler):
 
     def __init__(
         self,
-        name: str,
+        name: str | int,
         function: HandlerFunction,
         signature: Signature,
         *,
@@ -226,6 +226,6 @@ class LifecycleHandler:
         await maybe_await(result)
 
 
-def _invalid(name: str, position: int, problems: Sequence[Problem]) -> InvalidPayload:
+def _invalid(name: str | int, position: int, problems: Sequence[Problem]) -> InvalidPayload:
     details = [{"path": f"$[{position}]{each['path'][1:]}", "message": each["message"]} for each in problems]
     return InvalidPayload(f"{name!r}: {details[0]['message']} at {details[0]['path']}", details)

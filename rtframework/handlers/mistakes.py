@@ -218,7 +218,7 @@ def given_a_function(method: M) -> M:
         instead = f"@{decorator} above the function, without parentheses"
         if "namespace" in kwargs:
             instead = f"@io.of({kwargs['namespace']!r}).{name}"
-        elif args and isinstance(args[0], str) and name == "event":
+        elif args and isinstance(args[0], str | int) and name == "event":
             instead = f"@{self._spoken_of_as}.on({args[0]!r}), or {instead}"
         elif len(args) == 1 and not kwargs:
             raise ConfigurationError(f"{decorator} takes a function, not {args[0]!r}: write {instead}")

@@ -29,7 +29,7 @@ class Registration(Advising):
         return self._registry()
 
     @given_a_name
-    def on(self, event: str, *, ordered: bool | None = None, rate: Rates = None) -> Callable[[F], F]:
+    def on(self, event: str | int, *, ordered: bool | None = None, rate: Rates = None) -> Callable[[F], F]:
         """Register the decorated function for an event.
 
         ``"connection"`` (``"connect"``) is called with ``(socket)`` when a client has passed authentication and
@@ -67,7 +67,7 @@ class Registration(Advising):
         return partial(self._registry().on, event, ordered=ordered, rate=rate)
 
     @given_a_name
-    def once(self, event: str, *, ordered: bool | None = None) -> Callable[[F], F]:
+    def once(self, event: str | int, *, ordered: bool | None = None) -> Callable[[F], F]:
         """Register the decorated function for the next such event only, whichever socket sends it.
 
         An event whose arguments do not fit does not count.
@@ -79,7 +79,7 @@ class Registration(Advising):
         """Register the decorated function for the event of its own name."""
         return self.on(function.__name__)(function)
 
-    def off(self, event: str, handler: Callable[..., Any] | None = None) -> None:
+    def off(self, event: str | int, handler: Callable[..., Any] | None = None) -> None:
         """Remove a handler, or all handlers of an event. Nothing happens when there is none.
 
         Handlers of a parent namespace are removed there, and with it from all children.
@@ -88,7 +88,7 @@ class Registration(Advising):
         if registry is not None:
             registry.off(event, handler)
 
-    def listeners(self, event: str) -> tuple[Callable[..., Any], ...]:
+    def listeners(self, event: str | int) -> tuple[Callable[..., Any], ...]:
         """Return the handlers of an event, in the order in which they are called."""
         registry = self._registered()
         return () if registry is None else registry.of(event)

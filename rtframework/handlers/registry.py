@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from ..concurrency import TaskSet, is_cancelled, maybe_await, run_abreast
 from ..exceptions import ConfigurationError, EventError
 from ..limits.limit import Limit
-from ..packets import check_event_name
+from ..packets import check_event_name, event_key, number_of
 from .annotations import where
 from .dependencies import IN_EVENT, IN_OUTGOING, Place
 from .event import CONNECTION, DISCONNECT, DISCONNECTING, LIFECYCLE, NEW_NAMESPACE
@@ -47,8 +47,9 @@ class _CatchAll(enum.Enum):
 class HandlerRegistry:
     """The handlers of a namespace or, with ``of_socket``, of one socket: these are called without the socket.
 
-    ``handlers`` has one callable for each event: a handler, or a group of several. ``catch_all``, ``outgoing`` and the
-    values of ``lifecycle`` are tuples, which a change replaces, so that a loop over them is not disturbed.
+    ``handlers`` has one callable for each event: a handler, or a group of several; for an event such as ``1`` twice, by
+    the integer and by the string, see ``event_key``. ``catch_all``, ``outgoing`` and the values of ``lifecycle`` are
+    tuples, which a change replaces, so that a loop over them is not disturbed.
 
     The registry of a child namespace holds its parent's handlers first, see :meth:`inherit`, followed by its own.
     """
@@ -82,7 +83,7 @@ class HandlerRegistry:
         self.ordered = ordered
         self.validates = validates
         """True if the return values of handlers are validated."""
-        self.handlers: dict[str, Handler | CheckedHandler | LimitedHandler | HandlerGroup] = {}
+        self.handlers: dict[str | int, Handler | CheckedHandler | LimitedHandler | HandlerGroup] = {}
         self.catch_all: tuple[Handler, ...] = ()
         self.answering = False
         """True if one of the catch-alls takes ``ack``."""
@@ -117,12 +118,14 @@ class HandlerRegistry:
 
     # --- events -----------------------------------------------------------------------------------------------------
 
-    def on(self, event: str, function: F, *, ordered: bool | None = None, once: bool = False, rate: Rates = None) -> F:
+    def on(
+        self, event: str | int, function: F, *, ordered: bool | None = None, once: bool = False, rate: Rates = None
+    ) -> F:
         """Add a handler. Raises :class:`~rtframework.ConfigurationError`."""
         added: Handler | LifecycleHandler
         rates = rates_for(function, rate, of_socket=self._of_socket)
         if event in LIFECYCLE:
-            name = LIFECYCLE[event]
+            name = key = LIFECYCLE[event_key(event)]
             if rates:
                 raise ConfigurationError(f"{name!r} has no rate: write Server(rate_limit=RateLimit(connects=...))")
             if name == CONNECTION and self._of_socket:
@@ -133,22 +136,23 @@ class HandlerRegistry:
         elif event == NEW_NAMESPACE and not self._of_socket:
             raise ConfigurationError("the server tells of new namespaces: write io.on('new_namespace')")
         else:
-            name = check_event_name(event)
-            added = self._handler(event, function, ordered, once)
+            checked_name = check_event_name(event)
+            key = event_key(checked_name)
+            added = self._handler(checked_name, function, ordered, once)
             added.limit = Limit(rates) if rates else None
-        self._set(name, (*self._of(name), added))
+        self._set(key, (*self._of(key), added))
         return function
 
-    def off(self, event: str, function: Callable[..., Any] | None) -> None:
+    def off(self, event: str | int, function: Callable[..., Any] | None) -> None:
         """Remove a handler of an event, the last one added if it was added several times; ``None``: all of them."""
-        self._remove(LIFECYCLE.get(event, event), function)
+        self._remove(_key_of(event), function)
 
-    def of(self, event: str) -> tuple[Callable[..., Any], ...]:
+    def of(self, event: str | int) -> tuple[Callable[..., Any], ...]:
         """Return the functions that handle an event."""
-        return tuple(each.function for each in self._of(LIFECYCLE.get(event, event)))
+        return tuple(each.function for each in self._of(_key_of(event)))
 
     def by_event(self) -> Mapping[str, tuple[Handler, ...]]:
-        """Return a live view of the handlers of each event."""
+        """Return a live view of the handlers of each event, by its key."""
         return MappingProxyType(self._handlers)
 
     def settle(self, ordered: bool, validates: bool = False) -> None:
@@ -172,7 +176,7 @@ class HandlerRegistry:
         return handlers
 
     def _handler(
-        self, event: str, function: Callable[..., Any], ordered: bool | None, once: bool, place: Place = IN_EVENT
+        self, event: str | int, function: Callable[..., Any], ordered: bool | None, once: bool, place: Place = IN_EVENT
     ) -> Handler:
         if self._of_socket:
             signature = Signature.of_closure(event, function, self.signatures, place)
@@ -192,10 +196,11 @@ class HandlerRegistry:
 
     def _spent(self, handler: Handler) -> bool:
         """Remove a handler registered by ``once``. Return ``False`` if it had been removed already."""
-        handlers = self._handlers.get(handler.name, ())
+        key = event_key(handler.name)
+        handlers = self._handlers.get(key, ())
         if handler not in handlers:
             return False
-        self._set(handler.name, tuple(each for each in handlers if each is not handler))
+        self._set(key, tuple(each for each in handlers if each is not handler))
         return True
 
     # --- catch-alls -------------------------------------------------------------------------------------------------
@@ -272,16 +277,22 @@ class HandlerRegistry:
         for heir in self._heirs or ():
             heir._set(key, (*listening, *heir._of(key)[before:]))
 
-    def _set_handlers(self, event: str, handlers: tuple[Any, ...]) -> None:
-        if event in self.lifecycle:
-            self.lifecycle[event] = handlers
-        elif handlers:
+    def _set_handlers(self, key: str, handlers: tuple[Any, ...]) -> None:
+        if key in self.lifecycle:
+            self.lifecycle[key] = handlers
+            return
+        number = number_of(key)
+        if handlers:
             ready = [self._ready(each) for each in handlers]
-            self._handlers[event] = handlers
-            self.handlers[event] = ready[0] if len(ready) == 1 else HandlerGroup(ready, self._tasks)
+            self._handlers[key] = handlers
+            self.handlers[key] = ready[0] if len(ready) == 1 else HandlerGroup(ready, self._tasks)
+            if number is not None:
+                self.handlers[number] = self.handlers[key]
         else:
-            self._handlers.pop(event, None)
-            self.handlers.pop(event, None)
+            self._handlers.pop(key, None)
+            self.handlers.pop(key, None)
+            if number is not None:
+                self.handlers.pop(number, None)
 
     def _ready(self, handler: Handler) -> Handler | CheckedHandler | LimitedHandler:
         """Return a handler with all that is in front of it: the check of its results, and its rate."""
@@ -321,6 +332,12 @@ async def _show(handler: Handler, socket: Acknowledging, packet: Packet) -> None
         if is_cancelled(error):
             raise
         log.exception("unhandled error in a catch-all, for %r", packet.data[0], extra=_where(socket, packet))
+
+
+def _key_of(event: str | int) -> str:
+    """Return the key of an event, also of one of the lifecycle."""
+    key = event_key(event)
+    return LIFECYCLE.get(key, key)
 
 
 def _where(socket: Acknowledging, packet: Packet) -> dict[str, Any]:

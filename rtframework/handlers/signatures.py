@@ -49,7 +49,7 @@ class Signature:
 
     __slots__ = ("converters", "is_async", "least", "most", "parameters", "plan", "rest", "returns", "takes_ack", "who")
 
-    def __init__(self, name: str, function: HandlerFunction, takes_socket: bool, place: Place) -> None:
+    def __init__(self, name: str | int, function: HandlerFunction, takes_socket: bool, place: Place) -> None:
         self.who = who = f"the handler {where(function)} of {name!r}"
         """The handler's name in error messages."""
         parameters = takes(who, function)
@@ -79,13 +79,15 @@ class Signature:
 
     @classmethod
     def of(
-        cls, name: str, function: HandlerFunction, *, takes_socket: bool = True, place: Place = IN_EVENT
+        cls, name: str | int, function: HandlerFunction, *, takes_socket: bool = True, place: Place = IN_EVENT
     ) -> Signature:
         """Inspect an event handler. Raises :class:`~rtframework.ConfigurationError`."""
         return cls(name, function, takes_socket, place)
 
     @classmethod
-    def of_closure(cls, name: str, function: HandlerFunction, known: Signatures, place: Place = IN_EVENT) -> Signature:
+    def of_closure(
+        cls, name: str | int, function: HandlerFunction, known: Signatures, place: Place = IN_EVENT
+    ) -> Signature:
         """Inspect a handler of one socket, once for all functions that the same ``def`` statement makes."""
         if type(function) is not types.FunctionType or hasattr(function, "__wrapped__"):
             return cls.of(name, function, takes_socket=False, place=place)

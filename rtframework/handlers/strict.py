@@ -90,10 +90,10 @@ class Auditor:
         return ContractError(event, message, nsp=packet.nsp, path=path)
 
 
-def _hint(event: str, declared: Declarations) -> str:
+def _hint(event: str | int, declared: Declarations) -> str:
     known = {each.event: each for each in declared}
     if not known:
         return ", nor any other: write io.emits(...)"
-    close = difflib.get_close_matches(event, known, 1)
+    close = difflib.get_close_matches(str(event), [name for name in known if isinstance(name, str)], 1)
     meant = f" Did you mean {close[0]!r}?" if close else ""
     return f"; declared are: {', '.join(f'{name!r} {each}' for name, each in known.items())}.{meant}"

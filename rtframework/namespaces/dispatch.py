@@ -176,7 +176,7 @@ class EventDispatch:
         result = handler(self, event.args, event.packet, event)
         return await result if handler.is_async or isawaitable(result) else result
 
-    def _handler_of(self, event: str) -> Serving:
+    def _handler_of(self, event: str | int) -> Serving:
         """Return the handlers of an event, those of the namespace and those of the socket, as one."""
         of_all, own = self._nsp._listening, self._own
         handler = of_all.handlers.get(event)

@@ -154,12 +154,13 @@ class Membership:
         """Run the handlers of a socket that has left, in the background."""
         lifecycle = self._nsp._listening.lifecycle
         if any(lifecycle[phase] or socket._listens_to(phase) for phase in (DISCONNECTING, DISCONNECT)):
-            self._nsp._spawn(self._run_disconnect_handlers(socket, reason))
+            # They are the connection's work: a client that joins and leaves is read no faster than they end.
+            self._nsp._spawn(self._run_disconnect_handlers(socket, reason, socket._client.conn.began()))
         else:
             socket._forget_listeners()
             self.departed(socket)
 
-    async def _run_disconnect_handlers(self, socket: Socket, reason: str) -> None:
+    async def _run_disconnect_handlers(self, socket: Socket, reason: str, weight: int) -> None:
         try:
             for phase in (DISCONNECTING, DISCONNECT):
                 for handler in (*self._nsp._listening.take(phase), *socket._take_handlers(phase)):
@@ -172,6 +173,7 @@ class Membership:
                         log.exception("unhandled error in a %r handler", phase, extra=extra)
                 socket._last_rooms = frozenset()  # it shows them to "disconnecting" handlers only
         finally:
+            socket._client.conn.ended(weight)
             socket._forget_listeners()
             self.departed(socket)
 

@@ -21,7 +21,7 @@ from ..handlers.registration import Registration
 from ..handlers.registry import HandlerRegistry
 from ..handlers.signatures import Signature
 from ..options import check_timeout
-from ..packets import check_event_name
+from ..packets import check_event_name, event_key
 from ..types import EVERYBODY, AckResponses, Packet, PacketType, SocketDetails
 from .admission import Admission
 from .emitter import NamespaceEmitter
@@ -131,7 +131,7 @@ class Namespace(Registration, Broadcasting):
 
     def emits(
         self,
-        event: str,
+        event: str | int,
         /,
         *arguments: Any,
         rest: Any = NOTHING,
@@ -161,18 +161,18 @@ class Namespace(Registration, Broadcasting):
         return unchanged
 
     @given_a_name
-    def on_server_side(self, event: str) -> Callable[[F], F]:
+    def on_server_side(self, event: str | int) -> Callable[[F], F]:
         """Register the decorated function for an event that another server emits with :meth:`server_side_emit`.
 
         It is called with ``(*args)``, which are checked as those of clients. Its result is the answer, if one is asked
         for. No client can send such an event.
         """
-        check_event_name(event)
+        name = check_event_name(event)
 
         def register(function: F) -> F:
-            signature = Signature.of(event, function, takes_socket=False, place=IN_SERVER_SIDE_EVENT)
-            handler = SpecialHandler(event, function, signature, takes_socket=False)
-            self._server_side.setdefault(event, []).append(handler)
+            signature = Signature.of(name, function, takes_socket=False, place=IN_SERVER_SIDE_EVENT)
+            handler = SpecialHandler(name, function, signature, takes_socket=False)
+            self._server_side.setdefault(event_key(name), []).append(handler)
             return function
 
         return register
@@ -251,7 +251,7 @@ class Namespace(Registration, Broadcasting):
         """The name under which statistics count it. No client has chosen it: its own name or that of its parent."""
         return self.name if self.parent is None else self.parent.name
 
-    async def server_side_emit(self, event: str, *args: Any, **unknown: Never) -> None:
+    async def server_side_emit(self, event: str | int, *args: Any, **unknown: Never) -> None:
         """Emit an event to this namespace on the other servers of the cluster, see :meth:`on_server_side`.
 
         Without other servers it reaches nobody, and the log says so.
@@ -260,7 +260,7 @@ class Namespace(Registration, Broadcasting):
             raise unknown_keywords("server_side_emit", unknown)
         await self.adapter.server_side_emit([check_event_name(event), *args])
 
-    async def server_side_emit_with_ack(self, event: str, *args: Any, timeout: float = 5.0) -> AckResponses:
+    async def server_side_emit_with_ack(self, event: str | int, *args: Any, timeout: float = 5.0) -> AckResponses:
         """Emit an event to the other servers of the cluster, never to this one, and collect their answers.
 
         Raises :class:`~rtframework.AckTimeout`, with the answers so far, when not all have answered within ``timeout``
@@ -274,7 +274,7 @@ class Namespace(Registration, Broadcasting):
     def _everybody(self) -> BroadcastOperator:
         return self._everyone
 
-    def _packet(self, event: str, args: tuple[Any, ...]) -> Packet:
+    def _packet(self, event: str | int, args: tuple[Any, ...]) -> Packet:
         """Make the packet of an event. Raises ``ConfigurationError`` for a reserved name."""
         packet = Packet(_EVENT, self.name, [check_event_name(event), *args])
         if self._auditor is not None:
@@ -294,13 +294,13 @@ class Namespace(Registration, Broadcasting):
         if self._host is not None:
             add(self._host.counts.events_refused, code)
 
-    def _server_side_handlers(self, event: str) -> tuple[Handler, ...]:
+    def _server_side_handlers(self, event: str | int) -> tuple[Handler, ...]:
         """Return the handlers of an event of another server, in the order in which they are called."""
-        own = tuple(self._server_side.get(event, ()))
+        own = tuple(self._server_side.get(event_key(event), ()))
         return own if self.parent is None else (*self.parent._server_side_handlers(event), *own)
 
     def _server_side_events(self) -> tuple[str, ...]:
-        """Return the events of other servers that have a handler here."""
+        """Return the keys of the events of other servers that have a handler here."""
         inherited = () if self.parent is None else self.parent._server_side_events()
         return tuple(dict.fromkeys((*inherited, *self._server_side)))
 

@@ -32,7 +32,7 @@ class Audience(Protocol):
     def adapter(self) -> Adapter:
         """The adapter, which delivers."""
 
-    def _packet(self, event: str, args: tuple[Any, ...]) -> Packet:
+    def _packet(self, event: str | int, args: tuple[Any, ...]) -> Packet:
         """Make the packet of an event. Raises ``ConfigurationError`` for a reserved name."""
 
     def _audience_of(self, details: SocketDetails) -> Audience:
@@ -99,7 +99,7 @@ class BroadcastOperator(Advising):
         check_timeout("timeout()", seconds)
         return type(self)(self._audience, self._target, seconds)
 
-    async def emit(self, event: str, *args: Any, **unknown: Never) -> None:
+    async def emit(self, event: str | int, *args: Any, **unknown: Never) -> None:
         """Emit an event with any number of arguments.
 
         It is encoded once for all receivers. Raises ``EncodeError`` when the arguments cannot be sent: then nobody
@@ -109,7 +109,7 @@ class BroadcastOperator(Advising):
             raise unknown_keywords("emit", unknown)
         await self._audience.adapter.broadcast(self._audience._packet(event, args), self._target)
 
-    async def emit_with_ack(self, event: str, *args: Any, **unknown: Never) -> AckResponses:
+    async def emit_with_ack(self, event: str | int, *args: Any, **unknown: Never) -> AckResponses:
         """Emit an event and collect the acknowledgement of every selected socket, by socket id.
 
         Raises :class:`~rtframework.AckTimeout`, with the answers so far, when the time of :meth:`timeout` is over
@@ -190,7 +190,7 @@ class Broadcasting(Advising):
         """Choose if packets are compressed where the transport can do that; they are by default."""
         return self._everybody().compress(compress)
 
-    async def emit(self, event: str, *args: Any, **unknown: Never) -> None:
+    async def emit(self, event: str | int, *args: Any, **unknown: Never) -> None:
         """Emit an event to every socket of the namespace."""
         if unknown:
             raise unknown_keywords("emit", unknown)
@@ -198,7 +198,7 @@ class Broadcasting(Advising):
         audience = everybody._audience
         await audience.adapter.broadcast(audience._packet(event, args), everybody._target)
 
-    async def emit_with_ack(self, event: str, *args: Any, **unknown: Never) -> AckResponses:
+    async def emit_with_ack(self, event: str | int, *args: Any, **unknown: Never) -> AckResponses:
         """Emit an event to every socket of the namespace and collect the acknowledgements."""
         if unknown:
             raise unknown_keywords("emit_with_ack", unknown)
@@ -280,14 +280,14 @@ class SocketOperator(Advising):
         """Choose if the packet is compressed where the transport can do that; it is by default."""
         return SocketOperator(self._socket, volatile=self._volatile, timeout=self._timeout, compress=compress)
 
-    async def emit(self, event: str, *args: Any, **unknown: Never) -> None:
+    async def emit(self, event: str | int, *args: Any, **unknown: Never) -> None:
         """Emit an event to the client."""
         if unknown:
             raise unknown_keywords("emit", unknown)
         packet = self._socket._nsp._packet(event, args)
         await self._socket._emit(packet, volatile=self._volatile, compress=self._compress)
 
-    async def emit_with_ack(self, event: str, *args: Any, **unknown: Never) -> Any:
+    async def emit_with_ack(self, event: str | int, *args: Any, **unknown: Never) -> Any:
         """Emit an event and wait for the answer. Raises ``AckTimeout`` or ``Disconnected``."""
         if unknown:
             raise unknown_keywords("emit_with_ack", unknown)
@@ -351,13 +351,13 @@ class RemoteSocket(Advising):
         """Make the socket leave rooms."""
         await self._operator.sockets_leave(*rooms)
 
-    async def emit(self, event: str, *args: Any, **unknown: Never) -> None:
+    async def emit(self, event: str | int, *args: Any, **unknown: Never) -> None:
         """Emit an event to this client. The event is lost silently when the client has left."""
         if unknown:
             raise unknown_keywords("emit", unknown)
         await self._operator.emit(event, *args)
 
-    async def emit_with_ack(self, event: str, *args: Any, **unknown: Never) -> Any:
+    async def emit_with_ack(self, event: str | int, *args: Any, **unknown: Never) -> Any:
         """Emit an event and wait for the client's answer: ``None``, one value, or a tuple of several.
 
         Raises :class:`~rtframework.AckTimeout` when the time given by :meth:`timeout` is over, and

@@ -166,7 +166,7 @@ class Socket(EventDispatch, Registration):
 
     # --- to this client -----------------------------------------------------------------------------------------------
 
-    async def emit(self, event: str, *args: Any, **unknown: Never) -> None:
+    async def emit(self, event: str | int, *args: Any, **unknown: Never) -> None:
         """Emit an event to this client. The event is lost silently when the client has left and is not recovered.
 
         Raises ``EncodeError`` when the arguments cannot be sent.
@@ -175,7 +175,7 @@ class Socket(EventDispatch, Registration):
             raise unknown_keywords("emit", unknown)
         await self._emit(self._nsp._packet(event, args))
 
-    async def emit_with_ack(self, event: str, *args: Any, **unknown: Never) -> Any:
+    async def emit_with_ack(self, event: str | int, *args: Any, **unknown: Never) -> Any:
         """Emit an event and wait for the client's answer: ``None``, one value, or a tuple of several.
 
         Raises :class:`~rtframework.Disconnected` as soon as the client has left. Limit the time with
@@ -238,7 +238,15 @@ class Socket(EventDispatch, Registration):
         self._nsp._admission.accept(self)
 
     async def disconnect(self, close: bool = False) -> None:
-        """Disconnect the client from this namespace, or, with ``close=True``, from all of them and the transport."""
+        """Disconnect the client from this namespace, or, with ``close=True``, from all of them and the transport.
+
+        Raises :class:`~rtframework.ConfigurationError` in connect middleware, where there is nothing to disconnect yet.
+        """
+        if self._state < _JOINED:
+            raise ConfigurationError(
+                "the client is not in yet and cannot be disconnected: in middleware, refuse it with "
+                "raise ConnectionRefused(message)"
+            )
         self._nsp._membership.disconnect(self, close)
 
     def _disconnected(self, reason: str) -> None:
@@ -309,7 +317,7 @@ class Socket(EventDispatch, Registration):
 
     async def _ask(
         self,
-        event: str,
+        event: str | int,
         args: tuple[Any, ...],
         timeout: float | None = None,
         volatile: bool = False,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar, overload
 from ..adapters.packet_log import is_offset
 from ..concurrency import maybe_await
 from ..exceptions import AckTimeout, Disconnected
-from ..packets import from_ack, to_ack
+from ..packets import event_key, from_ack, to_ack
 from ..types import Packet, PacketType
 from .connection import Connection, Member, Network, Route
 from .idle import settle, wait
@@ -88,7 +88,7 @@ class TestClient:
 
     # --- to the server ----------------------------------------------------------------------------------------------
 
-    async def emit(self, event: str, *args: Any) -> None:
+    async def emit(self, event: str | int, *args: Any) -> None:
         """Emit an event. Raises ``Disconnected``, and ``EncodeError`` for arguments that cannot be encoded.
 
         The arguments may be of any type that the server can send, also Structs and dataclasses. To emit from several
@@ -98,7 +98,7 @@ class TestClient:
         await settle()
         self._network.raise_breach()
 
-    async def emit_with_ack(self, event: str, *args: Any, within: float = PATIENCE) -> Any:
+    async def emit_with_ack(self, event: str | int, *args: Any, within: float = PATIENCE) -> Any:
         """Emit an event and return the server's acknowledgement: ``None``, one value, or a tuple of several.
 
         Raises ``AckTimeout`` if there is none, ``Disconnected`` if the connection ends before.
@@ -117,21 +117,21 @@ class TestClient:
 
     # --- from the server --------------------------------------------------------------------------------------------
 
-    async def receive(self, event: str, *, within: float = PATIENCE) -> Any:
+    async def receive(self, event: str | int, *, within: float = PATIENCE) -> Any:
         """Take the oldest event of a name that was not taken yet: ``None``, one argument, or a tuple of several.
 
         Raises ``AssertionError``, listing all events received, if there is none.
         """
         return (await self._take(event, within)).payload
 
-    async def receive_event(self, event: str | None = None, *, within: float = PATIENCE) -> Received:
+    async def receive_event(self, event: str | int | None = None, *, within: float = PATIENCE) -> Received:
         """Take the oldest event that was not taken yet, with name, arguments and ``ack()`` to acknowledge it.
 
         ``event``: only events of this name. Raises ``AssertionError``, listing all events received, if there is none.
         """
         return await self._take(event, within)
 
-    async def receive_nothing(self, event: str | None = None, *, within: float = 0.0) -> None:
+    async def receive_nothing(self, event: str | int | None = None, *, within: float = 0.0) -> None:
         """Assert that every event (of this name) has been taken, and that none is on its way.
 
         The event loop runs until nothing in it can run without time passing. Events of later timers are not on their
@@ -149,12 +149,12 @@ class TestClient:
             raise AssertionError(f"{self!r}: has received {names}\n{self._inbox.describe()}")
 
     @overload
-    def on(self, event: str) -> Callable[[F], F]: ...
+    def on(self, event: str | int) -> Callable[[F], F]: ...
 
     @overload
-    def on(self, event: str, handler: F) -> F: ...
+    def on(self, event: str | int, handler: F) -> F: ...
 
-    def on(self, event: str, handler: Any = None) -> Any:
+    def on(self, event: str | int, handler: Any = None) -> Any:
         """Call a function, async or not, with the arguments of each event of a name; its result is the acknowledgement.
 
         The function is also called for events that have been received but not taken, so none is missed between
@@ -172,7 +172,7 @@ class TestClient:
         """
         if handler is None:
             return lambda function: self.on(event, function)
-        self._handlers[event] = handler
+        self._handlers[event_key(event)] = handler
         for item in self._inbox.peek(event):
             self._handle(item, handler)
         return handler
@@ -274,7 +274,7 @@ class TestClient:
             raise Disconnected(self.disconnect_reason)
         await self._connection.send(Packet(kind, self.nsp, data, id))
 
-    async def _take(self, event: str | None, within: float) -> Received:
+    async def _take(self, event: str | int | None, within: float) -> Received:
         found = await self._inbox.take(event, within, lambda: not self.connected)
         self.raise_errors()
         if found is None:
@@ -296,7 +296,7 @@ class TestClient:
             if is_offset(self._offset):
                 rest.pop()  # the offset that the server has added to the event
         item = self._inbox.put(event, tuple(rest), reply)
-        handler = self._handlers.get(event)
+        handler = self._handlers.get(event_key(event))
         if handler is not None:
             self._handle(item, handler)
 

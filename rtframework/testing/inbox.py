@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from ..options import check_timeout
-from ..packets import from_ack
+from ..packets import event_key, from_ack
 from .idle import settle, wait
 
 _SHOWN: Final = 25
@@ -19,7 +19,7 @@ _SHOWN: Final = 25
 class Received:
     """One event that a client has received."""
 
-    event: str
+    event: str | int
     args: tuple[Any, ...]
     at: float
     """Seconds since the client was made, by the event loop's clock."""
@@ -63,7 +63,7 @@ class Inbox:
         self._changed: asyncio.Future[None] | None = None
 
     def put(
-        self, event: str, args: tuple[Any, ...], reply: Callable[[tuple[Any, ...]], Awaitable[None]] | None
+        self, event: str | int, args: tuple[Any, ...], reply: Callable[[tuple[Any, ...]], Awaitable[None]] | None
     ) -> Received:
         """Add an event."""
         item = Received(event, args, self._loop.time() - self._began, reply=reply)
@@ -76,11 +76,12 @@ class Inbox:
         if self._changed is not None and not self._changed.done():
             self._changed.set_result(None)
 
-    def peek(self, event: str | None = None) -> list[Received]:
+    def peek(self, event: str | int | None = None) -> list[Received]:
         """Return the events, of this name or any, that were not taken yet."""
-        return [item for item in self.items if not item.taken and (event is None or item.event == event)]
+        key = None if event is None else event_key(event)
+        return [item for item in self.items if not item.taken and (key is None or event_key(item.event) == key)]
 
-    async def take(self, event: str | None, within: float, is_over: Callable[[], bool]) -> Received | None:
+    async def take(self, event: str | int | None, within: float, is_over: Callable[[], bool]) -> Received | None:
         """Wait for an event, of this name or any, and take the oldest; ``None`` if none arrives in time.
 
         ``is_over``: tells whether no more events can arrive.

@@ -22,6 +22,9 @@ class Line:
     def count_clients(self) -> tuple[int, int]:
         return self.clients
 
+    def inbound_bytes(self) -> int:
+        return 55
+
     def waiting_bytes(self) -> int:
         return 0
 

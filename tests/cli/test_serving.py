@@ -40,7 +40,7 @@ class Process:
 
     async def serve(self, found: Any, *, factory: bool = False) -> int:
         target = Target("program:app", "program", "app", factory, Path())
-        return await serving.serve(target, found, [self.sock], shutdown_timeout=0.1, access_log=False)
+        return await serving.serve(target, found, [self.sock], keep_alive=75, shutdown_timeout=0.1, access_log=False)
 
     def opens(self, error: Exception | None = None) -> Context:
         """What has been opened already, and may fail to close."""

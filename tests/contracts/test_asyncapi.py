@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from jsonschema import Draft7Validator
 
-from rtframework import ConfigurationError, Server
+from rtframework import ConfigurationError, Server, Socket
 from rtframework.contracts import asyncapi, describe, typescript
 from rtframework.testing import TestServer
 from tests.support.contract import make, problems_of
@@ -49,6 +49,22 @@ def test_keys_do_not_meet() -> None:
     assert problems_of(document) == []
     assert len(document["channels"]["main"]["messages"]) == 4
     assert len(document["channels"]) == 6
+
+
+def test_events_that_are_named_by_integers() -> None:
+    """The document would be no AsyncAPI, whose names are strings; or nobody would know that the name is a number."""
+    io = Server()
+    io.emits(1, str)
+
+    @io.on(1)
+    async def one(socket: Socket, text: str) -> str: ...  # type: ignore[empty-body]
+
+    document = asyncapi(describe(io))
+    assert problems_of(document) == []
+    messages = document["channels"]["main"]["messages"]
+    assert list(messages) == ["receive.1", "receive.1.ack", "send.1"]
+    for key in ("receive.1", "send.1"):
+        assert (messages[key]["name"], messages[key]["summary"]) == ("1", "The event's name is a number.")
 
 
 @pytest.mark.parametrize("url", ["example.org", "ftp://example.org", "https://"])

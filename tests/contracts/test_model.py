@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 import re
 from typing import Any
 
@@ -121,3 +122,25 @@ def test_several_handlers_of_an_event_are_one_contract() -> None:
     text = typescript(describe(io))
     assert "[data: Text & Picture, untyped: string, rest: number, ack: (answer?: string | EventError) => void]" in text
     assert "...rest" not in text  # the second one takes no more than three
+
+
+def test_events_that_are_named_by_integers() -> None:
+    """A program with numeric events would have no contract, or two entries for one event."""
+
+    class Kind(enum.IntEnum):
+        SAY = 1
+
+    io = Server()
+
+    @io.emits(Kind.SAY, str)
+    @io.on(Kind.SAY)
+    async def say(socket: Socket, text: str) -> None:
+        """Say something."""
+
+    @io.on("1")
+    async def note(socket: Socket, text: str) -> None: ...
+
+    main = namespace_of(io)
+    assert [(each.name, type(each.name)) for each in (*main.receives, *main.sends)] == [(1, int), (1, int)]
+    assert main.receives[0].description == "Say something."
+    assert len(main.receives[0].places) == 2

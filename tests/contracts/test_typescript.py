@@ -324,6 +324,16 @@ async def test_acknowledgements_as_they_are_written(returns: Any, written: str) 
     assert problems_of(asyncapi(describe(io))) == []
 
 
+def test_events_that_are_named_by_integers_are_quoted() -> None:
+    """socket.io-client's types let nobody emit an event whose key is a number: ``keyof Events & (string | symbol)``."""
+    io = Server()
+    io.emits(1, str)
+    io.on(-2)(lambda socket: None)
+    text = typescript(describe(io))
+    assert '  "1": (data: string) => void;' in text
+    assert '  "-2": (' in text
+
+
 def test_the_same_contract_gives_the_same_text() -> None:
     """A generated file would change when nothing has changed."""
     contract = describe(make())

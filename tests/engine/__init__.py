@@ -13,6 +13,7 @@ from aiohttp import ClientSession, DummyCookieJar
 
 from rtframework import Server, Socket
 from rtframework.engine.engine_server import EngineServer
+from rtframework.engine.inbound import Inbound
 from tests.support.raw import RawClient, RawWebSocket
 from tests.support.server import HOST, reset
 
@@ -47,6 +48,11 @@ async def raw_client(url: str) -> AsyncIterator[RawClient]:
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(0.5):
                         await websocket.close()
+
+
+def roomy() -> Inbound:
+    """An account that has room for everything."""
+    return Inbound(10**12, 10**12, 30.0)
 
 
 def engine_of(io: Server) -> EngineServer:

@@ -37,7 +37,7 @@ async def test_waiting_ends_when_there_is_room() -> None:
         outbox.put(EncodedFrames(["4" + "x" * 60]))
         await asyncio.sleep(0)
     assert cork.congested == {outbox}
-    waiting = asyncio.create_task(until_room([outbox], cork.congested))
+    waiting = asyncio.create_task(until_room([outbox], cork.congested, 20))
     await asyncio.sleep(0)
     assert not waiting.done()
     kernel.kept = 10
@@ -54,9 +54,22 @@ async def test_only_slow_clients_are_waited_for(serve: Serve) -> None:
         await join(two)
         slow, quick = (witness.engine.connections[str(each.sid)] for each in (one, two))
         congested = {slow.outbox}
-        assert room_for([quick], congested) is None
-        assert room_for([Stream()], congested) is None, "only Engine.IO's connections can be asked"
-        waiting = room_for([quick, slow, Stream()], congested)
+        assert room_for([quick], congested, 20) is None
+        assert room_for([Stream()], congested, 20) is None, "only Engine.IO's connections can be asked"
+        waiting = room_for([quick, slow, Stream()], congested, 20)
         assert waiting is not None
         await waiting
         assert congested == set()
+
+
+async def test_nobody_is_waited_for_for_ever() -> None:
+    """A client that reads nothing, and says that it is alive, would stop all broadcasts for good."""
+    kernel, cork = Kernel(), Cork()
+    cut: list[bool] = []
+    outbox = Outbox(cork, kernel, 100, lambda: cut.append(True), "wait")
+    for _ in range(3):
+        outbox.put(EncodedFrames(["4" + "x" * 60]))
+        await asyncio.sleep(0)
+    await asyncio.wait_for(until_room([outbox], cork.congested, 0.05), 1)
+    assert (cut, cork.congested) == ([True], set())
+    assert cork.counts.dropped["slow_consumer"] == 0, "nothing had been kept back"

@@ -141,6 +141,10 @@ async def test_nobody_is_in_more_namespaces_than_the_limit(caplog: pytest.LogCap
         ("", "parse error"),
         (b"attachment of nothing", "parse error"),
         ('2["' + "x" * 300 + '"]', "parse error"),
+        ("2[1.5]", "parse error"),
+        ("2[" + "9" * 400 + "]", "parse error"),
+        ("2/admin,[true]", "parse error"),
+        ("2[1" + "0" * 15 + "]", "parse error"),
         ('2/elsewhere,["a"]', "forced server close"),
         ("3/elsewhere,1[]", "forced server close"),
         ("1/elsewhere,", "forced server close"),
@@ -151,7 +155,7 @@ async def test_nobody_is_in_more_namespaces_than_the_limit(caplog: pytest.LogCap
 async def test_what_a_client_may_not_say_ends_its_connection(message: str | bytes, reason: str) -> None:
     """What a broken client means would be guessed at."""
     doorman = Doorman()
-    stream = arrive(doorman, Limits(max_event_name=100))
+    stream = arrive(doorman, Limits(max_event_name=15))
     await stream.answers("0", "0/admin,")
     stream.say(message)
     assert stream.ends == [reason]

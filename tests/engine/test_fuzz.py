@@ -13,6 +13,7 @@ import os
 import random
 import time
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any, Final
 
 import pytest
@@ -26,8 +27,9 @@ from rtframework.types import RESERVED_EVENTS
 from rtframework_msgpack import MsgpackSerializer
 from tests.conftest import Serve
 from tests.engine import Witness, eventually, join, join_websocket, raw_client
+from tests.support.thorough import is_thorough
 
-INPUTS: Final = int(os.environ.get("RTF_FUZZ_INPUTS", 200_000))
+INPUTS: Final = int(os.environ.get("RTF_FUZZ_INPUTS", 200_000 if is_thorough() else 100_000))
 """For all decoders together: never less than 100,000 unless somebody says so."""
 JSON_INPUTS: Final = INPUTS * 6 // 10
 PAYLOADS: Final = INPUTS * 2 // 10
@@ -106,6 +108,14 @@ def frames_of(rng: random.Random) -> list[str | bytes]:
     return frames
 
 
+def _packets_of(decode: Callable[[bytes], Iterator[str | bytes]], body: bytes) -> list[str | bytes]:
+    return list(decode(body))
+
+
+_PAYLOADS: Final = {each: partial(_packets_of, each) for each in (decode_payload, decode_text, decode_binary)}
+"""The decoders of payloads, made to decode them to the end."""
+
+
 class Stopwatch:
     """Counts inputs, and keeps the slowest."""
 
@@ -122,7 +132,7 @@ class Stopwatch:
         try:
             return call(given)
         except ValueError as error:
-            if not isinstance(error, DecodeError) and call not in (decode_payload, decode_text, decode_binary):
+            if not isinstance(error, DecodeError) and call not in _PAYLOADS.values():
                 raise AssertionError(f"{given!r} is refused by {error!r}") from error
             self.refused += 1
             return None
@@ -145,8 +155,9 @@ def check(packet: Packet) -> None:
     assert type(packet.nsp) is str
     assert packet.id is None or 0 <= packet.id <= MAX_ID
     if packet.type == PacketType.EVENT:
-        assert type(packet.data[0]) is str
-        assert packet.data[0] not in RESERVED_EVENTS
+        name = packet.data[0]
+        assert -MAX_ID <= name <= MAX_ID if type(name) is int else type(name) is str
+        assert name not in RESERVED_EVENTS
     elif packet.type == PacketType.ACK:
         assert type(packet.data) is list
         assert packet.id is not None
@@ -215,7 +226,7 @@ def test_no_body_breaks_the_payload_decoder() -> None:
         for _ in range(rng.choice((0, 0, 0, 1, 3))):
             if raw:
                 raw[rng.randrange(len(raw))] = rng.randrange(256)
-        packets = watch.run(decode_payload, bytes(raw))
+        packets = watch.run(_PAYLOADS[decode_payload], bytes(raw))
         for packet in packets or ():
             assert isinstance(packet, bytes) or packet[:1] in "0123456"
             assert isinstance(packet, bytes) or "\x1e" not in packet
@@ -237,7 +248,7 @@ def test_no_body_breaks_the_old_payload_decoders(binary: bool) -> None:
         MESSAGE + b"\x01\xff",
         "6",
     ]
-    decode = decode_binary if binary else decode_text
+    decode = _PAYLOADS[decode_binary if binary else decode_text]
     again = 0
     while watch.inputs < PAYLOADS:
         chosen = [rng.choice(packets) for _ in range(rng.randint(1, 4))]
@@ -272,9 +283,9 @@ def test_a_heavy_old_payload_is_read_in_time(body: str) -> None:
     """A megabyte in the smallest of packets would hold everybody up."""
     watch = Stopwatch()
     for decode in (decode_text, decode_binary):
-        watch.run(decode, body.encode())
-    watch.run(decode_binary, b"\x00\x01\xff6" * 249_000)
-    watch.run(decode_binary, b"\x00" + b"\x09" * 999_000)
+        watch.run(_PAYLOADS[decode], body.encode())
+    watch.run(_PAYLOADS[decode_binary], b"\x00\x01\xff6" * 249_000)
+    watch.run(_PAYLOADS[decode_binary], b"\x00" + b"\x09" * 999_000)
     assert watch.slowest < 4 * PATIENCE, watch.culprit[:20]
 
 

@@ -140,7 +140,7 @@ async def test_who_does_not_answer_is_gone_in_time(serve: Serve) -> None:
     async with raw_client(server.url) as two:
         await join(two)
         assert await witness.reason() == "ping timeout"
-        assert (await two.request("GET")).text == '{"code": 1, "message": "Session ID unknown"}'
+        assert (await two.request("GET")).text == '{"code":1,"message":"Session ID unknown"}'
     witness.assert_nothing_left()
 
 

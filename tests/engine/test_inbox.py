@@ -7,10 +7,11 @@ from collections.abc import Coroutine
 from typing import Any
 
 from rtframework import Limits
+from rtframework.engine.inbound import Inbound
 from rtframework.engine.inbox import Call, Inbox
 from rtframework.engine.runner import Runner
 from rtframework.options import EngineOptions
-from tests.engine import turns_until
+from tests.engine import roomy, turns_until
 
 
 class Visitor(Inbox):
@@ -18,8 +19,9 @@ class Visitor(Inbox):
 
     __slots__ = ("is_here", "served", "times_emptied")
 
-    def __init__(self, most: int = 2) -> None:
-        super().__init__(Runner(set(), lambda: True), EngineOptions(limits=Limits(max_pending_events=most)))
+    def __init__(self, most: int = 2, inbound: Inbound | None = None) -> None:
+        limits = Limits(max_pending_events=most)
+        super().__init__(Runner(set(), lambda: True, inbound or roomy()), EngineOptions(limits=limits))
         self.served: list[Any] = []
         self.times_emptied = 0
         self.is_here = True
@@ -36,6 +38,11 @@ class Visitor(Inbox):
 
     def emptied(self) -> None:
         self.times_emptied += 1
+        self._let_read()
+
+    def abort(self, reason: str) -> None:
+        self.is_here = False
+        self._forget_inbox()
 
 
 async def test_packets_and_calls_are_served_in_order() -> None:
@@ -55,14 +62,14 @@ async def test_who_has_too_many_handlers_at_work_waits() -> None:
     visitor = Visitor(most=2)
     visitor.began()
     assert not visitor.blocked
-    visitor.began()
+    weight = visitor.began()
     assert visitor.blocked
     visitor.receive("a")
     reading = asyncio.create_task(visitor.ready_to_read())
     await asyncio.sleep(0)
     await asyncio.sleep(0)
     assert (visitor.served, reading.done()) == ([], False)
-    visitor.ended()
+    visitor.ended(weight)
     await asyncio.wait_for(reading, 1)
     await turns_until(lambda: visitor.served == ["a"])
 

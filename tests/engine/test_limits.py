@@ -12,6 +12,7 @@ from tests.support.js import JSClients
 from tests.support.raw import raw_client
 from tests.support.transports import Transport
 from tests.support.until import until
+from tests.support.websocket import TEXT, frame, websocket
 
 BLOB = "x" * 20_000
 
@@ -225,3 +226,27 @@ def test_limits_and_options_are_checked() -> None:
         Limits(body_timeout=0)
     with pytest.raises(ConfigurationError, match="level"):
         Deflate(level=10)
+
+
+async def test_others_are_sent_to_while_nobody_reads(serve: Serve, js: JSClients) -> None:
+    """One client that reads nothing and goes on saying that it is alive stopped all broadcasts for good."""
+    io = Server(limits=Limits(max_outbox=100_000, slow_consumer="wait", slow_consumer_timeout=0.3), ping_interval=0.2)
+    reasons: asyncio.Queue[str] = asyncio.Queue()
+    io.on("disconnect")(lambda socket, reason: reasons.put_nowait(reason))
+    server = await serve(io)
+    other = await js.connect(server.url)
+    async with websocket(server.url) as deaf:
+        await deaf.join()
+        deaf.transport.pause_reading()
+
+        async def live() -> None:
+            while True:
+                deaf.send(frame(TEXT, b"3"))
+                await asyncio.sleep(0.05)
+
+        living = asyncio.create_task(live())
+        for number in range(400):
+            await io.emit("blob", number, BLOB)
+        assert await asyncio.wait_for(reasons.get(), 5) == "slow consumer"
+        living.cancel()
+    await other.barrier()

@@ -54,7 +54,7 @@ class Party:
         assert await self.witness.reason() == reason
         assert self.witness.reasons == [reason]
         if self.websocket is None:
-            assert (await self.raw.request("GET")).text in ("1", '{"code": 1, "message": "Session ID unknown"}')
+            assert (await self.raw.request("GET")).text in ("1", '{"code":1,"message":"Session ID unknown"}')
         else:
             await self.websocket.closed()
         assert self.bystander is not None

@@ -16,7 +16,7 @@ from typing import Any, cast
 import pytest
 
 from rtframework.engine.runner import Runner
-from tests.engine import eventually, turns_until
+from tests.engine import eventually, roomy, turns_until
 
 Work = Coroutine[Any, Any, None]
 
@@ -49,12 +49,13 @@ class Client:
     def emptied(self) -> None:
         self.times_emptied += 1
 
-    def began(self) -> None:
+    def began(self, packet: Any) -> int:
         self.working += 1
         self.blocked = self.working >= self.most
+        return 1
 
-    def ended(self) -> None:
-        self.working -= 1
+    def ended(self, weight: int) -> None:
+        self.working -= weight
         if self.blocked:
             self.blocked = False
             if self.inbox is not None:
@@ -67,7 +68,7 @@ class Stage:
     def __init__(self) -> None:
         self.tasks: set[asyncio.Task[Any]] = set()
         self.over = False
-        self.runner = Runner(self.tasks, lambda: self.over)
+        self.runner = Runner(self.tasks, lambda: self.over, roomy())
 
     def client(self, most: int = 1_000, context: Context | None = None) -> Client:
         """One more client."""
@@ -463,7 +464,7 @@ def test_a_leader_that_went_with_its_event_loop() -> None:
         client.send(work)
         await turns_until(lambda: name in served)
 
-    runner = Runner(set(), lambda: False)
+    runner = Runner(set(), lambda: False, roomy())
     abandoned = asyncio.new_event_loop()
     abandoned.run_until_complete(serve(runner, "first"))  # its leader is left waiting
     left = runner._leader

@@ -42,7 +42,7 @@ class Hall(Room):
     pass
 
 
-def declared(namespace: Namespace) -> list[str]:
+def declared(namespace: Namespace) -> list[str | int]:
     """The names of the events."""
     return [each.event for each in namespace.declared]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import enum
 import logging
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -72,6 +73,57 @@ def test_one_handler_is_itself_and_several_are_a_group() -> None:
     registry.off("e", None)
     assert "e" not in registry.handlers
     assert registry.of("e") == ()
+
+
+def test_an_integer_and_its_string_are_one_event() -> None:
+    """What ``on("1")`` registers would not be called for the 1 that a client sends, or not be removed."""
+    registry = HandlerRegistry()
+    registry.on(1, a)
+    assert registry.handlers[1] is registry.handlers["1"]
+    assert not registry.handlers.keys() & {"01", 1.5}
+    registry.on("1", b)
+    assert isinstance(registry.handlers[1], HandlerGroup)
+    assert registry.handlers[1] is registry.handlers["1"]
+    assert registry.of(1) == registry.of("1") == (a, b)
+    assert [each.name for each in registry.by_event()["1"]] == [1, "1"]
+    registry.off("1", a)
+    registry.off(1, b)
+    assert registry.handlers == {}
+    assert not registry
+
+
+def test_members_of_enums_are_found_by_their_values() -> None:
+    """A handler for a member would be registered under the member's name in Python, or the lifecycle's never run."""
+
+    class Word(str, enum.Enum):  # noqa: UP042 - programs still write it so
+        SAY = "say"
+        CONNECT = "connect"
+
+    class Kind(enum.IntEnum):
+        SAY = 1
+
+    registry = HandlerRegistry()
+    for member, name in ((Word.SAY, "say"), (Word.CONNECT, "connection"), (Kind.SAY, 1)):
+        registry.on(member, a)
+        assert registry.of(name) == registry.of(member) == (a,)
+        registry.off(member, None)
+        assert registry.of(name) == ()
+    assert not registry
+
+
+async def test_an_integer_is_once_and_inherited() -> None:
+    """A handler of a parent, or for one time, would be found by one of the two names alone."""
+    parent, child = HandlerRegistry(), HandlerRegistry()
+    child.inherit(parent)
+    parent.on(1, a, once=True)
+    child.on("1", b)
+    assert child.of(1) == (a, b)
+    await serve(child, "1")
+    assert child.of(1) == (b,)
+    assert parent.handlers == {}
+    parent.on(-5, a)
+    child.settle(ordered=True)
+    assert child.handlers[-5].ordered is child.handlers["-5"].ordered is True
 
 
 def test_off_takes_the_one_that_was_added_last() -> None:

@@ -10,7 +10,7 @@ import pydantic
 import pytest
 from msgspec import Struct
 
-from rtframework import ContractError, JSONSerializer, Namespace, Server, Socket, emits
+from rtframework import ConfigurationError, ContractError, JSONSerializer, Namespace, Server, Socket, emits
 from rtframework.protocols import Serializer
 from rtframework.testing import TestServer
 from rtframework_msgpack import MsgpackSerializer
@@ -192,6 +192,32 @@ def test_more_attachments_than_clients_take_by_default_are_checked() -> None:
     io.of("/")._packet("bytes", (b"", {1: [b""] * 30}))
     with pytest.raises(ContractError, match=r"\$\[1\]\[\.\.\.\]"):
         io.of("/")._packet("bytes", (b"", {1: [b"", *[3] * 30, *[b""] * 9]}))
+
+
+async def test_integers_are_declared_as_well() -> None:
+    """A program whose events are numbers could not use strict mode."""
+    io = Server(strict_emits=True)
+    io.emits(1, str)
+    io.emits("2", int)
+    io.emits("one", int)
+    async with TestServer(io) as server:
+        client = await server.connect()
+        await io.emit(1, "x")
+        await io.emit(2, 5)
+        assert [(await client.receive_event()).event for _ in range(2)] == [1, 2]
+        with pytest.raises(ContractError, match=r"emit\(1, \.\.\.\) in /: .* at \$\[0\]") as raised:
+            await io.emit(1, 2)
+        assert raised.value.event == 1
+        with pytest.raises(ContractError, match=r"emit\(3, .*no such event .* declared are: 1 \(data: str\), '2' "):
+            await io.emit(3)
+
+
+def test_an_integer_is_declared_once() -> None:
+    """``emits(1, str)`` and ``emits("1", int)`` would contradict each other without a word."""
+    io = Server()
+    io.emits(1, str)
+    with pytest.raises(ConfigurationError, match="'1' is declared twice"):
+        io.emits("1", int)
 
 
 def test_it_costs_nothing_when_it_is_off() -> None:

@@ -354,6 +354,10 @@ async def test_everything_that_happens(serve: Serve, js: JSClients, transport: T
     sent = [await admin.wait_for("event_sent") for _ in range(2)]
     assert [each[:3] for each in sent] == [["/", sid, ["said", "hello", b"\x01\x02"]] for sid in (early_id, late_id)]
 
+    await late.emit_with_ack(7)
+    [nsp, sid, args, _] = await admin.wait_for("event_received")
+    assert (nsp, sid, args) == ("/", late_id, [7])
+
     # data and rooms
     await late.emit("rename", "Linus")
     [changed] = await admin.wait_for("socket_updated", where=lambda change: change["data"] == {"name": "Linus"})

@@ -162,6 +162,17 @@ async def test_connections_to_the_server_are_kept(name: str, serve: Serve, js: J
         assert counter.accepted - before < 5
 
 
+async def test_large_cookies_pass(name: str, serve: Serve) -> None:
+    """Users with large cookies could connect in development only."""
+    server = await serve(app_of(server_of()))
+    async with in_front_of(name, place(server.url)) as front, aiohttp.ClientSession() as http:
+        for size in (8_300, 14_500):
+            for query, headers in (("", {"Cookie": f"a={'x' * size}"}), (f"&token={'x' * size}", {})):
+                url = f"{front.url}/socket.io/?EIO=4&transport=polling{query}"
+                async with http.get(url, headers=headers) as response:
+                    assert response.status == 200
+
+
 async def test_no_session_id_is_logged(serve: Serve, js: JSClients) -> None:
     """Whoever reads the log could take over a session."""
     for name, page in (

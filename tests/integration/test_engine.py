@@ -201,9 +201,9 @@ async def test_middleware_refuses(serve: Serve, caplog: pytest.LogCaptureFixture
         return None
 
     server = await serve(io)
-    bad = (400, '{"code": 3, "message": "Bad request"}')
+    bad = (400, '{"code":3,"message":"Bad request"}')
     expected = {
-        "refused": (403, '{"code": 4, "message": "Thou shall not pass"}'),
+        "refused": (403, '{"code":4,"message":"Thou shall not pass"}'),
         "bug": bad,
         "late bug": bad,
         "late answer": (418, ""),
@@ -461,7 +461,7 @@ async def test_a_refusal_has_a_message(serve: Serve, by: str, caplog: pytest.Log
         more = WEBSOCKET if by == "websocket" else {}
         for text in ("Thou shall not pass", "Forbidden", "Forbidden"):
             answer = await raw.request("GET", query=raw.query(by), headers=more)
-            assert (answer.status, answer.text) == (403, f'{{"code": 4, "message": "{text}"}}')
+            assert (answer.status, answer.text) == (403, f'{{"code":4,"message":"{text}"}}')
     assert [failure.context["message"] for failure in failures] == ["Thou shall not pass", None, None]
     assert "unhandled error in allow_request" in caplog.text
 
@@ -577,7 +577,7 @@ async def test_connection_errors_are_node_s(serve: Serve) -> None:
         ]
         for method, query, headers, status, code, message, context in cases:
             answer = await raw.request(method, query=query, headers=headers)
-            assert (answer.status, answer.text) == (status, f'{{"code": {code}, "message": "{message}"}}')
+            assert (answer.status, answer.text) == (status, f'{{"code":{code},"message":"{message}"}}')
             failure = failures.pop()
             assert (failure.code, failure.message, failure.context) == (code, message, context)
             assert failure.request.query == query
@@ -585,7 +585,7 @@ async def test_connection_errors_are_node_s(serve: Serve) -> None:
             assert (await raw.request("GET", query=eio)).status == 200
         assert not failures
         refused = await raw.request("GET", query=eio)
-        assert (refused.status, refused.text) == (503, '{"code": 4, "message": "Too many connections"}')
+        assert (refused.status, refused.text) == (503, '{"code":4,"message":"Too many connections"}')
         assert failures.pop().context == {"name": "TOO_MANY_CONNECTIONS"}
         await websocket.send("3")
         assert (await raw.post("3")).text == "ok"
@@ -645,7 +645,7 @@ async def test_session_ids_that_are_none_refuse_the_client(
         for _ in ids.copy():
             more = WEBSOCKET if by == "websocket" else {}
             answer = await raw.request("GET", query=raw.query(by), headers=more)
-            assert (answer.status, answer.text) == (400, '{"code": 3, "message": "Bad request"}')
+            assert (answer.status, answer.text) == (400, '{"code":3,"message":"Bad request"}')
         answer = await raw.request("GET", query=raw.query(by), headers=more)  # it raises IndexError now
         assert answer.status == 400
     assert {failure.context["name"] for failure in failures} == {"ID_GENERATION_ERROR"}

@@ -98,7 +98,13 @@ async def test_a_failing_handler_says_where(
 
     client = await js.connect((await serve(io)).url + "/chat", via=transport)
     sid = await client.id()
-    for event, count in (("one", 1), ("late", 1), ("several", 2), ("unsendable", 1)):
+
+    @chat.on(7)
+    async def seven(socket: Socket) -> None:
+        raise ValueError("seven")
+
+    counts: tuple[tuple[str | int, int], ...] = (("one", 1), ("late", 1), ("several", 2), ("unsendable", 1), (7, 1))
+    for event, count in counts:
         caplog.clear()
         answer = await client.emit_with_ack(event)
         assert answer["error"]["code"] == "internal_error"

@@ -113,6 +113,46 @@ async def test_event_middleware(serve: Serve, js: JSClients, transport: Transpor
     assert (await client.emit_with_ack("nothing"))["error"]["code"] == "unknown_event"
 
 
+@pytest.mark.parametrize("close", [False, True])
+async def test_middleware_cannot_disconnect(
+    serve: Serve, js: JSClients, transport: Transport, close: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As in Node, the client would be let in all the same, and nobody would notice whom the program let in."""
+    io = Server()
+    left: list[str] = []
+
+    @io.use
+    async def throw_out(socket: Socket, call_next: CallNext) -> None:
+        await socket.disconnect(close)
+        await call_next()
+
+    @io.on("connection")
+    async def connection(socket: Socket) -> None:
+        left.append("came")
+
+    client = await js.connect((await serve(io)).url, via=transport, wait=False)
+    assert (await client.refused())["message"] == "Internal server error"
+    assert not io.sockets
+    assert left == []
+    assert "in middleware, refuse it with raise ConnectionRefused(message)" in caplog.text
+
+
+async def test_a_socket_that_was_refused_may_be_disconnected(serve: Serve, js: JSClients) -> None:
+    """A program that cleans up after itself would fail where there is nothing left to do."""
+    io = Server()
+    seen: list[Socket] = []
+
+    @io.use
+    async def refuse(socket: Socket, call_next: CallNext) -> None:
+        seen.append(socket)
+        raise ConnectionRefused("no")
+
+    client = await js.connect((await serve(io)).url, wait=False)
+    assert (await client.refused())["message"] == "no"
+    await seen[0].disconnect()
+    await seen[0].disconnect(close=True)
+
+
 async def test_class_based_namespaces(serve: Serve, js: JSClients, transport: Transport) -> None:
     """Programs that come from python-socketio keep their handlers in classes."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import random
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from aiohttp import web
 
 from rtframework import Server, Socket
 from tests.conftest import Serve
+from tests.support.front import block_of, nginx, program
 from tests.support.js import JSClients
 from tests.support.raw import raw_client
 from tests.support.server import RunningServer
@@ -49,6 +51,18 @@ async def replace(request: web.Request, handler: Handler) -> web.StreamResponse:
     return web.json_response({"replaced": True}, headers={MARK: "replaced"})
 
 
+async def copy_text(request: web.Request, handler: Handler) -> web.StreamResponse:
+    response = await handler(request)
+    assert isinstance(response, web.Response)
+    return web.Response(text=response.text, status=response.status, headers={MARK: "copied"})
+
+
+async def copy_body(request: web.Request, handler: Handler) -> web.StreamResponse:
+    response = await handler(request)
+    assert isinstance(response, web.Response)
+    return web.Response(body=response.body, status=response.status, headers={MARK: "copied"})
+
+
 async def stream(request: web.Request, handler: Handler) -> web.StreamResponse:
     await handler(request)
     response = web.StreamResponse(headers={MARK: "streamed"})
@@ -73,7 +87,8 @@ async def fail(request: web.Request, handler: Handler) -> web.StreamResponse:
     raise RuntimeError("a mistake in middleware")
 
 
-SENDING_NOTHING: Final = (do_nothing, set_header, read_text, replace, refuse_before, refuse_after, fail)
+COPYING: Final = (copy_text, copy_body)
+SENDING_NOTHING: Final = (do_nothing, set_header, read_text, *COPYING, replace, refuse_before, refuse_after, fail)
 KINDS: Final = (*SENDING_NOTHING, stream)
 
 
@@ -198,11 +213,9 @@ async def browser_of(server: RunningServer) -> AsyncIterator[Browser]:
         browser.close()
 
 
-@pytest.mark.parametrize("seed", range(examples(200) // 10))
-async def test_each_request_gets_its_own_response(serve: Serve, seed: int) -> None:
-    """Behind a proxy with keep-alive, the second response to one person's request is another person's."""
-    choose = random.Random(seed)
-    middlewares = [
+def random_middlewares(choose: random.Random) -> list[Any]:
+    """Some middleware, or none."""
+    return [
         # One that streams writes at once: inside another one, both would write.
         middleware_of(
             choose.choice(KINDS if outermost else SENDING_NOTHING),
@@ -210,7 +223,13 @@ async def test_each_request_gets_its_own_response(serve: Serve, seed: int) -> No
         )
         for outermost in [True, False, False][: choose.randint(0, 3)]
     ]
-    server = await serve(make_app(middlewares))
+
+
+@pytest.mark.parametrize("seed", range(examples(200) // 10))
+async def test_each_request_gets_its_own_response(serve: Serve, seed: int) -> None:
+    """Behind a proxy with keep-alive, the second response to one person's request is another person's."""
+    choose = random.Random(seed)
+    server = await serve(make_app(random_middlewares(choose)))
     async with browser_of(server) as browser:
         for session in range(4):
             opened = await browser.ask("GET", "/socket.io/?EIO=4&transport=polling")
@@ -233,6 +252,52 @@ async def test_each_request_gets_its_own_response(serve: Serve, seed: int) -> No
             await browser.receive_nothing()
 
 
+@pytest.mark.skipif(program("nginx") is None, reason="nginx is not installed")
+@pytest.mark.parametrize("seed", range(examples(60) // 10))
+async def test_nobody_gets_the_response_of_somebody_else(serve: Serve, seed: int) -> None:
+    """Behind nginx, requests of several people share a connection: one would read the other's messages."""
+    choose = random.Random(seed)
+    server = await serve(make_app(random_middlewares(choose)))
+    changes = {"127.0.0.1:8080": server.url.removeprefix("http://"), "keepalive 32;": "keepalive 2;"}
+    async with nginx(block_of("nginx.md", "nginx"), changes) as front:
+        people = [choose.randrange(1 << 30) for _ in range(4)]
+        await asyncio.gather(*(visit(front.url, random.Random(person)) for person in people))
+
+
+async def visit(url: str, choose: random.Random) -> None:
+    """Be one person behind the proxy: connect, send, poll, ask for pages; see that all answers are to one's own."""
+    browser = Browser(url.removeprefix("http://"))
+    await browser.open()
+    try:
+        for _ in range(3):
+            opened = await browser.ask("GET", "/socket.io/?EIO=4&transport=polling")
+            sid = json.loads(opened.body[1:])["sid"] if opened.body.startswith(b"0{") else "none"
+            path = f"/socket.io/?EIO=4&transport=polling&sid={sid}"
+            mine = choose.randrange(1_000, 1_000_000)
+            for step in ("connect", "poll", "event", "poll", "refused", "event", "poll"):
+                number = choose.randrange(1_000_000)
+                page = await browser.ask("GET", f"/plain/{number}")
+                if page.status == 200 and MARK.lower() not in page.headers:
+                    assert page.body.decode() == f"plain {number}"
+                if step == "poll":
+                    polled = await browser.ask("GET", path)
+                    assert not polled.body.startswith((b"plain", b"0{", b"ok"))
+                    acks = re.findall(rb"43\d+\[(\d+)\]", polled.body)
+                    assert {int(ack) for ack in acks} <= {mine}, "somebody else's"
+                elif step == "refused":
+                    refused = await browser.ask("GET", "/socket.io/?EIO=4&transport=polling&sid=nobody")
+                    assert (refused.status, refused.body) == (400, b'{"code":1,"message":"Session ID unknown"}') or (
+                        MARK.lower() in refused.headers or refused.status in (403, 500, 502)
+                    )
+                else:
+                    body = "40" if step == "connect" else f'42{number}["echo",{mine}]'
+                    posted = await browser.ask("POST", path, body)
+                    assert not re.match(rb"plain|0\{|2|40\{|43\d*\[", posted.body)
+        await browser.receive_nothing()
+    finally:
+        browser.close()
+
+
 async def expect_all(browser: Browser, asked: list[str]) -> None:
     """Read the responses to requests, and see that each belongs to its own."""
     while asked:
@@ -246,7 +311,7 @@ async def expect_all(browser: Browser, asked: list[str]) -> None:
             assert not response.body.startswith(b"plain")
 
 
-@pytest.mark.parametrize("wrap", [set_header, read_text], ids=lambda wrap: wrap.__name__)
+@pytest.mark.parametrize("wrap", [set_header, read_text, *COPYING], ids=lambda wrap: wrap.__name__)
 async def test_middleware_may_change_the_answer_to_a_poll(serve: Serve, js: JSClients, wrap: Wrap) -> None:
     """Headers and cookies of middleware would be lost, or would break every poll."""
     server = await serve(make_app([middleware_of(wrap, frozenset({"handshake", "poll", "post"}))]))
@@ -266,7 +331,9 @@ async def test_middleware_may_change_the_answer_to_a_poll(serve: Serve, js: JSCl
 
 
 @pytest.mark.parametrize("wrap", [replace, stream, refuse_after, fail], ids=lambda wrap: wrap.__name__)
-async def test_a_session_ends_whose_packets_middleware_has_thrown_away(serve: Serve, wrap: Wrap) -> None:
+async def test_a_session_ends_whose_packets_middleware_has_thrown_away(
+    serve: Serve, wrap: Wrap, caplog: pytest.LogCaptureFixture
+) -> None:
     """The client would go on without the packets, and nobody would know."""
     broken = False
 
@@ -284,6 +351,30 @@ async def test_a_session_ends_whose_packets_middleware_has_thrown_away(serve: Se
         broken = False
         assert (await browser.ask("GET", path)).status == 400
         await browser.receive_nothing()
+    told = [record for record in caplog.records if record.name == "rtframework.engine"]
+    assert ["return that response" in record.getMessage() for record in told] == [True]
+
+
+async def test_a_copy_of_an_answer_is_sent_or_it_is_not(serve: Serve) -> None:
+    """A client that has hung up would lose packets, or one that has got them be closed."""
+    broken = False
+
+    async def copy_half(request: web.Request, handler: Handler) -> web.StreamResponse:
+        response = await handler(request)
+        assert isinstance(response, web.Response)
+        text = response.text or ""
+        return web.Response(text=text[: len(text) // 2] if broken else text)
+
+    server = await serve(make_app([middleware_of(copy_half, frozenset({"poll"}))]))
+    async with browser_of(server) as browser:
+        opened = await browser.ask("GET", "/socket.io/?EIO=4&transport=polling")
+        path = f"/socket.io/?EIO=4&transport=polling&sid={json.loads(opened.body[1:])['sid']}"
+        await browser.ask("POST", path, "40")
+        assert (await browser.ask("GET", path)).body.startswith(b'40{"sid"')
+        broken = True
+        assert (await browser.ask("GET", path)).body == b"", "half of a ping"
+        broken = False
+        assert (await browser.ask("GET", path)).body == b'{"code":3,"message":"Bad request"}'
 
 
 async def test_a_websocket_is_not_disturbed_by_middleware_that_comes_too_late(serve: Serve, js: JSClients) -> None:

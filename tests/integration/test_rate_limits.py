@@ -458,7 +458,7 @@ async def test_guessers_are_banned(serve: Serve, js: JSClients) -> None:
     assert list(io.engine.bans) == ["2001:db8::/64"]
     async with raw_client(server.url) as raw:
         answer = await raw.request("GET", query=EIO, headers=of("2001:db8::1"))
-        assert (answer.status, answer.text) == (403, '{"code": 4, "message": "Forbidden"}')
+        assert (answer.status, answer.text) == (403, '{"code":4,"message":"Forbidden"}')
         assert 590 < int(answer.headers["Retry-After"]) <= 600
         assert (await raw.request("GET", query=EIO, headers=of("2001:db8:0:1::1"))).status == 200
     assert io.engine.unban("2001:db8::1")

@@ -941,7 +941,8 @@ async def test_every_packet_is_counted(via: Via, serve: Serve) -> None:
     print(f"{via}: {counts}")
     assert counts.flawless, str(counts)
     assert counts.returns >= (800 if LONG else 8)
-    assert counts.recovered >= 0.8 * counts.returns, str(counts)
+    # Some come back so late, on a slow machine, that what they missed is uncertain: they are told, and start anew.
+    assert counts.recovered >= (0.8 if LONG else 0.5) * counts.returns, str(counts)
 
 
 # --- in a browser ---------------------------------------------------------------------------------------------------

@@ -52,8 +52,8 @@ def lines(caplog: pytest.LogCaptureFixture) -> list[str]:
             "refused a page of 'https://other.example' at the host '127.0.0.1:",
         ),
         ({"require_origin": True}, {"EIO": "4", "transport": "polling"}, {}, "require_origin is set"),
-        ({}, {"EIO": "3", "transport": "polling"}, {}, "Engine.IO '3': allow_eio3=True lets in"),
-        ({}, {"transport": "polling"}, {}, "Engine.IO '3': allow_eio3=True lets in"),
+        ({}, {"EIO": "3", "transport": "polling"}, {}, "Engine.IO '3': rtframework.Server(allow_eio3=True) lets in"),
+        ({}, {"transport": "polling"}, {}, "Engine.IO '3': rtframework.Server(allow_eio3=True) lets in"),
         ({"transports": ["websocket"]}, {"EIO": "4", "transport": "polling"}, {}, "see the option transports"),
     ],
 )

@@ -67,7 +67,7 @@ async def test_they_are_refused_by_default(serve: Serve, js: JSClients, transpor
         for query in ({"EIO": "3"}, {"EIO": "2"}, {}):
             answer = await raw.request("GET", query={**query, "transport": "polling"})
             assert answer.status == 400
-            assert answer.text == '{"code": 5, "message": "Unsupported protocol version"}'
+            assert answer.text == '{"code":5,"message":"Unsupported protocol version"}'
 
 
 async def test_events_and_acknowledgements_both_ways(serve: Serve, js: JSClients, transport: Transport) -> None:

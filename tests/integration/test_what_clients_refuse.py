@@ -2,54 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+import contextlib
+from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from rtframework import EncodeError, JSONSerializer, Limits, Packet, Recovery, Server, Socket
+from rtframework import ConfigurationError, EncodeError, JSONSerializer, Limits, Packet, Recovery, Server, Socket
+from rtframework.packets import from_ack, to_ack
+from rtframework.types import RESERVED_EVENTS
 from rtframework_msgpack import MsgpackSerializer
 from tests.conftest import Serve
+from tests.support.hostile import VALUES, Attacker, as_in_javascript, collect, hostile_arguments
 from tests.support.js import JSClient, JSClients
 from tests.support.raw import raw_client
 from tests.support.thorough import examples
 from tests.support.transports import Transport
-
-KEYS: Final = st.sampled_from(["_placeholder", "num", "type", "data", ""]) | st.text(max_size=5)
-VALUES: Final = st.recursive(
-    st.none()
-    | st.booleans()
-    | st.integers(-(2**53) + 1, 2**53 - 1)
-    | st.floats(allow_nan=False, allow_infinity=False)
-    | st.text(max_size=8)
-    | st.binary(max_size=8)
-    | st.just({"_placeholder": True, "num": 0}),
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(KEYS.filter("__proto__".__ne__), inner, max_size=4),
-    max_leaves=30,
-)
-
-
-def collect(strategy: st.SearchStrategy[list[Any]], number: int) -> list[list[Any]]:
-    """Return examples of a strategy, for a test that is async."""
-    found: list[list[Any]] = []
-
-    @settings(max_examples=number, database=None, suppress_health_check=list(HealthCheck), deadline=None)
-    @given(strategy)
-    def note(example: list[Any]) -> None:
-        found.append(example)
-
-    note()
-    return found
-
-
-def as_in_javascript(value: Any) -> Any:
-    """Turn all numbers into floats, which is what they are there."""
-    if isinstance(value, list):
-        return [as_in_javascript(each) for each in value]
-    if isinstance(value, dict):
-        return {key: as_in_javascript(each) for key, each in value.items()}
-    return float(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
 async def receivers(js: JSClients, url: str, parser: str | None) -> list[JSClient]:
@@ -90,6 +58,117 @@ async def test_whatever_is_emitted_arrives_or_is_refused_here(serve: Serve, js: 
     assert refused < len(cases) / 2
     assert all(socket.connected for socket in io.sockets.values())
     assert len(io.sockets) == len(clients)
+
+
+def survives(value: Any, parser: str | None) -> bool:
+    """Tell whether a JavaScript client can send a value: notepack.io cannot send whole numbers of more than 53 bits."""
+    if isinstance(value, list):
+        return all(survives(each, parser) for each in value)
+    if isinstance(value, dict):
+        return all(survives(each, parser) for each in value.values())
+    return parser is None or not isinstance(value, float) or abs(value) < 2**53
+
+
+@pytest.mark.parametrize("parser", [None, "msgpack"])
+async def test_whatever_is_asked_is_answered_or_is_refused_here(
+    serve: Serve, js: JSClients, parser: str | None
+) -> None:
+    """One question with the wrong value would disconnect the client that is asked, or all of them."""
+    io = Server(serializer=None if parser is None else MsgpackSerializer(), allow_eio3=parser is None)
+    clients = await receivers(js, (await serve(io)).url, parser)
+    for client in clients:
+        await client.echo("ask")
+    sockets = list(io.sockets.values())
+    refused = 0
+    for args in collect(st.lists(VALUES, max_size=3).filter(lambda args: survives(args, parser)), examples(300)):
+        try:
+            answers = await io.timeout(5).emit_with_ack("ask", *args)
+        except EncodeError:
+            refused += 1
+            for socket in sockets:
+                with pytest.raises(EncodeError):
+                    await socket.timeout(5).emit_with_ack("ask", *args)
+            continue
+        expected = as_in_javascript(to_ack(from_ack(args)))
+        assert len(answers) == len(clients)
+        for answer in [*answers.values()]:
+            assert as_in_javascript(to_ack(answer)) == expected
+        for socket in sockets:
+            answer = await socket.timeout(5).emit_with_ack("ask", *args)
+            assert as_in_javascript(to_ack(answer)) == expected
+    assert refused or parser is not None
+    assert list(io.sockets.values()) == sockets
+
+
+@pytest.mark.parametrize("parser", [None, "msgpack"])
+async def test_whatever_a_client_sends_harms_nobody_else(serve: Serve, js: JSClients, parser: str | None) -> None:
+    """A client that finds the right value would throw out everybody to whom a program passes it on."""
+    io = Server(serializer=None if parser is None else MsgpackSerializer(), allow_eio3=parser is None)
+    relayed: list[Any] = []
+    refused = 0
+
+    async def relay(*args: Any) -> None:
+        nonlocal refused
+        try:
+            await io.emit("post", *args)
+        except EncodeError:
+            refused += 1
+        else:
+            relayed.append(args)
+
+    @io.on("post")
+    async def post(socket: Socket, *args: Any) -> None:
+        await relay(*args)
+
+    @io.on("picture")
+    async def picture(socket: Socket, *args: Any) -> None:
+        await relay(*args, b"picture")
+        await relay({key: b"picture" for key in args if isinstance(key, str)})
+
+    @io.on("ask")
+    async def ask(socket: Socket, *args: Any) -> None:
+        await relay(await socket.timeout(5).emit_with_ack("question"))
+
+    url = (await serve(io)).url
+    victims = await receivers(js, url, parser)
+    sockets = list(io.sockets.values())
+    async with contextlib.AsyncExitStack() as stack:
+        attacker = Attacker(url, parser, stack)
+        for args in collect(hostile_arguments(parser), examples(400)):
+            for event in ("post", "picture", "ask"):
+                await attacker.send(event, args)
+    for victim in victims:
+        await victim.barrier()
+        assert as_in_javascript(victim.received("post")) == as_in_javascript(relayed)
+    assert [io.sockets.get(socket.id) for socket in sockets] == sockets
+    assert attacker.thrown_out
+    assert len(relayed) > 20
+    assert refused or parser is not None
+
+
+@pytest.mark.parametrize(
+    "name",
+    [*sorted(RESERVED_EVENTS), "error", "ping", "reconnect", "", "_placeholder", "\x00", 1, -1, 2**53, 1.5],
+)
+async def test_a_name_that_a_client_chooses_harms_nobody_else(serve: Serve, js: JSClients, name: Any) -> None:
+    """A program that passes events on by their name would throw out everybody."""
+    io = Server(allow_eio3=True)
+
+    @io.on_any
+    async def pass_on(socket: Socket, event: str | int, *args: Any) -> None:
+        with contextlib.suppress(ConfigurationError):
+            await io.emit(event, *args, b"picture")
+
+    url = (await serve(io)).url
+    victims = await receivers(js, url, None)
+    sockets = list(io.sockets.values())
+    async with contextlib.AsyncExitStack() as stack:
+        attacker = Attacker(url, None, stack)
+        await attacker.send(name, [])
+        await attacker.send("then", [])
+    for victim in victims:
+        assert await victim.wait_for("then") == [b"picture"]
+    assert [io.sockets.get(socket.id) for socket in sockets] == sockets
 
 
 @pytest.mark.parametrize(

@@ -30,6 +30,8 @@ for (const namespace of [io, io.of("/chat")]) {
     });
     socket.on("dates", () => socket.emit("date", new Date(0), undefined));
     socket.on("silence", () => {});
+    socket.on("1", (...args) => args.pop()("one"));
+    socket.on(2, (...args) => args.pop()("two"));
   });
 }
 

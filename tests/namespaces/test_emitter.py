@@ -170,6 +170,8 @@ async def test_events_of_other_servers(caplog: pytest.LogCaptureFixture) -> None
         log.append("second")
         return "not this"
 
+    world.main.on_server_side(7)(lambda number: number + 1)
+    assert await world.emitter.serve([7, 1]) == await world.emitter.serve(["7", 1]) == 2
     assert await world.emitter.serve(["e", 1]) == "first"
     assert log == [1, "second"]
     assert len(caplog.records) == 2

@@ -25,3 +25,15 @@ async def test_only_events_with_a_handler_have_a_name_of_their_own() -> None:
     assert label_of(bob.socket("/x"), "own") == UNKNOWN
     for event in ("made up", "", "connection", "disconnect"):
         assert label_of(socket, event) == UNKNOWN
+
+
+async def test_the_label_of_an_integer_is_a_string() -> None:
+    """Metrics would have two series for one event, or fail at a label that is no string."""
+    host = make_host()
+    ada = FakeClient(host, "ada")
+    nsp = host.of("/x", None)
+    nsp.on(1)(lambda socket: None)
+    await ada.connect("/x")
+    socket = ada.socket("/x")
+    socket.on(2)(lambda: None)
+    assert [label_of(socket, name) for name in (1, "1", 2, "2", 3, "3")] == ["1", "1", "2", "2", UNKNOWN, UNKNOWN]

@@ -173,6 +173,10 @@ async def test_events_of_other_servers_are_listed() -> None:
     assert namespace._server_side_events() == ("a", "b")
     assert len(namespace._server_side_handlers("a")) == 2
     assert namespace._server_side_handlers("c") == ()
+    namespace.on_server_side(1)(lambda: None)
+    namespace.on_server_side("1")(lambda: None)
+    assert [each.name for each in namespace._server_side_handlers(1)] == [1, "1"]
+    assert namespace._server_side_handlers("1") == namespace._server_side_handlers(1)
     with pytest.raises(ConfigurationError):
         namespace.on_server_side("disconnect")
     make_host().add(namespace)

@@ -21,7 +21,10 @@ from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Page, 
 
 from tests.support.server import HOST, free_port
 
-_COMMANDS: Final = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+_COMMANDS: Final = (
+    "chromium-headless-shell",  # without windows, which take more than half of the CPU of the others
+    *("chromium", "chromium-browser", "google-chrome", "google-chrome-stable"),
+)
 _MAC: Final = (
     "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome",
     "/Applications/Chromium.app/Contents/MacOS/Chromium",

@@ -112,6 +112,7 @@ class FakeConnection:
         self.has_dropped = False
         self.sent: list[FakeFrames] = []
         self.dropped: dict[str, int] = {}
+        self.working = 0
         self.closed: str | None = None
         """The reason for which it was closed."""
         self.clients: list[FakeClient] = []
@@ -126,6 +127,15 @@ class FakeConnection:
     def count_dropped(self, reason: str, packets: int) -> None:
         """Count packets that were dropped."""
         self.dropped[reason] = self.dropped.get(reason, 0) + packets
+
+    def began(self) -> int:
+        """Count a handler at work."""
+        self.working += 1
+        return 1
+
+    def ended(self, weight: int) -> None:
+        """Count a handler that has ended."""
+        self.working -= weight
 
     def close(self, reason: str) -> None:
         """Close it; every receiver hears the reason at once, as with the engine."""
@@ -222,11 +232,11 @@ class FakeClient:
         """Send DISCONNECT: leave a namespace and keep the connection."""
         self.receivers.pop(nsp)._disconnected(DisconnectReason.CLIENT_NAMESPACE_DISCONNECT)
 
-    def say(self, event: str, *args: Any, id: int | None = None, nsp: str = "/") -> asyncio.Task[None] | None:
+    def say(self, event: str | int, *args: Any, id: int | None = None, nsp: str = "/") -> asyncio.Task[None] | None:
         """Send an event. Return the task that serves it; ``None`` when it is passed over."""
         return _started(self.receivers[nsp]._receive(Packet(PacketType.EVENT, nsp, [event, *args], id)))
 
-    async def ask(self, event: str, *args: Any, nsp: str = "/") -> Any:
+    async def ask(self, event: str | int, *args: Any, nsp: str = "/") -> Any:
         """Send an event and wait until it is served. Return the arguments of the answer, ``None`` without one."""
         id = next(self._questions)
         task = self.say(event, *args, id=id, nsp=nsp)

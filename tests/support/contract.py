@@ -66,6 +66,11 @@ class Point:
     colour: Colour = Colour.RED
 
 
+class Alarm(enum.IntEnum):
+    SET = 1
+    RINGS = 2
+
+
 class Filters(TypedDict):
     limit: int
     by: NotRequired[Literal["name", "age"]]
@@ -121,6 +126,12 @@ def make(serializer: Serializer | None = None) -> Server:
 
     io.of("/tenants/{tenant}", factory=Chat)
     io.of("/clock").emits("time", datetime.datetime)
+
+    @io.of("/clock").emits(Alarm.RINGS, str)
+    @io.of("/clock").on(Alarm.SET)
+    async def set_alarm(socket: Socket, text: str) -> bool:
+        await socket.emit(Alarm.RINGS, text)
+        return True
 
     @io.of("/clock").on("now")
     async def now(socket: Socket, after: datetime.datetime | None = None) -> datetime.datetime:

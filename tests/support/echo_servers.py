@@ -37,6 +37,14 @@ def our_server(parser: str) -> Server:
         async def echo(socket: Socket, *args: Any) -> tuple[Any, ...]:
             return args
 
+        @namespace.on("1")
+        async def one(socket: Socket, *args: Any) -> str:
+            return "one"
+
+        @namespace.on(2)
+        async def two(socket: Socket, *args: Any) -> str:
+            return "two"
+
         @namespace.on("mirror")
         async def mirror(socket: Socket, *args: Any) -> None:
             await socket.emit("mirrored", *args)

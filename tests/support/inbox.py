@@ -18,7 +18,7 @@ _SHOWN = 25
 class Received:
     """One thing that reached a client: an event of the application, or one of its connection's life."""
 
-    name: str
+    name: str | int
     args: list[Any]
     life: bool
     at: float
@@ -47,7 +47,7 @@ class Inbox:
         self._changed = asyncio.Event()
         self._broken: str | None = None
 
-    def put(self, name: str, args: list[Any], *, life: bool = False, ack_wanted: bool = False) -> None:
+    def put(self, name: str | int, args: list[Any], *, life: bool = False, ack_wanted: bool = False) -> None:
         """Add what came last."""
         self.log.append(Received(name, args, life, time.monotonic() - self._started, ack_wanted=ack_wanted))
         self._changed.set()
@@ -57,7 +57,7 @@ class Inbox:
         self._broken = why
         self._changed.set()
 
-    def received(self, name: str, *, life: bool = False) -> list[list[Any]]:
+    def received(self, name: str | int, *, life: bool = False) -> list[list[Any]]:
         """The arguments of every event of that name so far, taken or not."""
         return [item.args for item in self.log if item.name == name and item.life is life]
 
@@ -67,7 +67,7 @@ class Inbox:
 
     async def wait_for(
         self,
-        name: str,
+        name: str | int,
         *,
         life: bool = False,
         timeout: float = DEFAULT_TIMEOUT,
@@ -79,7 +79,7 @@ class Inbox:
 
     async def wait_any(
         self,
-        names: tuple[str, ...],
+        names: tuple[str | int, ...],
         *,
         life: bool = False,
         timeout: float = DEFAULT_TIMEOUT,

@@ -407,12 +407,12 @@ class JSClient:
 
     # sending
 
-    async def emit(self, event: str, *args: Any, volatile: bool = False, compress: bool | None = None) -> None:
+    async def emit(self, event: str | int, *args: Any, volatile: bool = False, compress: bool | None = None) -> None:
         """``socket.emit(event, …)``; bytes become Buffers."""
         await self._ask("emit", {"event": event, "args": pack(args), "volatile": volatile, "compress": compress})
 
     async def ack_args(
-        self, event: str, *args: Any, timeout_ms: int | None = None, timeout: float = DEFAULT_TIMEOUT
+        self, event: str | int, *args: Any, timeout_ms: int | None = None, timeout: float = DEFAULT_TIMEOUT
     ) -> list[Any]:
         """Emit, and return all arguments of the acknowledgement.
 
@@ -424,7 +424,7 @@ class JSClient:
         return answer
 
     async def emit_with_ack(
-        self, event: str, *args: Any, timeout_ms: int | None = None, timeout: float = DEFAULT_TIMEOUT
+        self, event: str | int, *args: Any, timeout_ms: int | None = None, timeout: float = DEFAULT_TIMEOUT
     ) -> Any:
         """``await socket.emitWithAck(event, …)``: the first argument of the acknowledgement, ``None`` without any."""
         answer = await self.ack_args(event, *args, timeout_ms=timeout_ms, timeout=timeout)
@@ -433,12 +433,12 @@ class JSClient:
     # receiving
 
     async def wait_for(
-        self, event: str, *, timeout: float = DEFAULT_TIMEOUT, where: Callable[..., object] | None = None
+        self, event: str | int, *, timeout: float = DEFAULT_TIMEOUT, where: Callable[..., object] | None = None
     ) -> list[Any]:
         """The arguments of the oldest such event that was not waited for yet; ``where(*args)`` may choose."""
         return await self.inbox.wait_for(event, timeout=timeout, where=where)
 
-    def received(self, event: str) -> list[list[Any]]:
+    def received(self, event: str | int) -> list[list[Any]]:
         """The arguments of every such event so far, waited for or not."""
         return self.inbox.received(event)
 
@@ -450,7 +450,7 @@ class JSClient:
         """
         await self._ask("barrier")
 
-    async def expect_nothing(self, event: str) -> None:
+    async def expect_nothing(self, event: str | int) -> None:
         """Fail if such an event has come that was not waited for.
 
         Call it when the server is known to have emitted whatever it would emit: another client got it, or an
@@ -462,15 +462,15 @@ class JSClient:
 
     # acknowledging: what the client answers when the server asks; a question without a rule waits for one to be given
 
-    async def answer(self, event: str, *args: Any, delay_ms: int = 0) -> None:
+    async def answer(self, event: str | int, *args: Any, delay_ms: int = 0) -> None:
         """Acknowledge such events with these arguments. ``"*"`` stands for every event without a rule of its own."""
         await self._ask("rule", {"event": event, "mode": "value", "args": pack(args), "delay": delay_ms})
 
-    async def echo(self, event: str, *, delay_ms: int = 0) -> None:
+    async def echo(self, event: str | int, *, delay_ms: int = 0) -> None:
         """Acknowledge such events with what they brought."""
         await self._ask("rule", {"event": event, "mode": "echo", "delay": delay_ms})
 
-    async def silent(self, event: str) -> None:
+    async def silent(self, event: str | int) -> None:
         """Leave such events without an acknowledgement."""
         await self._ask("rule", {"event": event, "mode": "silent"})
 

@@ -25,7 +25,7 @@ class PyClient:
         self.client = client
         self.nsp = nsp
         self.inbox = Inbox(name)
-        self._rules: dict[str, tuple[Any, ...] | None] = {}
+        self._rules: dict[str | int, tuple[Any, ...] | None] = {}
         client.on("*", self._event, namespace=nsp)
         client.on("connect", self._connected, namespace=nsp)
         client.on("disconnect", self._disconnected, namespace=nsp)
@@ -34,7 +34,7 @@ class PyClient:
     def __str__(self) -> str:
         return self.inbox.owner
 
-    async def _event(self, event: str, *args: Any) -> Any:
+    async def _event(self, event: str | int, *args: Any) -> Any:
         self.inbox.put(event, list(args))
         rule = self._rules.get(event, ())
         return args if rule is None else rule or None
@@ -66,11 +66,11 @@ class PyClient:
         """Leave."""
         await self.client.disconnect()
 
-    async def emit(self, event: str, *args: Any) -> None:
+    async def emit(self, event: str | int, *args: Any) -> None:
         """Send an event."""
         await self.client.emit(event, args, namespace=self.nsp)
 
-    async def ack_args(self, event: str, *args: Any, timeout: float = DEFAULT_TIMEOUT) -> list[Any]:
+    async def ack_args(self, event: str | int, *args: Any, timeout: float = DEFAULT_TIMEOUT) -> list[Any]:
         """Emit, and return all arguments of the acknowledgement."""
         future: asyncio.Future[list[Any]] = asyncio.get_running_loop().create_future()
 
@@ -86,18 +86,18 @@ class PyClient:
             message = f'{self}: no acknowledgement of "{event}" within {timeout:g} s\n{self.inbox.describe()}'
             raise AssertionError(message) from None
 
-    async def emit_with_ack(self, event: str, *args: Any, timeout: float = DEFAULT_TIMEOUT) -> Any:
+    async def emit_with_ack(self, event: str | int, *args: Any, timeout: float = DEFAULT_TIMEOUT) -> Any:
         """Emit, and return the first argument of the acknowledgement, ``None`` without any."""
         answer = await self.ack_args(event, *args, timeout=timeout)
         return answer[0] if answer else None
 
     async def wait_for(
-        self, event: str, *, timeout: float = DEFAULT_TIMEOUT, where: Callable[..., object] | None = None
+        self, event: str | int, *, timeout: float = DEFAULT_TIMEOUT, where: Callable[..., object] | None = None
     ) -> list[Any]:
         """The arguments of the oldest such event that was not waited for yet; ``where(*args)`` may choose."""
         return await self.inbox.wait_for(event, timeout=timeout, where=where)
 
-    def received(self, event: str) -> list[list[Any]]:
+    def received(self, event: str | int) -> list[list[Any]]:
         """The arguments of every such event so far, waited for or not."""
         return self.inbox.received(event)
 
@@ -126,17 +126,17 @@ class PyClient:
         finally:
             del self.client.handlers[nsp]
 
-    async def expect_nothing(self, event: str) -> None:
+    async def expect_nothing(self, event: str | int) -> None:
         """Fail if such an event has come that was not waited for; call it when the server has emitted."""
         await self.barrier()
         stray = [item for item in self.inbox.log if item.name == event and not item.life and not item.taken]
         assert not stray, f'{self}: "{event}" came {len(stray)} times unexpectedly\n{self.inbox.describe()}'
 
-    async def answer(self, event: str, *args: Any) -> None:
+    async def answer(self, event: str | int, *args: Any) -> None:
         """Acknowledge such events with these arguments; otherwise they are acknowledged with none."""
         self._rules[event] = args
 
-    async def echo(self, event: str) -> None:
+    async def echo(self, event: str | int) -> None:
         """Acknowledge such events with what they brought."""
         self._rules[event] = None
 

@@ -30,6 +30,7 @@ class Stream:
 
     def __init__(self) -> None:
         self.sent: list[str | bytes] = []
+        self.held = 0
         self.is_open = True
         self.is_kept = False
         self.ends: list[str] = []
@@ -73,6 +74,22 @@ class Stream:
             self.client.ended(reason)
 
     # --- what a client of Socket.IO needs of it ---------------------------------------------------------------------
+
+    def hold(self, size: int) -> bool:
+        self.held += size
+        return True
+
+    def release(self, size: int) -> None:
+        self.held -= size
+
+    def began(self) -> int:
+        return 0
+
+    def ended(self, weight: int) -> None:
+        pass
+
+    def fail_of_size(self) -> None:
+        self.end("transport error")
 
     def send(self, frames: Frames, *, volatile: bool = False) -> None:
         if self.is_open:

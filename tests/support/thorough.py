@@ -12,8 +12,8 @@ def configure(thorough: bool) -> None:
 
 
 def examples(number: int) -> int:
-    """For ``settings(max_examples=…)``: the number of a thorough run; others take a quarter."""
-    return number if _thorough else max(number // 4, 50)
+    """For ``settings(max_examples=…)``: the number of a thorough run; others take an eighth."""
+    return number if _thorough else max(number // 8, 25)
 
 
 def is_thorough() -> bool:

@@ -125,6 +125,8 @@ class Peer(asyncio.Protocol):
 
     def __init__(self) -> None:
         self.transport = cast("asyncio.Transport", None)
+        self.patience = PATIENCE
+        """Seconds that it waits for anything."""
         self.pongs: list[bytes] = []
         """What came in PONG frames so far."""
         self.frames: list[Frame] = []
@@ -172,7 +174,7 @@ class Peer(asyncio.Protocol):
 
     async def head(self) -> Head:
         """The head of a response."""
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(self.patience):
             while (end := self._data.find(b"\r\n\r\n")) < 0:
                 assert not self._ended, f"no response: {bytes(self._data)!r}"
                 await self._more()
@@ -284,7 +286,7 @@ class Peer(asyncio.Protocol):
         return data.decode() if parts[0].opcode == TEXT else data
 
     async def _bytes(self, count: int) -> bytes | None:
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(self.patience):
             while len(self._data) < count:
                 if self._ended:
                     return None
@@ -311,3 +313,11 @@ async def tcp(url: str) -> AsyncIterator[Peer]:
     finally:
         peer.transport.abort()
         await asyncio.sleep(0)
+
+
+@contextlib.asynccontextmanager
+async def websocket(url: str) -> AsyncIterator[Peer]:
+    """A websocket to the server at a URL, which has joined no namespace yet."""
+    async with tcp(url) as peer:
+        await peer.open()
+        yield peer

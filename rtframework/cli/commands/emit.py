@@ -11,6 +11,7 @@ import argparse
 import asyncio
 from typing import Any
 
+from ...packets import number_of
 from ...types import RESERVED_EVENTS
 from ..client import connect
 from ..endpoint import Endpoint, add_endpoint
@@ -21,7 +22,7 @@ from ..values import parse_seconds, parse_value, read_file, show
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the command."""
     add_endpoint(parser)
-    parser.add_argument("event", metavar="EVENT", help="the event's name")
+    parser.add_argument("event", metavar="EVENT", help="the event's name; digits are a number")
     parser.add_argument("args", metavar="ARG", nargs="*", default=[], help="JSON, or a string where it is none")
     parser.add_argument("--ack", action="store_true", help="wait for the answer and print it")
     parser.add_argument(
@@ -45,24 +46,31 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Send the event, and print the answer. Return the exit code. Raises ``Failure``."""
-    check_event(args.event)
+    event = parse_event(args.event)
     values = [parse_value(each) for each in args.args] + [read_file(each) for each in args.binary]
-    answer = asyncio.run(_emit(Endpoint.of(args), args.event, values, args.timeout if args.ack else None))
+    answer = asyncio.run(_emit(Endpoint.of(args), event, values, args.timeout if args.ack else None))
     if answer is not None:
         for line in [show(answer, exact=True)] if args.json else map(show, answer):
             print(line)
     return Exit.DONE
 
 
-def check_event(event: str) -> None:
-    """Raise ``Failure`` for a name that no event can have."""
-    if not event:
+def parse_event(text: str) -> str | int:
+    """Parse an event's name: ``1`` is a number, ``"1"`` in quotes and ``one`` are strings.
+
+    Raises ``Failure`` for a name that no event can have.
+    """
+    if not text:
         raise Failure("an event needs a name", Exit.USAGE)
-    if event in RESERVED_EVENTS:
-        raise Failure(f'"{event}" can be no event: the name is reserved', Exit.USAGE)
+    if text in RESERVED_EVENTS:
+        raise Failure(f'"{text}" can be no event: the name is reserved', Exit.USAGE)
+    if text[0] == text[-1] == '"' and number_of(text[1:-1]) is not None:
+        return text[1:-1]
+    number = number_of(text)
+    return text if number is None else number
 
 
-async def _emit(endpoint: Endpoint, event: str, args: list[Any], timeout: float | None) -> list[Any] | None:
+async def _emit(endpoint: Endpoint, event: str | int, args: list[Any], timeout: float | None) -> list[Any] | None:
     async with connect(endpoint) as connection:
         if timeout is not None:
             return await connection.ask(event, args, timeout)

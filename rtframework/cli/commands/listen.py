@@ -15,11 +15,12 @@ import random
 import sys
 from typing import Any, Final
 
+from ...packets import event_key, number_of
 from ..client import Connection, Received, connect
 from ..endpoint import Endpoint, add_endpoint
 from ..errors import Exit, Failure
 from ..values import parse_seconds, parse_value, show
-from .emit import check_event
+from .emit import parse_event
 
 _DELAYS: Final = (1.0, 2.0, 5.0)
 """Seconds before each attempt to connect again."""
@@ -48,8 +49,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print events until the end. Return the exit code. Raises ``Failure``."""
-    for event, *_ in args.emit:
-        check_event(event)
     listener = _Listener(args, Endpoint.of(args))
     return asyncio.run(listener.run())
 
@@ -61,7 +60,7 @@ class _Listener:
         self._json: bool = args.json
         self._count: int | None = args.count
         self._timeout: float | None = args.timeout
-        self._emits = [(event, [parse_value(each) for each in values]) for event, *values in args.emit]
+        self._emits = [(parse_event(event), [parse_value(each) for each in values]) for event, *values in args.emit]
         self._answer: list[Any] | None = None if args.ack is None else [parse_value(args.ack)]
         self._reconnect: bool = args.reconnect
         self._attempt = 0
@@ -102,7 +101,7 @@ class _Listener:
     async def _take(self, connection: Connection, received: Received) -> None:
         if received.id is not None and self._answer is not None:
             await connection.answer(received, self._answer)
-        if self._events and received.event not in self._events:
+        if self._events and event_key(received.event) not in self._events:
             return
         print(self._line(received), flush=True)
         if self._count is not None:
@@ -112,8 +111,10 @@ class _Listener:
         if self._json:
             return show({"event": received.event, "args": received.args}, exact=True)
         name = received.event
-        if not name.isprintable() or not name or " " in name or '"' in name:
-            name = show(name)
+        if isinstance(name, int):
+            name = str(name)
+        elif not name.isprintable() or not name or " " in name or '"' in name or number_of(name) is not None:
+            name = show(name)  # in quotes: "1" is a string, 1 a number
         return " ".join([name, *map(show, received.args)])
 
 

@@ -61,7 +61,7 @@ def _widths(rows: Sequence[tuple[str, str, str]]) -> tuple[int, int]:
 
 
 def _head(entry: Entry) -> str:
-    text = entry.name if entry.name is not None else entry.place.name
+    text = str(entry.name) if entry.name is not None else entry.place.name
     if entry.arguments is not None:
         text += f"({written(entry.arguments)})"
     if entry.returns is not None:

@@ -49,6 +49,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--log-level", choices=_LEVELS, default="warning", help="default: %(default)s")
     parser.add_argument("--access-log", action="store_true", help="log each HTTP request")
     parser.add_argument(
+        "--keep-alive",
+        metavar="SECONDS",
+        type=parse_seconds,
+        default=75.0,
+        help="time that a connection may be idle (default: %(default)g)",
+    )
+    parser.add_argument(
         "--shutdown-timeout",
         metavar="SECONDS",
         type=parse_seconds,
@@ -85,7 +92,14 @@ def run(args: argparse.Namespace) -> int:
         found = target.load()
         with asyncio.Runner(loop_factory=make_loop) as runner:
             return runner.run(
-                serve(target, found, socks, shutdown_timeout=args.shutdown_timeout, access_log=args.access_log)
+                serve(
+                    target,
+                    found,
+                    socks,
+                    keep_alive=args.keep_alive,
+                    shutdown_timeout=args.shutdown_timeout,
+                    access_log=args.access_log,
+                )
             )
     finally:
         for sock in socks:
@@ -98,6 +112,7 @@ def _arguments(args: argparse.Namespace) -> list[str]:
     """Return the command line of the child process."""
     arguments = ["run", args.target, "--reload", "--host", args.host, "--port", str(args.port)]
     arguments += ["--loop", args.loop, "--log-level", args.log_level, "--shutdown-timeout", str(args.shutdown_timeout)]
+    arguments += ["--keep-alive", str(args.keep_alive)]
     arguments += ["--factory"] * args.factory + ["--access-log"] * args.access_log
     return arguments
 

@@ -9,6 +9,7 @@ from aiohttp import web
 
 from ..transports.polling import BINARY, TEXT
 from .detach import Answered, can_write, has_hooks, has_middlewares, header_line, lines_of, run_hooks, write
+from .protocol import HttpProtocol
 
 _OK: Final = b"HTTP/1.1 200 OK\r\nContent-Type: text/html; charset=utf-8\r\n"
 _PAYLOADS: Final = {
@@ -34,6 +35,16 @@ class UnsentResponse(web.Response):
         """Write the end of the body."""
         await super().write_eof(data)
         self.is_sent = True
+
+    def see(self, sent: web.StreamResponse) -> None:
+        """See another response sent in its place: middleware may have copied it."""
+        if (
+            isinstance(sent, web.Response)
+            and sent.status == self.status
+            and sent.body == self.body
+            and (sent.content_type == self.content_type or self.content_type != BINARY)
+        ):
+            self.is_sent = True
 
 
 class Answer:
@@ -154,6 +165,8 @@ class Payload(Opening):
         """Send the response made of it. Return what the request's handler is to return."""
         if has_middlewares(request):
             self._handed_over(response)
+            if isinstance(request.protocol, HttpProtocol):
+                request.protocol.on_response = response.see
         return await super().send_changed(request, response)
 
 

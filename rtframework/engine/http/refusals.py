@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from typing import TYPE_CHECKING, Any, Final
 
@@ -10,6 +11,7 @@ from aiohttp import web
 from ...counters import Counters, add
 from ...logs import ThrottledLog, quote
 from ...types import ConnectionFailure
+from .last_response import LastResponse, must_be_last
 
 if TYPE_CHECKING:
     from ...limits.audit import Audit
@@ -42,7 +44,7 @@ _no_origin: Final = ThrottledLog(
 _old_version: Final = ThrottledLog(
     log,
     logging.WARNING,
-    "refused a client of Engine.IO %s: allow_eio3=True lets in clients of Socket.IO 2, which speak 3",
+    "refused a client of Engine.IO %s: rtframework.Server(allow_eio3=True) lets in those of Socket.IO 2, which speak 3",
 )
 _other_transport: Final = ThrottledLog(
     log, logging.WARNING, "refused a request for the transport %s: see the option transports"
@@ -50,11 +52,26 @@ _other_transport: Final = ThrottledLog(
 
 
 def error_response(
-    code: int, status: int = 400, headers: dict[str, str] | None = None, message: str | None = None
+    request: web.Request,
+    code: int,
+    status: int = 400,
+    headers: dict[str, str] | None = None,
+    message: str | None = None,
 ) -> web.Response:
-    """Make the response that tells a client why its request is refused."""
-    body: dict[str, Any] = {"code": code, "message": message or MESSAGES[code]}
-    return web.json_response(body, status=status, headers=headers)
+    """Make the response that tells a client why its request is refused: JSON as Node writes it, nothing with 413.
+
+    With 415 and 431 it closes the connection, and wherever something may follow that nobody reads.
+    """
+    body = b""
+    if status != 413:
+        content = {"code": code, "message": message or MESSAGES[code]}
+        text = json.dumps(content, separators=(",", ":"), ensure_ascii=False)
+        body = text.encode(errors="backslashreplace")  # lone surrogates as JSON writes them
+    kind = LastResponse if status in (415, 431) or must_be_last(request) else web.Response
+    response = kind(body=body, status=status, headers=headers)
+    if body:
+        response.content_type, response.charset = "application/json", "utf-8"
+    return response
 
 
 class Refusals:
@@ -84,7 +101,7 @@ class Refusals:
         if self._listeners.has("connection_error"):
             failure = ConnectionFailure(request, code, MESSAGES[code], context)
             await self._listeners.tell("connection_error", failure)
-        return error_response(code, status, headers, message)
+        return error_response(request, code, status, headers, message)
 
     async def bad(self, request: web.Request, name: str, headers: dict[str, str], **context: Any) -> web.Response:
         """Refuse a bad request for a reason that has a name."""

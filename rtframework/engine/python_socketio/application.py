@@ -12,6 +12,7 @@ from socketio.exceptions import ConnectionRefusedError as RefusedByProgram
 from socketio.exceptions import DisconnectedError
 
 from ...exceptions import ConnectionRefused, EncodeError
+from ...logs import printable
 from ...types import DisconnectReason, Packet, PacketType
 from ..connection import Connection as EngineConnection
 from .manager import Manager
@@ -72,7 +73,8 @@ class Programs:
         if sid is None:
             connection.send(server.encode(Packet(_CONNECT_ERROR, nsp, {"message": "Unable to connect"})))
             return
-        member = self._members[nsp, sid] = Member(self, client, socket, nsp, sid)
+        kind = LoggedMember if server._tells_all else Member
+        member = self._members[nsp, sid] = kind(self, client, socket, nsp, sid)
         await member.arrive(auth)
 
     def member(self, sid: Any, nsp: str) -> Member | None:
@@ -101,7 +103,7 @@ class Programs:
 
     # --- finding and calling handlers -------------------------------------------------------------------------------
 
-    async def trigger(self, event: str, nsp: str, args: tuple[Any, ...]) -> Any:
+    async def trigger(self, event: str | int, nsp: str, args: tuple[Any, ...]) -> Any:
         """Call the handler of an event, in python-socketio's order of preference; ``not_handled`` without one."""
         server = self.server
         if event == "*":  # a client's word, and not the place where catch-all handlers are
@@ -135,7 +137,7 @@ class Programs:
                 raise
             return None
 
-    def _catch_all(self, event: str, nsp: str, args: tuple[Any, ...]) -> tuple[Any, tuple[Any, ...]]:
+    def _catch_all(self, event: str | int, nsp: str, args: tuple[Any, ...]) -> tuple[Any, tuple[Any, ...]]:
         for space, prefix in ((nsp, (event,)), ("*", (event, nsp))):
             handler = self.server.handlers.get(space, {}).get("*")
             if handler is not None:
@@ -285,8 +287,6 @@ class Member:
         """Run the handler of one event and acknowledge it. A handler that fails is logged, and nothing is answered."""
         server = self._server
         name, *args = packet.data
-        if server._tells_all:
-            server.logger.info('received event "%s" from %s [%s]', name, self.sid, self.nsp)
         try:
             result = await server._trigger_event(name, self.nsp, self.sid, *args)
         except Exception:
@@ -370,6 +370,20 @@ class Member:
         finally:
             self._programs.forget(self)
             self._socket.move_out(self)
+
+
+class LoggedMember(Member):
+    """A member whose events and acknowledgements are logged, for programs that ask for it with ``logger``."""
+
+    __slots__ = ()
+
+    def _receive(self, packet: Packet) -> Coroutine[Any, Any, None] | None:
+        if self._admitted and packet.type == _ACK:
+            self._server.logger.info("received ack from %s [%s]", self.sid, self.nsp)
+        elif self._admitted:
+            name = printable(str(packet.data[0]))
+            self._server.logger.info('received event "%s" from %s [%s]', name, self.sid, self.nsp)
+        return super()._receive(packet)
 
 
 def _binds(handler: Callable[..., Any], count: int) -> bool:

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 from ...types import DisconnectReason
-from ..engine_server import EngineServer
+from ..engine_server import SHUTDOWN_TIMEOUT, EngineServer, query_of
 from ..frames import EncodedFrames
+from ..handshake import wants_websocket
 from .cors import CorsRules
 from .engineio_socket import EngineIOSocket
+from .packet_log import LoggedVersion
+from .polling import EngineIOVersion
 
 if TYPE_CHECKING:
     import logging
@@ -42,7 +46,9 @@ class EngineIOServer(EngineServer):
         cors_allowed_origins: CorsOrigins | None,
         cookie: Cookie | None,
         grace: float,
+        logs_packets: bool,
     ) -> None:
+        self._packet_log = LoggedVersion(logger) if logs_packets else None
         super().__init__(
             options=options,
             make_handler=make_handler,
@@ -50,6 +56,7 @@ class EngineIOServer(EngineServer):
             async_handlers=async_handlers,
             origins=CorsRules(cors_allowed_origins, options.cors.credentials, self.environ_of),
             told_interval=options.ping_interval + grace,
+            version=self._packet_log or EngineIOVersion(),
         )
         self.sockets: dict[str, EngineIOSocket] = {}
         self.packet_class = packet_class
@@ -97,10 +104,32 @@ class EngineIOServer(EngineServer):
         task.add_done_callback(self._background.discard)
         return task
 
+    async def leave(self, app: web.Application) -> None:
+        """Close the connections that came through an application that stops; those of others stay."""
+        leaving = [socket.connection for socket in self.sockets.values() if socket.came_through(app)]
+        for connection in leaving:
+            connection.close(DisconnectReason.SERVER_SHUTTING_DOWN)
+        waited_for = [each.wait_closed() for each in leaving if each.transport == "websocket" or each.has_poll]
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(SHUTDOWN_TIMEOUT):
+                await asyncio.gather(*waited_for)
+        for connection in leaving:
+            connection.abort(DisconnectReason.SERVER_SHUTTING_DOWN)
+
     # --- what the edge asks -----------------------------------------------------------------------------------------
+
+    def _query_of(self, request: web.Request) -> Mapping[str, str]:
+        """Read the query string of a request. As for python-engineio, polling needs no name."""
+        query = query_of(request)
+        if query.get("transport"):
+            return query
+        upgrades = query.get("sid") and wants_websocket(request)
+        return {**query, "transport": "websocket" if upgrades else "polling"}
 
     def _opened(self, connection: Connection, request: web.Request) -> Mapping[str, str]:
         self.sockets[connection.sid] = EngineIOSocket(self, connection, request)
+        if self._packet_log is not None:
+            self._packet_log.opened(connection, self.open_packets.of(connection))
         cookie = self.cookie
         if cookie is None:
             return {}

@@ -85,6 +85,10 @@ class EngineIOSocket:
             self._environ = self._server.environ_of(self._request, self._peer)
         return self._environ
 
+    def came_through(self, app: web.Application) -> bool:
+        """Return whether the connection was opened through an application, or a sub-application of it."""
+        return app in self._request.match_info.apps
+
     def move_in(self, resident: Resident) -> None:
         """Keep the session for one more client of this connection."""
         self._residents.add(resident)

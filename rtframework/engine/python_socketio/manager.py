@@ -60,7 +60,7 @@ class Manager(socketio.AsyncManager):  # type: ignore[misc]  # socketio is not t
 
     async def emit(
         self,
-        event: str,
+        event: str | int,
         data: Any,
         namespace: str,
         room: Any = None,
@@ -193,7 +193,7 @@ class Manager(socketio.AsyncManager):  # type: ignore[misc]  # socketio is not t
     # --- rooms ------------------------------------------------------------------------------------------------------
 
     def basic_enter_room(self, sid: str, namespace: str, room: Any, eio_sid: str | None = None) -> None:
-        """Put a client into a room.
+        """Put a client into a room. ``None`` is the room that everybody is in already: it changes nothing.
 
         Raises ``ValueError`` when nobody is in the namespace, when the room is another client's own, and beyond what
         ``Limits`` allows; ``KeyError`` when the client is not there.
@@ -203,6 +203,8 @@ class Manager(socketio.AsyncManager):  # type: ignore[misc]  # socketio is not t
             raise ValueError("sid is not connected to requested namespace")
         if sid not in space.index:
             raise KeyError(sid)
+        if room is None:
+            return
         if sid != room and room in space.index:
             raise ValueError("cannot enter a sid room")
         limits = self.server.eio.options.limits
@@ -213,7 +215,7 @@ class Manager(socketio.AsyncManager):  # type: ignore[misc]  # socketio is not t
         space.index.add(sid, (room,))
 
     def basic_leave_room(self, sid: str, namespace: str, room: Any) -> None:
-        """Take a client out of a room it may or may not be in."""
+        """Take a client out of a room it may or may not be in; nobody leaves ``None``, which is everybody."""
         space = self._spaces.get(namespace)
         if space is not None:
             space.index.remove(sid, (room,))

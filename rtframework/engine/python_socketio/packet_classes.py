@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, Final
 
 from socketio import msgpack_packet, packet
 
 from ...exceptions import DecodeError, EncodeError
-from ...packets import MAX_ID, check_payload
+from ...packets import MAX_ID, check_attachments, check_payload
 from ...serializers import JSONDecoder, JSONSerializer
 from ...types import Packet, PacketType
 
@@ -18,6 +20,10 @@ _BINARY: Final = {
     int(PacketType.BINARY_ACK): int(PacketType.ACK),
 }
 _TYPES: Final = frozenset(map(int, PacketType))
+_SPREAD: Final = re.compile(r'"_placeholder"\s+:')
+"""The key as json modules write it that do not heed ``separators``."""
+_HEAD: Final = re.compile(r"\d(?:\d+-)?(?:/[^,]*,)?\d*")
+"""What stands before the JSON of a packet."""
 _UNDEFINED: Final = (0, b"\0")
 """The msgpack extension by which a JavaScript client says that it has no ``auth``."""
 
@@ -36,10 +42,61 @@ def packet_class_of(serializer: Any, json_module: Any = None) -> Any:
     return found if json_module is None else type(found.__name__, (found,), {"json": json_module})
 
 
+def checked(packet_class: Any, max_attachments: int) -> Any:
+    """Derive a packet class that encodes nothing that JavaScript clients refuse, for managers that encode packets.
+
+    Raises ``EncodeError``; for a packet that asks for an answer already when it is made, because managers encode those
+    in a task.
+    """
+
+    def __init__(self: Any, *args: Any, **packet: Any) -> None:
+        packet_class.__init__(self, *args, **packet)
+        if self.id is not None and packet.get("encoded_packet") is None:
+            encode(self)
+
+    def encode(self: Any) -> Any:
+        return _encode(partial(packet_class.encode, self), max_attachments)
+
+    return type(packet_class.__name__, (packet_class,), {"__init__": __init__, "encode": encode})
+
+
+def _encode(encode: Callable[[], Any], max_attachments: int) -> Any:
+    """Have a packet class encode a packet: as a text, or as a list of a text and attachments. Raises ``EncodeError``.
+
+    What else it may make of a packet is the business of the class and its clients.
+    """
+    try:
+        encoded = encode()
+    except Exception as error:  # whatever the program's class or json module raises
+        raise EncodeError(f"cannot be sent: {error!r}") from error
+    text = encoded[0] if isinstance(encoded, list) else encoded
+    if not isinstance(text, str):
+        return encoded
+    if isinstance(encoded, list):
+        check_attachments(_SPREAD.sub('"_placeholder":', text), len(encoded) - 1, max_attachments)
+    if "NaN" in text or "Infinity" in text:  # maybe in a string
+        constant = _constant_in(_HEAD.sub("", text, count=1))
+        if constant is not None:
+            raise EncodeError(f"cannot be sent as JSON: {constant} does not exist there")
+    return encoded
+
+
+def _constant_in(text: str) -> str | None:
+    """Return the first number of a text that JSON does not have; ``None`` without one, or if it is not JSON at all."""
+    found: list[str] = []
+    try:
+        json.loads(text, parse_constant=found.append)
+    except ValueError:
+        return None
+    except RecursionError:
+        pass
+    return found[0] if found else None
+
+
 class PacketClassSerializer:
     """Speaks through a subclass of ``socketio.packet.Packet``.
 
-    Whatever the class raises on what a client sent is a ``DecodeError``; attachments are bounded.
+    Whatever the class raises on what a client sent is a ``DecodeError``; attachments are bounded both ways.
     """
 
     __slots__ = ("_max_attachments", "_packet_class")
@@ -50,12 +107,12 @@ class PacketClassSerializer:
 
     def encode(self, packet: Packet) -> Sequence[str | bytes]:
         """Make the frames of a packet with the class. Raises ``EncodeError``."""
-        try:
-            encoded = self._packet_class(
-                int(packet.type), data=packet.data, namespace=packet.nsp, id=packet.id
-            ).encode()
-        except Exception as error:  # whatever the program's class or json module raises
-            raise EncodeError(f"cannot be sent: {error!r}") from error
+
+        def encode() -> Any:
+            kind = int(packet.type)
+            return self._packet_class(kind, data=packet.data, namespace=packet.nsp, id=packet.id).encode()
+
+        encoded = _encode(encode, self._max_attachments)
         return encoded if isinstance(encoded, list) else [encoded]
 
     def decoder(self) -> PacketClassDecoder:
@@ -143,7 +200,7 @@ class StandardSerializer:
 
     def __init__(self, *, max_attachments: int = 10) -> None:
         self._fast = JSONSerializer(max_attachments=max_attachments)
-        self._slow = PacketClassSerializer(packet_class_of("default", _FiniteJSON))
+        self._slow = PacketClassSerializer(packet_class_of("default", _FiniteJSON), max_attachments=max_attachments)
 
     def encode(self, packet: Packet) -> Sequence[str | bytes]:
         """Make one text frame and the attachments, if any. Raises ``EncodeError``."""

@@ -15,16 +15,21 @@ from socketio.exceptions import TimeoutError as CallTimeout
 from ...exceptions import ConfigurationError
 from ...options import Cors, EngineOptions, Limits, warn_of_unknown, whole_number
 from ..gateway import Gateway
+from ..http.mount import check_mount
 from .application import Programs
+from .client import QueryingClient
 from .engineio_server import EngineIOServer
 from .engineio_socket import Environs
 from .manager import Manager, is_many
-from .packet_classes import PacketClassSerializer, StandardSerializer, packet_class_of
+from .packet_classes import PacketClassSerializer, StandardSerializer, checked, packet_class_of
 
 if TYPE_CHECKING:
     from aiohttp import web
 
     from ...protocols import Serializer
+    from ...types import Handshake
+    from ..client import Client
+    from ..connection import Connection
     from .cors import CorsOrigins
     from .engineio_server import Cookie
 
@@ -113,12 +118,16 @@ class AsyncServer(Gateway):
             raise ConfigurationError(
                 f"{type(manager).__name__} encodes by packet classes: derive it from rtframework.engine.Manager as well"
             )
-        self._engineio_logger = _logger(engineio_logger, "engineio.server")
-        self._asked_for_logs = logger is not False
+        if packet_class is not None and not isinstance(manager, Manager):  # it encodes packets itself
+            packet_class = checked(packet_class, limits.max_attachments)
+        self._engineio_logger = _logger("engineio_logger", engineio_logger, "engineio.server")
+        self._logs_packets = _asks_for_lines(engineio_logger, self._engineio_logger)
+        self._asked_for_logs = logger not in (False, None)
         self._cookie = cookie
         self._cors_allowed_origins = cors_allowed_origins
         self._grace = grace
         self._manager_started = False
+        self._running: set[web.Application] = set()
         self._programs = Programs()
         self._programs.bind(self)
         super().__init__(
@@ -126,7 +135,7 @@ class AsyncServer(Gateway):
             serializer=speaks,
             options=options,
             manager=manager,
-            logger=_logger(logger, "socketio.server"),
+            logger=_logger("logger", logger, "socketio.server"),
             async_handlers=async_handlers,
             always_connect=always_connect,
             namespaces=[namespaces] if isinstance(namespaces, str) and namespaces != "*" else namespaces,
@@ -144,17 +153,27 @@ class AsyncServer(Gateway):
             cors_allowed_origins=self._cors_allowed_origins,
             cookie=self._cookie,
             grace=self._grace,
+            logs_packets=self._logs_packets,
+        )
+
+    def _make_client(self, conn: Connection, handshake: Handshake) -> Client:
+        return QueryingClient(
+            conn,
+            handshake,
+            application=self._application,
+            decoder=self._serializer.decoder(),
+            limits=self._engine_options.limits,
         )
 
     # --- registration -----------------------------------------------------------------------------------------------
 
     @overload
-    def on(self, event: str, handler: None = None, namespace: str | None = None) -> Callable[[F], F]: ...
+    def on(self, event: str | int, handler: None = None, namespace: str | None = None) -> Callable[[F], F]: ...
 
     @overload
-    def on(self, event: str, handler: Callable[..., Any], namespace: str | None = None) -> None: ...
+    def on(self, event: str | int, handler: Callable[..., Any], namespace: str | None = None) -> None: ...
 
-    def on(self, event: str, handler: Any = None, namespace: str | None = None) -> Any:
+    def on(self, event: str | int, handler: Any = None, namespace: str | None = None) -> Any:
         """Register a handler, as a decorator or not. ``"*"`` is any event, or any namespace."""
         return super().on(event, handler, namespace)
 
@@ -175,16 +194,27 @@ class AsyncServer(Gateway):
     # --- with the application ---------------------------------------------------------------------------------------
 
     def attach(self, app: web.Application, socketio_path: str = "socket.io") -> None:
-        """Serve under a path of an aiohttp application, or of a sub-application; start and stop with it."""
+        """Serve under a path of an aiohttp application, or of a sub-application; start and stop with it.
+
+        A server may be attached to several applications that run at the same time: when one stops, its clients are
+        disconnected, and the others go on. Raises ``ConfigurationError`` for an application that runs already, and for
+        a path that is taken.
+        """
+        check_mount(app, socketio_path)
         super().attach(app, socketio_path)
         app.on_startup.append(self._start)
         app.on_shutdown.append(self._stop)
 
     async def _start(self, app: web.Application) -> None:
+        self._running.add(app)
         self._initialize_manager()
 
     async def _stop(self, app: web.Application) -> None:
-        await self.shutdown()
+        self._running.discard(app)
+        if self._running:
+            await self.eio.leave(app)
+        else:
+            await self.shutdown()
 
     def _initialize_manager(self) -> None:
         """Start what the manager does in the background: at start-up, or with the first client."""
@@ -221,7 +251,7 @@ class AsyncServer(Gateway):
 
     async def emit(
         self,
-        event: str,
+        event: str | int,
         data: Any = None,
         to: Any = None,
         room: Any = None,
@@ -260,7 +290,7 @@ class AsyncServer(Gateway):
 
     async def call(
         self,
-        event: str,
+        event: str | int,
         data: Any = None,
         to: Any = None,
         sid: str | None = None,
@@ -343,7 +373,7 @@ class AsyncServer(Gateway):
             or namespace in self.namespaces
         )
 
-    async def _trigger_event(self, event: str, namespace: str, *args: Any) -> Any:
+    async def _trigger_event(self, event: Any, namespace: str, *args: Any) -> Any:
         """Call an application's handler: every connect, disconnect and event passes here."""
         return await self._programs.trigger(event, namespace, args)
 
@@ -372,12 +402,25 @@ def _transports(transports: Sequence[str] | str | None) -> tuple[str, ...]:
     return known
 
 
-def _logger(logger: bool | logging.Logger, name: str) -> logging.Logger:
+def _logger(option: str, logger: bool | logging.Logger | None, name: str) -> logging.Logger:
     """Find the logger of that name; set it up to show what happens only when ``True`` asks for it."""
-    if not isinstance(logger, bool):
+    if isinstance(logger, str | int) and not isinstance(logger, bool):
+        raise ConfigurationError(
+            f"{option} is True, False or a logger, not {logger!r}: for a level, "
+            f"logging.getLogger({name!r}).setLevel(...)"
+        )
+    if logger is not None and not isinstance(logger, bool):
         return logger
     found = logging.getLogger(name)
     if logger and found.level == logging.NOTSET:
         found.setLevel(logging.INFO)
         found.addHandler(logging.StreamHandler())
     return found
+
+
+def _asks_for_lines(given: bool | logging.Logger | None, logger: logging.Logger) -> bool:
+    """Return whether a program wants a line for each packet: it says so, or has set a level by hand.
+
+    ``False`` and a logger without a level mean no, even if the program logs everything else at INFO.
+    """
+    return given not in (False, None) or logging.NOTSET < logger.level <= logging.INFO

@@ -15,6 +15,7 @@ class NoTransport:
 
     abandoned: Final = False
     writable: Final = False
+    received: Final = 0
 
     def __init__(self, name: str) -> None:
         self.name = name

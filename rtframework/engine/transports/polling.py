@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Final, Protocol
 
 from aiohttp import web
@@ -11,6 +11,7 @@ from aiohttp import web
 from ...types import DisconnectReason
 from ..base64 import decode_base64
 from ..frames import CLOSE, NOOP, SEPARATOR
+from ..inbound import LARGE
 
 if TYPE_CHECKING:
     from ...options import Limits
@@ -21,6 +22,8 @@ TEXT: Final = "text/plain; charset=UTF-8"
 BINARY: Final = "application/octet-stream"
 
 _KINDS: Final = frozenset("0123456")
+_AT_ONCE: Final = 256
+"""Packets of a payload that wait to be served at once."""
 _PAUSE: Final = 0.1
 """Seconds that a GET waits at most while the client is about to move to a websocket: Node's."""
 
@@ -35,7 +38,7 @@ class Handed(Protocol):
 class PollingTransport:
     """The polling side of one connection: at most one GET and one POST at a time, as the protocol says."""
 
-    __slots__ = ("_handed_over", "_posting", "_request", "_waiting", "compress", "connection")
+    __slots__ = ("_handed_over", "_posting", "_request", "_waiting", "compress", "connection", "received")
 
     name: Final = "polling"
     connection: Carried
@@ -47,6 +50,8 @@ class PollingTransport:
         self._request: web.Request | None = None
         self._handed_over: Handed | None = None
         self._posting = False
+        self.received = 0
+        """Bytes of bodies that have come in pieces."""
         self.compress = True
         """True when something in the payload that was made last is worth compressing."""
 
@@ -117,28 +122,32 @@ class PollingTransport:
         return answer
 
     async def post(self, request: web.Request, limits: Limits) -> int:
-        """Take the packets of a POST. Return the HTTP status to answer with."""
+        """Take the packets of a POST, once what came before is being served. Return the HTTP status to answer with."""
         connection = self.connection
         decode = self._decoder_of(request)
         if self._posting or decode is None:
             connection.fail(DisconnectReason.TRANSPORT_ERROR)
             return 400
         self._posting = True
+        read = 0
         try:
-            if connection.blocked:
+            if connection.blocked or connection.inbox is not None:
                 await connection.ready_to_read()
+            most = connection.message_limit
             body: bytes | None
             if request.content.is_eof():  # it came with the head, as most do
                 body = request.content.read_nowait()
-                if len(body) > limits.max_http_buffer_size:
+                if len(body) > most:
                     body = None
             else:
-                async with asyncio.timeout(limits.body_timeout):
-                    body = await read_body(request, limits.max_http_buffer_size)
+                body = await self._read(request, limits, most)
             if body is None:
-                connection.fail(DisconnectReason.TRANSPORT_ERROR)
+                connection.fail_of_size()
                 return 413
-            packets = decode(body)
+            if len(body) > LARGE:
+                read = len(body)
+                connection.hold(read)
+            return await self._hand_over(decode(body))
         except asyncio.CancelledError:
             connection.lost(DisconnectReason.TRANSPORT_ERROR)
             raise
@@ -148,14 +157,57 @@ class PollingTransport:
         except (OSError, RuntimeError, web.RequestPayloadError):  # RuntimeError: aiohttp's "Connection closed."
             connection.lost(DisconnectReason.TRANSPORT_ERROR)
             return 400
-        except ValueError:
-            connection.fail(DisconnectReason.PARSE_ERROR)
-            return 400
         finally:
             self._posting = False
+            if read:
+                connection.release(read)
+
+    async def _read(self, request: web.Request, limits: Limits, most: int) -> bytes | None:
+        """Read a body, in however many pieces it comes; ``None`` when it is longer than ``most`` bytes.
+
+        Raises ``TimeoutError`` when it comes too slowly: each ``body_timeout`` has to bring ``least_rate``.
+        """
+        if request.content_length is not None and request.content_length > most:
+            return None
+        connection = self.connection
+        body = bytearray()
+        enough = step = int(limits.least_rate * limits.body_timeout)
+        try:
+            async with asyncio.timeout(limits.body_timeout) as timer:
+                async for chunk in request.content.iter_any():
+                    body += chunk
+                    self.received += len(chunk)
+                    connection.hold(len(chunk))
+                    if len(body) > most:
+                        return None
+                    if len(body) >= enough:
+                        enough = len(body) + step
+                        timer.reschedule(connection.loop.time() + limits.body_timeout)
+                    if not connection.may_receive():
+                        await connection.room_to_receive()
+        finally:
+            connection.release(len(body))
+        return bytes(body)
+
+    async def _hand_over(self, packets: Iterator[str | bytes]) -> int:
+        """Have the packets of a payload served, a part of them at a time. Return the status."""
+        connection = self.connection
         if not connection.is_open:  # it ended while the body came
             return 400
-        connection.receive_all(packets)
+        left = _AT_ONCE
+        try:
+            for packet in packets:
+                if not left:
+                    await connection.ready_to_read()
+                    left = _AT_ONCE
+                left -= 1
+                if connection.is_open:
+                    connection.receive(packet)
+                else:
+                    connection.take(packet)
+        except ValueError:
+            connection.fail_after(DisconnectReason.PARSE_ERROR)
+            return 400
         return 200
 
     @property
@@ -172,7 +224,7 @@ class PollingTransport:
         self.compress = any(each.compress for each in frames)
         return SEPARATOR.join([each.polling for each in frames]).encode()
 
-    def _decoder_of(self, request: web.Request) -> Callable[[bytes], list[str | bytes]] | None:
+    def _decoder_of(self, request: web.Request) -> Callable[[bytes], Iterator[str | bytes]] | None:
         """Choose the function that takes the body of a POST apart; ``None`` when there can be no such body."""
         return None if request.headers.get("Content-Type") == BINARY else decode_payload
 
@@ -190,27 +242,22 @@ class PollingTransport:
             waiting.set_result(payload)
 
 
-async def read_body(request: web.Request, limit: int) -> bytes | None:
-    """Read the whole body, in however many pieces it comes; ``None`` when it is longer than ``limit`` bytes."""
-    if request.content_length is not None and request.content_length > limit:
-        return None
-    body = bytearray()
-    async for chunk in request.content.iter_any():
-        body += chunk
-        if len(body) > limit:
-            return None
-    return bytes(body)
+def decode_payload(body: bytes) -> Iterator[str | bytes]:
+    """Yield the packets of a POST body: text packets as they are, binary ones decoded.
 
-
-def decode_payload(body: bytes) -> list[str | bytes]:
-    """List the packets of a POST body: text packets as they are, binary ones decoded. Raises ``ValueError``."""
-    packets: list[str | bytes] = []
-    for packet in body.decode().split(SEPARATOR):
+    Raises ``ValueError`` at the first that is none. The packets are not there all at once: a body may be made of very
+    many.
+    """
+    text = body.decode()
+    start = 0
+    while start >= 0:
+        end = text.find(SEPARATOR, start)
+        packet = text[start:] if end < 0 else text[start:end]
+        start = end + 1 or -1
         kind = packet[:1]
         if kind in _KINDS:
-            packets.append(packet)
+            yield packet
         elif kind == "b":
-            packets.append(decode_base64(packet[1:]))
+            yield decode_base64(packet[1:])
         else:
             raise ValueError("unknown packet type")
-    return packets

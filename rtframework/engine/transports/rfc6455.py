@@ -31,6 +31,8 @@ _MASKED: Final = 0x80
 _GUID: Final = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 DEFLATE_TAIL: Final = b"\x00\x00\xff\xff"
 """The end of a flush, which a compressed message does not have (RFC 7692, 7.2.1)."""
+_PER_FEED: Final = 256
+"""Frames that are read in one go."""
 _CLOSE_CODES: Final = frozenset({1000, 1001, 1002, 1003, 1007, 1008, 1009, 1010, 1011, 1012, 1013, 1014})
 """The codes below 3000 that may stand in a close frame (RFC 6455, 7.4, and IANA's registry)."""
 
@@ -81,11 +83,23 @@ class FrameReader:
 
     ``receiver`` takes the ``str`` or ``bytes`` of each message, and may be replaced at any time; ``control`` is called
     with the opcode and payload of each control frame. ``limit`` is the size of a message in bytes, decompressed if
-    ``inflates`` (RFC 7692, without context takeover). Between frames it holds nothing, and never more than a message
-    and a frame header.
+    ``inflates`` (RFC 7692, without context takeover); it may be changed between two calls. Between frames it holds
+    nothing, and never more than a message, a frame header, and what it was given last.
     """
 
-    __slots__ = ("_buffer", "_compressed", "_inflates", "_limit", "_need", "_opcode", "_so_far", "control", "receiver")
+    __slots__ = (
+        "_buffer",
+        "_compressed",
+        "_inflated",
+        "_inflates",
+        "_need",
+        "_opcode",
+        "_so_far",
+        "control",
+        "held",
+        "limit",
+        "receiver",
+    )
 
     def __init__(
         self,
@@ -96,7 +110,7 @@ class FrameReader:
     ) -> None:
         self.receiver = receiver
         self.control = control
-        self._limit = limit
+        self.limit = limit
         self._inflates = inflates
         self._buffer: bytearray | None = None
         self._need = 0
@@ -104,17 +118,31 @@ class FrameReader:
         """The opcode of the message that has begun and not ended; 0 when there is none."""
         self._compressed = False
         self._so_far: bytearray | None = None
+        self._inflated = 0
+        """Bytes of the messages that were decompressed since the last pause."""
+        self.held = 0
+        """Bytes that have come and are no message yet."""
 
-    def feed(self, data: bytes) -> None:
-        """Read bytes from the network. Raises ``FrameError``, after which nothing more may be fed."""
+    def feed(self, data: bytes) -> bool:
+        """Read bytes from the network, for a bounded time: at most 256 frames, or the largest message decompressed.
+
+        Return ``True`` if there may be more frames in what has come: ``feed(b"")`` goes on. Raises ``FrameError``,
+        after which nothing more may be fed.
+        """
         if self._buffer is not None:
             self._buffer += data
+            self.held = len(self._buffer) + len(self._so_far or b"")
             if len(self._buffer) < self._need:
-                return
+                return False
             data = bytes(self._buffer)
             self._buffer = None
         at, end = 0, len(data)
+        left = _PER_FEED
         while end - at >= 2:
+            if not left:
+                self._keep(data[at:], 2)
+                return True
+            left -= 1
             first = data[at]
             length = data[at + 1] - _MASKED
             start = at + 6
@@ -124,7 +152,7 @@ class FrameReader:
                     break
                 length = int.from_bytes(data[at + 2 : start - 4], "big")
             stop = start + length
-            if first == _FIN_TEXT and not self._opcode and 0 <= length <= self._limit:
+            if first == _FIN_TEXT and not self._opcode and 0 <= length <= self.limit:
                 if stop > end:
                     break
                 payload = bytearray(data[start:stop])
@@ -143,14 +171,22 @@ class FrameReader:
             unmask(data[start - 4 : start], payload)
             at = stop
             self._take(first, payload)
+            if self._inflated >= self.limit:
+                self._inflated = left = 0
         else:
-            if at == end:
-                return
-            self._need = 2
-            self._buffer = bytearray(data[at:])
-            return
-        self._need = start - 4 - at if start > end + 4 else stop - at
-        self._buffer = bytearray(data[at:])
+            if at < end:
+                self._keep(data[at:], 2)
+            elif self.held or self._so_far is not None:
+                self.held = len(self._so_far or b"")
+            return False
+        self._keep(data[at:], start - 4 - at if start > end + 4 else stop - at)
+        return False
+
+    def _keep(self, data: bytes, need: int) -> None:
+        """Keep bytes until there are as many as are needed to go on."""
+        self._buffer = bytearray(data)
+        self._need = need
+        self.held = len(data) + len(self._so_far or b"")
 
     def _check(self, first: int, length: int, second: int) -> None:
         """Refuse a frame by its header, before its payload has come."""
@@ -168,7 +204,7 @@ class FrameReader:
             raise FrameError(PROTOCOL_ERROR)
         if second == 0xFF and length >> 63:
             raise FrameError(PROTOCOL_ERROR)
-        if length + len(self._so_far or b"") > self._limit:
+        if length + len(self._so_far or b"") > self.limit:
             raise FrameError(TOO_BIG)
 
     def _take(self, first: int, payload: bytearray) -> None:
@@ -190,7 +226,8 @@ class FrameReader:
         opcode, self._opcode = self._opcode, 0
         whole, self._so_far = bytes(self._so_far), None
         if self._compressed:
-            whole = inflate(whole, self._limit)
+            whole = inflate(whole, self.limit)
+            self._inflated += len(whole)
         if opcode == BINARY:
             self.receiver.receive(whole)
             return

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 from ...types import DisconnectReason
 from ..frames import EncodedFrames, websocket_frame
 from .nothing import NOBODY
-from .rfc6455 import CLOSE, NORMAL, PING, PONG, FrameError, FrameReader
+from .rfc6455 import CLOSE, NORMAL, PING, PONG, TOO_BIG, FrameError, FrameReader
 
 if TYPE_CHECKING:
     from ...options import EngineOptions
@@ -34,14 +34,18 @@ class WebSocketTransport(asyncio.Protocol):
         "_closing",
         "_deflate",
         "_full",
+        "_held",
         "_holds",
         "_leaving",
+        "_more",
         "_paused",
+        "_ping",
         "_reader",
         "_receiver",
         "_transport",
         "connection",
         "deadline",
+        "received",
     )
 
     name: Final = "websocket"
@@ -58,10 +62,19 @@ class WebSocketTransport(asyncio.Protocol):
         self._transport = transport
         self._receiver: PacketReceiver = NOBODY
         """The receiver of the packets, while they are taken, and of the end."""
+        limits = options.limits
         self._reader: FrameReader | None = FrameReader(
-            NOBODY, self._control, options.limits.max_http_buffer_size, window is not None
+            NOBODY, self._control, min(limits.max_connect_size, limits.max_http_buffer_size), window is not None
         )
         """``None`` when nothing that comes is read any more."""
+        self.received = 0
+        """Bytes that have come."""
+        self._held = 0
+        """Bytes of messages on their way, as the connection has counted them."""
+        self._more = False
+        """True while the reader has more frames than it reads in one go."""
+        self._ping: bytes | None = None
+        """The latest ping of the client, not answered yet."""
         self._deflate: tuple[int, int, int] | None = None
         if window is not None and options.per_message_deflate is not None:
             # zlib has no window of 8 bits, but keeps 262 bytes of a window of 9 unused.
@@ -85,7 +98,13 @@ class WebSocketTransport(asyncio.Protocol):
         """Be the transport of this connection from now on."""
         self._leaving.discard(self)
         self.connection = connection
+        self.limit_messages(connection.message_limit)
         self._hand_to(connection)
+
+    def limit_messages(self, size: int) -> None:
+        """Fail messages of more than ``size`` bytes from now on."""
+        if self._reader is not None:
+            self._reader.limit = size
 
     # --- asyncio.Protocol -------------------------------------------------------------------------------------------
 
@@ -94,14 +113,45 @@ class WebSocketTransport(asyncio.Protocol):
         reader, connection = self._reader, self.connection
         if reader is None:
             return
-        if connection is not None and connection.inbox is not None and not self._paused:
-            # What came before still waits to be served: let TCP, not our memory, hold the rest.
-            self._paused = True
-            self._transport.pause_reading()
+        self.received += len(data)
+        if connection is not None and connection.inbox is not None:
+            self._pause()  # what came before still waits to be served: let TCP, not our memory, hold the rest
+        self._feed(reader, data)
+
+    def _feed(self, reader: FrameReader, data: bytes) -> None:
+        """Read bytes as far as may be done in one go."""
         try:
-            reader.feed(data)
+            more = reader.feed(data)
         except FrameError as error:
             self._fail(error.code)
+            return
+        if self._ping is not None:
+            self._answer_ping()
+        if reader.held or self._held:
+            self._count(reader.held)
+        if more:
+            self._more = True
+            self._pause()
+            if self.connection is None or self.connection.inbox is None:  # else it says when that has been served
+                asyncio.get_running_loop().call_soon(self.resume_reading)
+
+    def _count(self, held: int) -> None:
+        """Have the connection count the bytes of messages on their way, and read on when there is room for more."""
+        connection = self.connection
+        if connection is None or held == self._held:
+            return
+        more, self._held = held - self._held, held
+        if more < 0:
+            connection.release(-more)
+        else:
+            connection.hold(more)
+            if not connection.may_receive():
+                self._pause()
+
+    def _pause(self) -> None:
+        if not self._paused:
+            self._paused = True
+            self._transport.pause_reading()
 
     def eof_received(self) -> None:
         """End a connection whose client sends nothing more: to go on half-open serves nobody."""
@@ -114,6 +164,7 @@ class WebSocketTransport(asyncio.Protocol):
         self._lose(DisconnectReason.TRANSPORT_CLOSE)
         # Nothing is to wait for the garbage collector: a full collection is what connections cost most.
         self._reader, self._receiver = None, NOBODY
+        self._count(0)
         connection, self.connection = self.connection, None
         if connection is not None:
             connection.without_transport()
@@ -129,10 +180,17 @@ class WebSocketTransport(asyncio.Protocol):
             self.connection.outbox.flush()
 
     def resume_reading(self) -> None:
-        """Read on: what came has been served."""
-        if self._paused:
-            self._paused = False
-            self._transport.resume_reading()
+        """Read on: what came has been served, or there is room for more."""
+        if not self._paused:
+            return
+        if self._more:
+            self._more = False
+            if self._reader is not None:
+                self._feed(self._reader, b"")
+            if self._more or (self.connection is not None and self.connection.inbox is not None):
+                return
+        self._paused = False
+        self._transport.resume_reading()
 
     # --- the sink of an outbox --------------------------------------------------------------------------------------
 
@@ -148,7 +206,7 @@ class WebSocketTransport(asyncio.Protocol):
     def write(self, frames: list[Frames]) -> bool:
         """Write all frames in one piece."""
         transport = self._transport
-        if transport.is_closing():
+        if self._closing or transport.is_closing():  # nothing follows a close frame (RFC 6455, 5.5.1)
             return True
         if self._holds:
             return self._write_some(frames)
@@ -214,18 +272,29 @@ class WebSocketTransport(asyncio.Protocol):
 
     def _control(self, opcode: int, payload: bytes) -> None:
         if opcode == PING:
-            if self._transport.get_write_buffer_size() < _MUCH and not self._closing:
-                self._transport.write(websocket_frame(PONG, payload))
+            self._ping = payload
         elif opcode == CLOSE:
+            if self._ping is not None:
+                self._answer_ping()
             if not self._closing:
                 self._closing = True
                 self._transport.write(websocket_frame(CLOSE, payload[:2]))
                 self._lose(DisconnectReason.TRANSPORT_CLOSE)
             self._leave()
 
+    def _answer_ping(self) -> None:
+        """Answer the latest ping of what was read in one go (RFC 6455, 5.5.3)."""
+        payload, self._ping = self._ping or b"", None
+        transport = self._transport
+        if not (self._closing or transport.is_closing()) and transport.get_write_buffer_size() < _MUCH:
+            transport.write(websocket_frame(PONG, payload))
+
     def _fail(self, code: int) -> None:
         """Fail the connection of a client that broke the protocol (RFC 6455, 7.1.7)."""
         transport = self._transport
+        self._count(0)
+        if code == TOO_BIG and self.connection is not None:
+            self.connection.say_too_long()
         if not self._closing:
             self._closing = True
             transport.write(websocket_frame(CLOSE, code.to_bytes(2, "big")))

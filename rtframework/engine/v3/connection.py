@@ -38,12 +38,12 @@ class Connection3(Connection):
             return super().take(packet)
         if not isinstance(packet, str):
             if packet[:1] == MESSAGE:
-                return self._handler.receive(packet[1:])
+                return self._take_message(packet, packet[1:])
             self.fail(DisconnectReason.PARSE_ERROR)
             return None
         kind = packet[:1]
         if kind == "4":
-            return self._handler.receive(packet[1:])
+            return self._take_message(packet, packet[1:])
         if kind == "2":
             self._expect_ping()
             self.send(PONG)
@@ -55,12 +55,13 @@ class Connection3(Connection):
             return super().take(packet)
         return None
 
-    def began(self) -> None:
-        """Count a handler that waits for something."""
-        super().began()
+    def began(self, packet: str | bytes | Call | None = None) -> int:
+        """Count a handler that waits, and what it was given. Return the bytes for :meth:`ended`."""
+        weight = super().began(packet)
         if self.blocked and self._answer_due == math.inf and self._state == OPEN:
             self._answer_due = self.loop.time() + self._options.ping_timeout / 2
             self._arm()
+        return weight
 
     def tick(self, now: float) -> None:
         """Do what is due: give the client up, or close it because it joined no namespace."""
@@ -71,6 +72,9 @@ class Connection3(Connection):
             self._answer_due = now + self._options.ping_timeout / 2
             self._expect_ping()
             self.send(PONG)
+        elif self._heartbeat_due <= now and self._is_receiving():  # its ping comes behind that
+            self._heartbeat_due = now + self._options.ping_timeout
+            self._arm()
         elif self._heartbeat_due <= now:
             self.abort(DisconnectReason.PING_TIMEOUT)
         else:
@@ -87,6 +91,7 @@ class Connection3(Connection):
         super()._unblock()
 
     def _expect_ping(self) -> None:
+        self._hear()
         self._heartbeat_due = self.loop.time() + self._options.ping_interval + self._options.ping_timeout
         self._arm()
 
@@ -99,4 +104,4 @@ class Connection3(Connection):
         except ValueError:
             self.fail(DisconnectReason.PARSE_ERROR)
             return None
-        return self._handler.receive(data[1:])
+        return self._take_message(packet, data[1:])

@@ -7,7 +7,7 @@ UTF-16 code units, as JavaScript does.
 from __future__ import annotations
 
 from base64 import b64encode
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 from ..base64 import decode_base64
@@ -15,6 +15,7 @@ from ..base64 import decode_base64
 MESSAGE: Final = b"\x04"
 """The first byte of a binary packet; there are no others than messages."""
 
+_SHORT: Final = "a packet that is shorter than announced"
 _KINDS: Final = frozenset("0123456")
 _MAX_DIGITS: Final = 10
 _TEXT: Final = 0
@@ -57,33 +58,33 @@ def encode_binary(packets: Iterable[str | bytes]) -> bytes:
     return b"".join(parts)
 
 
-def decode_text(body: bytes) -> list[str | bytes]:
-    """List the packets of a payload of text. Raises ``ValueError``."""
+def decode_text(body: bytes) -> Iterator[str | bytes]:
+    """Yield the packets of a payload of text. Raises ``ValueError`` at the first that is none."""
     text = body.decode()
     if text == "0:":
-        return []
+        return
     if not text.isascii():
         wide = text.encode("utf-16-le")
         if len(wide) != 2 * len(text):  # some characters are two units
-            return _decode_wide(wide)
-    packets: list[str | bytes] = []
+            yield from _decode_wide(wide)
+            return
     at, end = 0, len(text)
+    if not end:
+        raise ValueError("no packet")
     while at < end:
         colon = text.find(":", at, at + _MAX_DIGITS + 1)
         digits = text[at:colon] if colon > 0 else ""
         if not digits.isdigit() or not digits.isascii():
             raise ValueError("illegal length")
         at = colon + 1 + int(digits)
+        if at > end:
+            raise ValueError(_SHORT)
         packet = text[colon + 1 : at]
-        packets.append(packet if packet[:1] in _KINDS else _take(packet))
-    if at > end or not packets:
-        raise ValueError("a packet that is shorter than announced")
-    return packets
+        yield packet if packet[:1] in _KINDS else _take(packet)
 
 
-def _decode_wide(wide: bytes) -> list[str | bytes]:
-    """List the packets of a payload of text in UTF-16. Raises ``ValueError``."""
-    packets: list[str | bytes] = []
+def _decode_wide(wide: bytes) -> Iterator[str | bytes]:
+    """Yield the packets of a payload of text in UTF-16. Raises ``ValueError`` at the first that is none."""
     at, end = 0, len(wide)
     while at < end:
         head = wide[at : at + 2 * _MAX_DIGITS + 2].decode("utf-16-le", "replace")
@@ -92,16 +93,16 @@ def _decode_wide(wide: bytes) -> list[str | bytes]:
             raise ValueError("illegal length")
         start = at + 2 * (len(digits) + 1)
         at = start + 2 * int(digits)
-        packets.append(_take(wide[start:at].decode("utf-16-le")))  # raises when it ends within a character
-    if at > end:
-        raise ValueError("a packet that is shorter than announced")
-    return packets
+        if at > end:
+            raise ValueError(_SHORT)
+        yield _take(wide[start:at].decode("utf-16-le"))  # raises when it ends within a character
 
 
-def decode_binary(body: bytes) -> list[str | bytes]:
-    """List the packets of a payload of bytes. Raises ``ValueError``."""
-    packets: list[str | bytes] = []
+def decode_binary(body: bytes) -> Iterator[str | bytes]:
+    """Yield the packets of a payload of bytes. Raises ``ValueError`` at the first that is none."""
     at, end = 0, len(body)
+    if not end:
+        raise ValueError("no packet")
     while at < end:
         kind = body[at]
         stop = body.find(_END, at + 1, at + _MAX_DIGITS + 2)
@@ -109,16 +110,15 @@ def decode_binary(body: bytes) -> list[str | bytes]:
         if kind > _BINARY or not digits or max(digits) > 9:
             raise ValueError("illegal length")
         at = stop + 1 + int(digits.translate(_TO_DIGITS))
+        if at > end:
+            raise ValueError(_SHORT)
         data = body[stop + 1 : at]
         if kind == _TEXT:
-            packets.append(_take(data.decode()))
+            yield _take(data.decode())
         elif data[:1] == MESSAGE:
-            packets.append(data)
+            yield data
         else:
             raise ValueError("a binary packet that is no message")
-    if at > end or not packets:
-        raise ValueError("a packet that is shorter than announced")
-    return packets
 
 
 def _take(packet: str) -> str | bytes:

@@ -12,7 +12,7 @@ from .payload import decode_binary, decode_text
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from aiohttp import web
 
@@ -44,7 +44,7 @@ class PollingTransport3(PollingTransport):
             return b"".join([each.payload for each in forms])
         return "".join([each.as_text for each in forms]).encode()
 
-    def _decoder_of(self, request: web.Request) -> Callable[[bytes], list[str | bytes]] | None:
+    def _decoder_of(self, request: web.Request) -> Callable[[bytes], Iterator[str | bytes]] | None:
         return decode_binary if request.headers.get("Content-Type") == BINARY else decode_text
 
 

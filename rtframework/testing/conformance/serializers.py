@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from ...exceptions import DecodeError, EncodeError
+from ...packets import MAX_ID
 from ...types import RESERVED_EVENTS, Packet, PacketType
 from .suites import check
 
@@ -72,6 +73,12 @@ class SerializerConformance:
         """Any name that is not reserved can be used for an event."""
         for name in ("", "a", "event name", "1", "été", "\U0001f600", "Connect", "disconnected", "x" * 1_000):
             self._round_trip(Packet(PacketType.EVENT, data=[name, 1]))
+
+    def test_integers_as_event_names_round_trip(self) -> None:
+        """A client may name its events by numbers, such as the members of an enum."""
+        for name in (0, 1, -1, 255, 65_536, -(2**31), MAX_ID, -MAX_ID):
+            self._round_trip(Packet(PacketType.EVENT, data=[name, 1]))
+            self._round_trip(Packet(PacketType.EVENT, "/admin", [name], 7))
 
     def test_namespaces_and_ids_round_trip(self) -> None:
         """A packet arrives in its namespace, and an acknowledgement at the emit that requested it."""
@@ -165,7 +172,10 @@ class SerializerConformance:
             Packet(PacketType.EVENT, data={"not": "a list"}),
             Packet(PacketType.EVENT, data="text"),
             Packet(PacketType.EVENT, data=[None]),
-            Packet(PacketType.EVENT, data=[1]),
+            Packet(PacketType.EVENT, data=[1.5]),
+            Packet(PacketType.EVENT, data=[True]),
+            Packet(PacketType.EVENT, data=[MAX_ID + 1]),
+            Packet(PacketType.EVENT, data=[-MAX_ID - 1]),
             Packet(PacketType.EVENT, data=[["name"]]),
             Packet(PacketType.ACK, data=[1]),
             Packet(PacketType.ACK, data={"not": "a list"}, id=1),
@@ -323,7 +333,7 @@ def _check_sense(packet: Packet) -> None:
     check(id is None or (type(id) is int and id >= 0), f"the id of {packet!r:.200} is no id")
     match packet.type:
         case PacketType.EVENT:
-            sensible = type(data) is list and bool(data) and type(data[0]) is str and data[0] not in RESERVED_EVENTS
+            sensible = type(data) is list and bool(data) and _is_name(data[0])
         case PacketType.ACK:
             sensible = type(data) is list and id is not None
         case PacketType.CONNECT:
@@ -335,6 +345,12 @@ def _check_sense(packet: Packet) -> None:
         case _:
             sensible = False
     check(sensible, f"{packet!r:.200} makes no sense")
+
+
+def _is_name(name: Any) -> bool:
+    if type(name) is int:
+        return -MAX_ID <= name <= MAX_ID
+    return type(name) is str and name not in RESERVED_EVENTS
 
 
 def _damaged(frame: _Frame, chance: random.Random) -> _Frame:

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from rtframework import ConnectionRefused, Server, Socket
+from rtframework import ConnectionRefused, Event, Server, Socket
+from rtframework.protocols import CallNext
 from tests.conftest import Serve
 from tests.support.cli import rtframework
 from tests.support.echo_servers import Peer
@@ -57,6 +58,27 @@ async def test_an_event_without_an_answer_arrives(serve: Serve, by: str) -> None
     done = await rtframework("emit", server.url, "news", "hi", "--transport", by)
     assert (done.code, done.out, done.err) == (0, "", "")
     assert await asyncio.wait_for(come, 5) == "hi"
+
+
+async def test_a_number_and_its_string_are_one_event(peer: Peer) -> None:
+    """Ours would serve another handler than Node does, or none."""
+    for written, answer in (("1", "one"), ('"1"', "one"), ("2", "two"), ('"2"', "two")):
+        done = await rtframework("emit", peer.url, written, "--ack", *peer.options)
+        assert (done.code, done.lines) == (0, [json.dumps(answer)]), done.err
+
+
+async def test_digits_are_a_number(serve: Serve) -> None:
+    """A server whose events are numbers could not be talked to, or one that takes strings alone."""
+    io = Server()
+
+    @io.use_event
+    async def name_of(socket: Socket, event: Event, call_next: CallNext) -> str | int:
+        return event.name
+
+    url = (await serve(io)).url
+    for written, name in (("1", 1), ("0", 0), ('"1"', "1"), ("01", "01"), ('"a"', '"a"'), (str(2**53), str(2**53))):
+        done = await rtframework("emit", url, written, "--ack")
+        assert (done.code, json.loads(done.out)) == (0, name), done.err
 
 
 async def test_what_a_server_says_stays_in_its_line(serve: Serve) -> None:

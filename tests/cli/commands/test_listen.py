@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
-from rtframework import Server
+from rtframework import Server, Socket
 from tests.conftest import Serve
 from tests.support.cli import COMMAND, environment, rtframework, running
 from tests.support.echo_servers import JSON, Peer, our_server
@@ -43,6 +43,24 @@ async def test_only_the_events_that_were_named(url: str) -> None:
     done = await rtframework("listen", url, "bye", "--emit", "mirror", "1", "--emit", "leave")
     assert (done.code, done.lines) == (5, ["bye"])
     assert done.err.splitlines()[-1] == "rtframework listen: the connection was lost (io server disconnect)"
+
+
+@by
+async def test_events_that_are_named_by_integers(serve: Serve, by: str) -> None:
+    """The number and the string could not be told apart, or the filter would leave both out."""
+    io = Server()
+
+    @io.on(7)
+    async def send(socket: Socket) -> None:
+        for name in (1, "1", 2, -3):
+            await socket.emit(name, "x")
+
+    url = (await serve(io)).url
+    args = ("--emit", "7", "--transport", by)
+    done = await rtframework("listen", url, *args, "--count", "4")
+    assert done.lines == ['1 "x"', '"1" "x"', '2 "x"', '-3 "x"']
+    done = await rtframework("listen", url, "1", *args, "--count", "2", "--json")
+    assert [json.loads(line)["event"] for line in done.lines] == [1, "1"]
 
 
 async def test_an_event_that_asks_is_answered_only_on_demand(peer: Peer) -> None:

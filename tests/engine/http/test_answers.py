@@ -101,6 +101,28 @@ async def test_a_payload_says_what_it_is(serve: Serve, kind: str, change: dict[s
     assert loss.times == 0
 
 
+@pytest.mark.parametrize(
+    ("kind", "sent", "is_copy"),
+    [
+        (TEXT, web.Response(text="4a"), True),
+        (TEXT, web.Response(body=b"4a"), True),
+        (TEXT, web.Response(body=b"4a", content_type="text/html", headers={"X": "y"}), True),
+        (BINARY, web.Response(body=b"4a", content_type=BINARY), True),
+        (BINARY, web.Response(body=b"4a", content_type="text/plain"), False),
+        (TEXT, web.Response(text="4"), False),
+        (TEXT, web.Response(text="4a", status=500), False),
+        (TEXT, web.StreamResponse(), False),
+    ],
+)
+def test_a_copy_is_as_good_as_the_answer(kind: str, sent: web.StreamResponse, is_copy: bool) -> None:
+    """A session would end although its client has all packets, or go on without them."""
+    response = Payload(
+        b"4a", {}, coding=None, on_loss=Loss(), handed_over=handed_over_to_nobody, content_type=kind
+    ).response()
+    response.see(sent)
+    assert response.is_sent is is_copy
+
+
 async def test_large_payloads_are_compressed(serve: Serve) -> None:
     """Phones would pay for ten times the bytes."""
     make = lambda request: Opening(LONG, {}, coding=web.ContentCoding.gzip, on_loss=Loss())  # noqa: E731

@@ -9,12 +9,13 @@ import gc
 import ipaddress
 import logging
 import ssl
+import time
 import weakref
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from aiohttp import ClientSession, WSMsgType, web
+from aiohttp import ClientSession, WSMsgType, WSServerHandshakeError, web
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -74,6 +75,14 @@ class Site:
                 assert message.type is WSMsgType.TEXT
                 assert message.data == f'431["{text}"]'
 
+    async def be_refused(self) -> None:
+        """Ask for an upgrade, and send a body that nobody reads, unless all of it is there at once."""
+        with pytest.raises(WSServerHandshakeError, match="400"):
+            await self._session.ws_connect(f"{self._base}{ORIGIN}&sid=nobody")
+        url = f"{self._base}/socket.io/?EIO=4&transport=polling"
+        async with self._session.post(url, data=b"x" * 500_000) as response:
+            assert (response.status, await response.text()) == (400, '{"code":2,"message":"Bad handshake method"}')
+
 
 async def site(
     witness: Witness, tmp_path: Path, over: str, tls: tuple[ssl.SSLContext, ssl.SSLContext]
@@ -112,6 +121,19 @@ async def test_over_whatever_aiohttp_serves(
         await eventually(lambda: len(witness.reasons) == 5)
         assert set(witness.reasons) == {"transport close"}
         witness.assert_nothing_left()
+
+
+@pytest.mark.parametrize("over", ["tcp", "tls", "unix", "with cancellation"])
+async def test_refusals_that_close_the_connection_arrive(
+    over: str, tmp_path: Path, tls: tuple[ssl.SSLContext, ssl.SSLContext], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Clients would see a connection that was reset, and nobody would know why."""
+    witness = Witness()
+    async for reached in site(witness, tmp_path, over, tls):
+        before = time.monotonic()
+        await asyncio.gather(*[reached.be_refused() for _ in range(5)])
+        assert time.monotonic() - before < 10, "aiohttp reads on for ten seconds"
+    assert [record for record in caplog.records if record.levelno >= logging.ERROR] == []
 
 
 async def test_shutdown_over_tls(tmp_path: Path, tls: tuple[ssl.SSLContext, ssl.SSLContext]) -> None:

@@ -153,7 +153,7 @@ async def test_a_foreign_page_is_refused_on_every_way_in(serve: Serve) -> None:
             ("GET", "websocket", {**foreign, **upgrade}),
         ):
             answer = await raw.request(method, query=raw.query(transport), headers=headers)
-            assert (answer.status, answer.text) == (403, '{"code": 4, "message": "Forbidden"}')
+            assert (answer.status, answer.text) == (403, '{"code":4,"message":"Forbidden"}')
             assert "Access-Control-Allow-Origin" not in answer.headers
         assert not witness.engine.connections
         # A session that exists is no help.

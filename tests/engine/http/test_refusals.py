@@ -12,7 +12,7 @@ from aiohttp.test_utils import make_mocked_request
 from rtframework import ConnectionFailure
 from rtframework.counters import Counters
 from rtframework.engine.http.listeners import Listeners
-from rtframework.engine.http.refusals import FORBIDDEN, MESSAGES, SID_UNKNOWN, Refusals, error_response
+from rtframework.engine.http.refusals import BAD_REQUEST, FORBIDDEN, MESSAGES, SID_UNKNOWN, Refusals, error_response
 from rtframework.limits.audit import Audit
 
 
@@ -36,8 +36,25 @@ def body_of(response: web.Response) -> Any:
 @pytest.mark.parametrize("code", MESSAGES)
 def test_the_codes_are_node_s(code: int) -> None:
     """Tools that know Node's codes would show nothing."""
-    assert body_of(error_response(code)) == {"code": code, "message": MESSAGES[code]}
-    assert error_response(code, 503, {"X": "y"}).headers["X"] == "y"
+    request = make_mocked_request("GET", "/socket.io/")
+    response = error_response(request, code)
+    assert response.text == f'{{"code":{code},"message":"{MESSAGES[code]}"}}', "as JSON.stringify writes it"
+    assert response.headers["Content-Type"] == "application/json; charset=utf-8"
+    assert error_response(request, code, 503, {"X": "y"}).headers["X"] == "y"
+
+
+@pytest.mark.parametrize(("message", "body"), [("schön", "schön"), ('"', '\\"'), ("\ud800", "\\ud800"), ("\n", "\\n")])
+def test_messages_are_written_as_node_writes_them(message: str, body: str) -> None:
+    """A client's own tests compare texts; and one that cannot be encoded would be an internal server error."""
+    response = error_response(make_mocked_request("GET", "/socket.io/"), FORBIDDEN, 403, message=message)
+    assert response.body == f'{{"code":4,"message":"{body}"}}'.encode()
+    assert body_of(response)["message"] == message
+
+
+def test_too_large_is_told_without_a_body() -> None:
+    """Node's 413 has none."""
+    response = error_response(make_mocked_request("GET", "/socket.io/"), BAD_REQUEST, 413)
+    assert (response.body, "Content-Type" in response.headers) == (b"", False)
 
 
 async def test_a_refusal_is_counted_and_told() -> None:

@@ -11,7 +11,7 @@ import socketio
 from rtframework.engine import AsyncServer
 
 
-async def trigger(sio: AsyncServer, event: str, *args: Any, nsp: str = "/") -> Any:
+async def trigger(sio: AsyncServer, event: str | int, *args: Any, nsp: str = "/") -> Any:
     """Have the handler of an event called."""
     return await sio._programs.trigger(event, nsp, args)
 
@@ -63,6 +63,21 @@ async def test_methods_of_a_namespace_are_handlers() -> None:
     assert await trigger(sio, "say", "s", "hi", nsp="/chat") == "s: hi"
     assert await trigger(sio, "shout", "s", "hi", nsp="/chat") is None
     assert await trigger(sio, "say", "s", "hi") is sio.not_handled
+
+
+async def test_integers_are_events_of_their_own() -> None:
+    """In python-socketio ``1`` and ``"1"`` are two events, and a method is found by the number's name."""
+
+    class Chat(socketio.AsyncNamespace):  # type: ignore[misc]
+        def on_1(self, sid: str) -> str:
+            return "method"
+
+    sio = AsyncServer()
+    sio.on(1, lambda sid: "number")
+    sio.on("1", lambda sid: "string")
+    sio.register_namespace(Chat("/chat"))
+    assert [await trigger(sio, name, "s") for name in (1, "1")] == ["number", "string"]
+    assert [await trigger(sio, name, "s", nsp="/chat") for name in (1, "1")] == ["method", "method"]
 
 
 @pytest.mark.parametrize(("event", "raises"), [("say", False), ("connect", True)])

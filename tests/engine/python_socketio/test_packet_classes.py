@@ -2,18 +2,30 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, Final
 
 import msgpack
 import pytest
+import socketio
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from socketio import msgpack_packet, packet
 
 from rtframework import DecodeError, EncodeError, Packet, PacketType
-from rtframework.engine.python_socketio.packet_classes import PacketClassSerializer, StandardSerializer, packet_class_of
+from rtframework.engine import AsyncServer
+from rtframework.engine.python_socketio.packet_classes import (
+    PacketClassSerializer,
+    StandardSerializer,
+    checked,
+    packet_class_of,
+)
 from rtframework.testing import SerializerConformance
+from tests.conftest import Serve
+from tests.support.hostile import Attacker, as_in_javascript, collect, hostile_arguments
+from tests.support.js import JSClients
 from tests.support.thorough import examples
 
 CLASSES = (packet.Packet, msgpack_packet.MsgPackPacket)
@@ -54,7 +66,7 @@ WRONG_JSON: tuple[str | bytes, ...] = (
     "2",
     "2{}",
     "2[]",
-    "2[1]",
+    "2[1.5]",
     '2["connect"]',
     '2["disconnect"]',
     "2[",
@@ -180,6 +192,92 @@ def test_the_standard_serializer_takes_what_python_socketio_takes() -> None:
     for wrong in (float("nan"), {None: float("inf")}, object(), {("a", "b"): 1}):
         with pytest.raises(EncodeError):
             serializer.encode(Packet(PacketType.EVENT, "/", ["a", wrong]))
+
+
+@pytest.mark.parametrize("value", [float("nan"), [float("inf")], {"a": -float("inf"), "b": b"bytes"}])
+def test_a_number_that_json_does_not_have(value: Any) -> None:
+    """``json.dumps`` writes it, and every JavaScript client that receives it is disconnected."""
+    for packet_class in (packet.Packet, packet_class_of("default", json)):
+        for nsp in ("/", "/a[b"):
+            for id in (None, 5):
+                with pytest.raises(EncodeError, match=r"(NaN|-?Infinity) does not exist"):
+                    PacketClassSerializer(packet_class).encode(Packet(PacketType.EVENT, nsp, ["a", value], id))
+                with pytest.raises(EncodeError):
+                    checked(packet_class, 10)(packet.EVENT, ["a", value], nsp, id).encode()
+    text = ["a", "NaN Infinity", {"NaN": '"Infinity'}]
+    assert len(PacketClassSerializer(packet.Packet).encode(Packet(PacketType.EVENT, "/", text))) == 1
+    decoded = checked(packet.Packet, 10)(encoded_packet='2["a",NaN]')
+    assert decoded.data[0] == "a"
+
+
+def test_a_format_that_is_no_json_is_its_own_business() -> None:
+    """A program whose clients read something else than JSON could not send what looks like a mistake in JSON."""
+
+    class Upper:
+        dumps = staticmethod(lambda data, **options: f"NaN {data!r} _placeholder")
+        loads = staticmethod(lambda text: text)
+
+    encoded = PacketClassSerializer(packet_class_of("default", Upper)).encode(
+        Packet(PacketType.EVENT, "/", ["a", b"b"])
+    )
+    assert len(encoded) == 2
+
+
+KINDS: Final[Mapping[str, tuple[str | None, Callable[[], AsyncServer]]]] = {
+    "standard": (None, AsyncServer),
+    "packet class": (None, lambda: AsyncServer(serializer=packet.Packet)),
+    "json module": (None, lambda: AsyncServer(json=json)),
+    "manager": (None, lambda: AsyncServer(client_manager=socketio.AsyncManager())),
+    "msgpack": ("msgpack", lambda: AsyncServer(serializer="msgpack")),
+    "msgpack and manager": (
+        "msgpack",
+        lambda: AsyncServer(serializer="msgpack", client_manager=socketio.AsyncManager()),
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_whatever_a_client_sends_harms_nobody_else(serve: Serve, js: JSClients, kind: str) -> None:
+    """A client that finds the right value would throw out everybody to whom a program passes it on."""
+    parser, make = KINDS[kind]
+    sio = make()
+    relayed: list[Any] = []
+
+    async def relay(*args: Any) -> None:
+        try:
+            await sio.emit("post", args)
+        except EncodeError:
+            return
+        relayed.append(args)
+
+    @sio.event
+    async def post(sid: str, *args: Any) -> None:
+        await relay(*args)
+
+    @sio.event
+    async def picture(sid: str, *args: Any) -> None:
+        await relay(*args, b"picture")
+        await relay({key: b"picture" for key in args if isinstance(key, str)})
+
+    @sio.event
+    async def ask(sid: str, *args: Any) -> None:
+        await relay(await sio.call("question", to=sid, timeout=5))
+
+    url = (await serve(sio)).url
+    options: Any = {} if parser is None else {"parser": parser}
+    victims = [await js.connect(url, transports=[transport], **options) for transport in ("polling", "websocket")]
+    there = dict(sio.manager.get_participants("/", None))
+    async with contextlib.AsyncExitStack() as stack:
+        attacker = Attacker(url, parser, stack)
+        for args in collect(hostile_arguments(parser), examples(200)):
+            for event in ("post", "picture", "ask"):
+                await attacker.send(event, args)
+    for victim in victims:
+        await victim.barrier()
+        if parser is None:  # python-socketio's class sends extensions of MessagePack as they came
+            assert as_in_javascript(victim.received("post")) == as_in_javascript(relayed)
+    assert there.items() <= dict(sio.manager.get_participants("/", None)).items()
+    assert len(relayed) > 20
 
 
 class TestStandardSerializer(SerializerConformance):

@@ -19,10 +19,11 @@ from aiohttp import web
 from socketio.exceptions import ConnectionRefusedError as Refused
 from socketio.exceptions import DisconnectedError
 
-from rtframework import ConfigurationError, ConnectionRefused, EncodeError, JSONSerializer, Limits
+from rtframework import ConfigurationError, ConnectionRefused, EncodeError, JSONSerializer, Limits, Server
 from rtframework.engine import AsyncServer
 from tests.conftest import Serve, ServeProgram
 from tests.support.js import JSClients
+from tests.support.libraries import LIBRARIES, MAKERS
 from tests.support.pyclient import PyClients
 from tests.support.raw import RawClient, RawWebSocket, raw_client
 from tests.support.transports import POLLING, WEBSOCKET, Transport
@@ -293,6 +294,31 @@ async def test_reserved_names_run_no_lifecycle_handler(name: str, serve: Serve) 
         await websocket.send(f'42["{name}",{{"forged":true}},{{}}]')
         await websocket.closed()
     assert len(calls) == 1
+
+
+@pytest.mark.parametrize("serializer", ["default", "msgpack"])
+@pytest.mark.parametrize("manager", [None, socketio.AsyncManager], ids=["ours", "python-socketio's"])
+async def test_events_may_be_named_by_integers(
+    manager: Callable[[], Any] | None, serializer: Any, serve: Serve, js: JSClients, transport: Transport
+) -> None:
+    """A page whose events are a numeric enum would lose its connection, which python-socketio serves."""
+    sio = AsyncServer(client_manager=manager() if manager else None, serializer=serializer)
+
+    @sio.on(1)
+    async def one(sid: str, text: str, data: bytes) -> str:
+        await sio.emit(2, (text, data), to=sid)
+        return f"number: {await sio.call(3, to=sid)}"
+
+    sio.on("1", lambda sid: "string")
+    url = (await serve(sio)).url
+    if serializer == "msgpack":
+        client = await js.connect(url, via=transport, parser="msgpack")
+    else:
+        client = await js.connect(url, via=transport)
+    await client.answer(3, "answer")
+    assert await client.emit_with_ack(1, "x", b"y") == "number: answer"
+    assert await client.wait_for(2) == ["x", b"y"]
+    assert await client.emit_with_ack("1") == "string"
 
 
 @pytest.mark.parametrize("namespace", ["/", "*"])
@@ -908,6 +934,29 @@ async def test_limits_hold_for_programs_too(serve: Serve, py: PyClients) -> None
         await sio.enter_room(sid, "abcdef")
 
 
+@pytest.mark.parametrize("library", LIBRARIES)
+async def test_everybodys_room_is_no_room(library: str, serve: Serve) -> None:
+    """A room called None would be listed, count against the limit, or throw a client out of everything."""
+    sio = MAKERS[library](**({"limits": Limits(max_rooms=1)} if library == "rtframework" else {}))
+    async with raw_client((await serve(sio)).url) as raw:
+        websocket = await join(raw)
+        ((sid, _),) = sio.manager.get_participants("/", None)
+        await sio.enter_room(sid, None)
+        with pytest.raises(KeyError):
+            await sio.enter_room("nobody", None)
+        with pytest.raises(ValueError, match="not connected to requested namespace"):
+            await sio.enter_room(sid, None, namespace="/other")
+        await sio.leave_room("nobody", None)
+        await sio.close_room(None, namespace="/other")
+        if library == "rtframework":  # python-socketio takes the client out of the namespace, without a word to it
+            await sio.leave_room(sid, None)
+            await sio.close_room(None)
+        assert sio.rooms(sid) == [sid]
+        assert sio.manager.is_connected(sid, "/")
+        await sio.emit("news")
+        assert await websocket.receive() == '42["news"]'
+
+
 async def test_what_waits_for_a_client_that_is_not_in_yet_is_bounded(serve: Serve) -> None:
     """A connect handler that hangs would collect every broadcast of the server."""
     sio = AsyncServer(limits=Limits(max_outbox=5_000))
@@ -942,6 +991,69 @@ async def test_attachments_are_bounded_with_any_packet_class(serve: Serve) -> No
         await websocket.closed()
 
 
+class TestPacket(socketio.packet.Packet):  # type: ignore[misc]  # socketio is not typed
+    """A program's own packet class."""
+
+    __test__ = False
+
+
+class SpacedJSON:
+    """A json module that does not heed ``separators``."""
+
+    dumps = staticmethod(lambda data, **options: json.dumps(data))
+    loads = staticmethod(json.loads)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"serializer": TestPacket},
+        {"json": SpacedJSON},
+        {"client_manager": socketio.AsyncManager},
+        {"client_manager": socketio.AsyncManager, "json": SpacedJSON},
+    ],
+    ids=["standard", "packet class", "json module", "manager", "manager and json module"],
+)
+async def test_what_clients_refuse_is_refused_at_the_emit(serve: Serve, js: JSClients, options: dict[str, Any]) -> None:
+    """One emit would disconnect every client that receives it."""
+    manager = options.get("client_manager")
+    sio = AsyncServer(**options | ({"client_manager": manager()} if manager else {}))
+
+    @sio.event
+    async def ask(sid: str, number: int) -> Any:
+        return (wrong[number],)
+
+    wrong: list[Any] = [
+        [b"x"] * 11,
+        [{"_placeholder": True, "num": 5}, b"picture"],
+        {"a": [{"_placeholder": True, "num": 0}], "b": {None: b"picture"}},
+        [{"_placeholder": 1}, b"picture"],
+    ]
+    right: list[Any] = [
+        [b"x"] * 10,
+        {"placeholder": True, "b": b"picture", "text": '"_placeholder":'},
+        {"_placeholder": True, "num": 0},
+    ]
+    url = (await serve(sio)).url
+    client = await js.connect(url, via=WEBSOCKET)
+    sid = await client.id()
+    for data in wrong:
+        with pytest.raises(EncodeError):
+            await sio.emit("news", data)
+        with pytest.raises(EncodeError):
+            await sio.emit("news", (1, data), to=sid, callback=lambda: None)
+        with pytest.raises(EncodeError):
+            await sio.call("news", data, to=sid)
+    for number in range(len(wrong)):
+        await client.emit("ask", number)
+    for data in right:
+        await sio.emit("news", data)
+        assert await client.wait_for("news") == [data]
+    await client.barrier()
+    assert sio.manager.is_connected(sid, "/")
+
+
 # --- with the application -------------------------------------------------------------------------------------------
 
 
@@ -957,6 +1069,85 @@ async def test_mounted_by_hand(serve: Serve, js: JSClients) -> None:
     await client.disconnect()
     await sio.shutdown()
     assert nothing_left(sio)
+
+
+async def test_one_of_two_applications_stops(serve: Serve, js: JSClients, transport: Transport) -> None:
+    """A second listener, for a health check or another port, would take the clients of the first with it."""
+    sio = AsyncServer()
+    gone: list[str] = []
+
+    @sio.event
+    async def disconnect(sid: str, reason: str) -> None:
+        gone.append(reason)
+
+    @sio.event
+    async def echo(sid: str, number: int) -> int:
+        return number
+
+    stopping, outer = web.Application(), web.Application()
+    sio.attach(stopping)
+    inner = web.Application()
+    sio.attach(inner)
+    outer.add_subapp("/inner/", inner)
+    first, second = await serve(stopping), await serve(outer)
+    leaves = await js.connect(first.url, via=transport)
+    stays = await js.connect(second.url, via=transport, path="/inner/socket.io")
+    assert len(list(sio.manager.get_participants("/", None))) == 2
+    await first.stop()
+    assert await leaves.disconnected() in ("transport close", "transport error")
+    await until(lambda: gone == ["server disconnect"])
+    assert await stays.emit_with_ack("echo", 1) == 1
+    late = await js.connect(second.url, via=transport, path="/inner/socket.io")
+    await sio.emit("news")
+    assert await late.wait_for("news") == []
+    assert await stays.wait_for("news") == []
+    await second.stop()
+    await until(lambda: nothing_left(sio))
+    assert gone == ["server disconnect"] * 3
+
+
+async def test_one_of_two_servers_stops(serve: Serve, js: JSClients) -> None:
+    """Two servers of one process would not be two."""
+    one, two = AsyncServer(), AsyncServer()
+
+    @two.event
+    async def echo(sid: str, number: int) -> int:
+        return number
+
+    first, second = await serve(one), await serve(two)
+    leaves, stays = await js.connect(first.url, via=WEBSOCKET), await js.connect(second.url, via=WEBSOCKET)
+    await first.stop()
+    await leaves.disconnected()
+    assert await stays.emit_with_ack("echo", 1) == 1
+    await js.connect(second.url, via=WEBSOCKET)
+
+
+async def test_an_application_that_stops_does_not_wait_for_who_is_gone(serve: Serve) -> None:
+    """A client that does not come for its last packet would hold up the stop, or be left behind."""
+    sio = AsyncServer()
+    apps = [web.Application(), web.Application()]
+    for app in apps:
+        sio.attach(app)
+    first, second = await serve(apps[0]), await serve(apps[1])
+    async with raw_client(first.url) as silent, raw_client(second.url) as other:
+        await silent.handshake()
+        await silent.post("40")
+        await silent.receive()
+        await other.handshake()
+        async with asyncio.timeout(1.5):
+            await first.stop()
+        assert list(sio.eio.sockets) == [other.sid]
+
+
+def test_a_path_that_is_taken() -> None:
+    """The second server would never see a request."""
+    app = web.Application()
+    AsyncServer().attach(app, "chat")
+    with pytest.raises(ConfigurationError, match="the path /chat of this application is taken"):
+        AsyncServer().attach(app, "/chat/")
+    with pytest.raises(ConfigurationError, match="is taken"):
+        Server().attach(app, "/chat")
+    AsyncServer().attach(app)
 
 
 async def test_shutdown_tells_everybody_and_leaves_nothing(serve: Serve, js: JSClients, transport: Transport) -> None:

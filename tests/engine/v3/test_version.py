@@ -102,11 +102,11 @@ async def test_binary_by_polling(old: OldClient) -> None:
     await old.post('450-["note",2]', '451-1["echo",{"_placeholder":true,"num":0},"é"]', b"\x04\x00\xff", binary=True)
     content_type, body = await old.get_bytes()
     assert content_type == "application/octet-stream"
-    assert decode_binary(body) == ['461-1[{"_placeholder":true,"num":0},"é"]', b"\x04\x00\xff"]
+    assert list(decode_binary(body)) == ['461-1[{"_placeholder":true,"num":0},"é"]', b"\x04\x00\xff"]
     # Text among it is in bytes, too; alone it is text.
     await old.witness.io.emit("a", "é")
     await old.witness.io.emit("b", b"\x01")
-    assert decode_binary((await old.get_bytes())[1])[0] == '42["a","é"]'
+    assert next(decode_binary((await old.get_bytes())[1])) == '42["a","é"]'
     await old.witness.io.emit("a", "é")
     assert await old.get_bytes() == ("text/plain; charset=UTF-8", '11:42["a","é"]'.encode())
     await old.witness.noted(2)
@@ -118,7 +118,7 @@ async def test_large_binary_answers_are_compressed(old: OldClient) -> None:
     await old.witness.io.emit("a", b"x" * 5000)
     content_type, body = await old.get_bytes()
     assert content_type == "application/octet-stream"
-    assert decode_binary(body)[1] == b"\x04" + b"x" * 5000
+    assert list(decode_binary(body))[1] == b"\x04" + b"x" * 5000
 
 
 async def test_base64_by_polling(old: OldClient) -> None:
@@ -181,7 +181,7 @@ async def test_an_upgrade(old: OldClient) -> None:
         (b"4abc", "parse error"),
         (b"\x04attachment of nothing", "parse error"),
         ("4", "parse error"),
-        ("42/admin,[1]", "parse error"),
+        ("42/admin,[1.5]", "parse error"),
         ('42/admin,["note",1]', "forced server close"),
         ("40/admin?" + "a=1&" * 1001 + ",", "parse error"),
     ],

@@ -2,6 +2,8 @@
 import { io, type Socket } from "socket.io-client";
 import {
   type ClientToServerEvents,
+  type ClockClientToServerEvents,
+  type ClockServerToClientEvents,
   type Person,
   type Picture,
   type ServerToClientEvents,
@@ -12,6 +14,11 @@ import {
 
 const socket: Socket<ServerToClientEvents, ClientToServerEvents> = io();
 const tenant: Socket<TenantsTenantServerToClientEvents, TenantsTenantClientToServerEvents> = io("/tenants/acme");
+const clock: Socket<ClockServerToClientEvents, ClockClientToServerEvents> = io("/clock");
+enum Alarm {
+  SET = 1,
+  RINGS = 2,
+}
 
 socket.on("posted", (post, author) => {
   const text: string = post.type === "text" ? post.text : String(post.data.byteLength + post.size[0]);
@@ -43,6 +50,8 @@ socket.emit("divide", 7, 2, (...answer) => {
 socket.emit("ask me", { whatever: 1 }, (answer) => console.log(answer === true));
 socket.emit("ask me", 1, 2, (answer) => console.log(answer === false));
 tenant.emit("say", "hello");
+clock.on(`${Alarm.RINGS}`, (text) => console.log(text.toUpperCase()));
+clock.emit(`${Alarm.SET}`, "tea", (answer) => console.log(answer === true));
 
 async function ask(): Promise<void> {
   const answer = await socket.timeout(5000).emitWithAck("post", { type: "text", text: "" }, { fullName: "Ada" });

@@ -42,6 +42,8 @@ const divided = await new Promise((resolve) => socket.emit("divide", 7, 2, (...a
 const zero = await new Promise((resolve) => socket.emit("divide", 7, 0, (...answer) => resolve(answer)));
 const asked = await socket.emitWithAck("ask me", { any: "thing" });
 tenant.emit("say", "hi");
+const rang = new Promise<string>((resolve) => clock.once("2", resolve));
+const alarm = [await clock.emitWithAck("1", "tea"), await rang];
 const now = await clock.emitWithAck("now");
 const [who, text] = await said;
 
@@ -55,6 +57,7 @@ console.log(
     divided,
     zero,
     asked,
+    alarm,
     said: [who === tenant.id, text],
     now: now instanceof Date ? "a Date" : now,
     plain: [undefined, null, 0, "error", { error: null }, { error: "code" }, { error: { code: 1 } }].filter(isEventError),

@@ -2,6 +2,8 @@
 import { io, type Socket } from "socket.io-client";
 import {
   type ClientToServerEvents,
+  type ClockClientToServerEvents,
+  type ClockServerToClientEvents,
   type Person,
   type Picture,
   type ServerToClientEvents,
@@ -9,7 +11,12 @@ import {
 } from "./events.js";
 
 const socket: Socket<ServerToClientEvents, ClientToServerEvents> = io();
+const clock: Socket<ClockServerToClientEvents, ClockClientToServerEvents> = io("/clock");
 
+// @ts-expect-error: socket.io-client's types have no event that is named by a number
+clock.emit(1, "tea", () => {});
+// @ts-expect-error: an event of the other direction
+clock.emit("2", "tea");
 // @ts-expect-error: no such event
 socket.emit("pots", { type: "text", text: "hi" }, { fullName: "Ada" }, () => {});
 // @ts-expect-error: an event of the other direction

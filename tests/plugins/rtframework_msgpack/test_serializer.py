@@ -371,7 +371,7 @@ def _decode_safely(frame: bytes) -> None:
     assert type(packet.type) is int
     assert type(packet.nsp) is str
     if packet.type == PacketType.EVENT:
-        assert isinstance(packet.data[0], str)
+        assert type(packet.data[0]) in (str, int)
         assert packet.data[0] not in RESERVED_EVENTS
 
 

@@ -95,6 +95,11 @@ async def test_a_span_for_each_event(serve: Serve, js: JSClients, transport: Tra
     assert [each.context.span_id for each in (first, first, second, second) if each.context] == current
     assert parent_of(first) is None
 
+    io.of("/room/{id}").on(7)(lambda socket: "seven")
+    assert await client.emit_with_ack(7) == "seven"
+    (numbered,) = await spans.wait_for("7 /room/{id}")
+    assert attributes_of(numbered)["messaging.operation.name"] == "7"
+
     (connect,) = await spans.wait_for("connect /room/{id}")
     assert attributes_of(connect)["rtframework.outcome"] == "connected"
     assert attributes_of(connect)["messaging.destination.name"] == "/room/7"

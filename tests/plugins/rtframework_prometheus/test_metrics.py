@@ -356,3 +356,21 @@ async def test_a_handler_for_one_time_is_counted_by_its_name(serve: Serve, js: J
     await client.emit_with_ack("ready")
     assert value_of(metrics, "rtframework_events_total", namespace="/", event="ready", outcome="ok") == 1
     assert value_of(metrics, "rtframework_events_total", namespace="/", event="(unknown)", outcome="ok") is None
+
+
+async def test_events_that_are_named_by_integers(serve: Serve, js: JSClients, transport: Transport) -> None:
+    """A scrape would fail at a label that is no string, or clients would make a series with every number."""
+    io = Server()
+    metrics = measured(io)
+
+    @io.on(1)
+    async def one(socket: Socket) -> str:
+        return "ok"
+
+    client = await js.connect((await serve(io)).url, via=transport)
+    assert [await client.emit_with_ack(name) for name in (1, "1")] == ["ok", "ok"]
+    for number in range(100, 103):
+        await client.emit_with_ack(number)
+    assert value_of(metrics, "rtframework_events_total", namespace="/", event="1", outcome="ok") == 2
+    assert 'event="1"' in generate_latest(metrics.registry).decode()
+    assert 'event="10' not in generate_latest(metrics.registry).decode()

@@ -1,0 +1,184 @@
+"""HTTP as aiohttp's server speaks it, with limits on the heads of requests, for all that an application serves.
+
+aiohttp allows a URL or a header of 8 KB, a whole head of 1 MB, and as long as a client likes for it. Browsers send
+larger cookies, and Node's server takes 16 KB.
+"""
+
+from __future__ import annotations
+
+import logging
+from asyncio import AbstractEventLoop, TimerHandle
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
+
+from aiohttp import web
+from aiohttp.http_exceptions import BadHttpMethod, ContentEncodingError, HttpProcessingError, LineTooLong
+
+from ...logs import ThrottledLog
+from ...options import Limits
+from .last_response import LastResponse
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+log: Final = logging.getLogger("rtframework.engine")
+
+KEEP_ALIVE: Final = 75.0
+"""Seconds that a connection may be idle, unless the program passes ``keepalive_timeout``: as for ``web.run_app``."""
+
+_too_long: Final = ThrottledLog(
+    log, logging.WARNING, "refused a request: its URL or a header is longer than %d bytes, see Limits.max_head_size"
+)
+_malformed: Final = ThrottledLog(log, logging.WARNING, "refused a request that cannot be read: %s")
+_late: Final = ThrottledLog(
+    log, logging.WARNING, "closed a connection: the head of a request took longer than %g s, see Limits.head_timeout"
+)
+
+_LATE: Final = b"HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+
+
+@dataclass
+class _HeadLimits:
+    """Bytes of a URL or a header, and seconds for a whole head."""
+
+    size: int
+    timeout: float
+
+
+_LIMITS: Final = web.AppKey("rtframework_head_limits", _HeadLimits)
+
+
+def limit_heads(app: web.Application, limits: Limits | None = None) -> None:
+    """Limit the heads of requests for an application, however it is run, and close idle connections.
+
+    ``Server.attach`` does so. For a server in a sub-application, call this with the outer application, which is the one
+    that is run. Of several servers in an application, the largest limits count. What the program passes to
+    ``web.run_app`` or ``web.AppRunner`` (``max_line_size``, ``max_field_size``, ``keepalive_timeout``) has precedence.
+
+    Example::
+
+        site = web.Application()
+        limit_heads(site)
+    """
+    found = app.get(_LIMITS)
+    if found is not None:
+        if limits is not None:
+            found.size = max(found.size, limits.max_head_size)
+            found.timeout = max(found.timeout, limits.head_timeout)
+        return
+    limits = limits or Limits()
+    app[_LIMITS] = _HeadLimits(limits.max_head_size, limits.head_timeout)
+    # An application has no setting for the class that speaks HTTP, and its runners no other place to ask for one.
+    vars(app)["_make_handler"] = partial(_make_server, app[_LIMITS], app._make_handler)
+
+
+def _make_server(
+    limits: _HeadLimits, make: Callable[..., web.Server], *, loop: AbstractEventLoop | None = None, **kwargs: Any
+) -> web.Server:
+    """Make what runners serve an application with."""
+    kwargs.setdefault("keepalive_timeout", KEEP_ALIVE)
+    kwargs.setdefault("max_line_size", limits.size)
+    kwargs.setdefault("max_field_size", limits.size)
+    return HttpServer(make(loop=loop, **kwargs), limits.timeout)
+
+
+class HttpServer(web.Server):
+    """aiohttp's server with another protocol for each connection."""
+
+    def __init__(self, server: web.Server, head_timeout: float) -> None:
+        super().__init__(
+            server.request_handler,
+            request_factory=server.request_factory,
+            handler_cancellation=server.handler_cancellation,
+            loop=server._loop,
+            **server._kwargs,
+        )
+        self._head_timeout = head_timeout
+
+    def __call__(self) -> web.RequestHandler:
+        """Make the protocol of a connection."""
+        try:
+            return HttpProtocol(self, self._head_timeout, loop=self._loop, **self._kwargs)
+        except TypeError:  # an argument that there is not: aiohttp warns, and does without it
+            return super().__call__()
+
+
+class HttpProtocol(web.RequestHandler):
+    """One connection: the head of a request has to arrive in time, and one that cannot be read is told quietly."""
+
+    __slots__ = ("_head_timeout", "_head_timer", "on_response")
+
+    def __init__(self, server: web.Server, head_timeout: float, *, loop: AbstractEventLoop, **kwargs: Any) -> None:
+        super().__init__(server, loop=loop, **kwargs)
+        self._head_timeout = head_timeout
+        self._head_timer: TimerHandle | None = None
+        self.on_response: Callable[[web.StreamResponse], None] | None = None
+        """Called with the response to the request that is being served, when it has been written."""
+
+    def data_received(self, data: bytes) -> None:
+        """Parse what has come. The beginning of a head starts the time that it has."""
+        super().data_received(data)
+        if self._waits:
+            if self._head_timer is None and data:
+                self._head_timer = self._loop.call_later(self._head_timeout, self._be_late)
+        elif self._head_timer is not None:
+            self._stop_timer()
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """Clean up."""
+        self._stop_timer()
+        super().connection_lost(exc)
+
+    async def finish_response(
+        self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
+    ) -> tuple[web.StreamResponse, bool]:
+        """Write the response. Return it, and whether the client has gone."""
+        on_response, self.on_response = self.on_response, None
+        if "Upgrade" in request.headers and isinstance(resp, web.StreamResponse) and resp.status != 101:
+            resp.force_close()  # what follows is no request, and would be answered as one
+        resp, gone = await super().finish_response(request, resp, start_time)
+        if on_response is not None and not gone:
+            on_response(resp)
+        return resp, gone
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        """Answer a request that could not be read or served; for the first, neither log nor answer quotes it."""
+        if status != 400 or not isinstance(exc, HttpProcessingError):
+            return super().handle_error(request, status, exc, message)
+        extra = {"address": request.remote}
+        if isinstance(exc, LineTooLong):
+            _too_long(self.max_field_size, extra=extra)
+            return LastResponse(status=431)
+        if isinstance(exc, BadHttpMethod):  # TLS, for one
+            log.debug("refused a request that is no HTTP", extra=extra)
+        else:
+            _malformed(type(exc).__name__, extra=extra)
+        return LastResponse(status=415 if isinstance(exc, ContentEncodingError) else 400)
+
+    @property
+    def _waits(self) -> bool:
+        """True while no request is served and none is complete: bytes are the beginning of a head.
+
+        Before the first request, aiohttp's task may not wait yet. The same is so for a moment after each response, in
+        which bytes do not start the time; those after them do.
+        """
+        return not self._request_count or (self._waiter is not None and not self._waiter.done())
+
+    def _be_late(self) -> None:
+        self._head_timer = None
+        if self._waits and self.transport is not None:
+            _late(self._head_timeout, extra={"address": (self.peername or ("",))[0]})
+            self.transport.write(_LATE)
+            self.force_close()
+
+    def _stop_timer(self) -> None:
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None

@@ -1,0 +1,163 @@
+"""The memory that the messages of clients take, for all connections of a server together."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sys
+from collections.abc import Callable
+from typing import Any, Final, Protocol
+
+from ..logs import ThrottledLog
+from ..types import DisconnectReason
+
+log: Final = logging.getLogger("rtframework.engine")
+
+LARGE: Final = 32_768
+"""Characters or bytes from which a message is weighed before it is decoded; a smaller one, while its handler waits."""
+HANDLER: Final = 1_024
+"""Bytes that a handler that waits takes, besides its arguments."""
+
+_CONTAINER: Final = 64
+"""Bytes of an empty list or dict, the garbage collector's part included."""
+_ITEM: Final = 72
+"""Bytes of a small value in a list: the value, and the list's pointer to it."""
+_MEMBER: Final = 128
+"""Bytes of a small value in a dict, with its key."""
+_BLOCK: Final = 64
+"""Bytes of an average small object."""
+_MSGPACK_CONTAINERS: Final = bytes(range(0x80, 0xA0)) + bytes(range(0xDC, 0xE0))
+"""Bytes that begin a list or a map in MessagePack."""
+
+_too_much: Final = ThrottledLog(
+    log,
+    logging.WARNING,
+    "closing a connection whose message found no room for %g s: messages of all clients take %d bytes "
+    "(Limits.max_inbound)",
+)
+
+
+def estimate(message: str | bytes | Callable[[], Any] | None) -> int:
+    """Estimate, from above, the bytes of memory that a message takes when it is decoded."""
+    return count_and_estimate(message)[1] if isinstance(message, str | bytes) else 0
+
+
+def count_and_estimate(message: str | bytes) -> tuple[int, int]:
+    """Count the values of a message, and estimate the bytes of memory that it takes when it is decoded.
+
+    Both from above. The values of a binary message are not counted: 0.
+    """
+    if isinstance(message, str):
+        count = message.count
+        containers, commas = count("[") + count("{"), count(",")
+        size = sys.getsizeof(message) + _CONTAINER * containers + _ITEM * commas + _MEMBER * count(":")
+        return containers + commas, size
+    containers = len(message) - len(message.translate(None, _MSGPACK_CONTAINERS))
+    return 0, 8 * len(message) + _CONTAINER * containers
+
+
+class Weighed:
+    """Weighs what is made within a ``with`` block: ``weight`` bytes, in ``blocks`` small objects.
+
+    ``size``: bytes that large objects take at most. CPython counts its small objects; others are not counted.
+    """
+
+    __slots__ = ("_before", "_size", "blocks", "weight")
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self.blocks = 0
+        self.weight = size
+
+    def __enter__(self) -> Weighed:
+        self._before = sys.getallocatedblocks()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.blocks = max(0, sys.getallocatedblocks() - self._before)
+        self.weight = self._size + _BLOCK * self.blocks
+
+
+class Waiting(Protocol):
+    """A connection that waits for room."""
+
+    @property
+    def held(self) -> int:
+        """Bytes that its messages take."""
+
+    def retry(self) -> None:
+        """Try again: there may be room now."""
+
+    def abort(self, reason: str) -> None:
+        """Cut the connection off."""
+
+
+class Inbound:
+    """The account of all that clients have sent and the server still holds, and its bound.
+
+    ``most``: ``Limits.max_inbound``. ``most_each``: the bound of one connection. ``timeout``: seconds that a message
+    waits for room at most. Connections that hold much wait first: they may fill three quarters of the bound, and only
+    those that hold less than a 32nd of it may fill the rest. If nobody else holds anything, everything is taken.
+    """
+
+    __slots__ = ("_light", "_most_of_heavy", "_timeout", "_timer", "_waiting", "held", "most", "most_each")
+
+    def __init__(self, most: int, most_each: int, timeout: float) -> None:
+        self.most = most
+        self.most_each = most_each
+        self.held = 0
+        self._light = most // 32
+        self._most_of_heavy = most * 3 // 4
+        self._timeout = timeout
+        self._waiting: dict[Waiting, tuple[int, float]] = {}
+        self._timer: asyncio.TimerHandle | None = None
+
+    def has_room(self, size: int, held: int) -> bool:
+        """Tell whether a connection that holds ``held`` bytes may hold ``size`` more."""
+        if self.held <= held:
+            return True
+        return self.held + size <= (self.most if held + size <= self._light else self._most_of_heavy)
+
+    def wait(self, one: Waiting, size: int) -> None:
+        """Have a connection try again when there is room for ``size`` bytes."""
+        loop = asyncio.get_running_loop()
+        _, since = self._waiting.get(one, (size, loop.time()))
+        self._waiting[one] = size, since
+        if self._timer is None:
+            self._timer = loop.call_later(self._timeout, self._give_up)
+
+    def forget(self, one: Waiting) -> None:
+        """Hear that a connection waits no more."""
+        if one not in self._waiting:
+            return
+        del self._waiting[one]
+        if not self._waiting and self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def release(self, size: int) -> None:
+        """Take bytes off the account, and let those try again for which there is room: the lightest first."""
+        self.held -= size
+        if self._waiting:
+            self._wake()
+
+    def _wake(self) -> None:
+        promised = 0
+        for one, (size, _) in sorted(self._waiting.items(), key=lambda each: each[0].held + each[1][0]):
+            if not self.has_room(size + promised, one.held):
+                break
+            promised += size
+            one.retry()
+
+    def _give_up(self) -> None:
+        """Cut off those that have waited too long: what others hold may never be released."""
+        loop = asyncio.get_running_loop()
+        self._timer = None
+        late = [one for one, (_, since) in self._waiting.items() if since + self._timeout <= loop.time() + 0.001]
+        for one in late:
+            _too_much(self._timeout, self.held, extra={"limit": self.most})
+            self._waiting.pop(one, None)
+            one.abort(DisconnectReason.TRANSPORT_ERROR)
+        if self._waiting:
+            oldest = min(since for _, since in self._waiting.values())
+            self._timer = loop.call_at(oldest + self._timeout, self._give_up)
