@@ -25,7 +25,7 @@ MAX_KNOWN: Final = 100
 
 
 class LoginThrottle:
-    """Gives each attempt a turn, so that passwords are checked at a bounded rate, whoever sends how many of them.
+    """Gives each attempt a turn, so that passwords are checked at a bounded rate, however many are sent.
 
     An attempt too many waits instead of being refused: ten wrong passwords of somebody behind the same address (NAT)
     delay the right one by seconds. An address that has logged in before does not wait because of others: an attack from
