@@ -72,7 +72,7 @@ class LoginThrottle:
         return float(min(LONGEST_INTERVAL, INTERVAL * 2 ** min(self._in_vain // AT_ONCE, 8)))
 
     def _wait_for_others(self, now: float) -> float:
-        if self._until + QUIET <= now:
-            self._in_vain = 0
+        if abs(self._until - now) >= QUIET:  # or it is the clock of another event loop
+            self._until, self._in_vain = now, 0
         self._until = max(self._until, now)
         return max(0.0, self._until - now - (AT_ONCE - 1) * INTERVAL)

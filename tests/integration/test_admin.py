@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from rtframework import (
+    AuditEntry,
     ConfigurationError,
     ConnectionRefused,
     EventError,
@@ -675,3 +676,25 @@ async def test_read_only(serve: Serve, js: JSClients) -> None:
         assert answer["error"]["code"] == EventError("unknown_event").code
     assert (await client.state()).connected
     await client.expect_nothing("x")
+
+
+async def test_commands_are_in_the_audit_log(serve: Serve, js: JSClients) -> None:
+    """Nobody could find out afterwards which administrator threw a client out."""
+    io = instrumented()
+    entries: list[AuditEntry] = []
+
+    @io.on_audit
+    def note(entry: AuditEntry) -> None:
+        entries.append(entry)
+
+    server = await serve(io)
+    admin = await admin_of(js, server)
+    client = await js.connect(server.url)
+    sid = await client.id()
+    await admin.emit_with_ack("_disconnect", "/", False, sid)
+    await client.disconnected()
+    here = "127.0.0.1"
+    login, command, kick = [entry for entry in entries if entry.kind != "refusal"]
+    assert (login.kind, login.address, login.user, login.nsp) == ("login", here, "ada", "/admin")
+    assert command == AuditEntry("admin", here, "ada", nsp="/", sid=login.sid, code="disconnect")
+    assert kick == AuditEntry("kick", here, nsp="/", sid=sid)
