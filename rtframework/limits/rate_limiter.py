@@ -17,7 +17,8 @@ class RateLimiter:
     """Limits how often something happens, for each key: a user, an address, a room …
 
     It keeps a token bucket for each of the last ``most`` keys; the one that was not asked for the longest is
-    forgotten, which lets its key begin anew. There is no timer: the event loop's clock is read at each call.
+    forgotten, which lets its key begin anew. There is no timer: the event loop's clock is read at each call, so call it
+    in the event loop.
 
     Example::
 
