@@ -155,6 +155,11 @@ def _check_origins(origins: object) -> None:
         raise ConfigurationError(f"cors_allowed_origins: {problem}")
 
 
+def allows_any(origins: object) -> bool:
+    """Tell whether origins, as :class:`Cors` has them, are those of all pages."""
+    return origins == "*" or (isinstance(origins, Collection) and not isinstance(origins, str) and "*" in origins)
+
+
 def check_object(option: str, value: object, methods: tuple[str, ...], instead: str) -> None:
     """Check that an option is an object with these methods, not its class. ``instead``: what to write.
 
@@ -481,8 +486,10 @@ class Recovery:
     max_disconnection_duration: float = 120.0
     """Seconds that a client may be away, at most a day."""
 
-    skip_middlewares: bool = True
-    """Do not run connect middleware for a client that is recovered. The authenticator always runs."""
+    skip_middlewares: bool | None = None
+    """Do not run connect middleware for a client that is recovered. The authenticator always runs. ``None`` is
+    ``True`` with one warning in the log when the first client passes middleware by: middleware that decides who may
+    connect needs ``False``."""
 
     max_sessions: int = 50_000
     """Disconnected clients whose state is kept. Beyond: the ones that left first are forgotten."""

@@ -143,6 +143,9 @@ class Adapter(Protocol):
         packets and returning.
         """
 
+    async def forget_sessions(self, belongs: Callable[[Session], bool]) -> int:
+        """Forget the sessions for which ``belongs`` returns true: no client can restore them. Return their number."""
+
     def session_time(self) -> float:
         """Return the seconds until the last of the sessions expires that closing the adapter would lose; 0.0 for none.
 

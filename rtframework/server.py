@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextvars import ContextVar
 from dataclasses import replace
 from functools import partial
 from os import PathLike
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Literal, Never, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Literal, Never, TypeVar
 
 from aiohttp import web
 
@@ -27,6 +29,7 @@ from .handlers.registration import Registration
 from .handlers.strict import Auditor
 from .limits.audit import AuditListener
 from .limits.rates import RateLimit, Rates
+from .namespaces.functions import describe_functions
 from .namespaces.host import Host, Settings
 from .namespaces.namespace import Namespace
 from .namespaces.operators import Broadcasting, BroadcastOperator
@@ -41,6 +44,7 @@ from .options import (
     ProxyHeaders,
     Recovery,
     TrustedProxies,
+    allows_any,
     check_factory,
     check_instance,
     check_object,
@@ -62,6 +66,10 @@ A = TypeVar("A", bound=AuditListener)
 F = TypeVar("F", bound=Callable[..., Any])
 M = TypeVar("M", bound=Callable[..., Awaitable[Any]])
 N = TypeVar("N", bound=Namespace)
+
+on_start: Final[ContextVar[Callable[[Server], None] | None]] = ContextVar("on_start", default=None)
+"""Called with each server that starts to serve an application; a context variable, because development mode is switched
+on where the application is made or run, and may not know its servers."""
 
 
 class Server(Registration, Broadcasting):
@@ -173,6 +181,13 @@ class Server(Registration, Broadcasting):
             cors = replace(cors, allowed_origins=cors_allowed_origins)
         if cors_credentials is not None:
             cors = replace(cors, credentials=cors_credentials)
+        if cors.credentials and allows_any(cors.allowed_origins):
+            warnings.warn(
+                'cors_allowed_origins="*" lets every page that a user visits connect with the cookies of that user: '
+                'name your pages, as in cors_allowed_origins=["https://app.example"], or, if no cookie lets anybody '
+                "in, write cors_credentials=False",
+                stacklevel=3,
+            )
         self.options = EngineOptions(
             ping_interval=ping_interval,
             ping_timeout=ping_timeout,
@@ -216,6 +231,7 @@ class Server(Registration, Broadcasting):
         )
         self._server = Gateway(self._host, serializer=self.serializer, options=self.options)
         self._host.bind(self._server, self._server.eio.counts, self._server.eio.table.guard)
+        self._server.eio.watchdog.describe = partial(describe_functions, self._host)
         self.engine = EngineIO(self._server.eio)
         """The Engine.IO server: middleware, events and ids below Socket.IO."""
         self._attached = False
@@ -472,6 +488,14 @@ class Server(Registration, Broadcasting):
         """The sockets of the main namespace, by id; a live view."""
         return self._main.sockets
 
+    async def forget_sessions(self, user: Any) -> int:
+        """Forget the sessions that are kept for a user's clients, in all namespaces; return their number.
+
+        After that, the user's clients are not recovered: authenticator and middleware decide about each anew. See
+        :meth:`Namespace.forget_sessions`.
+        """
+        return sum([await each.forget_sessions(user) for each in list(self.namespaces.values())])
+
     def _everybody(self) -> BroadcastOperator:
         return self._main._everybody()
 
@@ -481,6 +505,9 @@ class Server(Registration, Broadcasting):
         if self._serving is not None:
             raise ConfigurationError("this server serves another application at this moment")
         self._serving = app
+        prepare = on_start.get()
+        if prepare is not None:
+            prepare(self)
         await self._host.start()
 
     async def _until_cleaned_up(self, app: web.Application) -> AsyncIterator[None]:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Protocol
 import pytest
 
 from rtframework import Rate
+from rtframework.logs import ThrottledLog
 from tests.support import preload, thorough
 from tests.support.js import JSClients, NodeProcess, js_clients
 from tests.support.pyclient import PyClients, py_clients
@@ -197,3 +198,14 @@ def room_for_barriers(monkeypatch: pytest.MonkeyPatch) -> None:
 def every_notice(monkeypatch: pytest.MonkeyPatch) -> None:
     """What a test looks for in the log is not left out because of the test before it."""
     monkeypatch.setattr("rtframework.logs.PERIOD", 0.0)
+    monkeypatch.setattr("rtframework.logs._untold", {})
+
+
+@pytest.fixture
+def throttled(every_notice: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let each log write one line in all, whatever tests before have written."""
+    monkeypatch.setattr("rtframework.logs.PERIOD", 60.0)
+    modules = [module for name, module in sys.modules.items() if name.startswith("rtframework")]
+    for log in (value for module in modules for value in list(vars(module).values())):
+        if isinstance(log, ThrottledLog):
+            monkeypatch.setattr(log, "_lines", {})

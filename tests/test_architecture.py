@@ -49,9 +49,11 @@ MAP: Final = {
         "exceptions types logs concurrency packets protocols options handlers adapters serializers server",
         "aiohttp msgspec",
     ),
+    "development": ("exceptions types logs protocols options handlers namespaces engine server", ""),
     "rtframework": ("*", ""),
     "cli": (
-        "exceptions types packets concurrency engine handlers namespaces server contracts rtframework_msgpack",
+        "exceptions types packets concurrency engine handlers namespaces server contracts development "
+        "rtframework_msgpack",
         "aiohttp",
     ),
     "__main__": ("cli", ""),
@@ -59,7 +61,7 @@ MAP: Final = {
     "rtframework_jwt": ("exceptions types concurrency protocols authenticators", "jwt"),
     "rtframework_msgpack": ("exceptions types packets protocols handlers", "msgpack msgspec"),
     "rtframework_opentelemetry": (
-        "exceptions types concurrency protocols counters namespaces rtframework",
+        "exceptions types concurrency logs protocols counters namespaces rtframework",
         "opentelemetry",
     ),
     "rtframework_prometheus": (
@@ -173,7 +175,7 @@ def allows(importer: str, target: str) -> bool:
     return row_of(target) == row or row_of(target) in below or (below == ["*"] and row_of(target) not in ABOVE)
 
 
-ABOVE: Final = ("contracts", "testing", "rtframework", "cli", "__main__")
+ABOVE: Final = ("contracts", "development", "testing", "rtframework", "cli", "__main__")
 """Floors above the server, which imports from all others."""
 
 

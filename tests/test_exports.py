@@ -68,6 +68,7 @@ EXPORTS: Final[dict[str, tuple[str, ...]]] = {
         "load",
     ),
     "rtframework.adapters": ("AckCollector", "BaseAdapter", "MemoryAdapter", "RoomIndex"),
+    "rtframework.development": ("develop",),
     "rtframework.engine": ("AsyncServer", "EngineIO", "Gateway", "Manager", "limit_heads"),
     "rtframework.testing": (
         "AdapterConformance",

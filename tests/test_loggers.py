@@ -132,6 +132,29 @@ def test_what_a_message_says_is_in_a_field() -> None:
     assert bare == {"client_files.py"}  # which names files, at start-up
 
 
+AT_MOST_ONCE: Final = {
+    "cli/serving.py": "an application that did not start",
+    "engine/http/client_files.py": "files that are not there, at start-up",
+    "adapters/base.py": "once",
+    "development/emits.py": "in development mode alone",
+    "development/events.py": "in development mode alone",
+    "namespaces/admission.py": "once",
+    "namespaces/host.py": "namespaces that the program makes; once, at shutdown",
+}
+"""Modules with warnings or errors that no client can repeat at will, and why."""
+
+
+def test_no_client_can_repeat_a_line() -> None:
+    """A client that has found what goes wrong would fill the disk with it."""
+    lines = {
+        str(module.path.relative_to(ROOT)).removeprefix("rtframework/")
+        for module in modules()
+        for node in ast.walk(module.tree)
+        if isinstance(node, ast.Call) and ast.unparse(node.func) in ("log.warning", "log.error", "log.exception")
+    }
+    assert lines == set(AT_MOST_ONCE)
+
+
 def test_the_framework_leaves_loggers_alone() -> None:
     """What is logged, and where to, is for the program to say."""
     for name in {module.logger for module in modules()}:

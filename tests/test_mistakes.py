@@ -159,6 +159,43 @@ MISTAKES: Final[dict[str, tuple[Mistake, type[Exception], list[str]]]] = {
     "@io.on_server_side(None)": (lambda a: a.io.on_server_side(None), TypeError, ["name of the event"]),  # type: ignore[arg-type]
     "io.emit(True)": (lambda a: a.io.emit(True), ConfigurationError, ["integer, not True"]),
     "socket.emit(1.5)": (lambda a: a.socket.emit(1.5), ConfigurationError, ["integer, not 1.5"]),  # type: ignore[arg-type]
+    # --- parameters
+    "(sid, data)": (
+        lambda a: a.io.on("message")(lambda sid, data: None),
+        ConfigurationError,
+        ["given the socket", "(socket, data)", "socket.id"],
+    ),
+    "(sid)": (lambda a: a.ns.on("message")(lambda sid: None), ConfigurationError, ["(socket)", "socket.id"]),
+    "(sid, environ)": (
+        lambda a: a.io.on("connection")(lambda sid, environ: None),
+        ConfigurationError,
+        ["(socket)`", "socket.id", "'environ' is socket.handshake"],
+    ),
+    "disconnect(sid)": (
+        lambda a: a.io.on("disconnect")(lambda sid: None),
+        ConfigurationError,
+        ["(socket, reason)", "socket.id"],
+    ),
+    "disconnect(sid, reason)": (
+        lambda a: a.io.on("disconnect")(lambda sid, reason: None),
+        ConfigurationError,
+        ["(socket, reason)", "socket.id"],
+    ),
+    "connection(socket, environ)": (
+        lambda a: a.io.on("connection")(lambda socket, environ: None),
+        ConfigurationError,
+        ["must take (socket)", "'environ' is socket.handshake, with headers, query, cookies and address"],
+    ),
+    "connection(socket, environ, auth)": (
+        lambda a: a.io.on("connection")(lambda socket, environ, auth: None),
+        ConfigurationError,
+        ["'environ' is socket.handshake", "'auth' is socket.handshake.auth"],
+    ),
+    "connection(socket, data)": (
+        lambda a: a.ns.on("connection")(lambda socket, data: None),
+        ConfigurationError,
+        ["'data' is socket.handshake.auth"],
+    ),
     # --- origins
     "origin without scheme": (
         lambda a: Server(cors_allowed_origins="app.example.org"),
@@ -520,10 +557,29 @@ def test_what_is_right_is_taken() -> None:
         "chrome-extension://abcdefghijklmnop",
         re.compile(r"https://.*\.example\.org"),
     ):
-        Server(cors_allowed_origins=origin)
-        Server(cors_allowed_origins=[origin])
+        Server(cors_allowed_origins=origin, cors_credentials=False)
+        Server(cors_allowed_origins=[origin], cors_credentials=False)
     Server(cors_allowed_origins=[])
     Server(cors_allowed_origins=lambda origin: True)
+
+
+def test_parameters_may_be_called_sid() -> None:
+    """Honest handlers would be refused: a socket that is called so, and an argument of an event."""
+    io = Server()
+
+    @io.on("kick")
+    async def kick(socket: Socket, sid: str) -> None:
+        await io.to(sid).disconnect_sockets()
+
+    @io.on("odd")
+    async def odd(sid: Socket, text: str) -> None:
+        await sid.emit("said", text)
+
+    @io.on("connection")
+    async def connection(socket: Socket) -> None:
+        @socket.on("ask")
+        async def ask(sid, question):  # type: ignore[no-untyped-def]
+            return question
 
 
 def test_an_adapter_may_be_any_callable() -> None:

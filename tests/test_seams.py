@@ -31,6 +31,7 @@ SEAMS: Final = {
         "cors_allowed_origins=None, cors_credentials=True, logger=False, json=None, async_handlers=True, "
         "monitor_clients=None, transports=None, **kwargs)"
     ),
+    "engineio.base_server.BaseServer.generate_id": "(self)",
     "engineio.async_server.AsyncServer.attach": "(self, app, engineio_path='engine.io')",
     "engineio.async_server.AsyncServer.handle_request": "(self, *args, **kwargs)",
     "engineio.async_server.AsyncServer.shutdown": "(self)",

@@ -76,14 +76,24 @@ def test_short_options_change_what_they_are_short_for() -> None:
         limits=Limits(max_rooms=5, max_http_buffer_size=10),
         max_http_buffer_size=20,
         cors=Cors(allowed_origins="https://a.example", credentials=False, max_age=3),
-        cors_allowed_origins="*",
+        cors_allowed_origins="https://b.example",
         cors_credentials=True,
     )
     assert (io.options.limits.max_rooms, io.options.limits.max_http_buffer_size) == (5, 20)
-    assert io.options.cors == Cors(allowed_origins="*", credentials=True, max_age=3)
+    assert io.options.cors == Cors(allowed_origins="https://b.example", credentials=True, max_age=3)
     assert io._host.settings.limits is io.options.limits
     kept = Server(cors=Cors(allowed_origins="*", credentials=False)).options.cors
     assert (kept.allowed_origins, kept.credentials) == ("*", False)
+
+
+@pytest.mark.parametrize("options", [{"cors_allowed_origins": "*"}, {"cors": Cors(allowed_origins=["*"])}])
+def test_all_pages_with_cookies_are_warned_of(options: dict[str, Any]) -> None:
+    """Every page on the web could act as whoever visits it, and nothing would say so."""
+    with pytest.warns(UserWarning, match="name your pages") as caught:
+        Server(**options)
+    assert caught[0].filename == __file__
+    Server(**options, cors_credentials=False)
+    Server(cors_allowed_origins=lambda origin: True)
 
 
 @pytest.mark.parametrize(

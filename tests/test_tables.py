@@ -1,6 +1,7 @@
 """The tables of the documentation that go through something name by name: complete, and each row with what shows it.
 
-``docs/coming-from-node.md`` and ``docs/coming-from-python-socketio.md`` name a test behind every row.
+``docs/coming-from-node.md``, ``docs/coming-from-python-socketio.md``, ``docs/security.md`` and the list of what
+``docs/protocol.md`` accepts beyond the protocol's text name a test behind every row.
 """
 
 from __future__ import annotations
@@ -24,16 +25,21 @@ TESTS: Final = ROOT / "tests"
 DOCS: Final = ROOT / "docs"
 
 COMING_FROM: Final = ("coming-from-node.md", "coming-from-python-socketio.md")
+BEYOND: Final = ("protocol.md", "Beyond the text")
+"""The page and the section of what the server accepts beyond the protocol's text."""
+SHOWN: Final = (*COMING_FROM, "security.md")
+"""The pages whose rows name tests."""
 NOTHING_TO_SHOW: Final = "—"
 _NAMED: Final = re.compile(r"`([a-z0-9_/]+)::(\w+)`")
 _PASSED_OVER: Final = re.compile(r"pytest\.(mark\.)?(skip|skipif|xfail|importorskip)")
 
 
 def rows() -> Iterator[tuple[str, Row]]:
-    """The rows of both pages."""
-    for name in COMING_FROM:
+    """The rows of all these tables."""
+    for name in (*SHOWN, BEYOND[0]):
         for row in read_page(DOCS / name).rows:
-            yield name, row
+            if name in SHOWN or row.section == BEYOND[1]:
+                yield name, row
 
 
 ROWS: Final = [
@@ -78,7 +84,7 @@ def shown_by(module: str) -> Shown:
 def complaints_of(row: Row) -> Iterator[str]:
     """What is wrong with the last column of a row."""
     if len(row.cells) != 4:
-        yield f"it has {len(row.cells)} columns, not 4: there, here, what differs, test"
+        yield f"it has {len(row.cells)} columns, not 4: there, here, what differs (or accepted, who, bound), test"
         return
     _, here, why, shown = row.cells
     if shown == NOTHING_TO_SHOW:
@@ -137,9 +143,15 @@ def test_a_test_that_is_skipped_is_found() -> None:
 
 def test_no_row_stands_twice() -> None:
     """One of the two would be forgotten when the other is changed."""
-    for name in COMING_FROM:
-        places = [(row.section, row.cells[0]) for row in read_page(DOCS / name).rows if row.cells[0] != "none"]
-        assert sorted({place for place in places if places.count(place) > 1}) == []
+    places = [(name, row.section, row.cells[0]) for name, row in rows() if row.cells[0] != "none"]
+    assert sorted({place for place in places if places.count(place) > 1}) == []
+
+
+def test_what_is_accepted_beyond_the_text_is_complete() -> None:
+    """A tolerance that nobody knows of would be taken away, and a client with it: each row has all four columns."""
+    found = [row.cells for name, row in rows() if name == BEYOND[0]]
+    assert len(found) > 20
+    assert [cells[0] for cells in found if not all(cells)] == []
 
 
 # --- options ----------------------------------------------------------------------------------------------------------
@@ -216,3 +228,30 @@ def test_every_file_is_in_the_architecture(folder: str) -> None:
     files = {path.name for path in place.glob("*.py")} - {"__init__.py"}
     section = f"In `{folder}/`" if folder else "The files"
     assert listed(section) == files | {f"{path.parent.name}/" for path in place.glob("*/__init__.py")}
+
+
+# --- symptoms ---------------------------------------------------------------------------------------------------------
+
+
+def lines_of(path: Path) -> Iterator[tuple[str, bool]]:
+    """The texts of a module's warnings, and of the lines that are limited in their rate; "…" is what differs.
+
+    And whether it is an exception of the program, or of a plugin: a traceback says what to do better than a table.
+    """
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Call) and (name := ast.unparse(node.func)) in ("log.warning", "ThrottledLog"):
+            text = node.args[0 if name == "log.warning" else 2]
+            parts = text.values if isinstance(text, ast.JoinedStr) else [text]
+            whole = "".join(str(each.value) if isinstance(each, ast.Constant) else "…" for each in parts)
+            yield re.sub(r"%[a-z]", "…", whole), "logging.ERROR" in map(ast.unparse, node.args)
+
+
+def test_every_warning_is_among_the_symptoms() -> None:
+    """Who looks for a line of the log would find nothing, or a line that no version writes."""
+    modules = [path for path in (ROOT / "rtframework").rglob("*.py") if path.parent.name != "development"]
+    found = {line for path in modules for line in lines_of(path)}
+    warnings = {text for text, is_exception in found if not is_exception}
+    cells = [row.cells[0] for row in read_page(DOCS / "symptoms.md").rows if row.section == "In the log"]
+    lines = [line for cell in cells for line in re.findall(r"“([^”]+)”", cell)]
+    assert sorted(text for text in warnings if not any(line in text for line in lines)) == []
+    assert [line for line in lines if not any(line in text for text, _ in found)] == []

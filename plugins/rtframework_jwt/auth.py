@@ -223,13 +223,20 @@ def _check_times(claims: Mapping[str, Any], now: float, leeway: float) -> None:
     for claim in ("exp", "nbf", "iat"):
         if claim in claims:
             moment = claims[claim]
-            # Python's JSON reads Infinity, which would never expire.
-            if isinstance(moment, bool) or not isinstance(moment, int | float) or not math.isfinite(moment):
+            if isinstance(moment, bool) or not isinstance(moment, int | float) or not _is_finite(moment):
                 raise _invalid_claim(claim)
     if "exp" in claims and claims["exp"] <= now - leeway:
         raise refusal("expired", "The token has expired")
     if any(claim in claims and claims[claim] > now + leeway for claim in ("nbf", "iat")):
         raise refusal("not_yet_valid", "The token is not valid yet")
+
+
+def _is_finite(moment: float) -> bool:
+    """Tell whether a time is one: Python's JSON reads Infinity, which would never expire, and integers of any size."""
+    try:
+        return math.isfinite(moment)
+    except OverflowError:
+        return False
 
 
 def _identity(claims: Mapping[str, Any]) -> Identity:

@@ -14,6 +14,7 @@ from opentelemetry.trace import SpanKind, Status, StatusCode
 from rtframework.concurrency import is_cancelled
 from rtframework.counters import CONNECTED, INTERNAL_ERROR, INVALID_NAMESPACE, UNKNOWN
 from rtframework.exceptions import EventError
+from rtframework.logs import ThrottledLog, show_event
 from rtframework.namespaces.labels import label_of
 from rtframework.types import Handshake
 
@@ -30,6 +31,9 @@ FromPayload: TypeAlias = "Callable[[Event], Context | None]"
 FromHandshake: TypeAlias = "Callable[[Handshake], Context | None]"
 
 log: Final = logging.getLogger("rtframework.opentelemetry")
+
+_handshake_failed: Final = ThrottledLog(log, logging.ERROR, "unhandled error in from_handshake")
+_payload_failed: Final = ThrottledLog(log, logging.ERROR, "unhandled error in from_payload")
 
 _SYSTEM: Final = "socket.io"
 
@@ -141,17 +145,16 @@ class Tracing:
     def _in_handshake(self, handshake: Handshake) -> Context | None:
         try:
             return None if self._from_handshake is None else self._from_handshake(handshake)
-        except Exception:
-            log.exception("unhandled error in from_handshake", extra={"nsp": handshake.nsp})
+        except Exception as error:  # noqa: BLE001 - logged
+            _handshake_failed(error=error, extra={"nsp": handshake.nsp})
             return None
 
     def _in_payload(self, socket: Socket, event: Event) -> Context | None:
         try:
             return None if self._from_payload is None else self._from_payload(event)
-        except Exception:
-            log.exception(
-                "unhandled error in from_payload", extra={"nsp": socket.nsp, "sid": socket.id, "event": event.name}
-            )
+        except Exception as error:  # noqa: BLE001 - logged
+            extra = {"nsp": socket.nsp, "sid": socket.id, "event": show_event(event.name)}
+            _payload_failed(error=error, extra=extra)
             return None
 
     def _describe(self, span: Span, nsp: str, outcome: str) -> None:

@@ -24,7 +24,8 @@ class BaseAdapter(ABC):
 
     A subclass implements the six abstract methods, which deliver packets and act on the sockets of all servers. It
     overrides ``server_side_emit`` and ``server_side_emit_with_ack`` if there are other servers, ``start`` and
-    ``close`` if it opens a connection, ``persist_session``, ``restore_session`` and ``session_time`` if it supports
+    ``close`` if it opens a connection, ``persist_session``, ``restore_session``,
+    ``forget_sessions`` and ``session_time`` if it supports
     connection state recovery. :class:`rtframework.protocols.Adapter` describes each method.
 
     ``index``: the rooms. ``nsp``: the name of the namespace.
@@ -123,6 +124,10 @@ class BaseAdapter(ABC):
     async def restore_session(self, pid: str, offset: str | None) -> Session | None:
         """Return ``None``: nothing is kept."""
         return None
+
+    async def forget_sessions(self, belongs: Callable[[Session], bool]) -> int:
+        """Return 0: nothing is kept."""
+        return 0
 
     def session_time(self) -> float:
         """Return 0.0: nothing is kept."""

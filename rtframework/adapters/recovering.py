@@ -138,6 +138,13 @@ class SessionAwareAdapter(MemoryAdapter):
         self._present[session.sid] = attendance
         return dataclasses.replace(session, missed=missed)
 
+    async def forget_sessions(self, belongs: Callable[[Session], bool]) -> int:
+        """Forget the sessions for which ``belongs`` returns true. Return their number."""
+        theirs = [pid for pid, (session, _, _) in self._sessions.items() if belongs(session)]
+        for pid in theirs:
+            self._forget(pid)
+        return len(theirs)
+
     def session_time(self) -> float:
         """Return the seconds until the last session expires; 0.0 without sessions."""
         if not self._sessions:

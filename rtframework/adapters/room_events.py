@@ -8,8 +8,11 @@ from collections.abc import Callable
 from typing import Any, Final, TypeVar
 
 from ..exceptions import ConfigurationError
+from ..logs import ThrottledLog
 
 log: Final = logging.getLogger("rtframework.rooms")
+
+_failed: Final = ThrottledLog(log, logging.ERROR, "unhandled error in a listener of %r")
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -60,8 +63,8 @@ class RoomEvents:
         for listener in self._listeners[event].copy():
             try:
                 listener(*args)
-            except Exception:
-                log.exception("unhandled error in a listener of %r", event, extra={"event": event})
+            except Exception as error:  # noqa: BLE001 - logged
+                _failed(event, error=error, key=event, extra={"event": event})
 
     def _of(self, event: str) -> list[Callable[..., Any]]:
         if event not in self._listeners:

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, get_args
 
 from ..exceptions import ConfigurationError, EncodeError, EventError
+from ..logs import ThrottledLog, printable, quote
 from ..namespaces.membership import State
 from ..namespaces.namespace import Namespace
 from ..types import Packet, PacketType
@@ -22,6 +23,10 @@ if TYPE_CHECKING:
     from ..protocols import ConnectionMonitor, Outlet
 
 log: Final = logging.getLogger("rtframework.admin")
+
+_shown_in_part: Final = ThrottledLog(
+    log, logging.WARNING, "the Admin UI is shown %d of %d sockets: see Limits.max_outbox"
+)
 
 Mode: TypeAlias = Literal["production", "development"]
 
@@ -131,12 +136,8 @@ class AdminNamespace(Namespace):
             portrait = self._serializer.of(socket)
             room -= self._engine.encode(Packet(PacketType.EVENT, self.name, [portrait])).size
             if room < 0:
-                log.warning(
-                    "the Admin UI is shown %d of %d sockets: see Limits.max_outbox",
-                    len(shown),
-                    len(there),
-                    extra={"nsp": self.name, "limit": self._limits.max_outbox},
-                )
+                extra = {"nsp": self.name, "limit": self._limits.max_outbox}
+                _shown_in_part(len(shown), len(there), extra=extra)
                 break
             shown.append(portrait)
         return shown
@@ -166,23 +167,30 @@ class AdminNamespace(Namespace):
         if namespace is None:
             raise EventError("unknown_namespace", f"there is no namespace {nsp!r}")
         address = by.handshake.address
-        extra = {"nsp": nsp, "address": address, "user": by.user.name, "room": filter}
+        extra = {
+            "nsp": nsp,
+            "address": address,
+            "user": by.user.name,
+            "room": filter if filter is None else printable(filter),
+        }
+        log.info(
+            "Admin UI: %s, in %s, to %s, by %r from %s", command, nsp, quote(filter), by.user.name, address, extra=extra
+        )
         if self._guard.audit.is_on:
             self._guard.audit.write("admin", address=address, user=by.user, nsp=nsp, sid=by.id, code=command)
-        log.info("Admin UI: %s, in %s, to %r, by %r from %s", command, nsp, filter, by.user.name, address, extra=extra)
         return namespace.to(filter) if filter else namespace
 
     async def _command_emit(self, socket: Any, nsp: str, filter: str | None, event: str, *args: Any) -> None:
         try:
-            await self._select(f"emit {event!r}", socket, nsp, filter).emit(event, *args)
+            await self._select(f"emit {quote(event)}", socket, nsp, filter).emit(event, *args)
         except ConfigurationError as error:
             raise EventError("reserved_event", str(error)) from None
 
     async def _command_join(self, socket: Any, nsp: str, room: str | list[str], filter: str | None = None) -> None:
-        await self._select(f"join {room!r}", socket, nsp, filter).sockets_join(room)
+        await self._select(f"join {quote(room)}", socket, nsp, filter).sockets_join(room)
 
     async def _command_leave(self, socket: Any, nsp: str, room: str | list[str], filter: str | None = None) -> None:
-        await self._select(f"leave {room!r}", socket, nsp, filter).sockets_leave(room)
+        await self._select(f"leave {quote(room)}", socket, nsp, filter).sockets_leave(room)
 
     async def _command_disconnect(self, socket: Any, nsp: str, close: bool = False, filter: str | None = None) -> None:
         await self._select("disconnect", socket, nsp, filter).disconnect_sockets(close=close)

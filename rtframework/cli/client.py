@@ -360,17 +360,27 @@ def _explain(error: BaseException, endpoint: Endpoint) -> str:
         return f"{endpoint.resource} is no URL"
     if isinstance(error, aiohttp.ServerDisconnectedError | aiohttp.ClientOSError):
         return f"{endpoint.resource} closed without an answer: see --path and --transport, or use {other}"
-    return f"what answers at {place} does not speak HTTP ({error}): use {other}?"
+    return f"what answers at {place} does not speak HTTP ({show_text(str(error))}): use {other}?"
 
 
 def _reason(error: OSError) -> str:
     return str(getattr(error, "reason", None) or error.strerror or error).replace("_", " ").lower()
 
 
+class _Printable(logging.Formatter):
+    """Shows what a server sends without control characters, which a terminal would obey."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        """Quote a message that is not printable."""
+        return show_text(super().formatMessage(record))
+
+
 def _logger(verbose: bool) -> logging.Logger:
     logger = logging.getLogger("rtframework.cli.client")
     logger.propagate = False
     if not logger.handlers:
-        logger.addHandler(logging.StreamHandler() if verbose else logging.NullHandler())
+        handler = logging.StreamHandler() if verbose else logging.NullHandler()
+        handler.setFormatter(_Printable())
+        logger.addHandler(handler)
         logger.setLevel(logging.INFO)
     return logger

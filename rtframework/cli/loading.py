@@ -153,7 +153,17 @@ class Target:
         close = difflib.get_close_matches(name, here, n=1)
         if close:
             return f'; did you mean "{close[0]}"?'
-        return f" in {self.folder} or among what is installed"
+        return self._suggest_file() or f" in {self.folder} or among what is installed"
+
+    def _suggest_file(self) -> str:
+        """Suggest the path of a module that is in the folder ``src``, which is not on Python's path."""
+        path = self.folder.joinpath("src", *self.module.split("."))
+        for file in (path.with_suffix(".py"), path / "__init__.py"):
+            if file.is_file():
+                call = "()" * self.is_factory
+                where = file.relative_to(self.folder).as_posix()
+                return f": it is in src, and not installed: write {where}:{self.attribute}{call}, or pip install -e ."
+        return ""
 
     def _suggest(self, holder: Any, name: str) -> str:
         names = [each for each in dir(holder) if not each.startswith("__")]

@@ -18,6 +18,7 @@ from ..namespaces.namespace import Namespace
 from ..namespaces.parent import ParentNamespace
 from ..namespaces.patterns import RuleKind
 from ..types import Packet, PacketType
+from .docstrings import to_markdown
 from .json_schema import Dates
 
 if TYPE_CHECKING:
@@ -218,4 +219,4 @@ def _first_paragraph(documented: Any) -> str:
         text = inspect.cleandoc(vars(documented).get("__doc__") or "")  # not inherited from Namespace
     else:
         text = (inspect.getdoc(documented) if inspect.isroutine(documented) else None) or ""
-    return " ".join(text.partition("\n\n")[0].split())
+    return to_markdown(" ".join(text.partition("\n\n")[0].split()))

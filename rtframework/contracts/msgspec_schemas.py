@@ -14,6 +14,7 @@ from msgspec import NODEFAULT, UNSET, UnsetType
 from msgspec import inspect as kinds
 
 from ..handlers.validation import BYTES
+from .docstrings import to_markdown
 from .json_schema import BINARY, Direction, Schema, is_json, reference
 
 Named = kinds.StructType | kinds.DataclassType | kinds.TypedDictType | kinds.NamedTupleType | kinds.EnumType
@@ -161,4 +162,4 @@ def _description(info: Any) -> str:
     owner = get_origin(info.cls) or info.cls
     text = inspect.cleandoc(vars(owner).get("__doc__") or "")
     written_by_python = text == "An enumeration." or text.startswith(f"{owner.__name__}(")
-    return "" if written_by_python else text
+    return "" if written_by_python else to_markdown(text)

@@ -8,6 +8,7 @@ from typing import Any
 from pydantic import TypeAdapter
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaMode
 
+from .docstrings import to_markdown
 from .json_schema import PREFIX, Direction, Schema, is_json, rebuild
 
 
@@ -44,6 +45,8 @@ def _adapter(kind: Any) -> Any:
 
 def _clean(schema: Schema) -> Schema:
     cleaned = rebuild(schema, _clean)
+    if isinstance(about := cleaned.get("description"), str):
+        cleaned["description"] = to_markdown(about)
     cleaned.pop("discriminator", None)  # the models' tags say the same, and AsyncAPI has another form for it
     if not is_json(cleaned.get("default")):
         del cleaned["default"]

@@ -34,6 +34,10 @@ _other_serializer: Final = ThrottledLog(
     "closing a connection whose first packet cannot be read: does the client have another parser than the server's "
     "serializer?",
 )
+_decoder_failed: Final = ThrottledLog(
+    log, logging.ERROR, "the serializer's decoder raised something that is no DecodeError"
+)
+_leaving_failed: Final = ThrottledLog(log, logging.ERROR, "unhandled error while a client leaves")
 _outdated: Final = ThrottledLog(log, logging.INFO, "dropping packets of a client that joins a namespace anew")
 _too_many: Final = ThrottledLog(log, logging.INFO, "closing a connection that wants to join too many namespaces")
 _large_connect: Final = ThrottledLog(
@@ -207,7 +211,7 @@ class Client:
         if not self._receivers and self._attempts is None:
             _other_serializer(extra={"address": self._handshake.address, "transport": self.conn.transport})
         if not isinstance(error, DecodeError):
-            log.error("the serializer's decoder raised something that is no DecodeError", exc_info=error)
+            _decoder_failed(error=error)
         self.conn.fail(DisconnectReason.PARSE_ERROR)
 
     def _collect(self, data: str | bytes) -> None:
@@ -346,5 +350,5 @@ class Client:
 def _tell(receiver: Receiver, reason: str) -> None:
     try:
         receiver._disconnected(reason)
-    except Exception:  # the others are to hear it, and the client is to go on, all the same
-        log.exception("unhandled error while a client leaves")
+    except Exception as error:  # noqa: BLE001 - logged; the others are to hear it, and the client is to go on
+        _leaving_failed(error=error)

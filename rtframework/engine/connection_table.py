@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Iterable
 from functools import partial
 from itertools import chain
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from ..counters import MAX_UNCONNECTED, Counters
 from ..limits.addresses import network_of
 from ..limits.guard import Guard
 from ..limits.shares import Shares
+from ..logs import tell_left_out
 from ..types import DisconnectReason, Handshake
 from .backpressure import ASK_AGAIN
 from .descriptors import quieten
@@ -29,6 +31,8 @@ if TYPE_CHECKING:
     from .transports.polling import PollingTransport
     from .transports.websocket import WebSocketTransport
     from .versions import Version4
+
+log: Final = logging.getLogger("rtframework.engine")
 
 MakeHandler = Callable[["Connection", Handshake], "MessageHandler"]
 
@@ -145,6 +149,7 @@ class ConnectionTable:
             websocket.abort()
         self.heartbeat.stop()
         await self._end_tasks(deadline)
+        tell_left_out(at_once=True)
 
     async def _see_off(self, deadline: float) -> None:
         """Wait until closing connections have sent what they had to send."""
@@ -165,6 +170,8 @@ class ConnectionTable:
         for task in pending:
             task.cancel()
         if pending:
+            text = "handlers did not end in time and are cancelled: %d"
+            log.info(text, len(pending), extra={"left_out": len(pending) - 1})
             await asyncio.wait(pending, timeout=0.5)
 
     # --- inside -----------------------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import secrets
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
@@ -26,6 +27,7 @@ from .http.proxies import Proxies
 from .http.refusals import BAD_REQUEST, FORBIDDEN, SID_UNKNOWN, TRANSPORT_UNKNOWN, Refusals, error_response
 from .v3.version import Version3
 from .versions import Version4
+from .watchdog import Watchdog
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -37,6 +39,10 @@ if TYPE_CHECKING:
     from .transports.polling import PollingTransport
 
 log: Final = logging.getLogger("rtframework.engine")
+
+_middleware_failed: Final = ThrottledLog(log, logging.ERROR, "unhandled error in engine middleware")
+_silent: Final = logging.Logger("rtframework.engine", logging.CRITICAL)
+"""For python-engineio's constructor, which says that it has finished."""
 
 SHUTDOWN_TIMEOUT: Final = 2.5
 """Seconds that clients have, at shutdown, to take what waits for them."""
@@ -75,15 +81,17 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]  # engineio is n
             max_http_buffer_size=options.limits.max_http_buffer_size,
             allow_upgrades=options.allow_upgrades,
             transports=list(options.transports),
-            logger=logger,
+            logger=_silent,
             async_handlers=async_handlers,
             monitor_clients=False,
         )
+        self.logger = logger
         self.options = options
         self.table = ConnectionTable(options, make_handler, self._closed)
         self.connections = self.table.by_sid
         self.tasks = self.table.tasks
         self.counts = self.table.counts
+        self.watchdog = Watchdog()
         self.listeners = Listeners()
         self.middlewares: list[EngineMiddleware] = []
         self._origins = origins or OriginPolicy(options.cors)
@@ -107,6 +115,10 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]  # engineio is n
         serve = options.serve_client
         self._client_files = None if serve is False else ClientFiles(serve, self._origins)
 
+    def generate_id(self) -> str:
+        """Make a session id. python-engineio's tell in their last bytes how many there were before."""
+        return secrets.token_urlsafe(15)
+
     # --- with the application ---------------------------------------------------------------------------------------
 
     def attach(
@@ -128,12 +140,14 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]  # engineio is n
 
     async def _start(self, app: web.Application) -> None:
         self.table.start()
+        self.watchdog.start()
 
     async def shutdown(
         self, reason: str = DisconnectReason.SERVER_SHUTTING_DOWN, timeout: float = SHUTDOWN_TIMEOUT
     ) -> None:
         """Close every connection, wait for what waits to be sent, at most ``timeout`` seconds; then cut the rest."""
         await self.table.shutdown(reason, timeout)
+        self.watchdog.stop()
 
     # --- requests ---------------------------------------------------------------------------------------------------
 
@@ -252,8 +266,8 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]  # engineio is n
         except ConnectionRefused as refused:
             headers = self._page_headers(request)
             return await self._refusals.forbid(request, refused.message, headers, "MIDDLEWARE_FAILURE")
-        except Exception as error:
-            log.exception("unhandled error in engine middleware", extra={"address": request.remote})
+        except Exception as error:  # noqa: BLE001 - logged, and refuses the request
+            _middleware_failed(error=error, extra={"address": request.remote})
             headers = self._page_headers(request)
             return await self._refusals.bad(request, "MIDDLEWARE_FAILURE", headers, error=error)
         if isinstance(response, UnsentResponse):

@@ -39,6 +39,9 @@ if TYPE_CHECKING:
 
 log: Final = logging.getLogger("rtframework.engine")
 
+_not_allowed: Final = ThrottledLog(log, logging.ERROR, "unhandled error in allow_request")
+_no_id: Final = ThrottledLog(log, logging.ERROR, "unhandled error in generate_id")
+
 GenerateId = Callable[[web.Request], str | Awaitable[str]]
 
 _EXTENSIONS: Final = "Sec-WebSocket-Extensions"
@@ -187,8 +190,8 @@ class Handshakes:
             allowed = await maybe_await(allow_request(request))
         except ConnectionRefused as refused:
             return await self._refusals.forbid(request, refused.message, headers)
-        except Exception:
-            log.exception("unhandled error in allow_request", extra={"address": request.remote})
+        except Exception as error:  # noqa: BLE001 - logged, and refuses the client
+            _not_allowed(error=error, extra={"address": request.remote})
             allowed = False
         if not allowed:
             return await self._refusals.forbid(request, None, headers)
@@ -214,8 +217,8 @@ class Handshakes:
             sid = await maybe_await(make_id(request))
             if not isinstance(sid, str) or not _SESSION_ID.fullmatch(sid) or sid in self._table.by_sid:
                 raise ValueError("generate_id has not made a new session id")
-        except Exception as error:
-            log.exception("unhandled error in generate_id", extra={"address": request.remote})
+        except Exception as error:  # noqa: BLE001 - logged, and refuses the client
+            _no_id(error=error, extra={"address": request.remote})
             return await self._refusals.bad(request, "ID_GENERATION_ERROR", headers, error=error)
         return await self._refuse(request, headers, CLOSING) if self._table.is_closing else sid  # by now
 

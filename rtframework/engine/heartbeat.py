@@ -7,7 +7,11 @@ import logging
 from collections.abc import Callable, Iterable
 from typing import Final, Protocol
 
+from ..logs import ThrottledLog, tell_left_out
+
 log: Final = logging.getLogger("rtframework.engine")
+
+_failed: Final = ThrottledLog(log, logging.ERROR, "unhandled error in the heartbeat of a connection")
 
 
 class Ticking(Protocol):
@@ -73,7 +77,8 @@ class Heartbeat:
                 each.look()
                 if each.deadline <= now:
                     each.tick(now)
-            except Exception:
-                log.exception("unhandled error in the heartbeat of a connection")
+            except Exception as error:  # noqa: BLE001 - logged
+                _failed(error=error)
+        tell_left_out()
         self._due = loop.time() + self._period
         self._handle = loop.call_at(self._due, self._sweep, loop)

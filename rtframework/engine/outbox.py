@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 log: Final = logging.getLogger("rtframework.engine")
 
+_not_written: Final = ThrottledLog(log, logging.ERROR, "unhandled error while writing to a client")
 _dropping: Final = ThrottledLog(log, logging.WARNING, "dropping events for a slow consumer: more than %d bytes wait")
 
 _OVERDRAFT: Final = 4
@@ -56,8 +57,8 @@ class Cork:
         for outbox in dirty:
             try:
                 outbox.flush()
-            except Exception:  # one broken transport must not keep the others waiting
-                log.exception("unhandled error while writing to a client")
+            except Exception as error:  # noqa: BLE001 - logged; one broken transport must not keep the others waiting
+                _not_written(error=error)
                 outbox.fail()
 
 

@@ -16,11 +16,14 @@ from contextvars import Context, copy_context
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from ..concurrency import go_on
+from ..logs import ThrottledLog
 
 if TYPE_CHECKING:
     from .inbound import Inbound
 
 log: Final = logging.getLogger("rtframework.engine")
+
+_failed: Final = ThrottledLog(log, logging.ERROR, "unhandled error while serving a packet")
 
 _PER_VISIT: Final = 32
 """Packets of one connection that are served before the next connection has its turn."""
@@ -167,8 +170,8 @@ class Runner:
                         self._put_back(one, ready.appendleft)
                         self._lead()
                         return
-                    except (Exception, asyncio.CancelledError):
-                        log.exception("unhandled error while serving a packet")
+                    except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - logged
+                        _failed(error=error)
                         continue
                     except BaseException:  # ends this task, but not what the others, or this client, have to say
                         self._put_back(one, ready.append)
@@ -206,7 +209,7 @@ class Runner:
 async def _finish(one: Served, work: Awaitable[None], weight: int) -> None:
     try:
         await work
-    except Exception:
-        log.exception("unhandled error while serving a packet")
+    except Exception as error:  # noqa: BLE001 - logged
+        _failed(error=error)
     finally:
         one.ended(weight)

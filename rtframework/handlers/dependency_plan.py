@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import inspect
 import sys
-from collections.abc import Callable, Coroutine, Hashable, Mapping, Sequence
+import time
+from collections.abc import Awaitable, Callable, Coroutine, Hashable, Mapping, Sequence
 from contextlib import (
     AbstractAsyncContextManager,
     AbstractContextManager,
@@ -68,7 +69,7 @@ class DependencyPlan:
     Raises :class:`~rtframework.ConfigurationError` if an argument cannot be computed.
     """
 
-    __slots__ = ("_cleans_up", "_fills", "_inserts", "_place", "_steps", "_wants", "_who", "is_plain")
+    __slots__ = ("_cleans_up", "_fills", "_inserts", "_place", "_steps", "_wants", "_who", "is_plain", "providers")
 
     def __init__(self, who: str, place: Place, wants: Sequence[_Want], overrides: Overrides | None = None) -> None:
         self._who = who
@@ -79,6 +80,8 @@ class DependencyPlan:
         """For each injected parameter: its name, its position, and the number of the step that gives its value."""
         self._steps = tuple(wiring.steps)
         """The steps in the order of execution, each after those that it needs."""
+        self.providers = tuple(wiring.providers)
+        """The providers, each once."""
         self._inserts = any(each.position < _KEYWORD for each in wants)
         self._cleans_up = any(step.kind in (_Kind.CONTEXT, _Kind.ASYNC_CONTEXT) for step in self._steps)
         self.is_plain = all(step.kind is _Kind.SUPPLY for step in self._steps)
@@ -137,7 +140,7 @@ class DependencyPlan:
                 values.append(found[step.key])
             else:
                 try:
-                    values.append(await _provide(step, values, stack))
+                    values.append(await _call_provider(step, values, stack))
                 except RTFrameworkError:
                     raise  # a refusal, which is for the client
                 except Exception as error:
@@ -162,6 +165,24 @@ async def _provide(step: _Step, values: list[Any], stack: AsyncExitStack | None)
         entered = await value.__aenter__()
         stack.push_async_exit(partial(_leave_async, value))
     return entered
+
+
+_call_provider: Callable[[_Step, list[Any], AsyncExitStack | None], Awaitable[Any]] = _provide
+"""Calls a provider: :func:`time_providers` replaces it, so that nothing has to be asked at each call."""
+
+
+def time_providers(tell: Callable[[str, float], None]) -> None:
+    """Call ``tell(name, seconds)`` after each call of a provider, in the whole process: for development."""
+    global _call_provider
+
+    async def timed(step: _Step, values: list[Any], stack: AsyncExitStack | None) -> Any:
+        start = time.perf_counter()
+        try:
+            return await _provide(step, values, stack)
+        finally:
+            tell(step.name, time.perf_counter() - start)
+
+    _call_provider = timed
 
 
 # A provider that is a generator may catch the exception that it cleans up after. The exception must still reach the
@@ -211,6 +232,7 @@ class _Wiring:
         self._overrides = overrides
         self._known: dict[Hashable, int] = {}
         self.steps: list[_Step] = []
+        self.providers: list[Provider] = []
 
     def step(self, wanted: Dependency | Supply, path: tuple[Provider, ...]) -> int:
         """Return the number of the step for a dependency, adding the step if it is new.
@@ -265,6 +287,7 @@ class _Wiring:
                     f"{self._who}: nothing fills {parameter.name!r} of the provider {name}: give it a default, "
                     f"`= Depends(...)`, or the annotation of something that there is ({', '.join(self._there())})"
                 )
+        self.providers.append(provider)
         kind, call = _kind_of(provider)
         return self._add(_Step(kind, name, call, tuple(args), tuple(kwargs), key))
 

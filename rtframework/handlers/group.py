@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ..concurrency import is_cancelled, run_abreast
 from ..exceptions import EventError
+from ..logs import ThrottledLog
 from ..packets import to_ack
 from .event import DEFERRED
 
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from .returns import CheckedHandler
 
 log: Final = logging.getLogger("rtframework.socket")
+
+_failed: Final = ThrottledLog(log, logging.ERROR, "unhandled error in a handler of %r")
 
 
 class HandlerGroup:
@@ -157,4 +160,4 @@ class _Outcome:
 
     def _log(self, event: str | int, error: BaseException) -> None:
         where = {"nsp": self._socket.nsp, "sid": self._socket.id, "event": event}
-        log.error("unhandled error in a handler of %r", event, exc_info=error, extra=where)
+        _failed(event, error=error, key=event, extra=where)

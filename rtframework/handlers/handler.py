@@ -198,7 +198,7 @@ class LifecycleHandler:
     parameters are injected.
     """
 
-    __slots__ = ("_plan", "_takes_reason", "_takes_socket", "function", "name", "once")
+    __slots__ = ("_takes_reason", "_takes_socket", "function", "name", "once", "plan")
 
     def __init__(
         self,
@@ -214,15 +214,15 @@ class LifecycleHandler:
         self.once = once
         self._takes_socket = takes_socket
         self._takes_reason = signature.takes_reason
-        self._plan = signature.plan
+        self.plan = signature.plan
 
     async def __call__(self, socket: Any, *reason: str) -> None:
         leading = (socket,) if self._takes_socket else ()
         args = reason if self._takes_reason else ()
-        if self._plan is None:
+        if self.plan is None:
             result = self.function(*leading, *args)
         else:
-            result = self._plan.apply(Scope(socket), self.function, leading, args)
+            result = self.plan.apply(Scope(socket), self.function, leading, args)
         await maybe_await(result)
 
 

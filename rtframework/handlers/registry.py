@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from ..concurrency import TaskSet, is_cancelled, maybe_await, run_abreast
 from ..exceptions import ConfigurationError, EventError
 from ..limits.limit import Limit
+from ..logs import ThrottledLog, printable, quote, show_event
 from ..packets import check_event_name, event_key, number_of
 from .annotations import where
 from .dependencies import IN_EVENT, IN_OUTGOING, Place
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
     from .event import Acknowledging
 
 log: Final = logging.getLogger("rtframework.socket")
+
+_failed: Final = ThrottledLog(log, logging.ERROR, "unhandled error in a catch-all, for %s")
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -327,11 +330,13 @@ async def _show(handler: Handler, socket: Acknowledging, packet: Packet) -> None
         await maybe_await(handler(socket, packet.data, packet))
     except EventError as error:  # usually arguments that do not fit the catch-all
         if log.isEnabledFor(logging.DEBUG):
-            log.debug("a catch-all did not take %r: %s", packet.data[0], error, extra=_where(socket, packet))
+            log.debug(
+                "a catch-all did not take %s: %s", quote(packet.data[0]), printable(error), extra=_where(socket, packet)
+            )
     except (Exception, asyncio.CancelledError) as error:
         if is_cancelled(error):
             raise
-        log.exception("unhandled error in a catch-all, for %r", packet.data[0], extra=_where(socket, packet))
+        _failed(quote(packet.data[0]), error=error, extra=_where(socket, packet))
 
 
 def _key_of(event: str | int) -> str:
@@ -341,4 +346,4 @@ def _key_of(event: str | int) -> str:
 
 
 def _where(socket: Acknowledging, packet: Packet) -> dict[str, Any]:
-    return {"nsp": socket.nsp, "sid": socket.id, "event": packet.data[0]}
+    return {"nsp": socket.nsp, "sid": socket.id, "event": show_event(packet.data[0])}

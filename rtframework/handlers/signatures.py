@@ -23,6 +23,16 @@ _KEYWORD_ONLY: Final = inspect.Parameter.KEYWORD_ONLY
 _PLAIN: Final = (type(None), bool, int, float, str, bytes)
 """Types of default values that hold no other objects."""
 _AWAITED: Final = (Awaitable, Coroutine, asyncio.Future, asyncio.Task)
+_IN_SOCKET: Final = {
+    "environ": "socket.handshake, with headers, query, cookies and address",
+    "auth": "socket.handshake.auth",
+    "data": "socket.handshake.auth",
+    "request": "socket.handshake",
+    "handshake": "socket.handshake",
+    "query": "socket.handshake.query",
+    "headers": "socket.handshake.headers",
+}
+"""Parameters that programs write in connection handlers, in vain: where to find what they mean."""
 _NOTHING_SAID: Final = (*UNCHECKED, NoReturn, Never)
 """Return annotations that do not describe a value."""
 
@@ -122,19 +132,21 @@ class LifecycleSignature:
         who = f"the handler {where(function)} of {name!r}"
         parameters = takes(who, function)
         anything = bool(parameters) and parameters[0].kind is inspect.Parameter.VAR_POSITIONAL
+        has_reason = name != CONNECTION
+        expected = ", ".join(["socket"] * takes_socket + ["reason"] * has_reason)
+        sought = () if has_reason else [each.name for each in parameters if each.name in _IN_SOCKET]
+        hint = "".join(f"; {each!r} is {_IN_SOCKET[each]}" for each in sought)
         if takes_socket and parameters and not anything:
-            expect_socket(who, function, parameters)
+            expect_socket(who, function, parameters, f"({expected})", hint)
         others, self.plan = wire(who, function, IN_CONNECTION, parameters[takes_socket and not anything :])
         positional = [each for each in others if each.kind not in (_KEYWORD_ONLY, inspect.Parameter.VAR_KEYWORD)]
         required = [each for each in others if each.default is inspect.Parameter.empty and each.kind not in VARIABLE]
-        has_reason = name != CONNECTION
         if (
             (takes_socket and not parameters)
             or len(required) > has_reason
             or any(each.kind is _KEYWORD_ONLY for each in required)
         ):
-            expected = ", ".join(["socket"] * takes_socket + ["reason"] * has_reason)
-            raise ConfigurationError(f"{who} must take ({expected}), not {inspect.signature(function)}")
+            raise ConfigurationError(f"{who} must take ({expected}), not {inspect.signature(function)}{hint}")
         self.takes_reason = has_reason and bool(positional)
 
 
@@ -179,8 +191,13 @@ def is_async(function: HandlerFunction) -> bool:
     return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(type(function).__call__)
 
 
-def expect_socket(who: str, function: HandlerFunction, parameters: Sequence[inspect.Parameter]) -> None:
-    """Raise :class:`~rtframework.ConfigurationError` if the first parameter cannot take the socket."""
+def expect_socket(
+    who: str, function: HandlerFunction, parameters: Sequence[inspect.Parameter], instead: str = "", hint: str = ""
+) -> None:
+    """Raise :class:`~rtframework.ConfigurationError` if the first parameter cannot take the socket.
+
+    ``instead``: the parameters to write, if they are always the same; ``hint``: what to add to the message.
+    """
     first = parameters[0] if parameters else None
     supply = wanted_by(function, first, who, IN_CONNECTION) if first is not None else None
     if (
@@ -189,7 +206,14 @@ def expect_socket(who: str, function: HandlerFunction, parameters: Sequence[insp
         or (supply is not None and getattr(supply, "name", None) != "socket")
     ):
         raise ConfigurationError(f"{who} takes no socket: write `async def {name_of(function)}(socket, ...)`")
-    if is_data(annotation_of(function, first)):
+    annotation = annotation_of(function, first)
+    if first.name == "sid" and annotation is inspect.Parameter.empty:
+        instead = instead or "(socket" + str(inspect.signature(function)).removeprefix("(sid")
+        raise ConfigurationError(
+            f"{who}: its first parameter is given the socket, and not its id as in python-socketio: write "
+            f"`{name_of(function)}{instead}`; the id is socket.id{hint}"
+        )
+    if is_data(annotation):
         raise ConfigurationError(
             f"{who}: its first parameter is given the socket, and {first.name!r} is annotated as data: "
             f"write `async def {name_of(function)}(socket: Socket, {first}, ...)`"

@@ -8,13 +8,15 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal, TypeAlias
 
 from ..exceptions import ConfigurationError
-from ..logs import quote
+from ..logs import ThrottledLog, printable, quote
 from ..types import identity_of
 from .addresses import network_of
 from .rate_limiter import RateLimiter
 from .rates import Rate
 
 log: Final = logging.getLogger("rtframework.audit")
+
+_failed: Final = ThrottledLog(log, logging.ERROR, "unhandled error in a function of on_audit")
 
 AuditKind: TypeAlias = Literal["login", "refusal", "kick", "limit", "admin", "ban"]
 
@@ -89,8 +91,8 @@ class Audit:
         for listener in self._listeners:
             try:
                 listener(entry)
-            except Exception:
-                log.exception("unhandled error in a function of on_audit")
+            except Exception as error:  # noqa: BLE001 - logged; the client is none the worse for it
+                _failed(error=error)
         if log.isEnabledFor(logging.INFO):
             self._log(entry)
 
@@ -110,7 +112,11 @@ class Audit:
             "limit": entry.limit,
             "left_out": left_out,
         }
-        extra = {name: value for name, value in extra.items() if value is not None}
+        extra = {
+            name: printable(value) if isinstance(value, str) else value
+            for name, value in extra.items()
+            if value is not None
+        }
         shown = " ".join(f"{name}={quote(value)}" for name, value in extra.items() if name not in ("kind", "left_out"))
         more = f" ({left_out} more since the last such line)" if left_out else ""
         log.info("%s %s%s", kind, shown, more, extra=extra)

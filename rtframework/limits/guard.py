@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from typing import TYPE_CHECKING, Any, Final
 
-from .. import logs
 from ..counters import add
+from ..logs import ThrottledLog
 from .audit import Audit, name_of
 from .bans import Bans
 from .limit import Limit
@@ -18,14 +17,14 @@ if TYPE_CHECKING:
 
 log: Final = logging.getLogger("rtframework.limits")
 
+_beyond: Final = ThrottledLog(log, logging.WARNING, "a client at %s is beyond the limit %s")
+
 
 class Guard:
     """The limits of one server, what was counted against them, its bans and its audit log."""
 
     __slots__ = (
         "_counts",
-        "_left_out",
-        "_next",
         "audit",
         "bans",
         "bytes",
@@ -46,9 +45,6 @@ class Guard:
         self.bans = Bans()
         self.audit = Audit()
         self._counts = counts
-        self._next: dict[str, float] = {}
-        """By limit: the time from which the next line may be written."""
-        self._left_out: dict[str, int] = {}
 
     @property
     def limits_events(self) -> bool:
@@ -71,17 +67,8 @@ class Guard:
         add(self._counts.limited, limit)
         if self.audit.is_on:
             self.audit.write("limit", address=address, user=user, nsp=nsp, sid=sid, limit=limit)
-        if not log.isEnabledFor(logging.WARNING):
-            return
-        now = asyncio.get_running_loop().time()
-        if now < self._next.get(limit, now):
-            self._left_out[limit] = self._left_out.get(limit, 0) + 1
-            return
-        self._next[limit] = now + logs.PERIOD
-        left_out = self._left_out.pop(limit, 0)
-        more = f" ({left_out} more since the last such line)" if left_out else ""
-        extra = {"limit": limit, "address": address, "user": name_of(user), "left_out": left_out}
-        log.warning("a client at %s is beyond the limit %s%s", address, limit, more, extra=extra)
+        extra = {"limit": limit, "address": address, "user": name_of(user)}
+        _beyond(address, limit, key=limit, extra=extra)
 
 
 def _limit(rate_limit: RateLimit, name: str) -> Limit | None:

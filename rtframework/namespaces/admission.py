@@ -36,6 +36,23 @@ TOO_MANY: Final = ConnectionRefused("Too many connections", {"code": "too_many_c
 
 _another_user: Final = ThrottledLog(log, logging.WARNING, "a session of %s was asked for by another user")
 
+_no_way_through: Final = ThrottledLog(
+    log, logging.WARNING, "a connect middleware of %s neither called call_next() nor refused"
+)
+
+_slow_handler: Final = ThrottledLog(
+    log,
+    logging.WARNING,
+    "a connection handler of %s has been running for %g s and keeps its client out: "
+    "if it is meant to go on, call socket.accept() first",
+)
+
+_failed: Final = ThrottledLog(log, logging.ERROR, "unhandled error while a client connects")
+
+_not_restored: Final = ThrottledLog(log, logging.ERROR, "unhandled error while a session is restored")
+
+_unsendable: Final = ThrottledLog(log, logging.ERROR, "a ConnectionRefused cannot be sent as it is")
+
 _not_authenticated: Final = ThrottledLog(log, logging.WARNING, "the authenticator refused a client of %s: %s")
 
 _HANDLER_WARNING: Final = 10.0
@@ -71,7 +88,7 @@ class Admission:
                 return self._refuse(client, socket, TOO_MANY, outcomes.LIMITED_CONNECT)
             if socket.recovered:
                 await nsp._membership.farewell(socket.id)
-            if nsp._connect_links and not (socket.recovered and recovery is not None and recovery.skip_middlewares):
+            if nsp._connect_links and not (socket.recovered and recovery is not None and self._skips(recovery)):
                 await self._run_middleware(socket)
             if not self._join(socket):
                 return self._count(outcomes.GONE)
@@ -144,13 +161,25 @@ class Admission:
             log.debug("a client of %s is not recovered", nsp.name, extra={"nsp": nsp.name})
         return nsp._make_socket(client, client.new_id(nsp.name), handshake, user, secrets.token_urlsafe(15))
 
+    def _skips(self, recovery: Recovery) -> bool:
+        """Tell whether a recovered client passes middleware by. Warn of it, once, if the program has not said so."""
+        if recovery.skip_middlewares is None and not self._host.has_told_of_skipping:
+            self._host.has_told_of_skipping = True
+            log.warning(
+                "a client of %s was recovered without its connect middleware: if that decides who may be here, as for "
+                "bans or roles, write Recovery(skip_middlewares=False), else Recovery(skip_middlewares=True)",
+                self._nsp.name,
+                extra={"nsp": self._nsp.name},
+            )
+        return recovery.skip_middlewares is not False
+
     async def _run_middleware(self, socket: Socket) -> None:
         passage = Passage()
         await self._nsp._connect_chain(socket, passage)
         if not passage.is_through:
             name = self._nsp.name
             extra = {"nsp": name, "sid": socket.id}
-            log.warning("a connect middleware of %s neither called call_next() nor refused", name, extra=extra)
+            _no_way_through(name, key=self._nsp.label, extra=extra)
             raise ConnectionRefused
 
     def _join(self, socket: Socket) -> bool:
@@ -183,13 +212,8 @@ class Admission:
 
     def _warn(self, socket: Socket) -> None:
         if socket._state is State.JOINED:
-            log.warning(
-                "a connection handler of %s has been running for %g s and keeps its client out: "
-                "if it is meant to go on, call socket.accept() first",
-                self._nsp.name,
-                _HANDLER_WARNING,
-                extra={"nsp": self._nsp.name, "sid": socket.id},
-            )
+            extra = {"nsp": self._nsp.name, "sid": socket.id}
+            _slow_handler(self._nsp.name, _HANDLER_WARNING, key=self._nsp.label, extra=extra)
 
     # --- what the client is told ------------------------------------------------------------------------------------
 
@@ -220,7 +244,7 @@ class Admission:
         if not (isinstance(error, Disconnected) and socket is not None and socket._left is not None):
             failure = error if isinstance(error, BaseException) else TypeError(f"no EventError: {error!r}")
             extra = {"nsp": self._nsp.name, "sid": socket.id if socket is not None else None}
-            log.error("unhandled error while a client connects", exc_info=failure, extra=extra)
+            _failed(error=failure, key=self._nsp.label, extra=extra)
         return INTERNAL
 
     def _refuse(
@@ -309,8 +333,8 @@ class Admission:
     async def _restore(self, pid: str, offset: str | None) -> Session | None:
         try:
             return await self._nsp.adapter.restore_session(pid, offset)
-        except Exception:
-            log.exception("unhandled error while a session is restored", extra={"nsp": self._nsp.name})
+        except Exception as error:  # noqa: BLE001 - logged, and the client starts anew
+            _not_restored(error=error, key=self._nsp.label, extra={"nsp": self._nsp.name})
             return None
 
     def _fits(self, session: Session, offset: str | None, user: Any, recovery: Recovery) -> bool:
@@ -340,8 +364,8 @@ def refuse(engine: Engine, client: Client, nsp: str, refused: ConnectionRefused)
     try:
         refusal = client.refusal(refused.message, refused.data)
         frames = engine.encode(Packet(PacketType.CONNECT_ERROR, nsp, refusal))
-    except EncodeError:
-        log.exception("a ConnectionRefused cannot be sent as it is", extra={"nsp": nsp})
+    except EncodeError as error:
+        _unsendable(error=error, extra={"nsp": nsp})
         refusal = client.refusal(ConnectionRefused().message)
         frames = engine.encode(Packet(PacketType.CONNECT_ERROR, nsp, refusal))
     client.conn.send(frames)

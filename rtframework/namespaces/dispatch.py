@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ..concurrency import is_cancelled
 from ..counters import HANDLER
+from ..counters import UNKNOWN as UNKNOWN_EVENT
 from ..exceptions import EncodeError, EventError, InvalidPayload
 from ..handlers.event import DEFERRED, Event
 from ..handlers.group import Explained, HandlerGroup
 from ..handlers.handler import LEFT_TO_CATCH_ALL, UNKNOWN
-from ..logs import ThrottledLog
+from ..logs import ThrottledLog, printable, quote, show_event
 from ..packets import to_ack
 from ..types import DisconnectReason, Packet, PacketType
 from .membership import State
@@ -32,7 +33,9 @@ log: Final = logging.getLogger("rtframework.socket")
 Serving = Any
 """A handler, several as one, or what serves the events that have none."""
 
-_misfit: Final = ThrottledLog(log, logging.WARNING, "%r does not fit its handler, and no answer is asked for: %s")
+_misfit: Final = ThrottledLog(log, logging.WARNING, "%s does not fit its handler, and no answer is asked for: %s")
+_failed: Final = ThrottledLog(log, logging.ERROR, "unhandled error in a handler of %s")
+_unsendable: Final = ThrottledLog(log, logging.ERROR, "the acknowledgement of %s cannot be sent")
 
 _LONGEST: Final = 500
 """Characters that a line in the log quotes of a payload."""
@@ -217,20 +220,20 @@ class EventDispatch:
             return answer
         if packet is not None and packet.id is None and isinstance(error, InvalidPayload):
             text = str(error)[:_LONGEST]  # names of fields in it are the client's
-            _misfit(packet.data[0], text if text.isprintable() else repr(text), extra=self._where(packet))
+            _misfit(quote(packet.data[0]), text if text.isprintable() else repr(text), extra=self._where(packet))
         return error
 
     def _answer_failure(self, packet: Packet, outcome: Any) -> None:
         """Answer an event whose handler has failed with what exception handlers have made of the failure."""
         if isinstance(outcome, EventError):
             if log.isEnabledFor(logging.DEBUG):
-                extra = {**self._where(packet), "code": outcome.code}
-                log.debug("event %r refused: %s", packet.data[0], outcome, extra=extra)
+                extra = {**self._where(packet), "code": printable(outcome.code)}
+                log.debug("event %s refused: %s", quote(packet.data[0]), printable(outcome), extra=extra)
             if self._answer(packet, [outcome.to_payload()]):
                 self._nsp._count_refusal(outcome.code)
         elif isinstance(outcome, BaseException):
-            extra = self._where(packet)
-            log.error("unhandled error in a handler of %r", packet.data[0], exc_info=outcome, extra=extra)
+            label = self._label_of(packet)
+            _failed(quote(packet.data[0]), error=outcome, key=label, extra=self._where(packet))
             self._nsp._count_refusal("internal_error")
             self._answer(packet, [_INTERNAL_ERROR])
         else:
@@ -240,8 +243,9 @@ class EventDispatch:
         """Acknowledge an event. Return ``False`` when that cannot be encoded: then it is ``internal_error``."""
         try:
             self._acknowledge(packet, args)
-        except EncodeError:
-            log.exception("the acknowledgement of %r cannot be sent", packet.data[0], extra=self._where(packet))
+        except EncodeError as error:
+            label = self._label_of(packet)
+            _unsendable(quote(packet.data[0]), error=error, key=label, extra=self._where(packet))
             self._nsp._count_refusal("internal_error")
             self._acknowledge(packet, [_INTERNAL_ERROR])
             return False
@@ -255,4 +259,10 @@ class EventDispatch:
             packet.id = None  # one answer is all that a client takes
 
     def _where(self, packet: Packet) -> dict[str, Any]:
-        return {"nsp": self._nsp.name, "sid": self.id, "event": packet.data[0]}
+        return {"nsp": self._nsp.name, "sid": self.id, "event": show_event(packet.data[0])}
+
+    def _label_of(self, packet: Packet) -> tuple[str, str | int]:
+        """Return names of the namespace and the event that clients cannot choose at will."""
+        name = packet.data[0]
+        own = self._own is not None and name in self._own.handlers
+        return self._nsp.label, name if own or name in self._nsp._listening.handlers else UNKNOWN_EVENT

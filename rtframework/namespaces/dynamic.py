@@ -25,6 +25,10 @@ if TYPE_CHECKING:
 
 log: Final = logging.getLogger("rtframework.namespace")
 
+_undecided: Final = ThrottledLog(log, logging.ERROR, "%s failed to decide about a namespace")
+_not_made: Final = ThrottledLog(log, logging.ERROR, "a namespace cannot be made")
+_not_opened: Final = ThrottledLog(log, logging.ERROR, "a namespace cannot be opened")
+_not_closed: Final = ThrottledLog(log, logging.ERROR, "an adapter failed to close")
 _full: Final = ThrottledLog(
     log, logging.WARNING, "there are %d dynamic namespaces with clients: those who ask for another are refused"
 )
@@ -189,7 +193,7 @@ class DynamicNamespaces:
         except (Exception, asyncio.CancelledError) as error:
             if is_cancelled(error):
                 raise
-            log.exception("%s failed to decide about a namespace", question.label, extra={"nsp": name})
+            _undecided(question.label, error=error, key=question.label, extra={"nsp": name})
             return False
 
     # --- making and cleaning up -------------------------------------------------------------------------------------
@@ -200,7 +204,7 @@ class DynamicNamespaces:
         try:
             self._make(parent, name, params)
         except Exception as error:
-            log.exception("a namespace cannot be made", extra={"nsp": name})
+            _not_made(error=error, key=parent.name, extra={"nsp": name})
             raise ConnectionRefused(INTERNAL.message, INTERNAL.data) from error
 
     def _make_room(self) -> bool:
@@ -246,7 +250,7 @@ class DynamicNamespaces:
             give_up(child)
             if is_cancelled(error):
                 raise
-            log.exception("a namespace cannot be opened", extra={"nsp": name})
+            _not_opened(error=error, key=child.parent.name, extra={"nsp": name})
         finally:
             child.opening = None
 
@@ -297,8 +301,8 @@ class DynamicNamespaces:
     async def _shut(self, namespace: Namespace) -> None:
         try:
             await namespace.adapter.close()
-        except Exception:
-            log.exception("an adapter failed to close", extra={"nsp": namespace.name})
+        except Exception as error:  # noqa: BLE001 - logged
+            _not_closed(error=error, key=namespace.label, extra={"nsp": namespace.name})
 
     def _forget(self, child: _Child) -> None:
         name = child.namespace.name

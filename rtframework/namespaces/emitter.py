@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ..concurrency import is_cancelled
 from ..exceptions import EventError
+from ..logs import ThrottledLog, quote, show_event
 from ..types import Packet, SocketDetails
 from .membership import State
 
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from .socket import Socket
 
 log: Final = logging.getLogger("rtframework.namespace")
+
+_failed: Final = ThrottledLog(log, logging.ERROR, "unhandled error in a handler of %s of another server")
 
 
 class NamespaceEmitter:
@@ -111,8 +114,8 @@ class NamespaceEmitter:
             except (Exception, asyncio.CancelledError) as error:
                 if is_cancelled(error):
                     raise
-                extra = {"nsp": self._nsp.name, "event": args[0]}
-                log.exception("unhandled error in a handler of %r of another server", args[0], extra=extra)
+                extra = {"nsp": self._nsp.name, "event": show_event(args[0])}
+                _failed(quote(args[0]), error=error, key=self._nsp.label, extra=extra)
             else:
                 answer = result if answer is None else answer
         return answer

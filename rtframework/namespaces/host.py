@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import difflib
 import logging
 import re
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from ..concurrency import TaskSet, is_cancelled
@@ -19,7 +21,7 @@ from ..limits.guard import Guard
 from ..limits.limit import NO_BUCKETS
 from ..limits.rates import RateLimit
 from ..limits.seats import Seats
-from ..logs import ThrottledLog, quote
+from ..logs import Lazy, ThrottledLog, quote
 from ..types import DisconnectReason
 from .admission import code_of, refuse
 from .announcements import Announcements
@@ -42,11 +44,16 @@ log: Final = logging.getLogger("rtframework.server")
 
 N = TypeVar("N", bound=Namespace)
 
+_observer_failed: Final = ThrottledLog(log, logging.ERROR, "unhandled error in an observer")
+
 _unknown: Final = ThrottledLog(
     log,
     logging.WARNING,
-    "refused a client that asks for the namespace %s: io.of() makes namespaces, of that name or a pattern",
+    "refused a client that asks for the namespace %s: %s",
 )
+
+_LONGEST_GUESS: Final = 64
+"""Characters of a name that is compared with those that there are."""
 
 _SHUTDOWN_TIMEOUT: Final = 1.5
 """Seconds that disconnect handlers have at shutdown."""
@@ -87,6 +94,8 @@ class Host:
         most = settings.limits.max_connections_per_user
         self.seats = None if most is None else Seats(most)
         """The sockets of each user in each namespace, if they are limited."""
+        self.has_told_of_skipping = False
+        """True once the log says that recovered clients pass middleware by."""
         self._observed_connect: Callable[..., Awaitable[str]] | None = None
         self._pending: list[Pending] = []
         self._tasks = TaskSet()
@@ -188,7 +197,7 @@ class Host:
         except (Exception, asyncio.CancelledError) as error:
             if is_cancelled(error):
                 raise
-            log.exception("unhandled error in an observer", extra={"nsp": nsp})
+            _observer_failed(error=error, extra={"nsp": nsp})
             if not is_decided:  # the client must not wait in vain for it
                 await self._connect(client, nsp, auth)
 
@@ -210,7 +219,8 @@ class Host:
             refuse(self.engine, client, nsp, refused)
             outcome = INVALID_NAMESPACE if refused.data is None else INTERNAL_ERROR
             if outcome == INVALID_NAMESPACE:
-                _unknown(quote(nsp), extra={"address": client.handshake(nsp, None).address})
+                hint = Lazy(partial(self._hint_at, nsp))
+                _unknown(quote(nsp), hint, extra={"address": client.handshake(nsp, None).address})
             self.counts.connects[outcome] += 1
             self.refused(client, nsp, refused)
             return outcome
@@ -232,6 +242,13 @@ class Host:
         if guard.refusals is not None and guard.refusals.take(client, address):
             guard.hit(REFUSALS, address=address, user=user, nsp=nsp)
             client.conn.close(DisconnectReason.RATE_LIMITED)
+
+    def _hint_at(self, nsp: str) -> str:
+        """Say what a client may have meant that asked for a namespace in vain, and what would let it in."""
+        if len(nsp) > _LONGEST_GUESS:
+            return "io.of() makes namespaces, of that name or a pattern"
+        close = difflib.get_close_matches(nsp, self.namespaces, 1)
+        return f"{f'did you mean {close[0]!r}? ' if close else ''}io.of({quote(nsp)}) makes it"
 
     # --- background work --------------------------------------------------------------------------------------------
 
@@ -271,8 +288,11 @@ class Host:
     async def close(self) -> None:
         """Close all namespaces, once the disconnect handlers have ended or were cancelled."""
         await self._tasks.wait(_SHUTDOWN_TIMEOUT)
-        for task in self._tasks:
-            log.warning("a disconnect handler did not end in time and is cancelled")
+        late = list(self._tasks)
+        if late:
+            extra = {"left_out": len(late) - 1}
+            log.warning("disconnect handlers did not end in time and are cancelled: %d", len(late), extra=extra)
+        for task in late:
             task.cancel()
         self.dynamic.stop()
         for namespace in list(self.namespaces.values()):

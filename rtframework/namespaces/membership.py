@@ -11,6 +11,7 @@ from ..adapters.packet_log import RECOVERABLE
 from ..concurrency import is_cancelled
 from ..exceptions import Disconnected
 from ..handlers.event import DISCONNECT, DISCONNECTING
+from ..logs import ThrottledLog
 from ..protocols import Session
 from ..types import DisconnectReason, Packet, PacketType
 
@@ -20,6 +21,12 @@ if TYPE_CHECKING:
     from .socket import Socket
 
 log: Final = logging.getLogger("rtframework.namespace")
+
+_not_kept: Final = ThrottledLog(log, logging.ERROR, "unhandled error while a session is kept")
+_failed: Final = ThrottledLog(log, logging.ERROR, "unhandled error in a %r handler")
+_still_runs: Final = ThrottledLog(
+    log, logging.WARNING, "a disconnect handler of %s still runs: its client has come back meanwhile"
+)
 
 _FAREWELL_TIMEOUT: Final = 10.0
 """Seconds for which a client that has come back waits for the disconnect handlers of the socket that it continues."""
@@ -145,8 +152,9 @@ class Membership:
         )
         try:
             adapter.persist_session(session)
-        except Exception:  # the socket goes all the same
-            log.exception("unhandled error while a session is kept", extra={"nsp": self._nsp.name, "sid": socket.id})
+        except Exception as error:  # noqa: BLE001 - logged, and the socket goes all the same
+            extra = {"nsp": self._nsp.name, "sid": socket.id}
+            _not_kept(error=error, key=self._nsp.label, extra=extra)
 
     # --- disconnect handlers ----------------------------------------------------------------------------------------
 
@@ -170,7 +178,7 @@ class Membership:
                         if is_cancelled(error):
                             raise
                         extra = {"nsp": self._nsp.name, "sid": socket.id}
-                        log.exception("unhandled error in a %r handler", phase, extra=extra)
+                        _failed(phase, error=error, key=(self._nsp.label, phase), extra=extra)
                 socket._last_rooms = frozenset()  # it shows them to "disconnecting" handlers only
         finally:
             socket._client.conn.ended(weight)
@@ -195,8 +203,5 @@ class Membership:
                 async with asyncio.timeout(_FAREWELL_TIMEOUT):
                     await before._farewell.wait()
             except TimeoutError:
-                log.warning(
-                    "a disconnect handler of %s still runs: its client has come back meanwhile",
-                    self._nsp.name,
-                    extra={"nsp": self._nsp.name, "sid": sid},
-                )
+                extra = {"nsp": self._nsp.name, "sid": sid}
+                _still_runs(self._nsp.name, key=self._nsp.label, extra=extra)

@@ -386,6 +386,25 @@ class Namespace(Registration, Broadcasting):
         if self._keeper is not None:
             self._keeper.emptied()
 
+    # --- connection state recovery ----------------------------------------------------------------------------------
+
+    async def forget_sessions(self, user: Any) -> int:
+        """Forget the sessions that are kept for a user's clients, so that none is recovered. Return their number.
+
+        ``user``: what the authenticator returned for it, or its ``id``; users are compared by ``Recovery.identity``.
+        Clients that are connected stay, see :meth:`disconnect_sockets`. Without connection state recovery nothing is
+        kept.
+
+        Example::
+
+            await io.in_("user 42").disconnect_sockets(close=True)
+            await io.forget_sessions("42")
+        """
+        recovery = None if self._host is None else self._host.settings.recovery
+        if recovery is None:
+            return 0
+        return await self.adapter.forget_sessions(lambda session: recovery.is_same(session.authenticated, user))
+
     # --- inside -----------------------------------------------------------------------------------------------------
 
     def _registry(self) -> HandlerRegistry:

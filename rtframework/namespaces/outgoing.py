@@ -9,12 +9,16 @@ from functools import partial
 from inspect import isawaitable
 from typing import TYPE_CHECKING, Any, Final
 
+from ..logs import ThrottledLog
+
 if TYPE_CHECKING:
     from ..handlers.registry import HandlerRegistry
     from ..types import Packet
     from .socket import Socket
 
 log: Final = logging.getLogger("rtframework.namespace")
+
+_failed: Final = ThrottledLog(log, logging.ERROR, "unhandled error in a catch-all for what goes out")
 
 
 class OutgoingCatchAlls:
@@ -68,16 +72,16 @@ class OutgoingCatchAlls:
             result = function(*packet.data)
             if is_async or isawaitable(result):
                 self._spawn(_finish(socket, packet, result))
-        except Exception:  # noqa: BLE001 - logged
-            _log(socket, packet)
+        except Exception as error:  # noqa: BLE001 - logged
+            _log(socket, packet, error)
 
 
 async def _finish(socket: Socket, packet: Packet, result: Awaitable[Any]) -> None:
     try:
         await result
-    except Exception:  # noqa: BLE001 - logged
-        _log(socket, packet)
+    except Exception as error:  # noqa: BLE001 - logged
+        _log(socket, packet, error)
 
 
-def _log(socket: Socket, packet: Packet) -> None:
-    log.exception("unhandled error in a catch-all for what goes out", extra=socket._where(packet))
+def _log(socket: Socket, packet: Packet, error: Exception) -> None:
+    _failed(error=error, key=socket._nsp.label, extra=socket._where(packet))

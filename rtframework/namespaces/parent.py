@@ -205,6 +205,10 @@ class _Adapters:
         """Keep nothing: each child has an adapter for that."""
         return None
 
+    async def forget_sessions(self, belongs: Callable[[Session], bool]) -> int:
+        """Have each child forget the sessions for which ``belongs`` returns true. Return their number."""
+        return sum([await child.adapter.forget_sessions(belongs) for child in list(self._members.values())])
+
     def session_time(self) -> float:
         """Keep nothing: each child has an adapter for that."""
         return 0.0

@@ -31,7 +31,7 @@ DOCS: Final = ROOT / "docs"
 ELSEWHERE: Final = {
     "CHANGELOG.md": "changelog.md",
     "CONTRIBUTING.md": "contributing.md",
-    "SECURITY.md": "security.md",
+    "SECURITY.md": "reporting.md",
     "benchmarks/README.md": "benchmarks.md",
     "examples/README.md": "examples/README.md",
     **{

@@ -148,6 +148,26 @@ def test_an_import_that_fails_inside_shows_where(folder: Path, code: str, says: 
     assert "loading.py" not in found.details
 
 
+@pytest.mark.parametrize(
+    ("target", "file", "write"),
+    [
+        ("hello:io", "src/hello.py", "src/hello.py:io"),
+        ("hello.app:make()", "src/hello/app.py", "src/hello/app.py:make()"),
+        ("hello:make()", "src/hello/__init__.py", "src/hello/__init__.py:make()"),
+    ],
+)
+def test_a_package_in_src_that_is_not_installed(folder: Path, target: str, file: str, write: str) -> None:
+    """The file is there for all to see, and the command would say that it is not."""
+    path = folder / file
+    path.parent.mkdir(parents=True, exist_ok=True)
+    (path.parent / "__init__.py").touch()
+    path.write_text("from rtframework import Server\nio = Server()\ndef make(): return io\n")
+    (folder / "src" / "__init__.py").unlink(missing_ok=True)
+    said = str(failure(target))
+    assert said.endswith(f'"hello": it is in src, and not installed: write {write}, or pip install -e .')
+    assert isinstance(load_server(write), Server)
+
+
 @pytest.mark.parametrize("target", ["json:io", "json.py:io", "package/inner/../../json.py:io"])
 def test_a_file_that_is_called_like_a_module_of_python(folder: Path, target: str) -> None:
     """Somebody would look for a name in the wrong file."""

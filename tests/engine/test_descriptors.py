@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 from aiohttp.test_utils import make_mocked_request
 
-from rtframework.engine import descriptors
 from rtframework.engine.descriptors import highest_number, number_of, quieten
 
 
@@ -29,10 +28,9 @@ def test_a_request_without_a_socket_has_no_number() -> None:
     assert number_of(make_mocked_request("GET", "/", transport=transport)) == -1
 
 
-async def test_accept_errors_are_one_line(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.usefixtures("throttled")
+async def test_accept_errors_are_one_line(caplog: pytest.LogCaptureFixture) -> None:
     """A hundred tracebacks a second would fill the disk while no connection can be accepted."""
-    monkeypatch.setattr("rtframework.logs.PERIOD", 1.0)
-    monkeypatch.setattr(descriptors._none_free, "_next", 0.0)
     loop = asyncio.new_event_loop()
     try:
         quieten(loop)

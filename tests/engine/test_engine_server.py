@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from aiohttp.test_utils import make_mocked_request
 
+from rtframework import Server
 from rtframework.engine.engine_server import query_of
 from tests.conftest import Serve
 from tests.engine import Witness, join, join_websocket, raw_client
@@ -102,3 +103,13 @@ async def test_what_others_ask_about_connections(serve: Serve) -> None:
         await witness.io.emit("a", "x" * 1_000)
         assert engine.waiting_bytes() >= 1_000, "for the one who does not poll"
         assert engine.waiting_handlers() == 0
+
+
+def test_session_ids_tell_no_count() -> None:
+    """A client could tell how many others there are, and guess a part of their ids."""
+    server = Server()._server.eio
+    ids = [server.generate_id() for _ in range(1_000)]
+    assert len(set(ids)) == 1_000
+    assert {len(each) for each in ids} == {20}
+    for end in (slice(0, 4), slice(-4, None)):  # python-engineio's have a number in the last four characters
+        assert len({each[end] for each in ids}) > 990

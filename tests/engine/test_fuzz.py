@@ -61,6 +61,13 @@ VALID: Final = (
     '52-/admin,3["files",[{"_placeholder":true,"num":1},{"_placeholder":true,"num":0}]]',
     '610-7[{"_placeholder":true,"num":9}]',
     '50-["none"]',
+    # beyond the protocol's text, see docs/protocol.md
+    "0/",
+    '0/,{"token":"x"}',
+    "1/admin",
+    "37",
+    "3/admin,7",
+    '2["a",1e400,-1e400]',
 )
 TOKENS: Final = (
     *'0123456789[]{}",:-/\\\x1e\x00b²٣ \n\ufeff',
@@ -216,6 +223,10 @@ def test_no_body_breaks_the_payload_decoder() -> None:
         "40",
         '42["a"]\x1e42["b",1]',
         "bAQIDBA==",
+        "bAQID\r\nBA==\r\n",
+        "bAQ ID\tBA\n",
+        "b-_-_AQI",
+        '451-["a",{"_placeholder":true,"num":0}]\x1ebAAAA\n',
         '451-["a",{"_placeholder":true,"num":0}]\x1ebAAAA',
         "1",
         "3\x1e6",
@@ -344,7 +355,7 @@ async def test_no_packet_breaks_a_session(caplog: pytest.LogCaptureFixture, vers
             frames = frames_of(rng)
             head = MESSAGE if version == "3" and rng.random() < 0.9 else b""
             connection.receive_all([f"4{frame}" if isinstance(frame, str) else head + frame for frame in frames])
-            connection.receive_all([mutate(rng, "42", ("0{}", "1", "2probe", "3", "5", "6"))])
+            connection.receive_all([mutate(rng, "42", ("0{}", "1", "2probe", "3", "5", "6", "bAQID\n", "b4-_-_"))])
         await eventually(lambda: all(each.inbox is None for each in engine.connections.values()))
         for connection in list(engine.connections.values()):
             connection.receive_all(["1"])
@@ -397,6 +408,10 @@ HEAVY: Final[dict[str, list[str | bytes]]] = {
         b"x",
     ],
     "an attachment and a long number": ['451-["a",' + "9" * MEGABYTE + "]", b"x"],
+    "a long attachment as text, in lines": [
+        '451-["a",{"_placeholder":true,"num":0}]',
+        "b" + "A-_A\n" * (MEGABYTE // 5),
+    ],
     "an attachment and distinct keys": [f'451-["a",{distinct(MEGABYTE)}]', b"x"],
     "an acknowledgement": [f"430[{SMALL_OBJECTS}]"],
     "connect": ['40{"a":' + SMALL_OBJECTS + "}"],
@@ -480,8 +495,11 @@ def posts() -> Iterator[tuple[str, str]]:
         "noops": "6",
         "binary": "bAA==",
         "acknowledgements": "430[]",
+        "acknowledgements without a payload": "430",
+        "binary in lines": "bAA=\n=\n",
     }.items():
         yield name, "\x1e".join([packet] * (MEGABYTE // (len(packet) + 1)))
+    yield "line breaks alone", "bAA" + "\r\n" * (MEGABYTE // 2)
 
 
 @pytest.mark.parametrize(("name", "body"), [pytest.param(name, body, id=name) for name, body in posts()])

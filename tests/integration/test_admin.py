@@ -536,13 +536,12 @@ async def test_a_page_that_comes_back(serve: Serve, js: JSClients) -> None:
     """After the network was gone a page would show what was there before, above all with recovery."""
     io = instrumented(connection_state_recovery=Recovery())
     server = await serve(io)
-    admin = await js.connect(
-        server.url + "/admin", transports=["websocket"], auth=CREDENTIALS, reconnection=True, reconnectionDelay=10
-    )
+    admin = await js.connect(server.url + "/admin", transports=["websocket"], auth=CREDENTIALS)
     await admin.wait_for("all_sockets")
     await admin.kill()
     await admin.disconnected()
     client = await js.connect(server.url)
+    await admin.open()
     await admin.reconnected()
     [sockets] = await admin.wait_for("all_sockets")
     assert [each["id"] for each in sockets] == [await client.id()]

@@ -71,7 +71,7 @@ async def test_who_and_where_a_socket_is(serve: Serve, js: JSClients, transport:
 
 async def test_the_rest_of_the_handshake(serve: Serve, js: JSClients, transport: Transport) -> None:
     """A log would have wrong times, or pages of other hosts would be taken for the own ones."""
-    io = Server(cors_allowed_origins="*")
+    io = Server(cors_allowed_origins="*", cors_credentials=False)
     seen: list[Handshake] = []
     io.on("connection")(lambda socket: seen.append(socket.handshake))
     server = await serve(io)

@@ -168,3 +168,124 @@ async def test_a_client_that_is_closed_for_what_it_sends(serve: Serve, caplog: p
     records: list[Any] = of_ours(caplog)
     assert [(each.address, each.transport) for each in records] == [("127.0.0.1", "polling")] * 2
     assert records[1].limit == 1
+
+
+@pytest.mark.usefixtures("throttled")
+async def test_a_flood_of_failures_is_one_traceback_a_handler(serve: Serve, caplog: pytest.LogCaptureFixture) -> None:
+    """One bad payload, sent again and again, would fill the disk: 18.5 MB in four seconds, measured."""
+    io = Server()
+
+    @io.on("one")
+    async def one(socket: Socket) -> None:
+        raise ValueError("one")
+
+    @io.on("late")
+    async def late(socket: Socket) -> None:
+        await asyncio.sleep(0)
+        raise ValueError("late")
+
+    for _ in range(2):
+
+        @io.on("several")
+        async def several(socket: Socket) -> None:
+            raise ValueError("several")
+
+    @io.on("unsendable")
+    async def unsendable(socket: Socket) -> float:
+        return float("nan")
+
+    @io.on_any
+    async def watch(socket: Socket, event: str, *args: Any) -> None:
+        if event.startswith("any"):
+            raise ValueError("any")
+
+    @io.use
+    async def middleware(socket: Socket, call_next: Any) -> None:
+        if socket.handshake.auth:
+            raise ValueError("middleware")
+        await call_next()
+
+    @io.on("disconnect")
+    async def disconnect(socket: Socket, reason: str) -> None:
+        raise ValueError("disconnect")
+
+    server = await serve(io)
+    async with raw_client(server.url) as raw:
+        websocket, _ = await raw.open_websocket()
+        for _ in range(50):
+            await websocket.send("40")
+            for number, event in enumerate(("one", "late", "several", "unsendable")):
+                await websocket.send(f'42{number}["{event}"]')
+            await websocket.send(f'42["any{_}"]')
+            await websocket.send("41")
+            await websocket.send('40{"token":1}')
+            while not str(await websocket.receive()).startswith("44"):
+                pass
+    await until(lambda: not io.sockets)
+    assert io.stats().events_refused["internal_error"] == 50 * 4
+    await server.stop()
+    records: list[Any] = of_ours(caplog)
+    tracebacks = [record for record in records if record.exc_info]
+    counts = {
+        "'one'": 50,
+        "'late'": 50,
+        "'several'": 100,
+        "'unsendable' cannot": 50,
+        "catch-all": 50,
+        "while a client connects": 50,
+        "'disconnect' handler": 50,
+    }
+    assert len(tracebacks) == len(counts)
+    assert len(records) == 2 * len(counts), "and one line each with the number of the others"
+    for text, count in counts.items():
+        assert sum(1 + record.left_out for record in records if text in record.getMessage()) == count + 1, text
+
+
+@pytest.mark.usefixtures("throttled")
+async def test_the_number_is_told_though_nothing_follows(
+    serve: Serve, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After an attack that has ended, the log would say that one event has failed."""
+    io = Server(ping_interval=0.2, ping_timeout=0.2)
+
+    @io.on("fail")
+    async def fail(socket: Socket) -> None:
+        raise ValueError("fail")
+
+    server = await serve(io)
+    async with raw_client(server.url) as raw:
+        websocket, _ = await raw.open_websocket()
+        await websocket.send("40")
+        for number in range(100):
+            await websocket.send(f'42{number}["fail"]')
+        while not str(await websocket.receive()).startswith("4399["):
+            pass
+        assert len(of_ours(caplog)) == 1
+        monkeypatch.setattr("rtframework.logs.PERIOD", 0.0)
+        await until(lambda: len(of_ours(caplog)) == 2)
+    told: Any = of_ours(caplog)[1]
+    assert told.getMessage() == "unhandled error in a handler of 'fail' (99 more since the last such line)"
+    assert (told.left_out, told.event, told.nsp) == (99, "fail", "/")
+
+
+async def test_a_shutdown_with_many_at_work_is_one_line(serve: Serve, caplog: pytest.LogCaptureFixture) -> None:
+    """A client that has started thousands of handlers would leave megabytes of log when the server stops."""
+    caplog.set_level(logging.INFO, "rtframework")
+    io = Server()
+    forever = asyncio.Event()
+
+    @io.on("wait")
+    async def wait(socket: Socket) -> None:
+        await forever.wait()
+
+    server = await serve(io)
+    async with raw_client(server.url) as raw:
+        websocket, _ = await raw.open_websocket()
+        await websocket.send("40")
+        for _ in range(200):
+            await websocket.send('42["wait"]')
+        await until(lambda: io.stats().waiting_handlers >= 50)
+        await server.stop()
+    messages = [record.getMessage() for record in of_ours(caplog)]
+    assert [each for each in messages if "Server initialized" not in each] == [messages[-1]]
+    assert "handlers did not end in time and are cancelled" in messages[-1]

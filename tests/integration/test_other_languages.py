@@ -148,6 +148,9 @@ async def test_the_javascript_client_with_protocols(serve: Serve, js: JSClients)
         ("example.com", "file://", ["https://a.org", "file://"], 200),
         ("example.com", "file://", None, 403),
         ("example.com", "https://a.org", "https://a.org/", 200),
+        ("example.com", "http://example.com/socket.io/?eio=4", None, 200),
+        ("example.com", "http://example.com:81/socket.io/?eio=4", None, 403),
+        ("example.com", "http://a.org/example.com", None, 403),
         ("example.com", "https://a.org", "file://", 403),
         ("example.com", "null", "null", 200),
     ],
@@ -157,6 +160,25 @@ async def test_origins_of_native_clients(serve: Serve, host: str, origin: str, a
     async with raw_client((await serve(echoing(cors_allowed_origins=allowed))).url) as client:
         answer = await client.request("GET", headers={"Host": host, "Origin": origin})
         assert answer.status == status
+
+
+async def test_a_namespace_without_a_comma(serve: Serve) -> None:
+    """Namespaces would be closed to C++ and PHP, which write the comma only in front of something."""
+    io = echoing()
+
+    @io.of("/admin").on("echo")
+    async def echo(socket: Socket, *args: Any) -> tuple[Any, ...]:
+        return args
+
+    async with raw_client((await serve(io)).url) as client:
+        websocket, _ = await client.open_websocket()
+        await websocket.send("40/admin")
+        assert str(await websocket.receive()).startswith('40/admin,{"sid"')
+        await websocket.send('42/admin,1["echo","hi"]')
+        assert await websocket.receive() == '43/admin,1["hi"]'
+        await websocket.send("41/admin")
+        await websocket.send("40/admin")
+        assert str(await websocket.receive()).startswith('40/admin,{"sid"')
 
 
 @pytest.mark.parametrize("path", ["/socket.io/", "/socket.io//", "/socket.io/x/y"])

@@ -189,6 +189,74 @@ async def test_questions_are_not_asked_again(serve: Serve, js: JSClients, transp
     await client.expect_nothing("question")
 
 
+@pytest.mark.parametrize("skip", [None, True])
+async def test_skipped_middleware_is_told_once(
+    serve: Serve, js: JSClients, caplog: pytest.LogCaptureFixture, skip: bool | None
+) -> None:
+    """Somebody who was banned by middleware would be back for two minutes, and nobody would know why."""
+    io = recovering(recovery=Recovery(skip_middlewares=skip))
+
+    @io.use
+    async def middleware(socket: Socket, call_next: Callable[[], Awaitable[Any]]) -> None:
+        await call_next()
+
+    client = await js.connect((await serve(io)).url)
+    for _ in range(2):
+        await lose(client, io)
+        assert await come_back(client)
+    told = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert len(told) == (1 if skip is None else 0)
+    assert all("Recovery(skip_middlewares=False)" in line for line in told)
+
+
+@pytest.mark.parametrize("nsp", ["/", "/chat/a"])
+async def test_a_users_sessions_are_forgotten(serve: Serve, js: JSClients, nsp: str) -> None:
+    """Somebody who is thrown out while offline would be back for two minutes, with all that was sent meanwhile."""
+    io = Server(
+        auth=StaticTokenAuth({"a": Identity(id="ada", name="Ada"), "b": Identity(id="bob", name="Bob")}),
+        connection_state_recovery=Recovery(),
+    )
+    io.of("/chat/{name}")
+    server = await serve(io)
+    ada = await js.connect(server.url + nsp, auth={"token": "a"})
+    bob = await js.connect(server.url + nsp, auth={"token": "b"})
+    ids = await ada.id(), await bob.id()
+    for client in (ada, bob):
+        await client.kill()
+        await client.disconnected()
+    await until(lambda: not io.of(nsp).sockets)
+    assert await io.forget_sessions("carol") == 0
+    assert await io.forget_sessions(Identity(id="ada", name="another name")) == 1
+    assert await io.forget_sessions("ada") == 0
+    assert not await come_back(ada)
+    assert await come_back(bob)
+    assert (await ada.id() != ids[0], await bob.id()) == (True, ids[1])
+    assert await Server().forget_sessions("ada") == 0
+
+
+@pytest.mark.parametrize("close", [True, False])
+@pytest.mark.parametrize("how", ["socket", "selection", "handler"])
+async def test_who_is_thrown_out_leaves_no_session(serve: Serve, js: JSClients, how: str, close: bool) -> None:
+    """A kick would last until the client asks again."""
+    io = recovering()
+
+    @io.on("me")
+    async def me(socket: Socket) -> None:
+        await socket.disconnect(close=close)
+
+    client = await js.connect((await serve(io)).url)
+    if how == "socket":
+        await only(io).disconnect(close=close)
+    elif how == "selection":
+        await io.disconnect_sockets(close=close)
+    else:
+        await client.emit("me")
+    await client.disconnected()
+    await until(lambda: not io.sockets)
+    assert io.of("/").adapter.session_time() == 0
+    assert not await come_back(client)
+
+
 @pytest.mark.parametrize("skip", [True, False])
 async def test_middleware_is_skipped_or_run(serve: Serve, js: JSClients, skip: bool) -> None:
     """Middleware that counts visits would count each tunnel; middleware that checks would be passed by."""

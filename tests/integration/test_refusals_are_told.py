@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 
 from rtframework import ConnectionRefused, Handshake, Server
-from rtframework.logs import ThrottledLog
 from tests.conftest import Serve
 from tests.support.js import JSClients
 from tests.support.raw import raw_client
@@ -21,16 +20,6 @@ class Nobody:
     async def authenticate(self, handshake: Handshake) -> Any:
         """Refuse."""
         raise ConnectionRefused("Unauthorized", {"code": "token_expired"})
-
-
-@pytest.fixture(autouse=True)
-def unthrottled(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let each test see its line, whatever another one has logged within the same second."""
-    monkeypatch.setattr("rtframework.logs.PERIOD", 0.0)
-    for module in ("engine.http.refusals", "engine.client", "namespaces.host", "namespaces.admission"):
-        names = vars(__import__(f"rtframework.{module}", fromlist=["x"])).values()
-        for each in [each for each in names if isinstance(each, ThrottledLog)]:
-            monkeypatch.setattr(each, "_next", 0.0)
 
 
 def lines(caplog: pytest.LogCaptureFixture) -> list[str]:
@@ -75,13 +64,16 @@ async def test_requests(
 
 async def test_an_unknown_namespace(serve: Serve, js: JSClients, caplog: pytest.LogCaptureFixture) -> None:
     """A typing error in the name of a namespace would look like a network that does not work."""
-    server = await serve(Server())
-    client = await js.connect(server.url + "/typo", wait=False)
-    await client.life("connect_error")
-    (said,) = lines(caplog)
-    assert said == (
-        "refused a client that asks for the namespace '/typo': io.of() makes namespaces, of that name or a pattern"
-    )
+    io = Server()
+    io.of("/admin")
+    server = await serve(io)
+    for name in ("/typo", "/amdin"):
+        client = await js.connect(server.url + name, wait=False)
+        await client.life("connect_error")
+    assert lines(caplog) == [
+        "refused a client that asks for the namespace '/typo': io.of('/typo') makes it",
+        "refused a client that asks for the namespace '/amdin': did you mean '/admin'? io.of('/amdin') makes it",
+    ]
 
 
 async def test_a_refused_token(serve: Serve, js: JSClients, caplog: pytest.LogCaptureFixture) -> None:
@@ -103,11 +95,9 @@ async def test_another_serializer(serve: Serve, js: JSClients, caplog: pytest.Lo
     assert "does the client have another parser than the server's serializer?" in said
 
 
-async def test_a_client_cannot_forge_or_flood(
-    serve: Serve, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.usefixtures("throttled")
+async def test_a_client_cannot_forge_or_flood(serve: Serve, caplog: pytest.LogCaptureFixture) -> None:
     """Anybody could write lines into the log, or fill the disk."""
-    monkeypatch.setattr("rtframework.logs.PERIOD", 60.0)
     async with raw_client((await serve(Server())).url) as client:
         names = [f"/{number}\\n2030 CRITICAL root forged" + "x" * 1000 for number in range(50)]
         websocket, _ = await client.open_websocket()

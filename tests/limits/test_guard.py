@@ -9,7 +9,7 @@ import pytest
 from rtframework import AuditEntry, RateLimit
 from rtframework.counters import LIMITED, Counters
 from rtframework.limits.guard import Guard
-from tests.support.clients import held_clock
+from rtframework.logs import tell_left_out
 
 
 def test_limits_that_are_off_are_not_there() -> None:
@@ -22,27 +22,23 @@ def test_limits_that_are_off_are_not_there() -> None:
     assert not Guard(RateLimit(events={"user": None}), Counters()).limits_events
 
 
-async def test_a_client_beyond_a_limit_is_counted_logged_and_audited(
-    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.usefixtures("throttled")
+async def test_a_client_beyond_a_limit_is_counted_logged_and_audited(caplog: pytest.LogCaptureFixture) -> None:
     """Nobody would know why clients are refused; or the log would be full of it."""
-    monkeypatch.setattr("rtframework.logs.PERIOD", 1.0)
     counts = Counters()
     guard = Guard(RateLimit(), counts)
     heard: list[AuditEntry] = []
     guard.audit.hear(heard.append)
-    async with held_clock() as clock:
-        for _ in range(100):
-            guard.hit("events", address="203.0.113.7", user="ada", nsp="/")
-        guard.hit("bytes", address="203.0.113.7")
-        assert (counts.limited["events"], counts.limited["bytes"], len(heard)) == (100, 1, 101)
-        assert heard[0] == AuditEntry("limit", "203.0.113.7", "ada", nsp="/", limit="events")
-        assert [record.getMessage() for record in caplog.records] == [
-            "a client at 203.0.113.7 is beyond the limit events",
-            "a client at 203.0.113.7 is beyond the limit bytes",
-        ]
-        await clock.advance(1)
-        guard.hit("events", address="203.0.113.7")
+    for _ in range(100):
+        guard.hit("events", address="203.0.113.7", user="ada", nsp="/")
+    guard.hit("bytes", address="203.0.113.7")
+    assert (counts.limited["events"], counts.limited["bytes"], len(heard)) == (100, 1, 101)
+    assert heard[0] == AuditEntry("limit", "203.0.113.7", "ada", nsp="/", limit="events")
+    assert [record.getMessage() for record in caplog.records] == [
+        "a client at 203.0.113.7 is beyond the limit events",
+        "a client at 203.0.113.7 is beyond the limit bytes",
+    ]
+    tell_left_out(at_once=True)
     record: Any = caplog.records[-1]
     assert (record.limit, record.address, record.left_out) == ("events", "203.0.113.7", 99)
 

@@ -358,7 +358,7 @@ async def test_packets_of_a_child_are_its_own() -> None:
 def test_whatever_a_namespace_can_do_a_parent_can() -> None:
     """What is registered with a parent, or asked of it, would be lost without a word."""
     of_all = {"use", "use_event", "children", "sockets"}
-    by_the_adapter = {"adapter", "server_side_emit", "server_side_emit_with_ack"}
+    by_the_adapter = {"adapter", "forget_sessions", "server_side_emit", "server_side_emit_with_ack"}
     by_inheritance = {"emits", "exception_handler", "on_server_side"}
     of_one = {"server", "label"}
     public = {name for name in vars(Namespace) if not name.startswith("_")}

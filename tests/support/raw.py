@@ -135,7 +135,7 @@ class RawClient:
         method: str,
         *,
         query: Mapping[str, str] | None = None,
-        body: str | bytes | None = None,
+        body: str | bytes | AsyncIterator[bytes] | None = None,
         headers: Mapping[str, str] | None = None,
         timeout: float = DEFAULT_TIMEOUT,
     ) -> Answer:

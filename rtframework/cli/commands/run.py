@@ -3,6 +3,7 @@
 rtframework run server:app
 rtframework run 'server:make_app()' --port 0
 rtframework run 'examples/chat/server.py:make_app()' --reload
+rtframework run server:app --dev
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
+from ...development import develop
 from ..addresses import bind, bind_unix, remove_unix
 from ..errors import Exit, Failure
 from ..loading import Target, add_target
@@ -35,13 +37,32 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--mode", type=_mode, help="the Unix socket's permissions, octal: 660 lets the group in (default: by the umask)"
     )
-    parser.add_argument("--reload", action="store_true", help="start again when a Python file changes")
+    parser.add_argument("--reload", action="store_true", help="start again when a Python file changes; implies --dev")
     parser.add_argument(
         "--reload-dir",
         metavar="DIR",
         action="append",
         type=Path,
         help="folder to watch instead of the program's; may be repeated",
+    )
+    parser.add_argument(
+        "--dev",
+        action="store_true",
+        help="development mode: tell of unknown events, blocking handlers, coroutines that are not awaited, ...",
+    )
+    parser.add_argument(
+        "--slow-callback",
+        metavar="SECONDS",
+        type=parse_seconds,
+        default=0.1,
+        help="development mode: name what blocks the event loop as long (default: %(default)g)",
+    )
+    parser.add_argument(
+        "--slow-provider",
+        metavar="SECONDS",
+        type=parse_seconds,
+        default=1.0,
+        help="development mode: name providers of Depends that take as long (default: %(default)g)",
     )
     parser.add_argument(
         "--loop", choices=("auto", "asyncio", "uvloop"), default="auto", help="auto: uvloop, if it is installed"
@@ -88,7 +109,11 @@ def run(args: argparse.Namespace) -> int:
             return asyncio.run(
                 serve_and_reload(_arguments(args), socks, folders, shutdown_timeout=args.shutdown_timeout)
             )
-        logging.basicConfig(format=_FORMAT, level=args.log_level.upper())
+        if args.reload or args.dev:
+            level = logging.getLevelNamesMapping()[args.log_level.upper()]
+            develop(slow_callback=args.slow_callback, slow_provider=args.slow_provider, level=level)
+        else:
+            logging.basicConfig(format=_FORMAT, level=args.log_level.upper())
         found = target.load()
         with asyncio.Runner(loop_factory=make_loop) as runner:
             return runner.run(
@@ -113,6 +138,7 @@ def _arguments(args: argparse.Namespace) -> list[str]:
     arguments = ["run", args.target, "--reload", "--host", args.host, "--port", str(args.port)]
     arguments += ["--loop", args.loop, "--log-level", args.log_level, "--shutdown-timeout", str(args.shutdown_timeout)]
     arguments += ["--keep-alive", str(args.keep_alive)]
+    arguments += ["--slow-callback", str(args.slow_callback), "--slow-provider", str(args.slow_provider)]
     arguments += ["--factory"] * args.factory + ["--access-log"] * args.access_log
     return arguments
 

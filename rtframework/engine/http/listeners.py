@@ -7,8 +7,11 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from ...concurrency import maybe_await
+from ...logs import ThrottledLog
 
 log: Final = logging.getLogger("rtframework.engine")
+
+_failed: Final = ThrottledLog(log, logging.ERROR, "unhandled error in a listener for %s")
 
 EVENTS: Final = ("connection_error", "initial_headers", "headers")
 
@@ -32,5 +35,5 @@ class Listeners:
         for listener in self._functions[event]:
             try:
                 await maybe_await(listener(*args))
-            except Exception:
-                log.exception("unhandled error in a listener for %s", event, extra={"event": event})
+            except Exception as error:  # noqa: BLE001 - logged
+                _failed(event, error=error, key=event, extra={"event": event})

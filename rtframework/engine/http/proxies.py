@@ -127,7 +127,7 @@ def _address(entry: str) -> str | None:
     elif entry.count(":") == 1:
         entry = entry.partition(":")[0]
     try:
-        return str(ip_address(entry))
+        return str(ip_address(entry.partition("%")[0]))  # a zone means nothing here, and may be any text
     except ValueError:
         return None
 

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import logging
 from collections.abc import Callable, Coroutine, Hashable
+from functools import cached_property, partial
+from types import CodeType
 from typing import TYPE_CHECKING, Any, Final
 
 import socketio
@@ -12,7 +15,7 @@ from socketio.exceptions import ConnectionRefusedError as RefusedByProgram
 from socketio.exceptions import DisconnectedError
 
 from ...exceptions import ConnectionRefused, EncodeError
-from ...logs import printable
+from ...logs import ThrottledLog, place_of, printable, quote
 from ...types import DisconnectReason, Packet, PacketType
 from ..connection import Connection as EngineConnection
 from .manager import Manager
@@ -21,6 +24,14 @@ if TYPE_CHECKING:
     from ...protocols import Client
     from .engineio_socket import EngineIOSocket
     from .server import AsyncServer
+
+log: Final = logging.getLogger("rtframework.engine")
+
+_unknown: Final = ThrottledLog(
+    log,
+    logging.WARNING,
+    "refused a client that asks for the namespace %s: a handler with namespace=%s makes it, as does namespaces='*'",
+)
 
 _CONNECT: Final = int(PacketType.CONNECT)
 _DISCONNECT: Final = int(PacketType.DISCONNECT)
@@ -45,6 +56,19 @@ _REASONS: Final[dict[str, str]] = {
 """Every other way to go is the server's doing."""
 
 
+class _Logs:
+    """The lines of a server's log that its clients can cause."""
+
+    def __init__(self, logger: logging.Logger) -> None:
+        throttled = partial(ThrottledLog, logger, logging.ERROR)
+        self.connect_failed = throttled("unhandled error in the connect handler of %s")
+        self.refusal_unsendable = throttled("a refusal cannot be sent as it is")
+        self.callback_failed = throttled("unhandled error in the callback of an acknowledgement")
+        self.handler_failed = throttled("unhandled error in the handler of %s in %s")
+        self.answer_unsendable = throttled("the acknowledgement of %s in %s cannot be sent")
+        self.disconnect_failed = throttled("unhandled error in the disconnect handler of %s")
+
+
 class Programs:
     """The application that the engine serves: decorated handlers and class-based namespaces of one server."""
 
@@ -57,6 +81,11 @@ class Programs:
         """Serve this server's handlers."""
         self.server = server
 
+    @cached_property
+    def logs(self) -> _Logs:
+        """The lines of the server's log that its clients can cause."""
+        return _Logs(self.server.logger)
+
     async def connect(self, client: Client, nsp: str, auth: Any) -> None:
         """Let a client into a namespace, or refuse it."""
         server = self.server
@@ -66,6 +95,8 @@ class Programs:
         if socket is None:
             return
         if not server._serves(nsp):
+            name = quote(nsp)
+            _unknown(name, name, extra={"nsp": nsp})
             connection.send(server.encode(Packet(_CONNECT_ERROR, nsp, {"message": "Invalid namespace"})))
             return
         server._initialize_manager()
@@ -96,10 +127,30 @@ class Programs:
         if self._tasks:
             _, pending = await asyncio.wait(self._tasks, timeout=_PATIENCE)
             for task in pending:
-                self.server.logger.warning("a disconnect handler did not end in time and is cancelled")
                 task.cancel()
             if pending:
+                text = "disconnect handlers did not end in time and are cancelled: %d"
+                self.server.logger.warning(text, len(pending))
                 await asyncio.wait(pending, timeout=0.5)
+
+    def describe(self) -> dict[CodeType, str]:
+        """Return what each handler is for, by its code."""
+        found: dict[CodeType, str] = {}
+        for nsp, handlers in self.server.handlers.items():
+            for event, handler in handlers.items():
+                self._describe(found, handler, event, nsp)
+        for nsp, namespace in self.server.namespace_handlers.items():
+            for name in dir(type(namespace)):
+                if name.startswith("on_"):
+                    self._describe(found, getattr(namespace, name), name.removeprefix("on_"), nsp)
+        return found
+
+    def _describe(self, found: dict[CodeType, str], handler: Any, event: str, nsp: str) -> None:
+        function = inspect.unwrap(handler)
+        code = getattr(function, "__code__", None)
+        if isinstance(code, CodeType):
+            where = "" if nsp == "/" else f" in {nsp}"
+            found[code] = f"handler {function.__name__} of {event!r}{where} ({place_of(code)})"
 
     # --- finding and calling handlers -------------------------------------------------------------------------------
 
@@ -237,7 +288,7 @@ class Member:
             task = asyncio.current_task()
             if isinstance(error, asyncio.CancelledError) and (task is None or task.cancelling()):
                 raise
-            server.logger.exception("unhandled error in the connect handler of %s", self.nsp)
+            self._programs.logs.connect_failed(self.nsp, error=error)
             return _FAILED
         return _REJECTED if answer is False else None
 
@@ -259,8 +310,8 @@ class Member:
             else:
                 try:
                     frames = server.encode(Packet(_CONNECT_ERROR, self.nsp, refusal))
-                except EncodeError:
-                    server.logger.exception("a refusal cannot be sent as it is")
+                except EncodeError as error:
+                    self._programs.logs.refusal_unsendable(error=error)
                     frames = server.encode(Packet(_CONNECT_ERROR, self.nsp, _REJECTED))
                 connection.send(frames)
         await self._forget()
@@ -280,8 +331,8 @@ class Member:
     async def _answered(self, packet: Packet) -> None:
         try:
             await self._server.manager.trigger_callback(self.sid, packet.id, packet.data)
-        except Exception:
-            self._server.logger.exception("unhandled error in the callback of an acknowledgement")
+        except Exception as error:  # noqa: BLE001 - logged
+            self._programs.logs.callback_failed(error=error)
 
     async def _serve(self, packet: Packet) -> None:
         """Run the handler of one event and acknowledge it. A handler that fails is logged, and nothing is answered."""
@@ -289,16 +340,16 @@ class Member:
         name, *args = packet.data
         try:
             result = await server._trigger_event(name, self.nsp, self.sid, *args)
-        except Exception:
-            server.logger.exception("unhandled error in the handler of %r in %s", name, self.nsp)
+        except Exception as error:  # noqa: BLE001 - logged
+            self._programs.logs.handler_failed(quote(name), self.nsp, error=error)
             return
         if packet.id is None or result is server.not_handled or self._left is not None:
             return
         answer = [] if result is None else list(result) if isinstance(result, tuple) else [result]
         try:
             frames = server.encode(Packet(_ACK, self.nsp, answer, packet.id))
-        except EncodeError:
-            server.logger.exception("the acknowledgement of %r in %s cannot be sent", name, self.nsp)
+        except EncodeError as error:
+            self._programs.logs.answer_unsendable(quote(name), self.nsp, error=error)
             return
         self._socket.connection.send(frames)
 
@@ -360,8 +411,8 @@ class Member:
         server = self._server
         try:
             await server._trigger_event("disconnect", self.nsp, self.sid, self._left)
-        except Exception:
-            server.logger.exception("unhandled error in the disconnect handler of %s", self.nsp)
+        except Exception as error:  # noqa: BLE001 - logged
+            self._programs.logs.disconnect_failed(self.nsp, error=error)
 
     async def _forget(self) -> None:
         try:

@@ -13,6 +13,7 @@ from socketio.exceptions import DisconnectedError
 from socketio.exceptions import TimeoutError as CallTimeout
 
 from ...exceptions import ConfigurationError
+from ...logs import printable
 from ...options import Cors, EngineOptions, Limits, warn_of_unknown, whole_number
 from ..gateway import Gateway
 from ..http.mount import check_mount
@@ -142,6 +143,9 @@ class AsyncServer(Gateway):
             packet_class="default" if packet_class is None else packet_class,
         )
         self.environ = Environs(self.eio.sockets)
+        self.eio.watchdog.describe = self._programs.describe
+        if engineio_logger is not False:
+            self._engineio_logger.info("Server initialized for aiohttp.")  # as python-engineio does
 
     def _make_engine(self, *, logger: logging.Logger, async_handlers: bool) -> EngineIOServer:
         return EngineIOServer(
@@ -269,7 +273,7 @@ class AsyncServer(Gateway):
         recipient = room if to is None else to
         if self._tells_all:
             shown = "all" if recipient is None else recipient
-            self.logger.info('emitting event "%s" to %s [%s]', event, shown, namespace)
+            self.logger.info('emitting event "%s" to %s [%s]', printable(event), printable(shown), printable(namespace))
         if recipient == "":
             return
         if is_many(recipient):
@@ -355,7 +359,7 @@ class AsyncServer(Gateway):
         member = self._programs.member(sid, namespace) if is_here else None
         if member is not None:
             if self._tells_all:
-                self.logger.info("Disconnecting %s [%s]", sid, namespace)
+                self.logger.info("Disconnecting %s [%s]", printable(sid), printable(namespace))
             await member.disconnect()
 
     @property

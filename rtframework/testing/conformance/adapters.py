@@ -275,6 +275,15 @@ class AdapterConformance:
                     back.sid == "a" and back.rooms == {"a", "x"} and back.data == {"n": 1}, f"{back!r:.200} came back"
                 )
             check(await adapter.restore_session("pid of a", None) is None, "a session was handed out twice")
+            for sid in ("b", "c"):
+                adapter.add(sid, [sid])
+                adapter.persist_session(Session(sid, f"pid of {sid}", adapter.rooms(sid), {}, sid, sid))
+                adapter.remove_all(sid)
+            forgotten = await adapter.forget_sessions(lambda session: session.authenticated == "b")
+            check(forgotten == (back is not None), f"{forgotten} sessions were forgotten")
+            check(await adapter.restore_session("pid of b", None) is None, "a session that was forgotten came back")
+            kept = await adapter.restore_session("pid of c", None)
+            check((kept is None) == (back is None), "another session was forgotten")
             check(adapter.session_time() == 0, "what is not kept is to be waited for")
 
         self._run(run)

@@ -243,6 +243,19 @@ async def test_the_events_can_be_shown(project: Path) -> None:
     assert "message: (data: Message) => void;" in done.out
 
 
+async def test_nothing_has_to_be_installed(project: Path) -> None:
+    """Without a network, where no build backend can be fetched, nobody could look at what was made."""
+    done = await rtframework("routes", "my_hello.dev:io", cwd=project / "src", env=environment())
+    assert "on     say(draft: Draft) -> Message" in done.out
+
+
+async def test_comments_of_types_are_markdown(project: Path) -> None:
+    """The marks of Python's docstrings would stand in the comments of TypeScript."""
+    done = await rtframework("typescript", "my_hello.dev:io", cwd=project, env=installed(project))
+    assert "``" not in done.out
+    assert "Each method `on_…` serves an event." in done.out
+
+
 @pytest.mark.parametrize(
     ("env", "says"),
     [

@@ -180,3 +180,79 @@ async def test_requests_are_logged_on_demand(program: Path) -> None:
         await get(await url_of(command))
         assert await command.end() == 0
         assert command.err == []
+
+
+MISTAKES = """
+import time
+from aiohttp import web
+from rtframework import Server, Socket
+
+io = Server()
+io.of("/admin")
+io.emits("message", str)
+
+async def notify(): ...
+
+@io.on("message")
+async def send_message(socket: Socket, text: str) -> None:
+    time.sleep(0.3)
+
+@io.on("save")
+async def save(socket: Socket, data: dict[str, str]) -> None:
+    notify()
+    await io.emit("mesage", "x")
+    raise ValueError("cannot be saved")
+"""
+
+
+@pytest.mark.parametrize("how", ["--dev", "--reload"])
+async def test_development_mode(program: Path, js: JSClients, how: str) -> None:
+    """A typing error would look like a network that does not work, and a blocking handler like a slow one."""
+    program.write_text(MISTAKES)
+    args = ("run", "program:io", "--port", "0", how, "--slow-callback", "0.05")
+    async with running(*args, cwd=program.parent, env={"PYTHONWARNINGS": ""}) as command:
+        url = await url_of(command)
+        client = await js.connect(url)
+        await client.emit("mesage", "hello")
+        await client.emit_with_ack("message", "hello")
+        await client.emit_with_ack("save", {"text": "hunter2"})
+        lost = await js.connect(url + "/amdin", wait=False)
+        await lost.life("connect_error")
+        for line in (
+            r"no handler takes 'mesage' in /: did you mean 'message'\? \(socket \S+, without ack\)",
+            r"handler send_message of 'message' \(program.py:12\) blocked the event loop for 0\.\d+ s at program.py:14",
+            r"program.py:18 calls notify\(\) and does not await it",
+            r"program.py:19: emit\('mesage', ...\) in /: no such event is declared; did you mean 'message'\?",
+            r"unhandled error in a handler of 'save'",
+            r"  in /, for socket \S+, with \({text: str}\)",
+            r"'/amdin': did you mean '/admin'\?",
+        ):
+            await command.see(line, on="err")
+        assert not [line for line in command.err if "hunter2" in line or "\x1b" in line]
+        assert await command.end() == 0, command.printed
+
+
+DROP_IN = """
+from aiohttp import web
+from rtframework.engine import AsyncServer
+
+sio = AsyncServer()
+app = web.Application()
+sio.attach(app)
+"""
+
+
+@pytest.mark.parametrize(("text", "target"), [(PROGRAM, "program:make_app()"), (DROP_IN, "program:app")])
+@pytest.mark.parametrize("how", [(), ("--dev",)], ids=["plain", "dev"])
+async def test_a_healthy_server_is_silent(
+    program: Path, js: JSClients, text: str, target: str, how: tuple[str, ...]
+) -> None:
+    """The first line that matters would stand among lines that say that all is well."""
+    program.write_text(text)
+    async with running(
+        "run", target, "--port", "0", "--log-level", "info", "--slow-callback", "5", *how, cwd=program.parent
+    ) as command:
+        client = await js.connect(await url_of(command))
+        await client.disconnect()
+        assert await command.end() == 0
+        assert command.err == []

@@ -895,6 +895,41 @@ def test_loggers(caplog: pytest.LogCaptureFixture) -> None:
         logger.handlers[:] = handlers
 
 
+def test_it_is_silent_unless_it_is_asked(caplog: pytest.LogCaptureFixture) -> None:
+    """A healthy server would say at each start that it has started; or ``engineio_logger`` would not say it."""
+    with caplog.at_level(logging.INFO):
+        AsyncServer(logger=logging.getLogger("tests.own"))
+        assert caplog.messages == []
+        AsyncServer(engineio_logger=logging.getLogger("tests.own"))
+        assert caplog.messages == ["Server initialized for aiohttp."]
+
+
+async def test_an_unknown_namespace_is_told(
+    serve: Serve, js: JSClients, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A typing error in the name of a namespace would look like a network that does not work."""
+    client = await js.connect((await serve(AsyncServer())).url + "/amdin", wait=False)
+    await client.life("connect_error")
+    (said,) = [each for each in caplog.messages if "namespace" in each]
+    assert said.startswith("refused a client that asks for the namespace '/amdin': a handler with namespace='/amdin'")
+
+
+def test_handlers_are_described() -> None:
+    """A handler that blocks the event loop would be a name without an event."""
+    sio = AsyncServer()
+
+    @sio.on("message")
+    async def message(sid: str, data: Any) -> None: ...
+
+    class Admin(socketio.AsyncNamespace):  # type: ignore[misc]
+        async def on_ban(self, sid: str) -> None: ...
+
+    sio.register_namespace(Admin("/admin"))
+    sio.on("built-in", len)
+    said = sorted(text.partition(" (tests/engine")[0] for text in sio.eio.watchdog.describe().values())
+    assert said == ["handler message of 'message'", "handler on_ban of 'ban' in /admin"]
+
+
 async def test_what_happens_is_told_to_a_logger_that_wants_it(
     serve: Serve, py: PyClients, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -1192,7 +1227,7 @@ async def test_a_disconnect_handler_that_hangs_does_not_hold_up_shutdown(
         await server.stop()
     await client.disconnected()
     assert nothing_left(sio)
-    assert "a disconnect handler did not end in time and is cancelled" in caplog.messages
+    assert "disconnect handlers did not end in time and are cancelled: 1" in caplog.messages
 
 
 async def test_the_process_ends_at_sigterm(

@@ -473,11 +473,50 @@ async def test_damaged_tokens_are_refused(which: int, changes: list[tuple[int, s
     assert (await refused(auth, value))["code"] in {"malformed", "bad_signature", "bad_algorithm"}
 
 
+@pytest.mark.parametrize("claim", ["exp", "nbf", "iat"])
+@pytest.mark.parametrize(
+    "value",
+    [
+        "9" * 400,
+        "-" + "9" * 400,
+        "1" + "0" * 309,
+        "1e400",
+        "-1e400",
+        "NaN",
+        "Infinity",
+        '"1"',
+        "true",
+        "[]",
+        "{}",
+        "null",
+    ],
+)
+async def test_a_time_that_is_none_is_an_invalid_claim(claim: str, value: str) -> None:
+    """A number beyond floats would be an internal error, with a traceback in the log for each attempt."""
+    payload = f'{{"sub":"42","exp":{2**40},"{claim}":{value}}}'.encode()
+    data = await refused(JWTAuth(key=KEY, algorithms=HS256), hs256(payload))
+    missing = claim == "exp" and value == "null"  # which PyJWT takes for no claim at all
+    assert data == {"code": "missing_claim" if missing else "invalid_claim", "claim": claim}
+
+
+async def test_a_time_of_more_digits_than_python_reads_is_no_token() -> None:
+    """The same, where the JSON decoder gives up."""
+    payload = b'{"sub":"42","exp":%s}' % (b"9" * 5_000)
+    assert (await refused(JWTAuth(key=KEY, algorithms=HS256), hs256(payload)))["code"] == "malformed"
+    header = base64.urlsafe_b64encode(b'{"alg":"HS256","x":%s}' % (b"9" * 5_000)).rstrip(b"=").decode()
+    assert (await refused(JWTAuth(key=KEY, algorithms=HS256), f"{header}.e30.e30"))["code"] == "malformed"
+
+
 @given(
     st.dictionaries(
         st.sampled_from(["exp", "nbf", "iat", "aud", "iss", "sub", "jti", "roles", "name", "scope"]),
         st.recursive(
-            st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+            st.none()
+            | st.booleans()
+            | st.integers()
+            | st.sampled_from([10**400, -(10**400), 10**308, -1, 1.8e308])
+            | st.floats()
+            | st.text(max_size=5),
             lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
             max_leaves=4,
         ),

@@ -513,3 +513,14 @@ def test_what_only_javascript_has_is_understood() -> None:
         assert decode(bytes.fromhex(frame)) == Packet(PacketType.EVENT, "/", ["e", expected]), expression
     assert decode(bytes.fromhex(connect)) == Packet(PacketType.CONNECT)
     assert decode(bytes.fromhex(disconnect)) == Packet(PacketType.DISCONNECT, "/a")
+
+
+@pytest.mark.parametrize("key", [b"\xc4\x01a", b"\xc5\x00\x01a", b"\xc6\x00\x00\x00\x01a"])
+@pytest.mark.parametrize("depth", [0, 1, 3])
+def test_bytes_as_keys_are_refused(key: bytes, depth: int) -> None:
+    """A handler that takes a dict would get keys that no JSON has, and fail where the client chooses."""
+    serializer = MsgpackSerializer()
+    good = b"\x91" * depth + b"\x81\xa1a\xc4\x01b"
+    assert serializer.decode(frame_with(good)).data[1] is not None
+    with pytest.raises(DecodeError, match="bytes for keys"):
+        serializer.decode(frame_with(b"\x91" * depth + b"\x81" + key + b"\x01"))
