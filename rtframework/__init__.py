@@ -20,12 +20,17 @@ if TYPE_CHECKING:
         InvalidPayload,
         InvalidReturn,
         PluginNotFound,
+        RateLimited,
         RTFrameworkError,
         SerializationError,
     )
     from .handlers.declarations import emits
     from .handlers.dependencies import Depends
     from .handlers.event import Ack, Event
+    from .handlers.limited import limited
+    from .limits.audit import AuditEntry
+    from .limits.rate_limiter import RateLimiter
+    from .limits.rates import Rate, RateLimit
     from .namespaces.namespace import Namespace
     from .namespaces.operators import BroadcastOperator, RemoteSocket
     from .namespaces.socket import Socket
@@ -51,6 +56,7 @@ __all__ = [
     "AckError",
     "AckResponses",
     "AckTimeout",
+    "AuditEntry",
     "BaseAdapter",
     "BroadcastOperator",
     "CallNext",
@@ -80,6 +86,10 @@ __all__ = [
     "PacketType",
     "PluginNotFound",
     "RTFrameworkError",
+    "Rate",
+    "RateLimit",
+    "RateLimited",
+    "RateLimiter",
     "Recovery",
     "RemoteSocket",
     "SerializationError",
@@ -90,6 +100,7 @@ __all__ = [
     "Target",
     "TokenSources",
     "emits",
+    "limited",
     "load",
 ]
 
@@ -110,11 +121,16 @@ _NAMES = {
         "InvalidReturn",
         "PluginNotFound",
         "RTFrameworkError",
+        "RateLimited",
         "SerializationError",
     ),
     "handlers.declarations": ("emits",),
     "handlers.dependencies": ("Depends",),
     "handlers.event": ("Ack", "Event"),
+    "handlers.limited": ("limited",),
+    "limits.audit": ("AuditEntry",),
+    "limits.rate_limiter": ("RateLimiter",),
+    "limits.rates": ("Rate", "RateLimit"),
     "namespaces.namespace": ("Namespace",),
     "namespaces.operators": ("BroadcastOperator", "RemoteSocket"),
     "namespaces.socket": ("Socket",),

@@ -29,10 +29,45 @@ MIDDLEWARE: Final = "middleware"
 CONNECTION_HANDLER: Final = "connection_handler"
 INTERNAL_ERROR: Final = "internal_error"
 INVALID_NAMESPACE: Final = "invalid_namespace"
+LIMITED_CONNECT: Final = "limited"
 GONE: Final = "gone"
-CONNECTS: Final = (CONNECTED, AUTHENTICATION, MIDDLEWARE, CONNECTION_HANDLER, INTERNAL_ERROR, INVALID_NAMESPACE, GONE)
+CONNECTS: Final = (
+    CONNECTED,
+    AUTHENTICATION,
+    MIDDLEWARE,
+    CONNECTION_HANDLER,
+    INTERNAL_ERROR,
+    INVALID_NAMESPACE,
+    LIMITED_CONNECT,
+    GONE,
+)
 """The outcomes of a client's CONNECT to a namespace; see :class:`rtframework.Stats`."""
-EVENTS_REFUSED: Final = ("invalid_payload", "unknown_event", "internal_error")
+EVENTS_REFUSED: Final = ("invalid_payload", "unknown_event", "internal_error", "rate_limited")
+EVENTS: Final = "events"
+BYTES: Final = "bytes"
+HANDLER: Final = "handler"
+CONNECT_RATE: Final = "connects"
+REFUSALS: Final = "refusals"
+HANDSHAKES: Final = "handshakes"
+MAX_CONNECTIONS: Final = "max_connections"
+MAX_CONNECTIONS_PER_ADDRESS: Final = "max_connections_per_address"
+MAX_CONNECTIONS_PER_USER: Final = "max_connections_per_user"
+MAX_UNCONNECTED: Final = "max_unconnected"
+BANNED: Final = "banned"
+LIMITED: Final = (
+    EVENTS,
+    BYTES,
+    HANDLER,
+    CONNECT_RATE,
+    REFUSALS,
+    HANDSHAKES,
+    MAX_CONNECTIONS,
+    MAX_CONNECTIONS_PER_ADDRESS,
+    MAX_CONNECTIONS_PER_USER,
+    MAX_UNCONNECTED,
+    BANNED,
+)
+"""The limits that clients may be beyond; see :class:`rtframework.Stats`."""
 RECOVERED: Final = "recovered"
 NOT_FOUND: Final = "not_found"
 ANOTHER_USER: Final = "another_user"
@@ -52,6 +87,7 @@ class Counters:
         "connects",
         "dropped",
         "events_refused",
+        "limited",
         "opened",
         "recoveries",
         "requests_refused",
@@ -66,6 +102,7 @@ class Counters:
         self.connects = dict.fromkeys(CONNECTS, 0)
         self.recoveries = dict.fromkeys(RECOVERIES, 0)
         self.events_refused = dict.fromkeys(EVENTS_REFUSED, 0)
+        self.limited = dict.fromkeys(LIMITED, 0)
         self.dropped = dict.fromkeys(DROPPED, 0)
 
 

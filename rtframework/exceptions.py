@@ -8,7 +8,8 @@
     ├── ConnectionRefused         raise it to refuse a client: message and data reach its connect_error
     ├── ContractError             an emitted event does not fit its declaration; in strict mode, for tests
     ├── EventError                raise it in a handler: code, message and details reach the client's ack
-    │   └── InvalidPayload        the arguments do not fit the handler's signature
+    │   ├── InvalidPayload        the arguments do not fit the handler's signature
+    │   └── RateLimited           the client sends more than a rate allows
     ├── InvalidReturn             the result of a handler does not fit its annotation (also a TypeError)
     ├── AckError                  an acknowledgement did not arrive
     │   ├── AckTimeout            … in time (also a TimeoutError)
@@ -20,6 +21,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -99,6 +101,20 @@ class InvalidPayload(EventError):
 
     def __init__(self, message: str, details: Sequence[Mapping[str, Any]] | None = None) -> None:
         super().__init__("invalid_payload", message, list(details) if details is not None else None)
+
+
+class RateLimited(EventError):
+    """A client sends more than a rate allows.
+
+    The code is ``rate_limited``; ``details`` is ``{"retry_after": seconds}``. A handler may raise it, too, with the
+    seconds that :meth:`RateLimiter.take` has returned.
+    """
+
+    def __init__(self, retry_after: float) -> None:
+        # Rounded up: a client that waits so long is not to be refused again for a thousandth of a second.
+        self.retry_after = math.ceil(retry_after * 1000) / 1000
+        details = {"retry_after": self.retry_after}
+        super().__init__("rate_limited", f"too many, try again in {self.retry_after:g} s", details)
 
 
 class InvalidReturn(RTFrameworkError, TypeError):

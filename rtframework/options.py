@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, get_args
 from urllib.parse import urlsplit
 
 from .exceptions import ConfigurationError
+from .limits.rates import RateLimit
+from .types import identity_of
 
 if TYPE_CHECKING:
     from aiohttp import web
@@ -377,7 +379,20 @@ class Limits:
     """Event handlers of one connection that may run at once. Beyond: the connection is not read until one ends."""
 
     max_unconnected: int = 10_000
-    """Connections of all clients together that are in no namespace yet. Beyond: handshakes are answered with 503."""
+    """Connections of all clients together that are in no namespace yet. Beyond: of the address that has the most of
+    them, the oldest is closed ("forced server close")."""
+
+    max_connections: int | None = None
+    """Connections of all clients together. Beyond: handshakes are answered with 503 and ``Retry-After``. ``None``: no
+    number; they are answered so while hardly any file descriptor is free (``ulimit -n``)."""
+
+    max_connections_per_address: int | None = None
+    """Connections of one address, of IPv6 of its /64. Beyond: handshakes are answered with 429 and ``Retry-After``.
+    ``None``: no limit."""
+
+    max_connections_per_user: int | None = None
+    """Connections of one user (what the authenticator returned) to one namespace. Beyond: the client is refused
+    ("too_many_connections"). ``None``: no limit."""
 
     body_timeout: float = 30.0
     """Seconds in which the body of a POST must arrive; a client that sends at least ``least_rate`` has more. Beyond:
@@ -398,6 +413,8 @@ class Limits:
     def __post_init__(self) -> None:
         for each in fields(self):
             value = getattr(self, each.name)
+            if value is None and each.default is None:
+                continue
             if each.name == "slow_consumer":
                 if value not in get_args(SlowConsumer):
                     raise ConfigurationError(f"slow_consumer is one of {get_args(SlowConsumer)}, not {value!r}")
@@ -439,6 +456,7 @@ class EngineOptions:
     http_compression: bool = True
     http_compression_threshold: int = 1024
     limits: Limits = field(default_factory=Limits)
+    rate_limit: RateLimit = field(default_factory=RateLimit)
 
     def __post_init__(self) -> None:
         for name in ("ping_interval", "ping_timeout", "connect_timeout", "upgrade_timeout"):
@@ -451,11 +469,6 @@ class EngineOptions:
         threshold = self.http_compression_threshold
         if not isinstance(threshold, int) or threshold < 0:
             raise ConfigurationError(f"http_compression_threshold is a number of characters, not {threshold!r}")
-
-
-def identity_of(user: Any) -> Any:
-    """Return the key that identifies a user: its ``id`` if it has one, else the user itself."""
-    return getattr(user, "id", user)
 
 
 @dataclass(frozen=True, slots=True)

@@ -308,6 +308,15 @@ class Connection(Outlet, Protocol):
 class Client(Protocol):
     """One client, on one connection, in any number of namespaces."""
 
+    buckets: dict[Any, Any] | None
+    """What rate limits remember of the connection; ``None`` at first."""
+    received: int
+    """Bytes of its messages since somebody has set it to 0, if they are counted."""
+
+    @property
+    def address(self) -> str | None:
+        """The client's network address."""
+
     @property
     def conn(self) -> Connection:
         """The connection that its packets take."""

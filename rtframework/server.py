@@ -27,6 +27,8 @@ from .handlers.event import NEW_NAMESPACE
 from .handlers.mistakes import given_a_function, given_a_name, given_options, unknown_keywords
 from .handlers.registration import Registration
 from .handlers.strict import Auditor
+from .limits.audit import AuditListener
+from .limits.rates import RateLimit, Rates
 from .namespaces.functions import describe_functions
 from .namespaces.host import Host, Settings
 from .namespaces.namespace import Namespace
@@ -60,6 +62,7 @@ if TYPE_CHECKING:
     from .protocols import AdapterFactory, Authenticator, Observer, Serializer
     from .types import AckResponses
 
+A = TypeVar("A", bound=AuditListener)
 F = TypeVar("F", bound=Callable[..., Any])
 M = TypeVar("M", bound=Callable[..., Awaitable[Any]])
 N = TypeVar("N", bound=Namespace)
@@ -105,6 +108,8 @@ class Server(Registration, Broadcasting):
     them it is the first offered, as with Node.
     ``http_compression``: compress polling answers of ``http_compression_threshold`` bytes and more for clients that
     accept it.
+    ``rate_limit``: what clients may do in a time, see :class:`~rtframework.RateLimit`; by default refusals and CONNECTs
+    are limited, events are not.
     ``strict_emits``: for tests: check emitted events against those that :meth:`emits` has declared, and raise
     ``ContractError`` where one does not fit; off by default, and free then.
 
@@ -155,11 +160,13 @@ class Server(Registration, Broadcasting):
         per_message_deflate: Deflate | None = None,
         websocket_protocols: Sequence[str] | None = None,
         limits: Limits | None = None,
+        rate_limit: RateLimit | None = None,
         strict_emits: bool = False,
     ) -> None:
         _check_objects(auth, serializer, adapter)
         for name, value, kind, example in (
             ("limits", limits, Limits, "Limits(max_outbox=...)"),
+            ("rate_limit", rate_limit, RateLimit, 'RateLimit(events="50/s")'),
             ("cors", cors, Cors, "Cors(allowed_origins=...)"),
             ("per_message_deflate", per_message_deflate, Deflate, "Deflate()"),
             ("connection_state_recovery", connection_state_recovery, Recovery, "Recovery()"),
@@ -201,6 +208,7 @@ class Server(Registration, Broadcasting):
             http_compression=http_compression,
             http_compression_threshold=http_compression_threshold,
             limits=limits,
+            rate_limit=rate_limit or RateLimit(),
         )
         if connection_state_recovery is not None and adapter is MemoryAdapter:
             adapter = partial(
@@ -222,7 +230,7 @@ class Server(Registration, Broadcasting):
             ),
         )
         self._server = Gateway(self._host, serializer=self.serializer, options=self.options)
-        self._host.bind(self._server, self._server.eio.counts)
+        self._host.bind(self._server, self._server.eio.counts, self._server.eio.table.guard)
         self._server.eio.watchdog.describe = partial(describe_functions, self._host)
         self.engine = EngineIO(self._server.eio)
         """The Engine.IO server: middleware, events and ids below Socket.IO."""
@@ -360,6 +368,16 @@ class Server(Registration, Broadcasting):
         """
         self._host.observe(observer)
 
+    @given_a_function
+    def on_audit(self, function: A) -> A:
+        """Call the function with an :class:`~rtframework.AuditEntry` for each login, refusal, kick …
+
+        It is a plain function, called at once for every entry, also for those that the audit log leaves out; it has to
+        be quick. What it raises is logged. ``io.engine.ban`` is for it.
+        """
+        self._host.guard.audit.hear(function)
+        return function
+
     @property
     def server(self) -> Server:
         """The server itself: sockets and namespaces have this property as well."""
@@ -392,7 +410,7 @@ class Server(Registration, Broadcasting):
         return self._main._listening
 
     @given_a_name
-    def on(self, event: str | int, *, ordered: bool | None = None) -> Callable[[F], F]:
+    def on(self, event: str | int, *, ordered: bool | None = None, rate: Rates = None) -> Callable[[F], F]:
         """Register the decorated function for an event of the main namespace; see :meth:`Namespace.on`.
 
         ``"new_namespace"`` is called with ``(namespace)`` whenever a namespace is made, before its first client is
@@ -400,7 +418,7 @@ class Server(Registration, Broadcasting):
         """
         if event == NEW_NAMESPACE:
             return self._host.announcements.on
-        return super().on(event, ordered=ordered)
+        return super().on(event, ordered=ordered, rate=rate)
 
     @given_a_name
     def once(self, event: str | int, *, ordered: bool | None = None) -> Callable[[F], F]:

@@ -51,18 +51,24 @@ class Stats:
     """Connections that have ended, by ``DisconnectReason``."""
     requests_refused: Mapping[str, int]
     """HTTP requests of the protocol that were refused: ``session_id_unknown``, ``forbidden``, ``origin_not_allowed``,
-    ``too_many_unconnected`` …; see the codes and names of ``ConnectionFailure``."""
+    ``too_many_connections`` …; see the codes and names of ``ConnectionFailure``."""
     connects: Mapping[str, int]
     """Outcomes of clients' CONNECTs to a namespace: ``connected``; refused by ``authentication``, ``middleware`` or a
-    ``connection_handler``, because of an ``internal_error`` (an exception, which is logged) or an
-    ``invalid_namespace``; ``gone``, if the client left before."""
+    ``connection_handler``, because of an ``internal_error`` (an exception, which is logged), an ``invalid_namespace``
+    or a rate or limit (``limited``); ``gone``, if the client left before."""
     recoveries: Mapping[str, int]
     """Outcomes of clients' attempts to recover their session: ``recovered``; ``not_found`` (unknown, too old, or a
     missed packet has been discarded), ``another_user``, ``uncertain`` (packets were replayed before, and it is unknown
     which of them have arrived) or ``too_much`` (more than ``max_outbox`` bytes missed)."""
     events_refused: Mapping[str, int]
-    """Events answered with an error, by its code: ``invalid_payload``, ``unknown_event``, ``internal_error`` and
-    the codes of ``EventError``. Events for which the client requested no acknowledgement are counted too."""
+    """Events answered with an error, by its code: ``invalid_payload``, ``unknown_event``, ``internal_error``,
+    ``rate_limited`` and the codes of ``EventError``. Events for which the client requested no acknowledgement are
+    counted too."""
+    limited: Mapping[str, int]
+    """Clients beyond a limit, by its name: the rates ``events``, ``bytes``, ``connects``, ``refusals`` and
+    ``handshakes`` of ``RateLimit``; ``handler``, a rate of one event; ``max_connections`` (or no file descriptor was
+    free), ``max_connections_per_address``, ``max_connections_per_user`` and ``max_unconnected`` of ``Limits``; and
+    handshakes of those that are ``banned``."""
     dropped: Mapping[str, int]
     """Packets that were not sent: ``volatile`` ones for a client that was not ready; those for a ``slow_consumer`` that
     was disconnected; the oldest, with the policy ``drop_oldest``; those for a client that was ``not_admitted`` yet,
@@ -116,6 +122,7 @@ def take_stats(counts: Counters, line: ConnectionMonitor, namespaces: Iterable[C
         connects=_copy(counts.connects),
         recoveries=_copy(counts.recoveries),
         events_refused=_copy(counts.events_refused),
+        limited=_copy(counts.limited),
         dropped=_copy(counts.dropped),
     )
 

@@ -61,6 +61,7 @@ class DisconnectReason(enum.StrEnum):
     FORCED_CLOSE = "forced close"
     FORCED_SERVER_CLOSE = "forced server close"
     SLOW_CONSUMER = "slow consumer"
+    RATE_LIMITED = "rate limited"
 
 
 _EMPTY: Final[Mapping[str, Any]] = MappingProxyType({})
@@ -122,6 +123,11 @@ class Identity:
     name: str = ""
     roles: frozenset[str] = frozenset()
     claims: Mapping[str, Any] = field(default_factory=lambda: _EMPTY)
+
+
+def identity_of(user: Any) -> Any:
+    """Return the key that identifies a user: its ``id`` if it has one, else the user itself."""
+    return getattr(user, "id", user)
 
 
 @dataclass(frozen=True, slots=True)

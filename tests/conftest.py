@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import pytest
 
+from rtframework import Rate
 from rtframework.logs import ThrottledLog
 from tests.support import preload, thorough
 from tests.support.js import JSClients, NodeProcess, js_clients
@@ -184,6 +185,13 @@ async def page(browser: Pages) -> Page:
 def _preloaded() -> Iterator[None]:
     yield
     preload.close()
+
+
+@pytest.fixture(autouse=True)
+def room_for_barriers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each barrier of a client is a CONNECT that is refused; modules that test refusals override this."""
+    rate = Rate(1_000, burst=1_000)
+    monkeypatch.setattr("rtframework.limits.rates.REFUSALS", {"connection": rate, "address": rate})
 
 
 @pytest.fixture(autouse=True)

@@ -22,25 +22,26 @@ MAP: Final = {
     "logs": ("", ""),
     "concurrency": ("", ""),
     # values, settings and extension points
-    "options": ("exceptions", ""),
+    "limits": ("exceptions types logs counters", ""),
+    "options": ("exceptions types limits", ""),
     "packets": ("exceptions types", ""),
     "protocols": ("types options", ""),
     "counters": ("types", ""),
     "authenticators": ("exceptions types protocols", ""),
     "plugins": ("exceptions", ""),
     # what serves an event; who is where, and who gets what
-    "handlers": ("exceptions types logs concurrency packets protocols", "msgspec pydantic pydantic_core"),
+    "handlers": ("exceptions types logs concurrency limits packets protocols", "msgspec pydantic pydantic_core"),
     "adapters": ("exceptions types logs concurrency packets protocols options", ""),
     "stats": ("types protocols counters", ""),
     # who is let in, what becomes of an event, whom to emit to
-    "namespaces": ("exceptions types logs concurrency packets protocols options counters handlers adapters", ""),
+    "namespaces": ("exceptions types logs concurrency limits packets protocols options counters handlers adapters", ""),
     "serializers": ("exceptions types packets protocols handlers", "msgspec"),
     # protocols and aiohttp; the Admin UI
     "engine": (
-        "exceptions types logs concurrency packets protocols options counters adapters serializers",
+        "exceptions types logs concurrency limits packets protocols options counters adapters serializers",
         "aiohttp engineio multidict socketio",
     ),
-    "admin": ("exceptions types logs concurrency protocols namespaces", "bcrypt"),
+    "admin": ("exceptions types logs concurrency limits protocols namespaces", "bcrypt"),
     # on top
     "server": ("*", "aiohttp"),
     "contracts": ("exceptions types concurrency protocols handlers namespaces server admin", "msgspec pydantic"),

@@ -14,7 +14,9 @@ from tests.support.markdown import read_page
 ROOT: Final = Path(__file__).parent.parent
 PAGE: Final = ROOT / "docs" / "observability.md"
 
-FIELDS: Final = frozenset({"nsp", "sid", "event", "code", "address", "transport", "limit", "left_out", "user", "room"})
+FIELDS: Final = frozenset(
+    {"nsp", "sid", "event", "code", "address", "transport", "limit", "left_out", "user", "room", "kind"}
+)
 """What extra fields are called, everywhere."""
 _LEVELS: Final = {
     "debug": "DEBUG",

@@ -75,6 +75,7 @@ WITHOUT: Final = {
     "engine/v3/__init__": "a docstring",
     "handlers/__init__": "a docstring",
     "handlers/mistakes": "its rows are tests/test_mistakes.py",
+    "limits/__init__": "a docstring",
     "namespaces/__init__": "a docstring",
     "plugins/rtframework_jwt/__init__": "a name of the package",
     "plugins/rtframework_msgpack/__init__": "a name of the package",

@@ -17,7 +17,7 @@ from typing import Final
 
 import pytest
 
-from rtframework import Cookie, Cors, Limits, Recovery, Server
+from rtframework import Cookie, Cors, Limits, RateLimit, Recovery, Server
 from tests.support.markdown import Row, read_page
 
 ROOT: Final = Path(__file__).parent.parent
@@ -177,6 +177,7 @@ def test_every_option_of_the_server_is_documented() -> None:
     ("page", "section", "kind"),
     [
         ("options.md", "Limits", Limits),
+        ("options.md", "rate_limit", RateLimit),
         ("options.md", "cookie", Cookie),
         ("options.md", "cors", Cors),
     ],
@@ -216,7 +217,7 @@ def listed(section: str) -> set[str]:
     return {name for cell in cells for name in re.findall(r"`([a-z0-9_]+(?:\.py|/))`", cell)}
 
 
-FOLDERS: Final = ("handlers", "adapters", "namespaces", "engine", "engine/transports", "engine/http")
+FOLDERS: Final = ("limits", "handlers", "adapters", "namespaces", "engine", "engine/transports", "engine/http")
 """Folders with a table of their own."""
 
 

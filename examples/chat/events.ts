@@ -37,8 +37,17 @@ export interface ClientToServerEvents {
 
 /** What an acknowledgement gets when the server refuses an event. */
 export interface EventError {
-  error: { code: string; message: string; details?: unknown };
+  error: { code: EventErrorCode; message: string; details?: unknown };
 }
+
+/** The server's own codes, and any of its handlers. The details of "rate_limited" are `{ retry_after: seconds }`. */
+export type EventErrorCode =
+  | "cancelled"
+  | "internal_error"
+  | "invalid_payload"
+  | "rate_limited"
+  | "unknown_event"
+  | (string & {});
 
 /** Whether an acknowledgement is a refusal, whatever the answer is: `"error" in answer` takes objects only. */
 export function isEventError(answer: unknown): answer is EventError {

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from ..exceptions import ConnectionRefused
 from ..logs import ThrottledLog
-from .login_throttle import LoginThrottle
+from .login_throttle import PATIENCE, LoginThrottle
 from .sessions import Sessions
 
 if TYPE_CHECKING:
@@ -56,7 +56,8 @@ class AdminAuthenticator:
         """Return the user.
 
         Raises :class:`~rtframework.ConnectionRefused`: after ``DELAY`` seconds for a wrong name or password, at once
-        for a missing password and after too many attempts.
+        for a missing password. After too many attempts it waits, for a turn within ``PATIENCE`` seconds; if there is
+        none, it refuses at once.
         """
         if self._credentials is None:
             return Admin("")
@@ -66,9 +67,11 @@ class AdminAuthenticator:
         if auth.get("password") is None:  # the page has just been loaded: after a refusal it asks for the password
             raise ConnectionRefused(_REFUSAL)
         wait = self._attempts.begin(address)
-        if wait:
+        if wait > PATIENCE:
             _too_many(address, extra={"address": address})
             raise ConnectionRefused("too many attempts", {"code": "too_many_attempts", "retryAfter": math.ceil(wait)})
+        if wait:
+            await asyncio.sleep(wait)
         if not await self._credentials.match(auth.get("username"), auth["password"]):
             _wrong(address, extra={"address": address})
             await asyncio.sleep(DELAY)

@@ -1,60 +1,78 @@
-"""A limit on the login attempts of one address."""
+"""Turns for attempts to log in: of one address, and of all addresses together."""
 
 from __future__ import annotations
 
-import ipaddress
-import time
-from collections.abc import Callable
+import asyncio
 from typing import Final
 
-MAX_ATTEMPTS: Final = 10
-"""Attempts allowed for one address in a period."""
-PERIOD: Final = 60.0
-"""Seconds of a period, which starts with the first attempt."""
-MAX_ADDRESSES: Final = 10_000
+from ..limits.addresses import network_of
+from ..limits.rate_limiter import RateLimiter
+from ..limits.rates import Rate
+
+OF_ADDRESS: Final = Rate(10, per=60)
+"""Attempts of one address: 10 at once, then one every 6 s."""
+AT_ONCE: Final = 20
+"""Attempts of all addresses together that need not wait."""
+INTERVAL: Final = 1.0
+"""Seconds from one of the further attempts to the next. It doubles with every ``AT_ONCE`` attempts in vain."""
+LONGEST_INTERVAL: Final = 8.0
+QUIET: Final = 600.0
+"""Seconds without attempts after which the interval is the shortest again."""
+PATIENCE: Final = 15.0
+"""Seconds that an attempt may wait for its turn."""
+MAX_KNOWN: Final = 100
+"""Addresses with a login that are remembered."""
 
 
 class LoginThrottle:
-    """Counts attempts by address, in a bounded table.
+    """Gives each attempt a turn, so that passwords are checked at a bounded rate, however many are sent.
 
-    An attempt is counted when it begins, so that many attempts at once do not pass the limit.
+    An attempt too many waits instead of being refused: ten wrong passwords of somebody behind the same address (NAT)
+    delay the right one by seconds. An address that has logged in before does not wait because of others: an attack from
+    two thousand addresses does not keep it out.
     """
 
-    __slots__ = ("_clock", "_tried")
+    __slots__ = ("_in_vain", "_known", "_of_address", "_until")
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock = clock
-        self._tried: dict[str, tuple[float, int]] = {}
-        """By address: the time of the period's first attempt, and the number of attempts; oldest address first."""
+    def __init__(self) -> None:
+        self._of_address = RateLimiter(OF_ADDRESS)
+        self._known: dict[str, None] = {}
+        """The addresses with a login, the latest last."""
+        self._until = 0.0
+        """The time until which the attempts of all addresses last, if each takes its interval."""
+        self._in_vain = 0
+        """Attempts of all addresses since the last login or the last quiet time."""
 
     def begin(self, address: str | None) -> float:
-        """Count an attempt. Return 0.0 if it is allowed, else the seconds until the next one is."""
-        key = _network(address)
-        now = self._clock()
-        began, count = self._tried.get(key, (now, 0))
-        if now - began >= PERIOD:
-            began, count = now, 0
-            self._tried.pop(key, None)
-        if count >= MAX_ATTEMPTS:
-            return began + PERIOD - now
-        if key not in self._tried and len(self._tried) >= MAX_ADDRESSES:
-            del self._tried[next(iter(self._tried))]
-        self._tried[key] = (began, count + 1)
-        return 0.0
+        """Take a turn. Return the seconds until it comes; more than ``PATIENCE``: there is none, try again then."""
+        key = network_of(address)
+        now = asyncio.get_running_loop().time()
+        bucket = self._of_address.bucket(key, now)
+        is_known = key in self._known
+        wait = max(bucket.wait(now), 0.0 if is_known else self._wait_for_others(now))
+        if wait <= PATIENCE:
+            bucket.take()
+            if not is_known:
+                self._until += self._interval
+                self._in_vain += 1
+        return wait
 
     def forgive(self, address: str | None) -> None:
-        """Reset the count of an address, after a login."""
-        self._tried.pop(_network(address), None)
+        """Begin anew after a login."""
+        key = network_of(address)
+        self._of_address.forget(key)
+        self._known.pop(key, None)
+        self._known[key] = None
+        if len(self._known) > MAX_KNOWN:
+            del self._known[next(iter(self._known))]
+        self._until, self._in_vain = 0.0, 0
 
+    @property
+    def _interval(self) -> float:
+        return float(min(LONGEST_INTERVAL, INTERVAL * 2 ** min(self._in_vain // AT_ONCE, 8)))
 
-def _network(address: str | None) -> str:
-    """Return the key of an address: for IPv6 its first 64 bits, because a client has all addresses of its /64."""
-    try:
-        parsed = ipaddress.ip_address(address or "")
-    except ValueError:
-        return address or ""
-    if parsed.version == 4:
-        return str(parsed)
-    if parsed.ipv4_mapped is not None:
-        return str(parsed.ipv4_mapped)
-    return parsed.packed[:8].hex()
+    def _wait_for_others(self, now: float) -> float:
+        if abs(self._until - now) >= QUIET:  # or it is the clock of another event loop
+            self._until, self._in_vain = now, 0
+        self._until = max(self._until, now)
+        return max(0.0, self._until - now - (AT_ONCE - 1) * INTERVAL)

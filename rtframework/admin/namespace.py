@@ -176,6 +176,8 @@ class AdminNamespace(Namespace):
         log.info(
             "Admin UI: %s, in %s, to %s, by %r from %s", command, nsp, quote(filter), by.user.name, address, extra=extra
         )
+        if self._guard.audit.is_on:
+            self._guard.audit.write("admin", address=address, user=by.user, nsp=nsp, sid=by.id, code=command)
         return namespace.to(filter) if filter else namespace
 
     async def _command_emit(self, socket: Any, nsp: str, filter: str | None, event: str, *args: Any) -> None:

@@ -32,7 +32,11 @@ _ERROR_SCHEMA: Final[Schema] = {
         "error": {
             "type": "object",
             "properties": {
-                "code": {"type": "string"},
+                "code": {
+                    "type": "string",
+                    "description": "One of a handler's own, or cancelled, internal_error, invalid_payload, "
+                    "rate_limited (its details are {retry_after: seconds}) or unknown_event.",
+                },
                 "message": {"type": "string"},
                 "details": {"description": "More about it; there is none with most codes."},
             },

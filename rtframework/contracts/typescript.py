@@ -28,8 +28,17 @@ _ERROR: Final = "EventError"
 _ERROR_TYPE: Final = """\
 /** What an acknowledgement gets when the server refuses an event. */
 export interface EventError {
-  error: { code: string; message: string; details?: unknown };
+  error: { code: EventErrorCode; message: string; details?: unknown };
 }
+
+/** The server's own codes, and any of its handlers. The details of "rate_limited" are `{ retry_after: seconds }`. */
+export type EventErrorCode =
+  | "cancelled"
+  | "internal_error"
+  | "invalid_payload"
+  | "rate_limited"
+  | "unknown_event"
+  | (string & {});
 """
 _GUARD_FUNCTION: Final = """\
 /** Whether an acknowledgement is a refusal, whatever the answer is: `"error" in answer` takes objects only. */
@@ -62,6 +71,7 @@ _RESERVED: Final = _WORDS | {
     "Buffer",
     "Date",
     "EventError",
+    "EventErrorCode",
     "Partial",
     "Record",
     "isEventError",

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import asyncio
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar, overload
 
 from aiohttp import web
@@ -85,6 +86,42 @@ class EngineIO:
     def clients_count(self) -> int:
         """The number of connections that are open, whether or not they have joined a namespace."""
         return len(self._server.connections)
+
+    def ban(self, address: str, seconds: float) -> None:
+        """Ban an address for a time: its connections are closed, and its handshakes refused with 403.
+
+        Of IPv6, the whole /64 is banned. 10,000 bans may exist at once; beyond, the oldest ends. They end with the
+        process, and concern this server only. Call it in the event loop; an address that is banned already is banned
+        for the new time. Raises :class:`~rtframework.ConfigurationError` for what is no address.
+
+        Example::
+
+            strikes = RateLimiter("20/min")
+
+            @io.on_audit
+            def ban_guessers(entry: AuditEntry) -> None:
+                if entry.kind == "refusal" and entry.address and strikes.take(entry.network):
+                    io.engine.ban(entry.address, 600)
+        """
+        table = self._server.table
+        key = table.guard.bans.add(address, seconds)
+        if table.guard.audit.is_on:
+            table.guard.audit.write("ban", address=address, code=f"{seconds:g} s")
+        # Not now: one of them may be the client that is about to be refused, and its answer comes first.
+        asyncio.get_running_loop().call_soon(table.close_all_of, key)
+
+    def unban(self, address: str) -> bool:
+        """Lift the ban of an address. Return ``False`` if there is none."""
+        guard = self._server.table.guard
+        lifted = guard.bans.lift(address)
+        if lifted and guard.audit.is_on:
+            guard.audit.write("ban", address=address, code="lifted")
+        return lifted
+
+    @property
+    def bans(self) -> Mapping[str, float]:
+        """The seconds that are left of each ban, by the address or, of IPv6, the /64; a snapshot."""
+        return self._server.table.guard.bans.all()
 
     def measure(self, meter: Meter) -> None:
         """Have the meter told what passes from now on: connections, messages and bytes, both ways.

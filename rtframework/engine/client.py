@@ -81,7 +81,9 @@ class Client:
         "_limits",
         "_receivers",
         "_size",
+        "buckets",
         "conn",
+        "received",
     )
 
     def __init__(
@@ -109,8 +111,15 @@ class Client:
         """Bytes of memory of the packet that is to be completed by attachments."""
         self._size = 0
         """Bytes of that packet on the wire."""
+        self.buckets: dict[Any, Any] | None = None
+        self.received = 0
 
     # --- for the application ----------------------------------------------------------------------------------------
+
+    @property
+    def address(self) -> str | None:
+        """The client's network address."""
+        return self._handshake.address
 
     def handshake(self, nsp: str, auth: Any) -> Handshake:
         """Describe the client as it asks for a namespace."""

@@ -5,13 +5,18 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Iterable
+from functools import partial
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Final
 
-from ..counters import Counters
+from ..counters import MAX_UNCONNECTED, Counters
+from ..limits.addresses import network_of
+from ..limits.guard import Guard
+from ..limits.shares import Shares
 from ..logs import tell_left_out
-from ..types import Handshake
+from ..types import DisconnectReason, Handshake
 from .backpressure import ASK_AGAIN
+from .descriptors import quieten
 from .heartbeat import Heartbeat
 from .inbound import Inbound
 from .outbox import Cork
@@ -49,10 +54,14 @@ class ConnectionTable:
         """The tasks of handlers that wait for something."""
         self.leaving: set[WebSocketTransport] = set()
         """Websockets whose connection has ended, or has not begun, until TCP has ended."""
-        self.unconnected = 0
-        """Connections whose client has joined no namespace yet."""
+        self.unconnected: Shares[str] = Shares()
+        """Session ids of connections whose client has joined no namespace yet, by address."""
+        limit = options.limits.max_connections_per_address
+        self.by_address: Shares[str] | None = None if limit is None else Shares()
+        """Session ids of all connections by address, if they are limited."""
         self.is_closing = False
         self.counts = Counters()
+        self.guard = Guard(options.rate_limit, self.counts)
         self.cork = Cork(self.counts)
         self.meters: tuple[Meter, ...] = ()
         shortest = min(options.ping_interval, options.ping_timeout, options.connect_timeout)
@@ -61,13 +70,9 @@ class ConnectionTable:
         self.inbound = Inbound(limits.max_inbound, limits.inbox, limits.body_timeout)
         self.runner = Runner(self.tasks, lambda: not self.by_sid, self.inbound)
 
-    @property
-    def is_full(self) -> bool:
-        """True when no more connections are taken."""
-        return self.is_closing or self.unconnected >= self._options.limits.max_unconnected
-
     def start(self) -> None:
         """Begin to serve an application, in the running loop."""
+        quieten(asyncio.get_running_loop())
         if self.is_closing:  # it has served another application, maybe in another event loop
             self.is_closing = False
             self.cork = Cork(self.counts)
@@ -81,21 +86,26 @@ class ConnectionTable:
     def open(
         self, sid: str, version: Version4, transport: PollingTransport | WebSocketTransport, handshake: Handshake
     ) -> Connection:
-        """Open a connection."""
+        """Open a connection. If too many are in no namespace, the oldest of the address that has the most gives way."""
         self.heartbeat.start()
+        key = network_of(handshake.address)
+        while len(self.unconnected) >= self._options.limits.max_unconnected:
+            self._make_room()
         connection = version.connection(
             sid,
             address=handshake.address,
             transport=transport,
             options=self._options,
             cork=self.cork,
-            on_connected=self._connected,
+            on_connected=partial(self.unconnected.remove, key, sid),
             on_closed=self._closed,
             runner=self.runner,
         )
         connection.serve(self._make_handler(connection, handshake))
         self.by_sid[sid] = connection
-        self.unconnected += 1
+        self.unconnected.add(key, sid)
+        if self.by_address is not None:
+            self.by_address.add(key, sid)
         self.counts.opened += 1
         if self.meters:
             for meter in self.meters:
@@ -109,6 +119,12 @@ class ConnectionTable:
         if connection is not None:
             self.heartbeat.check(connection)
         return connection
+
+    def close_all_of(self, network: str) -> None:
+        """Close all connections of an address, or of a /64 of IPv6; see ``network_of``."""
+        for connection in list(self.by_sid.values()):
+            if network_of(connection.address) == network:
+                connection.close(DisconnectReason.FORCED_SERVER_CLOSE)
 
     def measure(self, meters: tuple[Meter, ...]) -> None:
         """Tell these meters, and no others, what passes from now on."""
@@ -163,11 +179,16 @@ class ConnectionTable:
     def _ticking(self) -> Iterable[Ticking]:
         return chain(self.by_sid.values(), self.leaving)
 
-    def _connected(self) -> None:
-        self.unconnected -= 1
+    def _make_room(self) -> None:
+        """Cut off the oldest connection without a namespace, of the address that has the most of them."""
+        connection = self.by_sid[self.unconnected.oldest_of_heaviest() or ""]
+        self.guard.hit(MAX_UNCONNECTED, address=connection.address)
+        connection.abort(DisconnectReason.FORCED_SERVER_CLOSE)
 
     def _closed(self, connection: Connection) -> None:
         self.by_sid.pop(connection.sid, None)
+        if self.by_address is not None:
+            self.by_address.remove(network_of(connection.address), connection.sid)
         if not self.by_sid:
             self.runner.rest()
         self.cork.congested.discard(connection.outbox)

@@ -95,7 +95,7 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]  # engineio is n
         self.listeners = Listeners()
         self.middlewares: list[EngineMiddleware] = []
         self._origins = origins or OriginPolicy(options.cors)
-        self._refusals = Refusals(self.counts, self.listeners)
+        self._refusals = Refusals(self.counts, self.listeners, self.table.guard.audit)
         self.open_packets = OpenPackets(options, told_interval or options.ping_interval)
         self.handshakes = Handshakes(
             options,

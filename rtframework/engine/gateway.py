@@ -14,6 +14,7 @@ from ..types import PacketType
 from .client import Client
 from .engine_server import EngineServer
 from .frames import EncodedFrames, JoinedFrames, PlainFrames
+from .metering import WeighedHandler
 from .v3.client import Client3
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from ..protocols import Application, Frames, Outlet, Serializer
     from ..types import Handshake, Packet
     from .connection import Connection
+    from .interfaces import MessageHandler
 
 log: Final = logging.getLogger("rtframework.engine")
 
@@ -71,7 +73,7 @@ class Gateway(socketio.AsyncServer):  # type: ignore[misc]  # socketio is not ty
     def _make_engine(self, *, logger: logging.Logger, async_handlers: bool) -> EngineServer:
         return EngineServer(
             options=self._engine_options,
-            make_handler=self._make_client,
+            make_handler=self._make_handler,
             logger=logger,
             async_handlers=async_handlers,
         )
@@ -79,6 +81,10 @@ class Gateway(socketio.AsyncServer):  # type: ignore[misc]  # socketio is not ty
     def attach(self, app: web.Application, socketio_path: str = "socket.io") -> None:
         """Serve under a path of an application."""
         self.eio.attach(app, socketio_path)
+
+    def _make_handler(self, conn: Connection, handshake: Handshake) -> MessageHandler:
+        client = self._make_client(conn, handshake)
+        return client if self.eio.table.guard.bytes is None else WeighedHandler(client, client)
 
     def _make_client(self, conn: Connection, handshake: Handshake) -> Client:
         decoder, limits = self._serializer.decoder(), self._engine_options.limits

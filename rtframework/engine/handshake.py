@@ -17,6 +17,7 @@ from ..exceptions import ConnectionRefused
 from ..logs import ThrottledLog
 from ..types import DisconnectReason, Handshake
 from .frames import EncodedFrames
+from .gate import CLOSING, Gate
 from .http.answers import Answer, Opening, Switching
 from .http.codings import choose_coding
 from .http.cookies import Cookies
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from ..options import AllowRequest, EngineOptions
     from .connection import Connection
     from .connection_table import ConnectionTable
+    from .gate import Closed
     from .http.origins import OriginPolicy
     from .http.refusals import Refusals
     from .transports.polling import PollingTransport
@@ -106,6 +108,7 @@ class Handshakes:
     ) -> None:
         self._options = options
         self._table = table
+        self._gate = Gate(options.limits, table)
         self._refusals = refusals
         self._origins = origins
         self._open_packets = open_packets
@@ -125,8 +128,9 @@ class Handshakes:
         version = await self._version_of(request, query, headers)
         if isinstance(version, web.Response):
             return version
-        if self._table.is_full:
-            return await self._refuse_when_full(request, headers)
+        closed = self._gate.closed_for(request)
+        if closed is not None:
+            return await self._refuse(request, headers, closed)
         if self._options.allow_request is not None:
             refusal = await self._ask(self._options.allow_request, request, headers)
             if refusal is not None:
@@ -191,11 +195,21 @@ class Handshakes:
             allowed = False
         if not allowed:
             return await self._refusals.forbid(request, None, headers)
-        return await self._refuse_when_full(request, headers) if self._table.is_full else None  # by now
+        closed = self._gate.closed_for(request, again=True)  # by now
+        return None if closed is None else await self._refuse(request, headers, closed)
 
-    async def _refuse_when_full(self, request: web.Request, headers: dict[str, str]) -> web.Response:
-        context = {"name": "SERVER_CLOSING" if self._table.is_closing else "TOO_MANY_UNCONNECTED"}
-        return await self._refusals.refuse(request, FORBIDDEN, context, headers, status=503)
+    async def _refuse(self, request: web.Request, headers: dict[str, str], closed: Closed) -> web.Response:
+        response = await self._refusals.refuse(
+            request,
+            FORBIDDEN,
+            {"name": closed.name},
+            closed.headers(headers),
+            status=closed.status,
+            message=closed.message,
+        )
+        if closed.hang_up:
+            response.force_close()
+        return response
 
     async def _new_id(self, make_id: GenerateId, request: web.Request, headers: dict[str, str]) -> str | web.Response:
         """Have the program make a session id, or refuse the client if it fails to."""
@@ -206,7 +220,7 @@ class Handshakes:
         except Exception as error:  # noqa: BLE001 - logged, and refuses the client
             _no_id(error=error, extra={"address": request.remote})
             return await self._refusals.bad(request, "ID_GENERATION_ERROR", headers, error=error)
-        return await self._refuse_when_full(request, headers) if self._table.is_closing else sid  # by now
+        return await self._refuse(request, headers, CLOSING) if self._table.is_closing else sid  # by now
 
     # --- opening it -------------------------------------------------------------------------------------------------
 

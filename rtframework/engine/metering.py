@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Coroutine
 
-    from ..protocols import Frames, Meter
+    from ..protocols import Client, Frames, Meter
     from .interfaces import MessageHandler, Sink
 
 
@@ -85,7 +85,7 @@ class MeteredHandler:
 
     def receive(self, data: str | bytes) -> Coroutine[Any, Any, None] | None:
         """Count a message, then hand it on."""
-        size = len(data) if isinstance(data, bytes) or data.isascii() else len(data.encode())
+        size = size_of(data)
         for meter in self._meters:
             meter.packets_in += 1
             meter.bytes_in += size
@@ -94,3 +94,27 @@ class MeteredHandler:
     def ended(self, reason: str) -> None:
         """Hand the news of the end on."""
         self.handler.ended(reason)
+
+
+class WeighedHandler:
+    """A handler that adds the size of each message to its client, for servers that limit bytes."""
+
+    __slots__ = ("_client", "_handler")
+
+    def __init__(self, handler: MessageHandler, client: Client) -> None:
+        self._handler = handler
+        self._client = client
+
+    def receive(self, data: str | bytes) -> Coroutine[Any, Any, None] | None:
+        """Weigh a message, then hand it on."""
+        self._client.received += size_of(data)
+        return self._handler.receive(data)
+
+    def ended(self, reason: str) -> None:
+        """Hand the news of the end on."""
+        self._handler.ended(reason)
+
+
+def size_of(data: str | bytes) -> int:
+    """Count the bytes of a message."""
+    return len(data) if isinstance(data, bytes) or data.isascii() else len(data.encode())

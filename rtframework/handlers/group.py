@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from ..types import Packet
     from .event import Acknowledging, Event
     from .handler import Handler
+    from .limited import LimitedHandler
     from .returns import CheckedHandler
 
 log: Final = logging.getLogger("rtframework.socket")
@@ -39,7 +40,7 @@ class HandlerGroup:
 
     is_async: Final = True
 
-    def __init__(self, handlers: Sequence[Handler | CheckedHandler], tasks: TaskSet) -> None:
+    def __init__(self, handlers: Sequence[Handler | CheckedHandler | LimitedHandler], tasks: TaskSet) -> None:
         self.handlers = tuple(handlers)
         self.ordered = any(each.ordered for each in handlers)
         self._tasks = tasks
@@ -72,7 +73,7 @@ class HandlerGroup:
 
     async def _one(
         self,
-        handler: Handler | CheckedHandler,
+        handler: Handler | CheckedHandler | LimitedHandler,
         socket: Acknowledging,
         args: Sequence[Any],
         packet: Packet | None,

@@ -13,6 +13,7 @@ from .event import DEFERRED, Deferred
 from .validation import Mismatch, Problem, convert
 
 if TYPE_CHECKING:
+    from ..limits.limit import Limit
     from ..types import Packet
     from .event import Event
     from .signatures import HandlerFunction, LifecycleSignature, Signature
@@ -37,6 +38,7 @@ class Handler:
         "_single",
         "function",
         "is_async",
+        "limit",
         "name",
         "ordered",
         "plan",
@@ -55,6 +57,8 @@ class Handler:
         self.name = name
         self.function = function
         self.ordered = ordered
+        self.limit: Limit | None = None
+        """The limit on how often it runs."""
         self.signature = signature
         self.is_async = signature.is_async
         self.takes_ack = signature.takes_ack

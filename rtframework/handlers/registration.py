@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from .mistakes import Advising, given_a_function, given_a_name
 
 if TYPE_CHECKING:
+    from ..limits.rates import Rates
     from .registry import HandlerRegistry
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -28,7 +29,7 @@ class Registration(Advising):
         return self._registry()
 
     @given_a_name
-    def on(self, event: str | int, *, ordered: bool | None = None) -> Callable[[F], F]:
+    def on(self, event: str | int, *, ordered: bool | None = None, rate: Rates = None) -> Callable[[F], F]:
         """Register the decorated function for an event.
 
         ``"connection"`` (``"connect"``) is called with ``(socket)`` when a client has passed authentication and
@@ -42,6 +43,11 @@ class Registration(Advising):
         the first that answers is the one whose answer counts, and ``None`` is no answer while another may give one.
 
         Further parameters are filled by :func:`~rtframework.Depends`.
+
+        ``rate``: how often the handler runs, such as ``"10/s"`` for each connection, see
+        :class:`~rtframework.Rate`; or ``{"connection": "10/s", "user": "20/s", "address": "100/s"}``. Beyond, the event
+        is answered with the error ``rate_limited``, and the handler does not run. Where there is no ``on``, write
+        ``@limited("10/s")``.
 
         ``ordered=True``: this event waits until the ordered events before it, of the same socket, are done.
 
@@ -58,7 +64,7 @@ class Registration(Advising):
                 async def rename(name: str) -> None:
                     socket.data["name"] = name
         """
-        return partial(self._registry().on, event, ordered=ordered)
+        return partial(self._registry().on, event, ordered=ordered, rate=rate)
 
     @given_a_name
     def once(self, event: str | int, *, ordered: bool | None = None) -> Callable[[F], F]:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from ..concurrency import TaskSet, is_cancelled, maybe_await, run_abreast
 from ..exceptions import ConfigurationError, EventError
+from ..limits.limit import Limit
 from ..logs import ThrottledLog, printable, quote, show_event
 from ..packets import check_event_name, event_key, number_of
 from .annotations import where
@@ -20,10 +21,12 @@ from .dependencies import IN_EVENT, IN_OUTGOING, Place
 from .event import CONNECTION, DISCONNECT, DISCONNECTING, LIFECYCLE, NEW_NAMESPACE
 from .group import HandlerGroup
 from .handler import Handler, LifecycleHandler, SpecialHandler
+from .limited import LimitedHandler, rates_for
 from .returns import CheckedHandler, checked
 from .signatures import LifecycleSignature, Signature, Signatures
 
 if TYPE_CHECKING:
+    from ..limits.rates import Rates
     from ..types import Packet
     from .event import Acknowledging
 
@@ -83,7 +86,7 @@ class HandlerRegistry:
         self.ordered = ordered
         self.validates = validates
         """True if the return values of handlers are validated."""
-        self.handlers: dict[str | int, Handler | CheckedHandler | HandlerGroup] = {}
+        self.handlers: dict[str | int, Handler | CheckedHandler | LimitedHandler | HandlerGroup] = {}
         self.catch_all: tuple[Handler, ...] = ()
         self.answering = False
         """True if one of the catch-alls takes ``ack``."""
@@ -118,11 +121,16 @@ class HandlerRegistry:
 
     # --- events -----------------------------------------------------------------------------------------------------
 
-    def on(self, event: str | int, function: F, *, ordered: bool | None = None, once: bool = False) -> F:
+    def on(
+        self, event: str | int, function: F, *, ordered: bool | None = None, once: bool = False, rate: Rates = None
+    ) -> F:
         """Add a handler. Raises :class:`~rtframework.ConfigurationError`."""
         added: Handler | LifecycleHandler
+        rates = rates_for(function, rate, of_socket=self._of_socket)
         if event in LIFECYCLE:
             name = key = LIFECYCLE[event_key(event)]
+            if rates:
+                raise ConfigurationError(f"{name!r} has no rate: write Server(rate_limit=RateLimit(connects=...))")
             if name == CONNECTION and self._of_socket:
                 raise ConfigurationError("a socket is connected already when it can be listened to")
             takes_socket = not self._of_socket
@@ -134,6 +142,7 @@ class HandlerRegistry:
             checked_name = check_event_name(event)
             key = event_key(checked_name)
             added = self._handler(checked_name, function, ordered, once)
+            added.limit = Limit(rates) if rates else None
         self._set(key, (*self._of(key), added))
         return function
 
@@ -277,7 +286,7 @@ class HandlerRegistry:
             return
         number = number_of(key)
         if handlers:
-            ready = [checked(each) for each in handlers] if self.validates else handlers
+            ready = [self._ready(each) for each in handlers]
             self._handlers[key] = handlers
             self.handlers[key] = ready[0] if len(ready) == 1 else HandlerGroup(ready, self._tasks)
             if number is not None:
@@ -288,9 +297,14 @@ class HandlerRegistry:
             if number is not None:
                 self.handlers.pop(number, None)
 
+    def _ready(self, handler: Handler) -> Handler | CheckedHandler | LimitedHandler:
+        """Return a handler with all that is in front of it: the check of its results, and its rate."""
+        ready = checked(handler) if self.validates else handler
+        return ready if handler.limit is None else LimitedHandler(ready, handler.limit)
+
     # --- running ----------------------------------------------------------------------------------------------------
 
-    def together(self, *handlers: Handler | CheckedHandler | HandlerGroup) -> HandlerGroup:
+    def together(self, *handlers: Handler | CheckedHandler | LimitedHandler | HandlerGroup) -> HandlerGroup:
         """Make one group of a namespace's handlers and a socket's handlers."""
         return HandlerGroup(
             [one for each in handlers for one in (each.handlers if isinstance(each, HandlerGroup) else (each,))],

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from .. import counters as outcomes
 from ..adapters.buffered_outlet import BufferedOutlet
 from ..concurrency import is_cancelled
+from ..counters import MAX_CONNECTIONS_PER_USER
 from ..exceptions import ConnectionRefused, Disconnected, EncodeError, EventError
 from ..handlers.event import CONNECTION, Passage
 from ..logs import ThrottledLog, quote
@@ -29,6 +30,9 @@ log: Final = logging.getLogger("rtframework.namespace")
 
 INTERNAL: Final = ConnectionRefused("Internal server error", {"code": "internal_error"})
 """The refusal for whatever went wrong and is not the client's business."""
+
+TOO_MANY: Final = ConnectionRefused("Too many connections", {"code": "too_many_connections"})
+"""The refusal for a user with as many connections as ``Limits.max_connections_per_user`` allows."""
 
 _another_user: Final = ThrottledLog(log, logging.WARNING, "a session of %s was asked for by another user")
 
@@ -78,6 +82,10 @@ class Admission:
                 self._host.settings.recovery if client.conn.protocol >= 4 else None
             )  # older clients cannot ask for it
             socket = await self._make_socket(client, handshake, user, recovery)
+            if user is not None and not nsp._take_seat(socket):
+                guard = self._host.guard
+                guard.hit(MAX_CONNECTIONS_PER_USER, address=client.address, user=user, nsp=nsp.name)
+                return self._refuse(client, socket, TOO_MANY, outcomes.LIMITED_CONNECT)
             if socket.recovered:
                 await nsp._membership.farewell(socket.id)
             if nsp._connect_links and not (socket.recovered and recovery is not None and self._skips(recovery)):
@@ -125,6 +133,8 @@ class Admission:
         held.open()
         if nsp._watcher is not None:
             nsp._watcher.admitted(socket)
+        if socket._authenticated is not None and nsp._guard.audit.is_on:
+            socket._audit("login")
 
     # --- the steps --------------------------------------------------------------------------------------------------
 
@@ -175,7 +185,7 @@ class Admission:
     def _join(self, socket: Socket) -> bool:
         """Put a socket into the namespace and its rooms, and hold its packets back; ``False`` when it has left."""
         nsp = self._nsp
-        if socket._state is State.DISCONNECTED or not socket._client.enter(nsp.name, socket):
+        if socket._state is State.DISCONNECTED or not socket._client.enter(nsp.name, nsp._receiver_of(socket)):
             nsp._membership.evict(socket)
             return False
         resumed = socket._state is State.RESUMED
@@ -237,8 +247,13 @@ class Admission:
             _failed(error=failure, key=self._nsp.label, extra=extra)
         return INTERNAL
 
-    def _refuse(self, client: Client, socket: Socket | None, refused: ConnectionRefused) -> str:
-        """Refuse a client, or disconnect it when it is accepted already. Return the outcome."""
+    def _refuse(
+        self, client: Client, socket: Socket | None, refused: ConnectionRefused, limited: str | None = None
+    ) -> str:
+        """Refuse a client, or disconnect it when it is accepted already. Return the outcome.
+
+        ``limited``: the outcome, if it is not to be taken from how far the client has come.
+        """
         nsp = self._nsp
         if socket is None:
             outcome = outcomes.AUTHENTICATION
@@ -260,10 +275,12 @@ class Admission:
         if not client.conn.is_open:
             return self._count(outcomes.GONE)
         if socket is None and refused is not INTERNAL:
-            _not_authenticated(nsp.name, quote(_code_of(refused)), extra={"nsp": nsp.name})
+            _not_authenticated(nsp.name, quote(code_of(refused)), extra={"nsp": nsp.name})
         client.leave(nsp.name)
         refuse(nsp._engine, client, nsp.name, refused)
-        return self._count(outcomes.INTERNAL_ERROR if refused is INTERNAL else outcome)
+        outcome = self._count(outcomes.INTERNAL_ERROR if refused is INTERNAL else limited or outcome)
+        self._host.refused(client, nsp.name, refused, None if socket is None else socket._authenticated)
+        return outcome
 
     def _count(self, outcome: str) -> str:
         self._host.counts.connects[outcome] += 1
@@ -336,7 +353,7 @@ class Admission:
         return True
 
 
-def _code_of(refused: ConnectionRefused) -> str:
+def code_of(refused: ConnectionRefused) -> str:
     """Return the code of a refusal, or its message: what the client is told, and no token."""
     code = refused.data.get("code") if isinstance(refused.data, dict) else None
     return code if isinstance(code, str) else refused.message

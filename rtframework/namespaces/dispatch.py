@@ -10,6 +10,7 @@ from inspect import isawaitable
 from typing import TYPE_CHECKING, Any, Final
 
 from ..concurrency import is_cancelled
+from ..counters import HANDLER
 from ..counters import UNKNOWN as UNKNOWN_EVENT
 from ..exceptions import EncodeError, EventError, InvalidPayload
 from ..handlers.event import DEFERRED, Event
@@ -23,6 +24,7 @@ from .membership import State
 if TYPE_CHECKING:
     from ..handlers.middleware import Link
     from ..handlers.registry import HandlerRegistry
+    from ..limits.limit import Limit
     from ..protocols import Client, Outlet
     from .namespace import Namespace
 
@@ -55,6 +57,7 @@ class EventDispatch:
     __slots__ = ("_acks", "_client", "_nsp", "_outlet", "_own", "_state", "_turn", "id")
 
     id: str
+    _authenticated: Any
     _nsp: Namespace
     _client: Client
     _state: State
@@ -189,6 +192,16 @@ class EventDispatch:
         if handler is None:
             return LEFT_TO_CATCH_ALL if answering else UNKNOWN
         return handler
+
+    def _take(self, limit: Limit) -> float:
+        """Count an event against the limit of its handler. Return 0.0, or the seconds to wait."""
+        nsp, client = self._nsp, self._client
+        guard = nsp._guard
+        user = guard.rate_limit.key_of(self._authenticated) if limit.is_per_user else None
+        wait = limit.take(client, client.address, user)
+        if wait:
+            guard.hit(HANDLER, address=client.address, user=self._authenticated, nsp=nsp.name, sid=self.id)
+        return wait
 
     # --- the answer -------------------------------------------------------------------------------------------------
 

@@ -12,13 +12,18 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from ..concurrency import TaskSet, is_cancelled
-from ..counters import INTERNAL_ERROR, INVALID_NAMESPACE
-from ..exceptions import ConfigurationError, ConnectionRefused
+from ..counters import CONNECT_RATE, INTERNAL_ERROR, INVALID_NAMESPACE, LIMITED_CONNECT, REFUSALS
+from ..exceptions import ConfigurationError, ConnectionRefused, RateLimited
 from ..handlers.exception_handlers import ExceptionHandlers
 from ..handlers.middleware import observing
 from ..handlers.strict import OnBreach, on_breach, telling
+from ..limits.guard import Guard
+from ..limits.limit import NO_BUCKETS
+from ..limits.rates import RateLimit
+from ..limits.seats import Seats
 from ..logs import Lazy, ThrottledLog, quote
-from .admission import refuse
+from ..types import DisconnectReason
+from .admission import code_of, refuse
 from .announcements import Announcements
 from .dynamic import DynamicNamespaces
 from .namespace import Namespace
@@ -72,6 +77,7 @@ class Host:
 
     engine: Engine
     counts: Counters
+    guard: Guard
 
     def __init__(self, server: Server, settings: Settings) -> None:
         self.server = server
@@ -85,6 +91,9 @@ class Host:
         self.announcements = Announcements()
         self.started = False
         """True while an application is served: adapters made from now on have to be started."""
+        most = settings.limits.max_connections_per_user
+        self.seats = None if most is None else Seats(most)
+        """The sockets of each user in each namespace, if they are limited."""
         self.has_told_of_skipping = False
         """True once the log says that recovered clients pass middleware by."""
         self._observed_connect: Callable[..., Awaitable[str]] | None = None
@@ -92,10 +101,11 @@ class Host:
         self._tasks = TaskSet()
         self._on_breach: OnBreach | None = None
 
-    def bind(self, engine: Engine, counts: Counters) -> None:
-        """Emit through this engine, and count together with it."""
+    def bind(self, engine: Engine, counts: Counters, guard: Guard | None = None) -> None:
+        """Emit through this engine, and count and limit together with it."""
         self.engine = engine
         self.counts = counts
+        self.guard = Guard(RateLimit(), counts) if guard is None else guard
 
     # --- the table --------------------------------------------------------------------------------------------------
 
@@ -192,6 +202,14 @@ class Host:
                 await self._connect(client, nsp, auth)
 
     async def _connect(self, client: Client, nsp: str, auth: Any) -> str:
+        connects = self.guard.connects
+        if connects is not None and client.buckets is None and not connects.is_per_address:
+            client.buckets = NO_BUCKETS  # the first CONNECT: most connections have no other
+        elif connects is not None:
+            wait = connects.take(client, client.address)
+            if wait:
+                self.guard.hit(CONNECT_RATE, address=client.address)
+                return self._refuse_for_now(client, nsp, wait)
         namespace = self.namespaces.get(nsp)
         if namespace is not None and namespace.parent is None:
             return await namespace._admission.connect(client, auth)
@@ -204,7 +222,26 @@ class Host:
                 hint = Lazy(partial(self._hint_at, nsp))
                 _unknown(quote(nsp), hint, extra={"address": client.handshake(nsp, None).address})
             self.counts.connects[outcome] += 1
+            self.refused(client, nsp, refused)
             return outcome
+
+    def _refuse_for_now(self, client: Client, nsp: str, wait: float) -> str:
+        """Refuse a client that asks too often, without asking anybody."""
+        limited = RateLimited(wait)
+        refused = ConnectionRefused(limited.message, {"code": limited.code, "retry_after": limited.retry_after})
+        refuse(self.engine, client, nsp, refused)
+        self.counts.connects[LIMITED_CONNECT] += 1
+        self.refused(client, nsp, refused)
+        return LIMITED_CONNECT
+
+    def refused(self, client: Client, nsp: str, refused: ConnectionRefused, user: Any = None) -> None:
+        """Note that a client was refused, and close its connection after too many refusals."""
+        guard, address = self.guard, client.address
+        if guard.audit.is_on:
+            guard.audit.write("refusal", address=address, user=user, nsp=nsp, code=code_of(refused))
+        if guard.refusals is not None and guard.refusals.take(client, address):
+            guard.hit(REFUSALS, address=address, user=user, nsp=nsp)
+            client.conn.close(DisconnectReason.RATE_LIMITED)
 
     def _hint_at(self, nsp: str) -> str:
         """Say what a client may have meant that asked for a namespace in vain, and what would let it in."""

@@ -70,6 +70,8 @@ class Membership:
         if not socket.connected:
             return
         socket.accept()
+        if self._nsp._guard.audit.is_on:
+            socket._audit("kick")
         if close:
             socket._client.conn.close(DisconnectReason.SERVER_NAMESPACE_DISCONNECT)
         else:
@@ -91,6 +93,7 @@ class Membership:
             self._persist(socket)
         socket._left = reason
         socket._state = State.DISCONNECTED
+        nsp._free_seat(socket)
         socket._outlet = None
         if socket._pid is not None:  # its handlers still run, or are about to
             socket._farewell = asyncio.Event()
@@ -109,6 +112,7 @@ class Membership:
 
     def evict(self, socket: Socket) -> None:
         """Take out a socket that is refused, without a word to anybody."""
+        self._nsp._free_seat(socket)
         joined = State.CONNECTING < socket._state < State.DISCONNECTED
         if joined:
             self._persist(socket)

@@ -25,6 +25,7 @@ from ..packets import check_event_name, event_key
 from ..types import EVERYBODY, AckResponses, Packet, PacketType, SocketDetails
 from .admission import Admission
 from .emitter import NamespaceEmitter
+from .limited_receiver import LimitedReceiver
 from .membership import Membership
 from .operators import Broadcasting, BroadcastOperator
 from .outgoing import OutgoingCatchAlls
@@ -34,8 +35,9 @@ from .socket import Socket
 if TYPE_CHECKING:
     from ..handlers.event import Passage
     from ..handlers.strict import Auditor
+    from ..limits.guard import Guard
     from ..options import Limits
-    from ..protocols import Adapter, Authenticator, Client, Engine, Watcher
+    from ..protocols import Adapter, Authenticator, Client, Engine, Receiver, Watcher
     from ..server import Server
     from ..types import Handshake
     from .host import Host
@@ -75,6 +77,7 @@ class Namespace(Registration, Broadcasting):
     _spoken_of_as = "namespace"
     _engine: Engine
     _limits: Limits
+    _guard: Guard
 
     def __init__(self, name: str = "/", *, ordered: bool | None = None) -> None:
         if not is_namespace(name):
@@ -304,6 +307,21 @@ class Namespace(Registration, Broadcasting):
     def _make_socket(self, client: Client, id: str, handshake: Handshake, user: Any, pid: str | None = None) -> Socket:
         return Socket(self, client, id, handshake, user, pid)
 
+    def _receiver_of(self, socket: Socket) -> Receiver:
+        """Return what takes the packets of a socket: the socket itself, unless all events have a rate."""
+        return LimitedReceiver(socket, self._guard) if self._guard.limits_events else socket
+
+    def _take_seat(self, socket: Socket) -> bool:
+        """Count a socket of a user. Return ``False`` if the user has as many as ``Limits`` allow."""
+        seats = self._host.seats if self._host is not None else None
+        user = self._guard.rate_limit.key_of(socket._authenticated)
+        return seats is None or user is None or seats.take((self.name, user), socket)
+
+    def _free_seat(self, socket: Socket) -> None:
+        """Count a socket of a user no longer."""
+        if self._host is not None and self._host.seats is not None:
+            self._host.seats.free(socket)
+
     def _make_registry(self, socket: Socket) -> HandlerRegistry:
         """Make the registry for handlers of one socket."""
         of_all = self._listening
@@ -334,6 +352,7 @@ class Namespace(Registration, Broadcasting):
             self._authenticator = settings.authenticator
         self._engine = host.engine
         self._limits = settings.limits
+        self._guard = host.guard
         self._adapter = self._make_adapter(host)
         self._listening.settle(settings.ordered, settings.validate_returns)
         if self.parent is None:

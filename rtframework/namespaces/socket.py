@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Collection
-from typing import TYPE_CHECKING, Any, Final, Never
+from typing import TYPE_CHECKING, Any, Final, Literal, Never
 
 from ..exceptions import AckTimeout, ConfigurationError, Disconnected, EventError
 from ..handlers.dependencies import supply
@@ -252,6 +252,11 @@ class Socket(EventDispatch, Registration):
     def _disconnected(self, reason: str) -> None:
         """Hear from the engine that the client has left."""
         self._nsp._membership.disconnected(self, reason)
+
+    def _audit(self, kind: Literal["login", "kick"]) -> None:
+        """Write an entry to the audit log."""
+        user = self._authenticated
+        self._nsp._guard.audit.write(kind, address=self._client.address, user=user, nsp=self.nsp, sid=self.id)
 
     # --- handlers of its own ------------------------------------------------------------------------------------------
 

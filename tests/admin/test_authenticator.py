@@ -11,11 +11,12 @@ import pytest
 from rtframework.admin import authenticator as door
 from rtframework.admin.authenticator import Admin, AdminAuthenticator
 from rtframework.admin.credentials import Credentials
-from rtframework.admin.login_throttle import MAX_ATTEMPTS
+from rtframework.admin.login_throttle import OF_ADDRESS
 from rtframework.exceptions import ConnectionRefused
 from rtframework.types import Handshake
 
 ADDRESS = "192.0.2.7"
+MAX_ATTEMPTS = int(OF_ADDRESS.count)
 
 
 @pytest.fixture(autouse=True)
@@ -104,18 +105,47 @@ async def test_what_is_wrong_takes_a_while_and_says_nothing(
     assert "wrong" not in caplog.text.replace("a wrong name or password", "")
 
 
-async def test_after_too_many_attempts_the_right_password_is_of_no_use(caplog: pytest.LogCaptureFixture) -> None:
-    """Guessing would go on, by many connections at once."""
+async def test_ten_wrong_passwords_do_not_lock_the_right_one_out(delays: list[float]) -> None:
+    """A colleague behind the same address could keep the administrator out; so could anybody there."""
     auth = authenticator()
     for _ in range(MAX_ATTEMPTS):
+        await refusal(auth, shake(username="ada", password="wrong"))
+    delays.clear()
+    assert await auth.authenticate(shake(username="ada", password="right"))
+    (waited,) = delays
+    assert 5 < waited <= 6, "but it has to wait for its turn"
+
+
+async def test_attempts_that_would_wait_for_long_are_refused(
+    delays: list[float], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Guessing would go on, by many connections at once."""
+    auth = authenticator()
+    for _ in range(MAX_ATTEMPTS + 2):
         await refusal(auth, shake(username="ada", password="wrong"))
     refused = await refusal(auth, shake(username="ada", password="right"))
     assert refused.message == "too many attempts"
     assert refused.data["code"] == "too_many_attempts"
-    assert 0 < refused.data["retryAfter"] <= 60
+    assert 15 < refused.data["retryAfter"] <= 60
     assert isinstance(refused.data["retryAfter"], int)
     assert "too many attempts" in caplog.messages[-1]
     assert await auth.authenticate(shake("192.0.2.8", username="ada", password="right")), "another address"
+
+
+async def test_passwords_from_two_thousand_addresses_are_not_checked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A botnet could try as many passwords as the processor takes, and take the processor for it."""
+    auth = authenticator()
+    checked = 0
+
+    async def match(self: Credentials, username: Any, password: Any) -> bool:
+        nonlocal checked
+        checked += 1
+        return False
+
+    monkeypatch.setattr(Credentials, "match", match)
+    for number in range(2_000):
+        await refusal(auth, shake(f"10.0.{number >> 8}.{number & 255}", username="ada", password=str(number)))
+    assert 20 <= checked < 40
 
 
 async def test_who_was_right_has_all_attempts_again(caplog: pytest.LogCaptureFixture) -> None:

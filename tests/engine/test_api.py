@@ -64,3 +64,32 @@ async def test_clients_are_counted(serve: Serve) -> None:
         assert io.engine.clients_count == 0
         await join(raw)
         assert io.engine.clients_count == 1
+
+
+async def test_bans_are_listed_and_lifted() -> None:
+    """Nobody could see who is kept out, or let somebody in again."""
+    engine = Server().engine
+    assert engine.bans == {}
+    engine.ban("2001:db8::1", 60)
+    ((key, left),) = engine.bans.items()
+    assert key == "2001:db8::/64"
+    assert 59 < left <= 60
+    assert engine.unban(key)
+    assert not engine.unban("2001:db8::1")
+    with pytest.raises(ConfigurationError, match="an address is"):
+        engine.ban("example.org", 60)
+
+
+async def test_a_ban_closes_the_connections_of_its_address(serve: Serve) -> None:
+    """Somebody who was banned would stay for as long as the connection holds."""
+    io = Server(trusted_proxies="127.0.0.1")
+    server = await serve(io)
+    headers = {"X-Forwarded-For": "203.0.113.7"}
+    async with raw_client(server.url) as there, raw_client(server.url) as other:
+        await there.handshake(headers=headers)
+        await other.handshake()
+        io.engine.ban("203.0.113.7", 60)
+        assert await there.poll() == ["1"]
+        assert (await other.post("40")).text == "ok"
+        answer = await there.request("GET", query={"EIO": "4", "transport": "polling"}, headers=headers)
+        assert (answer.status, answer.headers["Retry-After"]) == (403, "60")

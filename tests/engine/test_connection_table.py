@@ -50,9 +50,9 @@ class House:
         self.handlers.append(Handler(connection, handshake))
         return self.handlers[-1]
 
-    def open(self, sid: str) -> Connection:
+    def open(self, sid: str, address: str = "10.0.0.1") -> Connection:
         """One more connection by polling."""
-        return self.table.open(sid, Version4(), PollingTransport(), Handshake(address="10.0.0.1"))
+        return self.table.open(sid, Version4(), PollingTransport(), Handshake(address=address))
 
 
 @pytest.fixture
@@ -90,12 +90,44 @@ async def test_a_session_that_is_over_is_not_found(house: House) -> None:
 async def test_who_joins_nothing_takes_a_place(house: House, joins: Callable[[Connection], object]) -> None:
     """Handshakes that nobody means would take all the memory; or places would never be free again."""
     first = house.open("a")
-    assert not house.table.is_full
     house.open("b")
-    assert (house.table.is_full, house.table.unconnected) == (True, 2)
+    assert len(house.table.unconnected) == 2
     joins(first)
     joins(first)
-    assert (house.table.is_full, house.table.unconnected) == (False, 1)
+    assert len(house.table.unconnected) == 1
+    house.open("c")
+    assert "b" in house.table.by_sid
+    await house.table.shutdown("over", 0.1)
+
+
+async def test_the_oldest_of_the_address_with_the_most_gives_way(house: House) -> None:
+    """One client that opens connections and joins nothing would keep everybody else out."""
+    house = House(max_unconnected=4)
+    house.table.start()
+    house.open("honest", "10.0.0.2")
+    for sid in ("a", "b", "c"):
+        house.open(sid)
+    house.open("new", "10.0.0.3")
+    assert list(house.table.by_sid) == ["honest", "b", "c", "new"]
+    house.open("d")
+    assert list(house.table.by_sid) == ["honest", "c", "new", "d"]
+    assert (house.handlers[1].reasons, house.table.counts.limited["max_unconnected"]) == (["forced server close"], 2)
+    await house.table.shutdown("over", 0.1)
+    assert len(house.table.unconnected) == 0
+
+
+async def test_connections_are_closed_by_address() -> None:
+    """Somebody who was banned would stay; or a neighbour would have to go, too."""
+    house = House(max_connections_per_address=3)
+    house.table.start()
+    for sid, address in (("a", "2001:db8::1"), ("b", "2001:db8::2"), ("c", "2001:db8:0:1::1"), ("d", "10.0.0.1")):
+        house.open(sid, address)
+    assert house.table.by_address is not None
+    assert house.table.by_address.count("2001:db8::/64") == 2
+    house.table.close_all_of("2001:db8::/64")
+    assert [sid for sid, each in house.table.by_sid.items() if each.is_open] == ["c", "d"]
+    house.table.by_sid["a"].abort("gone")
+    assert house.table.by_address.count("2001:db8::/64") == 1
     await house.table.shutdown("over", 0.1)
 
 
@@ -111,7 +143,7 @@ async def test_shutdown_ends_everything_in_time(house: House) -> None:
     assert [each.reasons for each in house.handlers] == [["server shutting down"]] * 2
     assert house.table.by_sid == {}
     assert task.cancelled()
-    assert house.table.is_full
+    assert house.table.is_closing
 
 
 async def test_it_serves_again_after_a_shutdown(house: House) -> None:
@@ -119,7 +151,7 @@ async def test_it_serves_again_after_a_shutdown(house: House) -> None:
     await house.table.shutdown("over", 0.1)
     before = house.table.cork
     house.table.start()
-    assert not house.table.is_full
+    assert not house.table.is_closing
     assert house.table.cork is not before
     house.open("a")
     await house.table.shutdown("over", 0.1)

@@ -125,13 +125,15 @@ async def test_session_ids_that_are_none_open_nothing(serve: Serve, sid: Any) ->
 
 
 async def test_a_full_server_says_so(serve: Serve) -> None:
-    """A client could not tell a server that is full from one that is broken."""
-    witness = Witness(limits=Limits(max_unconnected=1))
+    """A client could not tell a server that is full from one that is broken, or would ask again at once."""
+    witness = Witness(limits=Limits(max_connections=1))
     server = await serve(witness.io)
     async with raw_client(server.url) as one, raw_client(server.url) as two:
         await one.handshake()
         answer = await two.request("GET", query={"EIO": "4", "transport": "polling"})
-        assert answer.status == 503
-        await one.post("40")
+        assert (answer.status, answer.headers["Retry-After"], answer.headers["Connection"]) == (503, "5", "close")
+        assert json.loads(answer.text) == {"code": 4, "message": "Too many connections"}
+        await one.post("1")
         await two.handshake()
-    assert witness.engine.counts.requests_refused["too_many_unconnected"] == 1
+    assert witness.engine.counts.requests_refused["too_many_connections"] == 1
+    assert witness.engine.counts.limited["max_connections"] == 1

@@ -141,7 +141,7 @@ class House:
     def assert_no_session(self) -> None:
         """Whoever has gone without a word has been found out."""
         assert not self.engine.connections
-        assert self.engine.table.unconnected == 0
+        assert len(self.engine.table.unconnected) == 0
         assert self.came == self.went
 
     def hang_up(self) -> None:

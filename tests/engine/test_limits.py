@@ -161,13 +161,13 @@ async def test_connections_that_join_nothing_are_bounded(serve: Serve, js: JSCli
     async with raw_client(server.url) as one, raw_client(server.url) as two, raw_client(server.url) as three:
         await one.handshake()
         await two.handshake()
-        refused = await three.request("GET")
-        assert refused.status == 503
-        await one.post("40")
-        await one.poll()
-        await js.connect(server.url, transports=["polling"])  # room for one again
-        await two.post("1")
         await three.handshake()
+        assert (await one.request("GET")).status == 400, "the oldest gives way"
+        await two.post("40")
+        await two.poll()
+        await js.connect(server.url, transports=["polling"])
+        assert io.engine.clients_count == 3
+    assert io.stats().limited["max_unconnected"] == 1
 
 
 async def test_a_body_has_to_arrive(serve: Serve) -> None:

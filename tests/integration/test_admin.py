@@ -9,7 +9,18 @@ from typing import Any
 
 import pytest
 
-from rtframework import ConfigurationError, ConnectionRefused, EventError, Limits, Namespace, Recovery, Server, Socket
+from rtframework import (
+    AuditEntry,
+    ConfigurationError,
+    ConnectionRefused,
+    EventError,
+    Limits,
+    Namespace,
+    Rate,
+    Recovery,
+    Server,
+    Socket,
+)
 from rtframework import StaticTokenAuth as Tokens
 from rtframework.admin import authenticator as door
 from rtframework.admin import login_throttle as attempts
@@ -125,7 +136,7 @@ async def test_guessing_is_slow_and_limited(
     serve: Serve, js: JSClients, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A password could be tried out as fast as the network allows, by many connections at once."""
-    monkeypatch.setattr(attempts, "MAX_ATTEMPTS", 4)
+    monkeypatch.setattr(attempts, "OF_ADDRESS", Rate(4, per=600))
     server = await serve(instrumented())
     await admin_of(js, server)  # the right password does not count
     clients = [
@@ -137,10 +148,23 @@ async def test_guessing_is_slow_and_limited(
     assert messages == ["invalid credentials"] * 4 + ["too many attempts"] * 2
     data = next(each["data"] for each in refusals if "data" in each)
     assert data["code"] == "too_many_attempts"
-    assert 0 < data["retryAfter"] <= 60
+    assert 15 < data["retryAfter"] <= 150
     client = await js.connect(server.url + "/admin", wait=False, auth=CREDENTIALS)
     assert (await client.refused())["message"] == "too many attempts"
     assert "right" not in caplog.text
+
+
+async def test_ten_wrong_passwords_do_not_lock_the_right_one_out(
+    serve: Serve, js: JSClients, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody behind the same address could keep the administrator out."""
+    monkeypatch.setattr(attempts, "OF_ADDRESS", Rate(10, per=5))
+    monkeypatch.setattr(door, "DELAY", 0.01)
+    server = await serve(instrumented())
+    for number in range(10):
+        client = await js.connect(server.url + "/admin", wait=False, auth={"username": "ada", "password": str(number)})
+        assert (await client.refused())["message"] == "invalid credentials"
+    await admin_of(js, server)
 
 
 async def test_the_answer_to_a_wrong_password_takes_a_while(
@@ -651,3 +675,25 @@ async def test_read_only(serve: Serve, js: JSClients) -> None:
         assert answer["error"]["code"] == EventError("unknown_event").code
     assert (await client.state()).connected
     await client.expect_nothing("x")
+
+
+async def test_commands_are_in_the_audit_log(serve: Serve, js: JSClients) -> None:
+    """Nobody could find out afterwards which administrator threw a client out."""
+    io = instrumented()
+    entries: list[AuditEntry] = []
+
+    @io.on_audit
+    def note(entry: AuditEntry) -> None:
+        entries.append(entry)
+
+    server = await serve(io)
+    admin = await admin_of(js, server)
+    client = await js.connect(server.url)
+    sid = await client.id()
+    await admin.emit_with_ack("_disconnect", "/", False, sid)
+    await client.disconnected()
+    here = "127.0.0.1"
+    login, command, kick = [entry for entry in entries if entry.kind != "refusal"]
+    assert (login.kind, login.address, login.user, login.nsp) == ("login", here, "ada", "/admin")
+    assert command == AuditEntry("admin", here, "ada", nsp="/", sid=login.sid, code="disconnect")
+    assert kick == AuditEntry("kick", here, nsp="/", sid=sid)

@@ -538,7 +538,7 @@ async def test_a_failing_listener_harms_nobody(
 
 async def test_connection_errors_are_node_s(serve: Serve) -> None:
     """Whoever watches refusals, to find misconfigured clients and proxies, would see nothing, or other codes."""
-    io = Server(transports=["polling", "websocket"], limits=Limits(max_unconnected=3))
+    io = Server(transports=["polling", "websocket"], limits=Limits(max_connections=5))
     failures = failures_of(io)
     server = await serve(io)
     eio = {"EIO": "4", "transport": "polling"}
@@ -584,8 +584,9 @@ async def test_connection_errors_are_node_s(serve: Serve) -> None:
         for _ in range(3):
             assert (await raw.request("GET", query=eio)).status == 200
         assert not failures
-        assert (await raw.request("GET", query=eio)).status == 503
-        assert failures.pop().context == {"name": "TOO_MANY_UNCONNECTED"}
+        refused = await raw.request("GET", query=eio)
+        assert (refused.status, refused.text) == (503, '{"code":4,"message":"Too many connections"}')
+        assert failures.pop().context == {"name": "TOO_MANY_CONNECTIONS"}
         await websocket.send("3")
         assert (await raw.post("3")).text == "ok"
 

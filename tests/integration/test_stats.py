@@ -153,7 +153,13 @@ async def test_events_that_were_refused(serve: Serve, js: JSClients, transport: 
         await client.emit_with_ack("add", *args)
     await client.emit_with_ack("nothing")
     refused = io.stats().events_refused
-    assert refused == {"invalid_payload": 2, "unknown_event": 1, "internal_error": 1, "unlucky": 1}
+    assert refused == {
+        "invalid_payload": 2,
+        "unknown_event": 1,
+        "internal_error": 1,
+        "rate_limited": 0,
+        "unlucky": 1,
+    }
 
 
 @pytest.mark.parametrize("via", [POLLING, WEBSOCKET], ids=str)

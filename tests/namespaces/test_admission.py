@@ -935,3 +935,49 @@ async def test_a_client_does_not_wait_for_ever_for_old_handlers(caplog: pytest.L
         gate.open()
         await idle(host)
         assert main.sockets == {"ada1": ada.socket()}
+
+
+class ByName:
+    """Takes the name that a client gives for its user."""
+
+    async def authenticate(self, handshake: Handshake) -> str:
+        """Return the user."""
+        return str(handshake.auth["user"])
+
+
+async def test_a_user_has_so_many_places_and_frees_them() -> None:
+    """A user would be kept out for good by a client that was refused, or get in as often as it likes."""
+    host = make_host(auth=ByName(), max_connections_per_user=1)
+    main = host.of("/", None)
+    refuses = True
+
+    @main.use
+    async def middleware(socket: Socket, call_next: Callable[[], Awaitable[None]]) -> None:
+        if refuses:
+            raise ConnectionRefused("no")
+        await call_next()
+
+    assert await FakeClient(host, "one").connect(auth={"user": "ada"}) == "middleware"
+    refuses = False
+    two = FakeClient(host, "two")
+    assert await two.connect(auth={"user": "ada"}) == "connected"
+    assert await FakeClient(host, "three").connect(auth={"user": "ada"}) == "limited"
+    assert await FakeClient(host, "four").connect(auth={"user": "bob"}) == "connected"
+    host.of("/other", None)
+    assert await FakeClient(host, "five").connect("/other", auth={"user": "ada"}) == "connected"
+    two.depart()
+    assert await FakeClient(host, "six").connect(auth={"user": "ada"}) == "connected"
+    assert host.seats is not None
+    assert len(host.seats) == 3
+    assert host.counts.limited["max_connections_per_user"] == 1
+
+
+async def test_a_user_who_comes_back_takes_the_place_of_the_lost_connection() -> None:
+    """A phone that has changed its network would be refused until the heartbeat notices."""
+    host = make_host(auth=ByName(), recovery=Recovery(), max_connections_per_user=1)
+    one, again = FakeClient(host, "one"), FakeClient(host, "again")
+    assert await one.connect(auth={"user": "ada"}) == "connected"
+    pid = one.socket()._pid
+    assert await again.connect(auth={"user": "ada", "pid": pid}) == "connected"
+    assert again.socket().recovered
+    assert one.line.closed == "transport close"

@@ -235,6 +235,7 @@ async def test_who_may_come_back(dropped: bool) -> None:
             DisconnectReason.SERVER_NAMESPACE_DISCONNECT,
             DisconnectReason.PARSE_ERROR,
             DisconnectReason.SLOW_CONSUMER,
+            DisconnectReason.RATE_LIMITED,
         )
         assert (session is None) == (dropped or reason in lost), reason
         assert session is None or (session.sid, set(session.rooms)) == (sid, {sid})

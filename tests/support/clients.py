@@ -25,6 +25,8 @@ from typing import Any, cast
 from rtframework import Handshake, Limits, MemoryAdapter, Packet, PacketType, Recovery
 from rtframework.adapters.recovering import SessionAwareAdapter
 from rtframework.counters import Counters
+from rtframework.limits.guard import Guard
+from rtframework.limits.rates import RateLimit
 from rtframework.namespaces.host import Host, Settings
 from rtframework.namespaces.socket import Socket
 from rtframework.protocols import AdapterFactory, Authenticator, Connection, Emitter, Engine, Frames, Outlet, Receiver
@@ -162,6 +164,8 @@ class FakeClient:
     ) -> None:
         self.name = name
         self.receivers: dict[str, Receiver] = {}
+        self.buckets: dict[Any, Any] | None = None
+        self.received = 0
         self.line = FakeConnection(transport=transport, protocol=protocol) if conn is None else conn
         self.line.clients.append(self)
         self._host = host
@@ -174,6 +178,11 @@ class FakeClient:
     def conn(self) -> Connection:
         """Its connection."""
         return self.line
+
+    @property
+    def address(self) -> str | None:
+        """Its address: the name of the test client stands for it."""
+        return f"address of {self.name}"
 
     def handshake(self, nsp: str, auth: Any) -> Handshake:
         """Describe the client."""
@@ -263,6 +272,7 @@ def make_host(
     validate_returns: bool = False,
     clean_up: bool = False,
     engine: Engine | None = None,
+    rate_limit: RateLimit | None = None,
     **limits: Any,
 ) -> Host:
     """Make the namespaces of a server, the main one among them; ``limits`` are those of ``Limits``."""
@@ -281,7 +291,8 @@ def make_host(
         clean_up=clean_up,
     )
     host = Host(cast("Any", SimpleNamespace(dependency_overrides={})), settings)
-    host.bind(engine or FakeEngine(), Counters())
+    counts = Counters()
+    host.bind(engine or FakeEngine(), counts, Guard(rate_limit or RateLimit(), counts))
     host.of("/", None)
     return host
 

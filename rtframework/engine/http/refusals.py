@@ -14,6 +14,7 @@ from ...types import ConnectionFailure
 from .last_response import LastResponse, must_be_last
 
 if TYPE_CHECKING:
+    from ...limits.audit import Audit
     from .listeners import Listeners
 
 log: Final = logging.getLogger("rtframework.engine")
@@ -76,9 +77,10 @@ def error_response(
 class Refusals:
     """Refuses requests: counts them, tells the listeners for ``"connection_error"``, and makes the responses."""
 
-    def __init__(self, counts: Counters, listeners: Listeners) -> None:
+    def __init__(self, counts: Counters, listeners: Listeners, audit: Audit) -> None:
         self._counts = counts
         self._listeners = listeners
+        self._audit = audit
 
     async def refuse(
         self,
@@ -94,6 +96,8 @@ class Refusals:
         reason = context.get("name") or MESSAGES[code]
         add(self._counts.requests_refused, reason.lower().replace(" ", "_"))
         _advise(request, code, context)
+        if status == 403 and reason != "BANNED" and self._audit.is_on:  # a ban is a limit, and audited as one
+            self._audit.write("refusal", address=request.remote, code=reason.lower().replace(" ", "_"))
         if self._listeners.has("connection_error"):
             failure = ConnectionFailure(request, code, MESSAGES[code], context)
             await self._listeners.tell("connection_error", failure)

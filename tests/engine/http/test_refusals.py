@@ -13,6 +13,7 @@ from rtframework import ConnectionFailure
 from rtframework.counters import Counters
 from rtframework.engine.http.listeners import Listeners
 from rtframework.engine.http.refusals import BAD_REQUEST, FORBIDDEN, MESSAGES, SID_UNKNOWN, Refusals, error_response
+from rtframework.limits.audit import Audit
 
 
 class Desk:
@@ -23,7 +24,7 @@ class Desk:
         self.failures: list[ConnectionFailure] = []
         listeners = Listeners()
         listeners.add("connection_error", self.failures.append)
-        self.refusals = Refusals(self.counts, listeners)
+        self.refusals = Refusals(self.counts, listeners, Audit())
         self.request = make_mocked_request("GET", "/socket.io/")
 
 

@@ -57,7 +57,7 @@ async function ask(): Promise<void> {
   const answer = await socket.timeout(5000).emitWithAck("post", { type: "text", text: "" }, { fullName: "Ada" });
   const size: number = isEventError(answer) ? answer.error.code.length : answer;
   const asked = await socket.emitWithAck("ask me", 1);
-  if (isEventError(asked)) console.log(asked.error.code);
+  if (isEventError(asked)) console.log(asked.error.code === "rate_limited" ? "later" : asked.error.code);
   const people = await socket.emitWithAck("find", { limit: 2 }, "Ada", "Grace");
   const ada: Person | undefined = "error" in people ? undefined : people["Ada"];
   console.log(size, ada?.fullName);
