@@ -116,6 +116,7 @@ SEAMS: Final = {
     ),
     "aiohttp.web_server.Server.__call__": "(self)",
     "aiohttp.web_protocol.RequestHandler.data_received": "(self, data)",
+    "aiohttp.web_protocol.RequestHandler._process_keepalive": "(self)",
     "aiohttp.web_protocol.RequestHandler.finish_response": "(self, request, resp, start_time)",
     "aiohttp.web_protocol.RequestHandler.handle_error": "(self, request, status=500, exc=None, message=None)",
     # How clients of the test client come without a network, see rtframework/testing/network.py.

@@ -35,6 +35,9 @@ _late: Final = ThrottledLog(
     log, logging.WARNING, "closed a connection: the head of a request took longer than %g s, see Limits.head_timeout"
 )
 
+_BLOCKED: Final = 0.5
+"""Seconds by which the event loop is late when something has blocked it: then the client has its time anew."""
+
 _LATE: Final = b"HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 
 
@@ -162,6 +165,15 @@ class HttpProtocol(web.RequestHandler):
             _malformed(type(exc).__name__, extra=extra)
         return LastResponse(status=415 if isinstance(exc, ContentEncodingError) else 400)
 
+    def _process_keepalive(self) -> None:
+        """Close an idle connection; not one on which a head is on its way, nor because the event loop was blocked."""
+        now = self._loop.time()
+        if self._head_timer is None and now - self._next_keepalive_close_time <= _BLOCKED:
+            super()._process_keepalive()
+            return
+        self._next_keepalive_close_time = now + self._keepalive_timeout
+        self._keepalive_handle = self._loop.call_at(self._next_keepalive_close_time, self._process_keepalive)
+
     @property
     def _waits(self) -> bool:
         """True while no request is served and none is complete: bytes are the beginning of a head.
@@ -172,8 +184,10 @@ class HttpProtocol(web.RequestHandler):
         return not self._request_count or (self._waiter is not None and not self._waiter.done())
 
     def _be_late(self) -> None:
-        self._head_timer = None
-        if self._waits and self.transport is not None:
+        timer, self._head_timer = self._head_timer, None
+        if timer is not None and self._loop.time() - timer.when() > _BLOCKED:  # the rest may wait unread
+            self._head_timer = self._loop.call_later(self._head_timeout, self._be_late)
+        elif self._waits and self.transport is not None:
             _late(self._head_timeout, extra={"address": (self.peername or ("",))[0]})
             self.transport.write(_LATE)
             self.force_close()
