@@ -199,8 +199,9 @@ class Client:
         """Tell every receiver that the connection has ended."""
         receivers = list(self._receivers.values())
         self._receivers.clear()
-        self.conn.release(self._collected + sum((self._auths or {}).values()))
-        self._collected, self._auths = 0, None
+        if self._collected or self._auths:
+            self.conn.release(self._collected + sum((self._auths or {}).values()))
+            self._collected, self._auths = 0, None
         for receiver in receivers:
             _tell(receiver, reason)
 
