@@ -22,6 +22,9 @@ const config = JSON.parse(process.argv[2]);
 const name = config.name ?? "node";
 const clients = [];
 const log = [];
+
+const now = Date.now;
+if (config.clock) Date.now = () => now() + config.clock * 1000; // a machine whose clock is wrong: offsets are Redis' own
 const floods = new Map();
 
 function send(message) {
@@ -185,8 +188,8 @@ const commands = {
     floods.set(key, flood);
     let number = first;
     const one = () => {
-      flood.times.push(Date.now());
-      io.of(nsp).in(rooms).emit(event, key, number, Date.now());
+      flood.times.push(now());
+      io.of(nsp).in(rooms).emit(event, key, number, now());
       number += 1;
       if (number < first + count) return;
       flood.done = true;

@@ -46,12 +46,14 @@ def node_server(
     recovery: float | None = 120.0,
     namespaces: Sequence[str] = ("/", "/chat"),
     port: int = 0,
+    clock: float = 0.0,
     **options: Any,
 ) -> NodeServer:
     """Prepare a server that is not started yet.
 
-    ``url``: of Redis. ``recovery``: seconds that a client may be away, ``None`` for none. ``options``: of the adapter,
-    in JavaScript's names; ``pingInterval`` and ``pingTimeout`` are the server's. Raises ``MissingProgram``.
+    ``url``: of Redis. ``recovery``: seconds that a client may be away, ``None`` for none. ``clock``: seconds by which
+    the server's clock is wrong. ``options``: of the adapter, in JavaScript's names; ``pingInterval`` and
+    ``pingTimeout`` are the server's. Raises ``MissingProgram``.
     """
     if not (JS_FOLDER / "node_modules" / "@socket.io" / "redis-streams-adapter").is_dir():
         raise MissingProgram("Node's adapters are missing: run `make test` once, it installs them")
@@ -64,6 +66,7 @@ def node_server(
         "recovery": None if recovery is None else round(recovery * 1000),
         "namespaces": list(namespaces),
         "port": port,
+        "clock": clock,
         "options": options,
         **pings,
     }

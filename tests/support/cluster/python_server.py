@@ -16,6 +16,7 @@ import os
 import re
 import signal
 import sys
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -24,6 +25,7 @@ from aiohttp import web
 
 from rtframework import AckTimeout, ConnectionRefused, Namespace, Recovery, Server, Socket
 from rtframework.namespaces.operators import BroadcastOperator
+from tests.support.cluster import command_loop
 from tests.support.cluster.command_loop import Command, Floods, answer_commands
 from tests.support.cluster.driven import DrivenProgram, DrivenServer
 from tests.support.cluster.redis_server import folder_of_logs, showing
@@ -302,7 +304,8 @@ def python_server(
 ) -> DrivenProgram:
     """Prepare our server as a process that is not started yet.
 
-    ``adapter``: ``module:factory``. ``config``: the keywords of ``Program``, ``port``, and ``options`` of the factory.
+    ``adapter``: ``module:factory``. ``config``: the keywords of ``Program``, ``port``, ``options`` of the factory, and
+    ``clock``: seconds by which the process's clock is wrong.
     """
     command = [sys.executable, "-m", module, "--url", url, "--config", json.dumps({"name": name, **config})]
     if adapter is not None:
@@ -351,6 +354,14 @@ async def serve_app(
         await runner.cleanup()
 
 
+def set_clock_wrong(seconds: float) -> None:
+    """Make ``time.time()`` of this process wrong by some seconds; floods keep the right time."""
+    if seconds:
+        right = time.time
+        command_loop.right_time = right
+        time.time = lambda: right() + seconds
+
+
 async def main() -> None:
     """Run one server."""
     parser = argparse.ArgumentParser()
@@ -360,6 +371,7 @@ async def main() -> None:
     given = parser.parse_args()
     config = json.loads(given.config)
     port = config.pop("port", 0)
+    set_clock_wrong(config.pop("clock", 0.0))
     options = config.pop("options", {})
     adapter = None if given.adapter is None else find_factory(given.adapter)(given.url, **options)
     program = Program(**config, adapter=adapter)

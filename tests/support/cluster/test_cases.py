@@ -12,22 +12,27 @@ from tests.support.cluster.cases.table import CASES
 from tests.support.cluster.fleet import KINDS, running_fleet
 from tests.support.cluster.needs import needs
 from tests.support.cluster.outage import HEAD, measure
+from tests.support.js import JSClients
+from tests.support.proxy import running_proxy
 
 pytestmark = needs("redis-server", "node")
 
 FAILS: Final[dict[str, dict[str, str]]] = {
     "node-streams": {
         "7": "listens to entries of the stream only; the classic emitter publishes",
+        "7b": "does not know the messages of Python's world",
         "16b": "a session is kept when its client leaves, so never by a process that is killed (streams-adapter #27)",
         "16c": "without an offset nothing is asked for (socket.io #4888): the stream's end at CONNECT is not kept",
         "19b": "delivers its own events when XADD has answered, and others' when it has read them: hole 6 of the notes",
     },
     "node-classic": {
+        "7b": "does not know the messages of Python's world",
         "10b": "requests are JSON, in which a Buffer is an object of numbers",
         "20c": "Redis keeps nothing for a subscriber that is away",
     },
     "node-sharded": {
         "7": "the classic emitter publishes to other channels",
+        "7b": "does not know the messages of Python's world",
         "20c": "Redis keeps nothing for a subscriber that is away",
     },
     "python-socketio": {
@@ -39,7 +44,7 @@ FAILS: Final[dict[str, dict[str, str]]] = {
 CHANCE: Final = frozenset({"19", "20", "20b", "20c"})
 """Cases with faults or floods whose outcome is chance for others than us: ``python -m tests.support.cluster.cases``."""
 
-LONG: Final = frozenset({"20e"})
+LONG: Final = frozenset({"9b", "20e"})
 """Cases that take longer than a test may."""
 
 ORDINARY: Final = ("node-streams", "node-classic")
@@ -57,6 +62,33 @@ async def test_servers_of_a_kind_among_themselves(kind: str) -> None:
     unexpected = "\n".join(why for number, why in failed.items() if number not in wanted)
     assert set(failed) == wanted, f"{sorted(failed)} failed, {sorted(wanted)} should\n{unexpected}"
     assert len(found) > 2
+
+
+async def test_a_stock_client_recovers_on_another_server(js: JSClients) -> None:
+    """Cases would prove something about our light client, and nothing about the one that browsers run."""
+    async with running_fleet("node-streams", "node-streams") as fleet, running_proxy(fleet.a.url) as front:
+        url = front.url
+        client = await js.connect(url, transports=["websocket"], reconnection=True, reconnectionDelay=20)
+        sid = await client.id()
+        await fleet.b.emit("news", 1)
+        await client.wait_for("news", where=lambda number, offset: number == 1)
+        front.lead_to(fleet.b.url)
+        await front.cut()
+        await client.disconnected()
+        await fleet.a.emit("news", 2)
+        await client.connected()
+        assert (await client.state()).recovered
+        assert await client.id() == sid
+        await client.wait_for("news", where=lambda number, offset: number == 2)
+        assert len(client.received("news")) == 2
+        assert (await fleet.b.logged("connection", sid=sid))["recovered"]
+
+
+async def test_a_clock_may_be_wrong() -> None:
+    """Offsets and expiries of a machine whose clock is a day off would never be tried."""
+    async with running_fleet("node-streams", "node-streams", clock=86400) as fleet:
+        found = await run_cases(fleet, ["13", "15"])
+    assert found == {"13": None, "15": None}
 
 
 async def test_a_short_outage_is_measured() -> None:

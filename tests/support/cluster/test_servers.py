@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 from collections.abc import AsyncIterator
 
 import pytest
@@ -112,8 +113,11 @@ async def test_in_process(clients: LightClients) -> None:
 async def test_a_python_process(clients: LightClients) -> None:
     """A process would not be killed, frozen or ended as the test says."""
     named = "tests.support.cluster.test_servers:make_adapter"
-    async with running_python("p", adapter=named, url="u://", recovery=None) as server:
+    async with running_python("p", adapter=named, url="u://", recovery=None, clock=86400) as server:
         await try_everything(server, clients)
+        assert abs((await server.flooded("f")).times[0] - time.time()) < 60, (
+            "the books are right"
+        )
         client = await clients.connect(server.url, reconnects=False)
         server.freeze()
         asked = asyncio.ensure_future(client.emit_with_ack("echo", 1))

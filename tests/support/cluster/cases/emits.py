@@ -9,6 +9,7 @@ import math
 from typing import Any, Final
 
 import msgpack
+import socketio
 
 from tests.support.cluster.cases.table import (
     case,
@@ -107,6 +108,20 @@ async def golden(fleet: Fleet) -> None:
             await fleet.redis.command("XADD", "socket.io", "*", *[text for pair in fields.items() for text in pair])
         await client.wait_for("e", 2)
         assert client.received("e") == [[], [b"\x01\x02\x03"]]
+
+
+@case("7b", "python-socketio's emitter: a manager that is write_only")
+async def python_socketio_emitter(fleet: Fleet) -> None:
+    """Workers of Celery and Django that emit today would reach nobody."""
+    clients = [await fleet.connect(server, rooms=["red"]) for server in (fleet.a, fleet.b)]
+    manager = socketio.AsyncRedisManager(fleet.redis.url, write_only=True)
+    try:
+        await manager.emit("news", {"n": [1, None], "b": b"x"}, namespace="/", room="red")
+        await manager.emit("news", ("two", 2), namespace="/", room=clients[0].sid)
+        assert await clients[0].wait_for("news", 2, timeout=1) == [[{"n": [1, None], "b": b"x"}], ["two", 2]]
+        assert await clients[1].wait_for("news", timeout=1) == [[{"n": [1, None], "b": b"x"}]]
+    finally:
+        await manager.redis.aclose()
 
 
 def _loaded(text: str) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 
 from tests.support.cluster.cases.table import (
@@ -54,6 +55,25 @@ async def unanswered(fleet: Fleet) -> None:
             assert time.monotonic() - start < 5.5
         finally:
             there.thaw()
+
+
+@case("9b", "fetch_sockets while a server is killed: an error in 5 s, and none after that", REMOTE)
+async def killed_while_asked(fleet: Fleet) -> None:
+    """A crash would leave requests of other servers hanging."""
+    for here, there in fleet.ways():
+        there.freeze()
+        asked = asyncio.ensure_future(here.fetch_sockets())
+        try:
+            done, _ = await asyncio.wait([asked], timeout=0.3)
+            assert not done
+            await there.kill()
+            done, _ = await asyncio.wait([asked], timeout=5.2)
+            assert done
+            assert isinstance(asked.exception(), JSError)
+        finally:
+            await asyncio.gather(asked, return_exceptions=True)
+            await fleet.start(there.name)
+        assert await here.fetch_sockets() == []
 
 
 @case("10", "server-side events, with and without an answer", REMOTE)
