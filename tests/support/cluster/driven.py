@@ -49,12 +49,24 @@ class Flood:
 
 
 class DrivenServer:
-    """One server of a fleet; ``url`` is for its clients. Subclasses carry out commands in :meth:`ask`."""
+    """One server of a fleet, of the kind "node", "python" or "python-socketio"; ``url`` is for its clients.
 
-    name: str
-    kind: str
-    """Family of the server: "node" or "python"."""
+    Subclasses carry out commands in :meth:`ask`.
+    """
+
     url: str
+    port: int = 0
+    """Port that the server keeps when one of its name is started again."""
+
+    def __init__(self, name: str, kind: str) -> None:
+        self.name = name
+        self.kind = kind
+        self.unhandled: list[str] = []
+        """Rejections of Node that nothing caught: without the harness, each would have ended the process."""
+
+    async def start(self) -> None:
+        """Serve."""
+        raise NotImplementedError
 
     async def ask(self, do: str, fields: Mapping[str, Any], *, timeout: float) -> Any:
         """Carry out one command and return its value. Raises :class:`~tests.support.js.JSError` for what it threw."""
@@ -171,6 +183,22 @@ class DrivenServer:
         """End at once, as at SIGKILL."""
         raise NotImplementedError
 
+    def freeze(self) -> None:
+        """Stop the process (SIGSTOP): its connections stay open and nothing answers."""
+        raise NotImplementedError(f"{self.name} has no process of its own")
+
+    def thaw(self) -> None:
+        """Let the process go on."""
+        raise NotImplementedError(f"{self.name} has no process of its own")
+
+    async def close(self) -> None:
+        """Leave nothing behind, whatever the server does at this moment."""
+        raise NotImplementedError
+
+    def logged_output(self) -> str:
+        """Return what the server has printed, for the text of a failure."""
+        return ""
+
 
 class DrivenProgram(DrivenServer):
     """A server in a process of its own."""
@@ -185,11 +213,8 @@ class DrivenProgram(DrivenServer):
         cwd: Path,
         env: Mapping[str, str] | None = None,
     ) -> None:
-        self.name = name
-        self.kind = kind
+        super().__init__(name, kind)
         self.program = Program(name, command, folder, env=env)
-        self.unhandled: list[str] = []
-        """Rejections that nothing caught: without the harness, each would have ended the process."""
         self._cwd = cwd
         self._numbers = itertools.count(1)
         self._pending: dict[int, asyncio.Future[Any]] = {}
@@ -211,7 +236,7 @@ class DrivenProgram(DrivenServer):
             self.program.kill()
             raise RuntimeError(f"{self.name} does not serve\n{self.program.logged()}") from None
         self.url = ready["url"]
-        self.ready = ready
+        self.port = ready["port"]
 
     async def ask(self, do: str, fields: Mapping[str, Any], *, timeout: float) -> Any:
         """Carry out a command in the process."""
@@ -230,7 +255,7 @@ class DrivenProgram(DrivenServer):
             self._pending.pop(number, None)
 
     def freeze(self) -> None:
-        """Stop the process (SIGSTOP)."""
+        """Stop the process (SIGSTOP): its connections stay open and nothing answers."""
         self.program.freeze()
 
     def thaw(self) -> None:
@@ -252,7 +277,11 @@ class DrivenProgram(DrivenServer):
         await until(lambda: not self.program.alive, timeout=timeout)
         return self.program.wait(0)
 
-    def close(self) -> None:
+    def logged_output(self) -> str:
+        """Return what the process has printed on standard error."""
+        return self.program.logged()
+
+    async def close(self) -> None:
         """Kill the process if it still runs."""
         with contextlib.suppress(RuntimeError, subprocess.TimeoutExpired):
             self.program.kill()

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import sys
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from tests.support.cluster.clients import LightClient, LightClients, light_clients
-from tests.support.cluster.driven import DrivenProgram
+from tests.support.cluster.driven import DrivenServer
 from tests.support.cluster.node_server import NodeServer, node_server
 from tests.support.cluster.proxy import Network, running_network
-from tests.support.cluster.python_server import python_server
+from tests.support.cluster.python_server import InProcessServer, python_server
 from tests.support.cluster.python_socketio_server import python_socketio_server
-from tests.support.cluster.redis_server import Persistence, RedisServer, folder_of_logs, running_redis, showing
+from tests.support.cluster.redis_server import Persistence, RedisServer, folder_of_logs, running_redis
 
 STREAM, RECOVERY, REMOTE = "stream", "recovery", "remote"
 
@@ -28,7 +29,7 @@ class Kind:
     and events of other servers, acks of broadcasts).
     """
 
-    make: Callable[..., DrivenProgram]
+    make: Callable[..., DrivenServer]
     abilities: frozenset[str]
 
 
@@ -60,6 +61,18 @@ def add_kind(name: str, adapter: str, *abilities: str, **config: Any) -> None:
     KINDS[name] = Kind(functools.partial(python_server, adapter=adapter, **config), frozenset(abilities))
 
 
+def add_kind_in_process(name: str, factory: Callable[..., Any], *abilities: str, **options: Any) -> None:
+    """Add our server in the test's own loop, for speed: it cannot be frozen, and what it computes delays the clients.
+
+    ``factory``: called with the URL of Redis, returns what ``Server(adapter=…)`` takes. ``options``: of ``Program``.
+    """
+
+    def make(name: str, folder: Path, *, url: str, **more: Any) -> DrivenServer:
+        return InProcessServer(name, adapter=factory(url), **{**options, **more})
+
+    KINDS[name] = Kind(make, frozenset(abilities))
+
+
 class Fleet:
     """Servers by name: ``a``, ``b``, ``c`` … in the order of their kinds."""
 
@@ -71,18 +84,18 @@ class Fleet:
         self.folder = folder
         self.kinds = dict(zip("abcdefghijklmnop", kinds, strict=False))
         self.options = options
-        self.servers: dict[str, DrivenProgram] = {}
+        self.servers: dict[str, DrivenServer] = {}
         self.clients: LightClients
         self._emitter: NodeServer | None = None
-        self._ended: list[DrivenProgram] = []
+        self._ended: list[DrivenServer] = []
 
     @property
-    def a(self) -> DrivenProgram:
+    def a(self) -> DrivenServer:
         """First server."""
         return self.servers["a"]
 
     @property
-    def b(self) -> DrivenProgram:
+    def b(self) -> DrivenServer:
         """Second server."""
         return self.servers["b"]
 
@@ -91,17 +104,17 @@ class Fleet:
         """What all servers can do."""
         return frozenset.intersection(*(KINDS[kind].abilities for kind in self.kinds.values()))
 
-    def ways(self) -> list[tuple[DrivenProgram, DrivenProgram]]:
+    def ways(self) -> list[tuple[DrivenServer, DrivenServer]]:
         """Return the first two servers, in both orders if they are of different kinds."""
         there = (self.a, self.b)
         return [there] if self.kinds["a"] == self.kinds["b"] else [there, there[::-1]]
 
-    async def start(self, name: str, **options: Any) -> DrivenProgram:
+    async def start(self, name: str, **options: Any) -> DrivenServer:
         """Start a server; in the place of one that has ended, on the same port."""
         before = self.servers.get(name)
         if before is not None:
             self._ended.append(before)
-            options.setdefault("port", before.ready["port"])
+            options.setdefault("port", before.port)
         url = await self.network.url(name)
         make = KINDS[self.kinds[name]].make
         server = self.servers[name] = make(name, self.folder, url=url, **{**self.options, **options})
@@ -127,14 +140,20 @@ class Fleet:
         for proxy in self.network.proxies.values():
             await proxy.start()
 
-    async def connect(self, server: DrivenProgram, *, rooms: Sequence[str] = (), **options: Any) -> LightClient:
+    async def connect(self, server: DrivenServer, *, rooms: Sequence[str] = (), **options: Any) -> LightClient:
         """Connect a client to a server."""
         return await self.clients.connect(server.url, rooms=rooms, **options)
 
-    def close(self) -> None:
-        """Kill every server."""
+    async def close(self) -> None:
+        """End every server."""
         for server in [*self._ended, *self.servers.values(), *([self._emitter] if self._emitter else [])]:
-            server.close()
+            await server.close()
+
+    async def show(self, kind: type[BaseException] | None, *_: object) -> None:
+        """Print what the servers have printed, if the body of the fleet failed."""
+        if kind is not None:
+            for server in self.servers.values():
+                print(server.logged_output(), file=sys.stderr)
 
 
 @contextlib.asynccontextmanager
@@ -151,10 +170,10 @@ async def running_fleet(
             redis = await stack.enter_async_context(running_redis(persistence=persistence, folder=folder))
         network = await stack.enter_async_context(running_network(redis.port))
         fleet = Fleet(redis, network, folder, kinds, **options)
-        stack.callback(fleet.close)
+        stack.push_async_callback(fleet.close)
+        stack.push_async_exit(fleet.show)
         for name in fleet.kinds:
             await fleet.start(name)
-        stack.enter_context(showing([server.program for server in fleet.servers.values()]))
         fleet.clients = await stack.enter_async_context(light_clients())
         yield fleet
 

@@ -79,7 +79,7 @@ async def running_node(name: str = "node", *, url: str, **options: Any) -> Async
     """A Node server with the options of :func:`node_server`, which is gone at the end."""
     with contextlib.ExitStack() as stack:
         server = node_server(name, stack.enter_context(folder_of_logs("node")), url=url, **options)
-        stack.callback(server.close)
         stack.enter_context(showing([server.program]))
         await server.start()
         yield server
+        await server.close()

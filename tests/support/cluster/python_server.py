@@ -261,17 +261,16 @@ async def _outcome(asked: Awaitable[Mapping[str, Any]]) -> dict[str, Any]:
 class InProcessServer(DrivenServer):
     """Our server in the test's own loop; ``stop`` and ``kill`` end it, and no signal can freeze it."""
 
-    kind = "python"
-
-    def __init__(self, name: str, **options: Any) -> None:
-        self.name = name
+    def __init__(self, name: str, *, port: int = 0, **options: Any) -> None:
+        super().__init__(name, "python")
         self.program = Program(name, **options)
-        self._running = RunningServer(self.program.make_app)
+        self._running = RunningServer(self.program.make_app, port=port)
 
     async def start(self) -> None:
         """Serve."""
         await self._running.start()
         self.url = self._running.url
+        self.port = self._running.port
 
     async def ask(self, do: str, fields: Mapping[str, Any], *, timeout: float) -> Any:
         """Carry out a command, with values that went through JSON, as in a process of its own."""
@@ -291,6 +290,10 @@ class InProcessServer(DrivenServer):
     async def kill(self) -> None:
         """Reset all connections before the program hears of it. What runs in the process goes on, unlike at SIGKILL."""
         await self._running.kill()
+
+    async def close(self) -> None:
+        """Stop, if it still runs."""
+        await self.stop()
 
 
 def python_server(
@@ -319,10 +322,10 @@ async def running_python(name: str = "python", **options: Any) -> AsyncIterator[
     """Our server as a process, with the options of :func:`python_server`, which is gone at the end."""
     with contextlib.ExitStack() as stack:
         server = python_server(name, stack.enter_context(folder_of_logs()), **options)
-        stack.callback(server.close)
         stack.enter_context(showing([server.program]))
         await server.start()
         yield server
+        await server.close()
 
 
 @contextlib.asynccontextmanager

@@ -88,6 +88,16 @@ async def test_the_reply_is_lost_and_the_command_is_not(network: Network, redis:
         assert len(await redis.entries()) == 1
 
 
+async def test_a_client_that_repeats_adds_twice(network: Network, redis: RedisServer) -> None:
+    """The fault would not show what is wrong with redis-py's own retries, which it is made for."""
+    client = Redis.from_url(await network.url("a"), retry=Retry(NoBackoff(), 3), single_connection_client=True)
+    await client.ping()
+    network["a"].lose_next_reply()
+    await client.xadd(STREAM, {"n": 1})
+    await client.aclose()
+    assert len(await redis.entries()) == 2
+
+
 async def test_frozen_is_silent_and_alive(network: Network) -> None:
     """Servers would be told what no network tells."""
     async with client_of(network, timeout=0.2) as client:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -36,6 +39,15 @@ async def add(server: RedisServer, *values: int) -> list[str]:
 async def numbers(server: RedisServer) -> list[int]:
     """Return the values of all entries of the stream."""
     return [int(fields["n"]) for _, fields in await server.entries()]
+
+
+def wait_for_end(pid: int) -> None:
+    """Wait until a process that is no child of ours has ended, whether or not its parent has taken notice."""
+    deadline = time.monotonic() + 5
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+        while Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z":
+            assert time.monotonic() < deadline, f"process {pid} lives"
+            time.sleep(0.01)
 
 
 async def test_starts_fast_and_leaves_nothing_behind() -> None:
@@ -152,13 +164,28 @@ def test_a_program_of_another_group_is_ended_with_its_children(tmp_path: Path) -
     child = int(program.stdout.readline())
     assert processes.end_all() >= 1
     assert not program.alive
-    deadline = time.monotonic() + 5
-    while time.monotonic() < deadline and Path(f"/proc/{child}").exists():
-        if " Z " in Path(f"/proc/{child}/stat").read_text():
-            break
-    else:
-        assert not Path(f"/proc/{child}").exists()
+    wait_for_end(child)
     program.kill()
+
+
+@needs("setpriv")
+def test_programs_die_with_the_process_that_is_killed(tmp_path: Path) -> None:
+    """A test run that is killed would leave servers behind, which hold ports and memory for days."""
+    code = (
+        "import pathlib, time; from tests.support.cluster.processes import Program;"
+        f"p = Program('s', ['sleep', '60'], pathlib.Path({str(tmp_path)!r})); p.start();"
+        "comm = pathlib.Path(f'/proc/{p.pid}/comm')\n"
+        "while comm.read_text() != 'sleep\\n': time.sleep(0.01)\n"
+        "print(p.pid, flush=True);"
+        "time.sleep(60)"
+    )
+    parent = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
+    assert parent.stdout is not None
+    child = int(parent.stdout.readline())
+    parent.kill()
+    parent.wait()
+    parent.stdout.close()
+    wait_for_end(child)
 
 
 def test_missing_programs_are_told() -> None:

@@ -115,9 +115,7 @@ async def test_a_python_process(clients: LightClients) -> None:
     named = "tests.support.cluster.test_servers:make_adapter"
     async with running_python("p", adapter=named, url="u://", recovery=None, clock=86400) as server:
         await try_everything(server, clients)
-        assert abs((await server.flooded("f")).times[0] - time.time()) < 60, (
-            "the books are right"
-        )
+        assert abs((await server.flooded("f")).times[0] - time.time()) < 60, "the books are right"
         client = await clients.connect(server.url, reconnects=False)
         server.freeze()
         asked = asyncio.ensure_future(client.emit_with_ack("echo", 1))
@@ -128,11 +126,6 @@ async def test_a_python_process(clients: LightClients) -> None:
         await server.stop()
         await until(lambda: not client.connected)
         assert server.program.wait(0) == 0
-        await server.start()
-        pid = server.program.pid
-        await server.kill()
-        with pytest.raises(ProcessLookupError):
-            os.kill(pid, 0)
 
 
 @needs("node")
@@ -140,6 +133,7 @@ async def test_a_node_process(clients: LightClients) -> None:
     """Node's servers would be driven wrong, and ours be blamed."""
     async with running_node("n", url="", adapter="memory", recovery=None) as server:
         await try_everything(server, clients)
+        pid = server.program.pid
         client = await clients.connect(server.url, reconnects=False)
         server.freeze()
         asked = asyncio.ensure_future(client.emit_with_ack("echo", 1))
@@ -147,8 +141,10 @@ async def test_a_node_process(clients: LightClients) -> None:
         assert not done
         server.thaw()
         assert await asked == 1
-        await server.stop()
+        await server.kill()
         await until(lambda: not client.connected)
+        with pytest.raises(ProcessLookupError):
+            os.kill(pid, 0)
 
 
 def test_an_adapter_is_named() -> None:

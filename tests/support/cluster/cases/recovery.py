@@ -14,7 +14,7 @@ from tests.support.cluster.cases.table import (
     hop,
 )
 from tests.support.cluster.clients import LightClient
-from tests.support.cluster.driven import DrivenProgram
+from tests.support.cluster.driven import DrivenServer
 from tests.support.cluster.fleet import RECOVERY, Fleet
 from tests.support.cluster.ledger import Ledger
 from tests.support.raw import raw_client
@@ -132,7 +132,7 @@ async def not_recovered(fleet: Fleet) -> None:
     """Whoever had logged out would be back in, and a client would believe that it has missed nothing."""
     for here, there in fleet.ways():
 
-        async def come_back(client: LightClient, there: DrivenProgram = there) -> bool:
+        async def come_back(client: LightClient, there: DrivenServer = there) -> bool:
             known = client.pid, client.offset
             again = fleet.clients.make(there.url)
             again.pid, again.offset = known
@@ -140,12 +140,12 @@ async def not_recovered(fleet: Fleet) -> None:
             await again.close()
             return again.recovered
 
-        async def lose(client: LightClient, here: DrivenProgram = here) -> None:
+        async def lose(client: LightClient, here: DrivenServer = here) -> None:
             client.reconnects = False
             client.cut()
             await here.logged("disconnect", sid=client.sid)
 
-        async def meet(here: DrivenProgram = here) -> LightClient:
+        async def meet(here: DrivenServer = here) -> LightClient:
             client = await fleet.connect(here)
             await give_offset(client, here)
             return client

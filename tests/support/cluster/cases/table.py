@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
 from tests.support.cluster.clients import LightClient
-from tests.support.cluster.driven import DrivenProgram
+from tests.support.cluster.driven import DrivenServer
 from tests.support.cluster.fleet import Fleet
 from tests.support.cluster.ledger import Ledger
 from tests.support.until import until
@@ -46,7 +46,7 @@ def case(number: str, title: str, *needs: str) -> Callable[[Scenario], Scenario]
     return enter
 
 
-async def expect(server: DrivenProgram, clients: dict[LightClient, int], event: str, **target: Any) -> None:
+async def expect(server: DrivenServer, clients: dict[LightClient, int], event: str, **target: Any) -> None:
     """Emit, and fail if a client gets the event more or less often than so many times."""
     await server.emit(event, "argument", **target)
     await server.emit("end", event)
@@ -56,14 +56,14 @@ async def expect(server: DrivenProgram, clients: dict[LightClient, int], event: 
     assert got == {client.name: count for client, count in clients.items()}, f"{event}: {got}"
 
 
-async def give_offset(client: LightClient, server: DrivenProgram) -> None:
+async def give_offset(client: LightClient, server: DrivenServer) -> None:
     """Send the client an event, so that it has an offset: without one it is never recovered by Node."""
     count = len(client.received("mark"))
     await server.emit("mark")
     await client.wait_for("mark", count + 1)
 
 
-async def hop(client: LightClient, there: DrivenProgram) -> None:
+async def hop(client: LightClient, there: DrivenServer) -> None:
     """Lose the connection and come back to a server, once the one before has kept the session."""
     before = len(client.admissions)
     client.url = there.url
@@ -91,14 +91,14 @@ async def balance(fleet: Fleet, *clients: LightClient, count: int) -> Ledger:
     return ledger
 
 
-async def until_rooms(server: DrivenProgram, count: int, room: str) -> None:
+async def until_rooms(server: DrivenServer, count: int, room: str) -> None:
     """Wait until a server finds so many sockets in a room."""
     async with asyncio.timeout(5):
         while len(await server.fetch_sockets(rooms=[room])) != count:  # noqa: ASYNC110 - no event tells it
             await asyncio.sleep(0.01)
 
 
-async def until_sockets(server: DrivenProgram, nsp: str, count: int) -> None:
+async def until_sockets(server: DrivenServer, nsp: str, count: int) -> None:
     """Wait until a server finds so many sockets in a namespace."""
     async with asyncio.timeout(5):
         while len(await server.fetch_sockets(nsp=nsp, timeout=2)) != count:  # noqa: ASYNC110 - no event tells it
