@@ -64,6 +64,11 @@ class DrivenServer:
         self.unhandled: list[str] = []
         """Rejections of Node that nothing caught: without the harness, each would have ended the process."""
 
+    @property
+    def alive(self) -> bool:
+        """True while the server runs, even if it is frozen."""
+        raise NotImplementedError
+
     async def start(self) -> None:
         """Serve."""
         raise NotImplementedError
@@ -222,6 +227,11 @@ class DrivenProgram(DrivenServer):
         self._loop: asyncio.AbstractEventLoop | None = None
         self._reader: threading.Thread | None = None
 
+    @property
+    def alive(self) -> bool:
+        """True while the process runs, even if it is frozen."""
+        return self.program.alive
+
     async def start(self, *, timeout: float = 10.0) -> None:
         """Start the process and wait until it serves."""
         self._loop = asyncio.get_running_loop()
@@ -268,7 +278,7 @@ class DrivenProgram(DrivenServer):
         await self.ended(timeout=timeout)
 
     async def kill(self) -> None:
-        """Send SIGKILL and wait for the end."""
+        """Send SIGKILL, unless the process has ended, and wait for the end."""
         self.program.signal(signal.SIGKILL)
         await self.ended()
 

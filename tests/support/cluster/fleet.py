@@ -5,14 +5,15 @@ from __future__ import annotations
 import contextlib
 import functools
 import sys
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from tests.support.cluster.clients import LightClient, LightClients, light_clients
-from tests.support.cluster.driven import DrivenServer
+from tests.support.cluster.driven import DrivenProgram, DrivenServer
 from tests.support.cluster.node_server import NodeServer, node_server
+from tests.support.cluster.processes import lasting_port
 from tests.support.cluster.proxy import Network, running_network
 from tests.support.cluster.python_server import InProcessServer, python_server
 from tests.support.cluster.python_socketio_server import python_socketio_server
@@ -104,17 +105,21 @@ class Fleet:
         """What all servers can do."""
         return frozenset.intersection(*(KINDS[kind].abilities for kind in self.kinds.values()))
 
-    def ways(self) -> list[tuple[DrivenServer, DrivenServer]]:
-        """Return the first two servers, in both orders if they are of different kinds."""
-        there = (self.a, self.b)
-        return [there] if self.kinds["a"] == self.kinds["b"] else [there, there[::-1]]
+    def ways(self) -> Iterator[tuple[DrivenServer, DrivenServer]]:
+        """Iterate over the first two servers, in both orders if they are of different kinds.
+
+        What was restarted in the first order is the new server in the second.
+        """
+        yield self.a, self.b
+        if self.kinds["a"] != self.kinds["b"]:
+            yield self.b, self.a
 
     async def start(self, name: str, **options: Any) -> DrivenServer:
         """Start a server; in the place of one that has ended, on the same port."""
         before = self.servers.get(name)
         if before is not None:
             self._ended.append(before)
-            options.setdefault("port", before.port)
+        options.setdefault("port", lasting_port() if before is None else before.port)
         url = await self.network.url(name)
         make = KINDS[self.kinds[name]].make
         server = self.servers[name] = make(name, self.folder, url=url, **{**self.options, **options})
@@ -139,6 +144,18 @@ class Fleet:
         await self.redis.start()
         for proxy in self.network.proxies.values():
             await proxy.start()
+
+    async def mend(self) -> None:
+        """End every fault that a case has left behind, so that the next one has a whole fleet."""
+        self.network.heal()
+        self.redis.thaw()
+        if not self.redis.program.alive:
+            await self.start_redis()
+        for name, server in list(self.servers.items()):
+            if isinstance(server, DrivenProgram):
+                server.thaw()
+            if not server.alive:
+                await self.start(name)
 
     async def connect(self, server: DrivenServer, *, rooms: Sequence[str] = (), **options: Any) -> LightClient:
         """Connect a client to a server."""

@@ -5,8 +5,10 @@ from __future__ import annotations
 import atexit
 import contextlib
 import os
+import random
 import shutil
 import signal
+import socket
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
@@ -14,6 +16,7 @@ from pathlib import Path
 from typing import IO, Final
 
 _SETPRIV: Final = shutil.which("setpriv")
+_RANDOM: Final = random.Random()  # Hypothesis and tests seed the common one
 _running: dict[int, subprocess.Popen[bytes]] = {}
 
 
@@ -27,6 +30,16 @@ def find_program(name: str) -> str:
     if found is None:
         raise MissingProgram(f"{name} is not installed")
     return found
+
+
+def lasting_port() -> int:
+    """Return a free port that no outgoing connection takes while its server is away: not an ephemeral one."""
+    for port in _RANDOM.sample(range(10_000, 32_000), 100):
+        with socket.socket() as sock, contextlib.suppress(OSError):
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            sock.bind(("127.0.0.1", port))
+            return port
+    raise RuntimeError("no port is free")
 
 
 def die_with_parent(command: Sequence[str]) -> list[str]:

@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import Final, Literal, TypeAlias
 
+from tests.support.cluster.processes import lasting_port
 from tests.support.inbox import DEFAULT_TIMEOUT
 from tests.support.server import HOST, close_port, reset
 from tests.support.until import until
@@ -67,7 +68,7 @@ class RedisProxy:
 
     def __init__(self, port: int, name: str = "server") -> None:
         self.name = name
-        self.port = 0
+        self.port = lasting_port()
         self.delay = 0.0
         self.rate: float | None = None
         self.refusing = False
@@ -97,7 +98,6 @@ class RedisProxy:
     async def start(self) -> None:
         """Listen; after ``stop`` again, on the same port."""
         self._server = await asyncio.start_server(self._accept, HOST, self.port)
-        self.port = self._server.sockets[0].getsockname()[1]
 
     async def stop(self) -> None:
         """Stop listening and reset the connections that are open."""

@@ -265,10 +265,17 @@ class InProcessServer(DrivenServer):
         super().__init__(name, "python")
         self.program = Program(name, **options)
         self._running = RunningServer(self.program.make_app, port=port)
+        self._serves = False
+
+    @property
+    def alive(self) -> bool:
+        """True while the server runs."""
+        return self._serves
 
     async def start(self) -> None:
         """Serve."""
         await self._running.start()
+        self._serves = True
         self.url = self._running.url
         self.port = self._running.port
 
@@ -285,10 +292,12 @@ class InProcessServer(DrivenServer):
 
     async def stop(self) -> None:
         """Shut down in good order."""
+        self._serves = False
         await self._running.stop()
 
     async def kill(self) -> None:
         """Reset all connections before the program hears of it. What runs in the process goes on, unlike at SIGKILL."""
+        self._serves = False
         await self._running.kill()
 
     async def close(self) -> None:

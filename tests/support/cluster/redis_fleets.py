@@ -12,9 +12,9 @@ from typing import Any, Final
 from redis.asyncio.connection import Connection
 from redis.exceptions import RedisError
 
-from tests.support.cluster.processes import Program, find_program
+from tests.support.cluster.processes import Program, find_program, lasting_port
 from tests.support.cluster.redis_server import RedisServer, folder_of_logs, showing
-from tests.support.server import HOST, free_port
+from tests.support.server import HOST
 
 MASTER: Final = "main"
 """Name by which the Sentinels know the master."""
@@ -27,7 +27,7 @@ class Sentinels:
 
     def __init__(self, folder: Path, *, down_after: float = 0.5) -> None:
         self.servers = [RedisServer(folder, name=name, options=_AT_ONCE) for name in ("first", "second")]
-        self.ports = [free_port() for _ in range(3)]
+        self.ports = [lasting_port() for _ in range(3)]
         self._down_after = down_after
         self._folder = folder
         self.programs = [
@@ -111,7 +111,7 @@ class RedisCluster:
                 name=f"node{number}",
                 options=[
                     *("--cluster-enabled", "yes", "--cluster-config-file", "nodes.conf"),
-                    *("--cluster-node-timeout", "2000", "--cluster-port", str(free_port())),
+                    *("--cluster-node-timeout", "2000", "--cluster-port", str(lasting_port())),
                 ],
             )
             for number in range(3)

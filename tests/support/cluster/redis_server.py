@@ -18,8 +18,8 @@ from redis.backoff import NoBackoff
 from redis.exceptions import BusyLoadingError
 from redis.exceptions import ConnectionError as NotConnected
 
-from tests.support.cluster.processes import Program, find_program
-from tests.support.server import HOST, free_port
+from tests.support.cluster.processes import Program, find_program, lasting_port
+from tests.support.server import HOST
 
 STREAM: Final = "socket.io"
 """Key of the stream of Node's adapter."""
@@ -33,7 +33,7 @@ class RedisServer:
     def __init__(
         self, folder: Path, *, name: str = "redis", persistence: Persistence = "none", options: Sequence[str] = ()
     ) -> None:
-        self.port = free_port()
+        self.port = lasting_port()
         self.socket = folder / f"{name}.sock"
         self.folder = folder / f"{name}-data"
         self.folder.mkdir()

@@ -26,6 +26,14 @@ FAILS: Final[dict[str, dict[str, str]]] = {
         "16c": "without an offset nothing is asked for (socket.io #4888): the stream's end at CONNECT is not kept",
         "19b": "delivers its own events when XADD has answered, and others' when it has read them: hole 6 of the notes",
     },
+    "node-streams-ioredis": {
+        "7": "as node-streams",
+        "7b": "as node-streams",
+        "16b": "as node-streams",
+        "16c": "as node-streams",
+        "19b": "as node-streams",
+        "20d": "ioredis sends a command again whose reply was lost: the event comes twice",
+    },
     "node-classic": {
         "7b": "does not know the messages of Python's world",
         "10b": "requests are JSON, in which a Buffer is an object of numbers",

@@ -71,6 +71,7 @@ async def killed_while_asked(fleet: Fleet) -> None:
             assert done
             assert isinstance(asked.exception(), JSError)
         finally:
+            await there.kill()
             await asyncio.gather(asked, return_exceptions=True)
             await fleet.start(there.name)
         assert await here.fetch_sockets() == []

@@ -25,6 +25,7 @@ async def run_cases(fleet: Fleet, only: Sequence[str] = (), *, timeout: float = 
                 await each.run(fleet)
         except Exception:  # noqa: BLE001 - it is told
             found[each.number] = traceback.format_exc()
+            await fleet.mend()
         else:
             found[each.number] = None
     return found
