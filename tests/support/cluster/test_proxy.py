@@ -195,7 +195,7 @@ async def test_stopped_refuses_and_comes_back_on_its_port(network: Network) -> N
         await client.ping()
         url = network["a"].url
         await network["a"].stop()
-        with pytest.raises(NotConnected):
+        with pytest.raises((NotConnected, RuntimeError)):  # redis-py passes on what uvloop says of a closed transport
             await client.ping()
         await network["a"].start()
         assert network["a"].url == url
