@@ -68,6 +68,7 @@ MAP: Final = {
         "aiohttp prometheus_client",
     ),
     "rtframework_pytest": ("protocols testing", "pytest"),
+    "rtframework_redis": ("exceptions concurrency", "hiredis redis"),
 }
 
 MORE: Final = {"rtframework.cli.client": "socketio"}
@@ -96,6 +97,7 @@ PACKAGES: Final = {
             "rtframework_opentelemetry",
             "rtframework_prometheus",
             "rtframework_pytest",
+            "rtframework_redis",
         ),
         ROOT / "plugins",
     ),

@@ -168,7 +168,7 @@ class Link(asyncio.Protocol):
         """Redis' version; empty if it did not say."""
         self._loop = asyncio.get_running_loop()
         self.lost: asyncio.Future[LinkLost] = self._loop.create_future()
-        """Gets the reason as its result when the connection has ended, whoever ended it."""
+        """Gets the reason as its result when the connection has ended, on either side."""
         self._closed: asyncio.Future[None] = self._loop.create_future()
         self._on_push = on_push
         self._on_stale = on_stale
@@ -300,8 +300,7 @@ class Link(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin to look at the time."""
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's transports are of classes of their own
         self._refusal = None
         self._schedule_tick()
 
@@ -484,4 +483,4 @@ def _is_push(reply: object) -> bool:
 def _lose(future: asyncio.Future[Any] | None, error: LinkLost) -> None:
     if future is not None and not future.done():
         future.set_exception(error)
-        future.exception()  # whoever keeps the link is told; asyncio need not write a traceback for each command
+        future.exception()  # lost tells it; asyncio would log a traceback for each

