@@ -22,12 +22,14 @@ import uvloop
 from redis.asyncio import Redis
 
 from rtframework_redis.address import Address
+from rtframework_redis.commands import begin, bulk, read_streams
 from rtframework_redis.handshake import connect
 from rtframework_redis.link import Link
 
 EVENT: Final = b"x" * 200
 FIELDS: Final = ("uid", "0123456789abcdef", "nsp", "/", "type", "3", "data", EVENT)
 """The fields of an entry as Node's adapter writes it."""
+PREFIX: Final = begin(14, "XADD", "s", "MAXLEN", "~", 10000, "*", *FIELDS[:-1])
 BURSTS: Final = (1, 16, 100)
 READ_COUNT: Final = 100
 
@@ -52,9 +54,9 @@ class Client(Protocol):
 class Ours:
     """A link of rtframework_redis."""
 
-    title = "own protocol + hiredis"
-
-    def __init__(self, link: Link, reader: Link) -> None:
+    def __init__(self, link: Link, reader: Link, *, packed: bool) -> None:
+        self.title = "own protocol + hiredis" + (", fields packed before" if packed else "")
+        self._packed = packed
         self._link = link
         self._reader = reader
         self.received = 0
@@ -63,12 +65,12 @@ class Ours:
 
     @classmethod
     @asynccontextmanager
-    async def open(cls, path: str) -> AsyncIterator[Ours]:
+    async def open(cls, path: str, *, packed: bool) -> AsyncIterator[Ours]:
         """Connect."""
         address = Address.from_url(f"unix://{path}")
         made: list[Ours] = []
         link, reader = await connect(address), await connect(address, on_push=lambda push: made[0].take(push))
-        made.append(cls(link, reader))
+        made.append(cls(link, reader, packed=packed))
         yield made[0]
         await link.close()
         await reader.close()
@@ -81,15 +83,18 @@ class Ours:
 
     async def add(self, burst: int) -> None:
         """XADD ``burst`` entries at once."""
-        send = self._link.send
-        replies = [send("XADD", "s", "MAXLEN", "~", 10000, "*", *FIELDS) for _ in range(burst)]
+        if self._packed:
+            send = self._link.send_packed
+            replies = [send(PREFIX + bulk(EVENT)) for _ in range(burst)]
+        else:
+            replies = [self._link.send("XADD", "s", "MAXLEN", "~", 10000, "*", *FIELDS) for _ in range(burst)]
         for reply in replies:
             await reply
 
     async def read(self, last: bytes) -> bytes:
         """XREAD after ``last``."""
         found = await self._reader.send_blocking(5, "XREAD", "COUNT", READ_COUNT, "BLOCK", 5000, "STREAMS", "s", last)
-        entries: list[list[Any]] = found[b"s"]
+        ((_, entries),) = read_streams(found)
         return bytes(entries[-1][0])
 
     async def receive(self, count: int, publish: Callable[[], Awaitable[None]]) -> None:
@@ -217,7 +222,8 @@ async def run(rounds: int, count: int) -> dict[str, list[float]]:
         for _ in range(rounds):
             async with AsyncExitStack() as stack:
                 clients: Sequence[Client] = [
-                    await stack.enter_async_context(Ours.open(path)),
+                    await stack.enter_async_context(Ours.open(path, packed=True)),
+                    await stack.enter_async_context(Ours.open(path, packed=False)),
                     await stack.enter_async_context(RedisPy.open(path, 2)),
                     await stack.enter_async_context(RedisPy.open(path, 3)),
                 ]

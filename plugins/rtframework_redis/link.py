@@ -14,12 +14,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias, cast
 
-from hiredis import PushNotification, Reader, pack_command
+from hiredis import PushNotification, Reader
 
+from .commands import Argument, pack
 from .errors import LinkFull, LinkLost, ReplyError
-
-Argument: TypeAlias = str | bytes | int | float | memoryview
-"""A part of a command."""
 
 OnPush: TypeAlias = Callable[[list[Any]], None]
 """Called with each push, e.g. ``[b"message", channel, data]``."""
@@ -32,9 +30,8 @@ STALE: Final = frozenset({"MOVED", "ASK", "READONLY", "MASTERDOWN", "UNBLOCKED",
 _MORE: Final = object()
 _PUSHES: Final = frozenset({b"message", b"pmessage", b"smessage", b"unsubscribe", b"punsubscribe", b"sunsubscribe"})
 """Kinds of pushes, which in RESP2 look like replies."""
-_pack: Final[Callable[[tuple[Argument, ...]], bytes]] = cast(Any, pack_command)
-_PING: Final = _pack(("PING",))
-_ASKING: Final = _pack(("ASKING",))
+_PING: Final = pack(("PING",))
+_ASKING: Final = pack(("ASKING",))
 _MOST_WOKEN: Final = 256
 """Waiters for room that are woken together."""
 _TICKS: Final = (0.02, 1.0)
@@ -108,7 +105,8 @@ class Link(asyncio.Protocol):
     ``on_push``: called with each push, in order with the replies; it must not wait. ``on_stale``: called with a
     ``ReplyError`` whose code is in :data:`STALE`, once, before the command's future gets it.
 
-    Replies are what hiredis returns: ``bytes``, ``int``, ``float``, ``bool``, ``None``, lists and, with RESP3, dicts.
+    Replies are what hiredis returns: ``bytes``, ``int``, ``float``, ``bool``, ``None``, lists and, with RESP3, dicts;
+    :func:`~rtframework_redis.commands.read_streams` reads those of XREAD.
     Errors inside of lists are ``ReplyError`` values. Attributes of RESP3 must not be asked for: hiredis returns
     them like replies.
     """
@@ -129,6 +127,7 @@ class Link(asyncio.Protocol):
         "_quiet_since",
         "_reader",
         "_refusal",
+        "_retirement",
         "_retiring",
         "_subscribed",
         "_timer",
@@ -194,6 +193,7 @@ class Link(asyncio.Protocol):
         self._buffered = 0
         self._late = False
         self._timer: asyncio.TimerHandle | None = None
+        self._retirement: asyncio.TimerHandle | None = None
 
     # what users call
 
@@ -213,10 +213,14 @@ class Link(asyncio.Protocol):
         The future raises ``ReplyError`` or ``LinkLost``. Cancelling it does not take the command back. Raises
         ``LinkLost`` at once if the connection has ended, and ``LinkFull`` beyond ``max_pending``.
         """
+        return self.send_packed(pack(args))
+
+    def send_packed(self, command: bytes) -> Reply:
+        """Send one command that is bytes already, as :func:`~rtframework_redis.commands.begin` makes them."""
         if self._unanswered >= self.options.max_pending:
-            raise LinkFull(f"{self._unanswered} bytes of commands wait for their replies")
+            self._check_room()
         future: Reply = self._loop.create_future()
-        self._submit(_pack(args), future, None)
+        self._submit(command, future, None)
         return future
 
     def send_blocking(self, block: float, *args: Argument) -> Reply:
@@ -228,7 +232,7 @@ class Link(asyncio.Protocol):
         if block <= 0:
             raise ValueError("a command that blocks for ever cannot be told from a dead connection")
         future: Reply = self._loop.create_future()
-        self._submit(_pack(args), future, wall_time() + block + self.options.block_grace)
+        self._submit(pack(args), future, wall_time() + block + self.options.block_grace)
         return future
 
     def subscribe(self, command: str, *channels: str | bytes) -> Reply:
@@ -239,9 +243,10 @@ class Link(asyncio.Protocol):
         """
         if not channels:
             raise ValueError(f"{command} needs channels")
+        self._check_room()
         names = [channel.encode() if isinstance(channel, str) else channel for channel in channels]
         future: Reply = self._loop.create_future()
-        self._submit(_pack((command, *names)), future, _Confirmation(command.lower().encode(), names))
+        self._submit(pack((command, *names)), future, _Confirmation(command.lower().encode(), names))
         return future
 
     async def room(self) -> None:
@@ -269,7 +274,7 @@ class Link(asyncio.Protocol):
         if self._refusal is None:
             self._refusal = reason
             self._retiring = True
-            self._loop.call_later(self.options.close_timeout, self.fail, reason)
+            self._retirement = self._loop.call_later(self.options.close_timeout, self.fail, reason)
             if not self._pending:
                 self._loop.call_soon(self.fail, reason)
 
@@ -360,6 +365,10 @@ class Link(asyncio.Protocol):
 
     # what they share
 
+    def _check_room(self) -> None:
+        if self._unanswered >= self.options.max_pending:
+            raise LinkFull(f"{self._unanswered} bytes of commands wait for their replies")
+
     def _check_usable(self) -> None:
         if self._refusal is not None:
             raise LinkLost(self._refusal)
@@ -430,9 +439,10 @@ class Link(asyncio.Protocol):
             return
         self._ended = True
         self._refusal = reason
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        for timer in (self._timer, self._retirement):
+            if timer is not None:
+                timer.cancel()
+        self._timer = self._retirement = None
         pending, self._pending = self._pending, deque()
         written = len(pending) - len(self._out)
         self._out.clear()

@@ -152,6 +152,28 @@ async def test_a_reply_of_a_former_master_makes_it_ask_again(fake_server: Fake) 
     assert topology.closed
 
 
+async def test_a_redis_that_loads_is_tried_until_it_has_loaded(fake_server: Fake) -> None:
+    """Commands would fail one by one while Redis reads its data, although the server says that it is connected."""
+    loading = b"-LOADING Redis is loading the dataset in memory\r\n"
+    server = await fake_server({b"SET": loading})
+    failures: list[str] = []
+
+    def note(error: Exception) -> None:
+        failures.append(getattr(error, "code", ""))
+        server.answers[b"PING"] = b"+PONG\r\n"
+
+    keeper = quick(server.url, on_failure=note)
+    keeper.start()
+    link = await keeper.up(5)
+    server.answers[b"PING"] = loading
+    with pytest.raises(ReplyError, match="LOADING"):
+        await link.send("SET", "a", 1)
+    await link.lost
+    await until(lambda: keeper.link is not None and keeper.link is not link)
+    assert failures == ["LOADING"]
+    await keeper.close()
+
+
 async def test_a_suspicion_makes_it_ask_again(fake_server: Fake) -> None:
     """A layer that notices that something is wrong could do nothing about it."""
     first, second = await fake_server(), await fake_server()

@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from rtframework_redis.address import Address
+from rtframework_redis.commands import begin, bulk, read_streams
 from rtframework_redis.errors import LinkFull, LinkLost, ReplyError
 from rtframework_redis.handshake import connect
 from rtframework_redis.link import Link, LinkOptions
@@ -72,6 +73,20 @@ async def test_commands_of_one_turn_are_one_write() -> None:
     link.data_received(b"+OK\r\n$1\r\n1\r\n")
     assert (await first, await second) == (b"OK", b"1")
     assert (link.traffic.commands, link.traffic.replies, link.unanswered) == (2, 2, 0)
+    link.fail("end")
+
+
+async def test_a_command_that_is_bytes_already() -> None:
+    """Each event would be packed anew, which costs as much as all the rest."""
+    link, wire = make(options=LinkOptions(max_pending=30))
+    reply = link.send_packed(begin(2, "GET") + bulk(b"a"))
+    await asyncio.sleep(0)
+    assert wire.writes == [b"*2\r\n$3\r\nGET\r\n$1\r\na\r\n"]
+    link.send_packed(begin(2, "GET") + bulk(b"b"))
+    with pytest.raises(LinkFull):
+        link.send_packed(begin(2, "GET") + bulk(b"c"))
+    link.data_received(b"+a\r\n")
+    assert await reply == b"a"
     link.fail("end")
 
 
@@ -148,6 +163,8 @@ async def test_room_is_given_in_the_order_of_the_calls() -> None:
     link.send("SET", "a", "x" * 100)
     with pytest.raises(LinkFull):
         link.send("SET", "a", "x")
+    with pytest.raises(LinkFull):
+        link.subscribe("SUBSCRIBE", "a")
     order: list[int] = []
 
     async def emit(number: int) -> None:
@@ -438,6 +455,7 @@ async def test_a_retired_connection_does_not_wait_for_ever() -> None:
         await reply
     idle, _ = make()
     idle.retire("moved")
+    idle.retire("again")
     assert str(await idle.lost) == "moved"
 
 
@@ -481,6 +499,23 @@ async def test_commands_streams_and_messages(redis_server: Start) -> None:
         [b"pmessage", b"x*", b"xyz", b"p"],
         [b"smessage", b"shard", b"s"],
     ]
+    await link.close()
+    await reader.close()
+
+
+async def test_streams_and_messages_without_resp3(redis_server: Start) -> None:
+    """A Redis before 6, or a proxy before it, could not be used."""
+    server = await redis_server()
+    pushes: list[Any] = []
+    url = f"{server.url}?protocol=2"
+    link, reader = await open_link(url), await open_link(url, on_push=pushes.append)
+    entry = await link.send("XADD", "s", "*", "a", 1)
+    found = await link.send_blocking(1, "XREAD", "BLOCK", 1000, "STREAMS", "s", "0")
+    assert [(name, *entries) for name, entries in read_streams(found)] == [(b"s", [entry, [b"a", b"1"]])]
+    assert await reader.subscribe("PSUBSCRIBE", "a*", "b*") == 2
+    assert await link.send("PUBLISH", "abc", "hi") == 1
+    assert await reader.send("PING") == [b"pong", b""]
+    assert pushes == [[b"pmessage", b"a*", b"abc", b"hi"]]
     await link.close()
     await reader.close()
 
