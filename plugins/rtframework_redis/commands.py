@@ -20,10 +20,12 @@ pack: Final[Callable[[tuple[Argument, ...]], bytes]] = cast(Any, pack_command)
 def begin(count: int, *args: Argument) -> bytes:
     """Return the beginning of a command of ``count`` parts, to be followed by :func:`bulk` for each part that is left.
 
-    Packing costs half of an XADD, and most parts of one are always the same::
+    Packing costs half of an XADD, and most parts of one are always the same. Example::
 
-        prefix = begin(14, "XADD", "socket.io", "MAXLEN", "~", 10000, "*", "uid", uid, "nsp", "/", "type", "3", "data")
-        link.send_packed(prefix + bulk(data))
+        prefix = begin(8, "XADD", "socket.io", "MAXLEN", "~", 10000, "*", "data")
+
+        def publish(link, data):
+            return link.send_packed(prefix + bulk(data))
     """
     if not 0 < len(args) <= count:
         raise ValueError(f"{len(args)} of {count} parts")

@@ -136,6 +136,8 @@ class ClusterTopology:
         self._redirects: dict[int, tuple[str, int, bool]] = {}
         """For a slot, the server that an error named since the table was read."""
         self._last: dict[int, tuple[str, int]] = {}
+        self._found: list[tuple[str, int]] = []
+        """All nodes of the last table: the one whose address the program knows may have gone."""
 
     def __str__(self) -> str:
         return f"redis+cluster://{','.join(f'{host}:{port}' for host, port in self._seeds)}"
@@ -164,12 +166,12 @@ class ClusterTopology:
         """Do nothing: connections are closed as soon as the table is read."""
 
     async def _look_up(self, slot: int) -> tuple[str, int]:
-        others = [place for place in self._last.values() if place not in self._seeds]
-        nodes = [ClusterNode(host, port) for host, port in dict.fromkeys([*others, *self._seeds])]
+        nodes = [ClusterNode(host, port) for host, port in dict.fromkeys([*self._found, *self._seeds])]
         cluster = RedisCluster(startup_nodes=nodes, require_full_coverage=False, **{**self._settings, **_quick()})
         try:
             await cluster.initialize()
             node = cluster.nodes_manager.get_node_from_slot(slot)
+            self._found = [(str(each.host), int(each.port)) for each in cluster.get_nodes()]
         except IndexError as error:  # redis-py's, for a table without a node
             raise LinkRefused(f"{self}: no node has any slot") from error
         except (RedisError, RedisClusterException, OSError) as error:

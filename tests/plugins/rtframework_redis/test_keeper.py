@@ -7,9 +7,11 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 import pytest
+from redis.crc import key_slot
 
 from rtframework_redis.address import Address
-from rtframework_redis.errors import LinkLost, LinkRefused, ReplyError
+from rtframework_redis.errors import LinkError, LinkLost, LinkRefused, ReplyError
+from rtframework_redis.handshake import connect
 from rtframework_redis.keeper import LONGEST_PAUSE, SHORTEST_PAUSE, Keeper, Opened, Pauses
 from rtframework_redis.link import LinkOptions
 from rtframework_redis.topology import SingleServer, make_topology
@@ -171,6 +173,48 @@ async def test_a_redis_that_loads_is_tried_until_it_has_loaded(fake_server: Fake
     await link.lost
     await until(lambda: keeper.link is not None and keeper.link is not link)
     assert failures == ["LOADING"]
+    await keeper.close()
+
+
+async def test_a_slot_that_is_moved(redis_server: Start) -> None:
+    """While a Cluster is resharded, and after it, the stream could not be written."""
+    bus = [str(free_port()), str(free_port())]
+    servers = [await redis_server("--cluster-enabled", "yes", "--cluster-port", port) for port in bus]
+    first, second = [await connect(Address.from_url(server.url)) for server in servers]
+    await first.send("CLUSTER", "ADDSLOTSRANGE", 0, 8000)
+    await second.send("CLUSTER", "ADDSLOTSRANGE", 8001, 16383)
+    await first.send("CLUSTER", "MEET", "127.0.0.1", servers[1].port, int(bus[1]))
+    async with asyncio.timeout(20):
+        for node in (first, second):
+            while b"cluster_state:ok" not in await node.send("CLUSTER", "INFO"):  # noqa: ASYNC110 - nobody announces it
+                await asyncio.sleep(0.05)
+    slot = key_slot(b"socket.io")
+    here, there = await second.send("CLUSTER", "MYID"), await first.send("CLUSTER", "MYID")
+    keeper = quick(f"redis+cluster://127.0.0.1:{servers[0].port}", key=b"socket.io")
+    keeper.start()
+    link = await keeper.up(10)
+    assert keeper.health.address == servers[1].url
+    await link.send("XADD", "socket.io", "*", "n", 1)
+    waiting = link.send_blocking(5, "XREAD", "BLOCK", 5000, "STREAMS", "socket.io", "$")
+    await first.send("CLUSTER", "SETSLOT", slot, "IMPORTING", here)
+    await second.send("CLUSTER", "SETSLOT", slot, "MIGRATING", there)
+    await second.send("MIGRATE", "127.0.0.1", servers[0].port, "socket.io", 0, 5000)
+    other = await connect(Address.from_url(servers[1].url))
+    with pytest.raises(ReplyError, match="ASK") as caught:
+        await other.send("XLEN", "socket.io")
+    keeper._refute(caught.value)  # as if the keeper's own connection had been told
+    with pytest.raises(LinkError):
+        await waiting
+    await until(lambda: keeper.health.address == servers[0].url)
+    link = await keeper.up(10)
+    await link.send("XADD", "socket.io", "*", "n", 2)
+    assert await link.send("XLEN", "socket.io") == 2
+    for node in (first, second):
+        await node.send("CLUSTER", "SETSLOT", slot, "NODE", there)
+    keeper.suspect("look again")
+    assert await (await keeper.up(10)).send("XLEN", "socket.io") == 2
+    for node in (first, second, other):
+        await node.close()
     await keeper.close()
 
 

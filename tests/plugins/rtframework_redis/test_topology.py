@@ -158,6 +158,18 @@ async def test_the_node_that_has_the_slot(fake_server: Fake) -> None:
     await topology.close()
 
 
+async def test_other_nodes_are_asked_when_the_first_has_gone(fake_server: Fake) -> None:
+    """A Cluster survives the loss of a node; a server that knows that node alone would not."""
+    first, slots = await cluster_node(fake_server)
+    second, others = await cluster_node(fake_server)
+    slots.second = second.port
+    topology = make_topology(f"redis+cluster://127.0.0.1:{first.port}?protocol=2")
+    assert (await topology.locate(b"socket.io")).port == second.port
+    await first.stop()
+    others.first, others.second = second.port, 7005
+    assert (await topology.locate(b"socket.io")).port == 7005
+
+
 async def test_redirections_are_followed_once(fake_server: Fake) -> None:
     """While slots are moved, or when a redirection is wrong, the stream would be out of reach."""
     server, _ = await cluster_node(fake_server)
