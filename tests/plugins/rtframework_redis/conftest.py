@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import random
 import shutil
 import signal
 import socket
@@ -26,11 +27,16 @@ GREETING: Final = {b"HELLO": HELLO, b"CLIENT": b":7\r\n", b"PING": b"+PONG\r\n",
 
 
 def free_port() -> int:
-    """Return a port of 127.0.0.1 that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """Return a port of 127.0.0.1 that nobody listens on.
+
+    It is below those that systems give to outgoing connections, so that nobody takes it while a server restarts, and
+    Redis Cluster has its second port 10,000 above it.
+    """
+    while True:
+        port = random.randrange(12_000, 32_000)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 class RedisServer:
@@ -61,7 +67,11 @@ class RedisServer:
             stdout=asyncio.subprocess.DEVNULL,
             stderr=asyncio.subprocess.DEVNULL,
         )
-        await until(self._listens)
+        await until(lambda: self._listens() or self._has_ended())
+        assert not self._has_ended(), "redis-server has ended at once"
+
+    def _has_ended(self) -> bool:
+        return self._process is None or self._process.returncode is not None
 
     def _listens(self) -> bool:
         with socket.socket(socket.AF_UNIX) as probe:

@@ -16,7 +16,7 @@ from rtframework_redis.address import Address
 from rtframework_redis.commands import begin, bulk, read_streams
 from rtframework_redis.errors import LinkFull, LinkLost, ReplyError
 from rtframework_redis.handshake import connect
-from rtframework_redis.link import Link, LinkOptions
+from rtframework_redis.link import Link, LinkOptions, wall_time
 from tests.plugins.rtframework_redis.conftest import GREETING, HELLO, Fake, Peer, RedisServer
 from tests.support.thorough import examples
 from tests.support.until import until
@@ -33,6 +33,7 @@ class Wire(asyncio.Transport):
         super().__init__()
         self.writes: list[bytes] = []
         self.ended = False
+        self.waiting = 0
 
     def write(self, data: Any) -> None:
         """Keep it."""
@@ -47,8 +48,8 @@ class Wire(asyncio.Transport):
         self.ended = True
 
     def get_write_buffer_size(self) -> int:
-        """Nothing waits."""
-        return 0
+        """Return what the test says."""
+        return self.waiting
 
 
 def make(**settings: Any) -> tuple[Link, Wire]:
@@ -385,6 +386,25 @@ async def test_a_silent_server_is_noticed_while_a_reply_is_due(fake_server: Fake
         await asyncio.wait_for(link.send("GET", "a"), 5)
     assert caught.value.written
     await link.close()
+
+
+async def test_a_large_command_on_its_way_is_no_silence(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a slow network a large event would break the connection again and again."""
+    now = wall_time()
+    link, wire = make()
+    link.data_received(b"")
+    reply = link.send("SET", "a", "large")
+    for wire.waiting in (900, 600, 300):
+        now += 12
+        monkeypatch.setattr("rtframework_redis.link.wall_time", lambda: now)
+        link._tick()
+        link._tick()
+        assert link.is_usable
+    for _ in range(3):
+        now += 12
+        link._tick()
+    with pytest.raises(LinkLost, match="silent for"):
+        await reply
 
 
 async def test_an_idle_connection_that_answers_stays(fake_server: Fake) -> None:
