@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Final, TypeVar
 
-from rtframework.concurrency import maybe_await
+from rtframework.concurrency import is_cancelled, maybe_await
 
 from .address import Address
 from .errors import LinkError, LinkLost, LinkRefused, ReplyError
@@ -203,20 +203,26 @@ class Keeper:
         while True:
             opened_at = time.monotonic()
             try:
-                lost = await self._live()
+                await self._live()
+            except asyncio.CancelledError as error:
+                if is_cancelled(error):
+                    raise
+                self._note(LinkLost("what was awaited for the new connection was cancelled"))
             except Exception as error:  # noqa: BLE001 - whatever it is, the next attempt may succeed
-                self._attempts += 1
-                self._problem = str(error) or type(error).__name__
-                if not isinstance(error, LinkError | OSError):
-                    _report("an attempt to connect to Redis failed", error)
-                _tell(self._on_failure, error)
+                self._note(error)
             else:
                 if time.monotonic() - opened_at >= _SETTLED:
                     self._pauses.reset()
-                _tell(self._on_down, lost)
             await asyncio.sleep(self._pauses.take())
 
-    async def _live(self) -> LinkLost:
+    def _note(self, error: Exception) -> None:
+        self._attempts += 1
+        self._problem = str(error) or type(error).__name__
+        if not isinstance(error, LinkError | OSError):
+            _report("an attempt to connect to Redis failed", error)
+        _tell(self._on_failure, error)
+
+    async def _live(self) -> None:
         """Open a connection and wait for its end. Raises ``LinkError`` if it never was up."""
         address = await self._locate()
         link = await connect(
@@ -234,9 +240,9 @@ class Keeper:
                 raise LinkLost(str(await link.lost))
             self._say_up(link)
             lost = await asyncio.shield(link.lost)
-        except asyncio.CancelledError:
-            raise  # by close(), which also closes the link
-        except BaseException:
+        except BaseException as error:
+            if is_cancelled(error):
+                raise  # by close(), which also closes the link
             self._losses += 1
             await link.close()
             self._forget(link)
@@ -245,7 +251,6 @@ class Keeper:
         self._say_down(lost)
         await link.close()
         self._forget(link)
-        return lost
 
     async def _locate(self) -> Address:
         try:
@@ -279,6 +284,7 @@ class Keeper:
         self._link = None
         self._since = time.monotonic()
         self._problem = str(lost)
+        _tell(self._on_down, lost)
 
     def _forget(self, link: Link) -> None:
         if self._opening is link:

@@ -464,6 +464,8 @@ class Link(asyncio.Protocol):
         self._timer = self._loop.call_later(least if self._late else seconds, self._tick)
 
     def _tick(self) -> None:
+        if self._ended:
+            return
         now = wall_time()
         buffered = self._transport.get_write_buffer_size() if self._transport is not None else 0
         if self._heard or buffered < self._buffered:  # Redis takes a large command: it lives

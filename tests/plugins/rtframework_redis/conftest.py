@@ -27,15 +27,15 @@ GREETING: Final = {b"HELLO": HELLO, b"CLIENT": b":7\r\n", b"PING": b"+PONG\r\n",
 
 
 def free_port() -> int:
-    """Return a port of 127.0.0.1 that nobody listens on.
+    """Return a free port of 127.0.0.1; the one 10,000 above it is free, too: the second port of a Cluster's node.
 
-    It is below those that systems give to outgoing connections, so that nobody takes it while a server restarts, and
-    Redis Cluster has its second port 10,000 above it.
+    Both are below those that systems give to outgoing connections, so that nobody takes one while a server restarts.
     """
     while True:
-        port = random.randrange(12_000, 32_000)
-        with socket.socket() as probe, contextlib.suppress(OSError):
+        port = random.SystemRandom().randrange(12_000, 22_000)
+        with socket.socket() as probe, socket.socket() as second, contextlib.suppress(OSError):
             probe.bind(("127.0.0.1", port))
+            second.bind(("127.0.0.1", port + 10_000))
             return port
 
 
