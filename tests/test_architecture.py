@@ -69,6 +69,7 @@ MAP: Final = {
         "aiohttp prometheus_client",
     ),
     "rtframework_pytest": ("protocols testing", "pytest"),
+    "rtframework_redis": ("exceptions concurrency", "hiredis redis"),
 }
 
 MORE: Final = {"rtframework.cli.client": "socketio"}
@@ -97,6 +98,7 @@ PACKAGES: Final = {
             "rtframework_opentelemetry",
             "rtframework_prometheus",
             "rtframework_pytest",
+            "rtframework_redis",
         ),
         ROOT / "plugins",
     ),

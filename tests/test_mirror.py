@@ -82,6 +82,7 @@ WITHOUT: Final = {
     "plugins/rtframework_opentelemetry/__init__": "names of the package, and a hint: tests/test_wheel.py",
     "plugins/rtframework_prometheus/__init__": "a name of the package, and a hint: tests/test_wheel.py",
     "plugins/rtframework_prometheus/traffic": "six numbers, which tests/test_protocols.py reads",
+    "plugins/rtframework_redis/__init__": "a hint: tests/test_wheel.py",
     "testing/__init__": "names of the package",
     "testing/conformance/__init__": "names of the package",
 }
