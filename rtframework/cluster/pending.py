@@ -8,7 +8,7 @@ the stream's end, waits until the reader has passed it, and calls ``settle``: wh
 from __future__ import annotations
 
 import asyncio
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import Enum
@@ -81,12 +81,13 @@ class PendingMessages:
     settle it.
     """
 
-    __slots__ = ("_bytes", "_create_future", "_limits", "_messages", "_waiters", "is_connected")
+    __slots__ = ("_bytes", "_create_future", "_cut_before", "_limits", "_messages", "_waiters", "is_connected")
 
     def __init__(self, create_future: Callable[[], asyncio.Future[Any]], limits: PendingLimits | None = None) -> None:
         self._create_future = create_future
         self._limits = limits or PendingLimits()
-        self._messages: dict[bytes, PendingMessage] = {}
+        self._messages: OrderedDict[bytes, PendingMessage] = OrderedDict()  # a dict is slow to tell its first
+        self._cut_before: tuple[int, int] | None = None
         self._waiters: deque[_Waiter] = deque()
         self._bytes = 0
         self.is_connected = False
@@ -167,6 +168,8 @@ class PendingMessages:
         if message is not None and message.state is State.SENT:
             message.state = State.ADDED
             message.id = id
+            if self._cut_before is not None and parse_id(id) < self._cut_before:
+                self._cover(message)
 
     def refused(self, m: bytes, error: BaseException) -> None:
         """Take an error as the reply to a message: it has not been added, and nobody has it."""
@@ -189,6 +192,8 @@ class PendingMessages:
         INFO). Then others may have read what is lost here: it is sent again in any case, and they drop it.
         """
         self.is_connected = True
+        if not same_server:
+            self._cut_before = None
         for message in list(self._messages.values()):
             if message.state is not State.WAITING:
                 message.again = True
@@ -202,20 +207,39 @@ class PendingMessages:
     def read(self, m: bytes, id: str) -> PendingMessage | None:
         """Settle a message that was read back; ``None`` if it is not pending (any more), and not to be delivered.
 
-        The caller delivers ``frames``. The future ends with the id.
+        The caller delivers ``frames``. The future ends with the id. Messages sent before this one were added before it:
+        one of them that has not been read was cut off, and the reader has told of a gap.
         """
-        message = self._messages.pop(m, None)
-        if message is not None:
-            self._end(message, id)
+        message = self._messages.get(m)
+        if message is None:
+            return None
+        if next(iter(self._messages)) is not message.m:
+            self._cover_before(message)
+        del self._messages[m]
+        self._end(message, id)
         return message
 
     def cover(self, first: str) -> list[PendingMessage]:
         """Settle the messages that were trimmed before they were read back: the gap before ``first`` covers them."""
-        covered = [each for each in self if each.id is not None and parse_id(each.id) < parse_id(first)]
+        self._cut_before = parse_id(first)
+        covered = [each for each in self if each.id is not None and parse_id(each.id) < self._cut_before]
         for message in covered:
-            del self._messages[message.m]
-            self._end(message, None)
+            self._cover(message)
         return covered
+
+    def _cover_before(self, message: PendingMessage) -> None:
+        earlier = []
+        for each in self._messages.values():
+            if each is message:
+                break
+            if each.state is not State.WAITING:
+                earlier.append(each)
+        for each in earlier:
+            self._cover(each)
+
+    def _cover(self, message: PendingMessage) -> None:
+        del self._messages[message.m]
+        self._end(message, None)
 
     # --- time ---------------------------------------------------------------------------------------------------------
 

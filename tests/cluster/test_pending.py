@@ -119,6 +119,19 @@ async def test_what_was_cut_off_before_it_was_read_is_covered() -> None:
     assert not new.future.done()
 
 
+async def test_what_was_cut_off_is_covered_when_it_becomes_known() -> None:
+    """A message would be sent again, and come after those that were emitted later."""
+    pending = begin()
+    first, second, third = add(pending, "a"), add(pending, "b"), add(pending, "c")
+    taken(pending)
+    assert pending.cover("10-0") == []
+    pending.added(b"a", "9-0")
+    assert first.future.result() is None
+    pending.read(b"c", "11-0")
+    assert second.future.result() is None
+    assert third.future.result() == "11-0"
+
+
 async def test_emitters_wait_for_room_in_their_order() -> None:
     """Memory would fill while the broker is slow; or a small message would overtake a large one."""
     pending = begin(PendingLimits(max_bytes=25))

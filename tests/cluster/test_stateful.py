@@ -180,11 +180,14 @@ class Node:
         elif entry.gap is not None:
             if self.cursor.hears(entry.gap) is not None:
                 self.seen.append(GAP)
-        elif self.cursor.is_new(entry.m, entry.again):
+        elif entry.writer >= 0 and self.cursor.is_new(entry.m, entry.again):
             self.seen.append(entry.m)
 
 
 nodes = st.integers(0, NODES - 1)
+
+STEPS: Final = ("connect reader", "connect writer", "read", "write", "execute", "execute the dead", "reply")
+FAULTS: Final = ("cut writer", "cut reader", "trim", "restart", "fail over", "restart empty")
 
 
 class Cluster(RuleBasedStateMachine):
@@ -204,8 +207,7 @@ class Cluster(RuleBasedStateMachine):
         """Start servers on a stream that may have entries already."""
         self.broker = Broker()
         for _ in range(entries):
-            self.broker.add(b"old", -1, False, None)
-        self.broker.add(b"hello", -1, False, None)
+            self.broker.add(b"-1", -1, False, None)
         self.nodes = [Node(number, self.loop, self.broker) for number in range(NODES)]
 
     @rule(node=nodes, messages=st.integers(1, 4))
@@ -218,53 +220,47 @@ class Cluster(RuleBasedStateMachine):
             assert pending.reserve(1, self.now) is None
             self.emitted[m] = (node, pending.add(m, [], m, 1, self.now))
 
-    @rule(node=nodes)
-    def write(self, node: int) -> None:
-        """Send what waits."""
-        self.nodes[node].settle(self.now)
-        self.nodes[node].write(self.now)
+    @rule(node=nodes, steps=st.lists(st.sampled_from(STEPS), min_size=1, max_size=8), number=st.integers(1, 5))
+    def work(self, node: int, steps: list[str], number: int) -> None:
+        """Let a server and the broker take single steps, a few messages each."""
+        for step in steps:
+            self.step(node, step, number)
 
-    @rule(node=nodes, commands=st.integers(1, 5), dead=st.booleans())
-    def execute(self, node: int, commands: int, dead: bool) -> None:
-        """Let the broker execute commands, of a dead connection too."""
-        each = self.nodes[node]
-        connection = each.zombie if dead else each.connection
-        while connection is not None and connection.commands and commands:
-            commands -= 1
-            message = connection.commands.popleft()
-            gap = message.fields[0].decode() if message.fields else None
-            id = self.broker.add(message.m, node, message.again, gap)
-            connection.replies.append((message.m, id))
+    @rule(steps=st.lists(st.sampled_from(STEPS), max_size=6))
+    def work_all(self, steps: list[str]) -> None:
+        """Let all servers do all that there is to do, but for some steps."""
+        for step in STEPS:
+            if step not in steps:
+                for node in range(NODES):
+                    self.step(node, step, 100)
 
-    @rule(node=nodes)
-    def reply(self, node: int) -> None:
-        """Let the replies arrive."""
-        connection = self.nodes[node].connection
-        while connection is not None and connection.replies:
-            self.nodes[node].pending.added(*connection.replies.popleft())
+    @rule(node=nodes, fault=st.sampled_from(FAULTS), number=st.integers(0, 4))
+    def fail(self, node: int, fault: str, number: int) -> None:
+        """Let something fail."""
+        broker, server = self.broker, self.nodes[node]
+        if fault == "cut writer":
+            server.cut_writer()
+        elif fault == "cut reader":
+            server.reads_from = None
+        elif fault == "trim":
+            # Not before every server has read something of the stream: see Cursor.continues.
+            if all(each.cursor.position != BEGINNING for each in self.nodes):
+                broker.entries = broker.entries[-1 - number :]
+        else:
+            broker.run += 1
+            broker.clock += 1  # no id is used twice: the clock does not stand still over a restart
+            for each in self.nodes:
+                each.cut_writer()
+                each.zombie = None
+                each.reads_from = None
+            if fault == "fail over":
+                broker.entries = broker.entries[: -1 - number]
+                broker.last = parse_id(broker.entries[-1].id) if broker.entries else (0, 0)
+            elif fault == "restart empty":
+                broker.entries, broker.last = [], (0, 0)
+                broker.clock += (0, 5000, 0, -800, 0)[number]
 
-    @rule(node=nodes, most=st.integers(1, 5))
-    def read(self, node: int, most: int) -> None:
-        """Read a batch."""
-        self.nodes[node].read(most)
-
-    @rule(node=nodes, writer=st.booleans(), reader=st.booleans())
-    def cut(self, node: int, writer: bool, reader: bool) -> None:
-        """Cut connections."""
-        if writer:
-            self.nodes[node].cut_writer()
-        if reader:
-            self.nodes[node].reads_from = None
-
-    @rule(node=nodes, writer=st.booleans(), reader=st.booleans())
-    def connect(self, node: int, writer: bool, reader: bool) -> None:
-        """Connect again."""
-        if reader:
-            self.nodes[node].connect_reader()
-        if writer:
-            self.nodes[node].connect_writer()
-
-    @rule(seconds=st.sampled_from([0.01, 0.5, 2, 6]))
+    @rule(seconds=st.sampled_from([0.01, 0.1, 0.3, 2, 6]))
     def wait(self, seconds: float) -> None:
         """Let time pass."""
         self.now += seconds
@@ -272,36 +268,34 @@ class Cluster(RuleBasedStateMachine):
         for node in self.nodes:
             node.pending.expire(self.now)
 
-    @rule(kept=st.integers(1, 4))
-    def trim(self, kept: int) -> None:
-        """Cut the stream, but not before every server has read something of it: see ``Cursor.continues``."""
-        if all(node.cursor.position != BEGINNING for node in self.nodes):
-            self.broker.entries = self.broker.entries[-kept:]
+    def step(self, number: int, step: str, most: int) -> None:
+        """Let a server, or the broker for it, take one step."""
+        node = self.nodes[number]
+        if step == "write":
+            node.settle(self.now)
+            node.write(self.now)
+        elif step == "execute":
+            self.execute(number, node.connection, most)
+        elif step == "execute the dead":
+            self.execute(number, node.zombie, most)
+        elif step == "reply":
+            while node.connection is not None and node.connection.replies:
+                node.pending.added(*node.connection.replies.popleft())
+        elif step == "read":
+            node.read(most)
+        elif step == "connect reader":
+            node.connect_reader()
+        elif step == "connect writer":
+            node.connect_writer()
 
-    @rule()
-    def restart(self) -> None:
-        """Restart with all data."""
-        self.broker.run += 1
-        for node in self.nodes:
-            node.cut_writer()
-            node.zombie = None
-            node.reads_from = None
-
-    @rule(shift=st.sampled_from([0, 5000, -800]))
-    def restart_empty(self, shift: int) -> None:
-        """Restart without data, perhaps with another clock."""
-        self.restart()
-        self.broker.entries, self.broker.last = [], (0, 0)
-        self.broker.clock += 1 + shift  # no id is used twice: the clock never stands still over a restart
-
-    @rule(lost=st.integers(1, 5))
-    def fail_over(self, lost: int) -> None:
-        """Fail over to a replica that lagged."""
-        self.restart()
-        self.broker.entries = self.broker.entries[:-lost]
-        self.broker.clock += 1
-        if self.broker.entries:
-            self.broker.last = parse_id(self.broker.entries[-1].id)
+    def execute(self, number: int, connection: Connection | None, most: int) -> None:
+        """Let the broker execute commands; the writer may have lost the connection by which they came."""
+        while connection is not None and connection.commands and most:
+            most -= 1
+            message = connection.commands.popleft()
+            gap = message.fields[0].decode() if message.fields else None
+            id = self.broker.add(message.m, number, message.again, gap)
+            connection.replies.append((message.m, id))
 
     @invariant()
     def nothing_is_doubled(self) -> None:
@@ -332,11 +326,9 @@ class Cluster(RuleBasedStateMachine):
                     if before == (node.cursor.position, len(node.seen)):
                         break
             self.wait(0.1)
-            for number in range(NODES):
-                self.reply(number)
-                self.write(number)
-                self.execute(number, 10_000, False)
-                self.reply(number)
+            for step in ("reply", "write", "execute", "reply"):
+                for number in range(NODES):
+                    self.step(number, step, 10_000)
 
     def check(self) -> None:
         """Check that each emit has ended in one of three ways, and the order."""
