@@ -10,7 +10,7 @@ from __future__ import annotations
 import binascii
 from base64 import b64decode, b64encode
 from collections.abc import Container, Mapping, Sequence
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeAlias
 
 import msgspec
 from msgspec import UNSET, Raw, UnsetType, field
@@ -20,8 +20,8 @@ from ..types import RESERVED_EVENTS, Target
 from .messages import MAY_HOLD_BYTES, Data, Message, options_of, read_json, read_msgpack
 from .payloads import holds_bytes, to_json, to_msgpack
 
-Fields = Sequence[bytes]
-"""The fields of an entry as Redis sends them: name, value, name, value …"""
+Fields: TypeAlias = Sequence[bytes]
+"""The fields of an entry as Redis sends them, a list: name, value, name, value …"""
 
 
 class Entry(NamedTuple):
@@ -121,10 +121,19 @@ def is_for(fields: Fields, uids: Container[bytes], rooms: Mapping[bytes, Contain
     return True
 
 
+_OURS: Final = [b"uid", b"nsp", b"type", b"data", b"m"]
+"""The first fields of an entry of this framework, see ``fields_of``."""
+
+
 def read_fields(fields: Fields) -> Entry:
     """Read the fields of an entry, in any order; unknown ones are ignored. Raises ``DecodeError``."""
-    found = dict(zip(fields[::2], fields[1::2], strict=False))
+    length = len(fields)
     try:
+        if length in (10, 12) and fields[:9:2] == _OURS and (length == 10 or fields[10] == b"r"):  # by far the most
+            uid, nsp, kind, data, m = fields[1:10:2]
+            room = fields[11] if length == 12 else None
+            return Entry(uid.decode(), nsp.decode(), int(kind), data, m, room, False, None)
+        found = dict(zip(fields[::2], fields[1::2], strict=False))
         return Entry(
             found[b"uid"].decode(),
             found[b"nsp"].decode(),

@@ -21,6 +21,7 @@ from rtframework import ClusterUnavailable
 from rtframework.cluster.cursor import Cursor, Ends, Exists
 from rtframework.cluster.pending import PendingMessage, PendingMessages
 from rtframework.cluster.stream_ids import BEGINNING, parse_id
+from tests.support.thorough import examples
 
 NODES: Final = 3
 GAP: Final = "gap"
@@ -187,7 +188,16 @@ class Node:
 nodes = st.integers(0, NODES - 1)
 
 STEPS: Final = ("connect reader", "connect writer", "read", "write", "execute", "execute the dead", "reply")
-FAULTS: Final = ("cut writer", "cut reader", "trim", "restart", "fail over", "restart empty")
+FAULTS: Final = (
+    "cut writer",
+    "cut writer",
+    "cut writer",
+    "cut reader",
+    "trim",
+    "restart",
+    "fail over",
+    "restart empty",
+)
 
 
 class Cluster(RuleBasedStateMachine):
@@ -367,4 +377,4 @@ def segments(seen: list[bytes | str]) -> list[list[bytes]]:
 
 
 TestCluster = Cluster.TestCase
-TestCluster.settings = settings(max_examples=25, stateful_step_count=60, deadline=None)
+TestCluster.settings = settings(max_examples=examples(200), stateful_step_count=60, deadline=None)

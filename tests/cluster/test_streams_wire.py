@@ -231,6 +231,20 @@ def test_entries_for_nobody_here_are_dropped_by_their_fields() -> None:
     assert is_for([b"x", b"y"], {b"me"}, here)
 
 
+def test_entries_are_read_in_any_order() -> None:
+    """A server in another language that writes its fields in another order would not be heard."""
+    fields = fields_of(b"u", b"/", 3, b"{}", b"m", b"r1", again=True)
+    pairs = [fields[at : at + 2] for at in range(0, len(fields), 2)]
+    turned = [part for pair in reversed(pairs) for part in pair]
+    for each in (fields, turned):
+        assert read_fields([*each, b"x", b"y"]) == ("u", "/", 3, b"{}", b"m", b"r1", True, None)
+    assert read_fields(fields[:10]) == ("u", "/", 3, b"{}", b"m", None, False, None)
+    assert read_fields(fields[:12]) == ("u", "/", 3, b"{}", b"m", b"r1", False, None)
+    assert read_fields([*fields[:10], b"gap", b"1-0@a"]).gap == "1-0@a"
+    with pytest.raises(DecodeError):
+        read_fields([*fields[:4], b"type", b"x", *fields[6:10]])
+
+
 def test_rooms_are_looked_up() -> None:
     """A broadcast to several rooms would be dropped, or be delivered to nobody at some cost."""
 
