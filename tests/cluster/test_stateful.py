@@ -54,6 +54,7 @@ class Broker:
     def __init__(self) -> None:
         self.entries: list[Entry] = []
         self.last = (0, 0)
+        self.used: set[str] = set()
         self.clock = 1000
         self.run = 0
 
@@ -66,7 +67,11 @@ class Broker:
         """Add an entry, its id greater than all before, whatever the clock says."""
         at, sequence = self.last
         self.last = (self.clock, 0) if self.clock > at else (at, sequence + 1)
+        # No id is used twice, even if a clock is set back: that would take an entry in the same millisecond.
+        while f"{self.last[0]}-{self.last[1]}" in self.used:
+            self.last = (self.last[0], self.last[1] + 1)
         id = f"{self.last[0]}-{self.last[1]}"
+        self.used.add(id)
         self.entries.append(Entry(id, m, writer, again, gap))
         return id
 
@@ -258,7 +263,7 @@ class Cluster(RuleBasedStateMachine):
                 broker.entries = broker.entries[-1 - number :]
         else:
             broker.run += 1
-            broker.clock += 1  # no id is used twice: the clock does not stand still over a restart
+            broker.clock += 1
             for each in self.nodes:
                 each.cut_writer()
                 each.zombie = None
