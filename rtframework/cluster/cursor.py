@@ -128,14 +128,18 @@ class Cursor:
         first = ends[0] if isinstance(ends, tuple) else None
         if same and first is not None and parse_id(first) > parse_id(self.position):
             return self._jump(Gap(self.position, "trimmed"), self.position)
-        low, high = 0, len(self._ids)  # those before low exist: another history shares a beginning with the one read
+        # Another history shares a beginning with the one that was read, less what has been cut off since.
+        cut = 0 if first is None else sum(parse_id(each) < parse_id(first) for each in self._ids)
+        low, high = cut, len(self._ids)
         while low < high:
             middle = (low + high) // 2
             if (yield Exists(self._ids[middle])):
                 low = middle + 1
             else:
                 high = middle
-        start = self._ids[low - 1] if low else BEGINNING
+        start = self._ids[low - 1] if low > cut else BEGINNING
+        if low == cut:
+            low = 0
         while len(self._ids) > low:
             self._ids.pop()
         return self._jump(Gap(start, "history"), start)

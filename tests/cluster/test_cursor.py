@@ -69,6 +69,8 @@ def test_an_older_stream_is_read_from_where_it_parts() -> None:
     cursor = cursor_at(*(f"{number}-0" for number in range(1, 101)))
     older = [f"{number}-0" for number in range(50, 74)]
     assert resume(cursor, [*older, "73-1"], "b") == Resume("73-0", Gap("73-0", "history"))
+    trimmed = cursor_at("1-0", "2-0", "3-0", "4-0", "5-0", "6-0")
+    assert resume(trimmed, ["4-0"], "b") == Resume("4-0", Gap("4-0", "history"))
     cursor.advance(["73-1"])
     assert resume(cursor, [*older, "73-1", "200-0"], "b") == Resume("73-1")
 
