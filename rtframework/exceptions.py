@@ -14,6 +14,8 @@
     ├── AckError                  an acknowledgement did not arrive
     │   ├── AckTimeout            … in time (also a TimeoutError)
     │   └── Disconnected          … because the client has left (also a ConnectionError)
+    ├── FetchTimeout              a server did not describe its sockets in time (also a TimeoutError)
+    ├── ClusterUnavailable        the message has not reached the other servers (also a ConnectionError)
     └── SerializationError
         ├── EncodeError           the data cannot be sent (also a ValueError)
         └── DecodeError           data of a client are not a valid packet (also a ValueError)
@@ -145,6 +147,35 @@ class AckTimeout(AckError, TimeoutError):
 
 class Disconnected(AckError, ConnectionError):
     """The client disconnected before it answered."""
+
+
+class FetchTimeout(RTFrameworkError, TimeoutError):
+    """Not all servers of the cluster have described their sockets in time.
+
+    ``sockets`` has those that did arrive, ``missing`` the names of the servers that did not answer, ``"?"`` for each
+    whose name is not known.
+    """
+
+    def __init__(
+        self,
+        message: str = "operation has timed out",
+        sockets: Sequence[Any] = (),
+        missing: Sequence[str] = (),
+    ) -> None:
+        super().__init__(message)
+        self.sockets: list[Any] = list(sockets)
+        self.missing = tuple(missing)
+
+
+class ClusterUnavailable(RTFrameworkError, ConnectionError):
+    """The message has not reached the other servers of the cluster, and will not.
+
+    ``local``: true if this server's clients have got it, false if nobody has.
+    """
+
+    def __init__(self, message: str = "the cluster is unavailable", *, local: bool = False) -> None:
+        super().__init__(message)
+        self.local = local
 
 
 class SerializationError(RTFrameworkError):

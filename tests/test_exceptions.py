@@ -11,12 +11,14 @@ from rtframework import exceptions
 from rtframework.exceptions import (
     AckError,
     AckTimeout,
+    ClusterUnavailable,
     ConfigurationError,
     ConnectionRefused,
     DecodeError,
     Disconnected,
     EncodeError,
     EventError,
+    FetchTimeout,
     InvalidPayload,
     PluginNotFound,
     RTFrameworkError,
@@ -31,7 +33,7 @@ def test_everything_has_one_root() -> None:
         for member in vars(exceptions).values()
         if inspect.isclass(member) and issubclass(member, Exception) and member.__module__ == exceptions.__name__
     ]
-    assert len(raised) == 15
+    assert len(raised) == 17
     assert all(issubclass(member, RTFrameworkError) for member in raised)
 
 
@@ -57,6 +59,8 @@ def test_the_tree_in_the_docstring_is_the_real_one() -> None:
         (ConfigurationError, ValueError),
         (PluginNotFound, LookupError),
         (AckTimeout, TimeoutError),
+        (FetchTimeout, TimeoutError),
+        (ClusterUnavailable, ConnectionError),
         (Disconnected, ConnectionError),
         (EncodeError, ValueError),
         (DecodeError, ValueError),
@@ -101,3 +105,12 @@ def test_a_timeout_keeps_what_did_come() -> None:
     assert (AckTimeout().responses, AckTimeout().missing) == ({}, ())
     assert isinstance(late, AckError)
     assert isinstance(EncodeError(), SerializationError)
+
+
+def test_what_a_cluster_has_done_can_be_read() -> None:
+    """A program could not use the answers that did come, or would tell a client twice."""
+    late = FetchTimeout(sockets=["a"], missing=["server"])
+    assert (late.sockets, late.missing) == (["a"], ("server",))
+    assert (FetchTimeout().sockets, FetchTimeout().missing) == ([], ())
+    assert ClusterUnavailable("down", local=True).local
+    assert not ClusterUnavailable().local

@@ -51,6 +51,7 @@ WHOLE: Final = {
 """Tests of the whole repository, at the root."""
 
 WHOLE_FOLDERS: Final = {
+    "cluster/test_stateful": "three servers and a broker with faults, in any order, against a model",
     "engine/test_fuzz": "the engine against almost valid bytes",
     "engine/test_leaks": "what clients that go leave behind",
     "engine/test_limits": "what one client may cost",
@@ -66,6 +67,7 @@ WITHOUT: Final = {
     "admin/__init__": "a name of the package",
     "cli/__init__": "a docstring",
     "cli/commands/__init__": "a docstring",
+    "cluster/__init__": "a docstring",
     "contracts/__init__": "names of the package",
     "development/__init__": "a name of the package",
     "engine/__init__": "names of the package",

@@ -3,19 +3,53 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 from ..exceptions import AckTimeout
 from ..packets import from_ack
 from ..types import AckResponses
 
 
+class Servers:
+    """Other servers that have not answered yet: known by name, or only counted, as Node's servers are."""
+
+    __slots__ = ("_count", "_names")
+
+    def __init__(self, servers: int | Collection[str]) -> None:
+        self._names = None if isinstance(servers, int) else dict.fromkeys(servers)
+        self._count = servers if isinstance(servers, int) else 0
+
+    def __bool__(self) -> bool:
+        return bool(self._count if self._names is None else self._names)
+
+    @property
+    def missing(self) -> tuple[str, ...]:
+        """Names of the servers; ``"?"`` for each that has only been counted."""
+        return ("?",) * self._count if self._names is None else tuple(self._names)
+
+    def arrive(self, name: str | None) -> bool:
+        """Take the answer of a server. False if it was not awaited (any more)."""
+        if self._names is None:
+            self._count -= 1
+            return True
+        if name not in self._names:
+            return False
+        del self._names[name]
+        return True
+
+    def leave(self, name: str) -> None:
+        """Wait no longer for a server of this name. Servers that were only counted have none: they are waited for."""
+        if self._names is not None:
+            self._names.pop(name, None)
+
+
 class AckCollector:
     """Collector of the acknowledgements of this server's clients and, in a cluster, of other servers' clients.
 
-    ``servers``: number of other servers that got the packet; each reports once how many clients it has asked.
+    ``servers``: the other servers that got the packet, by name or only their number; each reports once how many clients
+    it has asked.
 
     Example, in an adapter of a cluster::
 
@@ -28,10 +62,11 @@ class AckCollector:
             del self._collectors[request_id]
     """
 
-    __slots__ = ("_asked", "_clients", "_done", "_left", "_responses", "_servers")
+    __slots__ = ("_asked", "_clients", "_clients_of", "_done", "_left", "_responses", "_servers")
 
-    def __init__(self, servers: int = 0) -> None:
-        self._servers = servers
+    def __init__(self, servers: int | Collection[str] = 0) -> None:
+        self._servers: Final = Servers(servers)
+        self._clients_of: dict[str, int] = {}
         self._clients = 0
         self._asked: dict[str, asyncio.Future[list[Any]]] = {}
         self._responses: dict[str, Any] = {}
@@ -45,21 +80,34 @@ class AckCollector:
         for sid, future in asked.items():
             future.add_done_callback(partial(self._answered, sid))
 
-    def server(self, clients: int) -> None:
-        """Add the number of clients that another server has asked."""
-        self._servers -= 1
+    def server(self, clients: int, name: str | None = None) -> None:
+        """Add the number of clients that another server has asked. A second report of a named server is dropped."""
+        if not self._servers.arrive(name):
+            return
         self._clients += clients
+        self._of(name, clients)
         self._check()
 
-    def answer(self, args: list[Any], sid: str | None = None) -> None:
-        """Add the answer of another server's client. Answers without ``sid``, as Node's servers send, are numbered."""
+    def server_gone(self, name: str) -> None:
+        """Wait no longer for a server that has died or left, nor for its clients; their ids are not known."""
+        self._servers.leave(name)
+        self._clients -= self._clients_of.pop(name, 0)
+        self._check()
+
+    def answer(self, args: list[Any], sid: str | None = None, name: str | None = None) -> None:
+        """Add the answer of another server's client. Answers without ``sid``, as Node's servers send, are numbered.
+
+        ``name``: the server's, so that it is known for how many clients not to wait when it has gone.
+        """
         self._clients -= 1
+        self._of(name, -1)
         self._responses[f"?{len(self._responses)}" if sid is None else sid] = from_ack(args)
         self._check()
 
-    def gone(self, sid: str | None = None) -> None:
-        """Count a client of another server that left before it answered."""
+    def gone(self, sid: str | None = None, name: str | None = None) -> None:
+        """Count a client of another server, ``name``, that left before it answered."""
         self._clients -= 1
+        self._of(name, -1)
         if sid is not None:
             self._left.append(sid)
         self._check()
@@ -93,6 +141,10 @@ class AckCollector:
             self._left.append(sid)
         self._clients -= 1
         self._check()
+
+    def _of(self, name: str | None, clients: int) -> None:
+        if name is not None:
+            self._clients_of[name] = self._clients_of.get(name, 0) + clients
 
     def _check(self) -> None:
         if not self._clients and not self._servers and self._done is not None and not self._done.done():
