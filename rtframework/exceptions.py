@@ -14,6 +14,8 @@
     ├── AckError                  an acknowledgement did not arrive
     │   ├── AckTimeout            … in time (also a TimeoutError)
     │   └── Disconnected          … because the client has left (also a ConnectionError)
+    ├── FetchTimeout              a server has not described its sockets in time (also a TimeoutError)
+    ├── ClusterUnavailable        the other servers of the cluster do not get it (also a ConnectionError)
     └── SerializationError
         ├── EncodeError           the data cannot be sent (also a ValueError)
         └── DecodeError           data of a client are not a valid packet (also a ValueError)
@@ -145,6 +147,35 @@ class AckTimeout(AckError, TimeoutError):
 
 class Disconnected(AckError, ConnectionError):
     """The client disconnected before it answered."""
+
+
+class FetchTimeout(RTFrameworkError, TimeoutError):
+    """``fetch_sockets`` has no answer of a server of the cluster in time.
+
+    ``sockets`` has the sockets of those that did answer, ``missing`` the names of the servers that did not; it is empty
+    if their names are unknown.
+    """
+
+    def __init__(
+        self,
+        message: str = "a server has not described its sockets in time",
+        sockets: Sequence[Any] = (),
+        missing: Sequence[str] = (),
+    ) -> None:
+        super().__init__(message)
+        self.sockets = list(sockets)
+        self.missing = tuple(missing)
+
+
+class ClusterUnavailable(RTFrameworkError, ConnectionError):
+    """The other servers of the cluster cannot be reached, and do not get what was emitted.
+
+    ``local``: true if the sockets of this server have it; otherwise nobody has it, and it may be emitted again.
+    """
+
+    def __init__(self, message: str = "the cluster cannot be reached", *, local: bool = False) -> None:
+        super().__init__(message)
+        self.local = local
 
 
 class SerializationError(RTFrameworkError):

@@ -11,12 +11,14 @@ from rtframework import exceptions
 from rtframework.exceptions import (
     AckError,
     AckTimeout,
+    ClusterUnavailable,
     ConfigurationError,
     ConnectionRefused,
     DecodeError,
     Disconnected,
     EncodeError,
     EventError,
+    FetchTimeout,
     InvalidPayload,
     PluginNotFound,
     RTFrameworkError,
@@ -31,7 +33,7 @@ def test_everything_has_one_root() -> None:
         for member in vars(exceptions).values()
         if inspect.isclass(member) and issubclass(member, Exception) and member.__module__ == exceptions.__name__
     ]
-    assert len(raised) == 15
+    assert len(raised) == 17
     assert all(issubclass(member, RTFrameworkError) for member in raised)
 
 
@@ -58,6 +60,8 @@ def test_the_tree_in_the_docstring_is_the_real_one() -> None:
         (PluginNotFound, LookupError),
         (AckTimeout, TimeoutError),
         (Disconnected, ConnectionError),
+        (FetchTimeout, TimeoutError),
+        (ClusterUnavailable, ConnectionError),
         (EncodeError, ValueError),
         (DecodeError, ValueError),
     ],
@@ -101,3 +105,12 @@ def test_a_timeout_keeps_what_did_come() -> None:
     assert (AckTimeout().responses, AckTimeout().missing) == ({}, ())
     assert isinstance(late, AckError)
     assert isinstance(EncodeError(), SerializationError)
+
+
+def test_what_did_come_of_a_cluster_is_kept() -> None:
+    """One frozen server would hide the sockets of all others, and nobody could tell whether to emit again."""
+    late = FetchTimeout(sockets=("a",), missing=["node-2"])
+    assert (late.sockets, late.missing) == (["a"], ("node-2",))
+    assert (FetchTimeout().sockets, FetchTimeout().missing) == ([], ())
+    assert not ClusterUnavailable().local
+    assert ClusterUnavailable("down", local=True).local
