@@ -8,14 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias, TypeVar
 
 if TYPE_CHECKING:
     import asyncio
 
     from aiohttp import web
 
-    from .types import AckResponses, Handshake, Packet, SocketDetails, Target
+    from .options import Recovery
+    from .types import AckResponses, Handshake, Health, Packet, SocketDetails, Target
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -52,6 +53,10 @@ class Decoder(Protocol):
         """
 
 
+UNKNOWN: Final = object()
+"""The ``identity`` of a session that was kept by a server which does not say whose it is: the pid alone decides."""
+
+
 @dataclass(frozen=True, slots=True)
 class Session:
     """The state of a disconnected client that may come back, and the packets that it has missed when it does."""
@@ -61,8 +66,8 @@ class Session:
     """The private id, a secret: a client that knows it can recover the session."""
     rooms: frozenset[str]
     data: dict[str, Any]
-    user: Any
-    authenticated: Any
+    user: Any = None
+    authenticated: Any = None
     """The result of the authenticator, which middleware may have replaced in ``user``."""
     replayed: str | None = None
     """Offset from which packets were last replayed, ``""`` for a client without one; ``None`` if none were replayed.
@@ -73,6 +78,18 @@ class Session:
     """Time of the disconnect, in seconds of the adapter's clock; ``None``: now."""
     missed: Sequence[Frames] = ()
     """Packets that the client has missed, in order; filled by :meth:`Adapter.restore_session`."""
+    identity: Any = None
+    """The key that ``Recovery.identity`` made of ``authenticated``; :data:`UNKNOWN` if nobody knows it.
+
+    An adapter that writes sessions down keeps only those whose identity it can read back as an equal value.
+    """
+    replaced: bool = False
+    """True if middleware had replaced ``user``."""
+    origin: str | None = None
+    """The name of the server that kept it; ``None``: this one.
+
+    A session of another server has no objects of Python: ``user`` and ``authenticated`` are ``None``.
+    """
 
 
 class Adapter(Protocol):
@@ -82,11 +99,17 @@ class Adapter(Protocol):
     network are coroutines. A ``target`` with ``local`` selects the sockets of this server only.
     """
 
-    def add(self, sid: str, rooms: Iterable[str]) -> None:
-        """Put a socket into rooms; the first call for a socket id makes it known, even without rooms."""
+    def add(self, sid: str, rooms: Iterable[str]) -> Awaitable[None] | None:
+        """Put a socket into rooms; the first call for a socket id makes it known, even without rooms.
 
-    def remove(self, sid: str, rooms: Iterable[str]) -> None:
-        """Take a socket out of rooms; rooms that it is not in are ignored."""
+        The socket is in the rooms when this returns. Return an awaitable if packets of other servers to one of them do
+        not reach this server yet, also if the socket was in that room before: it is done when they do, and raises if
+        they will not, e.g. :class:`~rtframework.ClusterUnavailable`; the socket stays in its rooms. The work has begun
+        before this returns, because the awaitable may be dropped: return a future or a task, not a coroutine.
+        """
+
+    def remove(self, sid: str, rooms: Iterable[str]) -> Awaitable[None] | None:
+        """Take a socket out of rooms; rooms that it is not in are ignored. Return as :meth:`add` does."""
 
     def remove_all(self, sid: str) -> frozenset[str]:
         """Forget a socket. Return the rooms that it was in."""
@@ -98,7 +121,12 @@ class Adapter(Protocol):
         """Return the ids of this process's sockets that a target selects."""
 
     async def broadcast(self, packet: Packet, target: Target) -> None:
-        """Deliver a packet to the sockets that a target selects, here and on the other servers of a cluster."""
+        """Deliver a packet to the sockets that a target selects, here and on the other servers of a cluster.
+
+        Raise ``EncodeError``, before anything is delivered, if the packet cannot be encoded. Raise
+        :class:`~rtframework.ClusterUnavailable` if the other servers do not get it: then nobody has it, or, if the
+        error is ``local``, only the sockets of this server.
+        """
 
     async def broadcast_with_ack(self, packet: Packet, target: Target, timeout: float | None) -> AckResponses:
         """Deliver a packet and collect the answers, see :class:`rtframework.adapters.ack_collector.AckCollector`.
@@ -107,8 +135,12 @@ class Adapter(Protocol):
         seconds; ``None``: wait until each socket has answered or left.
         """
 
-    async def fetch_sockets(self, target: Target) -> list[SocketDetails]:
-        """Describe the sockets that a target selects. Raise ``TimeoutError`` if a server does not answer."""
+    async def fetch_sockets(self, target: Target, timeout: float | None) -> list[SocketDetails]:
+        """Describe the sockets that a target selects.
+
+        Raise :class:`~rtframework.FetchTimeout`, with those described so far, if a server does not answer within
+        ``timeout`` seconds; ``None``: a time that the adapter chooses.
+        """
 
     async def add_sockets(self, target: Target, rooms: Sequence[str]) -> None:
         """Make the sockets that a target selects join rooms."""
@@ -116,8 +148,11 @@ class Adapter(Protocol):
     async def del_sockets(self, target: Target, rooms: Sequence[str]) -> None:
         """Make the sockets that a target selects leave rooms."""
 
-    async def disconnect_sockets(self, target: Target, close: bool) -> None:
-        """Disconnect the sockets that a target selects; ``close``: also close their connections."""
+    async def disconnect_sockets(self, target: Target, close: bool, reason: str | None) -> None:
+        """Disconnect the sockets that a target selects; ``close``: also close their connections.
+
+        ``reason``: what their disconnect handlers hear in place of "server namespace disconnect".
+        """
 
     async def server_side_emit(self, args: Sequence[Any]) -> None:
         """Emit an event (its name first in ``args``) to this namespace on all other servers, not on this one."""
@@ -128,19 +163,33 @@ class Adapter(Protocol):
         Raise :class:`~rtframework.AckTimeout`, with the answers so far, after ``timeout`` seconds.
         """
 
+    def keep_session(self, session: Session) -> None:
+        """Hear of a client that is told that it is in, and of the state that it may recover when this process dies.
+
+        Called once for each socket. An adapter that writes sessions down asks ``Emitter.session`` for the state of
+        later: a program changes ``socket.data`` as it likes, so nobody could tell when it has changed. Called, as the
+        next three, only if the server has connection state recovery.
+        """
+
     def persist_session(self, session: Session) -> None:
         """Keep the state of a socket that disconnects and may come back; the socket is still in its rooms.
 
-        Also called to give back a session that was restored but not used. Called only if the server has connection
-        state recovery; an adapter that keeps no sessions does nothing.
+        Also called to give back a session that was restored but not used: the client was refused, or went away. An
+        adapter that keeps no sessions does nothing.
         """
 
-    async def restore_session(self, pid: str, offset: str | None) -> Session | None:
+    def forget_session(self, pid: str) -> None:
+        """Forget the session of a socket that disconnects and cannot come back: its client has left, say."""
+
+    async def restore_session(self, pid: str, offset: str | None, accept: Callable[[Session], bool]) -> Session | None:
         """Remove a session and return it with all packets that its client has missed since an offset.
 
-        Return ``None`` if the session is unknown, or if any missed packet has been discarded. The caller puts the
-        socket into its rooms before it waits for anything. So no packet may be emitted between collecting the missed
-        packets and returning.
+        Return ``None`` if the session is unknown, or if any missed packet has been discarded. Ask ``accept(session)``
+        with the missed packets before anything is removed: a session that it refuses stays as it is, and the result is
+        ``None``. It may be asked again, e.g. when more packets have come meanwhile.
+
+        The caller puts the socket into its rooms before it waits for anything. So no packet may be emitted between
+        collecting the missed packets and returning.
         """
 
     async def forget_sessions(self, belongs: Callable[[Session], bool]) -> int:
@@ -175,10 +224,22 @@ class Adapter(Protocol):
 class Emitter(Protocol):
     """The actions of an adapter on its namespace, on this server. Ids of sockets that have gone are ignored."""
 
+    @property
+    def recovery(self) -> Recovery | None:
+        """The settings of connection state recovery; ``None``: the server has none, and no session is kept."""
+
+    @property
+    def linger(self) -> float:
+        """The seconds that the server may take to notice that a client has gone: ping interval and ping timeout."""
+
+    @property
+    def node(self) -> str:
+        """The name of this server in its cluster: that of the :class:`Backbone`; ``""`` without one."""
+
     def send(
         self,
         sids: Collection[str],
-        packet: Packet,
+        packet: Packet | Callable[[], Packet],
         *,
         volatile: bool = False,
         compress: bool = True,
@@ -186,13 +247,27 @@ class Emitter(Protocol):
     ) -> Awaitable[None] | None:
         """Encode a packet once and send it to sockets.
 
-        ``frames``: frames of :meth:`encode` to send in its place; the program's catch-alls still get the packet.
+        ``frames``: frames of :meth:`encode` or :meth:`splice` to send in its place. The program's catch-alls still get
+        the packet; with ``frames`` it may be a function, which is called only if there are any.
 
         Return an awaitable if emitters should wait for slow clients, else ``None``.
         """
 
     def encode(self, packet: Packet, *, compress: bool = True) -> Frames:
         """Encode a packet, for adapters that keep packets or add to them. Raises ``EncodeError``."""
+
+    def text(self, packet: Packet) -> str | None:
+        """Return the arguments of an event, its name first, as a JSON array: what other servers get.
+
+        Return ``None`` if there are bytes among them, or if the serializer does not write JSON. Raises ``EncodeError``.
+        """
+
+    def splice(self, args: str, tail: str | None = None, *, compress: bool = True) -> Frames | None:
+        """Make the frames of an event of its arguments as a JSON array, which is not decoded.
+
+        ``args`` is valid JSON, e.g. of :meth:`text` or from another server. ``tail``: one more argument at the end.
+        Return ``None`` if the serializer does not write JSON: decode the arguments, and use :meth:`encode`.
+        """
 
     def ask(
         self, sids: Collection[str], packet: Packet, *, volatile: bool = False, compress: bool = True
@@ -206,21 +281,72 @@ class Emitter(Protocol):
     def describe(self, sids: Collection[str]) -> list[SocketDetails]:
         """Return the data of sockets that other servers may get."""
 
-    def join(self, sids: Collection[str], rooms: Collection[str]) -> None:
-        """Make sockets join rooms. Raises ``EventError``, after all others have joined, for one beyond its limits."""
+    def session(self, sid: str) -> Session | None:
+        """Return the state that a connected socket may recover, as it is now; ``None`` if it has no such state."""
 
-    def leave(self, sids: Collection[str], rooms: Collection[str]) -> None:
-        """Make sockets leave rooms."""
+    def join(self, sids: Collection[str], rooms: Collection[str]) -> Awaitable[None] | None:
+        """Make sockets join rooms. Raises ``EventError``, after all others have joined, for one beyond its limits.
 
-    def disconnect(self, sids: Collection[str], close: bool) -> None:
-        """Disconnect sockets; ``close``: also close their connections."""
+        Return an awaitable if :meth:`Adapter.add` has returned one, else ``None``; the error is then raised by it.
+        """
+
+    def leave(self, sids: Collection[str], rooms: Collection[str]) -> Awaitable[None] | None:
+        """Make sockets leave rooms. Return an awaitable if :meth:`Adapter.remove` has returned one, else ``None``."""
+
+    def disconnect(
+        self, sids: Collection[str], close: bool, *, reason: str | None = None, persist: bool = True
+    ) -> None:
+        """Disconnect sockets; ``close``: also close their connections.
+
+        ``reason``: what their disconnect handlers hear in place of "server namespace disconnect". ``persist=False``:
+        another server continues the socket, whose connection is dead. Its session is neither kept nor forgotten here,
+        its client is told nothing, and its disconnect handlers hear "transport close" if there is no ``reason``.
+        """
 
     async def serve(self, args: Sequence[Any]) -> Any:
         """Run the handlers for an event of another server (its name first in ``args``). Return their answer."""
 
+    def gap(self, since: float) -> None:
+        """Tell that packets of other servers may have been missed since a time, in seconds since the epoch.
+
+        The program is told. No client may take what it has for complete: those that can recover are closed, within 5
+        seconds and not all at once, and start anew when they come back.
+        """
+
+    def state(self, up: bool) -> None:
+        """Tell the program that the connection to the other servers was lost or is there again; repeat as you like."""
+
+
+class Backbone(Protocol):
+    """A factory of adapters with something that they share, e.g. one connection to a broker: ``Server(adapter=...)``.
+
+    One backbone serves all namespaces of one server, also those that come and go.
+    """
+
+    def __call__(self, nsp: str, emitter: Emitter, /) -> Adapter:
+        """Return the adapter of a namespace. Called before :meth:`start`, and while it runs."""
+
+    @property
+    def node(self) -> str:
+        """The name of this server in the cluster; no other server has it."""
+
+    @property
+    def health(self) -> Health:
+        """The state of the connection to the other servers."""
+
+    async def start(self) -> None:
+        """Start: the server begins to serve an application. Called before any adapter is started.
+
+        What it raises is why the application does not start; :meth:`stop` is called then, too. Called again when the
+        server serves another application, possibly in another event loop.
+        """
+
+    async def stop(self) -> None:
+        """Stop: the server no longer serves an application. Called when all adapters have been closed."""
+
 
 AdapterFactory: TypeAlias = Callable[[str, Emitter], Adapter]
-"""``(namespace, emitter) -> Adapter``: called once per namespace."""
+"""``(namespace, emitter) -> Adapter``: called once per namespace. It may be a :class:`Backbone`."""
 
 
 # --- between the framework and the engine ---------------------------------------------------------------------------
@@ -352,6 +478,12 @@ class Engine(Protocol):
 
     def encode(self, packet: Packet, *, compress: bool = True) -> Frames:
         """Encode a packet for any number of connections. Raises ``EncodeError``."""
+
+    def text(self, packet: Packet) -> str | None:
+        """Return a packet's data as JSON; ``None`` with bytes or another serializer. Raises ``EncodeError``."""
+
+    def splice(self, nsp: str, args: str, tail: str | None = None, *, compress: bool = True) -> Frames | None:
+        """Make an event of its arguments as JSON; ``tail``: one more. ``None`` with a serializer of another format."""
 
     def join(self, frames: Sequence[Frames]) -> Frames:
         """Join several packets into one, which is sent as a whole and not dropped for a slow client."""

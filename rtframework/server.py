@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, Never, TypeVar
 from aiohttp import web
 
 from .adapters.memory import MemoryAdapter
-from .adapters.recovering import SessionAwareAdapter
+from .adapters.recovering import in_memory
 from .admin.namespace import AdminNamespace, Mode
 from .engine.api import EngineIO
 from .engine.gateway import Gateway
@@ -80,7 +80,8 @@ class Server(Registration, Broadcasting):
 
     ``auth``: the authenticator of all namespaces; without one every client is accepted.
     ``serializer``: JSON unless another is given; clients need the same one.
-    ``adapter``: a factory ``(namespace, emitter) -> Adapter``; rooms in memory unless another is given.
+    ``adapter``: a factory ``(namespace, emitter) -> Adapter``, which may be a :class:`~rtframework.protocols.Backbone`
+    that connects the server with others; rooms in memory unless another is given.
     ``ordered``: the events of one socket are served strictly one after another.
     ``validate_returns``: results of handlers are checked against their annotations, too; a result that does not fit is
     logged, and answered with ``internal_error``.
@@ -210,10 +211,6 @@ class Server(Registration, Broadcasting):
             limits=limits,
             rate_limit=rate_limit or RateLimit(),
         )
-        if connection_state_recovery is not None and adapter is MemoryAdapter:
-            adapter = partial(
-                SessionAwareAdapter, recovery=connection_state_recovery, delay=ping_interval + ping_timeout
-            )
         self.serializer: Serializer = serializer or JSONSerializer(max_attachments=limits.max_attachments)
         self.dependency_overrides: dict[Provider, Provider] = {}
         """Replacements for providers of :func:`~rtframework.Depends`, for tests."""
@@ -222,8 +219,9 @@ class Server(Registration, Broadcasting):
             Settings(
                 limits=limits,
                 authenticator=auth,
-                adapter_factory=adapter,
+                adapter_factory=in_memory if adapter is MemoryAdapter else adapter,
                 recovery=connection_state_recovery,
+                linger=ping_interval + ping_timeout,
                 ordered=ordered,
                 validate_returns=validate_returns,
                 clean_up=cleanup_empty_child_namespaces,

@@ -62,6 +62,7 @@ class DisconnectReason(enum.StrEnum):
     FORCED_SERVER_CLOSE = "forced server close"
     SLOW_CONSUMER = "slow consumer"
     RATE_LIMITED = "rate limited"
+    MISSED_PACKETS = "missed packets"
 
 
 _EMPTY: Final[Mapping[str, Any]] = MappingProxyType({})
@@ -163,8 +164,19 @@ class SocketDetails:
 
 
 @dataclass(frozen=True, slots=True)
+class Health:
+    """The state of a server's connection to the others of its cluster."""
+
+    up: bool
+    """True if what is emitted reaches the other servers."""
+    reason: str = ""
+    """The reason why it is not up, in words."""
+
+
+@dataclass(frozen=True, slots=True)
 class AckResponses(Mapping[str, Any]):
-    """The answers of several sockets, by socket id. ``missing``: the ids of those that left before they answered.
+    """The answers of several sockets, by socket id. ``missing``: the ids of those that left before they answered,
+    and the names of servers that left the cluster before their sockets had answered.
 
     If servers were asked, the answers are those of the servers, by the names that their adapter gives them.
 

@@ -39,10 +39,12 @@ class Servers:
         del self._names[name]
         return True
 
-    def leave(self, name: str) -> None:
-        """Wait no longer for a server of this name. Servers that were only counted have none: they are waited for."""
-        if self._names is not None:
-            self._names.pop(name, None)
+    def leave(self, name: str) -> bool:
+        """Wait no longer for a server of this name. True if it was awaited; servers that were only counted still are."""
+        if self._names is None or name not in self._names:
+            return False
+        del self._names[name]
+        return True
 
 
 class AckCollector:
@@ -62,11 +64,13 @@ class AckCollector:
             del self._collectors[request_id]
     """
 
-    __slots__ = ("_asked", "_clients", "_clients_of", "_done", "_left", "_responses", "_servers")
+    __slots__ = ("_asked", "_clients", "_clients_of", "_done", "_gone", "_left", "_responses", "_servers")
 
     def __init__(self, servers: int | Collection[str] = 0) -> None:
         self._servers: Final = Servers(servers)
         self._clients_of: dict[str, int] = {}
+        """By name of a server: the clients that it has asked and that have not answered."""
+        self._gone: set[str] = set()
         self._clients = 0
         self._asked: dict[str, asyncio.Future[list[Any]]] = {}
         self._responses: dict[str, Any] = {}
@@ -89,9 +93,17 @@ class AckCollector:
         self._check()
 
     def server_gone(self, name: str) -> None:
-        """Wait no longer for a server that has died or left, nor for its clients; their ids are not known."""
-        self._servers.leave(name)
-        self._clients -= self._clients_of.pop(name, 0)
+        """Wait no longer for a server that has died or left, nor for its clients; their ids are not known.
+
+        If it has not reported, or owes answers, its name is among those that are missing.
+        """
+        if name in self._gone:
+            return
+        self._gone.add(name)
+        owed = self._clients_of.pop(name, 0)
+        if self._servers.leave(name) or owed:
+            self._left.append(name)
+        self._clients -= owed
         self._check()
 
     def answer(self, args: list[Any], sid: str | None = None, name: str | None = None) -> None:
@@ -99,18 +111,24 @@ class AckCollector:
 
         ``name``: the server's, so that it is known for how many clients not to wait when it has gone.
         """
-        self._clients -= 1
-        self._of(name, -1)
-        self._responses[f"?{len(self._responses)}" if sid is None else sid] = from_ack(args)
-        self._check()
+        if self._settle(name):
+            self._responses[f"?{len(self._responses)}" if sid is None else sid] = from_ack(args)
+            self._check()
 
     def gone(self, sid: str | None = None, name: str | None = None) -> None:
         """Count a client of another server, ``name``, that left before it answered."""
+        if self._settle(name):
+            if sid is not None:
+                self._left.append(sid)
+            self._check()
+
+    def _settle(self, name: str | None) -> bool:
+        """Count a client no longer. False if its server has gone: it was taken off with that."""
+        if name in self._gone:
+            return False
         self._clients -= 1
         self._of(name, -1)
-        if sid is not None:
-            self._left.append(sid)
-        self._check()
+        return True
 
     async def result(self, timeout: float | None) -> AckResponses:
         """Wait for all answers and return them.

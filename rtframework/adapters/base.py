@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from ..types import AckResponses
@@ -24,9 +24,9 @@ class BaseAdapter(ABC):
 
     A subclass implements the six abstract methods, which deliver packets and act on the sockets of all servers. It
     overrides ``server_side_emit`` and ``server_side_emit_with_ack`` if there are other servers, ``start`` and
-    ``close`` if it opens a connection, ``persist_session``, ``restore_session``,
-    ``forget_sessions`` and ``session_time`` if it supports
-    connection state recovery. :class:`rtframework.protocols.Adapter` describes each method.
+    ``close`` if it opens a connection, ``persist_session``, ``restore_session``, ``forget_sessions`` and
+    ``session_time``, and for sessions that outlive the process also ``keep_session`` and ``forget_session``, if it
+    supports connection state recovery. :class:`rtframework.protocols.Adapter` describes each method.
 
     ``index``: the rooms. ``nsp``: the name of the namespace.
     """
@@ -41,13 +41,15 @@ class BaseAdapter(ABC):
 
     # --- rooms of this server ---------------------------------------------------------------------------------------
 
-    def add(self, sid: str, rooms: Iterable[str]) -> None:
+    def add(self, sid: str, rooms: Iterable[str]) -> Awaitable[None] | None:
         """Put a socket into rooms."""
         self.index.add(sid, rooms)
+        return None
 
-    def remove(self, sid: str, rooms: Iterable[str]) -> None:
+    def remove(self, sid: str, rooms: Iterable[str]) -> Awaitable[None] | None:
         """Take a socket out of rooms."""
         self.index.remove(sid, rooms)
+        return None
 
     def remove_all(self, sid: str) -> frozenset[str]:
         """Forget a socket. Return the rooms that it was in."""
@@ -84,7 +86,7 @@ class BaseAdapter(ABC):
         """Deliver a packet and collect the answers."""
 
     @abstractmethod
-    async def fetch_sockets(self, target: Target) -> list[SocketDetails]:
+    async def fetch_sockets(self, target: Target, timeout: float | None) -> list[SocketDetails]:
         """Describe the sockets that a target selects."""
 
     @abstractmethod
@@ -96,7 +98,7 @@ class BaseAdapter(ABC):
         """Make the sockets that a target selects leave rooms."""
 
     @abstractmethod
-    async def disconnect_sockets(self, target: Target, close: bool) -> None:
+    async def disconnect_sockets(self, target: Target, close: bool, reason: str | None) -> None:
         """Disconnect the sockets that a target selects."""
 
     # --- no other servers -------------------------------------------------------------------------------------------
@@ -118,10 +120,16 @@ class BaseAdapter(ABC):
 
     # --- no sessions ------------------------------------------------------------------------------------------------
 
-    def persist_session(self, session: Session) -> None:  # noqa: B027 - a default that does nothing, on purpose
+    def keep_session(self, session: Session) -> None:  # noqa: B027 - a default that does nothing, on purpose
         """Keep nothing."""
 
-    async def restore_session(self, pid: str, offset: str | None) -> Session | None:
+    def persist_session(self, session: Session) -> None:  # noqa: B027
+        """Keep nothing."""
+
+    def forget_session(self, pid: str) -> None:  # noqa: B027
+        """Do nothing: nothing is kept."""
+
+    async def restore_session(self, pid: str, offset: str | None, accept: Callable[[Session], bool]) -> Session | None:
         """Return ``None``: nothing is kept."""
         return None
 

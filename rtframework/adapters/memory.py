@@ -35,18 +35,22 @@ class MemoryAdapter(BaseAdapter):
         collector.ask(self._emitter.ask(sids, packet, volatile=target.volatile, compress=target.compress))
         return await collector.result(timeout)
 
-    async def fetch_sockets(self, target: Target) -> list[SocketDetails]:
+    async def fetch_sockets(self, target: Target, timeout: float | None) -> list[SocketDetails]:
         """Describe the sockets that a target selects."""
         return self._emitter.describe(self.sockets(target))
 
     async def add_sockets(self, target: Target, rooms: Sequence[str]) -> None:
         """Make the sockets that a target selects join rooms."""
-        self._emitter.join(self.sockets(target), rooms)
+        entering = self._emitter.join(self.sockets(target), rooms)
+        if entering is not None:
+            await entering
 
     async def del_sockets(self, target: Target, rooms: Sequence[str]) -> None:
         """Make the sockets that a target selects leave rooms."""
-        self._emitter.leave(self.sockets(target), rooms)
+        leaving = self._emitter.leave(self.sockets(target), rooms)
+        if leaving is not None:
+            await leaving
 
-    async def disconnect_sockets(self, target: Target, close: bool) -> None:
+    async def disconnect_sockets(self, target: Target, close: bool, reason: str | None) -> None:
         """Disconnect the sockets that a target selects."""
-        self._emitter.disconnect(self.sockets(target), close)
+        self._emitter.disconnect(self.sockets(target), close, reason=reason)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import TYPE_CHECKING, Final
 
+from ..exceptions import ConfigurationError
 from ..types import Packet, PacketType
 from .memory import MemoryAdapter
 from .packet_log import Attendance, PacketLog
@@ -27,26 +28,20 @@ def _loop_time() -> float:
 class SessionAwareAdapter(MemoryAdapter):
     """The adapter of a server with ``connection_state_recovery``, in place of :class:`MemoryAdapter`.
 
-    ``delay``: seconds that the server may take to notice that a client has gone; packets are kept for
-    ``max_disconnection_duration`` plus this time. ``clock``: returns the time in seconds, from any start; the event
-    loop's time by default.
+    Packets are kept for ``max_disconnection_duration`` plus the time that the server may take to notice that a client
+    has gone. ``clock``: returns the time in seconds, from any start; the event loop's time by default.
     """
 
     __slots__ = ("_clock", "_last_left_at", "_log", "_max_age", "_present", "_recovery", "_sessions", "_sweeper")
 
-    def __init__(
-        self,
-        nsp: str,
-        emitter: Emitter,
-        *,
-        recovery: Recovery,
-        delay: float,
-        clock: Callable[[], float] = _loop_time,
-    ) -> None:
+    def __init__(self, nsp: str, emitter: Emitter, *, clock: Callable[[], float] = _loop_time) -> None:
         super().__init__(nsp, emitter)
-        self._recovery = recovery
+        recovery = emitter.recovery
+        if recovery is None:
+            raise ConfigurationError("SessionAwareAdapter needs Server(connection_state_recovery=Recovery(...))")
+        self._recovery: Recovery = recovery
         self._clock = clock
-        self._max_age = recovery.max_disconnection_duration + delay
+        self._max_age = recovery.max_disconnection_duration + emitter.linger
         self._log = self._new_log()
         self._present: dict[str, Attendance] = {}
         self._sessions: dict[str, tuple[Session, Attendance, float]] = {}
@@ -56,7 +51,7 @@ class SessionAwareAdapter(MemoryAdapter):
 
     # --- rooms ------------------------------------------------------------------------------------------------------
 
-    def add(self, sid: str, rooms: Iterable[str]) -> None:
+    def add(self, sid: str, rooms: Iterable[str]) -> Awaitable[None] | None:
         """Put a socket into rooms."""
         rooms = tuple(rooms)
         super().add(sid, rooms)
@@ -64,14 +59,16 @@ class SessionAwareAdapter(MemoryAdapter):
         if attendance is None:
             attendance = self._present[sid] = Attendance(self._log.head)
         attendance.join(rooms, self._log.head)
+        return None
 
-    def remove(self, sid: str, rooms: Iterable[str]) -> None:
+    def remove(self, sid: str, rooms: Iterable[str]) -> Awaitable[None] | None:
         """Take a socket out of rooms."""
         rooms = tuple(rooms)
         super().remove(sid, rooms)
         attendance = self._present.get(sid)
         if attendance is not None:
             attendance.leave(rooms, self._log.head)
+        return None
 
     def remove_all(self, sid: str) -> frozenset[str]:
         """Forget a socket. Return the rooms that it was in."""
@@ -119,10 +116,16 @@ class SessionAwareAdapter(MemoryAdapter):
             self._forget(next(iter(self._sessions)))
         self._wake()
 
-    async def restore_session(self, pid: str, offset: str | None) -> Session | None:
+    def forget_session(self, pid: str) -> None:
+        """Forget a session."""
+        if pid in self._sessions:
+            self._forget(pid)
+
+    async def restore_session(self, pid: str, offset: str | None, accept: Callable[[Session], bool]) -> Session | None:
         """Remove a session and return it with all packets that its client has missed.
 
-        Return ``None`` if the session is unknown or too old, or if a missed packet has been discarded.
+        Return ``None`` if the session is unknown or too old, if a missed packet has been discarded, or if ``accept``
+        refuses it.
         """
         if pid not in self._sessions:
             return None
@@ -134,9 +137,12 @@ class SessionAwareAdapter(MemoryAdapter):
         missed = None if position is None else self._log.missed(attendance, position)
         if missed is None:
             return None
+        found = dataclasses.replace(session, missed=missed)
+        if not accept(found):
+            return None
         del self._sessions[pid]
         self._present[session.sid] = attendance
-        return dataclasses.replace(session, missed=missed)
+        return found
 
     async def forget_sessions(self, belongs: Callable[[Session], bool]) -> int:
         """Forget the sessions for which ``belongs`` returns true. Return their number."""
@@ -189,3 +195,8 @@ class SessionAwareAdapter(MemoryAdapter):
         self._log.trim(self._clock())
         if self._sessions or len(self._log):
             self._wake()
+
+
+def in_memory(nsp: str, emitter: Emitter) -> MemoryAdapter:
+    """Make the default adapter of a namespace: one that recovers connections, if the server does."""
+    return MemoryAdapter(nsp, emitter) if emitter.recovery is None else SessionAwareAdapter(nsp, emitter)

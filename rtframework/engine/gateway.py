@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Sequence
+from json.encoder import encode_basestring_ascii
 from typing import TYPE_CHECKING, Any, Final, cast
 
 import socketio
 
 from ..exceptions import EncodeError
 from ..packets import explain_failure
-from ..types import PacketType
+from ..serializers import JSONSerializer
+from ..types import Packet, PacketType
 from .client import Client
 from .engine_server import EngineServer
 from .frames import EncodedFrames, JoinedFrames, PlainFrames
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
 
     from ..options import EngineOptions
     from ..protocols import Application, Frames, Outlet, Serializer
-    from ..types import Handshake, Packet
+    from ..types import Handshake
     from .connection import Connection
     from .interfaces import MessageHandler
 
@@ -56,6 +58,8 @@ class Gateway(socketio.AsyncServer):  # type: ignore[misc]  # socketio is not ty
         self._serializer = serializer
         self._engine_options = options
         self._encode = serializer.encode
+        self._writes_json = getattr(type(serializer), "encode", None) is JSONSerializer.encode
+        """True if its packets are Socket.IO's own: a type, a namespace and an id in front of JSON."""
         # python-socketio sets a level and adds a handler to its own logger unless it is given another one.
         super().__init__(
             client_manager=manager,
@@ -107,6 +111,27 @@ class Gateway(socketio.AsyncServer):  # type: ignore[misc]  # socketio is not ty
             raise explain_failure(packet, error, self._encode) from error
         except Exception as error:  # a serializer, or a hook of it, that was not written for such data
             raise EncodeError(f"cannot be sent: {error!r}") from error
+
+    def text(self, packet: Packet) -> str | None:
+        """Return a packet's data as JSON; ``None`` with bytes or another serializer. Raises ``EncodeError``."""
+        if not self._writes_json:
+            self.encode(packet)  # a mistake shows at once all the same
+            return None
+        try:
+            messages = self._encode(Packet(_EVENT, "/", packet.data))
+        except EncodeError as error:
+            raise explain_failure(packet, error, self._encode) from error
+        except Exception as error:
+            raise EncodeError(f"cannot be sent: {error!r}") from error
+        return cast("str", messages[0])[1:] if len(messages) == 1 else None
+
+    def splice(self, nsp: str, args: str, tail: str | None = None, *, compress: bool = True) -> Frames | None:
+        """Make an event of its arguments as JSON; ``tail``: one more. ``None`` with a serializer of another format."""
+        if not self._writes_json:
+            return None
+        head = "2" if nsp == "/" else f"2{nsp},"
+        text = f"{head}{args}" if tail is None else f"{head}{args[:-1]},{encode_basestring_ascii(tail)}]"
+        return (EncodedFrames if compress else PlainFrames).of_messages((text,), True)
 
     def join(self, frames: Sequence[Frames]) -> Frames:
         """Join several packets to one: sent together, and not dropped for a slow client."""

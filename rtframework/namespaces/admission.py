@@ -6,6 +6,7 @@ import asyncio
 import dataclasses
 import logging
 import secrets
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
 from .. import counters as outcomes
@@ -15,6 +16,7 @@ from ..counters import MAX_CONNECTIONS_PER_USER
 from ..exceptions import ConnectionRefused, Disconnected, EncodeError, EventError
 from ..handlers.event import CONNECTION, Passage
 from ..logs import ThrottledLog, quote
+from ..protocols import UNKNOWN
 from ..types import DisconnectReason, Packet, PacketType
 from .membership import State
 
@@ -88,9 +90,9 @@ class Admission:
                 return self._refuse(client, socket, TOO_MANY, outcomes.LIMITED_CONNECT)
             if socket.recovered:
                 await nsp._membership.farewell(socket.id)
-            if nsp._connect_links and not (socket.recovered and recovery is not None and self._skips(recovery)):
+            if nsp._connect_links and not (recovery is not None and self._skips(socket, recovery)):
                 await self._run_middleware(socket)
-            if not self._join(socket):
+            if not await self._join(socket):
                 return self._count(outcomes.GONE)
             if nsp._listening.lifecycle[CONNECTION]:
                 await self._run_connection_handlers(socket)
@@ -130,6 +132,8 @@ class Admission:
             nsp._membership.by_pid[socket._pid] = socket
         self._count(outcomes.CONNECTED)
         conn.send(self._greeting(socket))
+        if socket._pid is not None:
+            nsp._membership.keep(socket)
         held.open()
         if nsp._watcher is not None:
             nsp._watcher.admitted(socket)
@@ -161,8 +165,15 @@ class Admission:
             log.debug("a client of %s is not recovered", nsp.name, extra={"nsp": nsp.name})
         return nsp._make_socket(client, client.new_id(nsp.name), handshake, user, secrets.token_urlsafe(15))
 
-    def _skips(self, recovery: Recovery) -> bool:
-        """Tell whether a recovered client passes middleware by. Warn of it, once, if the program has not said so."""
+    def _skips(self, socket: Socket, recovery: Recovery) -> bool:
+        """Tell whether a client is recovered and passes middleware by.
+
+        Warn of it, once, if the program has not said so. A session of another server whose user was replaced by
+        middleware goes through it again: the object did not travel.
+        """
+        session = socket._session
+        if session is None or (session.origin is not None and session.replaced):
+            return False
         if recovery.skip_middlewares is None and not self._host.has_told_of_skipping:
             self._host.has_told_of_skipping = True
             log.warning(
@@ -182,8 +193,11 @@ class Admission:
             _no_way_through(name, key=self._nsp.label, extra=extra)
             raise ConnectionRefused
 
-    def _join(self, socket: Socket) -> bool:
-        """Put a socket into the namespace and its rooms, and hold its packets back; ``False`` when it has left."""
+    async def _join(self, socket: Socket) -> bool:
+        """Put a socket into the namespace and its rooms, and hold its packets back; ``False`` when it has left.
+
+        Wait until packets of other servers reach it, if the adapter has to see to that first.
+        """
         nsp = self._nsp
         if socket._state is State.DISCONNECTED or not socket._client.enter(nsp.name, nsp._receiver_of(socket)):
             nsp._membership.evict(socket)
@@ -193,7 +207,15 @@ class Admission:
         nsp._membership.sockets[socket.id] = socket
         if not resumed:
             self._hold(socket)
-            nsp.adapter.add(socket.id, {socket.id, *socket._last_rooms})
+            entering = nsp.adapter.add(socket.id, {socket.id, *socket._last_rooms})
+        else:  # it is in them; what is to be waited for is asked again
+            entering = nsp.adapter.add(socket.id, nsp.adapter.rooms(socket.id))
+        if entering is not None:
+            await entering
+            if socket._state is State.DISCONNECTED:
+                socket._forget_listeners()
+                nsp._membership.departed(socket)
+                return False
         return True
 
     def _hold(self, socket: Socket) -> None:
@@ -305,52 +327,53 @@ class Admission:
             before._client.conn.close(DisconnectReason.TRANSPORT_CLOSE)
             if before._left is None:
                 nsp._membership.evict(before)  # its middleware still runs
-        session = await self._restore(pid, offset)
-        if session is None:
-            self._host.counts.recoveries[outcomes.NOT_FOUND] += 1
-            return None
+        outcome = outcomes.NOT_FOUND
+        identity = recovery.identity(user)
+
+        def accept(session: Session) -> bool:
+            nonlocal outcome
+            outcome = self._judge(session, offset, identity) if client.conn.is_open else outcomes.GONE
+            return outcome == outcomes.RECOVERED
+
+        session = await self._restore(pid, offset, accept)
         # Nothing is waited for from here on, so that no packet falls between what was missed and what comes.
-        fits = False
-        try:
-            fits = client.conn.is_open and self._fits(session, offset, user, recovery)
-        finally:
-            if not fits:
-                nsp.adapter.persist_session(session)
-        if not fits:
+        if session is None and outcome == outcomes.RECOVERED:  # the adapter could not take it after all
+            outcome = outcomes.NOT_FOUND
+        elif session is not None and outcome != outcomes.RECOVERED and not accept(session):  # it has not asked
+            self._nsp.adapter.persist_session(session)
+            session = None
+        if outcome != outcomes.GONE:
+            self._host.counts.recoveries[outcome] += 1
+        if session is None:
             return None
         socket = nsp._make_socket(client, session.sid, handshake, user, pid)
         socket._session = session
         socket.data = session.data
-        if session.user is not session.authenticated:  # middleware has made another of it, and may be skipped now
+        if session.origin is None and session.replaced:  # middleware has made another of it, and may be skipped now
             socket.user = session.user
         socket._state = State.RESUMED
         self._hold(socket)
-        nsp.adapter.add(socket.id, session.rooms)
+        nsp.adapter.add(socket.id, session.rooms)  # what it returns is asked for again, and waited for, in _join
         nsp._membership.by_pid[pid] = socket
-        self._host.counts.recoveries[outcomes.RECOVERED] += 1
         return socket
 
-    async def _restore(self, pid: str, offset: str | None) -> Session | None:
+    async def _restore(self, pid: str, offset: str | None, accept: Callable[[Session], bool]) -> Session | None:
         try:
-            return await self._nsp.adapter.restore_session(pid, offset)
+            return await self._nsp.adapter.restore_session(pid, offset, accept)
         except Exception as error:  # noqa: BLE001 - logged, and the client starts anew
             _not_restored(error=error, key=self._nsp.label, extra={"nsp": self._nsp.name})
             return None
 
-    def _fits(self, session: Session, offset: str | None, user: Any, recovery: Recovery) -> bool:
-        """Tell whether a client may have a session; if not, count why."""
-        recoveries = self._host.counts.recoveries
-        if not recovery.is_same(session.authenticated, user):
+    def _judge(self, session: Session, offset: str | None, identity: Any) -> str:
+        """Decide whether a client may have a session. Return one of ``rtframework.counters.RECOVERIES``."""
+        if session.identity is not UNKNOWN and session.identity != identity:
             _another_user(self._nsp.name, extra={"nsp": self._nsp.name, "sid": session.sid})
-            recoveries[outcomes.ANOTHER_USER] += 1
-            return False
+            return outcomes.ANOTHER_USER
         if session.replayed == (offset or ""):
-            recoveries[outcomes.UNCERTAIN] += 1
-            return False  # which of the packets that were sent again it has got, nobody knows
+            return outcomes.UNCERTAIN  # which of the packets that were sent again it has got, nobody knows
         if sum(frames.size for frames in session.missed) > self._nsp._limits.max_outbox:
-            recoveries[outcomes.TOO_MUCH] += 1
-            return False
-        return True
+            return outcomes.TOO_MUCH
+        return outcomes.RECOVERED
 
 
 def code_of(refused: ConnectionRefused) -> str:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Collection, Sequence
+import random
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from functools import partial
 from inspect import isawaitable
 from typing import TYPE_CHECKING, Any, Final
@@ -12,17 +13,22 @@ from typing import TYPE_CHECKING, Any, Final
 from ..concurrency import is_cancelled
 from ..exceptions import EventError
 from ..logs import ThrottledLog, quote, show_event
-from ..types import Packet, SocketDetails
+from ..types import DisconnectReason, Packet, SocketDetails
 from .membership import State
 
 if TYPE_CHECKING:
-    from ..protocols import Engine, Frames
+    from ..options import Recovery
+    from ..protocols import Engine, Frames, Session
+    from .host import Host
     from .namespace import Namespace
     from .socket import Socket
 
 log: Final = logging.getLogger("rtframework.namespace")
 
 _failed: Final = ThrottledLog(log, logging.ERROR, "unhandled error in a handler of %s of another server")
+
+_GAP_TIME: Final = 5.0
+"""Seconds in which clients that may have missed packets are closed, so that they do not all come back at once."""
 
 
 class NamespaceEmitter:
@@ -38,10 +44,26 @@ class NamespaceEmitter:
         self._outgoing = nsp._outgoing
         self._tapped = nsp._outgoing.tapped
 
+    @property
+    def recovery(self) -> Recovery | None:
+        """The settings of connection state recovery."""
+        return self._host.settings.recovery
+
+    @property
+    def linger(self) -> float:
+        """The seconds that the server may take to notice that a client has gone."""
+        return self._host.settings.linger
+
+    @property
+    def node(self) -> str:
+        """The name of this server in its cluster."""
+        backbone = self._host.settings.backbone
+        return "" if backbone is None else backbone.node
+
     def send(
         self,
         sids: Collection[str],
-        packet: Packet,
+        packet: Packet | Callable[[], Packet],
         *,
         volatile: bool = False,
         compress: bool = True,
@@ -49,15 +71,24 @@ class NamespaceEmitter:
     ) -> Awaitable[None] | None:
         """Encode once and deliver. Encode even when nobody is here, so that a mistake shows at once."""
         if frames is None:
-            frames = self._engine.encode(packet) if compress else self._engine.encode(packet, compress=False)
+            it: Any = packet  # a function comes with frames
+            frames = self._engine.encode(it) if compress else self._engine.encode(it, compress=False)
         if self._tapped:
-            self._outgoing.show(sids, packet)
+            self._outgoing.show(sids, packet() if callable(packet) else packet)
         outlets = self._outlets
         return self._engine.deliver([outlets[sid] for sid in sids if sid in outlets], frames, volatile=volatile)
 
     def encode(self, packet: Packet, *, compress: bool = True) -> Frames:
         """Encode a packet, for adapters that keep what they send."""
         return self._engine.encode(packet, compress=compress)
+
+    def text(self, packet: Packet) -> str | None:
+        """Return the arguments of an event as JSON, for other servers."""
+        return self._engine.text(packet)
+
+    def splice(self, args: str, tail: str | None = None, *, compress: bool = True) -> Frames | None:
+        """Make the frames of an event of its arguments as JSON."""
+        return self._engine.splice(self._nsp.name, args, tail, compress=compress)
 
     def ask(
         self, sids: Collection[str], packet: Packet, *, volatile: bool = False, compress: bool = True
@@ -82,26 +113,63 @@ class NamespaceEmitter:
         """Describe the sockets for other servers."""
         return [SocketDetails(socket.id, socket.handshake, socket.rooms, socket.data) for socket in self._here(sids)]
 
-    def join(self, sids: Collection[str], rooms: Collection[str]) -> None:
+    def session(self, sid: str) -> Session | None:
+        """Return the state that a socket may recover."""
+        socket = self._sockets.get(sid)
+        return None if socket is None else self._nsp._membership.session_of(socket)
+
+    def join(self, sids: Collection[str], rooms: Collection[str]) -> Awaitable[None] | None:
         """Make the sockets join rooms."""
         refused: EventError | None = None
+        entering = []
         for socket in self._here(sids):
             try:
-                socket._enter_rooms(rooms)
+                waiting = socket._enter_rooms(rooms)
             except EventError as error:
                 refused = error
+            else:
+                if waiting is not None:
+                    entering.append(waiting)
+        if entering:
+            return _all(entering, refused)
         if refused is not None:
             raise refused
+        return None
 
-    def leave(self, sids: Collection[str], rooms: Collection[str]) -> None:
+    def leave(self, sids: Collection[str], rooms: Collection[str]) -> Awaitable[None] | None:
         """Make the sockets leave rooms."""
-        for socket in self._here(sids):
-            socket._leave_rooms(rooms)
+        leaving = [socket._leave_rooms(rooms) for socket in self._here(sids)]
+        waiting = [each for each in leaving if each is not None]
+        return _all(waiting) if waiting else None
 
-    def disconnect(self, sids: Collection[str], close: bool) -> None:
+    def disconnect(
+        self, sids: Collection[str], close: bool, *, reason: str | None = None, persist: bool = True
+    ) -> None:
         """Disconnect the sockets."""
+        membership = self._nsp._membership
         for socket in self._here(sids):
-            self._nsp._membership.disconnect(socket, close)
+            if persist:
+                membership.disconnect(socket, close, reason)
+            else:
+                membership.hand_over(socket, close, reason)
+
+    def gap(self, since: float) -> None:
+        """Tell the program, and close the clients that would take what they have for complete."""
+        self._host.cluster.gap(self._nsp.name, since)
+        loop = asyncio.get_running_loop()
+        membership = self._nsp._membership
+        for socket in dict.fromkeys([*membership.by_pid.values(), *self._sockets.values()]):
+            if socket._pid is None:
+                continue
+            membership.forgo_recovery(socket)
+            if socket._state is State.CONNECTED:
+                loop.call_later(random.uniform(0, _GAP_TIME), _close, socket)
+            else:  # it is not told what it has missed
+                _close(socket)
+
+    def state(self, up: bool) -> None:
+        """Tell the program whether the other servers can be reached."""
+        self._host.cluster.state(up)
 
     async def serve(self, args: Sequence[Any]) -> Any:
         """Run the handlers of an event of another server. Return the first answer that is not ``None``."""
@@ -120,6 +188,12 @@ class NamespaceEmitter:
                 answer = result if answer is None else answer
         return answer
 
+    @property
+    def _host(self) -> Host:
+        host = self._nsp._host
+        assert host is not None
+        return host
+
     def _here(self, sids: Collection[str]) -> list[Socket]:
         sockets = self._sockets
         return [sockets[sid] for sid in sids if sid in sockets]
@@ -128,3 +202,23 @@ class NamespaceEmitter:
 def _forget_question(socket: Socket, id: int, answer: asyncio.Future[list[Any]]) -> None:
     if answer.cancelled():
         socket._drop_ack(id)
+
+
+def _close(socket: Socket) -> None:
+    if socket._state is not State.DISCONNECTED:
+        socket._client.conn.close(DisconnectReason.MISSED_PACKETS)
+
+
+async def _wait(waiting: Sequence[Awaitable[None]], refused: EventError | None) -> None:
+    for each in await asyncio.gather(*waiting, return_exceptions=True):
+        if isinstance(each, BaseException):
+            raise each
+    if refused is not None:
+        raise refused
+
+
+def _all(waiting: Sequence[Awaitable[None]], refused: EventError | None = None) -> Awaitable[None]:
+    """Wait for all, then raise the first error; a socket that was refused comes last."""
+    if len(waiting) == 1 and refused is None:
+        return waiting[0]
+    return _wait(waiting, refused)

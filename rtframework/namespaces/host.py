@@ -9,7 +9,7 @@ import re
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeGuard, TypeVar
 
 from ..concurrency import TaskSet, is_cancelled
 from ..counters import CONNECT_RATE, INTERNAL_ERROR, INVALID_NAMESPACE, LIMITED_CONNECT, REFUSALS
@@ -25,6 +25,7 @@ from ..logs import Lazy, ThrottledLog, quote
 from ..types import DisconnectReason
 from .admission import code_of, refuse
 from .announcements import Announcements
+from .cluster_events import ClusterEvents
 from .dynamic import DynamicNamespaces
 from .namespace import Namespace
 from .parent import ParentNamespace
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from ..counters import Counters
     from ..handlers.strict import Auditor
     from ..options import Limits, Recovery
-    from ..protocols import AdapterFactory, Authenticator, Client, Engine, Observer
+    from ..protocols import AdapterFactory, Authenticator, Backbone, Client, Engine, Observer
     from ..server import Server
     from .announcements import Pending
     from .parent import Factory
@@ -67,9 +68,21 @@ class Settings:
     authenticator: Authenticator | None
     adapter_factory: AdapterFactory
     recovery: Recovery | None
+    linger: float
+    """Seconds that may pass before it is noticed that a client has gone."""
     ordered: bool
     validate_returns: bool
     clean_up: bool
+
+    @property
+    def backbone(self) -> Backbone | None:
+        """The factory of adapters, if it is to be started and stopped."""
+        return self.adapter_factory if is_backbone(self.adapter_factory) else None
+
+
+def is_backbone(factory: object) -> TypeGuard[Backbone]:
+    """Tell whether a factory of adapters is a :class:`~rtframework.protocols.Backbone`."""
+    return not isinstance(factory, type) and hasattr(factory, "node") and hasattr(factory, "health")
 
 
 class Host:
@@ -89,6 +102,7 @@ class Host:
         self.namespaces: dict[str, Namespace] = {}
         self.dynamic = DynamicNamespaces(self, clean_up=settings.clean_up)
         self.announcements = Announcements()
+        self.cluster = ClusterEvents()
         self.started = False
         """True while an application is served: adapters made from now on have to be started."""
         most = settings.limits.max_connections_per_user
@@ -262,7 +276,10 @@ class Host:
     # --- with the application ---------------------------------------------------------------------------------------
 
     async def start(self) -> None:
-        """Open all namespaces: the application starts."""
+        """Open all namespaces: the application starts. What the backbone raises is why it does not."""
+        backbone = self.settings.backbone
+        if backbone is not None:
+            await backbone.start()
         self.started = True
         self._on_breach = on_breach.get()
         self.dynamic.start()
@@ -302,10 +319,19 @@ class Host:
                 if is_cancelled(error):
                     raise
                 log.exception("an adapter failed to close", extra={"nsp": namespace.name})
+        backbone = self.settings.backbone
+        if backbone is not None:
+            try:
+                await backbone.stop()
+            except (Exception, asyncio.CancelledError) as error:
+                if is_cancelled(error):
+                    raise
+                log.exception("the backbone failed to stop")
 
     def stop(self) -> None:
         """Forget the children that were made for clients: the application has stopped."""
         for observer in self.observers:
             observer.stop()
         self.dynamic.clear()
+        self.cluster.reset()
         self.started = False

@@ -54,7 +54,7 @@ class Membership:
     ``by_pid``: those that have a private id. ``departing``: those that have left and whose handlers still run.
     """
 
-    __slots__ = ("_nsp", "by_pid", "departing", "outlets", "sockets")
+    __slots__ = ("_nsp", "_told", "by_pid", "departing", "outlets", "sockets")
 
     def __init__(self, nsp: Namespace) -> None:
         self._nsp = nsp
@@ -62,21 +62,54 @@ class Membership:
         self.outlets: dict[str, Outlet] = {}
         self.by_pid: dict[str, Socket] = {}
         self.departing: dict[str, Socket] = {}
+        self._told: dict[str, str] = {}
+        """By socket id: the reason that its disconnect handlers are to hear, if it is not that of the connection."""
 
     # --- the way out ------------------------------------------------------------------------------------------------
 
-    def disconnect(self, socket: Socket, close: bool) -> None:
-        """Disconnect a client from the namespace, or, with ``close``, close its connection. Nothing here waits."""
+    def disconnect(self, socket: Socket, close: bool, reason: str | None = None) -> None:
+        """Disconnect a client from the namespace, or, with ``close``, close its connection. Nothing here waits.
+
+        ``reason``: what its disconnect handlers hear in place of "server namespace disconnect".
+        """
         if not socket.connected:
             return
         socket.accept()
         if self._nsp._guard.audit.is_on:
             socket._audit("kick")
+        if reason is not None:
+            self._told[socket.id] = reason
         if close:
             socket._client.conn.close(DisconnectReason.SERVER_NAMESPACE_DISCONNECT)
         else:
             socket._client.leave(self._nsp.name)
             self.disconnected(socket, DisconnectReason.SERVER_NAMESPACE_DISCONNECT)
+
+    def hand_over(self, socket: Socket, close: bool, reason: str | None = None) -> None:
+        """Take out a socket that another server continues: its session is that server's, its connection is dead."""
+        if not socket.connected:
+            return
+        conn = socket._client.conn
+        self.forgo_recovery(socket, forget=False)
+        if reason is not None:
+            self._told[socket.id] = reason
+        socket._farewell = asyncio.Event()  # its client may come back here before its handlers have ended
+        self.departing[socket.id] = socket
+        socket._client.leave(self._nsp.name)
+        self.disconnected(socket, DisconnectReason.TRANSPORT_CLOSE)
+        if close:
+            conn.close(DisconnectReason.TRANSPORT_CLOSE)  # the client's other namespaces can be recovered
+
+    def forgo_recovery(self, socket: Socket, *, forget: bool = True) -> None:
+        """Let a socket have no session any more; ``forget``: have one that the adapter keeps for it forgotten."""
+        pid = socket._pid
+        if pid is None:
+            return
+        if forget:
+            self._forget(socket)
+        if self.by_pid.get(pid) is socket:
+            del self.by_pid[pid]
+        socket._pid = None
 
     def disconnected(self, socket: Socket, reason: str) -> None:
         """Take out a socket that has left, and, if it was accepted, run its disconnect handlers."""
@@ -89,8 +122,13 @@ class Membership:
             # So that the client does not come back by itself.
             socket._outlet.send(nsp._engine.encode(Packet(PacketType.DISCONNECT, nsp.name)))
         socket._last_rooms = nsp.adapter.rooms(socket.id)
-        if socket._pid is not None and reason in RECOVERABLE and not socket._client.conn.has_dropped:
-            self._persist(socket)
+        if socket._pid is not None:
+            if reason in RECOVERABLE and not socket._client.conn.has_dropped:
+                self._persist(socket)
+            else:
+                self._forget(socket)
+        if self._told:
+            reason = self._told.pop(socket.id, reason)
         socket._left = reason
         socket._state = State.DISCONNECTED
         nsp._free_seat(socket)
@@ -133,11 +171,14 @@ class Membership:
             self.by_pid.pop(socket._pid, None)
         self._nsp.adapter.remove_all(socket.id)
 
-    def _persist(self, socket: Socket) -> None:
-        """Have the state of a socket kept, if its client knows how to ask for it."""
-        before = socket._session
-        if socket._pid is None or not (socket._was_accepted or before is not None):
-            return
+    # --- sessions ---------------------------------------------------------------------------------------------------
+
+    def session_of(self, socket: Socket) -> Session | None:
+        """Return the state that a socket may recover; ``None`` if its client does not know how to ask for it."""
+        nsp, before = self._nsp, socket._session
+        recovery = nsp._host.settings.recovery if nsp._host is not None else None
+        if recovery is None or socket._pid is None or not (socket._was_accepted or before is not None):
+            return None
         replayed = before.replayed if before is not None else None
         left_at = None
         if not socket._was_accepted and before is not None:  # the session was not used after all
@@ -145,16 +186,49 @@ class Membership:
         elif socket._client.conn.transport == "polling":
             # One payload of polling arrives whole or not at all; of a websocket's messages the first may have come.
             replayed = None
-        adapter = self._nsp.adapter
-        rooms = adapter.rooms(socket.id)
-        session = Session(
-            socket.id, socket._pid, rooms, socket.data, socket.user, socket._authenticated, replayed, left_at
+        user = socket._authenticated
+        return Session(
+            socket.id,
+            socket._pid,
+            nsp.adapter.rooms(socket.id),
+            socket.data,
+            socket.user,
+            user,
+            replayed,
+            left_at,
+            identity=recovery.identity(user),
+            replaced=socket.user is not user,
         )
+
+    def keep(self, socket: Socket) -> None:
+        """Tell the adapter of a client that knows its private id from now on."""
         try:
-            adapter.persist_session(session)
+            session = self.session_of(socket)
+            if session is not None:
+                self._nsp.adapter.keep_session(session)
+        except Exception as error:  # noqa: BLE001 - logged, and the client is in all the same
+            self._log(socket, error)
+
+    def _persist(self, socket: Socket) -> None:
+        """Have the state of a socket kept, if its client knows how to ask for it."""
+        try:
+            session = self.session_of(socket)
+            if session is not None:
+                self._nsp.adapter.persist_session(session)
         except Exception as error:  # noqa: BLE001 - logged, and the socket goes all the same
-            extra = {"nsp": self._nsp.name, "sid": socket.id}
-            _not_kept(error=error, key=self._nsp.label, extra=extra)
+            self._log(socket, error)
+
+    def _forget(self, socket: Socket) -> None:
+        """Have the state of a socket forgotten that cannot come back."""
+        if socket._pid is None or not (socket._was_accepted or socket._session is not None):
+            return
+        try:
+            self._nsp.adapter.forget_session(socket._pid)
+        except Exception as error:  # noqa: BLE001 - logged, and the socket goes all the same
+            self._log(socket, error)
+
+    def _log(self, socket: Socket, error: Exception) -> None:
+        _not_kept(error=error, key=self._nsp.label, extra={"nsp": self._nsp.name, "sid": socket.id})
 
     # --- disconnect handlers ----------------------------------------------------------------------------------------
 

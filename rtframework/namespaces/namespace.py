@@ -403,7 +403,8 @@ class Namespace(Registration, Broadcasting):
         recovery = None if self._host is None else self._host.settings.recovery
         if recovery is None:
             return 0
-        return await self.adapter.forget_sessions(lambda session: recovery.is_same(session.authenticated, user))
+        identity = recovery.identity(user)
+        return await self.adapter.forget_sessions(lambda session: bool(session.identity == identity))
 
     # --- inside -----------------------------------------------------------------------------------------------------
 

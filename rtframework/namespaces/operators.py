@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Never, Protocol
 
-from ..exceptions import ConfigurationError, Disconnected
+from ..exceptions import ConfigurationError, Disconnected, FetchTimeout
 from ..handlers.mistakes import Advising, unknown_keywords
 from ..options import check_timeout
 from ..types import AckResponses, Packet, Target
@@ -95,7 +95,7 @@ class BroadcastOperator(Advising):
         return self._with(compress=compress)
 
     def timeout(self, seconds: float) -> Self:
-        """Limit the time for which :meth:`emit_with_ack` waits."""
+        """Limit the time for which :meth:`emit_with_ack` and :meth:`fetch_sockets` wait."""
         check_timeout("timeout()", seconds)
         return type(self)(self._audience, self._target, seconds)
 
@@ -103,7 +103,8 @@ class BroadcastOperator(Advising):
         """Emit an event with any number of arguments.
 
         It is encoded once for all receivers. Raises ``EncodeError`` when the arguments cannot be sent: then nobody
-        receives anything.
+        receives anything. In a cluster it raises :class:`~rtframework.ClusterUnavailable` when the other servers do not
+        get it: then nobody has it, or, if the error is ``local``, this server's clients alone.
         """
         if unknown:
             raise unknown_keywords("emit", unknown)
@@ -126,11 +127,19 @@ class BroadcastOperator(Advising):
     async def fetch_sockets(self) -> list[RemoteSocket]:
         """Describe the selected sockets of all servers of a cluster, also those whose connection handlers still run.
 
-        Raises ``TimeoutError`` when another server does not answer.
+        Raises :class:`~rtframework.FetchTimeout`, with the sockets of those that did answer, when another server does
+        not answer within the time of :meth:`timeout`; by default within a time that the adapter chooses.
         """
+        try:
+            found = await self._audience.adapter.fetch_sockets(self._target, self._timeout)
+        except FetchTimeout as error:
+            raise FetchTimeout(str(error), self._remote(error.sockets), error.missing) from error
+        return self._remote(found)
+
+    def _remote(self, found: Iterable[SocketDetails]) -> list[RemoteSocket]:
         return [
             RemoteSocket(BroadcastOperator(self._audience._audience_of(each), Target(frozenset((each.id,)))), each)
-            for each in await self._audience.adapter.fetch_sockets(self._target)
+            for each in found
         ]
 
     async def sockets_join(self, *rooms: Rooms) -> None:
@@ -144,9 +153,13 @@ class BroadcastOperator(Advising):
         """Make the selected sockets leave rooms. Rooms that one is not in are skipped."""
         await self._audience.adapter.del_sockets(self._target, room_names(rooms))
 
-    async def disconnect_sockets(self, *, close: bool = False) -> None:
-        """Disconnect the selected sockets, or, with ``close=True``, close their connections."""
-        await self._audience.adapter.disconnect_sockets(self._target, close)
+    async def disconnect_sockets(self, *, close: bool = False, reason: str | None = None) -> None:
+        """Disconnect the selected sockets, or, with ``close=True``, close their connections.
+
+        ``reason``: what their disconnect handlers hear in place of "server namespace disconnect"; clients are not told.
+        """
+        check_reason(reason)
+        await self._audience.adapter.disconnect_sockets(self._target, close, reason)
 
     def _with(self, **changes: Any) -> Self:
         return type(self)(self._audience, dataclasses.replace(self._target, **changes), self._timeout)
@@ -183,7 +196,7 @@ class Broadcasting(Advising):
         return self._everybody().local
 
     def timeout(self, seconds: float) -> BroadcastOperator:
-        """Limit the time for which ``emit_with_ack`` waits."""
+        """Limit the time for which ``emit_with_ack`` and ``fetch_sockets`` wait."""
         return self._everybody().timeout(seconds)
 
     def compress(self, compress: bool) -> BroadcastOperator:
@@ -216,9 +229,15 @@ class Broadcasting(Advising):
         """Make every socket of the namespace leave rooms."""
         await self._everybody().sockets_leave(*rooms)
 
-    async def disconnect_sockets(self, *, close: bool = False) -> None:
+    async def disconnect_sockets(self, *, close: bool = False, reason: str | None = None) -> None:
         """Disconnect every socket of the namespace, or, with ``close=True``, close their connections."""
-        await self._everybody().disconnect_sockets(close=close)
+        await self._everybody().disconnect_sockets(close=close, reason=reason)
+
+
+def check_reason(reason: object) -> None:
+    """Check the reason of a disconnect. Raises ``ConfigurationError`` if it is given and no string, or empty."""
+    if reason is not None and (not isinstance(reason, str) or not reason):
+        raise ConfigurationError(f"reason is a string, not {reason!r}: what disconnect handlers hear")
 
 
 def room_names(rooms: tuple[Rooms, ...]) -> list[str]:
@@ -369,9 +388,12 @@ class RemoteSocket(Advising):
             return answer
         raise Disconnected("socket has been disconnected")
 
-    async def disconnect(self, close: bool = False) -> None:
-        """Disconnect the client from this namespace, or, with ``close=True``, from all of them and the transport."""
-        await self._operator.disconnect_sockets(close=close)
+    async def disconnect(self, close: bool = False, *, reason: str | None = None) -> None:
+        """Disconnect the client from this namespace, or, with ``close=True``, from all of them and the transport.
+
+        ``reason``: what its disconnect handlers hear in place of "server namespace disconnect".
+        """
+        await self._operator.disconnect_sockets(close=close, reason=reason)
 
     def timeout(self, seconds: float) -> RemoteSocket:
         """Limit the time for which :meth:`emit_with_ack` waits."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from ..adapters.room_events import RoomEvents
 from ..concurrency import TaskSet, run_abreast
-from ..exceptions import AckTimeout, ConfigurationError
+from ..exceptions import AckTimeout, ConfigurationError, FetchTimeout
 from ..handlers.declarations import Declaration, declarations_of
 from ..handlers.mistakes import given_a_function
 from ..types import AckResponses, Packet, Target
@@ -129,15 +129,13 @@ class _Adapters:
         self._listeners: list[tuple[str, Callable[..., Any]]] = []
         self._tasks = TaskSet()
 
-    def add(self, sid: str, rooms: Iterable[str]) -> None:
+    def add(self, sid: str, rooms: Iterable[str]) -> Awaitable[None] | None:
         """Put a socket into rooms of its namespace."""
-        for adapter in self._of(sid):
-            adapter.add(sid, rooms)
+        return _together([adapter.add(sid, rooms) for adapter in self._of(sid)])
 
-    def remove(self, sid: str, rooms: Iterable[str]) -> None:
+    def remove(self, sid: str, rooms: Iterable[str]) -> Awaitable[None] | None:
         """Take a socket out of rooms of its namespace."""
-        for adapter in self._of(sid):
-            adapter.remove(sid, rooms)
+        return _together([adapter.remove(sid, rooms) for adapter in self._of(sid)])
 
     def remove_all(self, sid: str) -> frozenset[str]:
         """Forget a socket. Return the rooms that it was in."""
@@ -173,10 +171,25 @@ class _Adapters:
             lambda child: child.adapter.broadcast_with_ack(_for(child, packet), target, timeout), by_child=False
         )
 
-    async def fetch_sockets(self, target: Target) -> list[SocketDetails]:
+    async def fetch_sockets(self, target: Target, timeout: float | None) -> list[SocketDetails]:
         """Describe the selected sockets."""
-        found = await _all(child.adapter.fetch_sockets(target) for child in self._members.values())
-        return [each for sockets in found for each in sockets]
+        found: list[SocketDetails] = []
+        missing: dict[str, None] = {}
+        late = False
+
+        async def fetch(child: Namespace) -> None:
+            nonlocal late
+            try:
+                found.extend(await child.adapter.fetch_sockets(target, timeout))
+            except FetchTimeout as error:
+                late = True
+                found.extend(error.sockets)
+                missing.update(dict.fromkeys(error.missing))
+
+        await _all(fetch(child) for child in self._members.values())
+        if late:
+            raise FetchTimeout(sockets=found, missing=tuple(missing))
+        return found
 
     async def add_sockets(self, target: Target, rooms: Sequence[str]) -> None:
         """Make the selected sockets join rooms."""
@@ -186,9 +199,9 @@ class _Adapters:
         """Make the selected sockets leave rooms."""
         await _all(child.adapter.del_sockets(target, rooms) for child in self._members.values())
 
-    async def disconnect_sockets(self, target: Target, close: bool) -> None:
+    async def disconnect_sockets(self, target: Target, close: bool, reason: str | None) -> None:
         """Disconnect the selected sockets."""
-        await _all(child.adapter.disconnect_sockets(target, close) for child in self._members.values())
+        await _all(child.adapter.disconnect_sockets(target, close, reason) for child in self._members.values())
 
     async def server_side_emit(self, args: Sequence[Any]) -> None:
         """Hand an event to each child on the other servers."""
@@ -198,10 +211,16 @@ class _Adapters:
         """Hand an event to each child on the other servers and collect the answers, by server and child."""
         return await self._collect(lambda child: child.adapter.server_side_emit_with_ack(args, timeout), by_child=True)
 
+    def keep_session(self, session: Session) -> None:
+        """Keep nothing: each child has an adapter for that."""
+
     def persist_session(self, session: Session) -> None:
         """Keep nothing: each child has an adapter for that."""
 
-    async def restore_session(self, pid: str, offset: str | None) -> Session | None:
+    def forget_session(self, pid: str) -> None:
+        """Keep nothing: each child has an adapter for that."""
+
+    async def restore_session(self, pid: str, offset: str | None, accept: Callable[[Session], bool]) -> Session | None:
         """Keep nothing: each child has an adapter for that."""
         return None
 
@@ -285,3 +304,11 @@ async def _all(works: Iterable[Awaitable[T]]) -> list[T]:
         if isinstance(outcome, BaseException):
             raise outcome
     return cast("list[T]", outcomes)
+
+
+def _together(waiting: Sequence[Awaitable[None] | None]) -> Awaitable[None] | None:
+    """Return one awaitable for those that there are: a socket is in one child."""
+    for each in waiting:
+        if each is not None:
+            return each
+    return None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection
+from collections.abc import Awaitable, Collection
 from typing import TYPE_CHECKING, Any, Final, Literal, Never
 
 from ..exceptions import AckTimeout, ConfigurationError, Disconnected, EventError
@@ -15,7 +15,7 @@ from ..packets import from_ack
 from ..types import Packet, Target
 from .dispatch import EventDispatch
 from .membership import State
-from .operators import BroadcastOperator, Rooms, SocketOperator, room_names
+from .operators import BroadcastOperator, Rooms, SocketOperator, check_reason, room_names
 
 if TYPE_CHECKING:
     from ..handlers.handler import Handler, LifecycleHandler
@@ -134,14 +134,18 @@ class Socket(EventDispatch, Registration):
     async def join(self, *rooms: Rooms) -> None:
         """Join rooms. A socket that has left joins nothing.
 
+        It is in the rooms at once. In a cluster this returns when what other servers emit to them reaches it, too.
+
         Raises :class:`~rtframework.EventError` for more rooms, or longer names, than ``Limits`` allows.
         """
-        self._enter_rooms(room_names(rooms))
+        entering = self._enter_rooms(room_names(rooms))
+        if entering is not None:
+            await entering
 
-    def _enter_rooms(self, names: Collection[str]) -> None:
-        """Join rooms; does not wait."""
+    def _enter_rooms(self, names: Collection[str]) -> Awaitable[None] | None:
+        """Join rooms; does not wait. Return what the adapter has returned."""
         if self._state is _DISCONNECTED:
-            return
+            return None
         limits = self._nsp._limits
         if any(len(name) > limits.max_room_name for name in names):
             raise EventError("room_name_too_long", f"a room's name has at most {limits.max_room_name} characters")
@@ -150,19 +154,22 @@ class Socket(EventDispatch, Registration):
             raise EventError("too_many_rooms", f"a socket is in at most {limits.max_rooms} rooms")
         if not self._has_rooms:  # in middleware: they count from the moment it is in
             self._last_rooms |= frozenset(names)
-        else:
-            self._nsp.adapter.add(self.id, names)
+            return None
+        return self._nsp.adapter.add(self.id, names)
 
     async def leave(self, *rooms: Rooms) -> None:
         """Leave rooms. Rooms that it is not in are skipped."""
-        self._leave_rooms(room_names(rooms))
+        leaving = self._leave_rooms(room_names(rooms))
+        if leaving is not None:
+            await leaving
 
-    def _leave_rooms(self, names: Collection[str]) -> None:
-        """Leave rooms; does not wait."""
+    def _leave_rooms(self, names: Collection[str]) -> Awaitable[None] | None:
+        """Leave rooms; does not wait. Return what the adapter has returned."""
         if self._has_rooms:
-            self._nsp.adapter.remove(self.id, names)
-        elif self._state is _CONNECTING:
+            return self._nsp.adapter.remove(self.id, names)
+        if self._state is _CONNECTING:
             self._last_rooms -= frozenset(names)
+        return None
 
     # --- to this client -----------------------------------------------------------------------------------------------
 
@@ -237,8 +244,10 @@ class Socket(EventDispatch, Registration):
         """
         self._nsp._admission.accept(self)
 
-    async def disconnect(self, close: bool = False) -> None:
+    async def disconnect(self, close: bool = False, *, reason: str | None = None) -> None:
         """Disconnect the client from this namespace, or, with ``close=True``, from all of them and the transport.
+
+        ``reason``: what the disconnect handlers hear in place of "server namespace disconnect".
 
         Raises :class:`~rtframework.ConfigurationError` in connect middleware, where there is nothing to disconnect yet.
         """
@@ -247,7 +256,8 @@ class Socket(EventDispatch, Registration):
                 "the client is not in yet and cannot be disconnected: in middleware, refuse it with "
                 "raise ConnectionRefused(message)"
             )
-        self._nsp._membership.disconnect(self, close)
+        check_reason(reason)
+        self._nsp._membership.disconnect(self, close, reason)
 
     def _disconnected(self, reason: str) -> None:
         """Hear from the engine that the client has left."""

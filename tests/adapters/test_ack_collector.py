@@ -80,4 +80,4 @@ async def test_a_server_that_dies_is_not_waited_for() -> None:
     collector.server_gone("one")
     answers = await result
     assert dict(answers) == {"s1": "yes", "s3": "early"}
-    assert answers.missing == ("s2",)
+    assert answers.missing == ("s2", "two", "one"), "two had not reported, and of one an answer is owed"

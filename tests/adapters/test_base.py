@@ -10,7 +10,7 @@ import pytest
 from rtframework import AckResponses, BaseAdapter, MemoryAdapter, Packet, Target
 from rtframework.protocols import Emitter
 from rtframework.testing import AdapterConformance
-from rtframework.testing.conformance.adapters import _Deliveries
+from rtframework.testing.conformance.deliveries import Deliveries
 from rtframework.types import SocketDetails
 
 DELIVERIES = {
@@ -37,8 +37,8 @@ class Delegating(BaseAdapter):
     async def broadcast_with_ack(self, packet: Packet, target: Target, timeout: float | None) -> AckResponses:
         return await self.local.broadcast_with_ack(packet, target, timeout)
 
-    async def fetch_sockets(self, target: Target) -> list[SocketDetails]:
-        return await self.local.fetch_sockets(target)
+    async def fetch_sockets(self, target: Target, timeout: float | None) -> list[SocketDetails]:
+        return await self.local.fetch_sockets(target, timeout)
 
     async def add_sockets(self, target: Target, rooms: Sequence[str]) -> None:
         await self.local.add_sockets(target, rooms)
@@ -46,8 +46,8 @@ class Delegating(BaseAdapter):
     async def del_sockets(self, target: Target, rooms: Sequence[str]) -> None:
         await self.local.del_sockets(target, rooms)
 
-    async def disconnect_sockets(self, target: Target, close: bool) -> None:
-        await self.local.disconnect_sockets(target, close)
+    async def disconnect_sockets(self, target: Target, close: bool, reason: str | None) -> None:
+        await self.local.disconnect_sockets(target, close, reason)
 
 
 class TestConformance(AdapterConformance):
@@ -63,4 +63,4 @@ def test_a_delivery_that_is_missing_is_found_at_once() -> None:
     for name in DELIVERIES:
         incomplete: Any = type("Incomplete", (Delegating,), {name: getattr(BaseAdapter, name)})
         with pytest.raises(TypeError, match=name):
-            incomplete("/", _Deliveries())
+            incomplete("/", Deliveries())

@@ -8,7 +8,7 @@ from typing import Any
 from rtframework import MemoryAdapter, Packet, PacketType, Target
 from rtframework.protocols import Emitter
 from rtframework.testing import AdapterConformance
-from rtframework.testing.conformance.adapters import _Deliveries
+from rtframework.testing.conformance.deliveries import Deliveries
 
 
 class TestMemoryAdapter(AdapterConformance):
@@ -22,8 +22,8 @@ async def test_a_broadcast_is_encoded_once_and_to_nobody_too() -> None:
     """A room of a thousand would cost a thousand encodings; a mistake would show only when somebody is there."""
     calls: list[list[str]] = []
 
-    class Counters(_Deliveries):
-        def send(self, sids: Collection[str], packet: Packet, **options: Any) -> None:
+    class Counters(Deliveries):
+        def send(self, sids: Collection[str], packet: Any, **options: Any) -> None:
             calls.append(list(sids))
 
     adapter = MemoryAdapter("/", Counters())

@@ -16,17 +16,17 @@ from rtframework.engine.frames import EncodedFrames
 from rtframework.exceptions import EncodeError
 from rtframework.protocols import Emitter, Frames, Session
 from rtframework.testing import AdapterConformance
-from rtframework.testing.conformance.adapters import _Deliveries
+from rtframework.testing.conformance.deliveries import Deliveries
 
 
 class TestSessionAwareAdapter(AdapterConformance):
     """It is an adapter like any other, but that what it delivers has an offset."""
 
     def adapter(self, nsp: str, emitter: Emitter) -> SessionAwareAdapter:
-        return SessionAwareAdapter(nsp, emitter, recovery=Recovery(), delay=45)
+        return SessionAwareAdapter(nsp, emitter)
 
 
-class Keeps(_Deliveries):
+class Keeps(Deliveries):
     """An emitter that keeps who was sent what."""
 
     def __init__(self) -> None:
@@ -38,12 +38,13 @@ class Keeps(_Deliveries):
     def send(
         self,
         sids: Collection[str],
-        packet: Packet,
+        packet: Packet | Callable[[], Packet],
         *,
         volatile: bool = False,
         compress: bool = True,
         frames: Frames | None = None,
     ) -> None:
+        assert isinstance(packet, Packet)
         data = self.data[id(self.encode(packet) if frames is None else frames)]
         assert data[: len(packet.data)] == packet.data
         for sid in sids:
@@ -67,7 +68,8 @@ class World:
     now: float = 0.0
 
     def __post_init__(self) -> None:
-        self.adapter = SessionAwareAdapter("/", self.emitter, recovery=self.recovery, delay=45, clock=lambda: self.now)
+        self.emitter.recovery = self.recovery
+        self.adapter = SessionAwareAdapter("/", self.emitter, clock=lambda: self.now)
 
     async def emit(self, name: Any, *rooms: str, but: str = "", id: int | None = None, **flags: bool) -> None:
         """Emit an event without arguments."""
@@ -77,12 +79,14 @@ class World:
     def leave(self, sid: str) -> None:
         """A socket goes and may come back."""
         adapter = self.adapter
-        adapter.persist_session(Session(sid, f"pid of {sid}", adapter.rooms(sid), {}, None, None))
+        adapter.persist_session(Session(sid, f"pid of {sid}", adapter.rooms(sid), {}))
         adapter.remove_all(sid)
 
-    async def back(self, sid: str, offset: str | None = None) -> list[Any] | None:
+    async def back(
+        self, sid: str, offset: str | None = None, accept: Callable[[Session], bool] = lambda _: True
+    ) -> list[Any] | None:
         """It comes back: the events that it has missed."""
-        session = await self.adapter.restore_session(f"pid of {sid}", offset)
+        session = await self.adapter.restore_session(f"pid of {sid}", offset, accept)
         if session is None:
             return None
         self.adapter.add(sid, session.rooms)
@@ -159,13 +163,13 @@ async def test_what_was_not_used_keeps_its_time() -> None:
     world.adapter.add("ada", ["ada"])
     world.leave("ada")
     world.now = 9.0
-    session = await world.adapter.restore_session("pid of ada", None)
+    session = await world.adapter.restore_session("pid of ada", None, lambda _: True)
     assert session is not None
     world.adapter.persist_session(session)
     await world.emit("a")
     world.now = 10.0
     assert await world.back("ada") == ["a"]
-    session = await world.adapter.restore_session("pid of ada", None)
+    session = await world.adapter.restore_session("pid of ada", None, lambda _: True)
     assert session is None
 
 

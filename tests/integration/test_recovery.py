@@ -824,7 +824,9 @@ async def test_an_adapter_that_fails_harms_nobody(
         def persist_session(self, session: Session) -> None:
             raise OSError("the store is down")
 
-        async def restore_session(self, pid: str, offset: str | None) -> Session | None:
+        async def restore_session(
+            self, pid: str, offset: str | None, accept: Callable[[Session], bool]
+        ) -> Session | None:
             raise OSError("the store is down")
 
     io = recovering(adapter=Fails)

@@ -75,7 +75,9 @@ async def test_who_is_asked_in_which_order() -> None:
         log.append("authenticator")
 
     class Noted(MemoryAdapter):
-        async def restore_session(self, pid: str, offset: str | None) -> Session | None:
+        async def restore_session(
+            self, pid: str, offset: str | None, accept: Callable[[Session], bool]
+        ) -> Session | None:
             log.append(f"restore {pid} {offset}")
             return None
 
@@ -850,7 +852,9 @@ async def test_a_client_that_leaves_while_its_session_is_looked_for() -> None:
     gate = Gate()
 
     class Slow(MemoryAdapter):
-        async def restore_session(self, pid: str, offset: str | None) -> Session | None:
+        async def restore_session(
+            self, pid: str, offset: str | None, accept: Callable[[Session], bool]
+        ) -> Session | None:
             await gate.wait()
             return Session("ada1", pid, frozenset({"ada1"}), {}, None, None)
 
@@ -872,7 +876,9 @@ async def test_an_adapter_that_cannot_find_sessions(caplog: pytest.LogCaptureFix
     """Nobody who was there before could connect while a database is down."""
 
     class Broken(MemoryAdapter):
-        async def restore_session(self, pid: str, offset: str | None) -> Session | None:
+        async def restore_session(
+            self, pid: str, offset: str | None, accept: Callable[[Session], bool]
+        ) -> Session | None:
             raise OSError("no database")
 
         def persist_session(self, session: Session) -> None:
@@ -893,7 +899,7 @@ async def test_an_adapter_that_cannot_find_sessions(caplog: pytest.LogCaptureFix
 
 async def test_who_a_user_is_cannot_be_told() -> None:
     """A mistake in ``Recovery.identity`` would cost every client its session."""
-    fails = True
+    fails = False
 
     def identity(user: Any) -> Any:
         if fails:
@@ -903,6 +909,7 @@ async def test_who_a_user_is_cannot_be_told() -> None:
     host = recovering(auth=Users(), recovery={"identity": identity})
     main = host.of("/", None)
     auth = await lost(host)
+    fails = True
     assert await admit(main, FakeClient(host), auth) == INTERNAL_ERROR
     fails = False
     ada = FakeClient(host, "again")

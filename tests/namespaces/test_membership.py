@@ -229,13 +229,14 @@ async def test_who_may_come_back(dropped: bool) -> None:
         assert pid is not None
         ada.line.has_dropped = dropped
         ada.drop(reason)
-        session = await main.adapter.restore_session(pid, None)
+        session = await main.adapter.restore_session(pid, None, lambda _: True)
         lost = (
             DisconnectReason.CLIENT_NAMESPACE_DISCONNECT,
             DisconnectReason.SERVER_NAMESPACE_DISCONNECT,
             DisconnectReason.PARSE_ERROR,
             DisconnectReason.SLOW_CONSUMER,
             DisconnectReason.RATE_LIMITED,
+            DisconnectReason.MISSED_PACKETS,
         )
         assert (session is None) == (dropped or reason in lost), reason
         assert session is None or (session.sid, set(session.rooms)) == (sid, {sid})

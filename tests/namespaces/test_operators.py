@@ -31,8 +31,8 @@ class Noted(MemoryAdapter):
         self.calls.append(("broadcast_with_ack", packet.data, target, timeout))
         return self.answers
 
-    async def fetch_sockets(self, target: Target) -> list[SocketDetails]:
-        self.calls.append(("fetch_sockets", target))
+    async def fetch_sockets(self, target: Target, timeout: float | None) -> list[SocketDetails]:
+        self.calls.append(("fetch_sockets", target, timeout))
         return [SocketDetails("a", Handshake(nsp="/x"), frozenset({"a"}), {"n": 1})]
 
     async def add_sockets(self, target: Target, rooms: Iterable[str]) -> None:
@@ -41,8 +41,8 @@ class Noted(MemoryAdapter):
     async def del_sockets(self, target: Target, rooms: Iterable[str]) -> None:
         self.calls.append(("del_sockets", target, rooms))
 
-    async def disconnect_sockets(self, target: Target, close: bool) -> None:
-        self.calls.append(("disconnect_sockets", target, close))
+    async def disconnect_sockets(self, target: Target, close: bool, reason: str | None) -> None:
+        self.calls.append(("disconnect_sockets", target, close, reason))
 
 
 def noted() -> tuple[BroadcastOperator, Noted]:
@@ -133,15 +133,15 @@ async def test_what_the_adapter_is_asked_for() -> None:
     await chosen.sockets_join("x", ["y"])
     await chosen.sockets_leave("x")
     await chosen.disconnect_sockets()
-    await chosen.disconnect_sockets(close=True)
+    await chosen.disconnect_sockets(close=True, reason="banned")
     assert adapter.calls == [
         ("broadcast", ["e", 1, b"2"], target),
         ("broadcast_with_ack", ["q"], target, 2),
-        ("fetch_sockets", target),
+        ("fetch_sockets", target, 2),
         ("add_sockets", target, ["x", "y"]),
         ("del_sockets", target, ["x"]),
-        ("disconnect_sockets", target, False),
-        ("disconnect_sockets", target, True),
+        ("disconnect_sockets", target, False, None),
+        ("disconnect_sockets", target, True, "banned"),
     ]
     adapter.calls.clear()
     one = Target(frozenset("a"))
@@ -152,7 +152,7 @@ async def test_what_the_adapter_is_asked_for() -> None:
     await remote.volatile.emit("e")
     await remote.compress(False).emit("e")
     await remote.disconnect()
-    await remote.disconnect(close=True)
+    await remote.disconnect(close=True, reason="banned")
     adapter.answers = AckResponses({"a": "yes"})
     assert await remote.timeout(1).emit_with_ack("q") == "yes"
     adapter.answers = AckResponses({}, ("a",))
@@ -163,8 +163,8 @@ async def test_what_the_adapter_is_asked_for() -> None:
         ("del_sockets", one, ["r"]),
         ("broadcast", ["e"], Target(frozenset("a"), volatile=True)),
         ("broadcast", ["e"], Target(frozenset("a"), compress=False)),
-        ("disconnect_sockets", one, False),
-        ("disconnect_sockets", one, True),
+        ("disconnect_sockets", one, False, None),
+        ("disconnect_sockets", one, True, "banned"),
         ("broadcast_with_ack", ["q"], one, 1),
         ("broadcast_with_ack", ["q"], one, None),
     ]

@@ -327,7 +327,7 @@ async def test_sessions_and_connections_are_the_children_s() -> None:
     await adapter.close()
     assert world.log == []
     adapter.persist_session(Session("ada1", "p", frozenset(), {}, None, None))
-    assert await adapter.restore_session("p", None) is None
+    assert await adapter.restore_session("p", None, lambda _: True) is None
     assert adapter.session_time() == 0
 
 

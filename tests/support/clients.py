@@ -18,18 +18,19 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
+import json
 from collections.abc import AsyncIterator, Awaitable, Coroutine, Sequence
 from types import SimpleNamespace
 from typing import Any, cast
 
-from rtframework import Handshake, Limits, MemoryAdapter, Packet, PacketType, Recovery
-from rtframework.adapters.recovering import SessionAwareAdapter
+from rtframework import Handshake, Limits, Packet, PacketType, Recovery
+from rtframework.adapters.recovering import in_memory
 from rtframework.counters import Counters
 from rtframework.limits.guard import Guard
 from rtframework.limits.rates import RateLimit
 from rtframework.namespaces.host import Host, Settings
 from rtframework.namespaces.socket import Socket
-from rtframework.protocols import AdapterFactory, Authenticator, Connection, Emitter, Engine, Frames, Outlet, Receiver
+from rtframework.protocols import AdapterFactory, Authenticator, Connection, Engine, Frames, Outlet, Receiver
 from rtframework.serializers import JSONSerializer
 from rtframework.testing import Clock
 from rtframework.types import DisconnectReason
@@ -87,6 +88,16 @@ class FakeEngine:
         self.encoded += 1
         messages = self.serializer.encode(packet)
         return FakeFrames([(packet.nsp, _line(packet))], sum(map(len, messages)), compress=compress)
+
+    def text(self, packet: Packet) -> str | None:
+        """Return a packet's data as JSON."""
+        messages = self.serializer.encode(Packet(PacketType.EVENT, "/", packet.data))
+        return str(messages[0])[1:] if len(messages) == 1 else None
+
+    def splice(self, nsp: str, args: str, tail: str | None = None, *, compress: bool = True) -> Frames | None:
+        """Make an event of its arguments as JSON."""
+        packet = Packet(PacketType.EVENT, nsp, [*json.loads(args), *([] if tail is None else [tail])])
+        return FakeFrames([(nsp, _line(packet))], len(args), compress=compress)
 
     def join(self, frames: Sequence[Frames]) -> Frames:
         """Make several packets one."""
@@ -277,15 +288,12 @@ def make_host(
 ) -> Host:
     """Make the namespaces of a server, the main one among them; ``limits`` are those of ``Limits``."""
 
-    def recovering(nsp: str, emitter: Emitter) -> SessionAwareAdapter:
-        assert recovery is not None
-        return SessionAwareAdapter(nsp, emitter, recovery=recovery, delay=45)
-
     settings = Settings(
         limits=Limits(**limits),
         authenticator=auth,
-        adapter_factory=adapter or (MemoryAdapter if recovery is None else recovering),
+        adapter_factory=adapter or in_memory,
         recovery=recovery,
+        linger=45.0,
         ordered=ordered,
         validate_returns=validate_returns,
         clean_up=clean_up,

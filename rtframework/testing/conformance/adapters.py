@@ -5,16 +5,17 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from ...exceptions import AckTimeout, Disconnected, EncodeError
 from ...protocols import Session
-from ...types import Handshake, Packet, PacketType, SocketDetails, Target
+from ...types import Packet, PacketType, Target
+from .deliveries import Deliveries
 from .suites import check
 
 if TYPE_CHECKING:
-    from ...protocols import Adapter, Emitter, Frames
+    from ...protocols import Adapter, Emitter
 
 
 class AdapterConformance:
@@ -32,7 +33,7 @@ class AdapterConformance:
     def test_rooms_and_members_agree(self) -> None:
         """A socket's rooms are exactly those whose broadcasts it gets."""
 
-        async def run(adapter: Adapter, sent: _Deliveries) -> None:
+        async def run(adapter: Adapter, sent: Deliveries) -> None:
             adapter.add("a", ["a", "x", "y"])
             adapter.add("b", ["b"])
             adapter.add("b", ("y", "z"))
@@ -49,7 +50,7 @@ class AdapterConformance:
     def test_leaving_is_at_once_and_forgiving(self) -> None:
         """A socket that has left a room gets nothing more from it, and leaving twice is no error."""
 
-        async def run(adapter: Adapter, sent: _Deliveries) -> None:
+        async def run(adapter: Adapter, sent: Deliveries) -> None:
             adapter.add("a", ["a", "x", "y"])
             adapter.add("b", ["b", "x"])
             adapter.remove("a", ["x", "x", "nowhere"])
@@ -66,7 +67,7 @@ class AdapterConformance:
     def test_a_socket_that_goes_is_forgotten(self) -> None:
         """A socket that has gone is in no room any more, and starts without rooms when it comes back."""
 
-        async def run(adapter: Adapter, sent: _Deliveries) -> None:
+        async def run(adapter: Adapter, sent: Deliveries) -> None:
             adapter.add("a", ["a", "x"])
             adapter.add("b", ["b", "x"])
             left = adapter.remove_all("a")
@@ -84,7 +85,7 @@ class AdapterConformance:
     def test_listeners_hear_of_rooms(self) -> None:
         """Each change of a room is announced once and after it is made, and a failing listener does no harm."""
 
-        async def run(adapter: Adapter, sent: _Deliveries) -> None:
+        async def run(adapter: Adapter, sent: Deliveries) -> None:
             heard: list[tuple[str, ...]] = []
 
             def listen(event: str) -> Callable[..., None]:
@@ -131,7 +132,7 @@ class AdapterConformance:
     def test_targets_select_whom_they_name(self) -> None:
         """A target selects each of its sockets once and no others; an empty set of rooms selects none."""
 
-        async def run(adapter: Adapter, sent: _Deliveries) -> None:
+        async def run(adapter: Adapter, sent: Deliveries) -> None:
             for sid, rooms in {"a": "ax", "b": "bxy", "c": "cyz", "d": "d"}.items():
                 adapter.add(sid, rooms)
             nobody: frozenset[str] = frozenset()
@@ -175,7 +176,7 @@ class AdapterConformance:
             "a\n",
         ]
 
-        async def run(adapter: Adapter, sent: _Deliveries) -> None:
+        async def run(adapter: Adapter, sent: Deliveries) -> None:
             for number, name in enumerate(names):
                 adapter.add(f"s{number}", [name])
             adapter.add("bystander", ["a", "b", "ab", "A"])
@@ -188,7 +189,7 @@ class AdapterConformance:
     def test_what_is_handed_out_is_a_copy(self) -> None:
         """A program may loop over rooms or sockets while they change."""
 
-        async def run(adapter: Adapter, sent: _Deliveries) -> None:
+        async def run(adapter: Adapter, sent: Deliveries) -> None:
             adapter.add("a", ["x", "y"])
             rooms = adapter.rooms("a")
             check(isinstance(rooms, frozenset), f"rooms() gave a {type(rooms).__name__}")
@@ -205,7 +206,7 @@ class AdapterConformance:
     def test_broadcasts_are_delivered_once_and_as_they_are(self) -> None:
         """Each selected socket gets the packet once, unchanged, with the flags of the target."""
 
-        async def run(adapter: Adapter, sent: _Deliveries) -> None:
+        async def run(adapter: Adapter, sent: Deliveries) -> None:
             for sid, rooms in {"a": "ax", "b": "bxy", "c": "cy"}.items():
                 adapter.add(sid, rooms)
             data: list[Any] = ["news", {"a": [1, b"\x00\xff", None, "ü"]}]
@@ -231,7 +232,7 @@ class AdapterConformance:
     def test_broadcasts_keep_their_order(self) -> None:
         """Packets arrive in the order in which a program emits them."""
 
-        async def run(adapter: Adapter, sent: _Deliveries) -> None:
+        async def run(adapter: Adapter, sent: Deliveries) -> None:
             adapter.add("a", ["a", "x"])
             for number in range(50):
                 target = (Target(), Target(frozenset("x")), Target(local=True))[number % 3]
@@ -245,7 +246,7 @@ class AdapterConformance:
     def test_who_has_gone_or_left_is_not_reached(self) -> None:
         """A broadcast reaches the sockets that are in the room when it is made, and no others."""
 
-        async def run(adapter: Adapter, sent: _Deliveries) -> None:
+        async def run(adapter: Adapter, sent: Deliveries) -> None:
             for sid in "abc":
                 adapter.add(sid, [sid, "x"])
             adapter.remove("a", ["x"])
@@ -262,28 +263,48 @@ class AdapterConformance:
     def test_sessions_are_handed_out_once(self) -> None:
         """A client that comes back gets its session, if the adapter keeps any, and nobody gets it a second time."""
 
-        async def run(adapter: Adapter, sent: _Deliveries) -> None:
+        async def run(adapter: Adapter, sent: Deliveries) -> None:
             check(adapter.session_time() == 0, "something is kept of which nobody has heard")
             adapter.add("a", ["a", "x"])
             adapter.persist_session(Session("a", "pid of a", adapter.rooms("a"), {"n": 1}, None, None))
             adapter.remove_all("a")
             self._selects(adapter, Target(), "")
-            check(await adapter.restore_session("another", None) is None, "a session for another pid")
-            back = await adapter.restore_session("pid of a", None)
+            check(await adapter.restore_session("another", None, _accept) is None, "a session for another pid")
+            refused: list[Session] = []
+
+            def refuse(session: Session) -> bool:
+                refused.append(session)
+                return False
+
+            check(await adapter.restore_session("pid of a", None, refuse) is None, "a refused session came back")
+            back = await adapter.restore_session("pid of a", None, _accept)
+            check((back is None) == (not refused), "a session that was refused has not stayed")
             if back is not None:
                 check(
                     back.sid == "a" and back.rooms == {"a", "x"} and back.data == {"n": 1}, f"{back!r:.200} came back"
                 )
-            check(await adapter.restore_session("pid of a", None) is None, "a session was handed out twice")
+            check(await adapter.restore_session("pid of a", None, _accept) is None, "a session was handed out twice")
             for sid in ("b", "c"):
                 adapter.add(sid, [sid])
-                adapter.persist_session(Session(sid, f"pid of {sid}", adapter.rooms(sid), {}, sid, sid))
+                adapter.persist_session(Session(sid, f"pid of {sid}", adapter.rooms(sid), {}, sid, sid, identity=sid))
                 adapter.remove_all(sid)
-            forgotten = await adapter.forget_sessions(lambda session: session.authenticated == "b")
+            forgotten = await adapter.forget_sessions(lambda session: bool(session.identity == "b"))
             check(forgotten == (back is not None), f"{forgotten} sessions were forgotten")
-            check(await adapter.restore_session("pid of b", None) is None, "a session that was forgotten came back")
-            kept = await adapter.restore_session("pid of c", None)
+            check(
+                await adapter.restore_session("pid of b", None, _accept) is None,
+                "a session that was forgotten came back",
+            )
+            kept = await adapter.restore_session("pid of c", None, _accept)
             check((kept is None) == (back is None), "another session was forgotten")
+            adapter.add("d", ["d"])
+            gone = Session("d", "pid of d", adapter.rooms("d"), {}, identity="d")
+            adapter.keep_session(gone)
+            check(await adapter.restore_session("pid of d", None, _accept) is None or back is not None, "d came back")
+            adapter.persist_session(gone)
+            adapter.forget_session("pid of d")
+            adapter.forget_session("pid of a stranger")
+            adapter.remove_all("d")
+            check(await adapter.restore_session("pid of d", None, _accept) is None, "one that has left came back")
             check(adapter.session_time() == 0, "what is not kept is to be waited for")
 
         self._run(run)
@@ -291,7 +312,7 @@ class AdapterConformance:
     def test_sockets_may_go_while_they_are_sent_to(self) -> None:
         """A client that disconnects during a broadcast does not break it for the others."""
 
-        async def run(adapter: Adapter, sent: _Deliveries) -> None:
+        async def run(adapter: Adapter, sent: Deliveries) -> None:
             for number in range(20):
                 adapter.add(f"s{number}", [f"s{number}", "x"])
             sent.on_send = lambda sid: adapter.remove_all(sid)
@@ -305,7 +326,7 @@ class AdapterConformance:
     def test_what_cannot_be_sent_is_told_to_the_caller(self) -> None:
         """Emitting a value that cannot be encoded raises in the caller."""
 
-        async def run(adapter: Adapter, sent: _Deliveries) -> None:
+        async def run(adapter: Adapter, sent: Deliveries) -> None:
             adapter.add("a", ["a"])
             sent.error = EncodeError("cannot be sent")
             try:
@@ -319,8 +340,8 @@ class AdapterConformance:
     def test_namespaces_do_not_mix(self) -> None:
         """Rooms of the same name in two namespaces are separate."""
 
-        async def run(adapter: Adapter, sent: _Deliveries) -> None:
-            other_sent = _Deliveries()
+        async def run(adapter: Adapter, sent: Deliveries) -> None:
+            other_sent = Deliveries()
             other = self.adapter("/other", other_sent)
             await other.start()
             try:
@@ -341,7 +362,7 @@ class AdapterConformance:
     def test_questions_are_answered_by_socket(self) -> None:
         """Each socket's answer is counted once, those that left are listed, and without sockets nothing waits."""
 
-        async def run(adapter: Adapter, sent: _Deliveries) -> None:
+        async def run(adapter: Adapter, sent: Deliveries) -> None:
             for sid, rooms in {"a": "ax", "b": "bx", "c": "cx", "d": "d"}.items():
                 adapter.add(sid, rooms)
             for local in (False, True):
@@ -365,7 +386,7 @@ class AdapterConformance:
     def test_questions_end_in_time(self) -> None:
         """A client that does not answer blocks nothing, no answer in time is lost, and no future is kept for ever."""
 
-        async def run(adapter: Adapter, sent: _Deliveries) -> None:
+        async def run(adapter: Adapter, sent: Deliveries) -> None:
             for sid in "abc":
                 adapter.add(sid, sid)
             question = Packet(PacketType.EVENT, "/n", ["q"])
@@ -386,7 +407,7 @@ class AdapterConformance:
     def test_selected_sockets_are_described(self) -> None:
         """The list of the sockets in a room has all of them, and no others."""
 
-        async def run(adapter: Adapter, sent: _Deliveries) -> None:
+        async def run(adapter: Adapter, sent: Deliveries) -> None:
             for sid, rooms in {"a": "ax", "b": "bxy", "c": "c"}.items():
                 adapter.add(sid, rooms)
             for target, expected in (
@@ -395,7 +416,7 @@ class AdapterConformance:
                 (Target(frozenset()), ""),
                 (Target(frozenset("y"), local=True), "b"),
             ):
-                found = {each.id: each for each in await adapter.fetch_sockets(target)}
+                found = {each.id: each for each in await adapter.fetch_sockets(target, self.patience)}
                 check(sorted(found) == sorted(expected), f"{target!r} gave {sorted(found)}")
                 for sid, each in found.items():
                     check(each.rooms == adapter.rooms(sid), f"{sid} is said to be in {each.rooms}")
@@ -406,7 +427,7 @@ class AdapterConformance:
     def test_selected_sockets_join_and_leave(self) -> None:
         """Moving the sockets of a room to another room moves all of them, and no others."""
 
-        async def run(adapter: Adapter, sent: _Deliveries) -> None:
+        async def run(adapter: Adapter, sent: Deliveries) -> None:
             for sid, rooms in {"a": "ax", "b": "bxy", "c": "c"}.items():
                 adapter.add(sid, rooms)
             await adapter.add_sockets(Target(frozenset("x"), frozenset("y")), ["m", "n"])
@@ -425,22 +446,22 @@ class AdapterConformance:
     def test_selected_sockets_are_disconnected(self) -> None:
         """Disconnecting the sockets of a room disconnects all of them, and no others."""
 
-        async def run(adapter: Adapter, sent: _Deliveries) -> None:
+        async def run(adapter: Adapter, sent: Deliveries) -> None:
             for sid, rooms in {"a": "ax", "b": "bxy", "c": "c"}.items():
                 adapter.add(sid, rooms)
-            await adapter.disconnect_sockets(Target(frozenset()), True)
-            await adapter.disconnect_sockets(Target(frozenset("x"), frozenset("y")), False)
-            await self._until(lambda: sent.disconnected == [("a", False)], f"{sent.disconnected!r}")
-            await adapter.disconnect_sockets(Target(local=True), True)
+            await adapter.disconnect_sockets(Target(frozenset()), True, None)
+            await adapter.disconnect_sockets(Target(frozenset("x"), frozenset("y")), False, "banned")
+            await self._until(lambda: sent.disconnected == [("a", False, "banned")], f"{sent.disconnected!r}")
+            await adapter.disconnect_sockets(Target(local=True), True, None)
             await self._until(lambda: len(sent.disconnected) == 3, f"{sent.disconnected!r}")
-            check(sorted(sent.disconnected[1:]) == [("b", True), ("c", True)], f"{sent.disconnected!r}")
+            check(sorted(sent.disconnected[1:]) == [("b", True, None), ("c", True, None)], f"{sent.disconnected!r}")
 
         self._run(run)
 
     def test_server_side_events_do_not_come_back(self) -> None:
         """A server does not receive its own server-side events, and a single server does not wait for answers."""
 
-        async def run(adapter: Adapter, sent: _Deliveries) -> None:
+        async def run(adapter: Adapter, sent: Deliveries) -> None:
             await adapter.server_side_emit(["cache.clear", "key"])
             answers = await adapter.server_side_emit_with_ack(["who?"], self.patience)
             check(not answers, f"nobody is there, and answered {answers!r}")
@@ -450,9 +471,9 @@ class AdapterConformance:
 
     # --- helpers ----------------------------------------------------------------------------------------------------
 
-    def _run(self, scenario: Callable[[Adapter, _Deliveries], Awaitable[None]]) -> None:
+    def _run(self, scenario: Callable[[Adapter, Deliveries], Awaitable[None]]) -> None:
         async def run() -> None:
-            sent = _Deliveries()
+            sent = Deliveries()
             sent.adapter = adapter = self.adapter("/n", sent)
             await adapter.start()
             try:
@@ -475,6 +496,10 @@ class AdapterConformance:
             raise AssertionError(message) from None
 
 
+def _accept(session: Session) -> bool:
+    return True
+
+
 @contextlib.contextmanager
 def _silence(name: str) -> Iterator[None]:
     """Disable a logger, for errors that the test provokes."""
@@ -484,101 +509,3 @@ def _silence(name: str) -> Iterator[None]:
         yield
     finally:
         logger.disabled = disabled
-
-
-class _Deliveries:
-    """An emitter that records packets instead of sending them, and calls the adapter as a namespace would."""
-
-    def __init__(self) -> None:
-        self.adapter: Adapter | None = None
-        self.log: list[tuple[str, Packet]] = []
-        self.last: list[tuple[str, Packet]] = []
-        self.flags: dict[str, bool] = {}
-        self.asked: dict[str, asyncio.Future[list[Any]]] = {}
-        self.disconnected: list[tuple[str, bool]] = []
-        self.served: list[Sequence[Any]] = []
-        self.error: Exception | None = None
-        self.on_send: Callable[[str], Any] | None = None
-
-    def send(
-        self,
-        sids: Collection[str],
-        packet: Packet,
-        *,
-        volatile: bool = False,
-        compress: bool = True,
-        frames: Frames | None = None,
-    ) -> None:
-        self.flags = {"volatile": volatile, "compress": compress if frames is None else frames.compress}
-        if self.error is not None:
-            raise self.error
-        if isinstance(frames, _Kept):  # an adapter may add arguments of its own at the end
-            check(frames.packet.data[: len(packet.data)] == packet.data, f"{frames.packet!r:.200} for {packet!r:.200}")
-        for sid in sids:
-            self.log.append((sid, packet))
-            if self.on_send is not None:
-                self.on_send(sid)
-
-    def encode(self, packet: Packet, *, compress: bool = True) -> Frames:
-        if self.error is not None:
-            raise self.error
-        return _Kept(packet, compress)
-
-    def ask(
-        self, sids: Collection[str], packet: Packet, *, volatile: bool = False, compress: bool = True
-    ) -> dict[str, asyncio.Future[list[Any]]]:
-        self.asked = {sid: asyncio.get_running_loop().create_future() for sid in sids}
-        self.send(sids, packet, volatile=volatile, compress=compress)
-        return self.asked
-
-    def describe(self, sids: Collection[str]) -> list[SocketDetails]:
-        return [SocketDetails(sid, Handshake(nsp="/n"), self._adapter.rooms(sid), {"of": sid}) for sid in sids]
-
-    def join(self, sids: Collection[str], rooms: Collection[str]) -> None:
-        for sid in sids:
-            self._adapter.add(sid, rooms)
-
-    def leave(self, sids: Collection[str], rooms: Collection[str]) -> None:
-        for sid in sids:
-            self._adapter.remove(sid, rooms)
-
-    def disconnect(self, sids: Collection[str], close: bool) -> None:
-        for sid in sids:
-            self.disconnected.append((sid, close))
-            self._adapter.remove_all(sid)
-
-    async def serve(self, args: Sequence[Any]) -> Any:
-        self.served.append(args)
-
-    @property
-    def _adapter(self) -> Adapter:
-        assert self.adapter is not None
-        return self.adapter
-
-    async def wait_for(self, count: int, patience: float) -> None:
-        try:
-            async with asyncio.timeout(patience):
-                while len(self.log) < count:  # noqa: ASYNC110 - the adapter's way to get there is unknown
-                    await asyncio.sleep(0.001)
-        except TimeoutError:
-            raise AssertionError(f"{len(self.log)} of {count} deliveries within {patience:g} s") from None
-
-    def taken(self) -> list[tuple[str, Packet]]:
-        self.last, self.log = self.log, []
-        return self.last
-
-
-class _Kept:
-    """Frames that keep their packet without encoding it."""
-
-    websocket = b""
-    polling = ""
-    size = 0
-    droppable = True
-
-    def __init__(self, packet: Packet, compress: bool) -> None:
-        self.packet = packet
-        self.compress = compress
-
-    def deflated(self, window: int, threshold: int, level: int) -> bytes:
-        return b""

@@ -121,7 +121,7 @@ class ForgetsAnswers(_Broken):
 
 
 class DescribesAll(_Broken):
-    async def fetch_sockets(self, target: Target) -> list[SocketDetails]:
+    async def fetch_sockets(self, target: Target, timeout: float | None) -> list[SocketDetails]:
         return self._emitter.describe(self.sockets(Target()))
 
 
@@ -131,7 +131,7 @@ class JoinsOnlyOne(_Broken):
 
 
 class NeverCloses(_Broken):
-    async def disconnect_sockets(self, target: Target, close: bool) -> None:
+    async def disconnect_sockets(self, target: Target, close: bool, reason: str | None) -> None:
         self._emitter.disconnect(self.sockets(target), False)
 
 
@@ -146,7 +146,7 @@ class HandsOutTwice(_Broken):
     def persist_session(self, session: Session) -> None:
         self.kept = session
 
-    async def restore_session(self, pid: str, offset: str | None) -> Session | None:
+    async def restore_session(self, pid: str, offset: str | None, accept: Callable[[Session], bool]) -> Session | None:
         return self.kept if self.kept is not None and self.kept.pid == pid else None
 
 
