@@ -550,6 +550,10 @@ def _check_objects(auth: object, serializer: object, adapter: object) -> None:
     if serializer is not None:
         check_object("serializer", serializer, ("encode", "decoder"), "serializer=JSONSerializer()")
     check_factory("adapter", adapter, "broadcast")
+    if isinstance(adapter, type) and hasattr(adapter, "stop") and hasattr(adapter, "health"):
+        raise ConfigurationError(
+            f"adapter is a connection to a cluster, not its class: write adapter={adapter.__name__}(...)"
+        )
 
 
 supply(Server, "server", lambda scope: scope.caller.server)

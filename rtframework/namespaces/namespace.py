@@ -9,6 +9,7 @@ from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, Never, Protocol, TypeVar
 
+from ..adapters.checking import check_adapter
 from ..counters import add
 from ..exceptions import ConfigurationError
 from ..handlers.declarations import NOTHING, Declaration, Declarations, declarations_of, declare, unchanged
@@ -412,7 +413,9 @@ class Namespace(Registration, Broadcasting):
         return self._listening
 
     def _make_adapter(self, host: Host) -> Adapter:
-        return host.settings.adapter_factory(self.name, NamespaceEmitter(self, host.engine))
+        adapter = host.settings.adapter_factory(self.name, NamespaceEmitter(self, host.engine))
+        check_adapter(adapter)
+        return adapter
 
     def _declare(self, declaration: Declaration) -> None:
         self.declared.add(declaration)

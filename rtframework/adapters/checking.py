@@ -1,0 +1,40 @@
+"""Checking that what a factory returns is an adapter, for a plain error where it is made."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any, Final
+from weakref import WeakSet
+
+from .. import protocols
+from ..exceptions import ConfigurationError
+
+_ARGUMENTS: Final[dict[str, tuple[str, ...]]] = {
+    "fetch_sockets": ("target", "timeout"),
+    "disconnect_sockets": ("target", "close", "reason"),
+    "restore_session": ("pid", "offset", "accept"),
+}
+"""The arguments of methods that had fewer before the first release."""
+
+_checked: Final[WeakSet[type]] = WeakSet()
+
+
+def check_adapter(adapter: Any) -> None:
+    """Check the methods of an adapter, once for each class. Raises ``ConfigurationError`` and says what is missing."""
+    kind = type(adapter)
+    if kind in _checked:
+        return
+    names = [name for name, each in vars(protocols.Adapter).items() if inspect.isfunction(each) and name[0] != "_"]
+    missing = [name for name in names if not callable(getattr(adapter, name, None))]
+    if missing:
+        raise ConfigurationError(
+            f"{kind.__name__} is no adapter, it has no {', '.join(missing)}: derive it from rtframework.BaseAdapter"
+        )
+    for name, arguments in _ARGUMENTS.items():
+        try:
+            inspect.signature(getattr(adapter, name)).bind(*arguments)
+        except TypeError:
+            raise ConfigurationError(
+                f"{kind.__name__}.{name} has to take ({', '.join(arguments)}), see rtframework.protocols.Adapter"
+            ) from None
+    _checked.add(kind)
