@@ -7,6 +7,8 @@ except ModuleNotFoundError as error:
     error.add_note("rtframework_redis needs redis and hiredis: pip install 'rtframework[redis]'")
     raise
 
-__all__: list[str] = []
+from .streams import RedisStreams
+
+__all__ = ["RedisStreams"]
 
 del _hiredis, _redis

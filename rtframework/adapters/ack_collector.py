@@ -40,7 +40,7 @@ class Servers:
         return True
 
     def leave(self, name: str) -> bool:
-        """Wait no longer for a server of this name. True if it was awaited; servers that were only counted still are."""
+        """Wait no longer for a server of this name. True if it was awaited, not if it was only counted."""
         if self._names is None or name not in self._names:
             return False
         del self._names[name]

@@ -142,6 +142,12 @@ class Requests:
         if isinstance(request, AckCollector):
             request.answer(args, sid, name)
 
+    def gone(self, id: str, sid: str | None = None, name: str | None = None) -> None:
+        """Take it that a server's client has left before it answered."""
+        request = self._open.get(id)
+        if isinstance(request, AckCollector):
+            request.gone(sid, name)
+
     def server_gone(self, name: str) -> None:
         """Let no request wait for a server that has died or left."""
         for request in list(self._open.values()):
