@@ -545,7 +545,9 @@ class StreamsAdapter(BaseAdapter):
         if missed is None:
             return None
         rooms = {room: kept.since.get(room, start) for room in kept.session.rooms}
-        self._restored[kept.session.sid] = {None: start, **rooms}
+        restored: dict[str | None, str] = {None: start}
+        restored.update(rooms)
+        self._restored[kept.session.sid] = restored
         return dataclasses.replace(kept.session, missed=missed)
 
     def _missed(self, kept: Kept, entries: Sequence[Any]) -> list[Frames] | None:
