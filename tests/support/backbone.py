@@ -453,12 +453,17 @@ class FakeAdapter(BaseAdapter):
         """Handle a message; in the order of the broker."""
         kind, own = message["kind"], message["from"] == self._backbone.node
         if kind == "emit":
-            slow = self._deliver(message)
-            if slow is not None:
-                await slow
             delivered = self._own.get(message["id"]) if own else None
-            if delivered is not None and not delivered.done():
-                delivered.set_result(None)
+            try:
+                slow = self._deliver(message)
+                if slow is not None:
+                    await slow
+            except Exception as error:  # noqa: BLE001 - the reader goes on
+                if delivered is not None and not delivered.done():
+                    delivered.set_exception(error)
+            else:
+                if delivered is not None and not delivered.done():
+                    delivered.set_result(None)
         elif kind == "reply":
             self._hear(message)
         elif kind == "take":
