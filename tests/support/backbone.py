@@ -562,7 +562,9 @@ class FakeAdapter(BaseAdapter):
         if self._broker.sessions.get(pid) != wire:
             return None  # somebody else was faster
         del self._broker.sessions[pid]
-        if kept["here"]:  # its server has not noticed that the connection is dead, or is dead itself
+        if (
+            kept["here"] and kept["node"] != self._backbone.node
+        ):  # its server has not noticed that the connection is dead, or is dead itself
             take = {"kind": "take", "nsp": self.nsp, "from": self._backbone.node, "sid": session.sid}
             self._broker.publish(take, kept["node"])
         return session
