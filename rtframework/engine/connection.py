@@ -47,7 +47,9 @@ _too_many: Final = ThrottledLog(
 NOOP_CLOSE: Final = JoinedFrames([NOOP, CLOSE])
 
 _no_packet: Final = ThrottledLog(log, logging.INFO, "closing a connection that sent something that is no packet")
-_slow: Final = ThrottledLog(log, logging.WARNING, "disconnecting a slow consumer: more than %d bytes wait")
+_slow: Final = ThrottledLog(
+    log, logging.WARNING, "disconnecting a slow consumer: more than %d bytes wait (Limits.max_outbox)"
+)
 
 
 class Connection(Inbox):
