@@ -431,6 +431,8 @@ class Connection(Inbox):
                 self.abort(DisconnectReason.PING_TIMEOUT)
                 return
             if self._pinging:  # its answer may wait behind what we do not read, or what is still on its way
+                if not self.outbox.holds(PING):
+                    self.send(PING)  # or the client would take us for dead
                 self._heartbeat_due = self.deadline = now + self._options.ping_timeout
                 return
             self._pinging = True
