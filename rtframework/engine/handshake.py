@@ -8,6 +8,7 @@ import re
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
+from itertools import chain
 from typing import TYPE_CHECKING, Final
 
 from aiohttp import HttpVersion11, web
@@ -336,13 +337,16 @@ def _accept_of(request: web.Request) -> str | None:
 
 def _has_body(request: web.Request) -> bool:
     """Return whether a request announces a body: whether it or frames follow could not be told."""
-    return request.headers.get("Content-Length", "0").strip("0") != "" or "Transfer-Encoding" in request.headers
+    headers = request.headers
+    length = headers.get("Content-Length")
+    return (length is not None and length.strip("0") != "") or "Transfer-Encoding" in headers
 
 
 def _is_too_large(request: web.Request, query: Mapping[str, str], most: int) -> bool:
     """Return whether URL and headers are more than a session may keep for as long as it lasts."""
-    size = len(request.raw_path) + sum(len(name) + len(value) + 4 for name, value in request.raw_headers)
-    cookies = sum(line.count(";") for line in request.headers.getall("Cookie", ()))
+    fields = request.raw_headers
+    size = len(request.raw_path) + len(b"".join(chain.from_iterable(fields))) + 4 * len(fields)
+    cookies = "".join(request.headers.getall("Cookie", ())).count(";")
     return size > most or len(query) + cookies > _MOST_PARTS
 
 

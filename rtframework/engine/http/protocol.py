@@ -130,7 +130,8 @@ class HttpProtocol(web.RequestHandler):
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """Clean up."""
-        self._stop_timer()
+        if self._head_timer is not None:
+            self._stop_timer()
         super().connection_lost(exc)
 
     async def finish_response(

@@ -98,8 +98,9 @@ class WebSocketTransport(asyncio.Protocol):
         """Be the transport of this connection from now on."""
         self._leaving.discard(self)
         self.connection = connection
-        self.limit_messages(connection.message_limit)
         self._hand_to(connection)
+        if self._reader is not None:
+            self._reader.limit = connection.message_limit
 
     def limit_messages(self, size: int) -> None:
         """Fail messages of more than ``size`` bytes from now on."""
@@ -164,7 +165,8 @@ class WebSocketTransport(asyncio.Protocol):
         self._lose(DisconnectReason.TRANSPORT_CLOSE)
         # Nothing is to wait for the garbage collector: a full collection is what connections cost most.
         self._reader, self._receiver = None, NOBODY
-        self._count(0)
+        if self._held:
+            self._count(0)
         connection, self.connection = self.connection, None
         if connection is not None:
             connection.without_transport()
