@@ -22,6 +22,10 @@ _DIGITS: Final = frozenset("0123456789")
 _LONGEST: Final = len(str(-MAX_ID))
 
 
+class TooManyAttachments(DecodeError):
+    """A client's packet has more attachments than ``Limits.max_attachments``."""
+
+
 def check_event(data: Any) -> Any:
     """Check the data of an EVENT and return them unchanged. Raises ``DecodeError``.
 

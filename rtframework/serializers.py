@@ -12,7 +12,7 @@ import msgspec
 
 from .exceptions import DecodeError, EncodeError
 from .handlers.validation import plainly
-from .packets import MAX_ID, check_attachments, check_event, check_payload
+from .packets import MAX_ID, TooManyAttachments, check_attachments, check_event, check_payload
 from .types import RESERVED_EVENTS, Packet, PacketType
 
 _EVENT: Final = int(PacketType.EVENT)
@@ -160,7 +160,7 @@ class JSONDecoder:
                 raise DecodeError("illegal number of attachments")
             attachments = int(digits)
             if attachments > self._max_attachments:
-                raise DecodeError("too many attachments")
+                raise TooManyAttachments(f"more than {self._max_attachments} attachments (Limits.max_attachments)")
             at = dash + 1
         nsp = "/"
         if frame[at : at + 1] == "/":

@@ -371,7 +371,8 @@ class Server(Registration, Broadcasting):
         """Call the function with an :class:`~rtframework.AuditEntry` for each login, refusal, kick …
 
         It is a plain function, called at once for every entry, also for those that the audit log leaves out; it has to
-        be quick. What it raises is logged. ``io.engine.ban`` is for it.
+        be quick. What it raises is logged. ``io.engine.ban`` is for it. Raises
+        :class:`~rtframework.ConfigurationError` for an ``async`` function.
         """
         self._host.guard.audit.hear(function)
         return function

@@ -15,7 +15,7 @@ ROOT: Final = Path(__file__).parent.parent
 PAGE: Final = ROOT / "docs" / "observability.md"
 
 FIELDS: Final = frozenset(
-    {"nsp", "sid", "event", "code", "address", "transport", "limit", "left_out", "user", "room", "kind"}
+    {"nsp", "sid", "event", "code", "address", "transport", "limit", "left_out", "user", "room", "kind", "since"}
 )
 """What extra fields are called, everywhere."""
 _LEVELS: Final = {
@@ -139,6 +139,7 @@ AT_MOST_ONCE: Final = {
     "development/emits.py": "in development mode alone",
     "development/events.py": "in development mode alone",
     "namespaces/admission.py": "once",
+    "namespaces/cluster_events.py": "once for each time that the cluster is lost",
     "namespaces/host.py": "namespaces that the program makes; once, at shutdown",
 }
 """Modules with warnings or errors that no client can repeat at will, and why."""

@@ -425,6 +425,11 @@ MISTAKES: Final[dict[str, tuple[Mistake, type[Exception], list[str]]]] = {
         TypeError,
         ["io.of('/chat').emit(event, ...)"],
     ),
+    "emit(ack=)": (
+        lambda a: a.socket.emit("x", ack=True),  # type: ignore[arg-type]
+        TypeError,
+        ["ack=", "await socket.emit_with_ack(event, ...)"],
+    ),
     "emit(callback=)": (
         lambda a: a.socket.emit("x", callback=a_function),  # type: ignore[arg-type]
         TypeError,

@@ -17,13 +17,16 @@ from rtframework.adapters.recovering import SessionAwareAdapter
 from rtframework.admin.authenticator import AdminAuthenticator
 from rtframework.admin.statistics import Traffic as AdminTraffic
 from rtframework.authenticators import StaticTokenAuth
+from rtframework.namespaces.emitter import NamespaceEmitter
 from rtframework.protocols import Session
 from rtframework.serializers import JSONSerializer
+from rtframework.testing.conformance.deliveries import Deliveries
 from rtframework_jwt import JWTAuth
 from rtframework_msgpack import MsgpackSerializer
 from rtframework_opentelemetry import Tracing
 from rtframework_prometheus import Metrics
 from rtframework_prometheus.traffic import Traffic
+from tests.support.backbone import FakeBackbone
 
 SHIPPED: Final[list[tuple[Any, Any]]] = [
     (protocols.Authenticator, StaticTokenAuth),
@@ -34,6 +37,9 @@ SHIPPED: Final[list[tuple[Any, Any]]] = [
     (protocols.Decoder, MsgpackSerializer),
     (protocols.Adapter, MemoryAdapter),
     (protocols.Adapter, SessionAwareAdapter),
+    (protocols.Emitter, NamespaceEmitter),
+    (protocols.Emitter, Deliveries),
+    (protocols.Backbone, FakeBackbone),
     (protocols.Outlet, BufferedOutlet),
     (protocols.Observer, Metrics),
     (protocols.Observer, Tracing),
@@ -90,6 +96,8 @@ def test_a_session_says_what_it_has_to() -> None:
     """An adapter that keeps sessions elsewhere would lose one part, or have to make up another."""
     session = Session("s1", "p1", frozenset({"room"}), {"a": 1}, "ada", "ada")
     assert (session.replayed, session.left_at, session.missed) == (None, None, ())
+    assert (session.identity, session.replaced, session.origin) == (None, False, None)
+    assert Session("s1", "p1", frozenset(), {}, identity="ada", origin="n2").user is None
     assert dataclasses.replace(session, left_at=3.0).rooms == {"room"}
     with pytest.raises(dataclasses.FrozenInstanceError):
         session.sid = "s2"  # type: ignore[misc]

@@ -153,10 +153,10 @@ def test_malformed_binary_is_refused(frames: tuple[str | bytes, ...]) -> None:
 def test_the_number_of_attachments_is_bounded() -> None:
     """One client could make the server keep any number of messages in memory."""
     assert JSONDecoder().decode('510-["a"]') is None
-    with pytest.raises(DecodeError, match="too many"):
+    with pytest.raises(DecodeError, match="attachments"):
         JSONDecoder().decode('511-["a"]')
     assert JSONDecoder(11).decode('511-["a"]') is None
-    with pytest.raises(DecodeError, match="too many"):
+    with pytest.raises(DecodeError, match="attachments"):
         JSONSerializer(max_attachments=0).decoder().decode('51-["a"]')
 
 

@@ -345,6 +345,20 @@ async def test_a_row_of_a_table_is_a_block_on_a_phone(reader: Reader, browser: P
     assert len({box["x"] for box in boxes if box}) == 1
 
 
+async def test_tables_on_a_desktop(reader: Reader, browser: Pages) -> None:
+    """Readers would see ``JSONSerializ er()``, and a paragraph that is two words wide beside the names of tests."""
+    page = await reader("options.html", await browser.open(width=1280, height=800))
+    default = page.locator("td:nth-child(2) code", has_text="JSONSerializer()").first
+    assert await default.evaluate("code => code.getClientRects().length") == 1
+    await reader("security.html", page)
+    for table in await page.locator("table").all():
+        promise = await table.locator("tbody tr:first-child td:nth-child(2)").bounding_box()
+        tests = await table.locator("tbody tr:first-child td:last-child").bounding_box()
+        assert promise is not None
+        assert tests is not None
+        assert promise["width"] >= tests["width"]
+
+
 def test_pictures_of_the_docs_are_used() -> None:
     """The repository and the package would carry pictures that nobody sees."""
     pages = [ROOT / "README.md", *(ROOT / "docs").rglob("*.md"), *(ROOT / "examples").rglob("*.md")]

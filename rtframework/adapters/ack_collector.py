@@ -25,6 +25,11 @@ class Servers:
         return bool(self._count if self._names is None else self._names)
 
     @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the servers; empty if they have only been counted."""
+        return tuple(self._names or ())
+
+    @property
     def missing(self) -> tuple[str, ...]:
         """Names of the servers; ``"?"`` for each that has only been counted."""
         return ("?",) * self._count if self._names is None else tuple(self._names)
@@ -64,13 +69,14 @@ class AckCollector:
             del self._collectors[request_id]
     """
 
-    __slots__ = ("_asked", "_clients", "_clients_of", "_done", "_gone", "_left", "_responses", "_servers")
+    __slots__ = ("_asked", "_clients", "_clients_of", "_done", "_gone", "_left", "_reported", "_responses", "_servers")
 
     def __init__(self, servers: int | Collection[str] = 0) -> None:
         self._servers: Final = Servers(servers)
         self._clients_of: dict[str, int] = {}
         """By name of a server: the clients that it has asked and that have not answered."""
         self._gone: set[str] = set()
+        self._reported: set[str] = set()
         self._clients = 0
         self._asked: dict[str, asyncio.Future[list[Any]]] = {}
         self._responses: dict[str, Any] = {}
@@ -85,9 +91,16 @@ class AckCollector:
             future.add_done_callback(partial(self._answered, sid))
 
     def server(self, clients: int, name: str | None = None) -> None:
-        """Add the number of clients that another server has asked. A second report of a named server is dropped."""
-        if not self._servers.arrive(name):
-            return
+        """Add the number of clients that another server has asked.
+
+        A second report of a named server, and one of a server that has gone, are dropped. A server that was not
+        expected counts as well: it has joined the cluster meanwhile.
+        """
+        if name is not None:
+            if name in self._gone or name in self._reported:
+                return
+            self._reported.add(name)
+        self._servers.arrive(name)
         self._clients += clients
         self._of(name, clients)
         self._check()
@@ -141,7 +154,8 @@ class AckCollector:
                 async with asyncio.timeout(timeout):
                     await self._done
         except TimeoutError:
-            missing = dict.fromkeys([*self._left, *(sid for sid in self._asked if sid not in self._responses)])
+            silent = [sid for sid in self._asked if sid not in self._responses]
+            missing = dict.fromkeys([*self._left, *silent, *self._servers.names])
             raise AckTimeout(responses=self._responses, missing=tuple(missing)) from None
         else:
             return AckResponses(self._responses, tuple(self._left))

@@ -42,6 +42,8 @@ class EngineIO:
             print(failure.code, failure.message, failure.context)
     """
 
+    __slots__ = ("__weakref__", "_server")  # io.engine.generateId = ... is an error
+
     def __init__(self, server: EngineServer) -> None:
         self._server = server
 
@@ -63,7 +65,7 @@ class EngineIO:
     @overload
     def on(self, event: Literal["initial_headers", "headers"]) -> Callable[[H], H]: ...
 
-    def on(self, event: str) -> Callable[[Any], Any]:
+    def on(self, event: str, *function: object) -> Callable[[Any], Any]:
         """Listen to an event of the engine; the decorated function may be ``async``.
 
         ``"connection_error"``: a request was refused; called with a :class:`~rtframework.ConnectionFailure`.
@@ -71,6 +73,11 @@ class EngineIO:
         changed, and the request. ``"headers"``: the same for every answer that is no refusal. What a listener raises is
         logged.
         """
+        if function:
+            raise TypeError(
+                f"io.engine.on() is given the name alone: write @io.engine.on({event!r}) above the function, "
+                f"or io.engine.on({event!r})(function)"
+            )
         if event not in EVENTS:
             raise ConfigurationError(f"the engine's events are {', '.join(EVENTS)}, not {event!r}")
 

@@ -10,8 +10,8 @@ from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any, Final
 
 from ..exceptions import DecodeError
-from ..logs import ThrottledLog
-from ..packets import is_name_within
+from ..logs import ThrottledLog, printable
+from ..packets import TooManyAttachments, is_name_within
 from ..types import DisconnectReason, PacketType
 from .inbound import estimate
 
@@ -33,6 +33,13 @@ _other_serializer: Final = ThrottledLog(
     logging.WARNING,
     "closing a connection whose first packet cannot be read: does the client have another parser than the server's "
     "serializer?",
+)
+_invalid: Final = ThrottledLog(log, logging.INFO, "closing a connection that sent an invalid packet: %s")
+_beyond: Final = ThrottledLog(log, logging.WARNING, "closing a connection that sent a packet with %s")
+_long_name: Final = ThrottledLog(
+    log,
+    logging.WARNING,
+    "closing a connection that sent an event whose name has more than %d characters (Limits.max_event_name)",
 )
 _decoder_failed: Final = ThrottledLog(
     log, logging.ERROR, "the serializer's decoder raised something that is no DecodeError"
@@ -179,6 +186,8 @@ class Client:
                 except TypeError:  # an integer: asking first would cost every event something
                     fits = is_name_within(packet.data[0], self._limits.max_event_name)
                 if not fits:
+                    limit = self._limits.max_event_name
+                    _long_name(limit, extra={"nsp": nsp, "limit": limit, **self._where()})
                     self.conn.fail(DisconnectReason.PARSE_ERROR)
                     return None
                 work = receiver._receive(packet)
@@ -209,11 +218,19 @@ class Client:
 
     def _fail(self, error: Exception) -> None:
         """Close the connection of a client that has sent no valid packet."""
-        if not self._receivers and self._attempts is None:
-            _other_serializer(extra={"address": self._handshake.address, "transport": self.conn.transport})
         if not isinstance(error, DecodeError):
             _decoder_failed(error=error)
+        if not self._receivers and self._attempts is None:
+            _other_serializer(extra=self._where())
+        elif isinstance(error, TooManyAttachments):
+            _beyond(error, extra=self._where())
+        elif isinstance(error, DecodeError):
+            _invalid(printable(error), extra=self._where())
         self.conn.fail(DisconnectReason.PARSE_ERROR)
+
+    def _where(self) -> dict[str, object]:
+        """Return the extra fields of a log line."""
+        return {"address": self._handshake.address, "transport": self.conn.transport}
 
     def _collect(self, data: str | bytes) -> None:
         """Count a part of a packet whose attachments are still to come.
@@ -247,7 +264,7 @@ class Client:
     def _admits(self, nsp: str, asked: str | bytes) -> bool:
         """Count the ``auth`` of a CONNECT, which is kept; close the connection of a client that asks for too much."""
         if len(asked) > self._limits.max_connect_size:
-            details = {"nsp": nsp, "address": self._handshake.address, "transport": self.conn.transport}
+            details = {"nsp": nsp, **self._where()}
             _large_connect(self._limits.max_connect_size, extra={**details, "limit": self._limits.max_connect_size})
             self.conn.fail(DisconnectReason.PARSE_ERROR)
             return False
@@ -256,7 +273,7 @@ class Client:
             self._auths = self._auths or {}
             weight = self._auths[nsp] = estimate(asked)
             if not self.conn.hold(weight) and len(self._auths) > 1:
-                _too_many(extra={"nsp": nsp, "address": self._handshake.address, "transport": self.conn.transport})
+                _too_many(extra={"nsp": nsp, **self._where()})
                 self.conn.close(DisconnectReason.FORCED_SERVER_CLOSE)
                 return False
         return True
@@ -284,7 +301,7 @@ class Client:
             self._part(nsp, receiver)
         attempts = self._attempts or {}
         if len(self._receivers.keys() | attempts.keys()) >= self._limits.max_namespaces:
-            details = {"nsp": nsp, "address": self._handshake.address, "transport": self.conn.transport}
+            details = {"nsp": nsp, **self._where()}
             _too_many(extra={**details, "limit": self._limits.max_namespaces})
             self.conn.close(DisconnectReason.FORCED_SERVER_CLOSE)
             return None
@@ -326,7 +343,7 @@ class Client:
         if kind == _DISCONNECT:
             attempt.left = True
             return nsp not in self._receivers
-        _outdated(extra={"nsp": nsp, "address": self._handshake.address, "transport": self.conn.transport})
+        _outdated(extra={"nsp": nsp, **self._where()})
         return True
 
     def _decide(self, nsp: str, attempt: _Attempt) -> None:

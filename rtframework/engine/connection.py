@@ -47,7 +47,9 @@ _too_many: Final = ThrottledLog(
 NOOP_CLOSE: Final = JoinedFrames([NOOP, CLOSE])
 
 _no_packet: Final = ThrottledLog(log, logging.INFO, "closing a connection that sent something that is no packet")
-_slow: Final = ThrottledLog(log, logging.WARNING, "disconnecting a slow consumer: more than %d bytes wait")
+_slow: Final = ThrottledLog(
+    log, logging.WARNING, "disconnecting a slow consumer: more than %d bytes wait (Limits.max_outbox)"
+)
 
 
 class Connection(Inbox):
@@ -429,6 +431,8 @@ class Connection(Inbox):
                 self.abort(DisconnectReason.PING_TIMEOUT)
                 return
             if self._pinging:  # its answer may wait behind what we do not read, or what is still on its way
+                if not self.outbox.holds(PING):
+                    self.send(PING)  # or the client would take us for dead
                 self._heartbeat_due = self.deadline = now + self._options.ping_timeout
                 return
             self._pinging = True

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import deque
 from collections.abc import Callable, Coroutine, Iterable
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
+from ..logs import ThrottledLog
 from .inbound import HANDLER, LARGE, estimate
 
 if TYPE_CHECKING:
@@ -14,6 +16,15 @@ if TYPE_CHECKING:
 
     from ..options import EngineOptions
     from .runner import Runner
+
+log: Final = logging.getLogger("rtframework.engine")
+
+_busy: Final = ThrottledLog(
+    log,
+    logging.WARNING,
+    "a client is not read for now, with %d at work of its handlers, and %d bytes of memory for its messages "
+    "(Limits.max_pending_events, Limits.max_inbox)",
+)
 
 Call: TypeAlias = Callable[[], Coroutine[Any, Any, None] | None]
 """Something to be done when the packets that came before it have been served."""
@@ -82,7 +93,9 @@ class Inbox:
             weight += estimate(packet)
         self._working += 1
         self.hold(weight)
-        self.blocked = self._is_busy()
+        if self._is_busy() and not self.blocked:
+            self.blocked = True
+            _busy(self._working, self.held, extra={"limit": self._options.limits.max_pending_events})
         return weight
 
     def ended(self, weight: int) -> None:

@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 log: Final = logging.getLogger("rtframework.engine")
 
 _not_written: Final = ThrottledLog(log, logging.ERROR, "unhandled error while writing to a client")
-_dropping: Final = ThrottledLog(log, logging.WARNING, "dropping events for a slow consumer: more than %d bytes wait")
+_dropping: Final = ThrottledLog(
+    log, logging.WARNING, "dropping events for a slow consumer: more than %d bytes wait (Limits.max_outbox)"
+)
 
 _OVERDRAFT: Final = 4
 """With the policy "wait", how many times its bound an outbox may hold when emitters do not wait for each other."""

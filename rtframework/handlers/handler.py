@@ -107,10 +107,11 @@ class Handler:
         return self._least <= count and (self._most is None or count <= self._most)
 
     def _expectation(self) -> str:
+        arguments = "argument" if self._least == 1 else "arguments"
         if self._most is None:
-            return f"at least {self._least} argument(s)"
+            return f"at least {self._least} {arguments}"
         if self._most == self._least:
-            return f"{self._least} argument(s)"
+            return f"{self._least} {arguments}"
         return f"{self._least} to {self._most} arguments"
 
 

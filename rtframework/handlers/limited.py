@@ -79,7 +79,7 @@ class LimitedHandler:
         self, socket: Any, args: Sequence[Any], packet: Packet | None = None, event: Event | None = None
     ) -> Any:
         """Call the handler. Raises :class:`~rtframework.RateLimited`."""
-        wait = socket._take(self._limit)
+        wait = socket._take(self._limit, self.name)
         if wait:
             raise RateLimited(wait)
         return self._handler(socket, args, packet, event)

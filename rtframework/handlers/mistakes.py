@@ -71,6 +71,7 @@ _KEYWORDS: Final = {
     "include_self": "socket.broadcast.{call}",
     "broadcast": "socket.broadcast.{call}",
     "namespace": "io.of({!r}).{call}",
+    "ack": "answer = await socket.emit_with_ack(event, ...)",
     "callback": "answer = await socket.emit_with_ack(event, ...)",
     "timeout": "socket.timeout({!r}).emit_with_ack(event, ...)",
     "ignore_queue": "io.local.{call}",

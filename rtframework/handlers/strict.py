@@ -62,7 +62,9 @@ class Auditor:
         least = sum(each.required for each in declaration.parameters)
         variadic = any(each.variadic for each in declaration.parameters)
         if count < least or (count > least and not variadic):
-            raise self._misfit(packet, declaration, f"it takes {least} argument(s){' or more' * variadic}, got {count}")
+            arguments = "argument" if least == 1 else "arguments"
+            expected = f"it takes {least} {arguments}{' or more' * variadic}, got {count}"
+            raise self._misfit(packet, declaration, expected)
         for position, value in enumerate(self._received(packet)):
             parameter = declaration.parameters[min(position, len(declaration.parameters) - 1)]
             try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -81,6 +82,11 @@ class Audit:
         """Call a function for each entry from now on."""
         if not callable(listener):
             raise ConfigurationError(f"on_audit takes a function, not {listener!r}: write @io.on_audit above it")
+        if inspect.iscoroutinefunction(listener) or inspect.iscoroutinefunction(type(listener).__call__):
+            raise ConfigurationError(
+                "a function of on_audit is called at once and cannot wait: "
+                "make it a plain function, and let that start a task"
+            )
         self._listeners.append(listener)
 
     def write(self, kind: AuditKind, *, address: str | None, user: Any = None, **details: str | None) -> None:

@@ -5,7 +5,14 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any, Final
 
-from ..counters import add
+from ..counters import (
+    BANNED,
+    MAX_CONNECTIONS,
+    MAX_CONNECTIONS_PER_ADDRESS,
+    MAX_CONNECTIONS_PER_USER,
+    MAX_UNCONNECTED,
+    add,
+)
 from ..logs import ThrottledLog
 from .audit import Audit, name_of
 from .bans import Bans
@@ -17,7 +24,10 @@ if TYPE_CHECKING:
 
 log: Final = logging.getLogger("rtframework.limits")
 
-_beyond: Final = ThrottledLog(log, logging.WARNING, "a client at %s is beyond the limit %s")
+_beyond: Final = ThrottledLog(log, logging.WARNING, "a client at %s is beyond %s")
+_banned: Final = ThrottledLog(log, logging.WARNING, "refused a client at %s: its address is banned (io.engine.bans)")
+_OF_LIMITS: Final = {MAX_CONNECTIONS, MAX_CONNECTIONS_PER_ADDRESS, MAX_CONNECTIONS_PER_USER, MAX_UNCONNECTED}
+"""The limits that are settings of ``Limits``; the others are settings of ``RateLimit``."""
 
 
 class Guard:
@@ -59,16 +69,23 @@ class Guard:
         user: Any = None,
         nsp: str | None = None,
         sid: str | None = None,
+        event: str | int | None = None,
     ) -> None:
         """Note that a client is beyond a limit: count it, log it at most once a second, and audit it.
 
-        ``limit``: one of ``rtframework.counters.LIMITED``.
+        ``limit``: one of ``rtframework.counters.LIMITED``. ``event``: the name of the handler that has the rate.
         """
         add(self._counts.limited, limit)
         if self.audit.is_on:
             self.audit.write("limit", address=address, user=user, nsp=nsp, sid=sid, limit=limit)
         extra = {"limit": limit, "address": address, "user": name_of(user)}
-        _beyond(address, limit, key=limit, extra=extra)
+        if limit == BANNED:
+            _banned(address, extra=extra)
+        elif event is not None:
+            _beyond(address, f"the rate of {event!r}", key=(limit, event), extra={**extra, "event": event, "nsp": nsp})
+        else:
+            setting = f"Limits.{limit}" if limit in _OF_LIMITS else f"RateLimit.{limit}"
+            _beyond(address, f"the limit {setting}", key=limit, extra=extra)
 
 
 def _limit(rate_limit: RateLimit, name: str) -> Limit | None:

@@ -346,6 +346,9 @@ class Admission:
             self._host.counts.recoveries[outcome] += 1
         if session is None:
             return None
+        before = nsp._membership.by_pid.get(pid)
+        if before is not None:  # it has come back twice, and the adapter has let the other go
+            nsp._membership.hand_over(before, close=before._client is not client)
         socket = nsp._make_socket(client, session.sid, handshake, user, pid)
         socket._session = session
         socket.data = session.data

@@ -193,14 +193,15 @@ class EventDispatch:
             return LEFT_TO_CATCH_ALL if answering else UNKNOWN
         return handler
 
-    def _take(self, limit: Limit) -> float:
+    def _take(self, limit: Limit, event: str | int) -> float:
         """Count an event against the limit of its handler. Return 0.0, or the seconds to wait."""
         nsp, client = self._nsp, self._client
         guard = nsp._guard
         user = guard.rate_limit.key_of(self._authenticated) if limit.is_per_user else None
         wait = limit.take(client, client.address, user)
         if wait:
-            guard.hit(HANDLER, address=client.address, user=self._authenticated, nsp=nsp.name, sid=self.id)
+            user = self._authenticated
+            guard.hit(HANDLER, address=client.address, user=user, nsp=nsp.name, sid=self.id, event=event)
         return wait
 
     # --- the answer -------------------------------------------------------------------------------------------------

@@ -86,17 +86,21 @@ class Membership:
             self.disconnected(socket, DisconnectReason.SERVER_NAMESPACE_DISCONNECT)
 
     def hand_over(self, socket: Socket, close: bool, reason: str | None = None) -> None:
-        """Take out a socket that another server continues: its session is that server's, its connection is dead."""
-        if not socket.connected:
-            return
+        """Take out a socket that another continues, mostly on another server: its session is that one's now.
+
+        Its connection is dead, so nothing is sent to its client.
+        """
         conn = socket._client.conn
         self.forgo_recovery(socket, forget=False)
-        if reason is not None:
-            self._told[socket.id] = reason
-        socket._farewell = asyncio.Event()  # its client may come back here before its handlers have ended
-        self.departing[socket.id] = socket
-        socket._client.leave(self._nsp.name)
-        self.disconnected(socket, DisconnectReason.TRANSPORT_CLOSE)
+        if socket.connected:
+            if reason is not None:
+                self._told[socket.id] = reason
+            socket._farewell = asyncio.Event()  # its client may come back here before its handlers have ended
+            self.departing[socket.id] = socket
+            socket._client.leave(self._nsp.name)
+            self.disconnected(socket, DisconnectReason.TRANSPORT_CLOSE)
+        else:
+            self.evict(socket)  # its middleware still runs
         if close:
             conn.close(DisconnectReason.TRANSPORT_CLOSE)  # the client's other namespaces can be recovered
 

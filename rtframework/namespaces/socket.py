@@ -136,7 +136,9 @@ class Socket(EventDispatch, Registration):
 
         It is in the rooms at once. In a cluster this returns when what other servers emit to them reaches it, too.
 
-        Raises :class:`~rtframework.EventError` for more rooms, or longer names, than ``Limits`` allows.
+        Raises :class:`~rtframework.EventError` for more rooms, or longer names, than ``Limits`` allows, and
+        :class:`~rtframework.ClusterUnavailable` when the other servers will not reach it; it is in the rooms all the
+        same.
         """
         entering = self._enter_rooms(room_names(rooms))
         if entering is not None:

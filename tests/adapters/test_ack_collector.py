@@ -59,7 +59,6 @@ async def test_servers_are_known_by_name() -> None:
     await asyncio.sleep(0)
     collector.server(1, "one")
     collector.server(1, "one")
-    collector.server(5, "stranger")
     collector.answer(["yes"], "s1", "one")
     assert not result.done()
     collector.server(0, "two")
@@ -81,3 +80,41 @@ async def test_a_server_that_dies_is_not_waited_for() -> None:
     answers = await result
     assert dict(answers) == {"s1": "yes", "s3": "early"}
     assert answers.missing == ("s2", "two", "one"), "two had not reported, and of one an answer is owed"
+
+
+async def test_servers_by_name() -> None:
+    """A server that dies during a vote would hold it up, and nobody would hear whose votes are missing."""
+    tally = AckCollector(["a", "b", "c", "d"])
+    result = asyncio.create_task(tally.result(None))
+    await asyncio.sleep(0)
+    tally.answer(["early"], "b1", "b")  # before its server has said how many it has asked
+    tally.server(2, "b")
+    tally.server(9, "b")  # said twice
+    tally.answer([2], "b2", "b")
+    tally.server(1, "late")  # it has joined meanwhile
+    tally.server(2, "c")
+    tally.gone("c1", "c")
+    tally.server(0, "d")
+    tally.server_gone("c")  # owes an answer
+    tally.server_gone("c")
+    tally.server_gone("d")  # owes none
+    tally.answer(["too late"], "c2", "c")
+    tally.gone("c2", "c")
+    tally.server(5, "c")
+    tally.server_gone("a")  # has not said anything
+    tally.server_gone("stranger")
+    assert not result.done()
+    tally.answer([], "l1", "late")
+    answers = await result
+    assert dict(answers) == {"b1": "early", "b2": 2, "l1": None}
+    assert answers.missing == ("c1", "c", "a")
+
+
+async def test_servers_that_are_silent_are_named() -> None:
+    """Nobody could tell which server to look at."""
+    tally = AckCollector({"a", "b"})
+    tally.server(1, "a")
+    with pytest.raises(AckTimeout) as caught:
+        await tally.result(0.01)
+    assert caught.value.missing == ("b",)
+    assert not await AckCollector(()).result(None)

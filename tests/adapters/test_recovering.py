@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from rtframework import Packet, PacketType, Recovery, Target
-from rtframework.adapters.recovering import SessionAwareAdapter
+from rtframework import ConfigurationError, MemoryAdapter, Packet, PacketType, Recovery, Target
+from rtframework.adapters.recovering import SessionAwareAdapter, in_memory
 from rtframework.engine.frames import EncodedFrames
 from rtframework.exceptions import EncodeError
 from rtframework.protocols import Emitter, Frames, Session
@@ -173,6 +173,43 @@ async def test_what_was_not_used_keeps_its_time() -> None:
     assert session is None
 
 
+async def test_who_is_refused_takes_nothing() -> None:
+    """Somebody else's attempt would cost a client its session, or keep it for longer than the program wants."""
+    world = World(Recovery(max_disconnection_duration=10))
+    world.adapter.add("ada", ["ada", "x"])
+    world.leave("ada")
+    await world.emit("a", "x")
+    asked: list[Session] = []
+
+    def refuse(session: Session) -> bool:
+        asked.append(session)
+        return False
+
+    for _ in range(2):
+        assert await world.back("ada", None, refuse) is None
+    assert [(sorted(each.rooms), len(each.missed)) for each in asked] == [(["ada", "x"], 1)] * 2
+    assert world.adapter.rooms("ada") == frozenset()
+    await world.emit("b", "ada")
+    world.now = 9.9
+    assert await world.back("ada") == ["a", "b"]
+    world.leave("ada")
+    world.adapter.forget_session("pid of ada")
+    world.adapter.forget_session("pid of nobody")
+    assert await world.back("ada") is None
+    assert len(world.adapter._sessions) == 0
+
+
+def test_it_needs_settings() -> None:
+    """Nothing would be kept, and nobody would know why."""
+    emitter = Keeps()
+    emitter.recovery = None
+    assert type(in_memory("/", emitter)) is MemoryAdapter
+    with pytest.raises(ConfigurationError, match="connection_state_recovery"):
+        SessionAwareAdapter("/", emitter)
+    emitter.recovery = Recovery()
+    assert type(in_memory("/", emitter)) is SessionAwareAdapter
+
+
 async def test_sessions_are_bounded() -> None:
     """Clients that connect and vanish would fill the memory."""
     world = World(Recovery(max_sessions=2))
@@ -233,7 +270,7 @@ async def test_missed_packets_are_exact(seed: int) -> None:
     away: dict[str, frozenset[str]] = {}
     held: dict[str, int] = dict.fromkeys(truth, 0)
     """How many of these it has got."""
-    gaps = 0
+    gaps = refused = 0
     for sid in truth:
         adapter.add(sid, [sid])
     for step in range(400):
@@ -261,7 +298,16 @@ async def test_missed_packets_are_exact(seed: int) -> None:
             world.leave(sid)
         elif sid in away:
             packets, has = truth[sid], held[sid]
-            missed = await world.back(sid, packets[has - 1][1] if has else None)
+            last = packets[has - 1][1] if has else None
+            if chance.random() < 0.4:  # another user asks for it first, or nobody is there to take it
+                asked: list[Session] = []
+                assert await world.back(sid, last, lambda session, asked=asked: bool(asked.append(session))) is None  # type: ignore[misc]
+                assert [each.sid for each in asked] in ([sid], [])
+                if asked:
+                    names = [world.emitter.data[id(frames)][0] for frames in asked[0].missed]
+                    assert names == [name for name, _ in packets[has:]]
+                    refused += 1
+            missed = await world.back(sid, last)
             if missed is None:
                 assert tight
                 gaps += 1
@@ -276,4 +322,5 @@ async def test_missed_packets_are_exact(seed: int) -> None:
                 held[sid] = len(packets)
                 del away[sid]
     assert gaps or not tight or world.recovery.max_packets > 10
+    assert refused or tight
     await adapter.close()

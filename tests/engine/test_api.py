@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from aiohttp import web
 
@@ -28,6 +30,15 @@ def test_events_that_are_not_there_are_mistakes() -> None:
     """A typing error would be a listener that nobody calls."""
     with pytest.raises(ConfigurationError, match="connection_error, initial_headers, headers"):
         Server().engine.on("header")  # type: ignore[call-overload]
+
+
+def test_habits_from_node_are_mistakes() -> None:
+    """A function would be refused in words that do not say what to write; another would never be called."""
+    engine: Any = Server().engine
+    with pytest.raises(TypeError, match=r"write @io\.engine\.on\('headers'\) above the function"):
+        engine.on("headers", print)
+    with pytest.raises(AttributeError, match="generateId"):
+        engine.generateId = print
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from rtframework.engine.frames import JoinedFrames, PlainFrames
 from rtframework.engine.v3.client import Client3
 from rtframework.options import EngineOptions
 from rtframework.protocols import Frames
+from rtframework.serializers import JSONSerializer
 from tests.conftest import Serve
 from tests.engine import Witness, raw_client
 from tests.support.stream import JSON, Doorman
@@ -97,3 +98,39 @@ async def test_each_connection_has_a_client_of_its_version(serve: Serve, eio: st
         await raw.request("GET", query={"EIO": eio, "transport": "polling"})
     (connection,) = witness.engine.connections.values()
     assert type(connection._handler) is kind
+
+
+@pytest.mark.parametrize("nsp", ["/", "/chat"])
+@pytest.mark.parametrize("args", [["e"], ["e", 1, "é\U0001f600", {"a": [None, 1.5]}], ['with "quotes" \u2028', []]])
+def test_what_is_spliced_is_what_is_encoded(nsp: str, args: list[Any]) -> None:
+    """A client would be sent something else by another server than by its own."""
+    line = gateway()
+    text = line.text(Packet(PacketType.EVENT, nsp, args, 7))
+    assert text is not None
+    for tail in (None, 'off"set'):
+        encoded = line.encode(Packet(PacketType.EVENT, nsp, args if tail is None else [*args, tail]))
+        spliced = line.splice(nsp, text, tail)
+        assert spliced is not None
+        assert (spliced.websocket, spliced.polling) == (encoded.websocket, encoded.polling)
+        assert spliced.droppable
+        assert spliced.compress
+        plain = line.splice(nsp, text, tail, compress=False)
+        assert plain is not None
+        assert not plain.compress
+
+
+def test_what_cannot_be_spliced() -> None:
+    """Bytes would be lost on the way to another server, and clients of another serializer get JSON."""
+    assert gateway().text(Packet(PacketType.EVENT, "/", ["e", b"bytes"])) is None
+    with pytest.raises(EncodeError):
+        gateway().text(Packet(PacketType.EVENT, "/", ["e", object()]))
+
+    class Other(JSONSerializer):
+        def encode(self, packet: Packet) -> Sequence[str | bytes]:
+            return ["other", *super().encode(packet)]
+
+    other = gateway(Other())
+    assert other.text(EVENT) is None
+    assert other.splice("/", '["a"]') is None
+    with pytest.raises(EncodeError):
+        other.text(Packet(PacketType.EVENT, "/", ["e", object()]))

@@ -18,6 +18,7 @@ from tests.conftest import Serve
 from tests.engine import Witness, block, engine_of, eventually, join, join_websocket, raw_client
 from tests.support.raw import PONG
 from tests.support.transports import Transport
+from tests.support.websocket import TEXT, frame, websocket
 
 
 class Clockwork:
@@ -294,6 +295,28 @@ async def test_a_client_that_is_not_read_is_not_timed_out(serve: Serve) -> None:
         with pytest.raises(TimeoutError):
             await websocket.receive(timeout=0.3)
         assert witness.reasons == []
+
+
+async def test_a_client_that_is_not_read_is_pinged(serve: Serve, caplog: pytest.LogCaptureFixture) -> None:
+    """A JavaScript client takes a server for dead that sends no ping: it would leave while its events are served."""
+    witness = Witness(ping_interval=0.1, ping_timeout=0.1, limits=Limits(max_pending_events=1))
+    server = await serve(witness.io)
+    async with websocket(server.url) as peer:
+        await peer.join()
+        peer.send(frame(TEXT, b'421["hold"]'), frame(TEXT, b'422["echo"]'))
+        for _ in range(4):
+            assert await peer.receive() == "2"
+            peer.send(frame(TEXT, b"3"))
+        witness.gate.set()
+        answers: list[str | bytes] = []
+        while len(answers) < 2:
+            packet = await peer.receive()
+            if packet == "2":
+                peer.send(frame(TEXT, b"3"))
+            else:
+                answers.append(packet)
+        assert {str(each)[:3] for each in answers} == {"431", "432"}
+    assert "a client is not read for now, with 1 at work" in caplog.text
 
 
 async def test_a_client_that_is_read_in_fits_is_not_timed_out(serve: Serve) -> None:

@@ -181,8 +181,6 @@ async def test_reserved_events_close_the_connection(party: Party, name: str) -> 
         ("40[]",),
         ('44"x"x',),
         ("45",),
-        ('4511-["note"]',),
-        ('45999999999-["note"]',),
         ('45-["note"]',),
         ('451-["note",{"_placeholder":true,"num":0}]', '42["note",1]'),
         ('451-["note",{"_placeholder":true,"num":5}]', b"x"),
@@ -204,6 +202,35 @@ async def test_malformed_packets_close_the_connection(
     await party.assert_closed("parse error")
     assert party.witness.notes in ([], [1])
     assert not [record for record in caplog.records if record.exc_info or record.levelno > logging.INFO]
+
+
+@pytest.mark.usefixtures("throttled")
+@pytest.mark.parametrize(
+    ("packet", "setting"),
+    [
+        ('4511-["note"]', "a packet with more than 10 attachments (Limits.max_attachments)"),
+        ('45999999999-["note"]', "a packet with more than 10 attachments (Limits.max_attachments)"),
+        (f'42["{"x" * 1_025}"]', "an event whose name has more than 1024 characters (Limits.max_event_name)"),
+    ],
+    ids=["attachments", "many-attachments", "name"],
+)
+async def test_a_packet_beyond_a_limit_names_it_in_the_log(
+    party: Party, packet: str, setting: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Who sends eleven pictures would be disconnected, and nobody could find out why."""
+    await party.send(packet)
+    await party.assert_closed("parse error")
+    warnings = [record.getMessage() for record in caplog.records if record.levelno > logging.INFO]
+    assert warnings == [f"closing a connection that sent {setting}"]
+
+
+async def test_the_log_says_what_is_wrong_with_a_packet(party: Party, caplog: pytest.LogCaptureFixture) -> None:
+    """A client of one's own would be closed with "parse error", and no word of what it has sent."""
+    caplog.set_level(logging.INFO, "rtframework.engine")
+    await party.send('42["connect"]')
+    await party.assert_closed("parse error")
+    told = "closing a connection that sent an invalid packet: invalid payload: a reserved event name"
+    assert told in [record.getMessage() for record in caplog.records]
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from rtframework.engine.watchdog import Watchdog
+from rtframework.engine.watchdog import _LOOKS, Watchdog
 from tests.support.until import until
 
 BLOCK = 0.2
@@ -86,6 +86,13 @@ async def test_many_short_calls_are_not_blamed(
     await asyncio.sleep(0)
     await asyncio.sleep(0.05)
     assert caplog.messages == []
+
+
+def test_the_looks_do_not_miss_three_seconds() -> None:
+    """A handler that blocks for the 3 seconds that the docs name would be told of at most times, not always."""
+    pause = Watchdog.threshold / _LOOKS
+    seen = 3 - 2 * pause  # of a block that begins right after a look, and ends right before one
+    assert seen + pause > Watchdog.threshold
 
 
 async def test_code_that_holds_the_gil(watchdog: Watchdog, caplog: pytest.LogCaptureFixture) -> None:

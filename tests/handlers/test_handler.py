@@ -115,14 +115,14 @@ def test_the_number_of_arguments_is_checked() -> None:
     def rest(socket: object, a: Any, *more: int) -> None: ...
     def alone(socket: object) -> None: ...
 
-    assert "takes 2 argument(s), got 1" in refused(exact, 1).message
-    assert "takes 2 argument(s), got 3" in refused(exact, 1, 2, 3).message
+    assert "takes 2 arguments, got 1" in refused(exact, 1).message
+    assert "takes 2 arguments, got 3" in refused(exact, 1, 2, 3).message
     assert bind(optional, 1) == [1]
     assert "1 to 2 arguments, got 0" in refused(optional).message
     assert bind(rest, "x", 1, 2) == ["x", 1, 2]
     assert refused(rest, "x", 1, "2").details[0]["path"] == "$[2]"
-    assert "at least 1 argument(s), got 0" in refused(rest).message
-    assert "takes 0 argument(s), got 1" in refused(alone, None).message
+    assert "at least 1 argument, got 0" in refused(rest).message
+    assert "takes 0 arguments, got 1" in refused(alone, None).message
 
 
 def test_a_handler_of_anything_takes_anything() -> None:

@@ -119,7 +119,7 @@ async def test_what_fits_is_emitted(serializer: Serializer, event: str, args: li
         ("message", ["hi"], "got `str` at", "$[0]"),
         ("message", [Message(1)], "Expected `str`, got `int` at", "$[0].text"),  # type: ignore[arg-type]
         ("message", [Point(1, 2)], "missing required field `text`", "$[0]"),
-        ("message", [], r"takes 1 argument\(s\), got 0; it is declared as \(data: Message\) at .*\.py:\d+", None),
+        ("message", [], r"takes 1 argument, got 0; it is declared as \(data: Message\) at .*\.py:\d+", None),
         ("message", [Message("a"), 1], "got 2", None),
         ("pair", [1, Point("1", 2)], "Expected `int`, got `str`", "$[1].x"),  # type: ignore[arg-type]
         ("numbers", [], "takes 1 .* or more, got 0", None),

@@ -660,6 +660,36 @@ async def test_a_session_is_used_once() -> None:
         assert [each is None for each in both].count(False) == 1
 
 
+@pytest.mark.parametrize("skip_middlewares", [True, False])
+async def test_a_client_that_comes_back_twice(skip_middlewares: bool) -> None:
+    """Two connections would be one socket, and the end of the first be that of the second."""
+
+    def prepare(io: Server, node: str) -> None:
+        lobby(io, node)
+
+        @io.use
+        async def slow(socket: Socket, call_next: CallNext) -> None:
+            await asyncio.sleep(0)
+            await call_next()
+
+    recovery = Recovery(skip_middlewares=skip_middlewares)
+    async with cluster(2, prepare, connection_state_recovery=recovery) as (one, two):
+        alice = await one.server.connect()
+        await alice.lose_connection()
+        await gone(one)
+        tabs = await asyncio.gather(
+            *(one.server.connect(auth={"pid": alice._pid}) for _ in range(3)), return_exceptions=True
+        )
+        await two.io.to("lobby").emit("news", 1)
+        heard = 0
+        for tab in tabs:
+            if isinstance(tab, TestClient) and tab.connected and tab.id == alice.id:
+                assert await tab.receive("news") == 1
+                heard += 1
+        assert heard == 1
+        assert one.io.sockets[alice.id].connected
+
+
 async def test_what_was_refused_after_all_is_given_back() -> None:
     """A client whose middleware fails for a moment would have lost its session for good."""
     fails = True

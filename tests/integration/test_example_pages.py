@@ -188,6 +188,18 @@ async def test_the_page_of_the_chat(chat: Chat) -> None:
         await expect(ada.page.get_by_test_id(button)).to_be_focused()
 
 
+@pytest.mark.parametrize("name", ["Ada Lovelace", "Maximiliana v. Hohenfels"])
+async def test_one_s_own_name_in_the_chat(chat: Chat, name: str) -> None:
+    """People would see "Ada Lovel…" for their own name."""
+    ada = await chat.enter(name)
+    me = ada.page.get_by_test_id("me")
+    await expect(me).to_have_text(name)
+    assert await me.evaluate("node => node.scrollWidth <= node.clientWidth && node.scrollHeight <= node.clientHeight")
+    lines = "(all, node) => { all.selectNodeContents(node); return all.getClientRects().length; }"
+    shown = await me.evaluate(f"node => ({lines})(document.createRange(), node)")
+    assert shown <= name.count(" ") + 1  # broken between words alone
+
+
 async def test_the_chat_without_a_connection(chat_server: SubprocessServer, chat: Chat) -> None:
     """Others would seem to be there, and a phone cut off what the page says of it."""
     ada, _ = await chat.enter("Ada"), await chat.enter("Grace")

@@ -99,3 +99,12 @@ async def test_a_listener_that_fails_harms_nobody(caplog: pytest.LogCaptureFixtu
     assert [record.levelname for record in caplog.records] == ["ERROR", "INFO"]
     with pytest.raises(ConfigurationError, match="on_audit takes a function"):
         audit.hear("refusal")  # type: ignore[arg-type]
+
+
+async def test_functions_that_would_have_to_be_awaited_are_mistakes() -> None:
+    """A program would believe that it bans guessers, and its function would never run."""
+
+    async def ban(entry: AuditEntry) -> None: ...
+
+    with pytest.raises(ConfigurationError, match="make it a plain function"):
+        Audit().hear(ban)

@@ -34,7 +34,7 @@ from rtframework.counters import (
     UNCERTAIN,
 )
 from rtframework.namespaces.host import Host
-from rtframework.protocols import CallNext, Session
+from rtframework.protocols import UNKNOWN, CallNext, Session
 from tests.support.clients import FakeClient, Gate, Line, assert_nothing_left, held_clock, idle, make_host, turn
 from tests.support.in_process import NOT_ON_UVLOOP
 
@@ -895,6 +895,88 @@ async def test_an_adapter_that_cannot_find_sessions(caplog: pytest.LogCaptureFix
         "unhandled error while a session is kept",
     ]
     assert_nothing_left(host)
+
+
+@pytest.mark.parametrize("accepted", [True, False])
+async def test_a_session_that_comes_back_twice_at_once(accepted: bool) -> None:
+    """Two connections would be one socket, and the end of the dead one be that of the other."""
+    gate, inside = Gate(), Gate()
+    kept: list[Session] = []
+
+    class Slow(MemoryAdapter):
+        async def restore_session(
+            self, pid: str, offset: str | None, accept: Callable[[Session], bool]
+        ) -> Session | None:
+            await gate.wait()
+            session = Session("ada1", pid, frozenset({"ada1", "x"}), {}, origin="another server")
+            return session if accept(session) else None
+
+        def persist_session(self, session: Session) -> None:
+            kept.append(session)
+
+    host = make_host(adapter=Slow, recovery=Recovery(skip_middlewares=accepted))
+    main = host.of("/", None)
+
+    @main.use
+    async def middleware(socket: Socket, call_next: CallNext) -> None:
+        if socket.conn is first.line:
+            await inside.wait()
+        await call_next()
+
+    first, second = FakeClient(host, "first"), FakeClient(host, "second")
+    both = [asyncio.create_task(main._admission.connect(client, {"pid": "p"})) for client in (first, second)]
+    await gate.reached()
+    await turn()
+    gate.open()
+    assert await both[1] == CONNECTED
+    inside.open()
+    await asyncio.gather(*both)
+    assert first.line.closed == "transport close"
+    assert kept == []
+    assert second.socket().id == "ada1"
+    assert second.socket().rooms == {"ada1", "x"}
+    assert main._membership.by_pid == {"p": second.socket()}
+    second.depart()
+    await idle(host)
+    assert_nothing_left(host)
+
+
+async def test_an_adapter_that_does_not_ask() -> None:
+    """An adapter with a mistake would give a session to whoever has seen its pid."""
+    kept: list[Session] = []
+
+    class Careless(MemoryAdapter):
+        async def restore_session(
+            self, pid: str, offset: str | None, accept: Callable[[Session], bool]
+        ) -> Session | None:
+            return Session("ada1", pid, frozenset(), {}, identity="somebody else")
+
+        def persist_session(self, session: Session) -> None:
+            kept.append(session)
+
+    host = make_host(adapter=Careless, recovery=Recovery(), auth=Users())
+    mallory = FakeClient(host, "mallory")
+    assert await admit(host.of("/", None), mallory, {"pid": "p"}) == CONNECTED
+    assert mallory.socket().id == "mallory1"
+    assert [each.pid for each in kept] == ["p"]
+    assert host.counts.recoveries["another_user"] == 1
+
+
+async def test_a_session_of_a_server_that_does_not_say_whose_it_is() -> None:
+    """A session of a Node server, which knows no users, could be recovered by nobody."""
+
+    class Foreign(MemoryAdapter):
+        async def restore_session(
+            self, pid: str, offset: str | None, accept: Callable[[Session], bool]
+        ) -> Session | None:
+            session = Session("node1", pid, frozenset({"node1"}), {}, identity=UNKNOWN, origin="node")
+            return session if accept(session) else None
+
+    host = make_host(adapter=Foreign, recovery=Recovery(), auth=Users())
+    ada = FakeClient(host, "ada")
+    assert await admit(host.of("/", None), ada, {"pid": "p"}) == CONNECTED
+    assert ada.socket().id == "node1"
+    assert ada.socket().user is ada.socket()._authenticated is not None
 
 
 async def test_who_a_user_is_cannot_be_told() -> None:

@@ -453,12 +453,17 @@ class FakeAdapter(BaseAdapter):
         """Handle a message; in the order of the broker."""
         kind, own = message["kind"], message["from"] == self._backbone.node
         if kind == "emit":
-            slow = self._deliver(message)
-            if slow is not None:
-                await slow
             delivered = self._own.get(message["id"]) if own else None
-            if delivered is not None and not delivered.done():
-                delivered.set_result(None)
+            try:
+                slow = self._deliver(message)
+                if slow is not None:
+                    await slow
+            except Exception as error:  # noqa: BLE001 - the reader goes on
+                if delivered is not None and not delivered.done():
+                    delivered.set_exception(error)
+            else:
+                if delivered is not None and not delivered.done():
+                    delivered.set_result(None)
         elif kind == "reply":
             self._hear(message)
         elif kind == "take":
@@ -557,7 +562,9 @@ class FakeAdapter(BaseAdapter):
         if self._broker.sessions.get(pid) != wire:
             return None  # somebody else was faster
         del self._broker.sessions[pid]
-        if kept["here"]:  # its server has not noticed that the connection is dead, or is dead itself
+        if (
+            kept["here"] and kept["node"] != self._backbone.node
+        ):  # its server has not noticed that the connection is dead, or is dead itself
             take = {"kind": "take", "nsp": self.nsp, "from": self._backbone.node, "sid": session.sid}
             self._broker.publish(take, kept["node"])
         return session

@@ -11,7 +11,7 @@ from typing import Any, Final
 from socketio import msgpack_packet, packet
 
 from ...exceptions import DecodeError, EncodeError
-from ...packets import MAX_ID, check_attachments, check_payload
+from ...packets import MAX_ID, TooManyAttachments, check_attachments, check_payload
 from ...serializers import JSONDecoder, JSONSerializer
 from ...types import Packet, PacketType
 
@@ -159,7 +159,7 @@ class PacketClassDecoder:
             if found.packet_type not in _BINARY:
                 raise DecodeError("attachments where there can be none")
             if count > self._max_attachments:
-                raise DecodeError("too many attachments")
+                raise TooManyAttachments(f"more than {self._max_attachments} attachments (Limits.max_attachments)")
             self._pending = found
             return None
         return self._check(found)

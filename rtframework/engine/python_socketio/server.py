@@ -14,7 +14,7 @@ from socketio.exceptions import TimeoutError as CallTimeout
 
 from ...exceptions import ConfigurationError
 from ...logs import printable
-from ...options import Cors, EngineOptions, Limits, warn_of_unknown, whole_number
+from ...options import Cors, EngineOptions, Limits, check_instance, warn_of_unknown, whole_number
 from ..gateway import Gateway
 from ..http.mount import check_mount
 from .application import Programs
@@ -98,6 +98,7 @@ class AsyncServer(Gateway):
             warn_of_unknown("AsyncServer", unknown, AsyncServer.__init__)
         if async_mode not in (None, "aiohttp"):
             raise ConfigurationError(f"this server is for aiohttp: async_mode is no {async_mode!r}")
+        check_instance("limits", limits, Limits, "Limits(max_outbox=...)")
         limits = limits or Limits()
         if max_http_buffer_size is not None:
             size = whole_number("max_http_buffer_size", max_http_buffer_size, least=1)

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 class AdapterConformance:
     """Tests of an :class:`~rtframework.protocols.Adapter`, for the sockets of its own server.
 
-    Implement :meth:`adapter`. ``patience``: seconds that the delivery of a broadcast may take.
+    Implement :meth:`adapter`, and :meth:`start` and :meth:`stop` for what the adapters share, such as a backbone.
+    ``patience``: seconds that the delivery of a broadcast may take.
     """
 
     patience: float = 2.0
@@ -29,6 +30,12 @@ class AdapterConformance:
     def adapter(self, nsp: str, emitter: Emitter) -> Adapter:
         """Return a new adapter, as the factory given to ``Server(adapter=...)`` would."""
         raise NotImplementedError("give the suite an adapter()")
+
+    async def start(self) -> None:
+        """Start what the adapters share, in the event loop of a test, before :meth:`adapter` is called."""
+
+    async def stop(self) -> None:
+        """Stop it, after the adapters have been closed."""
 
     def test_rooms_and_members_agree(self) -> None:
         """A socket's rooms are exactly those whose broadcasts it gets."""
@@ -61,6 +68,25 @@ class AdapterConformance:
             self._selects(adapter, Target(), "ab")
             adapter.remove("a", ["a", "y"])
             self._selects(adapter, Target(), "ab")
+
+        self._run(run)
+
+    def test_joining_comes_to_its_end(self) -> None:
+        """A client that waits until it is in a room, and then in the same room again, does not wait for ever."""
+
+        async def run(adapter: Adapter, sent: Deliveries) -> None:
+            try:
+                async with asyncio.timeout(self.patience):
+                    for _ in range(2):
+                        for waiting in (adapter.add("a", ["a", "x"]), adapter.add("b", ["b", "x"])):
+                            if waiting is not None:
+                                await waiting
+                    leaving = adapter.remove("a", ["x", "nowhere"])
+                    if leaving is not None:
+                        await leaving
+            except TimeoutError:
+                raise AssertionError(f"add() or remove() waits for more than {self.patience:g} s") from None
+            self._selects(adapter, Target(frozenset("x")), "b")
 
         self._run(run)
 
@@ -473,13 +499,17 @@ class AdapterConformance:
 
     def _run(self, scenario: Callable[[Adapter, Deliveries], Awaitable[None]]) -> None:
         async def run() -> None:
-            sent = Deliveries()
-            sent.adapter = adapter = self.adapter("/n", sent)
-            await adapter.start()
+            await self.start()
             try:
-                await scenario(adapter, sent)
+                sent = Deliveries()
+                sent.adapter = adapter = self.adapter("/n", sent)
+                await adapter.start()
+                try:
+                    await scenario(adapter, sent)
+                finally:
+                    await adapter.close()
             finally:
-                await adapter.close()
+                await self.stop()
 
         asyncio.run(run())
 

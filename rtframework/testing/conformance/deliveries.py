@@ -66,8 +66,8 @@ class Deliveries:
 
     def text(self, packet: Packet) -> str | None:
         self.encode(packet)
-        text = JSONSerializer().encode(Packet(packet.type, "/", packet.data))[0][1:]
-        return text if isinstance(text, str) else None
+        text, *attachments = JSONSerializer().encode(Packet(PacketType.EVENT, "/", packet.data))
+        return str(text)[1:] if not attachments else None
 
     def splice(self, args: str, tail: str | None = None, *, compress: bool = True) -> Frames | None:
         more = [] if tail is None else [tail]

@@ -820,6 +820,7 @@ async def test_engine_options(serve: Serve) -> None:
     ("options", "message"),
     [
         ({"async_mode": "asgi"}, "aiohttp"),
+        ({"limits": {"max_rooms": 5}}, r"limits is a Limits, not .*: write limits=Limits\(max_outbox=\.\.\.\)"),
         ({"transports": ["smoke"]}, "transports"),
         ({"serializer": "yaml"}, "serializer"),
         ({"serializer": JSONSerializer(), "json": json}, "json"),

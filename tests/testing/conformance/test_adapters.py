@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -15,6 +15,7 @@ from rtframework.exceptions import EncodeError
 from rtframework.protocols import Emitter, Session
 from rtframework.testing import AdapterConformance, run_suite
 from rtframework.types import SocketDetails
+from tests.support.backbone import Broker, FakeAdapter, FakeBackbone
 
 
 class _Broken(MemoryAdapter):
@@ -150,6 +151,26 @@ class HandsOutTwice(_Broken):
         return self.kept if self.kept is not None and self.kept.pid == pid else None
 
 
+class AsksNobody(_Broken):
+    kept: Session | None = None
+
+    def persist_session(self, session: Session) -> None:
+        self.kept = session
+
+    async def restore_session(self, pid: str, offset: str | None, accept: Callable[[Session], bool]) -> Session | None:
+        if self.kept is None or self.kept.pid != pid:
+            return None
+        kept, self.kept = self.kept, None
+        return kept
+
+
+class NeverJoins(_Broken):
+    def add(self, sid: str, rooms: Iterable[str]) -> Awaitable[None] | None:
+        rooms = tuple(rooms)
+        super().add(sid, rooms)
+        return asyncio.get_running_loop().create_future() if "x" in rooms else None
+
+
 class TakesLists(_Broken):
     def add(self, sid: str, rooms: Iterable[str]) -> None:
         if not isinstance(rooms, list | tuple | str):
@@ -180,6 +201,8 @@ BROKEN: dict[Callable[..., MemoryAdapter], str] = {
     Shares: "test_namespaces_do_not_mix",
     AnnouncesTwice: "test_listeners_hear_of_rooms",
     HandsOutTwice: "test_sessions_are_handed_out_once",
+    AsksNobody: "test_sessions_are_handed_out_once",
+    NeverJoins: "test_joining_comes_to_its_end",
     TakesLists: "test_rooms_and_members_agree",
     CountsTwice: "test_questions_are_answered_by_socket",
     ForgetsAnswers: "test_questions_end_in_time",
@@ -218,3 +241,17 @@ def test_a_suite_without_its_subject_fails() -> None:
     with pytest.raises(ExceptionGroup) as caught:
         run_suite(AdapterConformance)
     assert all(isinstance(error, NotImplementedError) for error in caught.value.exceptions)
+
+
+class TestFakeAdapter(AdapterConformance):
+    """The adapter of a backbone passes the suite, which starts and stops what its adapters share."""
+
+    async def start(self) -> None:
+        self.backbone = FakeBackbone(Broker(), "n0")
+        await self.backbone.start()
+
+    async def stop(self) -> None:
+        await self.backbone.stop()
+
+    def adapter(self, nsp: str, emitter: Emitter) -> FakeAdapter:
+        return self.backbone(nsp, emitter)
