@@ -42,7 +42,8 @@ _SUBSCRIBE_AT_ONCE: Final = 512
 class StreamWriter:
     """Adds messages to the stream in the order of the emits, and takes what arrives by subscriptions.
 
-    A broken connection is settled before anything more is sent: see ``PendingMessages``.
+    ``on_message``: called with the channel, the message, and whether it came by a pattern. ``on_up``: called when
+    messages are sent. A broken connection is settled before anything more is sent: see ``PendingMessages``.
     """
 
     def __init__(
@@ -54,7 +55,7 @@ class StreamWriter:
         max_len: int,
         limits: PendingLimits,
         reader: StreamReader,
-        on_message: Callable[[bytes, bytes], None],
+        on_message: Callable[[bytes, bytes, bool], None],
         on_state: Callable[[], None],
         on_up: Callable[[Link], None],
     ) -> None:
@@ -315,7 +316,7 @@ class StreamWriter:
     def _push(self, push: list[Any]) -> None:
         if push[0] in (b"message", b"pmessage"):
             try:
-                self._on_message(push[-2], push[-1])
+                self._on_message(push[-2], push[-1], push[0] == b"pmessage")
             except Exception as error:  # noqa: BLE001 - a message of somebody else's must not end the connection
                 _failed(error=error, extra={"channel": push[-2].decode(errors="replace")})
 

@@ -14,6 +14,7 @@ from rtframework.cluster.cursor import Gap
 from rtframework.cluster.messages import Message, MessageType, new_id
 from rtframework.cluster.pending import PendingLimits
 from rtframework.cluster.pubsub_wire import decode, encode_ephemeral
+from rtframework.cluster.python_socketio_wire import CHANNEL
 from rtframework.cluster.stream_ids import BEGINNING, parse_id
 from rtframework.cluster.streams_wire import Entry, Fields, is_for, read_fields
 from rtframework.concurrency import is_cancelled
@@ -22,6 +23,7 @@ from rtframework.logs import ThrottledLog
 from rtframework.protocols import Emitter
 from rtframework.types import Health
 
+from .emitters import Emitters
 from .errors import LinkError
 from .link import Link
 from .stream_reader import StreamReader
@@ -34,6 +36,8 @@ log: Final = logging.getLogger("rtframework.cluster")
 
 _rubbish: Final = ThrottledLog(log, logging.WARNING, "a message of another server is not understood")
 _failed: Final = ThrottledLog(log, logging.ERROR, "unhandled error in what another server has asked for")
+
+_MANAGERS: Final = CHANNEL.encode()
 
 _START: Final = 10.0
 """Seconds in which Redis has to be reached when the application starts."""
@@ -54,7 +58,9 @@ class RedisStreams:
     same order on all servers; by default ``"stream"`` if the server has connection state recovery, which needs it.
     ``max_len``: entries that the stream keeps, about. ``publish_timeout``: seconds after which ``emit`` raises
     ``ClusterUnavailable``. ``max_pending``: bytes on their way to Redis beyond which ``emit`` waits. ``max_message``:
-    bytes that one message may have. ``stream``, ``channel_prefix`` and ``session_prefix`` have Node's defaults.
+    bytes that one message may have. ``emitters``: listen to ``@socket.io/redis-emitter`` and to python-socketio's
+    ``write_only`` managers, too; then each answer of one server to another reaches all. ``stream``,
+    ``channel_prefix`` and ``session_prefix`` have Node's defaults.
 
     Example::
 
@@ -75,6 +81,7 @@ class RedisStreams:
         publish_timeout: float = 5.0,
         max_pending: int = 8 * 1024 * 1024,
         max_message: int = 4_000_000,
+        emitters: bool = True,
     ) -> None:
         if delivery not in ("stream", "local-first"):
             raise ConfigurationError(f'delivery is "stream" or "local-first", not {delivery!r}')
@@ -100,6 +107,7 @@ class RedisStreams:
         self._adapters: dict[str, StreamsAdapter] = {}
         self._rooms: dict[bytes, Container[bytes]] = {}
         self._uids: frozenset[bytes] = frozenset()
+        self._emitters = Emitters(channel_prefix, self._adapters) if emitters else None
         self._tasks: set[asyncio.Future[Any]] = set()
         self._is_up = False
         self._reader: StreamReader | None = None
@@ -172,6 +180,9 @@ class RedisStreams:
         self.sessions = Sessions(writer, self._session_prefix, self._node)
         try:
             await reader.start(_START)
+            if self._emitters is not None:
+                await writer.subscribe(*self._emitters.patterns, pattern=True)
+                await writer.subscribe(CHANNEL)
             await writer.start(_START)
         except (LinkError, TimeoutError) as error:
             reason = reader.keeper.health.problem or str(error)
@@ -271,9 +282,19 @@ class RedisStreams:
         if message.frames is not None:
             message.frames.read(id)
 
-    def _hear(self, channel: bytes, payload: bytes) -> None:
+    def _hear(self, channel: bytes, payload: bytes, by_pattern: bool) -> None:
         """Handle a message of a channel."""
+        emitters = self._emitters
         try:
+            if emitters is not None:
+                if by_pattern:
+                    emitters.hear(channel, payload)
+                    return
+                if channel == _MANAGERS:
+                    emitters.hear_manager(payload)
+                    return
+                if emitters.is_classic(payload):
+                    return  # it comes by the pattern, too
             message = decode(payload)
         except DecodeError as error:
             _rubbish(error=error, extra={"channel": channel.decode(errors="replace")})

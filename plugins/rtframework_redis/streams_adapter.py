@@ -259,7 +259,7 @@ class StreamsAdapter(BaseAdapter):
             else:
                 self._deliver(None, lambda: Packet(_EVENT, self.nsp, data.packet.data), target_of(data.opts), id)
         elif isinstance(data, SocketsRooms):
-            self._move(message.type, target_of(data.opts), data.rooms)
+            self.move_here(target_of(data.opts), data.rooms, join=message.type == MessageType.SOCKETS_JOIN)
         elif isinstance(data, DisconnectSockets):
             self._disconnect(data)
         elif isinstance(data, FetchSockets):
@@ -327,16 +327,29 @@ class StreamsAdapter(BaseAdapter):
             await self._publish(kind, encode_data(kind, data), own if self._stream_first else None)
         await own.outcome()
 
-    def _move(self, kind: int, target: Target, rooms: Sequence[str]) -> None:
+    def move_here(self, target: Target, rooms: Sequence[str], *, join: bool) -> None:
+        """Make sockets of this server join or leave rooms, as another program wants."""
         sids = self.sockets(target)
         try:
-            join = kind == MessageType.SOCKETS_JOIN
             waiting = self._emitter.join(sids, rooms) if join else self._emitter.leave(sids, rooms)
         except EventError as error:
             _beyond(error, extra={"nsp": self.nsp})
         else:
             if waiting is not None:
                 self._backbone.spawn(waiting)
+
+    def disconnect_here(self, target: Target, close: bool) -> None:
+        """Disconnect sockets of this server."""
+        self._emitter.disconnect(self.sockets(target), close)
+
+    def deliver_published(self, args: list[Any], target: Target) -> None:
+        """Deliver an event that is in no stream to sockets of this server; they cannot recover it."""
+        packet = Packet(_EVENT, self.nsp, args)
+        self._deliver(None, lambda: packet, target, self._backbone.at)
+
+    def serve_published(self, args: list[Any]) -> None:
+        """Run the handlers of an event for servers."""
+        self._backbone.spawn(self._emitter.serve(args))
 
     def _disconnect(self, data: DisconnectSockets) -> None:
         x = data.x if isinstance(data.x, dict) else {}
