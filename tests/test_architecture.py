@@ -73,7 +73,10 @@ MAP: Final = {
         "aiohttp prometheus_client",
     ),
     "rtframework_pytest": ("protocols testing", "pytest"),
-    "rtframework_redis": ("exceptions concurrency", "hiredis redis"),
+    "rtframework_redis": (
+        "exceptions types concurrency logs protocols adapters cluster",
+        "hiredis msgspec redis",
+    ),
 }
 
 MORE: Final = {"rtframework.cli.client": "socketio"}

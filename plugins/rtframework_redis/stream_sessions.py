@@ -13,20 +13,12 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from rtframework.cluster.payloads import to_msgpack, to_plain
-from rtframework.cluster.stream_ids import parse_id
 from rtframework.exceptions import EncodeError
 from rtframework.protocols import UNKNOWN, Session
 
 if TYPE_CHECKING:
-    from .commands import Entry
     from .link import Link
     from .stream_writer import StreamWriter
-
-_PAGE: Final = 500
-"""Entries of one XRANGE."""
-
-_MOST_PAGES: Final = 200
-"""Pages of one recovery; a client that has missed more starts anew."""
 
 _RENEW: Final = 10.0
 """Seconds, at most, between two looks at what programs have changed in ``socket.data``."""
@@ -46,7 +38,7 @@ class Kept:
     """What Redis had."""
     session: Session
     here: bool
-    """Its server had the client connected when it wrote this; it is not known to have left."""
+    """True if the client was in when this was written, and is not known to have left."""
     at: str | None
     """Position of the stream when the client came in."""
     since: Mapping[str, str]
@@ -204,27 +196,6 @@ class Sessions:
             return Kept(value, session, bool(x.get("here")), x.get("at"), x.get("since") or {})
         except (msgspec.MsgspecError, binascii.Error, ValueError, TypeError, KeyError, AttributeError):
             return None
-
-
-async def read_since(link: Link, stream: str, offset: str, position: Callable[[], str]) -> list[Entry] | None:
-    """Return the entries after an offset up to a position that moves on; it is reached when this returns.
-
-    ``None`` if the entry of the offset, or one of those after it, is not there any more.
-    """
-    found: list[Entry] = []
-    last = offset
-    for _ in range(_MOST_PAGES):
-        page = await link.send("XRANGE", stream, last, "+", "COUNT", _PAGE)
-        if not page or page[0][0].decode() != last:
-            return None
-        found += page[1:]
-        last = page[-1][0].decode()
-        end = parse_id(position())
-        if parse_id(last) >= end:
-            while found and parse_id(found[-1][0].decode()) > end:
-                found.pop()
-            return found
-    return None
 
 
 def _milliseconds(seconds: float) -> int:

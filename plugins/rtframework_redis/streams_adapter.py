@@ -33,12 +33,11 @@ from rtframework.cluster.messages import (
 from rtframework.cluster.payloads import to_plain
 from rtframework.cluster.pubsub_wire import private_channel, public_channel
 from rtframework.cluster.requests import FetchRequest, Requests, ServerSideRequest
-from rtframework.cluster.stream_ids import is_id, parse_id
+from rtframework.cluster.stream_ids import is_id
 from rtframework.cluster.streams_wire import (
     Entry,
     encode_data,
     encode_text,
-    read_fields,
     read_message,
     read_splice,
     room_of,
@@ -49,7 +48,9 @@ from rtframework.logs import ThrottledLog
 from rtframework.types import AckResponses, Packet, PacketType, Target
 
 from .errors import LinkError
-from .stream_sessions import Kept, Renewal, read_since
+from .own_messages import OwnEvent, OwnOrder
+from .stream_recovery import missed_frames, packet_of, read_since
+from .stream_sessions import Renewal
 
 if TYPE_CHECKING:
     from rtframework.protocols import Emitter, Frames, Session
@@ -74,7 +75,6 @@ class StreamsAdapter(BaseAdapter):
         "_at",
         "_backbone",
         "_is_open",
-        "_recovers",
         "_renewal",
         "_requests",
         "_restored",
@@ -82,6 +82,7 @@ class StreamsAdapter(BaseAdapter):
         "_stream_first",
         "_timers",
         "name",
+        "recovers",
     )
 
     def __init__(self, backbone: RedisStreams, nsp: str, emitter: Emitter) -> None:
@@ -89,7 +90,7 @@ class StreamsAdapter(BaseAdapter):
         self._backbone = backbone
         self.name = nsp.encode()
         self._requests = Requests()
-        self._recovers = self._stream_first = self._is_open = False
+        self.recovers = self._stream_first = self._is_open = False
         self._at: dict[str, dict[str | None, str]] = {}
         """By socket id: the positions at which it has come, under ``None``, and has joined its rooms."""
         self._restored: dict[str, dict[str | None, str]] = {}
@@ -100,8 +101,8 @@ class StreamsAdapter(BaseAdapter):
     async def start(self) -> None:
         """Take part in the cluster."""
         backbone, recovery = self._backbone, self._emitter.recovery
-        self._recovers = recovery is not None
-        self._stream_first = self._recovers or backbone.delivery == "stream"
+        self.recovers = recovery is not None
+        self._stream_first = self.recovers or backbone.delivery == "stream"
         self._is_open = True
         backbone.open(self)
         if recovery is not None:
@@ -131,7 +132,7 @@ class StreamsAdapter(BaseAdapter):
     def add(self, sid: str, rooms: Iterable[str]) -> Awaitable[None] | None:
         """Put a socket into rooms."""
         rooms = tuple(rooms)
-        if self._recovers:
+        if self.recovers:
             known = self._at.get(sid)
             if known is None:
                 known = self._restored.pop(sid, {}) or {None: self._backbone.at}
@@ -169,7 +170,7 @@ class StreamsAdapter(BaseAdapter):
         the sockets of this server get it at once.
         """
         if packet.type != _EVENT or packet.id is not None:
-            await self._wait(self._send(packet, target, None))
+            await self._wait(self.send(packet, target, None))
             return
         text = self._emitter.text(packet)
         if text is None:
@@ -179,7 +180,7 @@ class StreamsAdapter(BaseAdapter):
             return
         event = OwnEvent(self, packet, text, target)
         if target.local:
-            await self._wait(event.deliver(self._backbone.at if self._recovers else None))
+            await self._wait(event.deliver(self._backbone.at if self.recovers else None))
             return
         if text is not None:
             data = encode_text(text, target)
@@ -199,7 +200,7 @@ class StreamsAdapter(BaseAdapter):
         finally:
             await self._wait(slow)
 
-    def _frames(
+    def frames(
         self, text: str | None, packet: Callable[[], Packet], offset: str | None, compress: bool
     ) -> Frames | None:
         """Make the frames of an event; ``None``: as the packet is."""
@@ -209,7 +210,8 @@ class StreamsAdapter(BaseAdapter):
             frames = self._emitter.encode(Packet(it.type, it.nsp, [*it.data, offset]), compress=compress)
         return frames
 
-    def _send(self, packet: Packet, target: Target, frames: Frames | None) -> Awaitable[None] | None:
+    def send(self, packet: Packet, target: Target, frames: Frames | None) -> Awaitable[None] | None:
+        """Send a packet, or frames in its place, to the sockets of this server."""
         sids = self.index.select(target.rooms, target.except_)
         return self._emitter.send(sids, packet, volatile=target.volatile, compress=target.compress, frames=frames)
 
@@ -233,7 +235,7 @@ class StreamsAdapter(BaseAdapter):
             splice = read_splice(entry.data)
             if splice is not None and not splice.requestId and (text := splice.args()) is not None:
                 if selects_any(splice.opts, self.index.all_rooms()):
-                    packet = partial(_packet, self.nsp, entry)
+                    packet = partial(packet_of, self.nsp, entry)
                     self._deliver(text, packet, target_of(splice.opts), id)  # type: ignore[arg-type]
                 return
         message = read_message(entry)
@@ -244,7 +246,7 @@ class StreamsAdapter(BaseAdapter):
         sids = self.index.select(target.rooms, target.except_)
         if not sids:
             return
-        frames = self._frames(text, packet, id if self._recovers else None, target.compress)
+        frames = self.frames(text, packet, id if self.recovers else None, target.compress)
         it: Any = packet if frames is not None else packet()
         slow = self._emitter.send(sids, it, volatile=target.volatile, compress=target.compress, frames=frames)
         if slow is not None:
@@ -539,7 +541,7 @@ class StreamsAdapter(BaseAdapter):
             if kept is None or start is None or not await backbone.catch_up(link):
                 return None
             entries = await read_since(link, backbone.stream, start, lambda: backbone.at)
-            missed = None if entries is None else self._missed(kept, entries)
+            missed = None if entries is None else missed_frames(self, kept, entries)
             if missed is None or not accept(dataclasses.replace(kept.session, missed=missed)):
                 return None
             kept = await backbone.sessions.take(link, kept, self.nsp)
@@ -554,7 +556,7 @@ class StreamsAdapter(BaseAdapter):
             entries = await read_since(link, backbone.stream, start, lambda: backbone.at)
         except (LinkError, ClusterUnavailable):
             return None
-        missed = None if entries is None else self._missed(kept, entries)
+        missed = None if entries is None else missed_frames(self, kept, entries)
         if missed is None:
             return None
         rooms = {room: kept.since.get(room, start) for room in kept.session.rooms}
@@ -562,103 +564,6 @@ class StreamsAdapter(BaseAdapter):
         restored.update(rooms)
         self._restored[kept.session.sid] = restored
         return dataclasses.replace(kept.session, missed=missed)
-
-    def _missed(self, kept: Kept, entries: Sequence[Any]) -> list[Frames] | None:
-        """Return what a client has missed; ``None`` if that cannot be known."""
-        rooms, found, seen = kept.session.rooms, [], set()
-        since = {room: parse_id(position) for room, position in kept.since.items() if is_id(position)}
-        for raw, fields in entries:
-            entry = read_fields(fields)
-            if entry.gap is not None:
-                return None
-            if entry.type != MessageType.BROADCAST or entry.nsp != self.nsp or (entry.m in seen and entry.m):
-                continue
-            seen.add(entry.m)
-            id = raw.decode()
-            frames = self._missed_frames(id, entry, rooms, since)
-            if frames is not None:
-                found.append(frames)
-        return found
-
-    def _missed_frames(
-        self, id: str, entry: Entry, rooms: frozenset[str], since: dict[str, tuple[int, int]]
-    ) -> Frames | None:
-        splice = read_splice(entry.data)
-        text = splice.args() if splice is not None else None
-        message = None
-        if splice is None or text is None:
-            message = read_message(entry).data
-            if not isinstance(message, Broadcast):
-                return None
-        part: Any = splice if message is None else message
-        target = target_of(part.opts)
-        if target.volatile or part.requestId or part.packet.id:
-            return None
-        at = parse_id(id)
-        if target.rooms is not None and not any(since.get(room, at) <= at for room in target.rooms & rooms):
-            return None
-        if target.except_ & rooms:
-            return None
-        return self._frames(text, partial(_packet, self.nsp, entry), id, target.compress)
-
-
-class OwnEvent:
-    """An event of this server on its way through the stream."""
-
-    __slots__ = ("_adapter", "_packet", "_target", "_text", "slow")
-
-    def __init__(self, adapter: StreamsAdapter, packet: Packet, text: str | None, target: Target) -> None:
-        self._adapter = adapter
-        self._packet = packet
-        self._text = text
-        self._target = target
-        self.slow: Awaitable[None] | None = None
-        """What the emitter waits for, because of slow clients."""
-
-    def deliver(self, offset: str | None) -> Awaitable[None] | None:
-        """Send it to the sockets here."""
-        adapter, packet = self._adapter, self._packet
-        frames = adapter._frames(self._text, lambda: packet, offset, self._target.compress)
-        self.slow = adapter._send(packet, self._target, frames)
-        return self.slow
-
-    def read(self, id: str) -> None:
-        """Handle that it was read back."""
-        self.deliver(id if self._adapter._recovers else None)
-
-
-class OwnOrder:
-    """Something to be done to the sockets of all servers, on its way through the stream."""
-
-    __slots__ = ("_act", "_error", "_waiting")
-
-    def __init__(self, act: Callable[[], Awaitable[None] | None]) -> None:
-        self._act = act
-        self._waiting: Awaitable[None] | None = None
-        self._error: Exception | None = None
-
-    def deliver(self, id: str | None) -> None:
-        """Do it here."""
-        try:
-            self._waiting = self._act()
-        except Exception as error:  # noqa: BLE001 - for the program that has asked for it
-            self._error = error
-
-    read = deliver
-
-    async def outcome(self) -> None:
-        """Wait for what was done here. Raises what it has raised."""
-        if self._error is not None:
-            raise self._error
-        if self._waiting is not None:
-            await self._waiting
-
-
-def _packet(nsp: str, entry: Entry) -> Packet:
-    """Decode the packet of a broadcast."""
-    data = read_message(entry).data
-    assert isinstance(data, Broadcast)
-    return Packet(_EVENT, nsp, data.packet.data)
 
 
 def _options(target: Target) -> Any:
