@@ -131,7 +131,7 @@ class RedisStreams:
         """The state of the connections to Redis."""
         if self._reader is None or self._writer is None:
             return Health(False, "not started")
-        if self._is_up:
+        if self._is_up and self._reader.keeper.link is not None and self._writer.keeper.link is not None:
             return Health(True)
         for keeper in (self._reader.keeper, self._writer.keeper):
             if keeper.health.problem:

@@ -18,6 +18,10 @@ from typing import Any, Final
 
 import pytest
 
+from rtframework import Recovery, Server
+from rtframework_redis import RedisStreams
+from tests.support.cluster.clients import LightClients, light_clients
+from tests.support.server import RunningServer
 from tests.support.until import until
 
 HELLO: Final = b"%3\r\n$6\r\nserver\r\n$5\r\nredis\r\n$5\r\nproto\r\n:3\r\n$4\r\nrole\r\n$6\r\nmaster\r\n"
@@ -238,3 +242,32 @@ async def nothing_left() -> AsyncIterator[None]:
     await until(lambda: count_sockets() <= sockets)
     ours = {asyncio.current_task()}
     assert {task for task in asyncio.all_tasks() - before - ours if not task.done()} == set()
+
+
+class Cluster:
+    """Servers in the test's loop, on one Redis."""
+
+    def __init__(self, stack: contextlib.AsyncExitStack, url: str, clients: LightClients) -> None:
+        self._stack = stack
+        self._url = url
+        self.clients = clients
+        self.told: list[tuple[Any, ...]] = []
+
+    async def server(self, *, recovery: bool = True, **options: Any) -> tuple[Server, RunningServer, RedisStreams]:
+        """Start a server."""
+        streams = RedisStreams(self._url, **options)
+        io = Server(adapter=streams, connection_state_recovery=Recovery(skip_middlewares=True) if recovery else None)
+        io._host.cluster.hear(lambda *args: self.told.append(args))
+        running = RunningServer(io)
+        await running.start()
+        self._stack.push_async_callback(running.stop)
+        return io, running, streams
+
+
+@pytest.fixture
+async def cluster(redis_server: Callable[..., Awaitable[RedisServer]]) -> AsyncIterator[tuple[Cluster, RedisServer]]:
+    """``cluster, redis``."""
+    redis = await redis_server()
+    async with contextlib.AsyncExitStack() as stack:
+        clients = await stack.enter_async_context(light_clients())
+        yield Cluster(stack, redis.url, clients), redis
