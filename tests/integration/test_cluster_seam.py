@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import random
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from types import SimpleNamespace
@@ -716,3 +717,59 @@ async def test_what_was_refused_after_all_is_given_back() -> None:
         await alice.reconnect()
         assert alice.recovered
         assert await alice.receive("news") == 1
+
+
+@pytest.mark.parametrize("seed", range(12))
+async def test_clients_that_wander_miss_nothing(seed: int) -> None:
+    """Somebody would lose an event, or get it twice, in some order of emits, losses, moves and others' attempts."""
+    chance = random.Random(seed)
+
+    def prepare(io: Server, node: str) -> None:
+        @io.on("connection")
+        async def connection(socket: Socket) -> None:
+            if not socket.recovered:
+                await socket.join(*socket.handshake.auth["rooms"])
+
+    async with cluster(3, prepare, auth=Users(), connection_state_recovery=Recovery()) as nodes:
+        clients: list[TestClient] = []
+        wanted: list[set[str]] = []
+        expected: list[list[int]] = []
+        for number in range(4):
+            rooms = chance.sample("xyz", 2)
+            auth = {"user": f"u{number}", "rooms": rooms}
+            clients.append(await chance.choice(nodes.nodes).server.connect(auth=auth))
+            wanted.append({*rooms, clients[-1].id})
+            expected.append([])
+        refused = 0
+        for step in range(120):
+            number = chance.randrange(len(clients))
+            client, node, what = clients[number], chance.choice(nodes.nodes), chance.random()
+            if what < 0.6:
+                room = chance.choice(["x", "y", "z", *(each.id for each in clients), None])
+                args = (step, chance.choice(["text", b"bytes"]), step)
+                await (node.io if room is None else node.io.to(room)).emit("n", *args)
+                for each, names in enumerate(wanted):
+                    if room is None or room in names:
+                        expected[each].append(step)
+            elif what < 0.8 and client.connected:
+                silently = chance.random() < 0.5
+                await client.lose_connection(silently=silently)
+                if silently:
+                    client.disconnect_reason = "it has noticed itself"
+            elif what < 0.85 and not client.connected:
+                thief = await node.server.connect(auth={"user": "mallory", "rooms": [], "pid": client._pid})
+                assert thief.id != client.id
+                refused += 1
+                await thief.disconnect()
+            elif not client.connected:
+                move(client, node)
+                await client.reconnect()
+                assert client.recovered
+        for number, client in enumerate(clients):
+            if not client.connected:
+                move(client, nodes[0])
+                await client.reconnect()
+            assert [(await client.receive("n"))[0] for _ in expected[number]] == expected[number]
+            await quiet(client)
+        assert all(node.io.stats().recoveries["not_found"] == 0 for node in nodes)
+        assert sum(node.io.stats().recoveries["another_user"] for node in nodes) == refused
