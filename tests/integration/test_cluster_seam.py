@@ -546,6 +546,25 @@ async def test_a_session_during_a_flood() -> None:
         await quiet(alice)
 
 
+async def test_a_session_comes_to_a_server_that_lags() -> None:
+    """What that server has not read yet would be sent twice: as missed, and when it is read."""
+    async with cluster(2, lobby, connection_state_recovery=Recovery()) as (one, two):
+        alice = await one.server.connect()
+        await alice.lose_connection()
+        await gone(one)
+        await one.io.to("lobby").emit("n", 1)
+        await until(lambda: two.adapter()._position == 1)
+        two.backbone.freeze()
+        await one.io.to("lobby").emit("n", 2)
+        move(alice, two)
+        await alice.reconnect()
+        assert alice.recovered
+        await one.io.to("lobby").emit("n", 3)
+        two.backbone.frozen.set()
+        assert [await alice.receive("n") for _ in range(3)] == [1, 2, 3]
+        await quiet(alice)
+
+
 async def test_a_ghost_goes_when_another_server_continues_it() -> None:
     """Somebody in a tunnel would be there twice, and a session would be written down by a server that has lost it."""
     reasons: list[str] = []
