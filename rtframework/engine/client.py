@@ -46,7 +46,7 @@ _large_connect: Final = ThrottledLog(
     "closing a connection whose CONNECT, auth included, has more than %d bytes (Limits.max_connect_size)",
 )
 
-_SMALL: Final = 1_024
+_SMALL: Final = 256
 """Bytes up to which a CONNECT is not counted."""
 
 
@@ -81,6 +81,7 @@ class Client:
         "_limits",
         "_receivers",
         "_size",
+        "_starting",
         "buckets",
         "conn",
         "received",
@@ -111,6 +112,8 @@ class Client:
         """Bytes of memory of the packet that is to be completed by attachments."""
         self._size = 0
         """Bytes of that packet on the wire."""
+        self._starting = 0
+        """Bytes of memory of such packets that are complete, and whose handlers have not begun."""
         self.buckets: dict[Any, Any] | None = None
         self.received = 0
 
@@ -171,6 +174,8 @@ class Client:
         kind = packet.type
         receiver = self._receivers.get(nsp)
         if self._attempts is not None and kind != _CONNECT and self._is_outdated(nsp, kind):
+            if self._collected:
+                self._serve_collected(None)
             return None
         if receiver is not None:
             if kind == _EVENT:
@@ -199,8 +204,8 @@ class Client:
         """Tell every receiver that the connection has ended."""
         receivers = list(self._receivers.values())
         self._receivers.clear()
-        self.conn.release(self._collected + sum((self._auths or {}).values()))
-        self._collected, self._auths = 0, None
+        self.conn.release(self._collected + self._starting + sum((self._auths or {}).values()))
+        self._collected, self._starting, self._auths = 0, 0, None
         for receiver in receivers:
             _tell(receiver, reason)
 
@@ -233,11 +238,14 @@ class Client:
         """Serve a packet that came in parts, and count them until that is done."""
         weight, self._collected, self._size = self._collected, 0, 0
         if work is not None:
+            self._starting += weight
             return self._holding(weight, work)
         self.conn.release(weight)
         return None
 
     async def _holding(self, weight: int, work: Coroutine[Any, Any, None]) -> None:
+        weight = min(weight, self._starting)  # nothing, if the connection has ended meanwhile: it is counted no more
+        self._starting -= weight
         try:
             await work
         finally:

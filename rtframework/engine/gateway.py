@@ -10,6 +10,7 @@ import socketio
 
 from ..exceptions import EncodeError
 from ..packets import explain_failure
+from ..serializers import JSONDecoder
 from ..types import PacketType
 from .client import Client
 from .engine_server import EngineServer
@@ -88,6 +89,7 @@ class Gateway(socketio.AsyncServer):  # type: ignore[misc]  # socketio is not ty
 
     def _make_client(self, conn: Connection, handshake: Handshake) -> Client:
         decoder, limits = self._serializer.decoder(), self._engine_options.limits
+        conn.keeps_binary = isinstance(decoder, JSONDecoder)
         if conn.protocol != 3:
             return Client(conn, handshake, application=self._application, decoder=decoder, limits=limits)
         client = Client3(
