@@ -453,6 +453,8 @@ class Connection(Inbox):
                 self.abort(DisconnectReason.PING_TIMEOUT)
                 return
             if self._pinging:  # its answer may wait behind what we do not read, or what is still on its way
+                if self.blocked:  # it must not give up on us; and asyncio hears of an end only from writing to it
+                    self.send(PING)
                 self._heartbeat_due = self.deadline = now + self._options.ping_timeout
                 return
             self._pinging = True
