@@ -15,8 +15,8 @@ log: Final = logging.getLogger("rtframework.engine")
 
 LARGE: Final = 32_768
 """Characters or bytes from which a message is weighed before it is decoded; a smaller one, while its handler waits."""
-HANDLER: Final = 1_024
-"""Bytes that a handler that waits takes, besides its arguments."""
+HANDLER: Final = 3_072
+"""Bytes that a handler that waits takes, besides its arguments: its task, coroutines and context."""
 
 _CONTAINER: Final = 64
 """Bytes of an empty list or dict, the garbage collector's part included."""

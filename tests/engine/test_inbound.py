@@ -9,6 +9,7 @@ import gc
 import itertools
 import json
 import sys
+import tracemalloc
 from typing import Any
 
 import pytest
@@ -261,6 +262,28 @@ async def test_a_packet_with_attachments_is_counted_until_it_is_served(serve: Se
         assert witness.io.stats().inbound_bytes > 200_000
         witness.gate.set()
         await eventually(lambda: witness.io.stats().inbound_bytes == 0)
+
+
+async def test_handlers_that_wait_are_counted_as_what_they_take(serve: Serve) -> None:
+    """A hundred clients with a thousand small events each would take three times the bound of all."""
+    witness = Witness()
+    server = await serve(witness.io)
+    async with raw_client(server.url) as raw:
+        websocket = await join_websocket(raw)
+        await websocket.send('42["hold"]')
+        await eventually(lambda: witness.holding == 1)
+        counted = witness.io.stats().inbound_bytes
+        tracemalloc.start()
+        try:
+            for _ in range(500):
+                await websocket.send('42["hold"]')
+            await eventually(lambda: witness.holding == 501, 20)
+            gc.collect()
+            taken = tracemalloc.get_traced_memory()[0]
+        finally:
+            tracemalloc.stop()
+        assert taken < 1.2 * (witness.io.stats().inbound_bytes - counted)
+        witness.gate.set()
 
 
 async def test_a_message_of_just_the_size_that_is_weighed_first_is_counted(serve: Serve) -> None:
