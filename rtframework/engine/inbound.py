@@ -114,10 +114,11 @@ class Inbound:
 
     ``most``: ``Limits.max_inbound``. ``most_each``: the bound of one connection. ``timeout``: seconds that a message
     waits for room at most. Connections that hold much wait first: they may fill three quarters of the bound, and only
-    those that hold less than a 32nd of it may fill the rest. If nobody else holds anything, everything is taken.
+    those that hold less than a 32nd of it may fill the rest. If next to nothing is served, everything is decoded.
     """
 
     __slots__ = (
+        "_ahead",
         "_light",
         "_loop",
         "_most_of_heavy",
@@ -126,6 +127,7 @@ class Inbound:
         "_waiting",
         "_wakes",
         "held",
+        "idle",
         "most",
         "most_each",
     )
@@ -134,29 +136,47 @@ class Inbound:
         self.most = most
         self.most_each = most_each
         self.held = 0
+        self.idle = 0
+        """Bytes of it that are on their way, or wait to be decoded: a half of the bound at most."""
         self._light = most // 32
         self._most_of_heavy = most * 3 // 4
         self._timeout = timeout
         self._waiting: dict[Waiting, tuple[int, float]] = {}
         self._timer: asyncio.TimerHandle | None = None
+        self._ahead: Waiting | None = None
+        """The connection that is read though there is no room, so that not all wait for each other."""
         self._loop: asyncio.AbstractEventLoop | None = None
         """The event loop of those that wait."""
         self._wakes = False
         """True if those that wait are to try again in this turn of the event loop."""
 
     def has_room(self, size: int, held: int) -> bool:
-        """Tell whether a connection that holds ``held`` bytes may hold ``size`` more."""
-        if self.held <= held:
+        """Tell whether a message of a connection that holds ``held`` bytes may be decoded, which takes ``size`` more.
+
+        What is on its way may fill a half of the bound at most, and is never what all wait for.
+        """
+        served = self.held - self.idle
+        if served <= held or served + size <= self.most // 2:
             return True
         return self.held + size <= (self.most if held + size <= self._light else self._most_of_heavy)
+
+    def may_read(self, one: Waiting) -> bool:
+        """Tell whether a connection may be read. One at a time may even if there is no room."""
+        held = one.held
+        if self.held <= held or one is self._ahead:
+            return True
+        if self._ahead is None and self.idle > self.held // 2:
+            self._ahead = one
+            return True
+        return self.idle <= self.most // 2 and self.held <= (self.most if held <= self._light else self._most_of_heavy)
 
     def wait(self, one: Waiting, size: int) -> None:
         """Have a connection try again when there is room for ``size`` bytes."""
         loop = asyncio.get_running_loop()
         if loop is not self._loop:
             self._loop, self._timer, self._wakes = loop, None, False
-        _, since = self._waiting.get(one, (size, loop.time()))
-        self._waiting[one] = size, since
+        before, since = self._waiting.get(one, (size, loop.time()))
+        self._waiting[one] = max(size, before), since
         if self._timer is None:
             self._timer = loop.call_later(self._timeout, self._give_up)
 
@@ -168,6 +188,11 @@ class Inbound:
         if not self._waiting and self._timer is not None:
             self._timer.cancel()
             self._timer = None
+
+    def settle(self, one: Waiting) -> None:
+        """Hear that a connection has nothing on its way."""
+        if one is self._ahead:
+            self._ahead = None
 
     def release(self, size: int) -> None:
         """Take bytes off the account, and let those try again for which there is room: the lightest first.
@@ -183,10 +208,9 @@ class Inbound:
         self._wakes = False
         promised = 0
         for one, (size, _) in sorted(self._waiting.items(), key=lambda each: each[0].held + each[1][0]):
-            if not self.has_room(size + promised, one.held):
-                break
-            promised += size
-            one.retry()
+            if self.has_room(size + promised, one.held) if size else self.may_read(one):
+                promised += size
+                one.retry()
 
     def _give_up(self) -> None:
         """Cut off those that have waited too long, the heavier half of them first: it may be what the others wait for.
@@ -194,7 +218,7 @@ class Inbound:
         What is held otherwise may never be released.
         """
         loop = asyncio.get_running_loop()
-        self._timer = None
+        self._timer = self._ahead = None
         now = loop.time()
         late = [one for one, (_, since) in self._waiting.items() if since + self._timeout <= now + 0.001]
         late.sort(key=lambda one: one.held + self._waiting[one][0], reverse=True)

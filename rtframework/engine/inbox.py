@@ -122,6 +122,14 @@ class Inbox:
         self.held -= size
         self._runner.inbound.release(size)
 
+    def arrive(self, size: int) -> None:
+        """Count bytes that are on their way, or wait to be decoded; fewer of them, if negative."""
+        self._runner.inbound.idle += size
+        if size > 0:
+            self.hold(size)
+        else:
+            self.release(-size)
+
     def park(self) -> None:
         """Count the large packets in the inbox: they may have to wait there."""
         parked = 0
@@ -130,10 +138,7 @@ class Inbox:
                 parked += sys.getsizeof(packet)
         if parked != self._parked:
             more, self._parked = parked - self._parked, parked
-            if more > 0:
-                self.hold(more)
-            else:
-                self.release(-more)
+            self.arrive(more)
 
     def retry(self) -> None:
         """Go on: there may be room for what could not be taken."""
@@ -149,13 +154,14 @@ class Inbox:
         There always is for a client that holds little: those that hold much are not to keep it out.
         """
         inbound = self._runner.inbound
-        if self.held <= LARGE or not self.is_open or inbound.has_room(0, self.held):
+        if self.held <= LARGE or not self.is_open or inbound.may_read(self):
             return True
         inbound.wait(self, 0)
         return False
 
     def settle(self) -> None:
         """Hear that nothing of a message is on its way: it waits for no room, unless what has come does."""
+        self._runner.inbound.settle(self)
         if not self.blocked:
             self._runner.inbound.forget(self)
 
@@ -204,6 +210,7 @@ class Inbox:
         self._let_read()
 
     def _forget_inbox(self) -> None:
+        self._runner.inbound.settle(self)
         self._runner.inbound.forget(self)
         if self.inbox is not None:
             self.inbox.clear()

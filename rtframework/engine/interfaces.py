@@ -101,11 +101,8 @@ class Carried(Protocol):
     async def ready_to_read(self) -> None:
         """Wait until it may be read."""
 
-    def hold(self, size: int) -> bool:
-        """Count bytes that have come and are no message yet."""
-
-    def release(self, size: int) -> None:
-        """Take back :meth:`hold`."""
+    def arrive(self, size: int) -> None:
+        """Count bytes that have come and are no message yet; fewer of them, if negative."""
 
     def park(self) -> None:
         """Count the large packets that wait to be served."""

@@ -288,7 +288,7 @@ class Budget(RuleBasedStateMachine):
         account = self.table.inbound
         assert not self.table.by_sid
         assert not self.table.tasks
-        assert (account.held, account._waiting, account._timer) == (0, {}, None)
+        assert (account.held, account.idle, account._waiting, account._timer) == (0, 0, {}, None)
         self.loop.run_until_complete(self.runner.cleanup())
         self.loop.close()
 

@@ -390,6 +390,23 @@ async def test_those_who_hold_much_keep_nobody_out(serve: Serve) -> None:
     await eventually(lambda: witness.io.stats().inbound_bytes == 0)
 
 
+async def test_those_who_only_wait_do_not_hold_each_other_up(serve: Serve) -> None:
+    """Many large messages at one time would wait for each other until their connections are cut off."""
+    witness = Witness(limits=Limits(max_inbound=100_000))
+    server = await serve(witness.io)
+    async with contextlib.AsyncExitStack() as stack:
+        raws = [await stack.enter_async_context(raw_client(server.url)) for _ in range(12)]
+        websockets = [await join_websocket(raw) for raw in raws]
+        for websocket in websockets:
+            await websocket.send('42["hold",[' + "[]," * 30_000 + "0]]")
+        await eventually(lambda: witness.engine.table.inbound._waiting)
+        witness.gate.set()
+        for websocket in websockets:
+            await websocket.send('421["echo"]')
+            assert await websocket.receive() == "431[]"
+    await eventually(lambda: witness.io.stats().inbound_bytes == 0)
+
+
 async def test_attachments_count_as_what_they_are(serve: Serve) -> None:
     """A picture would wait until nothing else of its client is at work, and too many of them would find no room."""
     witness = Witness()

@@ -147,7 +147,7 @@ class PollingTransport:
                 return 413
             if len(body) > LARGE:
                 read = len(body)
-                connection.hold(read)
+                connection.arrive(read)
             status = await self._hand_over(decode(body))
             if read:
                 connection.park()
@@ -164,7 +164,7 @@ class PollingTransport:
         finally:
             self._posting = False
             if read:
-                connection.release(read)
+                connection.arrive(-read)
 
     async def _read(self, request: web.Request, limits: Limits, most: int) -> bytes | None:
         """Read a body, in however many pieces it comes; ``None`` when it is longer than ``most`` bytes.
@@ -181,7 +181,7 @@ class PollingTransport:
                 async for chunk in request.content.iter_any():
                     body += chunk
                     self.received += len(chunk)
-                    connection.hold(len(chunk))
+                    connection.arrive(len(chunk))
                     if len(body) > most:
                         return None
                     if len(body) >= enough:
@@ -192,7 +192,7 @@ class PollingTransport:
                     if not connection.may_receive():
                         await connection.room_to_receive()
         finally:
-            connection.release(len(body))
+            connection.arrive(-len(body))
             connection.settle()
         return bytes(body)
 

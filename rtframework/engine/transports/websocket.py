@@ -145,16 +145,14 @@ class WebSocketTransport(asyncio.Protocol):
             return
         before, self._held = self._held, held
         more = held - before
+        connection.arrive(more)
         if more < 0:
-            connection.release(-more)
             if before > LARGE:
                 self._park()
             if not held:
                 connection.settle()
-        else:
-            connection.hold(more)
-            if not connection.may_receive():
-                self._pause()
+        elif not connection.may_receive():
+            self._pause()
 
     def _park(self) -> None:
         """Have the connection count the large messages that have come, until they are served."""
