@@ -51,6 +51,7 @@ WHOLE: Final = {
 """Tests of the whole repository, at the root."""
 
 WHOLE_FOLDERS: Final = {
+    "engine/test_budget": "the account of what clients send, in any order, against a model",
     "engine/test_fuzz": "the engine against almost valid bytes",
     "engine/test_leaks": "what clients that go leave behind",
     "engine/test_limits": "what one client may cost",
