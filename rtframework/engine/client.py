@@ -53,7 +53,7 @@ _large_connect: Final = ThrottledLog(
     "closing a connection whose CONNECT, auth included, has more than %d bytes (Limits.max_connect_size)",
 )
 
-_SMALL: Final = 1_024
+_SMALL: Final = 256
 """Bytes up to which a CONNECT is not counted."""
 
 
@@ -88,6 +88,7 @@ class Client:
         "_limits",
         "_receivers",
         "_size",
+        "_starting",
         "buckets",
         "conn",
         "received",
@@ -118,6 +119,8 @@ class Client:
         """Bytes of memory of the packet that is to be completed by attachments."""
         self._size = 0
         """Bytes of that packet on the wire."""
+        self._starting = 0
+        """Bytes of memory of such packets that are complete, and whose handlers have not begun."""
         self.buckets: dict[Any, Any] | None = None
         self.received = 0
 
@@ -178,6 +181,8 @@ class Client:
         kind = packet.type
         receiver = self._receivers.get(nsp)
         if self._attempts is not None and kind != _CONNECT and self._is_outdated(nsp, kind):
+            if self._collected:
+                self._serve_collected(None)
             return None
         if receiver is not None:
             if kind == _EVENT:
@@ -208,9 +213,9 @@ class Client:
         """Tell every receiver that the connection has ended."""
         receivers = list(self._receivers.values())
         self._receivers.clear()
-        if self._collected or self._auths:
-            self.conn.release(self._collected + sum((self._auths or {}).values()))
-            self._collected, self._auths = 0, None
+        if self._collected or self._starting or self._auths:
+            self.conn.release(self._collected + self._starting + sum((self._auths or {}).values()))
+            self._collected, self._starting, self._auths = 0, 0, None
         for receiver in receivers:
             _tell(receiver, reason)
 
@@ -251,11 +256,14 @@ class Client:
         """Serve a packet that came in parts, and count them until that is done."""
         weight, self._collected, self._size = self._collected, 0, 0
         if work is not None:
+            self._starting += weight
             return self._holding(weight, work)
         self.conn.release(weight)
         return None
 
     async def _holding(self, weight: int, work: Coroutine[Any, Any, None]) -> None:
+        weight = min(weight, self._starting)  # nothing, if the connection has ended meanwhile: it is counted no more
+        self._starting -= weight
         try:
             await work
         finally:

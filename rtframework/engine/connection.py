@@ -15,7 +15,7 @@ from ..logs import ThrottledLog
 from ..types import DisconnectReason
 from .base64 import decode_base64
 from .frames import CLOSE, NOOP, PING, JoinedFrames
-from .inbound import LARGE, Weighed, count_and_estimate
+from .inbound import LARGE, Weighed, count_and_estimate, estimate, widest
 from .inbox import Inbox
 from .metering import MeteredHandler, MeteredSink, WatchedSink
 from .outbox import Cork, Outbox
@@ -63,6 +63,7 @@ class Connection(Inbox):
         "_close_next",
         "_closed",
         "_connect_by",
+        "_end_reason",
         "_handler",
         "_heard",
         "_heard_at_ping",
@@ -109,6 +110,8 @@ class Connection(Inbox):
         self._on_closed = on_closed
         self._state = OPEN
         self._closed: asyncio.Future[None] | None = None
+        self._end_reason: str | None = None
+        """The reason why the transport has ended, while the end waits behind what came before."""
         self._close_next: Frames | None = None
         limits = options.limits
         self.outbox = Outbox(cork, transport, limits.max_outbox, self._overflow, limits.slow_consumer)
@@ -247,34 +250,38 @@ class Connection(Inbox):
             self.fail(DisconnectReason.TRANSPORT_ERROR)  # only servers ping
         elif kind == "b":
             return self._take_base64(packet)
-        elif kind not in ("0", "5", "6"):
+        elif kind not in ("0", "5", "6") or len(packet) > LARGE:
             self.fail(DisconnectReason.PARSE_ERROR)
         return None
 
     def _take_message(self, packet: str | bytes, message: str | bytes) -> Coroutine[Any, Any, None] | None:
         """Serve a message that may be large, if there is room for it; if not, later."""
-        if len(message) <= LARGE:
+        if len(packet) <= LARGE:
             return self._handler.receive(message)
-        values, size = count_and_estimate(message)
+        if self._parked:
+            self.park()
+        keeps = self.keeps_binary and isinstance(message, bytes)
+        values, size = (0, len(message)) if keeps else count_and_estimate(message)
         if values > self._options.limits.max_items:
             self._fail_of_items()
             return None
         if not self._may_hold(size):
             if self.inbox is not None:
                 self.inbox.appendleft(packet)
+                self.park()
             return None
         self._runner.yield_soon()
         collects = gc.isenabled()
         gc.disable()  # it would walk over all that is being made, again and again
         try:
-            with Weighed(len(message)) as made:
+            with Weighed(len(message) if keeps else widest(message)) as made:
                 work = self._handler.receive(message)
         finally:
             if collects:
                 gc.enable()
         if work is None:
             return None
-        if made.blocks > self._options.limits.max_items:
+        if not values and not keeps and made.blocks > self._options.limits.max_items:
             work.close()
             self._fail_of_items()
             return None
@@ -300,7 +307,18 @@ class Connection(Inbox):
         except ValueError:
             self.fail(DisconnectReason.PARSE_ERROR)
             return None
-        return self._take_message(packet, data)
+        return self._take_decoded(packet, data)
+
+    def _take_decoded(self, packet: str, message: bytes) -> Coroutine[Any, Any, None] | None:
+        """Serve a binary message that came as text, by which its weight cannot be told."""
+        if len(packet) > LARGE:
+            return self._take_message(packet, message)
+        work = self._handler.receive(message)
+        if work is None:
+            return None
+        weight = len(message) if self.keeps_binary else estimate(message)
+        self.hold(weight)
+        return self._holding(weight, work)
 
     def end(self, reason: str) -> None:
         """End the connection, whose transport has ended, once what came before has been served."""
@@ -308,6 +326,9 @@ class Connection(Inbox):
             self.lost(reason)
         else:
             self.inbox.append(partial(self.lost, reason))
+            if self._end_reason is None:  # handlers that hold it up may wait for nothing but the end
+                self._end_reason = reason
+                self._heartbeat_due = self.deadline = self.loop.time() + self._options.ping_timeout
 
     def emptied(self) -> None:
         """Let the transport read on: everything that came has been taken."""
@@ -423,6 +444,9 @@ class Connection(Inbox):
             self._finish()
             self._transport.abort()
             return
+        if self._has_gone(now):
+            self.abort(self._end_reason or DisconnectReason.PING_TIMEOUT)
+            return
         if self._connect_by <= now:
             self.close(DisconnectReason.FORCED_SERVER_CLOSE)
             return
@@ -431,8 +455,8 @@ class Connection(Inbox):
                 self.abort(DisconnectReason.PING_TIMEOUT)
                 return
             if self._pinging:  # its answer may wait behind what we do not read, or what is still on its way
-                if not self.outbox.holds(PING):
-                    self.send(PING)  # or the client would take us for dead
+                if not self.outbox.holds(PING):  # it must not give up on us; and only writing tells of its end
+                    self.send(PING)
                 self._heartbeat_due = self.deadline = now + self._options.ping_timeout
                 return
             self._pinging = True
@@ -477,6 +501,15 @@ class Connection(Inbox):
         """Tell whether our ping cannot have reached the client yet: then what looks like an answer is none."""
         sink = self.outbox.sink
         return self.outbox.holds(PING) or (isinstance(sink, WatchedSink) and not sink.has_left)
+
+    def _has_gone(self, now: float) -> bool:
+        """Tell whether a client that may owe an answer is not there, though it is not read at the moment.
+
+        Its transport has ended, or it polls, and has not come for a ping.
+        """
+        if self._heartbeat_due > now:
+            return False
+        return self._end_reason is not None or (self.blocked and self.polling is not None and self._has_unread_ping())
 
     def _hear(self) -> None:
         """Count from now on what comes while the client owes an answer."""

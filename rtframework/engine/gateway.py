@@ -11,7 +11,7 @@ import socketio
 
 from ..exceptions import EncodeError
 from ..packets import explain_failure
-from ..serializers import JSONSerializer
+from ..serializers import JSONDecoder, JSONSerializer
 from ..types import Packet, PacketType
 from .client import Client
 from .engine_server import EngineServer
@@ -92,6 +92,7 @@ class Gateway(socketio.AsyncServer):  # type: ignore[misc]  # socketio is not ty
 
     def _make_client(self, conn: Connection, handshake: Handshake) -> Client:
         decoder, limits = self._serializer.decoder(), self._engine_options.limits
+        conn.keeps_binary = isinstance(decoder, JSONDecoder)
         if conn.protocol != 3:
             return Client(conn, handshake, application=self._application, decoder=decoder, limits=limits)
         client = Client3(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sys
 from collections import deque
 from collections.abc import Callable, Coroutine, Iterable
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
@@ -36,7 +37,19 @@ class Inbox:
     It is the base of a connection, which says what a packet is and whether more are taken.
     """
 
-    __slots__ = ("_options", "_room_to_read", "_runner", "_working", "blocked", "context", "held", "inbox", "loop")
+    __slots__ = (
+        "_options",
+        "_parked",
+        "_room_to_read",
+        "_runner",
+        "_working",
+        "blocked",
+        "context",
+        "held",
+        "inbox",
+        "keeps_binary",
+        "loop",
+    )
 
     def __init__(self, runner: Runner, options: EngineOptions) -> None:
         self.loop = asyncio.get_running_loop()
@@ -46,9 +59,13 @@ class Inbox:
         """True while nothing more is to be served: as much is at work as may be, or there is no room."""
         self.held = 0
         """Bytes of memory that its messages take, see ``Limits.max_inbox``."""
+        self.keeps_binary = False
+        """True if binary messages are attachments, which take no more memory when they are decoded."""
         self._runner = runner
         self._options = options
         self._working = 0
+        self._parked = 0
+        """Bytes of the large packets in the inbox, as they were counted last."""
         self._room_to_read: asyncio.Future[None] | None = None
 
     @property
@@ -90,12 +107,14 @@ class Inbox:
         """Count a handler that waits, and what it was given. Return the bytes for :meth:`ended`."""
         weight = HANDLER
         if isinstance(packet, str | bytes) and len(packet) <= LARGE:  # else it is counted already
-            weight += estimate(packet)
+            weight += len(packet) if self.keeps_binary and isinstance(packet, bytes) else estimate(packet)
         self._working += 1
         self.hold(weight)
-        if self._is_busy() and not self.blocked:
-            self.blocked = True
+        inbound = self._runner.inbound
+        busy = self._is_busy() or (inbound.held > inbound.most and not self.may_receive())
+        if busy and not self.blocked:
             _busy(self._working, self.held, extra={"limit": self._options.limits.max_pending_events})
+        self.blocked = busy
         return weight
 
     def ended(self, weight: int) -> None:
@@ -103,7 +122,7 @@ class Inbox:
         self._working -= 1
         self.release(weight)
         if self.blocked and not self._is_busy():
-            self._unblock()
+            self.retry()
 
     def hold(self, size: int) -> bool:
         """Count bytes of memory that a message of this client takes. ``False`` if they are too many for one client."""
@@ -117,6 +136,24 @@ class Inbox:
         self.held -= size
         self._runner.inbound.release(size)
 
+    def arrive(self, size: int) -> None:
+        """Count bytes that are on their way, or wait to be decoded; fewer of them, if negative."""
+        self._runner.inbound.idle += size
+        if size > 0:
+            self.hold(size)
+        else:
+            self.release(-size)
+
+    def park(self) -> None:
+        """Count the large packets in the inbox: they may have to wait there."""
+        parked = 0
+        for packet in self.inbox or ():
+            if isinstance(packet, str | bytes) and len(packet) > LARGE:
+                parked += sys.getsizeof(packet)
+        if parked != self._parked:
+            more, self._parked = parked - self._parked, parked
+            self.arrive(more)
+
     def retry(self) -> None:
         """Go on: there may be room for what could not be taken."""
         self._runner.inbound.forget(self)
@@ -126,12 +163,21 @@ class Inbox:
             self.emptied()
 
     def may_receive(self) -> bool:
-        """Tell whether there is room for more of a message; if not, :meth:`retry` is called when there is."""
+        """Tell whether there is room for more of a message; if not, :meth:`retry` is called when there is.
+
+        There always is for a client that holds little: those that hold much are not to keep it out.
+        """
         inbound = self._runner.inbound
-        if inbound.has_room(0, self.held):
+        if self.held <= LARGE or not self.is_open or inbound.may_read(self):
             return True
         inbound.wait(self, 0)
         return False
+
+    def settle(self) -> None:
+        """Hear that nothing of a message is on its way: it waits for no room, unless what has come does."""
+        self._runner.inbound.settle(self)
+        if not self.blocked:
+            self._runner.inbound.forget(self)
 
     async def room_to_receive(self) -> None:
         """Wait until there is room for more of a message."""
@@ -139,11 +185,14 @@ class Inbox:
             await self._until_let()
 
     def _is_busy(self) -> bool:
-        """Tell whether as much is at work as may be. If nothing is, nothing would end that."""
+        """Tell whether as much is at work as may be. If nothing is, nothing would end that.
+
+        A single handler is never too large: it may wait for the client's answer, which has to be read.
+        """
         working = self._working
-        if not working:
-            return False
-        return working >= self._options.limits.max_pending_events or self.held >= self._runner.inbound.most_each
+        if working >= self._options.limits.max_pending_events:
+            return True
+        return working > 1 and self.held >= self._runner.inbound.most_each
 
     def _may_hold(self, weight: int) -> bool:
         """Tell whether there is room for a message of so many bytes; if not, nothing is served until there is."""
@@ -175,10 +224,13 @@ class Inbox:
         self._let_read()
 
     def _forget_inbox(self) -> None:
+        self._runner.inbound.settle(self)
         self._runner.inbound.forget(self)
         if self.inbox is not None:
             self.inbox.clear()
             self.inbox = None
+        if self._parked:
+            self.park()
 
     def _let_read(self) -> None:
         if self._room_to_read is not None:

@@ -101,14 +101,17 @@ class Carried(Protocol):
     async def ready_to_read(self) -> None:
         """Wait until it may be read."""
 
-    def hold(self, size: int) -> bool:
-        """Count bytes that have come and are no message yet."""
+    def arrive(self, size: int) -> None:
+        """Count bytes that have come and are no message yet; fewer of them, if negative."""
 
-    def release(self, size: int) -> None:
-        """Take back :meth:`hold`."""
+    def park(self) -> None:
+        """Count the large packets that wait to be served."""
 
     def may_receive(self) -> bool:
         """Tell whether there is room for more of a message; if not, it tries again when there is."""
+
+    def settle(self) -> None:
+        """Hear that no part of a message waits for room any more."""
 
     async def room_to_receive(self) -> None:
         """Wait until there is room for more of a message."""

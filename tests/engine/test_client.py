@@ -325,3 +325,52 @@ async def test_leaving_while_joining_anew_is_leaving() -> None:
     assert stream.is_open
     assert not io.sockets
     assert gone == ["anonymous: client namespace disconnect", "ada: client namespace disconnect"]
+
+
+async def test_work_that_never_begins_holds_nothing() -> None:
+    """Messages that are refused after they were decoded would fill the bound of all clients, for good."""
+    doorman = Doorman()
+    stream = arrive(doorman)
+    client = stream.client
+    assert client is not None
+    await stream.answers("0")
+    held = 0
+
+    def hold(size: int) -> bool:
+        nonlocal held
+        held += size
+        return True
+
+    def release(size: int) -> None:
+        nonlocal held
+        held -= size
+
+    async def work() -> None:
+        """Do nothing."""
+
+    stream.hold, stream.release = hold, release  # type: ignore[method-assign]
+    client._collect("51-[]")
+    inner = work()
+    begun = client._serve_collected(inner)
+    assert begun is not None
+    assert held > 0
+    begun.close()
+    inner.close()
+    client.ended("gone")
+    assert held == 0
+
+
+async def test_parts_of_an_outdated_packet_are_counted_no_more() -> None:
+    """A client that joins anew while it sends pictures would be closed for their size."""
+    doorman = Doorman()
+    stream = arrive(doorman)
+    client = stream.client
+    assert client is not None
+    await stream.answers("0/slow,")
+    doorman.gate.clear()
+    stream.say("0/slow,")
+    await asyncio.sleep(0)
+    stream.say('51-/slow,["c",{"_placeholder":true,"num":0}]', b"x" * 1_000)
+    assert (client._collected, client._size) == (0, 0)
+    doorman.gate.set()
+    await stream.settle()

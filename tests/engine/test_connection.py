@@ -18,6 +18,7 @@ from tests.conftest import Serve
 from tests.engine import Witness, eventually, join, join_websocket, other_tasks, raw_client, turns_until
 from tests.support.raw import RawClient
 from tests.support.transports import Transport
+from tests.support.websocket import TEXT, frame, tcp
 
 
 async def arrive(raw: RawClient, transport: Transport) -> Any:
@@ -414,3 +415,68 @@ async def test_a_close_behind_the_end_of_the_transport_is_an_end(serve: Serve) -
         connection.end("transport close")
         connection.without_transport()
         await eventually(lambda: not witness.engine.connections and connection.is_closed)
+
+
+@pytest.mark.parametrize("eio", ["4", "3"])
+@pytest.mark.parametrize("by", ["polling", "websocket"])
+async def test_who_leaves_while_it_is_not_read_is_gone(serve: Serve, by: str, eio: str) -> None:
+    """Handlers that run until their client leaves would run for ever, and the connection would count for ever."""
+    witness = Witness(
+        limits=Limits(max_pending_events=2), ping_interval=0.2, ping_timeout=0.2, allow_eio3=True, upgrade_timeout=0.2
+    )
+
+    @witness.io.on("stream")
+    async def stream(socket: Socket) -> None:
+        while socket.connected:  # noqa: ASYNC110 - as programs do
+            await asyncio.sleep(0.01)
+
+    server = await serve(witness.io)
+    async with raw_client(server.url) as raw:
+        query = {"EIO": eio, "transport": by}
+        if by == "polling":
+            await raw.request("GET", query=query)
+        else:
+            websocket = await raw.websocket(query=query)
+        await eventually(lambda: witness.engine.connections)
+        (connection,) = witness.engine.connections.values()
+        if eio == "4":
+            connection.receive("40")
+        await eventually(lambda: witness.io.sockets)
+        for _ in range(3):
+            connection.receive('42["stream"]')
+        await eventually(lambda: len(witness.engine.tasks) == 2)
+        if by == "websocket":
+            await websocket.close()
+    await eventually(lambda: not witness.engine.connections)
+    await eventually(lambda: not witness.engine.tasks)
+    assert witness.reasons == ["ping timeout" if by == "polling" else "transport close"]
+    assert witness.io.stats().inbound_bytes == 0
+
+
+async def test_a_connection_that_breaks_while_it_is_paused_is_noticed(serve: Serve) -> None:
+    """The same, for a websocket that asyncio does not look at: nobody would ever hear that it has ended."""
+    witness = Witness(limits=Limits(max_pending_events=2), ping_interval=0.2, ping_timeout=0.2)
+
+    @witness.io.on("stream")
+    async def stream(socket: Socket) -> None:
+        while socket.connected:  # noqa: ASYNC110 - as programs do
+            await asyncio.sleep(0.01)
+
+    server = await serve(witness.io)
+    async with tcp(server.url) as peer:
+        await peer.open()
+        await peer.receive()
+        peer.send(frame(TEXT, b"40"))
+        await peer.receive()
+        (connection,) = witness.engine.connections.values()
+        websocket = connection.websocket
+        assert websocket is not None
+        peer.send(frame(TEXT, b'42["stream"]') * 20_000)
+        await eventually(lambda: websocket._paused)
+        pings = [await peer.receive() for _ in range(3)]
+        assert pings == ["2", "2", "2"], "a client that hears nothing gives up"
+        peer.transport.abort()
+    await eventually(lambda: not witness.engine.connections)
+    await eventually(lambda: not witness.engine.tasks)
+    assert witness.reasons == ["transport close"]
+    assert witness.io.stats().inbound_bytes == 0

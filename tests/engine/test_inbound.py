@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import contextlib
 import gc
 import itertools
 import json
 import sys
+import tracemalloc
 from typing import Any
 
 import pytest
@@ -22,6 +25,7 @@ from tests.conftest import Serve
 from tests.engine import Witness, eventually, join, join_websocket, raw_client, turns_until
 from tests.support.raw import RawClient, RawWebSocket
 from tests.support.thorough import examples
+from tests.support.websocket import TEXT, frame, tcp
 
 LISTS = '["hold",[' + "[]," * 30_000 + "0]]"
 """A message of 90 KB that takes 2 MB when it is decoded."""
@@ -99,9 +103,11 @@ async def test_the_lightest_goes_on_first() -> None:
     account.wait(heavy, 9_000)
     account.wait(light, 400)
     account.release(1_000)
+    await asyncio.sleep(0)  # what it is released by may have more to do
     assert (light.retried, heavy.retried) == (1, 0)
     account.forget(light)
     account.release(20_000)
+    await asyncio.sleep(0)
     assert heavy.retried == 1
     account.forget(heavy)
     account.forget(heavy)
@@ -256,6 +262,181 @@ async def test_a_packet_with_attachments_is_counted_until_it_is_served(serve: Se
         assert witness.io.stats().inbound_bytes > 200_000
         witness.gate.set()
         await eventually(lambda: witness.io.stats().inbound_bytes == 0)
+
+
+async def test_handlers_that_wait_are_counted_as_what_they_take(serve: Serve) -> None:
+    """A hundred clients with a thousand small events each would take three times the bound of all."""
+    witness = Witness()
+    server = await serve(witness.io)
+    async with raw_client(server.url) as raw:
+        websocket = await join_websocket(raw)
+        await websocket.send('42["hold"]')
+        await eventually(lambda: witness.holding == 1)
+        counted = witness.io.stats().inbound_bytes
+        tracemalloc.start()
+        try:
+            for _ in range(500):
+                await websocket.send('42["hold"]')
+            await eventually(lambda: witness.holding == 501, 20)
+            gc.collect()
+            taken = tracemalloc.get_traced_memory()[0]
+        finally:
+            tracemalloc.stop()
+        assert taken < 1.2 * (witness.io.stats().inbound_bytes - counted)
+        witness.gate.set()
+
+
+async def test_a_message_of_just_the_size_that_is_weighed_first_is_counted(serve: Serve) -> None:
+    """A thousand messages of one certain length, for handlers that wait, would take 1.5 GB and count as nothing."""
+    witness = Witness()
+    server = await serve(witness.io)
+    async with raw_client(server.url) as raw:
+        websocket = await join_websocket(raw)
+        for size in (LARGE, LARGE, LARGE):
+            head = '2["hold",[' + "[]," * ((size - 20) // 3)
+            await websocket.send(f"4{head}{'1' * (size - len(head) - 2)}]]")
+        await eventually(lambda: witness.holding == 3)
+        assert witness.io.stats().inbound_bytes > 3 * 10_000 * 64
+        witness.gate.set()
+        await eventually(lambda: witness.io.stats().inbound_bytes == 0)
+
+
+async def test_base64_is_counted_as_what_is_in_it(serve: Serve) -> None:
+    """The same, for MessagePack on websockets of clients without binary messages."""
+    witness = Witness(serializer=MsgpackSerializer())
+    server = await serve(witness.io)
+
+    def text(packet: Packet) -> str:
+        return "b" + base64.b64encode(bytes(MsgpackSerializer().encode(packet)[0])).decode()  # type: ignore[arg-type]
+
+    async with raw_client(server.url) as raw:
+        websocket, _ = await raw.open_websocket()
+        await websocket.send(text(Packet(0, "/")))
+        await websocket.receive()
+        for count in (20_000, 30_000):
+            await websocket.send(text(Packet(2, "/", ["hold", [[] for _ in range(count)]])))
+        await eventually(lambda: witness.holding == 2)
+        assert witness.io.stats().inbound_bytes > 50_000 * 64
+        witness.gate.set()
+        await eventually(lambda: witness.io.stats().inbound_bytes == 0)
+
+
+@pytest.mark.parametrize("wide", ["\U0001f600", "\\ud83d\\ude00"])
+async def test_a_wide_character_counts_for_its_whole_string(serve: Serve, wide: str) -> None:
+    """An emoji in front would have the server take four times as much as it counts."""
+    witness = Witness()
+    server = await serve(witness.io)
+    async with raw_client(server.url) as raw:
+        websocket = await join_websocket(raw)
+        await websocket.send('42["hold","' + wide + "a" * 900_000 + '"]')
+        await eventually(lambda: witness.holding)
+        assert witness.io.stats().inbound_bytes > 3_600_000
+        witness.gate.set()
+        await eventually(lambda: witness.io.stats().inbound_bytes == 0)
+
+
+async def test_a_large_message_is_counted_while_it_waits_to_be_served(serve: Serve) -> None:
+    """Behind handlers that wait, each client would have 4 MB that count as nothing."""
+    witness = Witness(limits=Limits(max_pending_events=3))
+    server = await serve(witness.io)
+    async with raw_client(server.url) as raw:
+        websocket = await join_websocket(raw)
+        for _ in range(3):
+            await websocket.send('42["hold"]')
+        await eventually(lambda: witness.holding == 3)
+        await websocket.send('42["hold","\U0001f600' + "a" * 900_000 + '"]')
+        await eventually(lambda: witness.io.stats().inbound_bytes > 3_600_000)
+        witness.gate.set()
+        await eventually(lambda: witness.io.stats().inbound_bytes == 0)
+
+
+async def test_small_messages_have_the_bound_of_all_too(serve: Serve) -> None:
+    """Handlers that wait with a small message each would take as much as there are clients for."""
+    witness = Witness(limits=Limits(max_inbound=3_000_000, max_inbox=2_000_000))
+    server = await serve(witness.io)
+    async with contextlib.AsyncExitStack() as stack:
+        raws = [await stack.enter_async_context(raw_client(server.url)) for _ in range(6)]
+        for raw in raws:
+            websocket = await join_websocket(raw)
+            for _ in range(10):
+                await websocket.send('42["hold",[' + "[]," * 1_500 + "0]]")
+        honest = await join_websocket(await stack.enter_async_context(raw_client(server.url)))
+        await honest.send('421["echo"]')
+        assert await honest.receive() == "431[]"
+        assert witness.io.stats().inbound_bytes < 5_000_000
+        witness.gate.set()
+        await eventually(lambda: witness.io.stats().inbound_bytes == 0)
+
+
+async def test_those_who_hold_much_keep_nobody_out(serve: Serve) -> None:
+    """When others hold all that there is, everybody whose message comes in two pieces would be cut off."""
+    witness = Witness(limits=Limits(body_timeout=0.2))
+    server = await serve(witness.io)
+    async with tcp(server.url) as peer, raw_client(server.url) as raw:
+        await join(raw)
+        await peer.open()
+        await peer.receive()
+        peer.send(frame(TEXT, b"40"))
+        await peer.receive()
+        witness.engine.table.inbound.held += 10**9
+        event = frame(TEXT, b'421["echo","' + b"a" * 300 + b'"]')
+        peer.send(event[:100])
+        posting = asyncio.create_task(raw.post('42["note","' + "a" * 30_000 + '"]'))
+        await asyncio.sleep(0.5)
+        peer.send(event[100:])
+        assert str(await peer.receive()).startswith("431[")
+        assert (await posting).status == 200
+        witness.engine.table.inbound.held -= 10**9
+    await eventually(lambda: witness.io.stats().inbound_bytes == 0)
+
+
+async def test_those_who_only_wait_do_not_hold_each_other_up(serve: Serve) -> None:
+    """Many large messages at one time would wait for each other until their connections are cut off."""
+    witness = Witness(limits=Limits(max_inbound=100_000))
+    server = await serve(witness.io)
+    async with contextlib.AsyncExitStack() as stack:
+        raws = [await stack.enter_async_context(raw_client(server.url)) for _ in range(12)]
+        websockets = [await join_websocket(raw) for raw in raws]
+        for websocket in websockets:
+            await websocket.send('42["hold",[' + "[]," * 30_000 + "0]]")
+        await eventually(lambda: witness.engine.table.inbound._waiting)
+        witness.gate.set()
+        for websocket in websockets:
+            await websocket.send('421["echo"]')
+            assert await websocket.receive() == "431[]"
+    await eventually(lambda: witness.io.stats().inbound_bytes == 0)
+
+
+async def test_attachments_count_as_what_they_are(serve: Serve) -> None:
+    """A picture would wait until nothing else of its client is at work, and too many of them would find no room."""
+    witness = Witness()
+    server = await serve(witness.io)
+    async with raw_client(server.url) as raw:
+        websocket = await join_websocket(raw)
+        await websocket.send('42["hold"]')
+        await eventually(lambda: witness.holding)
+        await websocket.send('451-["note",{"_placeholder":true,"num":0}]')
+        await websocket.send(bytes(range(256)) * 2_000)
+        await eventually(lambda: witness.notes)
+        witness.gate.set()
+
+
+async def test_a_handler_can_ask_the_client_that_sent_it_much(serve: Serve) -> None:
+    """The answer would never be read: the server waits for the handler before it reads on."""
+    witness = Witness()
+    answers: list[Any] = []
+
+    @witness.io.on("ask")
+    async def ask(socket: Socket, value: Any) -> None:
+        answers.append(await socket.emit_with_ack("sure?"))
+
+    server = await serve(witness.io)
+    async with raw_client(server.url) as raw:
+        websocket = await join_websocket(raw)
+        await websocket.send('42["ask",[' + "[]," * 200_000 + "0]]")
+        number = str(await websocket.receive())[2:].partition("[")[0]
+        await websocket.send(f"43{number}[1]")
+        await eventually(lambda: answers == [1])
 
 
 @pytest.mark.parametrize("packet", ['451-["note",{"_placeholder":true,"num":0}]', '42["note",1]', '43["x"]', "41"])

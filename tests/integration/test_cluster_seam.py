@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import random
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from types import SimpleNamespace
@@ -545,6 +546,25 @@ async def test_a_session_during_a_flood() -> None:
         await quiet(alice)
 
 
+async def test_a_session_comes_to_a_server_that_lags() -> None:
+    """What that server has not read yet would be sent twice: as missed, and when it is read."""
+    async with cluster(2, lobby, connection_state_recovery=Recovery()) as (one, two):
+        alice = await one.server.connect()
+        await alice.lose_connection()
+        await gone(one)
+        await one.io.to("lobby").emit("n", 1)
+        await until(lambda: two.adapter()._position == 1)
+        two.backbone.freeze()
+        await one.io.to("lobby").emit("n", 2)
+        move(alice, two)
+        await alice.reconnect()
+        assert alice.recovered
+        await one.io.to("lobby").emit("n", 3)
+        two.backbone.frozen.set()
+        assert [await alice.receive("n") for _ in range(3)] == [1, 2, 3]
+        await quiet(alice)
+
+
 async def test_a_ghost_goes_when_another_server_continues_it() -> None:
     """Somebody in a tunnel would be there twice, and a session would be written down by a server that has lost it."""
     reasons: list[str] = []
@@ -716,3 +736,59 @@ async def test_what_was_refused_after_all_is_given_back() -> None:
         await alice.reconnect()
         assert alice.recovered
         assert await alice.receive("news") == 1
+
+
+@pytest.mark.parametrize("seed", range(12))
+async def test_clients_that_wander_miss_nothing(seed: int) -> None:
+    """Somebody would lose an event, or get it twice, in some order of emits, losses, moves and others' attempts."""
+    chance = random.Random(seed)
+
+    def prepare(io: Server, node: str) -> None:
+        @io.on("connection")
+        async def connection(socket: Socket) -> None:
+            if not socket.recovered:
+                await socket.join(*socket.handshake.auth["rooms"])
+
+    async with cluster(3, prepare, auth=Users(), connection_state_recovery=Recovery()) as nodes:
+        clients: list[TestClient] = []
+        wanted: list[set[str]] = []
+        expected: list[list[int]] = []
+        for number in range(4):
+            rooms = chance.sample("xyz", 2)
+            auth = {"user": f"u{number}", "rooms": rooms}
+            clients.append(await chance.choice(nodes.nodes).server.connect(auth=auth))
+            wanted.append({*rooms, clients[-1].id})
+            expected.append([])
+        refused = 0
+        for step in range(120):
+            number = chance.randrange(len(clients))
+            client, node, what = clients[number], chance.choice(nodes.nodes), chance.random()
+            if what < 0.6:
+                room = chance.choice(["x", "y", "z", *(each.id for each in clients), None])
+                args = (step, chance.choice(["text", b"bytes"]), step)
+                await (node.io if room is None else node.io.to(room)).emit("n", *args)
+                for each, names in enumerate(wanted):
+                    if room is None or room in names:
+                        expected[each].append(step)
+            elif what < 0.8 and client.connected:
+                silently = chance.random() < 0.5
+                await client.lose_connection(silently=silently)
+                if silently:
+                    client.disconnect_reason = "it has noticed itself"
+            elif what < 0.85 and not client.connected:
+                thief = await node.server.connect(auth={"user": "mallory", "rooms": [], "pid": client._pid})
+                assert thief.id != client.id
+                refused += 1
+                await thief.disconnect()
+            elif not client.connected:
+                move(client, node)
+                await client.reconnect()
+                assert client.recovered
+        for number, client in enumerate(clients):
+            if not client.connected:
+                move(client, nodes[0])
+                await client.reconnect()
+            assert [(await client.receive("n"))[0] for _ in expected[number]] == expected[number]
+            await quiet(client)
+        assert all(node.io.stats().recoveries["not_found"] == 0 for node in nodes)
+        assert sum(node.io.stats().recoveries["another_user"] for node in nodes) == refused

@@ -15,6 +15,7 @@ from socketio.exceptions import TimeoutError as CallTimeout
 from ...exceptions import ConfigurationError
 from ...logs import printable
 from ...options import Cors, EngineOptions, Limits, check_instance, warn_of_unknown, whole_number
+from ...serializers import JSONDecoder
 from ..gateway import Gateway
 from ..http.mount import check_mount
 from .application import Programs
@@ -162,11 +163,13 @@ class AsyncServer(Gateway):
         )
 
     def _make_client(self, conn: Connection, handshake: Handshake) -> Client:
+        decoder = self._serializer.decoder()
+        conn.keeps_binary = isinstance(decoder, JSONDecoder)
         return QueryingClient(
             conn,
             handshake,
             application=self._application,
-            decoder=self._serializer.decoder(),
+            decoder=decoder,
             limits=self._engine_options.limits,
         )
 

@@ -22,6 +22,7 @@ TEXT: Final = "text/plain; charset=UTF-8"
 BINARY: Final = "application/octet-stream"
 
 _KINDS: Final = frozenset("0123456")
+_SEPARATOR: Final = SEPARATOR.encode()
 _AT_ONCE: Final = 256
 """Packets of a payload that wait to be served at once."""
 _PAUSE: Final = 0.1
@@ -146,8 +147,11 @@ class PollingTransport:
                 return 413
             if len(body) > LARGE:
                 read = len(body)
-                connection.hold(read)
-            return await self._hand_over(decode(body))
+                connection.arrive(read)
+            status = await self._hand_over(decode(body))
+            if read:
+                connection.park()
+            return status
         except asyncio.CancelledError:
             connection.lost(DisconnectReason.TRANSPORT_ERROR)
             raise
@@ -160,7 +164,7 @@ class PollingTransport:
         finally:
             self._posting = False
             if read:
-                connection.release(read)
+                connection.arrive(-read)
 
     async def _read(self, request: web.Request, limits: Limits, most: int) -> bytes | None:
         """Read a body, in however many pieces it comes; ``None`` when it is longer than ``most`` bytes.
@@ -177,16 +181,19 @@ class PollingTransport:
                 async for chunk in request.content.iter_any():
                     body += chunk
                     self.received += len(chunk)
-                    connection.hold(len(chunk))
+                    connection.arrive(len(chunk))
                     if len(body) > most:
                         return None
                     if len(body) >= enough:
                         enough = len(body) + step
                         timer.reschedule(connection.loop.time() + limits.body_timeout)
+                    if not connection.is_open:
+                        break  # what comes is not served any more
                     if not connection.may_receive():
                         await connection.room_to_receive()
         finally:
-            connection.release(len(body))
+            connection.arrive(-len(body))
+            connection.settle()
         return bytes(body)
 
     async def _hand_over(self, packets: Iterator[str | bytes]) -> int:
@@ -198,7 +205,10 @@ class PollingTransport:
         try:
             for packet in packets:
                 if not left:
+                    connection.park()
                     await connection.ready_to_read()
+                    if not connection.is_open:
+                        return 200
                     left = _AT_ONCE
                 left -= 1
                 if connection.is_open:
@@ -248,11 +258,10 @@ def decode_payload(body: bytes) -> Iterator[str | bytes]:
     Raises ``ValueError`` at the first that is none. The packets are not there all at once: a body may be made of very
     many.
     """
-    text = body.decode()
     start = 0
     while start >= 0:
-        end = text.find(SEPARATOR, start)
-        packet = text[start:] if end < 0 else text[start:end]
+        end = body.find(_SEPARATOR, start)
+        packet = (body[start:] if end < 0 else body[start:end]).decode()  # not all at once: see ``inbound.widest``
         start = end + 1 or -1
         kind = packet[:1]
         if kind in _KINDS:

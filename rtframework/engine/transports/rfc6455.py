@@ -91,12 +91,12 @@ class FrameReader:
         "_buffer",
         "_compressed",
         "_inflated",
-        "_inflates",
         "_need",
         "_opcode",
         "_so_far",
         "control",
         "held",
+        "inflates",
         "limit",
         "receiver",
     )
@@ -111,7 +111,7 @@ class FrameReader:
         self.receiver = receiver
         self.control = control
         self.limit = limit
-        self._inflates = inflates
+        self.inflates = inflates
         self._buffer: bytearray | None = None
         self._need = 0
         self._opcode = 0
@@ -194,7 +194,7 @@ class FrameReader:
         if length < 0 or opcode > PONG or BINARY < opcode < CLOSE:
             raise FrameError(PROTOCOL_ERROR)
         rsv = first & _RSV
-        if rsv and not (rsv == RSV1 and self._inflates and opcode in (TEXT, BINARY)):
+        if rsv and not (rsv == RSV1 and self.inflates and opcode in (TEXT, BINARY)):
             raise FrameError(PROTOCOL_ERROR)
         if opcode >= CLOSE:
             if second - _MASKED > 125 or not first & _FIN:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from ...types import DisconnectReason
 from ..frames import EncodedFrames, websocket_frame
+from ..inbound import LARGE
 from .nothing import NOBODY
 from .rfc6455 import CLOSE, NORMAL, PING, PONG, TOO_BIG, FrameError, FrameReader
 
@@ -130,6 +131,8 @@ class WebSocketTransport(asyncio.Protocol):
             self._answer_ping()
         if reader.held or self._held:
             self._count(reader.held)
+        if len(data) > LARGE or reader.inflates:
+            self._park()
         if more:
             self._more = True
             self._pause()
@@ -141,13 +144,21 @@ class WebSocketTransport(asyncio.Protocol):
         connection = self.connection
         if connection is None or held == self._held:
             return
-        more, self._held = held - self._held, held
+        before, self._held = self._held, held
+        more = held - before
+        connection.arrive(more)
         if more < 0:
-            connection.release(-more)
-        else:
-            connection.hold(more)
-            if not connection.may_receive():
-                self._pause()
+            if before > LARGE:
+                self._park()
+            if not held:
+                connection.settle()
+        elif not connection.may_receive():
+            self._pause()
+
+    def _park(self) -> None:
+        """Have the connection count the large messages that have come, until they are served."""
+        if self.connection is not None and self.connection.inbox is not None:
+            self.connection.park()
 
     def _pause(self) -> None:
         if not self._paused:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 from ...types import DisconnectReason
 from ..connection import OPEN, Connection
 from ..frames import EncodedFrames
+from ..inbound import LARGE
 from .payload import MESSAGE, from_base64
 
 if TYPE_CHECKING:
@@ -44,10 +45,10 @@ class Connection3(Connection):
         kind = packet[:1]
         if kind == "4":
             return self._take_message(packet, packet[1:])
-        if kind == "2":
+        if kind == "2" and len(packet) <= LARGE:
             self._expect_ping()
             self.send(PONG)
-        elif kind == "3":
+        elif kind in ("2", "3"):
             self.fail(DisconnectReason.TRANSPORT_ERROR)  # only clients ping
         elif kind == "b":
             return self._take_base64(packet)
@@ -65,8 +66,10 @@ class Connection3(Connection):
 
     def tick(self, now: float) -> None:
         """Do what is due: give the client up, or close it because it joined no namespace."""
-        if self._state != OPEN or self._connect_by <= now:
+        if self._state != OPEN or self._connect_by <= now or self._has_gone(now):
             super().tick(now)
+        elif self.blocked and self.polling is not None and self.outbox.holds(PONG):
+            self.abort(DisconnectReason.PING_TIMEOUT)  # it has not come for the last one
         elif self.blocked:
             # Its pings may wait in what we do not read at the moment, and it would give up on us.
             self._answer_due = now + self._options.ping_timeout / 2
@@ -104,4 +107,4 @@ class Connection3(Connection):
         except ValueError:
             self.fail(DisconnectReason.PARSE_ERROR)
             return None
-        return self._take_message(packet, data[1:])
+        return self._take_decoded(packet, data[1:])

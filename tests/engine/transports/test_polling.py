@@ -7,7 +7,7 @@ import gc
 import gzip
 import json
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from types import SimpleNamespace
 from typing import cast
 
@@ -16,6 +16,7 @@ from aiohttp import web
 
 from rtframework import Limits, Socket
 from rtframework.engine.frames import EncodedFrames
+from rtframework.engine.transports.polling import decode_payload
 from rtframework.engine.transports.upgrade import Upgrade
 from tests.conftest import Serve
 from tests.engine import PATIENCE, Witness, eventually, join, line, other_tasks, raw_client, turns_until, wire
@@ -697,3 +698,30 @@ async def test_a_body_that_comes_too_slowly_has_not(serve: Serve) -> None:
         assert (await answer)[0] == 408
     assert await witness.reason() == "transport error"
     assert witness.io.stats().inbound_bytes == 0
+
+
+async def test_what_follows_the_end_is_not_looked_at(party: Party) -> None:
+    """A body of half a million packets behind a close would hold everybody up."""
+    looked_at = 0
+    (connection,) = party.witness.engine.connections.values()
+
+    def packets(body: bytes) -> Iterator[str | bytes]:
+        nonlocal looked_at
+        yield "1"
+        while looked_at < 5_000:
+            looked_at += 1
+            yield "3"
+
+    polling = connection.polling
+    assert polling is not None
+    await polling._hand_over(packets(b""))
+    assert looked_at <= 1_000
+    assert connection.is_closed
+
+
+def test_a_payload_is_decoded_packet_by_packet() -> None:
+    """One wide character would have the server keep four bytes for each of a whole body, which counts as one."""
+    packets = decode_payload("4a\x1e4\U0001f600\x1ebAP8=\x1e".encode() + b"\xff")
+    assert [next(packets), next(packets), next(packets)] == ["4a", "4\U0001f600", b"\x00\xff"]
+    with pytest.raises(ValueError, match="utf-8"):
+        next(packets)
