@@ -181,7 +181,7 @@ class StreamReader:
                 try:
                     self._take(id, fields)
                 except Exception as error:  # noqa: BLE001 - one entry of somebody else's must not stop the reader
-                    _failed(error=error, extra={"id": id})
+                    _failed(error=error)
             self.cursor.advance(ids)
         progress, self._progress = self._progress, None
         if progress is not None and not progress.done():

@@ -318,7 +318,7 @@ class StreamWriter:
             try:
                 self._on_message(push[-2], push[-1], push[0] == b"pmessage")
             except Exception as error:  # noqa: BLE001 - a message of somebody else's must not end the connection
-                _failed(error=error, extra={"channel": push[-2].decode(errors="replace")})
+                _failed(error=error)
 
 
 def _ignore(future: asyncio.Future[Any]) -> None:

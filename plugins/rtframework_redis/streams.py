@@ -30,7 +30,7 @@ from .stream_reader import StreamReader
 from .stream_sessions import Sessions
 from .stream_writer import StreamWriter
 from .streams_adapter import StreamsAdapter
-from .topology import Source, make_topology
+from .topology import ClusterTopology, Source, make_topology
 
 log: Final = logging.getLogger("rtframework.cluster")
 
@@ -75,7 +75,7 @@ class RedisStreams:
         delivery: Literal["stream", "local-first"] = "local-first",
         stream: str = "socket.io",
         channel_prefix: str = "socket.io",
-        session_prefix: str = "sio:session:",
+        session_prefix: str | None = None,
         max_len: int = 10_000,
         read_count: int = 100,
         publish_timeout: float = 5.0,
@@ -90,7 +90,11 @@ class RedisStreams:
                 raise ConfigurationError(f"{option} is a whole number from 1, not {value!r}")
         if not publish_timeout > 0:
             raise ConfigurationError(f"publish_timeout is a time in seconds, not {publish_timeout!r}")
-        make_topology(redis)  # a mistake in the address shows here
+        topology = make_topology(redis)  # a mistake in the address shows here
+        if session_prefix is None:
+            # In a Cluster, a connection reaches the keys of the stream's slot alone.
+            tag = f"{{{stream}}}:" if isinstance(topology, ClusterTopology) else ""
+            session_prefix = f"sio:session:{tag}"
         self._redis = redis
         self._node = name or f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
         self.delivery = delivery
@@ -255,7 +259,7 @@ class RedisStreams:
         try:
             entry = read_fields(fields)
         except DecodeError as error:
-            _rubbish(error=error, extra={"id": id})
+            _rubbish(error=error)
             return
         if entry.uid == self.uid:
             self._take_own(id, entry)
@@ -270,7 +274,7 @@ class RedisStreams:
         try:
             adapter.take(id, entry)
         except DecodeError as error:
-            _rubbish(error=error, extra={"id": id, "nsp": entry.nsp})
+            _rubbish(error=error, extra={"nsp": entry.nsp})
 
     def _take_own(self, id: str, entry: Entry) -> None:
         if entry.m is None or self._writer is None or self._reader is None:
@@ -297,7 +301,7 @@ class RedisStreams:
                     return  # it comes by the pattern, too
             message = decode(payload)
         except DecodeError as error:
-            _rubbish(error=error, extra={"channel": channel.decode(errors="replace")})
+            _rubbish(error=error)
             return
         adapter = self._adapters.get(message.nsp)
         if adapter is not None and message.uid != self.uid:
