@@ -20,7 +20,7 @@ import pytest
 
 from rtframework import Recovery, Server
 from rtframework_redis import RedisStreams
-from tests.support.cluster.clients import LightClients, light_clients
+from tests.support.cluster.clients import LightClient, LightClients, light_clients
 from tests.support.server import RunningServer
 from tests.support.until import until
 
@@ -253,9 +253,17 @@ class Cluster:
         self.clients = clients
         self.told: list[tuple[Any, ...]] = []
 
-    async def server(self, *, recovery: bool = True, **options: Any) -> tuple[Server, RunningServer, RedisStreams]:
+    async def pair(self, url: str) -> tuple[list[Server], list[LightClient]]:
+        """Start two servers at another Redis, and connect a client to each."""
+        started = [await self.server(url=url) for _ in range(2)]
+        clients = [await self.clients.connect(running.url) for _, running, _ in started]
+        return [io for io, _, _ in started], clients
+
+    async def server(
+        self, *, recovery: bool = True, url: str | None = None, **options: Any
+    ) -> tuple[Server, RunningServer, RedisStreams]:
         """Start a server."""
-        streams = RedisStreams(self._url, **options)
+        streams = RedisStreams(url or self._url, **options)
         io = Server(adapter=streams, connection_state_recovery=Recovery(skip_middlewares=True) if recovery else None)
         io._host.cluster.hear(lambda *args: self.told.append(args))
         running = RunningServer(io)

@@ -17,8 +17,11 @@ from rtframework_redis import RedisStreams
 from tests.plugins.rtframework_redis.conftest import Cluster, RedisServer, free_port
 from tests.support.cluster.cases.running import run_cases
 from tests.support.cluster.cases.table import CASES
+from tests.support.cluster.clients import LightClient
 from tests.support.cluster.fleet import KINDS, RECOVERY, REMOTE, STREAM, add_kind, add_kind_in_process, running_fleet
+from tests.support.cluster.ledger import Ledger
 from tests.support.cluster.needs import needs
+from tests.support.cluster.redis_fleets import MASTER, running_cluster, running_sentinels
 from tests.support.cluster.redis_server import running_redis
 from tests.support.server import RunningServer
 from tests.support.thorough import is_thorough
@@ -223,6 +226,69 @@ def test_options_are_checked(options: dict[str, Any]) -> None:
         RedisStreams("redis://localhost", **options)
     with pytest.raises(ConfigurationError):
         RedisStreams("nonsense")
+
+
+async def emit_for(seconds: float, ios: list[Server], clients: list[LightClient]) -> Ledger:
+    """Emit on all servers all the time, and enter what has come of it into a ledger."""
+    ledger = Ledger()
+    sent: list[tuple[int, int, float, bool]] = []
+
+    async def emit(io: int, number: int) -> None:
+        at = time.time()
+        try:
+            await ios[io].emit("n", str(io), number)
+        except ClusterUnavailable:
+            sent.append((io, number, at, False))
+        else:
+            sent.append((io, number, at, True))
+
+    emits, start, number = [], time.monotonic(), 0
+    while time.monotonic() - start < seconds:
+        emits += [asyncio.ensure_future(emit(io, number)) for io in range(len(ios))]
+        number += 1
+        await asyncio.sleep(0.01)
+    await asyncio.gather(*emits)
+    for client in clients:
+        ledger.client(client.name)
+    sent.sort()
+    for io in range(len(ios)):
+        times = [at for origin, _, at, _ in sent if origin == io]
+        raised = [number for origin, number, _, came in sent if origin == io and not came]
+        ledger.flood(str(io), times, raised=raised)
+    await asyncio.gather(*(io.emit("end") for io in ios))
+    for client in clients:
+        await client.wait_for("end", len(ios))
+        client.enter(ledger, "n")
+    return ledger
+
+
+@needs("redis-sentinel")
+async def test_a_failover_loses_nothing(cluster: tuple[Cluster, RedisServer]) -> None:
+    """A master that dies would take messages with it, or the others would wait for one that never comes back."""
+    servers, _ = cluster
+    async with running_sentinels() as sentinels:
+        places = ",".join(f"{host}:{port}" for host, port in sentinels.addresses)
+        ios, clients = await servers.pair(f"redis+sentinel://{places}/{MASTER}")
+        over = asyncio.ensure_future(sentinels.fail_over(kill=True))
+        result = (await emit_for(2.5, ios, clients)).result()
+        await over
+        assert result.is_clean, result
+        assert result.emitted > 100
+
+
+async def test_a_redis_cluster_is_enough(cluster: tuple[Cluster, RedisServer]) -> None:
+    """Who runs a Redis Cluster would need another Redis, or lose the sessions, which lie in other slots."""
+    servers, _ = cluster
+    async with running_cluster() as redis:
+        ios, clients = await servers.pair(redis.url.replace("redis://", "redis+cluster://").removesuffix("/0"))
+        result = (await emit_for(0.2, ios, clients)).result()
+        assert result.is_clean, result
+        assert len(await ios[0].fetch_sockets()) == 2
+        client, other = clients
+        client.url = other.url
+        client.cut()
+        await client.admitted(2)
+        assert client.recovered
 
 
 class TestRedisStreams(AdapterConformance):
