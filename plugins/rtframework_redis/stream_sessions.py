@@ -16,6 +16,8 @@ from rtframework.cluster.payloads import to_msgpack, to_plain
 from rtframework.exceptions import EncodeError
 from rtframework.protocols import UNKNOWN, Session
 
+from .errors import ReplyError
+
 if TYPE_CHECKING:
     from .link import Link
     from .stream_writer import StreamWriter
@@ -25,6 +27,9 @@ _RENEW: Final = 10.0
 
 _CHANGED: Final = 0.1
 """Seconds after a change of rooms until it is written down."""
+
+_TAKEN: Final = 10_000
+"""Milliseconds for which a server can find a session that it has taken without hearing that it has."""
 
 _AT_ONCE: Final = 100
 """Sessions that are looked at together, before others have their turn."""
@@ -121,6 +126,9 @@ class Sessions:
     def _key(self, pid: str) -> str:
         return self._prefix + pid
 
+    def _taken(self, pid: str) -> str:
+        return f"{self._prefix}{pid}:{self._node}"
+
     def _encode(self, session: Session, nsp: str, at: Mapping[str | None, str], *, here: bool) -> bytes:
         x: dict[str, Any] = {"v": 1, "nsp": nsp, "node": self._node, "here": here, "at": at.get(None)}
         x["since"] = {room: position for room, position in at.items() if room is not None}
@@ -144,13 +152,27 @@ class Sessions:
     # --- reading ------------------------------------------------------------------------------------------------------
 
     async def find(self, link: Link, pid: str, nsp: str) -> Kept | None:
-        """Return a session of a namespace, without taking it."""
-        return self._decode(await link.send("GET", self._key(pid)), pid, nsp)
+        """Return a session of a namespace, without taking it; one, too, that this server has taken and not used."""
+        taken, value = await asyncio.gather(link.send("GET", self._taken(pid)), link.send("GET", self._key(pid)))
+        return self._decode(taken if value is None else value, pid, nsp)
 
     async def take(self, link: Link, kept: Kept, nsp: str) -> Kept | None:
-        """Take a session away, so that nobody else gets it; ``None`` if somebody else was faster."""
+        """Take a session away, so that nobody else gets it; ``None`` if somebody else was faster.
+
+        It gets another name: if the connection ends before the reply, this server finds it there.
+        """
         pid = kept.session.pid
-        return self._decode(await link.send("GETDEL", self._key(pid)), pid, nsp)
+        renamed = link.send("RENAME", self._key(pid), self._taken(pid))
+        link.send("PEXPIRE", self._taken(pid), _TAKEN)
+        read = link.send("GET", self._taken(pid))
+        await asyncio.gather(renamed, read, return_exceptions=True)
+        if (error := renamed.exception()) is not None and not isinstance(error, ReplyError):
+            raise error
+        return self._decode(await read, pid, nsp)
+
+    def use(self, pid: str) -> None:
+        """Drop what was taken: the client has it now."""
+        self._send(f"{pid} taken", "DEL", self._taken(pid))
 
     async def forget_all(self, nsp: str, belongs: Callable[[Session], bool]) -> int:
         """Forget the sessions of clients that have left and for which ``belongs`` returns true."""

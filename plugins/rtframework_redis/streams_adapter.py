@@ -64,6 +64,10 @@ _beyond: Final = ThrottledLog(log, logging.WARNING, "a socket does not join room
 
 _EVENT: Final = int(PacketType.EVENT)
 _FETCH_TIMEOUT: Final = 5.0
+_AGAIN: Final = (0.1, 0.2, 0.4, 0.8, 1.6)
+"""Seconds between attempts to restore a session while connections to Redis end."""
+_WRITTEN_SOON: Final = 0.1
+"""Seconds in which a server writes down the session of a client that has just left it."""
 _LONGEST: Final = 86_400.0
 """Seconds for answers that are sent to the others if the program waits for ever."""
 
@@ -78,6 +82,7 @@ class StreamsAdapter(BaseAdapter):
         "_renewal",
         "_requests",
         "_restored",
+        "_restoring",
         "_slow",
         "_stream_first",
         "_timers",
@@ -94,6 +99,7 @@ class StreamsAdapter(BaseAdapter):
         self._at: dict[str, dict[str | None, str]] = {}
         """By socket id: the positions at which it has come, under ``None``, and has joined its rooms."""
         self._restored: dict[str, dict[str | None, str]] = {}
+        self._restoring: set[str] = set()
         self._renewal: Renewal | None = None
         self._timers: set[asyncio.TimerHandle] = set()
         self._slow: asyncio.Task[None] | None = None
@@ -530,38 +536,53 @@ class StreamsAdapter(BaseAdapter):
         return await self._backbone.sessions.forget_all(self.nsp, belongs)
 
     async def restore_session(self, pid: str, offset: str | None, accept: Callable[[Session], bool]) -> Session | None:
-        """Take a session with all packets that its client has missed, up to what this server has read."""
-        if offset is not None and not is_id(offset):
+        """Take a session with all packets that its client has missed, up to what this server has read.
+
+        What fails because a connection to Redis has ended is tried again for a while.
+        """
+        if (offset is not None and not is_id(offset)) or pid in self._restoring:
             return None
-        backbone = self._backbone
+        self._restoring.add(pid)
         try:
-            link = await backbone.writer.link()
+            for pause in _AGAIN:
+                try:
+                    return await self._restore(pid, offset, accept)
+                except (LinkError, ClusterUnavailable):
+                    await asyncio.sleep(pause)
+        finally:
+            self._restoring.discard(pid)
+        return None
+
+    async def _restore(self, pid: str, offset: str | None, accept: Callable[[Session], bool]) -> Session | None:
+        backbone = self._backbone
+        link = await backbone.writer.link()
+        kept = await backbone.sessions.find(link, pid, self.nsp)
+        if kept is None:  # its server may be about to write it
+            await asyncio.sleep(_WRITTEN_SOON)
             kept = await backbone.sessions.find(link, pid, self.nsp)
-            start = offset if offset is not None else kept.at if kept is not None else None
-            if kept is None or start is None or not await backbone.catch_up(link):
-                return None
-            entries = await read_since(link, backbone.stream, start, lambda: backbone.at)
-            missed = None if entries is None else missed_frames(self, kept, entries)
-            if missed is None or not accept(dataclasses.replace(kept.session, missed=missed)):
-                return None
-            kept = await backbone.sessions.take(link, kept, self.nsp)
-            if kept is None:
-                return None
-            if kept.here and kept.session.origin != backbone.node:
-                # Before the session is written down here: who reads that has read this, and does not lose a client
-                # that has come back to it.
-                opts = options_of(Target(frozenset([kept.session.sid])))
-                data = DisconnectSockets(opts, True, {"taken": backbone.node})
-                await self._publish(MessageType.DISCONNECT_SOCKETS, encode_data(6, data), None)
-            entries = await read_since(link, backbone.stream, start, lambda: backbone.at)
-        except (LinkError, ClusterUnavailable):
+        start = offset if offset is not None else kept.at if kept is not None else None
+        if kept is None or start is None or not await backbone.catch_up(link):
             return None
+        entries = await read_since(link, backbone.stream, start, lambda: backbone.at)
         missed = None if entries is None else missed_frames(self, kept, entries)
+        if missed is None or not accept(dataclasses.replace(kept.session, missed=missed)):
+            return None
+        kept = await backbone.sessions.take(link, kept, self.nsp)
+        if kept is None:
+            return None
+        if kept.here and kept.session.origin != backbone.node:
+            # Before the session is written down here: who reads that has read this, and does not lose a client that has
+            # come back to it.
+            opts = options_of(Target(frozenset([kept.session.sid])))
+            data = DisconnectSockets(opts, True, {"taken": backbone.node})
+            await self._publish(MessageType.DISCONNECT_SOCKETS, encode_data(6, data), None)
+        entries = await read_since(await backbone.writer.link(), backbone.stream, start, lambda: backbone.at)
+        missed = None if entries is None else missed_frames(self, kept, entries)
+        backbone.sessions.use(pid)
         if missed is None:
             return None
-        rooms = {room: kept.since.get(room, start) for room in kept.session.rooms}
         restored: dict[str | None, str] = {None: start}
-        restored.update(rooms)
+        restored.update({room: kept.since.get(room, start) for room in kept.session.rooms})
         self._restored[kept.session.sid] = restored
         return dataclasses.replace(kept.session, missed=missed)
 

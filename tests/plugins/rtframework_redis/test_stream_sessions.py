@@ -61,7 +61,7 @@ def session(**changes: Any) -> Session:
 
 async def test_a_session_comes_back_as_it_was(redis_server: Start) -> None:
     """A client would be in other rooms than before, or be somebody else."""
-    async with sessions_on(await redis_server()) as (sessions, link, _):
+    async with sessions_on(await redis_server()) as (sessions, link, writer):
         at = {None: "1-1", "room": "2-2"}
         sessions.persist(session(replaced=True, replayed="1-0"), "/", 60, at)
         await sessions.flush(1)
@@ -76,7 +76,14 @@ async def test_a_session_comes_back_as_it_was(redis_server: Start) -> None:
         assert await sessions.find(link, "pid", "/other") is None
         assert await sessions.find(link, "stranger", "/") is None
         assert await sessions.take(link, kept, "/") is not None
-        assert await sessions.take(link, kept, "/") is None, "somebody else has it"
+        other = Sessions(cast(StreamWriter, writer), "sio:session:", "there")
+        assert await other.take(link, kept, "/") is None, "this server has it"
+        assert await other.find(link, "pid", "/") is None
+        again = await sessions.find(link, "pid", "/")
+        assert again is not None, "the reply could have been lost"
+        assert await sessions.take(link, again, "/") is not None
+        sessions.use("pid")
+        assert await sessions.find(link, "pid", "/") is None
 
 
 async def test_node_can_read_it_and_is_read(redis_server: Start) -> None:
