@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import random
 import time
 from typing import Any, Final
 
@@ -260,6 +261,46 @@ async def emit_for(seconds: float, ios: list[Server], clients: list[LightClient]
         await client.wait_for("end", len(ios))
         client.enter(ledger, "n")
     return ledger
+
+
+async def test_clients_wander_while_connections_to_redis_end(cluster: tuple[Cluster, RedisServer]) -> None:
+    """Trouble in two networks at once would cost messages, or sessions."""
+    servers, _ = cluster
+    started = [await servers.server() for _ in range(3)]
+    ios = [io for io, _, _ in started]
+    clients = [await servers.clients.connect(running.url) for _, running, _ in started]
+    for client in clients:
+        await client.barrier()
+    chance = random.Random(7)
+    seconds = 6.0 if is_thorough() else 1.5
+    end = time.monotonic() + seconds
+
+    async def wander(client: LightClient) -> None:
+        while time.monotonic() < end:
+            await asyncio.sleep(chance.uniform(0.05, 0.4))
+            before = len(client.admissions)
+            client.url = chance.choice(started)[1].url
+            client.cut()
+            await client.admitted(before + 1, timeout=10)
+            assert client.recovered
+
+    async def cut() -> None:
+        while time.monotonic() < end:
+            await asyncio.sleep(chance.uniform(0.1, 0.4))
+            streams = chance.choice(started)[2]
+            assert streams._reader is not None
+            link = chance.choice([streams.writer.keeper, streams._reader.keeper]).link
+            if link is not None:
+                link.fail("cut")
+
+    async with asyncio.TaskGroup() as tasks:
+        for client in clients:
+            tasks.create_task(wander(client))
+        tasks.create_task(cut())
+        emitting = tasks.create_task(emit_for(seconds + 0.1, ios, clients))
+    result = emitting.result().result()
+    assert result.is_clean, result
+    assert (result.backwards, result.disagreeing) == (0, 0), result
 
 
 @needs("redis-sentinel")
