@@ -258,6 +258,9 @@ class Connection(Inbox):
         """Serve a message that may be large, if there is room for it; if not, later."""
         if len(packet) <= LARGE:
             return self._handler.receive(message)
+        if self.inbox is not None and self._runner.defers(self):
+            self.inbox.appendleft(packet)
+            return None
         if self._parked:
             self.park()
         keeps = self.keeps_binary and isinstance(message, bytes)
@@ -329,6 +332,13 @@ class Connection(Inbox):
             if self._end_reason is None:  # handlers that hold it up may wait for nothing but the end
                 self._end_reason = reason
                 self._heartbeat_due = self.deadline = self.loop.time() + self._options.ping_timeout
+
+    def wait_to_read(self) -> None:
+        """Read a websocket that has just been opened later, when there is room for what it may send."""
+        websocket = self.websocket
+        if websocket is not None:
+            websocket.pause()
+            self._runner.inbound.queue(self)
 
     def emptied(self) -> None:
         """Let the transport read on: everything that came has been taken."""
@@ -481,6 +491,10 @@ class Connection(Inbox):
         """Notice a transport that ended without a word."""
         if self._transport.abandoned:
             self.lost(DisconnectReason.TRANSPORT_ERROR)
+        elif self._on_connected is not None and self._runner.inbound.is_queued(self):
+            websocket = self.websocket
+            if websocket is not None and websocket.peer_has_left:  # asyncio does not tell while nothing is read
+                self.abort(DisconnectReason.TRANSPORT_CLOSE)
 
     def measure(self, meters: tuple[Meter, ...]) -> None:
         """Tell these meters, and no others, what passes from now on."""

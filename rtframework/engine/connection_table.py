@@ -102,6 +102,8 @@ class ConnectionTable:
             runner=self.runner,
         )
         connection.serve(self._make_handler(connection, handshake))
+        if self.inbound.is_full:
+            connection.wait_to_read()
         self.by_sid[sid] = connection
         self.unconnected.add(key, sid)
         if self.by_address is not None:

@@ -24,6 +24,8 @@ _ITEM: Final = 72
 """Bytes of a small value in a list: the value, and the list's pointer to it."""
 _MEMBER: Final = 128
 """Bytes of a small value in a dict, with its key."""
+_PIECE: Final = 262_144
+"""Bytes that asyncio and uvloop read from a connection at once."""
 _BLOCK: Final = 64
 """Bytes of an average small object."""
 _MSGPACK_CONTAINERS: Final = bytes(range(0x80, 0xA0)) + bytes(range(0xDC, 0xE0))
@@ -119,6 +121,7 @@ class Inbound:
 
     __slots__ = (
         "_ahead",
+        "_doors",
         "_light",
         "_loop",
         "_most_of_heavy",
@@ -143,6 +146,8 @@ class Inbound:
         self._timeout = timeout
         self._waiting: dict[Waiting, tuple[int, float]] = {}
         self._timer: asyncio.TimerHandle | None = None
+        self._doors: dict[Waiting, None] = {}
+        """New connections that are not read yet."""
         self._ahead: Waiting | None = None
         """The connection that is read though there is no room, so that not all wait for each other."""
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -180,8 +185,26 @@ class Inbound:
         if self._timer is None:
             self._timer = loop.call_later(self._timeout, self._give_up)
 
+    @property
+    def is_full(self) -> bool:
+        """True while new connections wait: much is on its way already, and each may send as much as is read at once.
+
+        What handlers hold keeps nobody out.
+        """
+        return self.idle > self.most // 4
+
+    def queue(self, one: Waiting) -> None:
+        """Have a new connection begin to read when less is on its way; first come, first served."""
+        self._loop = asyncio.get_running_loop()
+        self._doors[one] = None
+
+    def is_queued(self, one: Waiting) -> bool:
+        """Tell whether a new connection is not read yet."""
+        return one in self._doors
+
     def forget(self, one: Waiting) -> None:
         """Hear that a connection waits no more."""
+        self._doors.pop(one, None)
         if one not in self._waiting:
             return
         del self._waiting[one]
@@ -200,7 +223,9 @@ class Inbound:
         They do so at the end of this turn of the event loop: to try may release more.
         """
         self.held -= size
-        if self._waiting and not self._wakes and self._loop is not None and not self._loop.is_closed():
+        if not (self._waiting or self._doors) or self._wakes:
+            return
+        if self._loop is not None and not self._loop.is_closed():
             self._wakes = True
             self._loop.call_soon(self._wake)
 
@@ -211,6 +236,9 @@ class Inbound:
             if self.has_room(size + promised, one.held) if size else self.may_read(one):
                 promised += size
                 one.retry()
+        while self._doors and self.idle + promised + _PIECE <= self.most // 4:
+            promised += _PIECE
+            next(iter(self._doors)).retry()
 
     def _give_up(self) -> None:
         """Cut off those that have waited too long, the heavier half of them first: it may be what the others wait for.

@@ -66,6 +66,16 @@ class Runner:
         self._tasks = tasks
         self._idle = idle
         self._ready: deque[Served] = deque()
+        """Connections that had nothing in their inbox before: they come first, so who sends little waits little."""
+        self._backlog: deque[Served] = deque()
+        """Connections that have more in it than was served in their turn."""
+        self._heavy: deque[Served] = deque()
+        """Connections whose next message takes long. Of these, and of the backlog, one at least is served in each turn
+        of the event loop, and more when nobody else waits."""
+        self._turn: Served | None = None
+        """The one of them whose turn it is."""
+        self._deferred = False
+        """True if the connection that is being visited has to wait for that turn."""
         self._leader: asyncio.Task[None] | None = None
         self._waiter: asyncio.Future[None] | None = None
         self._context = copy_context()
@@ -77,6 +87,8 @@ class Runner:
         if leader is not None and leader.get_loop() is not asyncio.get_running_loop():  # it went with its event loop
             self._leader = self._waiter = None
             self._ready.clear()
+            self._backlog.clear()
+            self._heavy.clear()
 
     def context(self) -> Context | None:
         """Return the context of the caller, if it is other than the one in which handlers run."""
@@ -93,6 +105,14 @@ class Runner:
                 waiter.set_result(None)
         elif self._leader is None:
             self._lead()
+
+    def defers(self, one: Served) -> bool:
+        """Tell whether a message that takes long has to wait for its turn: then it goes back into the inbox."""
+        if self._turn is one:
+            self._turn = None
+            return False
+        self._deferred = bool(self._ready or self._backlog or self._heavy)
+        return self._deferred
 
     def yield_soon(self) -> None:
         """Let the event loop have its turn after this connection's: what it has sent takes long."""
@@ -133,17 +153,29 @@ class Runner:
         finally:
             if self._leader is me:  # it has nothing to do, or was cancelled
                 self._leader = self._waiter = None
-                if self._ready:
+                if self._ready or self._backlog or self._heavy:
                     self._lead()
 
     async def _serve(self, me: asyncio.Task[Any]) -> None:
         loop = asyncio.get_running_loop()
-        ready = self._ready
+        ready, backlog, heavy = self._ready, self._backlog, self._heavy
         base = copy_context()
         served = 0
+        due = 2  # what is served in this turn in any case: one of the backlog, then a heavy one
         while True:
-            while ready:
-                one = ready.popleft()
+            while ready or backlog or heavy:
+                if ready and served < _PER_TURN:
+                    one = ready.popleft()
+                elif backlog and (due == 2 or (served < _PER_TURN and not (heavy and due))):
+                    due = min(due, 1)
+                    one = backlog.popleft()
+                elif heavy:
+                    due = 0
+                    one = self._turn = heavy.popleft()
+                else:
+                    served, due = 0, 2
+                    await asyncio.sleep(0)
+                    continue
                 inbox = one.inbox
                 if inbox is None or one.blocked:
                     continue
@@ -154,7 +186,7 @@ class Runner:
                         packet = inbox.popleft()
                         started = one.take(packet)
                         if started is None:
-                            if one.blocked:  # there is no room for it: it is in the inbox again
+                            if one.blocked or self._deferred:  # it is in the inbox again
                                 break
                             continue
                         if one.context is not None:
@@ -167,33 +199,38 @@ class Runner:
                         # What it has set for itself must not show in the next handler.
                         if copy_context() == base:
                             continue
-                        self._put_back(one, ready.appendleft)
+                        self._put_back(one, backlog.appendleft)
                         self._lead()
                         return
                     except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - logged
                         _failed(error=error)
                         continue
                     except BaseException:  # ends this task, but not what the others, or this client, have to say
-                        self._put_back(one, ready.append)
+                        self._put_back(one, backlog.append)
                         raise
                     weight = one.began(packet)
                     packet = None  # the handler may run for long
-                    self._put_back(one, ready.appendleft)
+                    self._put_back(one, backlog.appendleft)
                     self._follow(me)
                     await _finish(one, go_on(started, waits_for), weight)
                     return
-                self._put_back(one, ready.append)
+                self._turn = None
+                if self._deferred:
+                    self._deferred = False
+                    heavy.append(one)
+                else:
+                    self._put_back(one, backlog.append)
                 if me.cancelling():  # by a handler that did not wait: it is meant for nobody else
                     self._lead()
                     return
                 served += _PER_VISIT - left
-                if served >= _PER_TURN or self._yields:
-                    served = 0
+                if self._yields:
                     self._yields = False
+                    served, due = 0, 2
                     await asyncio.sleep(0)
             if self._idle():
                 return
-            served = 0
+            served, due = 0, 2
             self._waiter = waiter = loop.create_future()
             await waiter
 

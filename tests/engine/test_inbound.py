@@ -651,3 +651,25 @@ async def test_large_messages_take_turns(serve: Serve) -> None:
         assert websocket is not None
     assert len(set(ticks)) >= 1
     assert max(after - before for before, after in itertools.pairwise(ticks)) <= 32
+
+
+async def test_new_clients_wait_while_much_is_on_its_way(serve: Serve) -> None:
+    """A flood of new connections, each with a piece as large as is read at once, would go beyond every bound."""
+    witness = Witness()
+    server = await serve(witness.io)
+    account = witness.engine.table.inbound
+    async with raw_client(server.url) as raw, tcp(server.url) as gone:
+        account.idle += account.most
+        websocket, _ = await raw.open_websocket()
+        await websocket.send("40")
+        await gone.open()
+        await eventually(lambda: len(account._doors) == 2)
+        for _ in range(20):
+            await asyncio.sleep(0)
+        assert not witness.io.sockets, "it is not read yet"
+        gone.transport.abort()
+        await eventually(lambda: len(account._doors) == 1)
+        account.idle -= account.most
+        account.release(0)
+        assert str(await websocket.receive()).startswith('40{"sid"')
+        assert not account._doors

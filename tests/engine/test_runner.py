@@ -11,6 +11,7 @@ import logging
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextvars import Context
+from functools import partial
 from typing import Any, cast
 
 import pytest
@@ -484,3 +485,49 @@ def test_a_leader_that_went_with_its_event_loop() -> None:
         left._log_destroy_pending = False  # type: ignore[attr-defined]
         for each in (loop, abandoned):
             each.close()
+
+
+async def test_who_sends_little_does_not_wait_for_a_backlog(stage: Stage) -> None:
+    """Everybody would wait for all that the clients who send without end have sent before."""
+    served: list[str] = []
+    busy = [stage.client() for _ in range(20)]
+    for each in busy:
+        each.send(*[partial(served.append, "busy")] * 200)
+    await turns_until(lambda: len(served) > 20 * 32 + 128)  # all of them have had a turn
+    quiet = stage.client()
+    quiet.send(partial(served.append, "quiet"))
+    before = len(served)
+    await turns_until(lambda: "quiet" in served)
+    assert served.index("quiet") - before <= 2 * 32, "one of the backlog at most came before it"
+    await turns_until(lambda: len(served) == 20 * 200 + 1)
+
+
+async def test_messages_that_take_long_come_one_in_a_turn(stage: Stage) -> None:
+    """Large messages of many clients would be decoded one after another, and everybody else would wait for all."""
+    served: list[str] = []
+    heavy = [stage.client() for _ in range(5)]
+
+    def large(one: Client) -> None:
+        if stage.runner.defers(one):
+            assert one.inbox is not None
+            one.inbox.appendleft(partial(large, one))
+            return
+        served.append("large")
+        stage.runner.yield_soon()
+
+    for each in heavy:
+        each.send(partial(large, each))
+    small = stage.client()
+    rounds = 0
+
+    def again() -> None:
+        nonlocal rounds
+        rounds += 1
+        served.append("small")
+        if rounds < 10:
+            asyncio.get_running_loop().call_soon(small.send, again)
+
+    small.send(again)
+    await turns_until(lambda: len(served) == 15)
+    largest = max(len(list(group)) for kind, group in itertools.groupby(served) if kind == "large")
+    assert largest <= 2, served

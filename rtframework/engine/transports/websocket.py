@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import socket
 from typing import TYPE_CHECKING, Final
 
 from ...types import DisconnectReason
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
 _CLOSE_FRAME: Final = websocket_frame(CLOSE, NORMAL.to_bytes(2, "big"))
 _CLOSE_TIMEOUT: Final = 5.0
 """Seconds that a client may take to answer the closing handshake, or to take what was still sent to it."""
+_TCP_INFO: Final[int | None] = getattr(socket, "TCP_INFO", None)
+_LEFT: Final = (7, 8)
+"""CLOSE and CLOSE_WAIT among the states of TCP, as Linux numbers them."""
 _MUCH: Final = 65_536
 """Bytes in the transport's buffer from which the client counts as one that does not read."""
 
@@ -117,7 +121,7 @@ class WebSocketTransport(asyncio.Protocol):
             return
         self.received += len(data)
         if connection is not None and connection.inbox is not None:
-            self._pause()  # what came before still waits to be served: let TCP, not our memory, hold the rest
+            self.pause()  # what came before still waits to be served: let TCP, not our memory, hold the rest
         self._feed(reader, data)
 
     def _feed(self, reader: FrameReader, data: bytes) -> None:
@@ -135,7 +139,7 @@ class WebSocketTransport(asyncio.Protocol):
             self._park()
         if more:
             self._more = True
-            self._pause()
+            self.pause()
             if self.connection is None or self.connection.inbox is None:  # else it says when that has been served
                 asyncio.get_running_loop().call_soon(self.resume_reading)
 
@@ -153,17 +157,30 @@ class WebSocketTransport(asyncio.Protocol):
             if not held:
                 connection.settle()
         elif not connection.may_receive():
-            self._pause()
+            self.pause()
 
     def _park(self) -> None:
         """Have the connection count the large messages that have come, until they are served."""
         if self.connection is not None and self.connection.inbox is not None:
             self.connection.park()
 
-    def _pause(self) -> None:
+    def pause(self) -> None:
+        """Read nothing for now."""
         if not self._paused:
             self._paused = True
             self._transport.pause_reading()
+
+    @property
+    def peer_has_left(self) -> bool:
+        """True when the client has closed TCP, whether that has been read or not; ``False`` where nobody tells."""
+        sock = self._transport.get_extra_info("socket")
+        if sock is None or _TCP_INFO is None:
+            return False
+        try:
+            state: bytes = sock.getsockopt(socket.IPPROTO_TCP, _TCP_INFO, 1)
+        except OSError:  # a Unix socket
+            return False
+        return state[0] in _LEFT
 
     def eof_received(self) -> None:
         """End a connection whose client sends nothing more: to go on half-open serves nobody."""
