@@ -36,7 +36,7 @@ async def test_a_file_that_is_not_up_to_date_is_told(program: Path) -> None:
     assert (missing.code, (program / "events.ts").exists()) == (1, False)
     await rtframework(*command, cwd=program)
     assert (await rtframework(*command, "--check", cwd=program)).code == 0
-    (program / "server.py").write_text(PROGRAM.replace('"said", str', '"said", int'), encoding="utf-8")
+    (program / "server.py").write_text(PROGRAM.replace('"said", str', '"said", float'), encoding="utf-8")
     old = await rtframework(*command, "--check", cwd=program)
     assert old.code == 1
     assert "-  said: (data: string) => void;\n+  said: (data: number) => void;" in old.err

@@ -447,8 +447,9 @@ async def test_who_leaves_while_it_is_not_read_is_gone(serve: Serve, by: str, ei
         await eventually(lambda: len(witness.engine.tasks) == 2)
         if by == "websocket":
             await websocket.close()
-    await eventually(lambda: not witness.engine.connections)
-    await eventually(lambda: not witness.engine.tasks)
+    # On a busy machine each sweep is late, and gives clients the time back by which it is.
+    await eventually(lambda: not witness.engine.connections, within=15)
+    await eventually(lambda: not witness.engine.tasks, within=15)
     assert witness.reasons == ["ping timeout" if by == "polling" else "transport close"]
     assert witness.io.stats().inbound_bytes == 0
 
