@@ -123,7 +123,6 @@ _NAMES = {
         "EncodeError",
         "EventError",
         "FetchTimeout",
-        "FetchTimeout",
         "InvalidPayload",
         "InvalidReturn",
         "PluginNotFound",

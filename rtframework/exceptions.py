@@ -14,8 +14,8 @@
     ├── AckError                  an acknowledgement did not arrive
     │   ├── AckTimeout            … in time (also a TimeoutError)
     │   └── Disconnected          … because the client has left (also a ConnectionError)
-    ├── FetchTimeout              a server has not described its sockets in time (also a TimeoutError)
-    ├── ClusterUnavailable        the other servers of the cluster do not get it (also a ConnectionError)
+    ├── FetchTimeout              a server did not describe its sockets in time (also a TimeoutError)
+    ├── ClusterUnavailable        the message has not reached the other servers (also a ConnectionError)
     └── SerializationError
         ├── EncodeError           the data cannot be sent (also a ValueError)
         └── DecodeError           data of a client are not a valid packet (also a ValueError)
@@ -150,30 +150,30 @@ class Disconnected(AckError, ConnectionError):
 
 
 class FetchTimeout(RTFrameworkError, TimeoutError):
-    """``fetch_sockets`` has no answer of a server of the cluster in time.
+    """Not all servers of the cluster have described their sockets in time.
 
-    ``sockets`` has the sockets of those that did answer, ``missing`` the names of the servers that did not; it is empty
-    if their names are unknown.
+    ``sockets`` has those that did arrive, ``missing`` the names of the servers that did not answer, ``"?"`` for each
+    whose name is not known.
     """
 
     def __init__(
         self,
-        message: str = "a server has not described its sockets in time",
+        message: str = "operation has timed out",
         sockets: Sequence[Any] = (),
         missing: Sequence[str] = (),
     ) -> None:
         super().__init__(message)
-        self.sockets = list(sockets)
+        self.sockets: list[Any] = list(sockets)
         self.missing = tuple(missing)
 
 
 class ClusterUnavailable(RTFrameworkError, ConnectionError):
-    """The other servers of the cluster cannot be reached, and do not get what was emitted.
+    """The message has not reached the other servers of the cluster, and will not.
 
-    ``local``: true if the sockets of this server have it; otherwise nobody has it, and it may be emitted again.
+    ``local``: true if this server's clients have got it, false if nobody has.
     """
 
-    def __init__(self, message: str = "the cluster cannot be reached", *, local: bool = False) -> None:
+    def __init__(self, message: str = "the cluster is unavailable", *, local: bool = False) -> None:
         super().__init__(message)
         self.local = local
 

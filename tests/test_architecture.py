@@ -32,6 +32,10 @@ MAP: Final = {
     # what serves an event; who is where, and who gets what
     "handlers": ("exceptions types logs concurrency limits packets protocols", "msgspec pydantic pydantic_core"),
     "adapters": ("exceptions types logs concurrency packets protocols options", ""),
+    "cluster": (
+        "exceptions types logs counters concurrency packets options protocols adapters",
+        "msgspec",
+    ),
     "stats": ("types protocols counters", ""),
     # who is let in, what becomes of an event, whom to emit to
     "namespaces": ("exceptions types logs concurrency limits packets protocols options counters handlers adapters", ""),
@@ -69,6 +73,10 @@ MAP: Final = {
         "aiohttp prometheus_client",
     ),
     "rtframework_pytest": ("protocols testing", "pytest"),
+    "rtframework_redis": (
+        "exceptions types concurrency logs protocols adapters cluster",
+        "hiredis msgspec redis",
+    ),
 }
 
 MORE: Final = {"rtframework.cli.client": "socketio"}
@@ -97,6 +105,7 @@ PACKAGES: Final = {
             "rtframework_opentelemetry",
             "rtframework_prometheus",
             "rtframework_pytest",
+            "rtframework_redis",
         ),
         ROOT / "plugins",
     ),

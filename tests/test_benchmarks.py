@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import socketserver
 import sys
 import threading
@@ -14,7 +15,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from benchmarks import chart, observing, publish, report, slow_consumer
+from benchmarks import chart, observing, publish, redis_link, report, slow_consumer
 from benchmarks.install import Missing, build_load
 from benchmarks.peers import HERE, OURS, PEERS, SERVERS
 from benchmarks.rows import CURVES, ROWS
@@ -184,3 +185,12 @@ async def test_what_observing_costs_is_as_the_docs_say_it_is_measured(
     page = (ROOT / "docs" / "observability.md").read_text(encoding="utf-8")
     table = page[page.index("| observed by |") :].partition("\n\n")[0].splitlines()[2:]
     assert printed == [line.split(" | ")[0] for line in table]
+
+
+@pytest.mark.skipif(shutil.which("redis-server") is None, reason="there is no redis-server")
+async def test_connections_to_redis_are_measured() -> None:
+    """Nobody could tell whether a connection of our own is still worth its code."""
+    figures = await redis_link.run(1, 200)
+    lines = redis_link.markdown(figures).splitlines()
+    assert len(lines) == 6
+    assert all(value > 0 for row in figures.values() for value in row)

@@ -51,6 +51,7 @@ WHOLE: Final = {
 """Tests of the whole repository, at the root."""
 
 WHOLE_FOLDERS: Final = {
+    "cluster/test_stateful": "three servers and a broker with faults, in any order, against a model",
     "engine/test_budget": "the account of what clients send, in any order, against a model",
     "engine/test_fuzz": "the engine against almost valid bytes",
     "engine/test_leaks": "what clients that go leave behind",
@@ -67,6 +68,7 @@ WITHOUT: Final = {
     "admin/__init__": "a name of the package",
     "cli/__init__": "a docstring",
     "cli/commands/__init__": "a docstring",
+    "cluster/__init__": "a docstring",
     "contracts/__init__": "names of the package",
     "development/__init__": "a name of the package",
     "engine/__init__": "names of the package",
@@ -83,6 +85,7 @@ WITHOUT: Final = {
     "plugins/rtframework_opentelemetry/__init__": "names of the package, and a hint: tests/test_wheel.py",
     "plugins/rtframework_prometheus/__init__": "a name of the package, and a hint: tests/test_wheel.py",
     "plugins/rtframework_prometheus/traffic": "six numbers, which tests/test_protocols.py reads",
+    "plugins/rtframework_redis/__init__": "a hint: tests/test_wheel.py",
     "testing/__init__": "names of the package",
     "testing/conformance/__init__": "names of the package",
 }

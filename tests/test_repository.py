@@ -155,6 +155,7 @@ ADVISORIES: Final = {
     "aiohttp": ("3.14.5", "GHSA-2g87-pp6c-29x5, GHSA-5wr8-gcqf-gqf3"),
     "bcrypt": ("0", ""),
     "cryptography": ("50.0.0", "CVE-2026-69247; CVE-2026-69249 before 49, GHSA-537c-gmf6-5ccf before 48.0.1"),
+    "hiredis": ("0", ""),
     "msgpack": ("1.2.1", "CVE-2026-57585"),
     "msgspec": ("0", ""),
     "opentelemetry-api": ("0", ""),
@@ -162,6 +163,7 @@ ADVISORIES: Final = {
     "pyjwt": ("2.14", "CVE-2024-53861, CVE-2026-32597, CVE-2026-48526, GHSA-ffc3-869f-jxw9"),
     "python-engineio": ("4.13.2", "CVE-2026-48802, CVE-2026-48809"),
     "python-socketio": ("5.16.2", "CVE-2026-48804"),
+    "redis": ("4.5.5", "CVE-2023-28858, CVE-2023-28859"),
     "rtframework": ("0", ""),
     "uvloop": ("0", ""),
 }

@@ -27,8 +27,14 @@ from tests.support.transports import TRANSPORTS
 from tests.test_repository import REGISTRIES, repository_files
 
 ROOT: Final = Path(__file__).parent.parent
-EXTRAS: Final = {"rtframework_opentelemetry": "opentelemetry", "rtframework_prometheus": "prometheus"}
+EXTRAS: Final = {
+    "rtframework_opentelemetry": "opentelemetry",
+    "rtframework_prometheus": "prometheus",
+    "rtframework_redis": "redis",
+}
 """Packages that need more than the wheel asks for, and the extra that brings it."""
+MIDDLEWARE: Final = ["opentelemetry", "prometheus"]
+"""Extras that bring a middleware."""
 PACKAGES: Final = ("rtframework", "rtframework_jwt", "rtframework_msgpack", "rtframework_pytest", *EXTRAS)
 FOR_TESTS: Final = "rtframework_pytest"
 """Imports what only those have who test."""
@@ -234,11 +240,12 @@ def test_the_extras_are_all_that_the_plugins_need(python: Path, wheel: Path, tmp
 import sys
 sys.path.insert(0, {str(folder)!r})
 from rtframework import Server, load
-for name in {list(EXTRAS.values())!r}:
+import rtframework_redis.keeper
+for name in {MIDDLEWARE!r}:
     load("middleware", name)(Server())
     print(name)
 """
-    assert run(python, "-I", "-W", "error", "-c", code, cwd=tmp_path).split() == list(EXTRAS.values())
+    assert run(python, "-I", "-W", "error", "-c", code, cwd=tmp_path).split() == MIDDLEWARE
 
 
 SMOKE: Final = """

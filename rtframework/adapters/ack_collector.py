@@ -5,39 +5,78 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Collection, Mapping
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 from ..exceptions import AckTimeout
 from ..packets import from_ack
 from ..types import AckResponses
 
 
+class Servers:
+    """Other servers that have not answered yet: known by name, or only counted, as Node's servers are."""
+
+    __slots__ = ("_count", "_names")
+
+    def __init__(self, servers: int | Collection[str]) -> None:
+        self._names = None if isinstance(servers, int) else dict.fromkeys(servers)
+        self._count = servers if isinstance(servers, int) else 0
+
+    def __bool__(self) -> bool:
+        return bool(self._count if self._names is None else self._names)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the servers; empty if they have only been counted."""
+        return tuple(self._names or ())
+
+    @property
+    def missing(self) -> tuple[str, ...]:
+        """Names of the servers; ``"?"`` for each that has only been counted."""
+        return ("?",) * self._count if self._names is None else tuple(self._names)
+
+    def arrive(self, name: str | None) -> bool:
+        """Take the answer of a server. False if it was not awaited (any more)."""
+        if self._names is None:
+            self._count -= 1
+            return True
+        if name not in self._names:
+            return False
+        del self._names[name]
+        return True
+
+    def leave(self, name: str) -> bool:
+        """Wait no longer for a server of this name. True if it was awaited, not if it was only counted."""
+        if self._names is None or name not in self._names:
+            return False
+        del self._names[name]
+        return True
+
+
 class AckCollector:
     """Collector of the acknowledgements of this server's clients and, in a cluster, of other servers' clients.
 
-    ``servers``: the other servers that got the packet, by name, or only their number; each reports once how many
-    clients it has asked. With names, a server that leaves the cluster is not waited for any longer.
+    ``servers``: the other servers that got the packet, by name or only their number; each reports once how many clients
+    it has asked.
 
     Example, in an adapter of a cluster::
 
-        collector = AckCollector(servers=self.others())
+        collector = AckCollector(servers=await self.count_others())
         collector.ask(self._emitter.ask(sids, packet))     # clients of this server
-        self._collectors[request_id] = collector       # other servers' messages call server(count, name), answer(args)
+        self._collectors[request_id] = collector       # other servers' messages call server(count), answer(args)
         try:
             return await collector.result(timeout)
         finally:
             del self._collectors[request_id]
     """
 
-    __slots__ = ("_asked", "_clients", "_done", "_gone", "_left", "_owed", "_responses", "_servers", "_waited")
+    __slots__ = ("_asked", "_clients", "_clients_of", "_done", "_gone", "_left", "_reported", "_responses", "_servers")
 
     def __init__(self, servers: int | Collection[str] = 0) -> None:
-        self._waited: dict[str, None] = {} if isinstance(servers, int) else dict.fromkeys(servers)
-        """The servers that have not reported, by name."""
-        self._servers = servers if isinstance(servers, int) else len(self._waited)
-        self._owed: dict[str, int] = {}
+        self._servers: Final = Servers(servers)
+        self._clients_of: dict[str, int] = {}
         """By name of a server: the clients that it has asked and that have not answered."""
         self._gone: set[str] = set()
+        self._reported: set[str] = set()
         self._clients = 0
         self._asked: dict[str, asyncio.Future[list[Any]]] = {}
         self._responses: dict[str, Any] = {}
@@ -54,35 +93,28 @@ class AckCollector:
     def server(self, clients: int, name: str | None = None) -> None:
         """Add the number of clients that another server has asked.
 
-        ``name``: the server's, if it was given by name. A second report of a server, and one of a server that has gone,
-        are ignored. A server that was not expected counts as well: it has joined the cluster meanwhile.
+        A second report of a named server, and one of a server that has gone, are dropped. A server that was not
+        expected counts as well: it has joined the cluster meanwhile.
         """
-        if name is None:
-            self._servers -= 1
-        else:
-            if name in self._gone or (name in self._owed and name not in self._waited):
+        if name is not None:
+            if name in self._gone or name in self._reported:
                 return
-            if name in self._waited:
-                del self._waited[name]
-                self._servers -= 1
-            self._owed[name] = self._owed.get(name, 0) + clients
+            self._reported.add(name)
+        self._servers.arrive(name)
         self._clients += clients
+        self._of(name, clients)
         self._check()
 
     def server_gone(self, name: str) -> None:
-        """Wait no longer for a server that has left the cluster, nor for its clients.
+        """Wait no longer for a server that has died or left, nor for its clients; their ids are not known.
 
         If it has not reported, or owes answers, its name is among those that are missing.
         """
         if name in self._gone:
             return
         self._gone.add(name)
-        owed = self._owed.pop(name, 0)
-        if name in self._waited:
-            del self._waited[name]
-            self._servers -= 1
-            self._left.append(name)
-        elif owed:
+        owed = self._clients_of.pop(name, 0)
+        if self._servers.leave(name) or owed:
             self._left.append(name)
         self._clients -= owed
         self._check()
@@ -90,33 +122,31 @@ class AckCollector:
     def answer(self, args: list[Any], sid: str | None = None, name: str | None = None) -> None:
         """Add the answer of another server's client. Answers without ``sid``, as Node's servers send, are numbered.
 
-        ``name``: the name of its server, if servers were given by name.
+        ``name``: the server's, so that it is known for how many clients not to wait when it has gone.
         """
         if self._settle(name):
             self._responses[f"?{len(self._responses)}" if sid is None else sid] = from_ack(args)
             self._check()
 
     def gone(self, sid: str | None = None, name: str | None = None) -> None:
-        """Count a client of another server that left before it answered; ``name``: as for :meth:`answer`."""
+        """Count a client of another server, ``name``, that left before it answered."""
         if self._settle(name):
             if sid is not None:
                 self._left.append(sid)
             self._check()
 
     def _settle(self, name: str | None) -> bool:
-        """Count a client no longer. Return ``False`` if its server has gone: it was taken off with that."""
-        if name is not None:
-            if name in self._gone:
-                return False
-            self._owed[name] = self._owed.get(name, 0) - 1
+        """Count a client no longer. False if its server has gone: it was taken off with that."""
+        if name in self._gone:
+            return False
         self._clients -= 1
+        self._of(name, -1)
         return True
 
     async def result(self, timeout: float | None) -> AckResponses:
         """Wait for all answers and return them.
 
-        Raises :class:`~rtframework.AckTimeout`, with the answers so far, after ``timeout`` seconds. Servers that were
-        given by name and have not reported are among those that are missing.
+        Raises :class:`~rtframework.AckTimeout`, with the answers so far, after ``timeout`` seconds.
         """
         try:
             if self._clients or self._servers:
@@ -124,8 +154,8 @@ class AckCollector:
                 async with asyncio.timeout(timeout):
                     await self._done
         except TimeoutError:
-            asked = (sid for sid in self._asked if sid not in self._responses)
-            missing = dict.fromkeys([*self._left, *asked, *self._waited])
+            silent = [sid for sid in self._asked if sid not in self._responses]
+            missing = dict.fromkeys([*self._left, *silent, *self._servers.names])
             raise AckTimeout(responses=self._responses, missing=tuple(missing)) from None
         else:
             return AckResponses(self._responses, tuple(self._left))
@@ -143,6 +173,10 @@ class AckCollector:
             self._left.append(sid)
         self._clients -= 1
         self._check()
+
+    def _of(self, name: str | None, clients: int) -> None:
+        if name is not None:
+            self._clients_of[name] = self._clients_of.get(name, 0) + clients
 
     def _check(self) -> None:
         if not self._clients and not self._servers and self._done is not None and not self._done.done():

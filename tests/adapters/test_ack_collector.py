@@ -52,6 +52,36 @@ async def test_nobody_is_not_waited_for() -> None:
     assert not await tally.result(None)
 
 
+async def test_servers_are_known_by_name() -> None:
+    """A second report of a server would end a vote before the others have voted."""
+    collector = AckCollector(servers=["one", "two"])
+    result = asyncio.create_task(collector.result(5))
+    await asyncio.sleep(0)
+    collector.server(1, "one")
+    collector.server(1, "one")
+    collector.answer(["yes"], "s1", "one")
+    assert not result.done()
+    collector.server(0, "two")
+    assert dict(await result) == {"s1": "yes"}
+
+
+async def test_a_server_that_dies_is_not_waited_for() -> None:
+    """Every vote would take its whole time limit after a server was killed."""
+    collector = AckCollector(servers=["one", "two"])
+    result = asyncio.create_task(collector.result(5))
+    await asyncio.sleep(0)
+    collector.server(3, "one")
+    collector.answer(["yes"], "s1", "one")
+    collector.gone("s2", "one")
+    collector.answer(["early"], "s3", "two")  # before its server has said how many it has asked
+    collector.server_gone("two")
+    assert not result.done()
+    collector.server_gone("one")
+    answers = await result
+    assert dict(answers) == {"s1": "yes", "s3": "early"}
+    assert answers.missing == ("s2", "two", "one"), "two had not reported, and of one an answer is owed"
+
+
 async def test_servers_by_name() -> None:
     """A server that dies during a vote would hold it up, and nobody would hear whose votes are missing."""
     tally = AckCollector(["a", "b", "c", "d"])

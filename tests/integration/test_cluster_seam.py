@@ -218,7 +218,7 @@ async def test_a_server_that_dies_is_not_waited_for() -> None:
         here.on("vote", lambda: "yes")
         asking = asyncio.create_task(one.io.emit_with_ack("vote"))
         await there.receive("vote")
-        await until(lambda: one.adapter()._collectors and not next(iter(one.adapter()._collectors.values()))._waited)
+        await until(lambda: one.adapter()._collectors and not next(iter(one.adapter()._collectors.values()))._servers)
         nodes.broker.leave("n1")
         votes = await asking
         assert (dict(votes), votes.missing) == ({here.id: "yes"}, ("n1",))

@@ -45,10 +45,7 @@ class Proxy:
     """
 
     def __init__(self, upstream: str, *, refuse_upgrades: int | None = None, delay: float = 0.0) -> None:
-        parts = urlsplit(upstream)
-        if parts.hostname is None or parts.port is None:
-            raise ValueError(f"{upstream!r} names no host and port")
-        self._upstream = (parts.hostname, parts.port)
+        self.lead_to(upstream)
         self._server: asyncio.Server | None = None
         self._tasks: dict[asyncio.Task[None], _Link | None] = {}
         self._flowing = asyncio.Event()
@@ -61,6 +58,13 @@ class Proxy:
         """Requests for a websocket that were refused."""
         self.accepted = 0
         """Connections accepted so far."""
+
+    def lead_to(self, upstream: str) -> None:
+        """Pass new connections on to the server at this URL, as a load balancer does; those that are open stay."""
+        parts = urlsplit(upstream)
+        if parts.hostname is None or parts.port is None:
+            raise ValueError(f"{upstream!r} names no host and port")
+        self._upstream = (parts.hostname, parts.port)
 
     @property
     def url(self) -> str:

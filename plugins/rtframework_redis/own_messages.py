@@ -1,0 +1,63 @@
+"""Messages of this server on their way through the stream: what is done when they are read back."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rtframework.types import Packet, Target
+
+    from .streams_adapter import StreamsAdapter
+
+
+class OwnEvent:
+    """An event of this server on its way through the stream."""
+
+    __slots__ = ("_adapter", "_packet", "_target", "_text", "slow")
+
+    def __init__(self, adapter: StreamsAdapter, packet: Packet, text: str | None, target: Target) -> None:
+        self._adapter = adapter
+        self._packet = packet
+        self._text = text
+        self._target = target
+        self.slow: Awaitable[None] | None = None
+        """What the emitter waits for, because of slow clients."""
+
+    def deliver(self, offset: str | None) -> Awaitable[None] | None:
+        """Send it to the sockets here."""
+        adapter, packet = self._adapter, self._packet
+        frames = adapter.frames(self._text, lambda: packet, offset, self._target.compress)
+        self.slow = adapter.send(packet, self._target, frames)
+        return self.slow
+
+    def read(self, id: str) -> None:
+        """Handle that it was read back."""
+        self.deliver(id if self._adapter.recovers else None)
+
+
+class OwnOrder:
+    """Something to be done to the sockets of all servers, on its way through the stream."""
+
+    __slots__ = ("_act", "_error", "_waiting")
+
+    def __init__(self, act: Callable[[], Awaitable[None] | None]) -> None:
+        self._act = act
+        self._waiting: Awaitable[None] | None = None
+        self._error: Exception | None = None
+
+    def deliver(self, id: str | None) -> None:
+        """Do it here."""
+        try:
+            self._waiting = self._act()
+        except Exception as error:  # noqa: BLE001 - for the program that has asked for it
+            self._error = error
+
+    read = deliver
+
+    async def outcome(self) -> None:
+        """Wait for what was done here. Raises what it has raised."""
+        if self._error is not None:
+            raise self._error
+        if self._waiting is not None:
+            await self._waiting

@@ -1,0 +1,361 @@
+"""``RedisStreams``: several servers, of this framework and of Node, as one, over a stream of Redis."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import secrets
+import socket
+from collections.abc import Awaitable, Container
+from typing import Any, Final, Literal
+
+from rtframework.cluster.cursor import Gap
+from rtframework.cluster.messages import Message, MessageType, new_id
+from rtframework.cluster.pending import PendingLimits
+from rtframework.cluster.pubsub_wire import decode, encode_ephemeral
+from rtframework.cluster.python_socketio_wire import CHANNEL
+from rtframework.cluster.stream_ids import BEGINNING, parse_id
+from rtframework.cluster.streams_wire import Entry, Fields, is_for, read_fields
+from rtframework.concurrency import is_cancelled
+from rtframework.exceptions import ClusterUnavailable, ConfigurationError, DecodeError
+from rtframework.logs import ThrottledLog
+from rtframework.protocols import Emitter
+from rtframework.types import Health
+
+from .emitters import Emitters
+from .errors import LinkError
+from .link import Link
+from .stream_reader import StreamReader
+from .stream_sessions import Sessions
+from .stream_writer import StreamWriter
+from .streams_adapter import StreamsAdapter
+from .topology import ClusterTopology, Source, make_topology
+
+log: Final = logging.getLogger("rtframework.cluster")
+
+_rubbish: Final = ThrottledLog(log, logging.WARNING, "a message of another server is not understood")
+_failed: Final = ThrottledLog(log, logging.ERROR, "unhandled error in what another server has asked for")
+
+_MANAGERS: Final = CHANNEL.encode()
+
+_START: Final = 10.0
+"""Seconds in which Redis has to be reached when the application starts."""
+
+_CATCH_UP: Final = 5.0
+"""Seconds that a client that comes back waits until this server has read what the others have."""
+
+_STOP: Final = 2.0
+"""Seconds for what is to be written at the end."""
+
+
+class RedisStreams:
+    """Joins servers by a stream of Redis, in the wire of ``@socket.io/redis-streams-adapter`` 0.3.1.
+
+    ``redis``: a URL (``redis://``, ``rediss://``, ``unix://``, with Sentinel or Cluster), or a client of redis-py whose
+    settings are used. ``name``: the name of this server in the cluster, which no other has. ``delivery``:
+    ``"local-first"`` gives events to this server's own clients at once, ``"stream"`` when they are read back, in the
+    same order on all servers; by default ``"stream"`` if the server has connection state recovery, which needs it.
+    ``max_len``: entries that the stream keeps, about. ``publish_timeout``: seconds after which ``emit`` raises
+    ``ClusterUnavailable``. ``max_pending``: bytes on their way to Redis beyond which ``emit`` waits. ``max_message``:
+    bytes that one message may have. ``emitters``: listen to ``@socket.io/redis-emitter`` and to python-socketio's
+    ``write_only`` managers, too; then each answer of one server to another reaches all. ``stream``,
+    ``channel_prefix`` and ``session_prefix`` have Node's defaults.
+
+    Example::
+
+        io = Server(adapter=RedisStreams("redis://localhost"), connection_state_recovery=Recovery())
+    """
+
+    def __init__(
+        self,
+        redis: Source,
+        *,
+        name: str | None = None,
+        delivery: Literal["stream", "local-first"] = "local-first",
+        stream: str = "socket.io",
+        channel_prefix: str = "socket.io",
+        session_prefix: str | None = None,
+        max_len: int = 10_000,
+        read_count: int = 100,
+        publish_timeout: float = 5.0,
+        max_pending: int = 8 * 1024 * 1024,
+        max_message: int = 4_000_000,
+        emitters: bool = True,
+    ) -> None:
+        if delivery not in ("stream", "local-first"):
+            raise ConfigurationError(f'delivery is "stream" or "local-first", not {delivery!r}')
+        for option, value in (("max_len", max_len), ("read_count", read_count), ("max_pending", max_pending)):
+            if not isinstance(value, int) or value < 1:
+                raise ConfigurationError(f"{option} is a whole number from 1, not {value!r}")
+        if not publish_timeout > 0:
+            raise ConfigurationError(f"publish_timeout is a time in seconds, not {publish_timeout!r}")
+        topology = make_topology(redis)  # a mistake in the address shows here
+        if session_prefix is None:
+            # In a Cluster, a connection reaches the keys of the stream's slot alone.
+            tag = f"{{{stream}}}:" if isinstance(topology, ClusterTopology) else ""
+            session_prefix = f"sio:session:{tag}"
+        self._redis = redis
+        self._node = name or f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
+        self.delivery = delivery
+        self.stream = stream
+        self.channel_prefix = channel_prefix
+        self.max_message = max_message
+        self.uid = new_id()
+        self.gaps = 0
+        """Gaps that were found so far."""
+        self._session_prefix = session_prefix
+        self._max_len = max_len
+        self._read_count = read_count
+        self._limits = PendingLimits(max_bytes=max_pending, timeout=publish_timeout)
+        self._adapters: dict[str, StreamsAdapter] = {}
+        self._rooms: dict[bytes, Container[bytes]] = {}
+        self._uids: frozenset[bytes] = frozenset()
+        self._emitters = Emitters(channel_prefix, self._adapters) if emitters else None
+        self._tasks: set[asyncio.Future[Any]] = set()
+        self._is_up = False
+        self._reader: StreamReader | None = None
+        self._writer: StreamWriter | None = None
+        self.sessions: Sessions
+
+    def __call__(self, nsp: str, emitter: Emitter) -> StreamsAdapter:
+        """Make the adapter of a namespace."""
+        return StreamsAdapter(self, nsp, emitter)
+
+    def __repr__(self) -> str:
+        return f"<RedisStreams {self._node}>"
+
+    @property
+    def node(self) -> str:
+        """The name of this server in the cluster."""
+        return self._node
+
+    @property
+    def health(self) -> Health:
+        """The state of the connections to Redis."""
+        if self._reader is None or self._writer is None:
+            return Health(False, "not started")
+        if self._is_up and self._reader.keeper.link is not None and self._writer.keeper.link is not None:
+            return Health(True)
+        for keeper in (self._reader.keeper, self._writer.keeper):
+            if keeper.health.problem:
+                return Health(False, keeper.health.problem)
+        return Health(False, "the connections to Redis are being settled")
+
+    @property
+    def writer(self) -> StreamWriter:
+        """What is sent. Raises :class:`~rtframework.ClusterUnavailable` before the start."""
+        if self._writer is None:
+            raise ClusterUnavailable("the server has not started, and is not connected to Redis")
+        return self._writer
+
+    @property
+    def at(self) -> str:
+        """Position of this server in the stream: everything up to it has been delivered here."""
+        return BEGINNING if self._reader is None else self._reader.at
+
+    # --- with the server ----------------------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Connect. Raises :class:`~rtframework.ClusterUnavailable` if Redis cannot be reached."""
+        self.uid = new_id()
+        self._uids = frozenset([self.uid.encode()])
+        reader = self._reader = StreamReader(
+            make_topology(self._redis),
+            self.stream,
+            uid=self.uid,
+            max_len=self._max_len,
+            count=self._read_count,
+            take=self._take,
+            on_gap=self._gap,
+            on_state=self._state,
+        )
+        writer = self._writer = StreamWriter(
+            make_topology(self._redis),
+            self.stream,
+            uid=self.uid,
+            max_len=self._max_len,
+            limits=self._limits,
+            reader=reader,
+            on_message=self._hear,
+            on_state=self._state,
+            on_up=self._up,
+        )
+        self.sessions = Sessions(writer, self._session_prefix, self._node)
+        try:
+            await reader.start(_START)
+            if self._emitters is not None:
+                await writer.subscribe(*self._emitters.patterns, pattern=True)
+                await writer.subscribe(CHANNEL)
+            await writer.start(_START)
+        except (LinkError, TimeoutError) as error:
+            reason = reader.keeper.health.problem or str(error)
+            raise ClusterUnavailable(f"Redis cannot be reached: {reason}") from error
+
+    async def stop(self) -> None:
+        """Write what is to be written, and disconnect."""
+        reader, writer = self._reader, self._writer
+        if writer is not None and reader is not None:
+            await self.sessions.flush(_STOP)
+            await writer.close()
+            await reader.close()
+        self._reader = self._writer = None
+        self._is_up = False
+        for task in self._tasks:
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+
+    def open(self, adapter: StreamsAdapter) -> None:
+        """Let a namespace take part."""
+        self._adapters[adapter.nsp] = adapter
+        self._rooms[adapter.name] = _Rooms(adapter)
+
+    def close(self, adapter: StreamsAdapter) -> None:
+        """Let a namespace take part no longer."""
+        if self._adapters.get(adapter.nsp) is adapter:
+            del self._adapters[adapter.nsp]
+            del self._rooms[adapter.name]
+
+    def spawn(self, work: Awaitable[Any]) -> None:
+        """Run something in the background."""
+        task = asyncio.ensure_future(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._done)
+
+    def _done(self, task: asyncio.Future[Any]) -> None:
+        self._tasks.discard(task)
+        error = None if task.cancelled() else task.exception()
+        if error is not None and not is_cancelled(error):
+            _failed(error=error)
+
+    async def catch_up(self, link: Link) -> bool:
+        """Wait until everything is read that is in the stream now; false if it takes too long."""
+        reader = self._reader
+        if reader is None:
+            return False
+        last = await link.send("XREVRANGE", self.stream, "+", "-", "COUNT", 1)
+        if not last:
+            return False
+        end = parse_id(last[0][0].decode())
+        try:
+            async with asyncio.timeout(_CATCH_UP):
+                while parse_id(reader.cursor.position) < end:
+                    await reader.progress()
+        except TimeoutError:
+            return False
+        return True
+
+    def encode(self, kind: MessageType, data: Any, nsp: str) -> bytes:
+        """Encode a message for a channel."""
+        return encode_ephemeral(Message(int(kind), data, self.uid, nsp))
+
+    # --- what arrives -------------------------------------------------------------------------------------------------
+
+    def _take(self, id: str, fields: Fields) -> None:
+        """Handle an entry of the stream."""
+        if not is_for(fields, self._uids, self._rooms):
+            return
+        try:
+            entry = read_fields(fields)
+        except DecodeError as error:
+            _rubbish(error=error)
+            return
+        if entry.uid == self.uid:
+            self._take_own(id, entry)
+            return
+        if entry.gap is not None:
+            self._hear_gap(entry.gap)
+            return
+        reader = self._reader
+        adapter = self._adapters.get(entry.nsp)
+        if adapter is None or reader is None or not reader.cursor.is_new(entry.m, entry.again):
+            return
+        try:
+            adapter.take(id, entry)
+        except DecodeError as error:
+            _rubbish(error=error, extra={"nsp": entry.nsp})
+
+    def _take_own(self, id: str, entry: Entry) -> None:
+        if entry.m is None or self._writer is None or self._reader is None:
+            return
+        message = self._writer.pending.read(entry.m, id)
+        if message is None:
+            return
+        self._reader.cursor.is_new(entry.m)
+        if message.frames is not None:
+            message.frames.read(id)
+
+    def _hear(self, channel: bytes, payload: bytes, by_pattern: bool) -> None:
+        """Handle a message of a channel."""
+        emitters = self._emitters
+        try:
+            if emitters is not None:
+                if by_pattern:
+                    emitters.hear(channel, payload)
+                    return
+                if channel == _MANAGERS:
+                    emitters.hear_manager(payload)
+                    return
+                if emitters.is_classic(payload):
+                    return  # it comes by the pattern, too
+            message = decode(payload)
+        except DecodeError as error:
+            _rubbish(error=error)
+            return
+        adapter = self._adapters.get(message.nsp)
+        if adapter is not None and message.uid != self.uid:
+            adapter.hear(message)
+
+    # --- faults -------------------------------------------------------------------------------------------------------
+
+    def _gap(self, gap: Gap, first: str | None) -> None:
+        """Tell of entries that were lost."""
+        reader, writer = self._reader, self._writer
+        if reader is None or writer is None:
+            return
+        if gap.kind == "trimmed":
+            if first is not None:
+                writer.pending.cover(first)
+        else:
+            writer.tell_gap(reader.cursor.notice)
+        self._tell_gap(gap)
+
+    def _hear_gap(self, notice: str) -> None:
+        try:
+            gap = None if self._reader is None else self._reader.cursor.hears(notice)
+        except DecodeError as error:
+            _rubbish(error=error)
+            return
+        if gap is not None:
+            self._tell_gap(gap)
+
+    def _tell_gap(self, gap: Gap) -> None:
+        self.gaps += 1
+        since = parse_id(gap.since)[0] / 1000
+        for adapter in list(self._adapters.values()):
+            adapter._emitter.gap(since)
+
+    def _state(self) -> None:
+        """Tell the server if the others can be reached."""
+        reader, writer = self._reader, self._writer
+        is_up = reader is not None and writer is not None and reader.is_reading and writer.is_writing
+        if is_up != self._is_up:
+            self._is_up = is_up
+            for adapter in list(self._adapters.values())[:1]:
+                adapter._emitter.state(is_up)
+
+    def _up(self, link: Link) -> None:
+        self.sessions.resend()
+
+
+class _Rooms:
+    """The rooms of a namespace, as bytes of the wire."""
+
+    __slots__ = ("_rooms",)
+
+    def __init__(self, adapter: StreamsAdapter) -> None:
+        self._rooms = adapter.index.all_rooms()
+
+    def __contains__(self, room: object) -> bool:
+        return isinstance(room, bytes) and room.decode(errors="replace") in self._rooms

@@ -1,0 +1,303 @@
+"""Messages on their way into the stream: in order, sent again only if they were not added. Without I/O.
+
+A message is settled when it is read back from the stream: then every live server has it or will read it. Of a broken
+connection nobody knows which of its messages were added. So the writer kills that connection (CLIENT KILL ID), reads
+the stream's end, waits until the reader has passed it, and calls ``settle``: what is still pending was not added.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict, deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any, Final
+
+from ..exceptions import ClusterUnavailable
+from .stream_ids import parse_id
+
+
+class State(Enum):
+    """The way of a message into the stream."""
+
+    WAITING = "waiting"
+    """Not sent, or known not to have been added."""
+    SENT = "sent"
+    """Sent on the current connection."""
+    ADDED = "added"
+    """Added, as the reply says; not read back yet."""
+    DOUBTFUL = "doubtful"
+    """Sent on a connection that has broken: added or not."""
+
+
+@dataclass(eq=False, slots=True)
+class PendingMessage:
+    """A message that has not been read back. ``future``: its entry's id, ``None`` if a gap covers it; or an error."""
+
+    m: bytes
+    fields: list[bytes]
+    frames: Any
+    """What this server's clients get when the message is read back."""
+    size: int
+    deadline: float
+    future: asyncio.Future[str | None]
+    state: State = State.WAITING
+    id: str | None = None
+    """Id of the entry, once the reply has told it."""
+    sent_at: float = 0.0
+    again: bool = False
+    """True if it has been sent before: other servers then drop it if they know it."""
+    may_be_known: bool = False
+    """True if others may have read it before the stream lost it: then it does not fail."""
+
+
+@dataclass(slots=True)
+class _Waiter:
+    future: asyncio.Future[None]
+    size: int
+    deadline: float
+
+
+@dataclass(frozen=True, slots=True)
+class PendingLimits:
+    """Bounds of what is pending.
+
+    ``max_bytes``: bytes pending before emitters wait. ``timeout``: seconds after which an emitter is told that the
+    cluster is unavailable. ``stall``: seconds without a reply after which nothing more is sent: what was not sent
+    can still be taken back.
+    """
+
+    max_bytes: int = 8 * 1024 * 1024
+    timeout: float = 5.0
+    stall: float = 1.0
+
+
+class PendingMessages:
+    """The pending messages of one writer, in the order of the emits. Times are seconds of one clock, given as ``now``.
+
+    A message that was never sent, or was found not to have been added, raises ``ClusterUnavailable`` after the
+    time-out: then nobody has it. One that may have been added does not: ``read``, ``settle`` or ``cover``
+    settle it.
+    """
+
+    __slots__ = ("_bytes", "_create_future", "_cut_before", "_limits", "_messages", "_waiters", "is_connected")
+
+    def __init__(self, create_future: Callable[[], asyncio.Future[Any]], limits: PendingLimits | None = None) -> None:
+        self._create_future = create_future
+        self._limits = limits or PendingLimits()
+        self._messages: OrderedDict[bytes, PendingMessage] = OrderedDict()  # a dict is slow to tell its first
+        self._cut_before: tuple[int, int] | None = None
+        self._waiters: deque[_Waiter] = deque()
+        self._bytes = 0
+        self.is_connected = False
+        """True while messages may be sent: after ``settle``, until ``lost``."""
+
+    def __len__(self) -> int:
+        return len(self._messages)
+
+    def __iter__(self) -> Iterator[PendingMessage]:
+        return iter(self._messages.values())
+
+    def __contains__(self, m: bytes) -> bool:
+        return m in self._messages
+
+    @property
+    def size(self) -> int:
+        """Bytes that are pending, and those that emitters have reserved."""
+        return self._bytes
+
+    # --- emitters -----------------------------------------------------------------------------------------------------
+
+    async def admit(self, size: int, now: float) -> None:
+        """Reserve bytes for a message, which ``add`` then takes; wait while too many are pending, in order.
+
+        Raises :class:`~rtframework.ClusterUnavailable` when ``expire`` finds that this took too long.
+        """
+        waiter = self.reserve(size, now)
+        if waiter is None:
+            return
+        try:
+            await waiter
+        except asyncio.CancelledError:
+            if waiter.done() and not waiter.cancelled():
+                self._free(size)
+            raise
+
+    def reserve(self, size: int, now: float) -> asyncio.Future[None] | None:
+        """Reserve bytes at once and return ``None``, or return a future that ends when they are reserved."""
+        if not self._waiters and self._fits(size):
+            self._bytes += size
+            return None
+        future = self._create_future()
+        self._waiters.append(_Waiter(future, size, now + self._limits.timeout))
+        return future
+
+    def add(self, m: bytes, fields: list[bytes], frames: Any, size: int, now: float) -> PendingMessage:
+        """Add a message whose bytes are reserved. With ``math.inf`` for ``now`` it never fails."""
+        future = self._create_future()
+        message = PendingMessage(m, fields, frames, size, now + self._limits.timeout, future)
+        self._messages[m] = message
+        return message
+
+    # --- the writer ---------------------------------------------------------------------------------------------------
+
+    def take(self, now: float) -> list[PendingMessage]:
+        """Return the messages to send now, in order; they count as sent.
+
+        None are returned without a connection, and while the oldest reply is overdue.
+        """
+        if not self.is_connected or self.is_stalled(now):
+            return []
+        taken = [message for message in self._messages.values() if message.state is State.WAITING]
+        for message in taken:
+            message.state = State.SENT
+            message.sent_at = now
+        return taken
+
+    def is_stalled(self, now: float) -> bool:
+        """Tell whether a reply is overdue, as from a server that is frozen or very slow."""
+        for message in self._messages.values():
+            if message.state is State.SENT:
+                return now - message.sent_at > self._limits.stall
+        return False
+
+    def added(self, m: bytes, id: str) -> None:
+        """Take the reply to a message: it has been added."""
+        message = self._messages.get(m)
+        if message is not None and message.state is State.SENT:
+            message.state = State.ADDED
+            message.id = id
+            if self._cut_before is not None and parse_id(id) < self._cut_before:
+                self._cover(message)
+
+    def refused(self, m: bytes, error: BaseException) -> None:
+        """Take an error as the reply to a message: it has not been added, and nobody has it."""
+        message = self._messages.get(m)
+        if message is not None and message.state is State.SENT:
+            self._fail(message, error)
+
+    def lost(self) -> None:
+        """Take the end of the connection: of what was sent without a reply nobody knows whether it was added."""
+        self.is_connected = False
+        for message in self._messages.values():
+            if message.state is State.SENT:
+                message.state = State.DOUBTFUL
+
+    def settle(self, now: float, *, same_server: bool = True) -> None:
+        """Begin a connection: the old one is dead, and the reader has passed the end that the stream had then.
+
+        Doubtful messages were not added: they will be sent again, or fail if their time is over. So will those that the
+        stream has lost after it had replied. ``same_server``: false if another process answers now (``run_id`` of
+        INFO). Then others may have read what is lost here: it is sent again in any case, and they drop it.
+        """
+        self.is_connected = True
+        if not same_server:
+            self._cut_before = None
+        for message in list(self._messages.values()):
+            if message.state is not State.WAITING:
+                message.again = True
+                message.may_be_known |= not same_server
+                message.state = State.WAITING
+                message.id = None
+        self._expire_messages(now)
+
+    # --- the reader ---------------------------------------------------------------------------------------------------
+
+    def read(self, m: bytes, id: str) -> PendingMessage | None:
+        """Settle a message that was read back; ``None`` if it is not pending (any more), and not to be delivered.
+
+        The caller delivers ``frames``. The future ends with the id. Messages sent before this one were added before it:
+        one of them that has not been read was cut off, and the reader has told of a gap.
+        """
+        message = self._messages.get(m)
+        if message is None:
+            return None
+        if next(iter(self._messages)) is not message.m:
+            self._cover_before(message)
+        del self._messages[m]
+        self._end(message, id)
+        return message
+
+    def cover(self, first: str) -> list[PendingMessage]:
+        """Settle the messages that were trimmed before they were read back: the gap before ``first`` covers them."""
+        self._cut_before = parse_id(first)
+        covered = [each for each in self if each.id is not None and parse_id(each.id) < self._cut_before]
+        for message in covered:
+            self._cover(message)
+        return covered
+
+    def _cover_before(self, message: PendingMessage) -> None:
+        earlier = []
+        for each in self._messages.values():
+            if each is message:
+                break
+            if each.state is not State.WAITING:
+                earlier.append(each)
+        for each in earlier:
+            self._cover(each)
+
+    def _cover(self, message: PendingMessage) -> None:
+        del self._messages[message.m]
+        self._end(message, None)
+
+    # --- time ---------------------------------------------------------------------------------------------------------
+
+    def expire(self, now: float) -> None:
+        """Fail what has waited too long and has certainly not been added, and emitters that wait for room."""
+        waiters = self._waiters
+        for waiter in [each for each in waiters if each.deadline <= now or each.future.done()]:
+            waiters.remove(waiter)
+            if not waiter.future.done():
+                waiter.future.set_exception(ClusterUnavailable(_FULL))
+        self._expire_messages(now)
+        self._wake()
+
+    def close(self) -> None:
+        """Fail everything: the server stops. Wait before for what is on its way, of which the outcome is not known."""
+        self.is_connected = False
+        waiters, self._waiters = self._waiters, deque()
+        for waiter in waiters:
+            if not waiter.future.done():
+                waiter.future.set_exception(ClusterUnavailable(_STOPPING))
+        for message in list(self._messages.values()):
+            is_known = message.state is State.WAITING and not message.may_be_known
+            self._fail(message, ClusterUnavailable(_STOPPING if is_known else _UNKNOWN))
+
+    def _expire_messages(self, now: float) -> None:
+        for message in [each for each in self._messages.values() if each.deadline <= now]:
+            if message.state is State.WAITING and not message.may_be_known:
+                self._fail(message, ClusterUnavailable(_UNAVAILABLE))
+
+    def _fail(self, message: PendingMessage, error: BaseException) -> None:
+        del self._messages[message.m]
+        if not message.future.done():
+            message.future.set_exception(error)
+        self._free(message.size)
+
+    def _end(self, message: PendingMessage, id: str | None) -> None:
+        if not message.future.done():
+            message.future.set_result(id)
+        self._free(message.size)
+
+    def _free(self, size: int) -> None:
+        self._bytes -= size
+        if self._waiters:
+            self._wake()
+
+    def _wake(self) -> None:
+        waiters = self._waiters
+        while waiters and (waiters[0].future.done() or self._fits(waiters[0].size)):
+            waiter = waiters.popleft()
+            if not waiter.future.done():
+                self._bytes += waiter.size
+                waiter.future.set_result(None)
+
+    def _fits(self, size: int) -> bool:
+        return not self._bytes or self._bytes + size <= self._limits.max_bytes
+
+
+_UNAVAILABLE: Final = "the message has reached nobody: the broker did not take it in time"
+_STOPPING: Final = "the message has reached nobody: the server is stopping"
+_UNKNOWN: Final = "the server is stopping, and it is not known whether the broker has taken the message"
+_FULL: Final = "the message has reached nobody: too many wait for the broker already"

@@ -1,0 +1,250 @@
+"""Entries of the stream, as @socket.io/redis-streams-adapter 0.3.1 and its emitter write them.
+
+An entry has the fields ``uid``, ``nsp``, ``type`` and ``data``: JSON, or base64 of MessagePack if there are bytes. Ours
+have two more, which Node ignores: ``m``, the id of the message, and ``r``, its room if it is exactly one; ``a`` marks
+an entry that is sent again, ``gap`` tells of entries that the stream has lost (see ``cursor``).
+"""
+
+from __future__ import annotations
+
+import binascii
+from base64 import b64decode, b64encode
+from collections.abc import Container, Mapping, Sequence
+from typing import Any, Final, NamedTuple, TypeAlias
+
+import msgspec
+from msgspec import UNSET, Raw, UnsetType, field
+
+from ..exceptions import DecodeError
+from ..types import RESERVED_EVENTS, Target
+from .messages import MAY_HOLD_BYTES, Data, Message, options_of, read_json, read_msgpack
+from .payloads import holds_bytes, to_json, to_msgpack
+
+Fields: TypeAlias = Sequence[bytes]
+"""The fields of an entry as Redis sends them, a list: name, value, name, value …"""
+
+
+class Entry(NamedTuple):
+    """An entry of the stream, its data not decoded."""
+
+    uid: str
+    nsp: str
+    type: int
+    data: bytes
+    m: bytes | None
+    room: bytes | None
+    again: bool
+    gap: str | None
+
+
+# --- the stream of a namespace ----------------------------------------------------------------------------------------
+
+
+def hash_of(name: str) -> int:
+    """Return Node's hash of a namespace: 32 bits, signed, over UTF-16 code units."""
+    units = name.encode("utf-16-le", "surrogatepass")
+    value = 0
+    for at in range(0, len(units), 2):
+        value = (value * 31 + units[at] + (units[at + 1] << 8)) & 0xFFFFFFFF
+    return value - (1 << 32) if value & 0x80000000 else value
+
+
+def stream_of(nsp: str, name: str = "socket.io", count: int = 1) -> str:
+    """Return the key to which Node writes a namespace. JavaScript's remainder keeps the sign: ``socket.io--3``."""
+    if count == 1:
+        return name
+    value = hash_of(nsp)
+    return f"{name}-{abs(value) % count * (-1 if value < 0 else 1)}"
+
+
+def streams_to_read(name: str = "socket.io", count: int = 1) -> list[str]:
+    """Return all keys to which Node may write; Node itself reads only those of its positive remainders."""
+    if count == 1:
+        return [name]
+    return [f"{name}-{number}" for number in range(count)] + [f"{name}--{number}" for number in range(1, count)]
+
+
+# --- writing ----------------------------------------------------------------------------------------------------------
+
+
+def encode_text(args: str, target: Target) -> bytes:
+    """Make the data of a broadcast from the JSON text of its arguments, the serializer's, name first."""
+    return b'{"packet":{"type":2,"data":%b},"opts":%b}' % (args.encode(), to_json(options_of(target)))
+
+
+def encode_data(kind: int, data: Data, only_plaintext: bool = False) -> bytes:
+    """Make the field ``data``, of plain values (see ``to_plain``). Raises ``EncodeError``."""
+    if kind in MAY_HOLD_BYTES and not only_plaintext and holds_bytes(data):
+        return b64encode(to_msgpack(data))
+    return to_json(data)
+
+
+def fields_of(
+    uid: bytes, nsp: bytes, kind: int, data: bytes | None, m: bytes, room: bytes | None = None, again: bool = False
+) -> list[bytes]:
+    """Return the fields of an entry in the order in which ``is_for`` expects them."""
+    fields = [b"uid", uid, b"nsp", nsp, b"type", b"%d" % kind]
+    if data is not None:
+        fields += b"data", data
+    fields += b"m", m
+    if room is not None:
+        fields += b"r", room
+    if again:
+        fields += b"a", b"1"
+    return fields
+
+
+def room_of(target: Target) -> bytes | None:
+    """Return the field ``r``: the room of a target if it is exactly one."""
+    rooms = target.rooms
+    if rooms is not None and len(rooms) == 1:
+        (room,) = rooms
+        return room.encode()
+    return None
+
+
+# --- reading ----------------------------------------------------------------------------------------------------------
+
+
+def is_for(fields: Fields, uids: Container[bytes], rooms: Mapping[bytes, Container[bytes]]) -> bool:
+    """Tell whether an entry may concern this server, by its fields alone.
+
+    ``uids``: this server's, whose entries always concern it. ``rooms``: the rooms of each namespace that is served.
+    """
+    length = len(fields)
+    if length >= 6 and fields[2] == b"nsp" and fields[1] not in uids:
+        here = rooms.get(fields[3])
+        if here is None:
+            return False
+        if length == 12 and fields[10] == b"r" and fields[5] == b"3":
+            return fields[11] in here
+    return True
+
+
+_OURS: Final = [b"uid", b"nsp", b"type", b"data", b"m"]
+"""The first fields of an entry of this framework, see ``fields_of``."""
+
+
+def read_fields(fields: Fields) -> Entry:
+    """Read the fields of an entry, in any order; unknown ones are ignored. Raises ``DecodeError``."""
+    length = len(fields)
+    try:
+        if length in (10, 12) and fields[:9:2] == _OURS and (length == 10 or fields[10] == b"r"):  # by far the most
+            uid, nsp, kind, data, m = fields[1:10:2]
+            room = fields[11] if length == 12 else None
+            return Entry(uid.decode(), nsp.decode(), int(kind), data, m, room, False, None)
+        found = dict(zip(fields[::2], fields[1::2], strict=False))
+        return Entry(
+            found[b"uid"].decode(),
+            found[b"nsp"].decode(),
+            int(found[b"type"]),
+            found.get(b"data", b""),
+            found.get(b"m"),
+            found.get(b"r"),
+            b"a" in found,
+            found[b"gap"].decode() if b"gap" in found else None,
+        )
+    except (KeyError, ValueError) as error:
+        raise DecodeError(f"invalid entry of the stream: {error!r}") from None
+
+
+def read_message(entry: Entry) -> Message:
+    """Decode an entry. The data of unknown types are ``None``. Raises ``DecodeError``."""
+    data = None
+    if entry.data[:1] == b"{":
+        data = read_json(entry.type, entry.data)
+    elif entry.data:
+        try:
+            packed = b64decode(entry.data)
+        except (binascii.Error, ValueError) as error:
+            raise DecodeError(f"invalid entry of the stream: {error}") from None
+        data = read_msgpack(entry.type, packed)
+    if data is None and entry.type in range(3, 13):
+        raise DecodeError("invalid entry of the stream: no data")
+    return Message(entry.type, data, entry.uid, entry.nsp)
+
+
+# --- splicing ---------------------------------------------------------------------------------------------------------
+
+
+class _RawPacket(msgspec.Struct, gc=False):
+    type: int
+    data: Raw
+    id: int | UnsetType = UNSET
+
+
+class _Options(msgspec.Struct, gc=False):
+    rooms: list[str]
+    except_: list[str] = field(name="except")
+    flags: dict[str, Any] = {}
+
+
+class Splice(msgspec.Struct, gc=False):
+    """The data of a broadcast with its arguments as they came: JSON, from which the client's frame is made."""
+
+    packet: _RawPacket
+    opts: _Options
+    requestId: str | UnsetType = UNSET
+
+    @property
+    def offset_wanted(self) -> bool:
+        """True if clients may recover with this event: it is neither volatile nor acknowledged."""
+        return self.packet.id is UNSET and "volatile" not in self.opts.flags
+
+    def args(self) -> str | None:
+        """Return the JSON text of the arguments; ``None`` if they are no event, or not valid UTF-8."""
+        packet = self.packet
+        try:
+            text = str(packet.data, "utf-8")
+        except UnicodeDecodeError:
+            return None
+        return text if packet.type == 2 and _begins_event(text) else None
+
+
+def _begins_event(text: str) -> bool:
+    """Tell whether the text of a JSON value is an array that starts with a name: a string or a number."""
+    if text[:2] == '["':
+        return not text.startswith(_RESERVED)
+    inner = text[1:].lstrip(" \t\r\n")
+    return text[:1] == "[" and (inner[:1] in _NAME_STARTS) and inner[:1] != ""
+
+
+_RESERVED: Final = tuple(f'["{name}"' for name in RESERVED_EVENTS)
+_NAME_STARTS: Final = '"-0123456789'
+
+_decode_splice: Final = msgspec.json.Decoder(Splice).decode
+
+
+def read_splice(data: bytes) -> Splice | None:
+    """Decode of a broadcast only what is needed to find its sockets; ``None`` if it has to be decoded in full.
+
+    That is the case with bytes, with rooms that are numbers, and with anything that is no valid broadcast:
+    ``read_message`` then has the last word.
+    """
+    if data[:1] != b"{":
+        return None
+    try:
+        return _decode_splice(data)
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        return None
+
+
+def text_with_offset(args: str, offset: str) -> str:
+    """Append an offset to the JSON text of an event's arguments."""
+    return f'{args[:-1]},"{offset}"]'
+
+
+def frame_of(args: str, nsp: str, offset: str | None = None) -> str:
+    """Make the text frame of a client from the JSON text of an event's arguments."""
+    head = "2" if nsp == "/" else f"2{nsp},"
+    return f"{head}{args}" if offset is None else f'{head}{args[:-1]},"{offset}"]'
+
+
+def selects_any(opts: _Options, rooms: Container[str]) -> bool:
+    """Tell whether a socket of this server may be meant: there is no room named, or one of them is here."""
+    named = opts.rooms
+    if not named:
+        return True
+    if len(named) == 1:
+        return named[0] in rooms
+    return any(room in rooms for room in named)

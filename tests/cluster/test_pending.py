@@ -1,0 +1,182 @@
+"""Messages on their way: an emit ends in one of three ways, and no other, whatever the broker does."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from rtframework import ClusterUnavailable
+from rtframework.cluster.pending import PendingLimits, PendingMessage, PendingMessages, State
+
+
+def future() -> asyncio.Future[Any]:
+    """Make a future of the running loop."""
+    return asyncio.get_running_loop().create_future()
+
+
+def begin(limits: PendingLimits | None = None) -> PendingMessages:
+    """Make a writer that is connected."""
+    pending = PendingMessages(future, limits)
+    pending.settle(0)
+    return pending
+
+
+def add(pending: PendingMessages, name: str, now: float = 0, size: int = 10) -> PendingMessage:
+    """Add a message of this id."""
+    assert pending.reserve(size, now) is None
+    return pending.add(name.encode(), [], name, size, now)
+
+
+def taken(pending: PendingMessages, now: float = 0) -> list[bytes]:
+    """Return the ids of the messages that are to be sent."""
+    return [message.m for message in pending.take(now)]
+
+
+async def test_a_message_ends_when_it_is_read_back() -> None:
+    """An acknowledgement would overtake the event before it."""
+    pending = begin()
+    message = add(pending, "a")
+    assert taken(pending) == [b"a"]
+    assert taken(pending) == []
+    pending.added(b"a", "1-0")
+    assert message.state is State.ADDED
+    assert not message.future.done()
+    assert pending.read(b"a", "1-0") is message
+    assert message.future.result() == "1-0"
+    assert pending.read(b"a", "1-0") is None
+    assert (len(pending), pending.size) == (0, 0)
+
+
+async def test_what_was_added_is_not_sent_again() -> None:
+    """A lost reply would double a message, as redis-py's own retry does."""
+    pending = begin()
+    for name in "abc":
+        add(pending, name)
+    assert taken(pending) == [b"a", b"b", b"c"]
+    pending.lost()
+    add(pending, "d")
+    assert taken(pending) == []
+    pending.read(b"a", "1-0")
+    pending.settle(1)
+    assert taken(pending, 1) == [b"b", b"c", b"d"]
+    assert [message.again for message in pending] == [True, True, False]
+    assert b"b" in pending
+
+
+async def test_what_may_have_been_added_does_not_fail_before_it_is_known() -> None:
+    """An emit would raise, and everybody would have the message all the same."""
+    pending = begin()
+    sent = add(pending, "sent")
+    taken(pending)
+    waiting = add(pending, "waiting")
+    pending.lost()
+    pending.expire(6)
+    assert not sent.future.done()
+    with pytest.raises(ClusterUnavailable) as caught:
+        await waiting.future
+    assert not caught.value.local
+    pending.settle(7)
+    with pytest.raises(ClusterUnavailable):
+        await sent.future
+    assert (len(pending), pending.size) == (0, 0)
+
+
+async def test_nothing_is_sent_to_a_broker_that_does_not_answer() -> None:
+    """All that was emitted to a frozen broker could not be taken back."""
+    pending = begin()
+    add(pending, "a")
+    assert taken(pending) == [b"a"]
+    late = add(pending, "b", 1.5)
+    assert taken(pending, 1.5) == []
+    pending.added(b"a", "1-0")
+    assert taken(pending, 1.6) == [b"b"]
+    assert late.state is State.SENT
+
+
+async def test_an_error_is_told() -> None:
+    """An emit would wait for ever when the broker is out of memory."""
+    pending = begin()
+    message = add(pending, "a")
+    taken(pending)
+    pending.refused(b"a", ClusterUnavailable("OOM"))
+    with pytest.raises(ClusterUnavailable, match="OOM"):
+        await message.future
+    pending.refused(b"a", ClusterUnavailable("OOM"))
+    pending.added(b"a", "1-0")
+
+
+async def test_what_was_cut_off_before_it_was_read_is_covered() -> None:
+    """An emit would wait for ever for an entry that is no longer there."""
+    pending = begin()
+    old, new = add(pending, "a"), add(pending, "b")
+    taken(pending)
+    pending.added(b"a", "9-0")
+    pending.added(b"b", "10-0")
+    assert pending.cover("10-0") == [old]
+    assert old.future.result() is None
+    assert not new.future.done()
+
+
+async def test_what_was_cut_off_is_covered_when_it_becomes_known() -> None:
+    """A message would be sent again, and come after those that were emitted later."""
+    pending = begin()
+    first, second, third = add(pending, "a"), add(pending, "b"), add(pending, "c")
+    taken(pending)
+    assert pending.cover("10-0") == []
+    pending.added(b"a", "9-0")
+    assert first.future.result() is None
+    pending.read(b"c", "11-0")
+    assert second.future.result() is None
+    assert third.future.result() == "11-0"
+
+
+async def test_emitters_wait_for_room_in_their_order() -> None:
+    """Memory would fill while the broker is slow; or a small message would overtake a large one."""
+    pending = begin(PendingLimits(max_bytes=25))
+    for name in "ab":
+        add(pending, name)
+    large, small = pending.reserve(20, 0), pending.reserve(5, 0)
+    assert large is not None
+    assert small is not None
+    pending.read(b"a", "1-0")
+    assert not large.done()
+    assert not small.done()
+    pending.read(b"b", "2-0")
+    assert large.done()
+    assert small.done()
+    assert pending.size == 25
+    late = asyncio.create_task(pending.admit(1, 0))
+    await asyncio.sleep(0)
+    pending.expire(5)
+    with pytest.raises(ClusterUnavailable):
+        await late
+
+
+async def test_an_emitter_that_is_cancelled_gives_its_room_back() -> None:
+    """The room would shrink with each cancelled emit, until nothing is emitted any more."""
+    pending = begin(PendingLimits(max_bytes=10))
+    add(pending, "a")
+    waiting, admitted = (asyncio.create_task(pending.admit(10, 0)) for _ in range(2))
+    await asyncio.sleep(0)
+    waiting.cancel()
+    await asyncio.sleep(0)
+    pending.read(b"a", "1-0")
+    admitted.cancel()
+    await asyncio.gather(waiting, admitted, return_exceptions=True)
+    assert pending.size == 0
+    await pending.admit(100, 0)
+    assert pending.size == 100
+
+
+async def test_closing_fails_what_waits() -> None:
+    """A server would not stop while an emit waits."""
+    pending = begin(PendingLimits(max_bytes=5))
+    message = add(pending, "a")
+    waiter = pending.reserve(10, 0)
+    assert waiter is not None
+    pending.close()
+    for each in (message.future, waiter):
+        with pytest.raises(ClusterUnavailable):
+            await each

@@ -1,0 +1,299 @@
+"""Entries of the stream: the bytes of Node's adapter both ways, and frames made without decoding."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rtframework.cluster.messages import (
+    Broadcast,
+    DisconnectSockets,
+    EventPacket,
+    Options,
+    SocketsRooms,
+    options_of,
+    target_of,
+)
+from rtframework.cluster.payloads import to_plain
+from rtframework.cluster.streams_wire import (
+    encode_data,
+    encode_text,
+    fields_of,
+    frame_of,
+    hash_of,
+    is_for,
+    read_fields,
+    read_message,
+    read_splice,
+    room_of,
+    selects_any,
+    stream_of,
+    streams_to_read,
+    text_with_offset,
+)
+from rtframework.exceptions import DecodeError
+from rtframework.serializers import JSONSerializer
+from rtframework.types import Packet, Target
+from tests.support.cluster_peer import RECORDED, UID, ask_node, names, sent
+
+ENTRIES = [name for name in names("streams") for command in sent(name) if command.command == "XADD"]
+
+LOSSY = {"streams surrogate": "half of an emoji becomes U+FFFD"}
+
+
+@pytest.mark.parametrize("name", ENTRIES)
+def test_entries_of_node_are_read_and_written_byte_for_byte(name: str) -> None:
+    """A Node server would not understand what ours sends, or ours not what it sends."""
+    for command in sent(name):
+        entry = read_fields(command.fields)
+        message = read_message(entry)
+        assert (message.uid, message.nsp) == (UID, "/")
+        assert message.data is not None
+        written = fields_of(UID.encode(), b"/", message.type, encode_data(message.type, message.data), b"m" * 16)
+        if name not in LOSSY:
+            assert written[:8] == command.fields
+
+
+TARGETS = [
+    Target(),
+    Target(frozenset({"r1"})),
+    Target(frozenset({"r1"}), frozenset({"r2"})),
+    Target(volatile=True),
+    Target(compress=False),
+]
+EVENTS: list[list[Any]] = [
+    ["hi", 1],
+    ["hi", b"\x00\x01\xff", {"deep": [b"xy", bytearray(b"z")]}],
+    ["Grüße", "\u2028 é 😀 \x00\x08\x0c\x1f\x7f/"],
+    ["hi", 2**53 - 1, -(2**31), 1.5, None, [], {}],
+    [7, "numbered"],
+]
+
+
+def test_node_understands_our_entries() -> None:
+    """Clients of a Node server in the cluster would get nothing, or something else."""
+    entries, expected = [], []
+    for target in TARGETS:
+        for args in EVENTS:
+            data = encode_data(3, Broadcast(EventPacket(2, to_plain(args)), opts=options_of(target)))
+            fields = fields_of(b"ffffffffffffffff", b"/", 3, data, b"0" * 16, room_of(target))
+            entries.append([each.decode() for each in fields])
+            offset = [] if target.volatile else ["5-0"]
+            expected.append(
+                [{"broadcast": {"type": 2, "data": [*shown(args), *offset]}, "opts": shown_options(target)}]
+            )
+    opts = Options(["r1"], ["r2"])
+    commands: list[tuple[int, SocketsRooms | DisconnectSockets, dict[str, Any]]] = [
+        (4, SocketsRooms(opts, ["a"]), {"join": ["a"]}),
+        (5, SocketsRooms(opts, ["a"]), {"leave": ["a"]}),
+        (6, DisconnectSockets(opts, True, {"reason": "kicked"}), {"disconnect": True}),
+    ]
+    for kind, command, seen in commands:
+        fields = fields_of(b"ffffffffffffffff", b"/", kind, encode_data(kind, command), b"0" * 16, again=True)
+        entries.append([each.decode() for each in fields])
+        expected.append([{**seen, "opts": {"rooms": ["r1"], "except": ["r2"], "flags": {}}}])
+    assert ask_node(streams=entries)["streams"] == expected
+
+
+def test_what_node_sends_is_what_was_recorded() -> None:
+    """The recorded bytes would be those of a version that nobody runs any more."""
+    assert ask_node(encode=True)["sent"] == RECORDED
+
+
+def shown(value: Any) -> Any:
+    """Show a value as ``cluster_peer.cjs`` does."""
+    if isinstance(value, bytes | bytearray):
+        return {"$hex": value.hex()}
+    if isinstance(value, list):
+        return [shown(each) for each in value]
+    return {key: shown(each) for key, each in value.items()} if isinstance(value, dict) else value
+
+
+def shown_options(target: Target) -> dict[str, Any]:
+    """Show a target as Node sees it."""
+    flags = {**({"volatile": True} if target.volatile else {}), **({} if target.compress else {"compress": False})}
+    return {"rooms": sorted(target.rooms or ()), "except": sorted(target.except_), "flags": flags}
+
+
+@pytest.mark.parametrize("nsp", ["/", "/notifications", "/chat", "/😀"])
+@pytest.mark.parametrize("count", [2, 4, 7])
+def test_a_namespace_has_nodes_stream(nsp: str, count: int) -> None:
+    """Servers would read and write different streams. JavaScript's remainder keeps the sign."""
+    (command,) = sent(f"stream {count} {nsp}")
+    assert stream_of(nsp, count=count) == command.to
+    assert command.to in streams_to_read(count=count)
+    assert stream_of(nsp) == "socket.io"
+    assert streams_to_read() == ["socket.io"]
+
+
+@given(st.text(), st.integers(2, 9))
+def test_every_stream_that_is_written_is_read(nsp: str, count: int) -> None:
+    """A namespace with an unlucky name would get nothing."""
+    assert stream_of(nsp, "s", count) in streams_to_read("s", count)
+    assert -(2**31) <= hash_of(nsp) < 2**31
+
+
+json_values = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**53), 2**53)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
+    max_leaves=10,
+)
+rooms = st.lists(st.text(min_size=1), max_size=3, unique=True)
+
+
+@given(st.text(min_size=1), st.lists(json_values, max_size=3), rooms, rooms, st.booleans())
+def test_a_spliced_frame_is_the_serializers(
+    name: str, args: list[Any], to: list[str], but: list[str], volatile: bool
+) -> None:
+    """A client would get another packet from a far server than from its own."""
+    serializer = JSONSerializer()
+    event = [name, *args]
+    (frame,) = serializer.encode(Packet(2, "/", event))
+    assert isinstance(frame, str)
+    target = Target(frozenset(to) or None, frozenset(but), volatile=volatile)
+    data = encode_text(frame[1:], target)
+    assert json.loads(data)["packet"] == {"type": 2, "data": json.loads(frame[1:])}
+    splice = read_splice(data)
+    assert splice is not None
+    text = splice.args()
+    assert text is not None
+    assert frame_of(text, "/") == frame
+    assert [frame_of(text, "/chat", "5-1")] == serializer.encode(Packet(2, "/chat", [*event, "5-1"]))
+    assert text_with_offset(text, "5-1") == frame_of(text, "/", "5-1")[1:]
+    assert splice.offset_wanted is not volatile
+    assert set(splice.opts.rooms) == set(to)
+    entry = read_fields(fields_of(b"u", b"/", 3, data, b"m", room_of(target)))
+    assert entry.room == (to[0].encode() if len(to) == 1 else None)
+    message = read_message(entry)
+    assert isinstance(message.data, Broadcast)
+    assert target_of(message.data.opts) == target
+
+
+@pytest.mark.parametrize(
+    ("data", "args"),
+    [
+        (
+            b'{ "opts" : {"except":[], "x":1, "rooms":[]}, "packet": {"data" : [ "hi" , 1 ] , "type":2, "nsp":"/"} }',
+            '[ "hi" , 1 ]',
+        ),
+        (b'{"packet":{"type":2,"data":["connect", 1]},"opts":{"rooms":[],"except":[],"flags":{}}}', None),
+        (b'{"packet":{"type":2,"data":[-7]},"opts":{"rooms":[],"except":[],"flags":{}}}', "[-7]"),
+        (b'{"packet":{"type":2,"data":[]},"opts":{"rooms":[],"except":[],"flags":{}}}', None),
+        (b'{"packet":{"type":2,"data":{}},"opts":{"rooms":[],"except":[],"flags":{}}}', None),
+        (b'{"packet":{"type":2,"data":[null]},"opts":{"rooms":[],"except":[],"flags":{}}}', None),
+        (b'{"packet":{"type":2,"data":["\xff"]},"opts":{"rooms":[],"except":[],"flags":{}}}', None),
+        (b'{"packet":{"type":3,"data":["hi"]},"opts":{"rooms":[],"except":[],"flags":{}}}', None),
+    ],
+)
+def test_foreign_json_is_spliced_or_refused(data: bytes, args: str | None) -> None:
+    """An emitter that writes spaces would reach nobody, or a client would get a frame that it closes for."""
+    splice = read_splice(data)
+    assert splice is not None
+    assert splice.args() == args
+
+
+@pytest.mark.parametrize(
+    "data", [b"", b"gqA=", b'{"packet":1}', b'{"packet":{"type":2,"data":["x"]},"opts":{"rooms":[1],"except":[]}}']
+)
+def test_what_cannot_be_spliced_is_left_to_the_decoder(data: bytes) -> None:
+    """Bytes and rooms that are numbers would get lost."""
+    assert read_splice(data) is None
+
+
+def test_rooms_that_are_numbers_have_their_names() -> None:
+    """``io.to(42)`` of a Node server would reach nobody here."""
+    data = b'{"packet":{"type":2,"data":["x"]},"opts":{"rooms":[42,1.5,"r",7.0],"except":[1],"flags":{}}}'
+    message = read_message(read_fields([b"uid", b"u", b"nsp", b"/", b"type", b"3", b"data", data]))
+    assert isinstance(message.data, Broadcast)
+    assert message.data.opts == Options(["42", "1.5", "r", "7"], ["1"])
+
+
+def test_entries_for_nobody_here_are_dropped_by_their_fields() -> None:
+    """Every message of a large cluster would be decoded by every server."""
+    here = {b"/": {b"r1"}}
+    fields = fields_of(b"u", b"/", 3, b"{}", b"m", b"r1")
+    assert is_for(fields, {b"me"}, here)
+    assert not is_for(fields, {b"me"}, {b"/": {b"r2"}})
+    assert not is_for(fields, {b"me"}, {b"/chat": {b"r1"}})
+    assert is_for(fields, {b"u"}, {})
+    assert is_for(fields_of(b"u", b"/", 4, b"{}", b"m", b"r9"), {b"me"}, here)
+    assert is_for([b"type", b"3", b"uid", b"u", b"nsp", b"/"], {b"me"}, here)
+    assert is_for([b"x", b"y"], {b"me"}, here)
+
+
+def test_entries_are_read_in_any_order() -> None:
+    """A server in another language that writes its fields in another order would not be heard."""
+    fields = fields_of(b"u", b"/", 3, b"{}", b"m", b"r1", again=True)
+    pairs = [fields[at : at + 2] for at in range(0, len(fields), 2)]
+    turned = [part for pair in reversed(pairs) for part in pair]
+    for each in (fields, turned):
+        assert read_fields([*each, b"x", b"y"]) == ("u", "/", 3, b"{}", b"m", b"r1", True, None)
+    assert read_fields(fields[:10]) == ("u", "/", 3, b"{}", b"m", None, False, None)
+    assert read_fields(fields[:12]) == ("u", "/", 3, b"{}", b"m", b"r1", False, None)
+    assert read_fields([*fields[:10], b"gap", b"1-0@a"]).gap == "1-0@a"
+    with pytest.raises(DecodeError):
+        read_fields([*fields[:4], b"type", b"x", *fields[6:10]])
+
+
+def test_rooms_are_looked_up() -> None:
+    """A broadcast to several rooms would be dropped, or be delivered to nobody at some cost."""
+
+    def options(*rooms: str) -> Any:
+        splice = read_splice(encode_text('["x"]', Target(frozenset(rooms) or None)))
+        assert splice is not None
+        return splice.opts
+
+    assert selects_any(options(), {})
+    assert selects_any(options("a"), {"a"})
+    assert not selects_any(options("a"), {"b"})
+    assert selects_any(options("a", "b"), {"b"})
+    assert not selects_any(options("a", "b"), {"c"})
+
+
+@given(st.lists(st.binary(max_size=30), max_size=12))
+def test_rubbish_fields_are_refused(fields: list[bytes]) -> None:
+    """One rubbish entry would end the reader, and with it everything."""
+    with contextlib.suppress(DecodeError):
+        read_message(read_fields(fields))
+
+
+@given(st.integers(0, 14), st.binary() | json_values.map(msgspec.json.encode))
+def test_rubbish_data_are_refused(kind: int, data: bytes) -> None:
+    """One rubbish entry would end the reader, and with it everything."""
+    with contextlib.suppress(DecodeError):
+        read_message(read_fields(fields_of(b"u", b"/", kind, data, b"m")))
+    splice = read_splice(data)
+    assert splice is None or splice.args() is None or splice.packet.type == 2
+
+
+shapes = st.fixed_dictionaries(
+    {
+        "packet": st.fixed_dictionaries({"type": json_values | st.just(2), "data": json_values | st.just(["x"])})
+        | json_values,
+        "opts": st.fixed_dictionaries(
+            {"rooms": json_values | st.just([]), "except": json_values | st.just([]), "flags": json_values}
+        )
+        | json_values,
+        "rooms": json_values,
+        "requestId": json_values | st.just("r"),
+        "sockets": json_values,
+        "clientCount": json_values,
+    }
+)
+
+
+@given(st.integers(3, 12), shapes)
+def test_almost_valid_data_are_refused(kind: int, value: Any) -> None:
+    """One rubbish entry would end the reader, and with it everything."""
+    with contextlib.suppress(DecodeError):
+        read_message(read_fields(fields_of(b"u", b"/", kind, msgspec.json.encode(value), b"m")))
