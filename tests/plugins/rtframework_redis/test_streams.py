@@ -33,11 +33,12 @@ pytestmark = needs("redis-server")
 NOT_IN_PROCESS: Final = frozenset({"7", "9", "9b", "16", "16b", "20e"})
 """Cases in which a server is frozen or killed, that need Node, or that take long."""
 
-WITH_NODE: Final = ["1", "2", "4", "8", "10", "11", "13", "15"]
+WITH_NODE: Final = ["1", "2", "4", "8", "10", "11", "13"]
 WITH_NODE_THOROUGH: Final = ["3", "5", "6", "9", "9b", "10b", "12", "16", "17", "18", "20b", "20d", "20e", "21"]
 """Cases that a fleet with one of Node's servers passes. In the others Node's server fails: it does not hear emitters in
 7 and 7b, does not recover its own clients in 16b and 16c, has its own clients out of order in 19 and 19b, and does
-not publish in 20 and 20c what it gives to its own clients."""
+not publish in 20 and 20c what it gives to its own clients. In 15 a client that comes back to Node's server loses one
+event now and then, in the gap between what that reads and what it delivers."""
 
 
 @contextlib.contextmanager
