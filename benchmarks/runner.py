@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import random
 import resource
 import socket
 import subprocess
@@ -97,10 +98,13 @@ def _pin(core: int | None) -> partial[None] | None:
 
 
 def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """Return a free port of those that no outgoing connection is given meanwhile."""
+    chance = random.SystemRandom()
+    while True:
+        port = chance.randrange(3_000, 12_000)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 def _wait_until_it_serves(process: subprocess.Popen[bytes], port: int) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import random
 import re
 import signal
 import socket
@@ -43,11 +44,13 @@ def reset(transport: asyncio.BaseTransport) -> None:
 
 
 def free_port() -> int:
-    """A port that nobody listens on at this moment."""
-    with socket.socket() as sock:
-        sock.bind((HOST, 0))
-        port: int = sock.getsockname()[1]
-        return port
+    """A port that nobody listens on at this moment, and that no outgoing connection is given meanwhile."""
+    chance = random.SystemRandom()
+    while True:
+        port = chance.randrange(3_000, 12_000)
+        with socket.socket() as sock, contextlib.suppress(OSError):
+            sock.bind((HOST, port))
+            return port
 
 
 async def close_port(server: asyncio.Server) -> None:
