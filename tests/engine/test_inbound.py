@@ -256,7 +256,7 @@ async def test_a_packet_with_attachments_is_counted_until_it_is_served(serve: Se
     server = await serve(witness.io)
     async with raw_client(server.url) as raw:
         websocket = await join_websocket(raw)
-        await websocket.send('4511-["hold",{"_placeholder":true,"num":0}]'.replace("4511", "451"))
+        await websocket.send('451-["hold",{"_placeholder":true,"num":0}]')
         await websocket.send(b"x" * 200_000)
         await eventually(lambda: witness.holding)
         assert witness.io.stats().inbound_bytes > 200_000
