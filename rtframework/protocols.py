@@ -316,6 +316,9 @@ class Emitter(Protocol):
     def state(self, up: bool) -> None:
         """Tell the program that the connection to the other servers was lost or is there again; repeat as you like."""
 
+    def lost(self, packet: Packet, target: Target, error: Exception) -> None:
+        """Tell that the others do not get an event whose emitter has gone; errors that are raised are told anyway."""
+
 
 class Backbone(Protocol):
     """A factory of adapters with something that they share, e.g. one connection to a broker: ``Server(adapter=...)``.

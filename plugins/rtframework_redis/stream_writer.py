@@ -19,6 +19,7 @@ from .commands import Argument, begin, bulk
 from .errors import LinkError, LinkLost, LinkRefused, ReplyError
 from .keeper import Keeper, Opened
 from .link import STALE, Link, LinkOptions, wall_time
+from .own_messages import OwnEvent
 from .stream_reader import StreamReader, run_id_of
 from .topology import Topology
 
@@ -115,22 +116,41 @@ class StreamWriter:
     # --- messages for the stream --------------------------------------------------------------------------------------
 
     async def publish(
-        self, nsp: bytes, kind: int, data: bytes | None, own: Any = None, *, room: bytes | None = None
+        self,
+        nsp: bytes,
+        kind: int,
+        data: bytes | None,
+        own: Any = None,
+        *,
+        room: bytes | None = None,
+        emit: OwnEvent | None = None,
     ) -> str | None:
         """Add a message to the stream, and return its id when it has been read back; ``None`` if a gap covers it.
 
-        ``own``: what the reader gets back with it. Raises :class:`~rtframework.ClusterUnavailable`: nobody has it.
+        ``own``: what the reader gets back with it. ``emit``: is told if the message is lost after its emitter was
+        cancelled. Raises :class:`~rtframework.ClusterUnavailable`: nobody has it.
         """
         if self._is_closed:
             raise ClusterUnavailable("the message has reached nobody: the server is not connected to Redis")
         size = 256 + (len(data) if data is not None else 0)
         pending = self.pending
         self._arm()
-        await pending.admit(size, wall_time())
+        try:
+            await pending.admit(size, wall_time())
+        except asyncio.CancelledError:
+            if emit is not None:
+                emit.lost(ClusterUnavailable("the emitter was cancelled while it waited for room"))
+            raise
         m = new_id().encode()
         message = pending.add(m, fields_of(self._uid, nsp, kind, data, m, room), own, size, wall_time())
         self._wake()
-        return await message.future
+        try:
+            return await message.future
+        except asyncio.CancelledError:
+            if emit is not None and m in pending:
+                message.future = asyncio.get_running_loop().create_future()
+                message.future.add_done_callback(partial(_abandoned, emit))
+            raise
 
     def tell_gap(self, notice: str) -> None:
         """Add a notice of a gap: servers that have not noticed it hear of it. It waits as long as it takes."""
@@ -319,6 +339,12 @@ class StreamWriter:
                 self._on_message(push[-2], push[-1], push[0] == b"pmessage")
             except Exception as error:  # noqa: BLE001 - a message of somebody else's must not end the connection
                 _failed(error=error)
+
+
+def _abandoned(emit: OwnEvent, future: asyncio.Future[str | None]) -> None:
+    error = None if future.cancelled() else future.exception()
+    if isinstance(error, ClusterUnavailable):
+        emit.lost(error)
 
 
 def _ignore(future: asyncio.Future[Any]) -> None:

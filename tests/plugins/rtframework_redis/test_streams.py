@@ -326,6 +326,7 @@ async def test_a_redis_cluster_is_enough(cluster: tuple[Cluster, RedisServer]) -
         result = (await emit_for(0.2, ios, clients)).result()
         assert result.is_clean, result
         assert len(await ios[0].fetch_sockets()) == 2
+        assert {each.name for each in await ios[1].cluster.nodes()} == {each.cluster.node for each in ios}
         client, other = clients
         client.url = other.url
         client.cut()
