@@ -541,6 +541,8 @@ class Server(Registration, Broadcasting):
         self._host.started_at = None
         try:
             await self._server.eio.shutdown()
+            if self._admin is not None:
+                self._admin.stop()
             await self._host.close()
         finally:
             self._host.stop()
