@@ -25,7 +25,7 @@ _gap: Final = ThrottledLog(
     logging.ERROR,
     "packets of other servers may be missing in %s: clients that can recover are closed and start anew",
 )
-_lost: Final = ThrottledLog(log, logging.WARNING, "an emit of %s in %s has not reached the other servers: %s")
+_lost: Final = ThrottledLog(log, logging.WARNING, "an emit of %s in %s has not reached the other servers")
 
 ClusterEvent: TypeAlias = Literal["up", "down", "gap", "lost"]
 EVENTS: Final = ("up", "down", "gap", "lost")
@@ -131,7 +131,7 @@ class ClusterEvents:
         """Note that the other servers do not get an event."""
         self.lost += 1
         name, *args = packet.data
-        _lost(quote(name), nsp, error, key=nsp, extra={"nsp": nsp, "event": show_event(name)})
+        _lost(quote(name), nsp, key=nsp, extra={"nsp": nsp, "event": show_event(name)})
         self._call("lost", ClusterLoss(nsp, name, tuple(args), target, getattr(error, "local", False), error))
 
     async def close(self, timeout: float) -> None:

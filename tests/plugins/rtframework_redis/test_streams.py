@@ -141,10 +141,14 @@ async def test_a_redis_that_comes_back_empty_is_a_gap_on_each_server(cluster: tu
 async def test_the_program_hears_of_the_connection(cluster: tuple[Cluster, RedisServer]) -> None:
     """Nobody would see that servers have lost each other."""
     servers, redis = cluster
-    _, _, streams = await servers.server()
+    io, _, streams = await servers.server()
+    reasons: list[str] = []
+    io.cluster.on("down")(lambda event: reasons.append(event.reason))
     await redis.kill()
     await until(lambda: not streams.health.up)
     assert streams.health.reason
+    await until(lambda: reasons)
+    assert reasons[0] not in ("", "connecting")
     await redis.start()
     await until(lambda: streams.health.up)
     assert [each[0] for each in servers.told if each[0] != "gap"] == ["down", "up"]
