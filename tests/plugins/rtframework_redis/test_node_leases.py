@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,7 +16,9 @@ from rtframework_redis.address import Address
 from rtframework_redis.handshake import connect
 from rtframework_redis.link import Link
 from tests.plugins.rtframework_redis.conftest import Cluster, RedisServer
+from tests.support.cluster.fleet import KINDS, RECOVERY, REMOTE, STREAM, add_kind, running_fleet
 from tests.support.cluster.needs import needs
+from tests.support.js import JSError
 from tests.support.until import until
 
 pytestmark = needs("redis-server")
@@ -248,6 +251,75 @@ async def test_a_lease_that_is_rubbish_is_none(cluster: Found, link: Link, caplo
     assert await names(one) == ["one"]
     assert await one.fetch_sockets() == []
     assert "the lease of another server is not understood" in caplog.text
+
+
+async def test_clocks_that_differ_do_no_harm(cluster: Found, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine whose clock is wrong would take all others for dead, or be taken for dead."""
+    servers, _ = cluster
+    one, _, _ = await servers.server(name="one")
+    now = time.time()
+    monkeypatch.setattr(node_leases, "time", SimpleNamespace(time=lambda: now - 86_400))
+    two, running, _ = await servers.server(name="two")
+    client = await servers.clients.connect(running.url)
+    for io in (one, two):
+        assert sorted(await names(io)) == ["one", "two"]
+        assert [each.id for each in await io.fetch_sockets()] == [client.sid]
+
+
+async def test_a_server_that_has_no_lease_is_remembered_for_a_while(
+    cluster: Found, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One of Node's would be taken for one of ours that is connecting again, and its sockets be missing."""
+    servers, _ = cluster
+    io, _, streams = await servers.server(name="one")
+    _, _, other = await servers.server(name="two")
+    leases, asker = streams.leases, io.of("/").adapter
+    assert await leases.others("/", "socket.io#/#", asker) == {"two": other.uid}  # type: ignore[arg-type]
+    assert leases.heard("/", other.uid) == "two"
+    assert leases.heard("/", "emitter") == "emitter"
+    assert await leases.others("/", "socket.io#/#", asker) == {"two": other.uid}  # type: ignore[arg-type]
+    assert leases.heard("/", "a" * 16) == "a" * 16
+    assert await leases.others("/", "socket.io#/#", asker) == 1  # type: ignore[arg-type]
+    monkeypatch.setattr(node_leases, "_STRANGE", 0.0)
+    assert await leases.others("/", "socket.io#/#", asker) == {"two": other.uid}  # type: ignore[arg-type]
+
+
+def quick(url: str) -> RedisStreams:
+    """Make an adapter, in a process of its own, whose leases end after a second and a half."""
+    node_leases.LEASE, node_leases.RENEW = 1.5, 0.5  # type: ignore[misc]
+    return RedisStreams(url)
+
+
+async def test_processes_that_stand_still_or_are_killed() -> None:
+    """A machine that was suspended would be left out for good, or one that has crashed hold up requests for ever."""
+    add_kind("leased", f"{__name__}:quick", STREAM, RECOVERY, REMOTE)
+    try:
+        async with running_fleet("leased", "leased", "leased") as fleet:
+            clients = [await fleet.connect(server) for server in fleet.servers.values()]
+
+            async def found() -> set[str]:
+                try:
+                    return {each["id"] for each in await fleet.a.fetch_sockets(timeout=1)}
+                except JSError:
+                    return set()
+
+            async def until_found(*sids: str) -> None:
+                async with asyncio.timeout(10):
+                    while await found() != set(sids):  # noqa: ASYNC110 - a lease has to end, or to be taken
+                        await asyncio.sleep(0.05)
+
+            a, b, c = (client.sid for client in clients)
+            assert await found() == {a, b, c}
+            fleet.b.freeze()
+            async with asyncio.timeout(10):
+                while len(await fleet.redis.command("KEYS", "sio:n:*")) > 2:  # noqa: ASYNC110 - its lease has to end
+                    await asyncio.sleep(0.05)
+            fleet.b.thaw()
+            await until_found(a, b, c)
+            await fleet.servers["c"].kill()
+            await until_found(a, b)
+    finally:
+        del KINDS["leased"]
 
 
 async def test_redis_that_is_away_is_an_error(cluster: Found) -> None:
