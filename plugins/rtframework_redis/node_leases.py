@@ -168,7 +168,7 @@ class NodeLeases:
 
     def renew(self) -> None:
         """Renew the lease, and make the entries anew if Redis has lost it: emptied, or this server stood still."""
-        before = self._connection.send("GET", self._key(self._me.name))
+        before = None if self._is_closed else self._connection.send("GET", self._key(self._me.name))
         if before is not None:
             before.add_done_callback(self._renewed)
             self._connection.send(*self._renewal())
@@ -276,6 +276,8 @@ class NodeLeases:
                 link = await self._connection.link()
                 known = list(self._alive) if wall_time() - self._read_at >= _FRESH else []
                 leases = link.send("MGET", *map(self._key, known)) if known else None
+                if leases is not None:
+                    leases.add_done_callback(_check)
                 count, serving = await self._ask(link, channel, self._hash(nsp))
                 if leases is not None:
                     self._take(known, await leases)

@@ -23,6 +23,7 @@ from rtframework import (
 from rtframework.protocols import Emitter
 from rtframework.testing import TestServer
 from rtframework.types import Health
+from tests.support.in_process import NOT_ON_UVLOOP
 from tests.support.until import until
 
 
@@ -68,6 +69,7 @@ class Broken(MemoryAdapter):
         raise ClusterUnavailable
 
 
+@NOT_ON_UVLOOP
 async def test_a_server_without_others_is_the_only_node() -> None:
     """A program would need two ways to show its servers, one of them for development."""
     io = Server()
@@ -114,6 +116,7 @@ async def test_the_reason_is_told() -> None:
     assert io.cluster.down_for >= 0
 
 
+@NOT_ON_UVLOOP
 async def test_emits_that_the_others_did_not_get_are_told() -> None:
     """What a background task emits would be missing on all other servers, and nobody would know what it was."""
     io = Server(adapter=Broken)
@@ -139,6 +142,7 @@ async def test_emits_that_the_others_did_not_get_are_told() -> None:
     ]
 
 
+@NOT_ON_UVLOOP
 async def test_a_background_emit_is_told(caplog: pytest.LogCaptureFixture) -> None:
     """An adapter knows of emits whose emitter was cancelled; the program would not."""
     io = Server(adapter=Broken)

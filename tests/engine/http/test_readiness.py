@@ -11,6 +11,7 @@ from aiohttp.test_utils import make_mocked_request
 from rtframework import ConfigurationError, Readiness, Server
 from rtframework.testing import TestServer
 from rtframework.types import Health
+from tests.support.in_process import NOT_ON_UVLOOP
 
 
 @dataclass
@@ -90,6 +91,7 @@ async def test_a_backbone_that_tells_nothing(monkeypatch: pytest.MonkeyPatch) ->
     assert readiness.reason == "cluster"
 
 
+@NOT_ON_UVLOOP
 async def test_a_real_server() -> None:
     """The states of the double would not be those of a server."""
     io = Server()

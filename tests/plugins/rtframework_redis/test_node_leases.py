@@ -166,6 +166,16 @@ async def test_a_redis_that_was_emptied_knows_all_again(cluster: Found, link: Li
             await asyncio.sleep(0.02)
 
 
+async def test_a_server_that_stops_takes_no_lease_again(cluster: Found, link: Link) -> None:
+    """A connection that is opened again during the shutdown would leave a server in the list for 15 seconds."""
+    servers, _ = cluster
+    _, _, streams = await servers.server(name="one")
+    await streams.leases.close(5)
+    streams.leases.connected()
+    await streams.writer.command("PING")
+    assert await link.send("EXISTS", "sio:n:{socket.io}:one") == 0
+
+
 async def test_many_namespaces_are_entered_some_at_a_time(
     cluster: Found, link: Link, monkeypatch: pytest.MonkeyPatch
 ) -> None:
