@@ -76,9 +76,10 @@ def say(text: str) -> None:
     print(text, flush=True)
 
 
-def answers(port: int) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex((HOST, port)) == 0
+def answers(place: int | Path) -> bool:
+    """Whether somebody listens on a port, or on a Unix socket."""
+    with socket.socket(socket.AF_INET if isinstance(place, int) else socket.AF_UNIX) as probe:
+        return probe.connect_ex((HOST, place) if isinstance(place, int) else str(place)) == 0
 
 
 def redis_program(folder: Path) -> Program:
@@ -87,7 +88,7 @@ def redis_program(folder: Path) -> Program:
         raise Failed("redis-server is missing: install it, or say where one runs: --redis redis://127.0.0.1:6379")
     path = folder / "redis.sock"
     command = [found, "--port", "0", "--unixsocket", str(path), "--dir", str(folder), "--save", ""]
-    return Program("Redis", [*command, "--logfile", str(folder / "redis.log")], path.exists, {})
+    return Program("Redis", [*command, "--logfile", str(folder / "redis.log")], lambda: answers(path), {})
 
 
 def server_programs(redis: str, port: int) -> list[Program]:
@@ -117,13 +118,16 @@ async def run(port: int, redis: str | None, pause: float) -> None:
     stopping = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         asyncio.get_running_loop().add_signal_handler(number, stopping.set)
+    kept = []
     async with AsyncExitStack() as stack:
         if redis is None:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="cluster-")))
             program = redis_program(folder)
             stack.push_async_callback(program.stop)
             await program.start()
+            kept.append(program)
             redis = f"unix://{folder / 'redis.sock'}"
+            say(f"Redis      {redis}   pid {program.process.pid}")
         servers = server_programs(redis, port)
         taken = [each for each in range(port, port + 1 + len(servers)) if answers(each)]
         if taken:
@@ -137,13 +141,12 @@ async def run(port: int, redis: str | None, pause: float) -> None:
         stack.push_async_callback(proxy.stop)
         await proxy.start()
 
-        say(f"Redis      {redis}")
         for server, url in zip(servers, urls, strict=True):
             say(f"{server.name:<10} {url}   pid {server.process.pid}")
         say(f"proxy      http://{HOST}:{port}   <- open this one, in two windows")
         pid = servers[0].process.pid
         say(f"`kill -9 {pid}` ends a server at once, `kill {pid}` in good order. Ctrl-C ends everything.")
-        keepers = [asyncio.ensure_future(server.keep(pause)) for server in (*servers, proxy)]
+        keepers = [asyncio.ensure_future(server.keep(pause)) for server in (*kept, *servers, proxy)]
         await stopping.wait()
         say("Ending …")
         for keeper in keepers:

@@ -277,7 +277,9 @@ class StreamWriter:
         try:
             async with asyncio.timeout(self._timeout):
                 return await link.send(*args)
-        except (LinkError, TimeoutError) as error:
+        except TimeoutError as error:
+            raise ClusterUnavailable(f"Redis did not answer within {self._timeout:g} s") from error
+        except LinkError as error:
             raise ClusterUnavailable(f"Redis did not answer: {error}") from error
 
     def send(self, *args: Argument) -> asyncio.Future[Any] | None:

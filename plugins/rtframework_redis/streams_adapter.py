@@ -332,7 +332,11 @@ class StreamsAdapter(BaseAdapter):
         if target.local or not self._stream_first:
             own.deliver(None)
         if not target.local:
-            await self._publish(kind, encode_data(kind, data), own if self._stream_first else None)
+            try:
+                await self._publish(kind, encode_data(kind, data), own if self._stream_first else None)
+            except ClusterUnavailable as error:
+                error.local = not self._stream_first
+                raise
         await own.outcome()
 
     def move_here(self, target: Target, rooms: Sequence[str], *, join: bool) -> None:

@@ -91,7 +91,7 @@ async def test_a_server_by_itself(example: Example, js: JSClients) -> None:
 async def test_everything_ends_with_the_command(example: Example) -> None:
     """Servers, a Redis and its folder would be left behind by each look at the example."""
     pids = [example.place(server)[1] for server in ALL]
-    redis = await example.command.see(r"^Redis +unix://(.+)")
+    redis = await example.command.see(r"^Redis +unix://(\S+)")
     folder = Path(redis[1]).parent
     assert folder.is_dir()
     assert await example.command.end(signal.SIGINT) == 0
@@ -159,6 +159,26 @@ async def test_the_page_moves_to_another_server(example: Example, browser: Pages
     # A server in Node that is killed has written no sessions: the page says that, too.
     os.kill(example.place("node")[1], signal.SIGKILL)
     await expect(pages["node"].locator("#log .move")).to_contain_text("Not recovered: a server in Node", timeout=15_000)
+
+
+async def test_the_page_says_that_redis_has_lost_something(example: Example, browser: Pages) -> None:
+    """The page would take what it shows for complete, or stay outside when Redis is back."""
+    browser.expect_errors(f"{LAST_POLL}|{SERVER_DOWN}|status of 502")
+    page = await browser.open(example.url)
+    for _ in range(3):
+        if await where(page) != "node":
+            break
+        await page.reload()
+    server = await where(page)
+    redis = await example.command.see(r"^Redis .* pid (\d+)")
+    os.kill(int(redis[1]), signal.SIGKILL)
+    await example.command.see(r"^Redis is back")
+    move = page.locator("#log .move").last
+    await expect(move).to_have_attribute("data-recovered", "no", timeout=30_000)
+    assert server.startswith("python")
+    await page.locator("#text").fill("Is everybody back?")
+    await page.locator("#text").press("Enter")
+    await expect(page.locator("#log .message").last).to_have_attribute("data-state", "sent", timeout=15_000)
 
 
 async def test_a_server_that_has_gone_is_shown_as_gone(example: Example, browser: Pages) -> None:

@@ -34,6 +34,10 @@ socket.on("disconnect", () => {
   showServers();
 });
 
+// While Redis is away, a server lets nobody in to whom it cannot say welcome; a client that was refused does not come back
+// by itself.
+socket.on("connect_error", () => socket.active || setTimeout(() => socket.connect(), 2000));
+
 socket.io.engine?.on("upgrade", showStatus);
 socket.io.on("open", () => socket.io.engine.on("upgrade", showStatus));
 
