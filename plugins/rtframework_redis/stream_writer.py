@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import math
 from collections.abc import Callable
@@ -301,10 +302,13 @@ class StreamWriter:
         await self._apply(command, channels)
 
     async def unsubscribe(self, *channels: str) -> None:
-        """End subscriptions."""
+        """End subscriptions, without waiting for Redis: it may hang while the server stops."""
         for each in channels:
             self._channels.pop(each.encode(), None)
-        await self._apply("UNSUBSCRIBE", channels)
+        link = self.keeper.link
+        if link is not None:
+            with contextlib.suppress(LinkError):  # the next connection does not subscribe to them
+                link.subscribe("UNSUBSCRIBE", *channels).add_done_callback(_ignore)
 
     async def _apply(self, command: str, channels: tuple[str, ...]) -> None:
         link = self.keeper.link

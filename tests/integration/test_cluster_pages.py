@@ -13,6 +13,7 @@ from typing import Any, Final
 
 import pytest
 from playwright.async_api import Page, Route, expect
+from redis.exceptions import RedisError
 
 from rtframework import ClusterUnavailable, Recovery, Server, Socket
 from rtframework_redis import RedisStreams
@@ -382,6 +383,8 @@ async def test_calls_while_redis_is_away(how: str, recovery: bool) -> None:
                 }
                 results = await asyncio.gather(*(outcome(call) for call in calls.values()))
                 found = dict(zip(calls, results, strict=True))
+                if how == "frozen":
+                    assert str(found["fetch_sockets"]) == f"Redis did not answer within {TIMEOUT} s"
                 for name in ("fetch_sockets", "emit_with_ack", "server_side_emit"):
                     assert is_unavailable(found.pop(name)), name
                 for name in ("emit", "volatile", "sockets_join", "sockets_leave", "disconnect_sockets"):
@@ -443,6 +446,50 @@ async def test_a_client_that_comes_back_does_not_wait_for_ever(monkeypatch: pyte
         one.client.cut()
         await one.client.admitted(2, timeout=15)
         assert not one.client.recovered
+
+
+async def test_a_server_stops_while_redis_hangs() -> None:
+    """Whoever ends a server would kill it after a while, and its clients would not hear that it ends."""
+    async with running_redis() as redis, light_clients() as clients:
+        async with members(redis.url, clients, count=1, publish_timeout=60) as (one,):
+            for name in ("/one", "/two"):
+                one.io.of(name)
+            redis.freeze()
+            async with asyncio.timeout(10):  # three seconds on a quiet machine
+                await one.running.stop()
+        redis.thaw()
+
+
+@pytest.mark.parametrize(
+    ("options", "orderly", "gaps"),
+    [
+        (("--appendonly", "yes"), True, 0),
+        (("--appendonly", "yes"), False, 0),
+        (("--save", "3600 1"), True, 0),
+        (("--save", "3600 1"), False, 1),
+        ((), True, 1),
+        ((), False, 1),
+    ],
+    ids=["aof-told", "aof-crash", "snapshots-told", "snapshots-crash", "neither-told", "neither-crash"],
+)
+async def test_what_a_restart_of_redis_loses(options: tuple[str, ...], orderly: bool, gaps: int) -> None:
+    """A team would choose a kind of persistence that loses what the page says it keeps."""
+    async with (
+        running_redis(options=options) as redis,
+        light_clients() as clients,
+        members(redis.url, clients) as (one, two),
+    ):
+        for number in range(20):
+            await one.io.emit("before", number)
+        if orderly:
+            with contextlib.suppress(RedisError):  # there is no answer
+                await redis.command("SHUTDOWN")
+            await until(lambda: not redis.program.alive)
+        await redis.restart()
+        await one.io.emit("after")
+        await two.client.wait_for("after")
+        assert (one.streams.gaps, two.streams.gaps) == (gaps, gaps)
+        assert [each[0] for each in two.client.received("before")] == list(range(20))
 
 
 async def test_a_connection_handler_that_emits_refuses() -> None:
