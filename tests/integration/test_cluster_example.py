@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import re
+import shutil
 import signal
 import sys
 from collections.abc import AsyncIterator
@@ -112,6 +113,23 @@ async def test_without_redis_it_says_what_is_missing() -> None:
     async with running(*args, command=(sys.executable,), env={"REDIS": "", "PATH": "/nowhere"}) as command:
         await command.see("redis-server is missing: install it, or say where one runs: --redis redis://", on="err")
         assert await command.wait() == 1
+
+
+async def test_without_node_there_are_two_servers(js: JSClients, tmp_path: Path) -> None:
+    """Whoever has no Node would not see the example at all."""
+    (tmp_path / "redis-server").symlink_to(shutil.which("redis-server") or "redis-server")
+    port = free_ports(4)
+    args = ("-u", RUN, "--port", str(port))
+    async with running(*args, command=(sys.executable,), env={"REDIS": "", "PATH": str(tmp_path)}) as command:
+        await command.see("^No server in Node: there is no node on this machine")
+        await command.see("^proxy ")
+        names = set()
+        for _ in PYTHON:
+            client = await js.connect(f"http://{HOST}:{port}", transports=["websocket"])
+            welcome, *_ = await client.wait_for("welcome")
+            names.add(welcome["name"])
+        assert names == set(PYTHON)
+        assert await command.end(signal.SIGINT) == 0
 
 
 async def where(page: Page) -> str:

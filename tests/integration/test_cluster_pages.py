@@ -413,6 +413,23 @@ async def test_calls_while_redis_is_away(how: str, recovery: bool) -> None:
             assert len(two.client.received("on its way")) == (how == "frozen")
 
 
+async def test_an_emit_that_is_on_its_way_may_be_given_up() -> None:
+    """Whoever gives up an emit would believe that nobody has it, or find the server broken afterwards."""
+    async with (
+        running_redis() as redis,
+        light_clients() as clients,
+        members(redis.url, clients, publish_timeout=TIMEOUT) as (one, two),
+    ):
+        redis.freeze()
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(2 * TIMEOUT):
+                await one.io.emit("perhaps")
+        redis.thaw()
+        await one.io.emit("after")
+        await two.client.wait_for("after")
+        assert [each.name for each in two.client.events] == ["perhaps", "after"]
+
+
 async def test_a_client_that_comes_back_waits_for_redis() -> None:
     """A short outage of Redis would cost everybody the session who changes the network at that moment."""
     async with (
