@@ -74,7 +74,7 @@ MAP: Final = {
     ),
     "rtframework_pytest": ("protocols testing", "pytest"),
     "rtframework_redis": (
-        "exceptions types concurrency logs protocols adapters cluster",
+        "exceptions types concurrency logs packets protocols handlers adapters cluster namespaces serializers",
         "hiredis msgspec redis",
     ),
 }

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import math
 from collections.abc import Callable
 from functools import partial
 from typing import Any, Final
@@ -62,7 +61,6 @@ class EntryWriter:
         self._prefixes: dict[int, bytes] = {}
         self._link: Link | None = None
         """The connection, once everything before it is settled."""
-        self._server: str | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._is_scheduled = False
         self._is_closed = False
@@ -169,12 +167,10 @@ class EntryWriter:
         """Settle what was sent on former connections. Raises ``LinkError``: then another one is opened."""
         raise NotImplementedError
 
-    def _begin(self, link: Link, server: str) -> None:
-        """Begin to send: everything that was added before is known. ``server``: the identity of the Redis process."""
-        is_same = self._server is None or server == self._server
-        self._server = server
+    def _begin(self, link: Link, *, same_server: bool) -> None:
+        """Begin to send: what was added before is known. ``same_server``: see ``PendingMessages.settle``."""
         self._link = link
-        self.pending.settle(wall_time(), same_server=is_same)
+        self.pending.settle(wall_time(), same_server=same_server)
         self._wake()
 
     def _lost(self, link: Link) -> bool:

@@ -61,6 +61,7 @@ class StreamWriter(EntryWriter):
         self._on_state = on_state
         self._on_up = on_up
         self._settling: asyncio.Task[None] | None = None
+        self._server: str | None = None
         self._channels: dict[bytes, str] = {}
         """Channels and patterns that are subscribed to, with the command for each."""
 
@@ -124,7 +125,9 @@ class StreamWriter(EntryWriter):
                 await asyncio.sleep(TICK)
         if not link.is_usable:
             return
-        self._begin(link, server)
+        is_same = self._server is None or server == self._server
+        self._server = server
+        self._begin(link, same_server=is_same)
         self._on_state()
         self._on_up(link)
 

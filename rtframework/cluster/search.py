@@ -1,4 +1,4 @@
-"""Looking for messages in the stream, by a program that does not read it: were they added before the connection broke?"""
+"""Looking for messages in the stream by a program that does not read it: were they added before a connection broke?"""
 
 from __future__ import annotations
 
