@@ -57,7 +57,7 @@ MAP: Final = {
     "rtframework": ("*", ""),
     "cli": (
         "exceptions types packets concurrency engine handlers namespaces server contracts development "
-        "rtframework_msgpack",
+        "rtframework_msgpack rtframework_redis",
         "aiohttp",
     ),
     "__main__": ("cli", ""),
