@@ -7,7 +7,7 @@ import socket
 import ssl
 from typing import Any, Final
 
-from hiredis import Reader
+from hiredis import HiredisError, Reader
 
 from .address import Address
 from .commands import Argument, pack
@@ -78,6 +78,9 @@ class BlockingLink:
         except OSError as error:
             self.close()
             raise LinkLost(str(error), written=is_written) from None
+        except HiredisError as error:
+            self.close()
+            raise LinkLost(f"Redis sent something that is no reply: {error}", written=is_written) from None
         if isinstance(reply, ReplyError):
             raise reply
         return reply
