@@ -118,9 +118,12 @@ def _publish(args: argparse.Namespace, event: str | int, values: list[Any]) -> N
     given = {option: value for option, value in names.items() if value is not None}
     namespace = f"/{(args.namespace or '').removeprefix('/')}"
     try:
-        with SyncPublisher(args.redis, publish_timeout=args.connect_timeout, **given) as publisher:
-            selected = publisher.of(namespace).except_(args.except_ or [])
-            (selected if args.to is None else selected.to(args.to)).emit(event, *values)
+        publisher = SyncPublisher(args.redis, publish_timeout=args.connect_timeout, **given)
+        selected = publisher.of(namespace).except_(args.except_ or [])
+        if args.to is not None:
+            selected = selected.to(args.to)
+        with publisher:
+            selected.emit(event, *values)
     except (ConfigurationError, EncodeError) as error:
         raise Failure(str(error), Exit.USAGE) from None
     except ClusterUnavailable as error:
