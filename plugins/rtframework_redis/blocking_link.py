@@ -22,7 +22,7 @@ _CHUNK: Final = 65536
 class BlockingLink:
     """One connection, for one thread at a time. Deadlines are by ``wall_time``.
 
-    It never repeats a command and never reconnects. Replies are those of RESP2, as of :class:`Link`.
+    It never repeats a command and never reconnects. Replies are those of RESP2, as of ``Link``.
     """
 
     def __init__(self, address: Address, deadline: float, *, name: str = "rtframework") -> None:
