@@ -210,3 +210,20 @@ async def test_who_may_not_wait_is_told_what_is_not_known() -> None:
     pending.added(b"a", "1-0")
     pending.settle(7)
     assert (taken(pending, 7), pending.size) == ([], 0)
+
+
+async def test_many_that_wait_for_each_other_do_not_fail() -> None:
+    """Who emits thousands of events at once would be told that Redis is away, while it takes one after the other."""
+    pending = begin(PendingLimits(timeout=5, max_bytes=20, gives_up=True))
+    first, second = add(pending, "a"), add(pending, "b")
+    waiter = pending.reserve(10, 0)
+    assert waiter is not None
+    assert taken(pending) == [b"a", b"b"]
+    pending.found({b"a": "1-0"})
+    pending.expire(6)
+    pending.expire(10)
+    pending.lost()
+    pending.settle(10.5)
+    assert (first.future.done(), second.future.done(), waiter.done()) == (True, False, True)
+    pending.expire(11)
+    assert isinstance(second.future.exception(), ClusterUnavailable)
