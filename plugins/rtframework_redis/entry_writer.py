@@ -62,6 +62,8 @@ class EntryWriter:
         self._link: Link | None = None
         """The connection, once everything before it is settled."""
         self._timer: asyncio.TimerHandle | None = None
+        self._due = 0.0
+        self._is_late = False
         self._is_scheduled = False
         self._is_closed = False
 
@@ -147,10 +149,19 @@ class EntryWriter:
     def _arm(self) -> None:
         if self._timer is None and not self._is_closed:
             self._timer = asyncio.get_running_loop().call_later(TICK, self._tick)
+            self._due = wall_time() + TICK
 
     def _tick(self) -> None:
         self._timer = None
         now = wall_time()
+        self._is_late = not self._is_late and now - self._due > TICK
+        if self._is_late:  # this process stood still: perhaps the replies are there, and are read before the next look
+            self._arm()
+            return
+        self._look(now)
+
+    def _look(self, now: float) -> None:
+        """Handle what has waited too long."""
         self.pending.expire(now)
         self._is_stalled = self.pending.is_stalled(now)
         if len(self.pending) or self.pending.size:

@@ -16,7 +16,7 @@ from .commands import Argument
 from .entry_writer import GRACE, EntryWriter
 from .errors import LinkError, LinkLost
 from .keeper import Opened
-from .link import Link, wall_time
+from .link import Link
 from .publication import Publication, StreamMessage
 from .topology import Topology
 
@@ -117,10 +117,10 @@ class PublisherLink(EntryWriter):
         problem = self.keeper.health.problem
         return ClusterUnavailable(f"{why} ({problem})" if problem else why, uncertain=uncertain)
 
-    def _tick(self) -> None:
-        super()._tick()
+    def _look(self, now: float) -> None:
+        super()._look(now)
         # Half of the time-out in silence is enough: there is time left to find out by another connection.
-        if self._link is not None and self.pending.is_stalled(wall_time() - self._timeout / 2):
+        if self._link is not None and self.pending.is_stalled(now - self._timeout / 2):
             self._link.fail("Redis did not answer")
 
     # --- the connection -----------------------------------------------------------------------------------------------

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
@@ -165,4 +166,18 @@ async def test_silence_while_connecting_is_noticed(fake_server: Fake) -> None:
     link = PublisherLink(SingleServer(Address.from_url(server.url)), "s", max_len=1, timeout=1.0)
     await link.send(message())
     assert len(server.peers) == 2
+    await link.close()
+
+
+async def test_a_program_that_stands_still_loses_nothing(cluster: Found) -> None:
+    """Who computes for a while between two events would be told that it is not known who has the first."""
+    _, redis = cluster
+    link = PublisherLink(SingleServer(Address.from_url(redis.url)), "socket.io", max_len=1000, timeout=0.4)
+    await link.open()
+    sent = asyncio.create_task(link.send(message()))
+    for _ in range(5):  # until it is written
+        await asyncio.sleep(0)
+    asyncio.get_running_loop().call_soon(time.sleep, 1)
+    await sent
+    assert link.keeper.health.connects == 1
     await link.close()
