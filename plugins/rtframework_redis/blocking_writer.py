@@ -97,8 +97,8 @@ class BlockingWriter:
     def _take(self, deadline: float) -> tuple[BlockingLink, bool]:
         """Return a connection, and whether it was idle before."""
         own = os.getpid()
-        if self._idle.keys() - {own}:
-            for pid in [each for each in self._idle if each != own]:
+        for pid in list(self._idle):
+            if pid != own:
                 self._idle.pop(pid, None)  # the parent's: this process closes its copies alone
         try:
             return self._idle[own].pop(), True
