@@ -223,7 +223,7 @@ class _Addition:
 
     def _was_added(self, link: BlockingLink, former: Former | None, since: str, deadline: float) -> bool:
         if not link.end(former, deadline):
-            time.sleep(GRACE)
+            time.sleep(max(0, min(GRACE, deadline - wall_time())))
         steps = find({self._m}, 1, since)
         at = next(steps)
         try:

@@ -85,7 +85,7 @@ class PublisherLink(EntryWriter):
             await self._publish(message.channel, message.payload)
 
     async def _publish(self, channel: str, payload: bytes) -> None:
-        is_sent = False
+        sent_on: Link | None = None
         try:
             async with asyncio.timeout(self._timeout):
                 while True:
@@ -93,23 +93,23 @@ class PublisherLink(EntryWriter):
                         link = await self.keeper.up()
                         await link.room()
                         reply = link.send("PUBLISH", channel, payload)
-                        is_sent = True
+                        sent_on = link
                         self._replies.add(reply)
                         reply.add_done_callback(self._replies.discard)
                         await reply
                     except LinkLost as error:
-                        if self._is_closed and not error.written:
-                            raise ClusterUnavailable(
-                                "the message has reached nobody: the publisher is closed"
-                            ) from error
                         if error.written:
                             raise self._explained(f"{error}, and {_UNKNOWN}", uncertain=True) from error
-                        is_sent = False
+                        if self._is_closed:
+                            raise self._explained("the message has reached nobody") from error
+                        sent_on = None
                     else:
                         return
         except TimeoutError:
-            why = f"no answer in time, and {_UNKNOWN}" if is_sent else "the message has reached nobody"
-            raise self._explained(why, uncertain=is_sent) from None
+            if sent_on is None:
+                raise self._explained("the message has reached nobody") from None
+            sent_on.fail("Redis did not answer")  # the next message has another connection
+            raise self._explained(f"no answer in time, and {_UNKNOWN}", uncertain=True) from None
         except LinkError as error:
             raise self._explained(f"the message has reached nobody: Redis refused it: {error}") from error
 

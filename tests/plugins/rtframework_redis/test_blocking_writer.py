@@ -73,7 +73,7 @@ async def test_what_was_not_added_is_sent_again(cluster: Found, monkeypatch: pyt
     """The event would be lost, and the program not told."""
     _, redis = cluster
     async with running_network(redis.port) as network:
-        with writing(await network.url("writer"), timeout=2.0) as writer:
+        with writing(await network.url("writer"), timeout=3.0) as writer:
             faults = [lambda: network["writer"].drop("to_redis")]
             at_each_xadd(monkeypatch, lambda: faults.pop()() if faults else None)
             await send(writer)
@@ -108,7 +108,7 @@ async def test_what_may_be_known_is_marked(cluster: Found, monkeypatch: pytest.M
 async def test_what_cannot_be_known_is_said(fake_server: Fake) -> None:
     """A program that sends again after an error would send twice."""
     server = await fake_server({b"XREVRANGE": b"*0\r\n"})
-    with writing(server.url, timeout=0.4) as writer:
+    with writing(server.url, timeout=1.0) as writer:
         with pytest.raises(ClusterUnavailable, match="not known") as caught:
             await send(writer)
         assert caught.value.uncertain

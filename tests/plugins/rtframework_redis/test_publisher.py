@@ -187,7 +187,7 @@ async def test_nobody_has_what_raises(cluster: Found, make: Make) -> None:
     servers, redis = cluster
     _, running, _ = await servers.server()
     client = await servers.clients.connect(running.url)
-    async with make(redis.url, publish_timeout=0.4) as publisher:
+    async with make(redis.url, publish_timeout=1.0) as publisher:
         await publisher.emit("before")
         await client.wait_for("before")
         await redis.kill()
@@ -221,7 +221,7 @@ async def test_what_cannot_be_known_is_said(cluster: Found, make: Make, adapter:
     servers, redis = cluster
     _, running, _ = await servers.server()
     client = await servers.clients.connect(running.url)
-    async with make(redis.url, publish_timeout=0.6, adapter=adapter) as publisher:
+    async with make(redis.url, publish_timeout=1.0, adapter=adapter) as publisher:
         await publisher.emit("before")
         await client.wait_for("before")
         redis.freeze()
@@ -266,7 +266,7 @@ async def test_a_connection_that_is_dead_without_a_word_costs_nothing(cluster: F
     _, running, _ = await servers.server()
     client = await servers.clients.connect(running.url)
     proxy: RedisProxy
-    async with proxied(redis) as proxy, make(proxy.url, publish_timeout=2.0) as publisher:
+    async with proxied(redis) as proxy, make(proxy.url, publish_timeout=3.0) as publisher:
         await publisher.emit("before")
         assert proxy.drop("to_server") == 1
         await publisher.emit("news")
