@@ -85,9 +85,10 @@ class EntryWriter:
     async def publish(
         self, nsp: bytes, kind: int, data: bytes | None, own: Any = None, *, room: bytes | None = None
     ) -> str | None:
-        """Add a message to the stream, and return its id when it has been read back; ``None`` if a gap covers it.
+        """Add a message to the stream, and return the id of its entry when it is settled; ``None`` if a gap covers it.
 
-        ``own``: what the reader gets back with it. Raises :class:`~rtframework.ClusterUnavailable`: nobody has it.
+        ``own``: what a reader gets back with it. Raises :class:`~rtframework.ClusterUnavailable`: nobody has it, unless
+        the error is ``uncertain``.
         """
         if self._is_closed:
             raise ClusterUnavailable("the message has reached nobody: the server is not connected to Redis")
