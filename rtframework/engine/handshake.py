@@ -119,6 +119,11 @@ class Handshakes:
         """The program's own function for session ids, in the place of ``generate_id``."""
         self._versions = versions
 
+    @property
+    def asks_program(self) -> bool:
+        """True if functions of the program decide on handshakes."""
+        return self._options.allow_request is not None or self.make_id is not None
+
     async def answer(
         self, request: web.Request, query: Mapping[str, str], headers: dict[str, str]
     ) -> Answer | web.Response:

@@ -114,7 +114,10 @@ def take_over(request: web.Request, protocol: asyncio.Protocol, answer: bytes) -
     # aiohttp cleans up as if the connection were lost, but cannot close what it does not have any more.
     handler.transport = None
     handler.force_close()
-    asyncio.get_running_loop().call_soon(handler.connection_lost, None)
+    if request.task is None:  # aiohttp does not serve this request: there is nobody who would stumble over it
+        handler.connection_lost(None)
+    else:
+        asyncio.get_running_loop().call_soon(handler.connection_lost, None)
     return rest.data
 
 

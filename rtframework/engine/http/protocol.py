@@ -10,17 +10,24 @@ import logging
 from asyncio import AbstractEventLoop, TimerHandle
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from aiohttp import web
 from aiohttp.http_exceptions import BadHttpMethod, ContentEncodingError, HttpProcessingError, LineTooLong
+from aiohttp.http_parser import RawRequestMessage
+from aiohttp.http_writer import StreamWriter
+from aiohttp.tcp_helpers import tcp_keepalive
 
 from ...logs import ThrottledLog
 from ...options import Limits
+from .direct import open_routes
 from .last_response import LastResponse
 
 if TYPE_CHECKING:
+    from asyncio import BaseTransport, Transport
     from collections.abc import Callable
+
+    from .direct import DirectRoute
 
 log: Final = logging.getLogger("rtframework.engine")
 
@@ -73,23 +80,24 @@ def limit_heads(app: web.Application, limits: Limits | None = None) -> None:
     limits = limits or Limits()
     app[_LIMITS] = _HeadLimits(limits.max_head_size, limits.head_timeout)
     # An application has no setting for the class that speaks HTTP, and its runners no other place to ask for one.
-    vars(app)["_make_handler"] = partial(_make_server, app[_LIMITS], app._make_handler)
+    vars(app)["_make_handler"] = partial(_make_server, app, app._make_handler)
 
 
 def _make_server(
-    limits: _HeadLimits, make: Callable[..., web.Server], *, loop: AbstractEventLoop | None = None, **kwargs: Any
+    app: web.Application, make: Callable[..., web.Server], *, loop: AbstractEventLoop | None = None, **kwargs: Any
 ) -> web.Server:
     """Make what runners serve an application with."""
+    limits = app[_LIMITS]
     kwargs.setdefault("keepalive_timeout", KEEP_ALIVE)
     kwargs.setdefault("max_line_size", limits.size)
     kwargs.setdefault("max_field_size", limits.size)
-    return HttpServer(make(loop=loop, **kwargs), limits.timeout)
+    return HttpServer(make(loop=loop, **kwargs), limits.timeout, open_routes(app))  # make() has frozen it
 
 
 class HttpServer(web.Server):
     """aiohttp's server with another protocol for each connection."""
 
-    def __init__(self, server: web.Server, head_timeout: float) -> None:
+    def __init__(self, server: web.Server, head_timeout: float, routes: dict[str, DirectRoute]) -> None:
         super().__init__(
             server.request_handler,
             request_factory=server.request_factory,
@@ -98,6 +106,8 @@ class HttpServer(web.Server):
             **server._kwargs,
         )
         self._head_timeout = head_timeout
+        self.routes = routes
+        """Routes that serve the first request of a connection, if it asks for a websocket, without aiohttp."""
 
     def __call__(self) -> web.RequestHandler:
         """Make the protocol of a connection."""
@@ -119,14 +129,65 @@ class HttpProtocol(web.RequestHandler):
         self.on_response: Callable[[web.StreamResponse], None] | None = None
         """Called with the response to the request that is being served, when it has been written."""
 
+    def connection_made(self, transport: BaseTransport) -> None:
+        """Begin as aiohttp does, but with its task when there is a request for it, and without ``TCP_NODELAY``.
+
+        asyncio and uvloop have set that already.
+        """
+        self.transport = cast("Transport", transport)
+        if self._tcp_keepalive:
+            tcp_keepalive(self.transport)
+        assert self._manager is not None
+        self._manager.connection_made(self, self.transport)
+        if self._keepalive_timeout > 0:
+            self._next_keepalive_close_time = self._loop.time() + self._keepalive_timeout
+            self._keepalive_handle = self._loop.call_at(self._next_keepalive_close_time, self._process_keepalive)
+
     def data_received(self, data: bytes) -> None:
         """Parse what has come. The beginning of a head starts the time that it has."""
+        is_first = not self._request_count
         super().data_received(data)
+        if not self._request_count:
+            if self._head_timer is None and data:
+                self._head_timer = self._loop.call_later(self._head_timeout, self._be_late)
+            return
+        if is_first and self._serve_directly():
+            return
+        if is_first:
+            self._task_handler = self._loop.create_task(self.start())
         if self._waits:
             if self._head_timer is None and data:
                 self._head_timer = self._loop.call_later(self._head_timeout, self._be_late)
         elif self._head_timer is not None:
             self._stop_timer()
+
+    def _serve_directly(self) -> bool:
+        """Serve the first request if it asks for a websocket where the program sees none; ``False`` if it does not."""
+        message, payload = self._messages[0]
+        manager = self._manager
+        if self._logging_enabled or not (isinstance(message, RawRequestMessage) and message.upgrade):
+            return False
+        if not isinstance(manager, HttpServer):
+            return False
+        route = manager.routes.get(message.path.partition("?")[0])
+        if route is None or "Expect" in message.headers:
+            return False
+        writer = StreamWriter(self, self._loop)
+        request: Any = manager.request_factory(message, payload, self, writer, None)  # type: ignore[arg-type]  # no task
+        route.match(request)
+        try:
+            response = route.serve(request)
+        except Exception as error:
+            if self._manager is None:
+                raise
+            self._request_handler = partial(_fail, error)
+        else:
+            if self._manager is None:  # the connection is another protocol's
+                manager.requests_count += 1
+                return True
+            if response is not None:
+                self._request_handler = partial(_respond, response)
+        return False
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """Clean up."""
@@ -171,6 +232,8 @@ class HttpProtocol(web.RequestHandler):
         now = self._loop.time()
         if self._head_timer is None and now - self._next_keepalive_close_time <= _BLOCKED:
             super()._process_keepalive()
+            if self._keepalive_handle is None and not self._request_count:  # aiohttp's task does not wait yet
+                self.force_close()
             return
         self._next_keepalive_close_time = now + self._keepalive_timeout
         self._keepalive_handle = self._loop.call_at(self._next_keepalive_close_time, self._process_keepalive)
@@ -179,8 +242,8 @@ class HttpProtocol(web.RequestHandler):
     def _waits(self) -> bool:
         """True while no request is served and none is complete: bytes are the beginning of a head.
 
-        Before the first request, aiohttp's task may not wait yet. The same is so for a moment after each response, in
-        which bytes do not start the time; those after them do.
+        For a moment after each response, aiohttp's task does not wait yet: bytes that come in it do not start the time;
+        those after them do.
         """
         return not self._request_count or (self._waiter is not None and not self._waiter.done())
 
@@ -197,3 +260,11 @@ class HttpProtocol(web.RequestHandler):
         if self._head_timer is not None:
             self._head_timer.cancel()
             self._head_timer = None
+
+
+async def _respond(response: web.StreamResponse, request: web.BaseRequest) -> web.StreamResponse:
+    return response
+
+
+async def _fail(error: Exception, request: web.BaseRequest) -> web.StreamResponse:
+    raise error
