@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import logging
-import secrets
 from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any, Final
 
 from ..exceptions import DecodeError
+from ..ids import new_id
 from ..logs import ThrottledLog, printable
 from ..packets import TooManyAttachments, is_name_within
 from ..types import DisconnectReason, PacketType
@@ -139,7 +139,7 @@ class Client:
 
     def new_id(self, nsp: str) -> str:
         """Make an id for a socket of this client: public, and unique."""
-        return secrets.token_urlsafe(15)
+        return new_id()
 
     def greeting(self, data: dict[str, Any]) -> Any:
         """Make the payload of CONNECT (Socket.IO v5, "Connection to a namespace")."""

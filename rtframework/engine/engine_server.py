@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import secrets
 from functools import partial
 from typing import TYPE_CHECKING, Final, cast
 
@@ -11,12 +10,13 @@ import engineio
 from aiohttp import web
 
 from ..exceptions import ConnectionRefused
+from ..ids import new_id
 from ..logs import ThrottledLog
 from ..types import DisconnectReason
 from .backpressure import room_for
 from .connection_table import ConnectionTable
 from .handshake import Handshakes, OpenPackets, coding_for, wants_websocket
-from .http.answers import Accepted, Answer, Payload, UnsentResponse
+from .http.answers import Accepted, Answer, Payload, Switching, UnsentResponse
 from .http.client_files import ClientFiles
 from .http.cookies import set_cookie
 from .http.direct import add_direct_route
@@ -119,7 +119,7 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]  # engineio is n
 
     def generate_id(self) -> str:
         """Make a session id. python-engineio's tell in their last bytes how many there were before."""
-        return secrets.token_urlsafe(15)
+        return new_id()
 
     # --- with the application ---------------------------------------------------------------------------------------
 
@@ -160,22 +160,23 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]  # engineio is n
 
     def serve_directly(self, request: web.Request) -> web.StreamResponse | None:
         """Serve a request for a websocket at once; ``None`` if that would run code of the program."""
-        if self._stands_in_front or self.listeners.has("connection_error") or self.handshakes.asks_program:
+        if self._stands_in_front or self.listeners.of_errors or self.handshakes.asks_program:
             return None
         query = self._query_of(request)
         if query.get("transport") != "websocket":
             return None
-        work = self._serve(request, query)
+        work = self._route(request, query)
         try:
             work.send(None)
         except StopIteration as done:
-            return cast("web.StreamResponse", done.value)
+            answer: Answer | web.Response = done.value
+            return answer.send_at_once() if isinstance(answer, Switching) else cast("web.Response", answer)
         work.close()
         raise RuntimeError("the handshake of a websocket waits for something")
 
-    async def _serve(self, request: web.Request, query: Mapping[str, str] | None = None) -> web.StreamResponse:
+    async def _serve(self, request: web.Request) -> web.StreamResponse:
         """Serve a request that nothing stands in front of."""
-        answer = await self._route(request, query)
+        answer = await self._route(request)
         return await answer.send(request) if isinstance(answer, Answer) else answer
 
     async def _route(self, request: web.Request, query: Mapping[str, str] | None = None) -> Answer | web.Response:

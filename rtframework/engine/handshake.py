@@ -26,6 +26,7 @@ from .http.detach import Answered, take_over
 from .http.refusals import BAD_METHOD, BAD_REQUEST, FORBIDDEN, UNSUPPORTED_VERSION, error_response
 from .transports.deflate import negotiate
 from .transports.rfc6455 import VERSION, accept_of
+from .versions import Version4
 
 if TYPE_CHECKING:
     from ..options import AllowRequest, EngineOptions
@@ -36,7 +37,6 @@ if TYPE_CHECKING:
     from .http.refusals import Refusals
     from .transports.polling import PollingTransport
     from .transports.websocket import WebSocketTransport
-    from .versions import Version4
 
 log: Final = logging.getLogger("rtframework.engine")
 
@@ -131,9 +131,9 @@ class Handshakes:
         if _is_too_large(request, query, self._options.limits.max_head_size):
             _too_large(extra={"address": request.remote})
             return await self._refusals.refuse(request, BAD_REQUEST, {"name": "HEAD_TOO_LARGE"}, headers, status=431)
-        version = await self._version_of(request, query, headers)
-        if isinstance(version, web.Response):
-            return version
+        version = self._version_of(request, query, headers)
+        if not isinstance(version, Version4):
+            return await version
         closed = self._gate.closed_for(request)
         if closed is not None:
             return await self._refuse(request, headers, closed)
@@ -154,7 +154,8 @@ class Handshakes:
             self._opened(connection, request)
             return _take_over(request, websocket, answer + EncodedFrames([self._open_packets.of(connection)]).websocket)
 
-        return await self._switch(request, query, headers, version, begin)
+        switching = self._switch(request, query, headers, version, begin)
+        return switching if isinstance(switching, Switching) else await switching
 
     async def upgrade(
         self, request: web.Request, query: Mapping[str, str], headers: dict[str, str], connection: Connection
@@ -170,22 +171,23 @@ class Handshakes:
             version.upgrade(connection, websocket, self._options.upgrade_timeout)
             return _take_over(request, websocket, answer)
 
-        return await self._switch(request, query, headers, version, begin)
+        switching = self._switch(request, query, headers, version, begin)
+        return switching if isinstance(switching, Switching) else await switching
 
     # --- whether a connection is opened -----------------------------------------------------------------------------
 
-    async def _version_of(
+    def _version_of(
         self, request: web.Request, query: Mapping[str, str], headers: dict[str, str]
-    ) -> Version4 | web.Response:
+    ) -> Version4 | Awaitable[web.Response]:
         """Choose the version of Engine.IO, or refuse a request that is no handshake."""
         if request.method != "GET":
-            return await self._refusals.refuse(request, BAD_METHOD, {"method": request.method}, headers)
+            return self._refusals.refuse(request, BAD_METHOD, {"method": request.method}, headers)
         version = self._versions.get(query.get("EIO", "3"))  # a client that says nothing is old
         if version is None:
             context = {"protocol": query.get("EIO")}
-            return await self._refusals.refuse(request, UNSUPPORTED_VERSION, context, headers)
+            return self._refusals.refuse(request, UNSUPPORTED_VERSION, context, headers)
         if (query["transport"] == "websocket") is not wants_websocket(request) or not version.serves(query):
-            return await self._refusals.bad(request, "TRANSPORT_HANDSHAKE_ERROR", headers)
+            return self._refusals.bad(request, "TRANSPORT_HANDSHAKE_ERROR", headers)
         return version
 
     async def _ask(
@@ -265,25 +267,25 @@ class Handshakes:
 
     # --- websockets -------------------------------------------------------------------------------------------------
 
-    async def _switch(
+    def _switch(
         self,
         request: web.Request,
         query: Mapping[str, str],
         headers: dict[str, str],
         version: Version4,
         begin: Callable[[bytes, WebSocketTransport], web.StreamResponse],
-    ) -> Answer | web.Response:
+    ) -> Switching | Awaitable[web.Response]:
         """Agree to a websocket, or refuse; ``begin`` is called with the bytes of the answer and the websocket."""
         name = "TRANSPORT_HANDSHAKE_ERROR"
         if request.headers.get("Sec-WebSocket-Version") != VERSION:
             more = {**headers, "Sec-WebSocket-Version": VERSION, "Upgrade": "websocket"}
-            return await self._refusals.refuse(request, BAD_REQUEST, {"name": name}, more, status=426)
+            return self._refusals.refuse(request, BAD_REQUEST, {"name": name}, more, status=426)
         accept = _accept_of(request)
         if accept is None or _has_body(request):
-            return await self._refusals.bad(request, name, headers)
+            return self._refusals.bad(request, name, headers)
         offered = _protocols_of(request)
         if offered is None:
-            return await self._refusals.bad(request, name, headers)
+            return self._refusals.bad(request, name, headers)
         lines = []
         window = None
         if self._options.per_message_deflate is not None:
@@ -332,11 +334,14 @@ def wants_websocket(request: web.Request) -> bool:
 
 def _accept_of(request: web.Request) -> str | None:
     """Make the ``Sec-WebSocket-Accept`` of an answer; ``None`` when the request asks for no websocket."""
-    keys = request.headers.getall("Sec-WebSocket-Key", ())
-    connection = ",".join(request.headers.getall("Connection", ()))
-    wants = (token.strip().lower() for token in connection.split(","))
-    if len(keys) != 1 or request.method != "GET" or request.version < HttpVersion11 or "upgrade" not in wants:
+    headers = request.headers
+    keys = headers.getall("Sec-WebSocket-Key", ())
+    if len(keys) != 1 or request.method != "GET" or request.version < HttpVersion11:
         return None
+    if headers.get("Connection") != "Upgrade":  # as all but Firefox write it
+        connection = ",".join(headers.getall("Connection", ())).lower()
+        if "upgrade" not in map(str.strip, connection.split(",")):
+            return None
     return accept_of(keys[0])
 
 
@@ -358,6 +363,8 @@ def _is_too_large(request: web.Request, query: Mapping[str, str], most: int) -> 
 def _protocols_of(request: web.Request) -> list[str] | None:
     """Return the subprotocols that a client offers (RFC 6455, 4.1); ``None`` when they are malformed."""
     lines = request.headers.getall(_PROTOCOL, ())
+    if not lines:
+        return []
     offered = [each.strip() for line in lines for each in line.split(",")]
     malformed = len(set(offered)) < len(offered) or any(_TOKEN.fullmatch(each) is None for each in offered)
     return None if malformed else offered

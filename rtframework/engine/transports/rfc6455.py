@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from base64 import b64encode
-from binascii import a2b_base64
+from binascii import a2b_base64, b2a_base64
 from collections.abc import Callable
 from hashlib import sha1
 from typing import Final, Protocol
@@ -68,7 +67,7 @@ def accept_of(key: str) -> str | None:
             return None
     except ValueError:
         return None
-    return b64encode(sha1(key.encode() + _GUID, usedforsecurity=False).digest()).decode()
+    return b2a_base64(sha1(key.encode() + _GUID, usedforsecurity=False).digest(), newline=False).decode()
 
 
 class MessageReceiver(Protocol):
