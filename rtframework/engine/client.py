@@ -308,9 +308,10 @@ class Client:
         if receiver is not None:
             self._part(nsp, receiver)
         attempts = self._attempts or {}
-        if len(self._receivers.keys() | attempts.keys()) >= self._limits.max_namespaces:
+        most = self._limits.max_namespaces
+        if len(self._receivers) + len(attempts) >= most <= len(self._receivers.keys() | attempts.keys()):
             details = {"nsp": nsp, **self._where()}
-            _too_many(extra={**details, "limit": self._limits.max_namespaces})
+            _too_many(extra={**details, "limit": most})
             self.conn.close(DisconnectReason.FORCED_SERVER_CLOSE)
             return None
         self._attempts = attempts

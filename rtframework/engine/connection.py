@@ -151,9 +151,9 @@ class Connection(Inbox):
         self._connect_by = math.inf
         if self._on_connected is not None:
             self._count_as_connected()
-            websocket = self.websocket
-            if websocket is not None:
-                websocket.limit_messages(self.message_limit)
+            transport = self._transport
+            if isinstance(transport, WebSocketTransport):
+                transport.limit_messages(self._options.limits.max_http_buffer_size)
 
     def send(self, frames: Frames, *, volatile: bool = False) -> None:
         """Send, in the order of the calls; dropped when the connection is not open."""

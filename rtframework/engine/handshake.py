@@ -17,7 +17,7 @@ from ..concurrency import maybe_await
 from ..exceptions import ConnectionRefused
 from ..logs import ThrottledLog
 from ..types import DisconnectReason, Handshake
-from .frames import EncodedFrames
+from .frames import frame_of
 from .gate import CLOSING, Gate
 from .http.answers import Answer, Opening, Switching
 from .http.codings import choose_coding
@@ -61,6 +61,10 @@ _too_large: Final = ThrottledLog(
     "refused a handshake: its URL and headers are too large, see Limits.max_head_size, or it has more than "
     f"{_MOST_PARTS} parameters and cookies",
 )
+
+_SWITCHED: Final = Answered(101)
+"""For requests that are served directly, whose response nobody sees."""
+_NO_COOKIES: Final = Cookies("")
 
 
 class OpenPackets:
@@ -152,7 +156,7 @@ class Handshakes:
                 return error_response(request, BAD_REQUEST, headers=headers)
             connection = self._open(request, query, version, websocket, sid)
             self._opened(connection, request)
-            return _take_over(request, websocket, answer + EncodedFrames([self._open_packets.of(connection)]).websocket)
+            return _take_over(request, websocket, answer + frame_of(self._open_packets.of(connection)))
 
         switching = self._switch(request, query, headers, version, begin)
         return switching if isinstance(switching, Switching) else await switching
@@ -253,13 +257,15 @@ class Handshakes:
         transport: PollingTransport | WebSocketTransport,
         sid: str,
     ) -> Connection:
+        headers = request.headers
+        origin = headers.get("Origin")
         handshake = Handshake(
-            headers=request.headers,
+            headers=headers,
             query=query,
-            cookies=Cookies("; ".join(request.headers.getall("Cookie", ()))),
+            cookies=Cookies("; ".join(headers.getall("Cookie"))) if "Cookie" in headers else _NO_COOKIES,
             address=request.remote,
             secure=request.secure,
-            xdomain=self._origins.is_foreign(request.headers.get("Origin"), request.host),
+            xdomain=origin is not None and self._origins.is_foreign(origin, request.host),
             time=time.time(),
             url=request.raw_path,
         )
@@ -378,4 +384,4 @@ def _take_over(
         then()
     if rest:
         websocket.data_received(rest)
-    return Answered(101)
+    return _SWITCHED if request.task is None else Answered(101)

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING
 
 from aiohttp import HttpVersion11, web
 
+from .protocol import HttpProtocol
+
 if TYPE_CHECKING:
     from aiohttp.abc import AbstractStreamWriter
 
@@ -107,6 +109,10 @@ def take_over(request: web.Request, protocol: asyncio.Protocol, answer: bytes) -
     handler, transport = request.protocol, request.transport
     if transport is None or transport.is_closing():
         raise ConnectionResetError("the client has gone")
+    if request.task is None and isinstance(handler, HttpProtocol):
+        transport.write(answer)
+        transport.set_protocol(protocol)
+        return handler.leave()
     rest = _Rest()
     handler.set_parser(rest)  # type: ignore[arg-type]  # it is used as any parser
     transport.write(answer)
@@ -114,10 +120,7 @@ def take_over(request: web.Request, protocol: asyncio.Protocol, answer: bytes) -
     # aiohttp cleans up as if the connection were lost, but cannot close what it does not have any more.
     handler.transport = None
     handler.force_close()
-    if request.task is None:  # aiohttp does not serve this request: there is nobody who would stumble over it
-        handler.connection_lost(None)
-    else:
-        asyncio.get_running_loop().call_soon(handler.connection_lost, None)
+    asyncio.get_running_loop().call_soon(handler.connection_lost, None)
     return rest.data
 
 

@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any, Final, cast
 from aiohttp import web
 from aiohttp.http_exceptions import BadHttpMethod, ContentEncodingError, HttpProcessingError, LineTooLong
 from aiohttp.http_parser import RawRequestMessage
-from aiohttp.http_writer import StreamWriter
+from aiohttp.log import access_logger
 from aiohttp.tcp_helpers import tcp_keepalive
+from aiohttp.web_log import AccessLogger
 
 from ...logs import ThrottledLog
 from ...options import Limits
@@ -45,6 +46,7 @@ _late: Final = ThrottledLog(
 _BLOCKED: Final = 0.5
 """Seconds by which the event loop is late when something has blocked it: then the client has its time anew."""
 
+_NO_WRITER_AND_TASK: Final[Any] = (None, None)
 _LATE: Final = b"HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 
 
@@ -105,40 +107,47 @@ class HttpServer(web.Server):
             loop=server._loop,
             **server._kwargs,
         )
-        self._head_timeout = head_timeout
+        self.head_timeout = head_timeout
+        """Seconds for the head of a request."""
         self.routes = routes
         """Routes that serve the first request of a connection, if it asks for a websocket, without aiohttp."""
+        log = self._kwargs.get("access_log", access_logger)
+        is_usual = self._kwargs.get("access_log_class", AccessLogger) is AccessLogger
+        self._access_log: logging.Logger | None = log if is_usual and isinstance(log, logging.Logger) else None
+        self._without_log = {**self._kwargs, "access_log": None}
 
     def __call__(self) -> web.RequestHandler:
         """Make the protocol of a connection."""
+        log = self._access_log
+        kwargs = self._kwargs if log is None or log.isEnabledFor(logging.INFO) else self._without_log
         try:
-            return HttpProtocol(self, self._head_timeout, loop=self._loop, **self._kwargs)
+            protocol = HttpProtocol(self, loop=self._loop, **kwargs)
         except TypeError:  # an argument that there is not: aiohttp warns, and does without it
             return super().__call__()
+        protocol.head_timer = protocol.on_response = None
+        return protocol
 
 
 class HttpProtocol(web.RequestHandler):
     """One connection: the head of a request has to arrive in time, and one that cannot be read is told quietly."""
 
-    __slots__ = ("_head_timeout", "_head_timer", "on_response")
+    __slots__ = ("head_timer", "on_response")
 
-    def __init__(self, server: web.Server, head_timeout: float, *, loop: AbstractEventLoop, **kwargs: Any) -> None:
-        super().__init__(server, loop=loop, **kwargs)
-        self._head_timeout = head_timeout
-        self._head_timer: TimerHandle | None = None
-        self.on_response: Callable[[web.StreamResponse], None] | None = None
-        """Called with the response to the request that is being served, when it has been written."""
+    head_timer: TimerHandle | None
+    """Ends the time of a head that has begun. An ``HttpServer`` sets this and the next: a constructor would cost."""
+    on_response: Callable[[web.StreamResponse], None] | None
+    """Called with the response to the request that is being served, when it has been written."""
 
     def connection_made(self, transport: BaseTransport) -> None:
         """Begin as aiohttp does, but with its task when there is a request for it, and without ``TCP_NODELAY``.
 
         asyncio and uvloop have set that already.
         """
-        self.transport = cast("Transport", transport)
+        self.transport = real = cast("Transport", transport)
         if self._tcp_keepalive:
-            tcp_keepalive(self.transport)
+            tcp_keepalive(real)
         assert self._manager is not None
-        self._manager.connection_made(self, self.transport)
+        self._manager.connection_made(self, real)
         if self._keepalive_timeout > 0:
             self._next_keepalive_close_time = self._loop.time() + self._keepalive_timeout
             self._keepalive_handle = self._loop.call_at(self._next_keepalive_close_time, self._process_keepalive)
@@ -147,18 +156,14 @@ class HttpProtocol(web.RequestHandler):
         """Parse what has come. The beginning of a head starts the time that it has."""
         is_first = not self._request_count
         super().data_received(data)
-        if not self._request_count:
-            if self._head_timer is None and data:
-                self._head_timer = self._loop.call_later(self._head_timeout, self._be_late)
-            return
-        if is_first and self._serve_directly():
-            return
-        if is_first:
+        if is_first and self._request_count:
+            if self._serve_directly():
+                return
             self._task_handler = self._loop.create_task(self.start())
         if self._waits:
-            if self._head_timer is None and data:
-                self._head_timer = self._loop.call_later(self._head_timeout, self._be_late)
-        elif self._head_timer is not None:
+            if self.head_timer is None and data:
+                self.head_timer = self._loop.call_later(self._head_seconds, self._be_late)
+        elif self.head_timer is not None:
             self._stop_timer()
 
     def _serve_directly(self) -> bool:
@@ -172,8 +177,7 @@ class HttpProtocol(web.RequestHandler):
         route = manager.routes.get(message.path.partition("?")[0])
         if route is None or "Expect" in message.headers:
             return False
-        writer = StreamWriter(self, self._loop)
-        request: Any = manager.request_factory(message, payload, self, writer, None)  # type: ignore[arg-type]  # no task
+        request: Any = manager.request_factory(message, payload, self, *_NO_WRITER_AND_TASK)
         route.match(request)
         try:
             response = route.serve(request)
@@ -191,9 +195,19 @@ class HttpProtocol(web.RequestHandler):
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """Clean up."""
-        if self._head_timer is not None:
+        if self.head_timer is not None:
             self._stop_timer()
         super().connection_lost(exc)
+
+    def leave(self) -> bytes:
+        """Let go of the connection, which is another protocol's now. Return what has come behind the request.
+
+        Only for a request that aiohttp does not serve.
+        """
+        rest, self._message_tail = self._message_tail, b""
+        self.transport = None  # so that it is not closed
+        self.connection_lost(None)
+        return rest
 
     async def finish_response(
         self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
@@ -230,13 +244,18 @@ class HttpProtocol(web.RequestHandler):
     def _process_keepalive(self) -> None:
         """Close an idle connection; not one on which a head is on its way, nor because the event loop was blocked."""
         now = self._loop.time()
-        if self._head_timer is None and now - self._next_keepalive_close_time <= _BLOCKED:
+        if self.head_timer is None and now - self._next_keepalive_close_time <= _BLOCKED:
             super()._process_keepalive()
             if self._keepalive_handle is None and not self._request_count:  # aiohttp's task does not wait yet
                 self.force_close()
             return
         self._next_keepalive_close_time = now + self._keepalive_timeout
         self._keepalive_handle = self._loop.call_at(self._next_keepalive_close_time, self._process_keepalive)
+
+    @property
+    def _head_seconds(self) -> float:
+        """The seconds that a head has."""
+        return self._manager.head_timeout if isinstance(self._manager, HttpServer) else 0.0
 
     @property
     def _waits(self) -> bool:
@@ -248,18 +267,18 @@ class HttpProtocol(web.RequestHandler):
         return not self._request_count or (self._waiter is not None and not self._waiter.done())
 
     def _be_late(self) -> None:
-        timer, self._head_timer = self._head_timer, None
+        timer, self.head_timer = self.head_timer, None
         if timer is not None and self._loop.time() - timer.when() > _BLOCKED:  # the rest may wait unread
-            self._head_timer = self._loop.call_later(self._head_timeout, self._be_late)
+            self.head_timer = self._loop.call_later(self._head_seconds, self._be_late)
         elif self._waits and self.transport is not None:
-            _late(self._head_timeout, extra={"address": (self.peername or ("",))[0]})
+            _late(self._head_seconds, extra={"address": (self.peername or ("",))[0]})
             self.transport.write(_LATE)
             self.force_close()
 
     def _stop_timer(self) -> None:
-        if self._head_timer is not None:
-            self._head_timer.cancel()
-            self._head_timer = None
+        if self.head_timer is not None:
+            self.head_timer.cancel()
+            self.head_timer = None
 
 
 async def _respond(response: web.StreamResponse, request: web.BaseRequest) -> web.StreamResponse:
