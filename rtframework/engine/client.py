@@ -9,10 +9,10 @@ from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any, Final
 
 from ..exceptions import DecodeError
-from ..ids import new_id
 from ..logs import ThrottledLog, printable
 from ..packets import TooManyAttachments, is_name_within
 from ..types import DisconnectReason, PacketType
+from .ids import new_id
 from .inbound import estimate
 
 if TYPE_CHECKING:

@@ -10,7 +10,6 @@ import engineio
 from aiohttp import web
 
 from ..exceptions import ConnectionRefused
-from ..ids import new_id
 from ..logs import ThrottledLog
 from ..types import DisconnectReason
 from .backpressure import room_for
@@ -26,6 +25,7 @@ from .http.origins import OriginPolicy
 from .http.protocol import limit_heads
 from .http.proxies import Proxies
 from .http.refusals import BAD_REQUEST, FORBIDDEN, SID_UNKNOWN, TRANSPORT_UNKNOWN, Refusals, error_response
+from .ids import new_id
 from .v3.version import Version3
 from .versions import Version4
 from .watchdog import Watchdog
@@ -113,7 +113,7 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]  # engineio is n
         self._proxies: Proxies | None = None
         if options.trusted_proxies is not None:
             self._proxies = Proxies(options.trusted_proxies, options.proxy_headers)
-            self.stand_in_front()
+            self._front = self._pass_front
         serve = options.serve_client
         self._client_files = None if serve is False else ClientFiles(serve, self._origins)
 
@@ -165,6 +165,8 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]  # engineio is n
         query = self._query_of(request)
         if query.get("transport") != "websocket":
             return None
+        if self._proxies is not None:
+            request = self._proxies.seen_through(request)
         work = self._route(request, query)
         try:
             work.send(None)
@@ -269,7 +271,7 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]  # engineio is n
     # --- what stands in front of the protocol, when a program has put something there -------------------------------
 
     def stand_in_front(self) -> None:
-        """Take requests through proxies, middleware and header listeners from now on."""
+        """Take requests through middleware and header listeners from now on."""
         self._front = self._pass_front
         self._stands_in_front = True
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import logging
+import secrets
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Final
 
@@ -14,7 +15,6 @@ from ..concurrency import is_cancelled
 from ..counters import MAX_CONNECTIONS_PER_USER
 from ..exceptions import ConnectionRefused, Disconnected, EncodeError, EventError
 from ..handlers.event import CONNECTION, Passage
-from ..ids import new_id
 from ..logs import ThrottledLog, quote
 from ..protocols import UNKNOWN
 from ..types import DisconnectReason, Packet, PacketType
@@ -162,7 +162,7 @@ class Admission:
             if socket is not None:
                 return socket
             log.debug("a client of %s is not recovered", nsp.name, extra={"nsp": nsp.name})
-        return nsp._make_socket(client, client.new_id(nsp.name), handshake, user, new_id())
+        return nsp._make_socket(client, client.new_id(nsp.name), handshake, user, secrets.token_urlsafe(15))
 
     def _skips(self, socket: Socket, recovery: Recovery) -> bool:
         """Tell whether a client is recovered and passes middleware by.
@@ -207,7 +207,7 @@ class Admission:
         if not resumed:
             self._hold(socket)
             return nsp.adapter.add(socket.id, {socket.id, *socket._last_rooms})
-        # It is in them; what is to be waited for is asked again.
+        # It is in them. The adapter says again what there is to wait for.
         return nsp.adapter.add(socket.id, nsp.adapter.rooms(socket.id))
 
     async def _entered(self, socket: Socket, entering: Awaitable[None] | bool) -> bool:

@@ -85,6 +85,17 @@ async def test_a_handshake_starts_no_task(started: list[HttpProtocol]) -> None:
     witness.assert_nothing_left()
 
 
+async def test_a_handshake_through_a_proxy_starts_no_task(started: list[HttpProtocol]) -> None:
+    """The same behind nginx, where most servers are; the address is the client's."""
+    app, witness = web.Application(), Witness(trusted_proxies=[HOST])
+    witness.io.attach(app)
+    async with run(app) as url, wire(url) as tcp:
+        await tcp.send(*UPGRADE, "X-Forwarded-For: 203.0.113.7", body=CONNECT)
+        await frames(tcp, 2)
+        assert started == []
+        assert witness.only.handshake.address == "203.0.113.7"
+
+
 async def test_a_connection_moves_to_a_websocket_without_a_task(started: list[HttpProtocol]) -> None:
     """The same for clients that begin with polling, as the JavaScript client does."""
     app, witness = web.Application(), Witness()
