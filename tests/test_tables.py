@@ -248,7 +248,8 @@ def lines_of(path: Path) -> Iterator[tuple[str, bool]]:
 
 def test_every_warning_is_among_the_symptoms() -> None:
     """Who looks for a line of the log would find nothing, or a line that no version writes."""
-    modules = [path for path in (ROOT / "rtframework").rglob("*.py") if path.parent.name != "development"]
+    folders = (ROOT / "rtframework", ROOT / "plugins")
+    modules = [path for folder in folders for path in folder.rglob("*.py") if path.parent.name != "development"]
     found = {line for path in modules for line in lines_of(path)}
     warnings = {text for text, is_exception in found if not is_exception}
     cells = [row.cells[0] for row in read_page(DOCS / "symptoms.md").rows if row.section == "In the log"]

@@ -14,7 +14,7 @@ from rtframework.cluster.pubsub_wire import escape_pattern
 from rtframework.types import Target
 
 if TYPE_CHECKING:
-    from .streams_adapter import StreamsAdapter
+    from rtframework.cluster.adapter import ClusterAdapter
 
 _ARRAY: Final = b"\x93"
 """The first byte of a classic broadcast, by which it is told from the messages of servers on the same channels."""
@@ -28,7 +28,7 @@ class Emitters:
     They are published and not in the stream, so a client that is away has missed them for good.
     """
 
-    def __init__(self, prefix: str, adapters: Mapping[str, StreamsAdapter]) -> None:
+    def __init__(self, prefix: str, adapters: Mapping[str, ClusterAdapter]) -> None:
         self._prefix = prefix
         self._adapters = adapters
         self._requests = f"{prefix}-request#"
@@ -53,13 +53,13 @@ class Emitters:
             event = classic_wire.decode_broadcast(payload)
             adapter = self._adapters.get(event.packet.nsp) if event.packet.nsp is not UNSET else None
             if event.uid == EMITTER and adapter is not None:
-                adapter.deliver_published(event.packet.data, target_of(event.opts))
+                adapter.deliver_here(event.packet.data, target_of(event.opts))
 
-    def _act(self, adapter: StreamsAdapter, request: Request) -> None:
+    def _act(self, adapter: ClusterAdapter, request: Request) -> None:
         if request.uid not in (UNSET, EMITTER):
             return
         if request.type == RequestType.SERVER_SIDE_EMIT and request.data is not UNSET:
-            adapter.serve_published(request.data)
+            adapter.serve_here(request.data)
         elif request.type in _ACTS and request.opts is not UNSET:
             rooms = frozenset(request.opts.rooms) or None
             target = Target(rooms, frozenset(request.opts.except_))
@@ -76,7 +76,7 @@ class Emitters:
             return
         of_sid = Target(frozenset([message.sid]))
         if message.method == "emit":
-            adapter.deliver_published(list(message.args), message.target)
+            adapter.deliver_here(list(message.args), message.target)
         elif message.method == "disconnect":
             adapter.disconnect_here(of_sid, False)
         elif message.method == "close_room":

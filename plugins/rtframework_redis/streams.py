@@ -11,9 +11,9 @@ from collections.abc import Awaitable, Container
 from typing import Any, Final, Literal
 
 from rtframework.cluster.cursor import Gap
-from rtframework.cluster.messages import Message, MessageType, new_id
+from rtframework.cluster.messages import new_id
 from rtframework.cluster.pending import PendingLimits
-from rtframework.cluster.pubsub_wire import decode, encode_ephemeral
+from rtframework.cluster.pubsub_wire import decode
 from rtframework.cluster.python_socketio_wire import CHANNEL
 from rtframework.cluster.stream_ids import BEGINNING, parse_id
 from rtframework.cluster.streams_wire import Entry, Fields, is_for, read_fields
@@ -245,10 +245,6 @@ class RedisStreams:
         except TimeoutError:
             return False
         return True
-
-    def encode(self, kind: MessageType, data: Any, nsp: str) -> bytes:
-        """Encode a message for a channel."""
-        return encode_ephemeral(Message(int(kind), data, self.uid, nsp))
 
     # --- what arrives -------------------------------------------------------------------------------------------------
 

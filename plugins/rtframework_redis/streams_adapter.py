@@ -4,35 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-import logging
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
-from rtframework.adapters.ack_collector import AckCollector
-from rtframework.adapters.base import BaseAdapter
+from rtframework.cluster.adapter import ClusterAdapter
 from rtframework.cluster.messages import (
-    Answer,
     Broadcast,
-    ClientCount,
+    Data,
     DisconnectSockets,
     EventPacket,
-    FetchedSockets,
-    FetchSockets,
     Message,
     MessageType,
-    ServerSideEmit,
-    SocketsRooms,
-    details_of,
-    new_id,
     options_of,
-    record_of,
     target_of,
-    timeout_of,
 )
 from rtframework.cluster.payloads import to_plain
-from rtframework.cluster.pubsub_wire import private_channel, public_channel
-from rtframework.cluster.requests import FetchRequest, Requests, ServerSideRequest
+from rtframework.cluster.pubsub_wire import encode_ephemeral, private_channel, public_channel
 from rtframework.cluster.stream_ids import is_id
 from rtframework.cluster.streams_wire import (
     Entry,
@@ -43,9 +31,8 @@ from rtframework.cluster.streams_wire import (
     room_of,
     selects_any,
 )
-from rtframework.exceptions import ClusterUnavailable, EncodeError, EventError
-from rtframework.logs import ThrottledLog
-from rtframework.types import AckResponses, Packet, PacketType, Target
+from rtframework.exceptions import ClusterUnavailable, EncodeError
+from rtframework.types import Packet, PacketType, Target
 
 from .errors import LinkError
 from .own_messages import OwnEvent, OwnOrder
@@ -54,25 +41,17 @@ from .stream_sessions import Renewal
 
 if TYPE_CHECKING:
     from rtframework.protocols import Emitter, Frames, Session
-    from rtframework.types import SocketDetails
 
     from .streams import RedisStreams
 
-log: Final = logging.getLogger("rtframework.cluster")
-
-_beyond: Final = ThrottledLog(log, logging.WARNING, "a socket does not join rooms as another server wants: %s")
-
 _EVENT: Final = int(PacketType.EVENT)
-_FETCH_TIMEOUT: Final = 5.0
 _AGAIN: Final = (0.1, 0.2, 0.4, 0.8, 1.6)
 """Seconds between attempts to restore a session while connections to Redis end."""
 _WRITTEN_SOON: Final = 0.1
 """Seconds in which a server writes down the session of a client that has just left it."""
-_LONGEST: Final = 86_400.0
-"""Seconds for answers that are sent to the others if the program waits for ever."""
 
 
-class StreamsAdapter(BaseAdapter):
+class StreamsAdapter(ClusterAdapter):
     """One namespace of a server with ``RedisStreams``."""
 
     __slots__ = (
@@ -80,29 +59,23 @@ class StreamsAdapter(BaseAdapter):
         "_backbone",
         "_is_open",
         "_renewal",
-        "_requests",
         "_restored",
         "_restoring",
-        "_slow",
         "_stream_first",
-        "_timers",
         "name",
         "recovers",
     )
 
     def __init__(self, backbone: RedisStreams, nsp: str, emitter: Emitter) -> None:
-        super().__init__(nsp, emitter)
+        super().__init__(nsp, emitter, max_message=backbone.max_message)
         self._backbone = backbone
         self.name = nsp.encode()
-        self._requests = Requests()
         self.recovers = self._stream_first = self._is_open = False
         self._at: dict[str, dict[str | None, str]] = {}
         """By socket id: the positions at which it has come, under ``None``, and has joined its rooms."""
         self._restored: dict[str, dict[str | None, str]] = {}
         self._restoring: set[str] = set()
         self._renewal: Renewal | None = None
-        self._timers: set[asyncio.TimerHandle] = set()
-        self._slow: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         """Take part in the cluster."""
@@ -127,9 +100,7 @@ class StreamsAdapter(BaseAdapter):
         if self._renewal is not None:
             await self._renewal.close()
             self._renewal = None
-        for timer in self._timers:
-            timer.cancel()
-        self._timers.clear()
+        await super().close()
         uid, prefix = backbone.uid, backbone.channel_prefix
         await backbone.writer.unsubscribe(public_channel(self.nsp, prefix), private_channel(self.nsp, uid, prefix))
 
@@ -192,7 +163,7 @@ class StreamsAdapter(BaseAdapter):
             data = encode_text(text, target)
         else:
             data = encode_data(3, Broadcast(EventPacket(_EVENT, packet.data), opts=options_of(target)))
-        self._check_size(data)
+        self.check_size(data)
         if self._stream_first:
             await self._publish(MessageType.BROADCAST, data, event, room=room_of(target))
             await self._wait(event.slow)
@@ -225,11 +196,6 @@ class StreamsAdapter(BaseAdapter):
         if slow is not None:
             await slow
 
-    def _check_size(self, data: bytes) -> None:
-        if len(data) > self._backbone.max_message:
-            most = self._backbone.max_message
-            raise EncodeError(f"cannot be sent to other servers: {len(data)} bytes, more than max_message={most}")
-
     async def _publish(self, kind: MessageType, data: bytes, own: Any, *, room: bytes | None = None) -> str | None:
         return await self._backbone.writer.publish(self.name, int(kind), data, own, room=room)
 
@@ -242,13 +208,17 @@ class StreamsAdapter(BaseAdapter):
             if splice is not None and not splice.requestId and (text := splice.args()) is not None:
                 if selects_any(splice.opts, self.index.all_rooms()):
                     packet = partial(packet_of, self.nsp, entry)
-                    self._deliver(text, packet, target_of(splice.opts), id)  # type: ignore[arg-type]
+                    self._deliver_text(text, packet, target_of(splice.opts), id)  # type: ignore[arg-type]
                 return
         message = read_message(entry)
-        self.hear(message, id)
+        data = message.data
+        if isinstance(data, Broadcast) and not data.requestId:
+            self._deliver_text(None, lambda: Packet(_EVENT, self.nsp, data.packet.data), target_of(data.opts), id)
+        else:
+            self.hear(message)
 
-    def _deliver(self, text: str | None, packet: Callable[[], Packet], target: Target, id: str | None) -> None:
-        """Deliver an event of another server."""
+    def _deliver_text(self, text: str | None, packet: Callable[[], Packet], target: Target, id: str | None) -> None:
+        """Deliver an event of the stream to the sockets here. ``text``: its arguments as JSON, which are spliced."""
         sids = self.index.select(target.rooms, target.except_)
         if not sids:
             return
@@ -256,228 +226,31 @@ class StreamsAdapter(BaseAdapter):
         it: Any = packet if frames is not None else packet()
         slow = self._emitter.send(sids, it, volatile=target.volatile, compress=target.compress, frames=frames)
         if slow is not None:
-            self._backbone.spawn(slow)
+            self._spawn(slow)
 
-    def hear(self, message: Message, id: str | None = None) -> None:
-        """Handle a message of another server, of the stream or of a channel."""
-        data, uid = message.data, message.uid
-        if isinstance(data, Broadcast):
-            if data.requestId:
-                self._ask(uid, data)
-            else:
-                self._deliver(None, lambda: Packet(_EVENT, self.nsp, data.packet.data), target_of(data.opts), id)
-        elif isinstance(data, SocketsRooms):
-            self.move_here(target_of(data.opts), data.rooms, join=message.type == MessageType.SOCKETS_JOIN)
-        elif isinstance(data, DisconnectSockets):
-            self._disconnect(data)
-        elif isinstance(data, FetchSockets):
-            found = self._emitter.describe(self.sockets(target_of(data.opts)))
-            records = [record_of(each, to_plain) for each in found]
-            self._reply(uid, MessageType.FETCH_SOCKETS_RESPONSE, FetchedSockets(data.requestId, records))
-        elif isinstance(data, ServerSideEmit):
-            self._backbone.spawn(self._serve(uid, data))
-        else:
-            self._hear_answer(message)
-
-    def _hear_answer(self, message: Message) -> None:
-        data, uid, requests = message.data, message.uid, self._requests
-        if isinstance(data, FetchedSockets):
-            requests.fetched(data.requestId, [details_of(each, self.nsp) for each in data.sockets], uid)
-        elif isinstance(data, ClientCount):
-            requests.counted(data.requestId, data.clientCount, uid)
-        elif isinstance(data, Answer) and message.type == MessageType.SERVER_SIDE_EMIT_RESPONSE:
-            requests.answered(data.requestId, data.packet, uid)
-        elif isinstance(data, Answer):
-            x = data.x if isinstance(data.x, dict) else {}
-            sid, args = x.get("sid"), x.get("args")
-            if x.get("gone"):
-                requests.gone(data.requestId, sid, uid)
-            else:
-                requests.acknowledged(data.requestId, args if isinstance(args, list) else [data.packet], sid, uid)
-
-    # --- the sockets of all servers -----------------------------------------------------------------------------------
-
-    async def add_sockets(self, target: Target, rooms: Sequence[str]) -> None:
-        """Make the sockets that a target selects join rooms."""
-        data = SocketsRooms(_options(target), list(rooms))
-        await self._order(
-            MessageType.SOCKETS_JOIN, data, target, lambda: self._emitter.join(self.sockets(target), rooms)
-        )
-
-    async def del_sockets(self, target: Target, rooms: Sequence[str]) -> None:
-        """Make the sockets that a target selects leave rooms."""
-        data = SocketsRooms(_options(target), list(rooms))
-        await self._order(
-            MessageType.SOCKETS_LEAVE, data, target, lambda: self._emitter.leave(self.sockets(target), rooms)
-        )
-
-    async def disconnect_sockets(self, target: Target, close: bool, reason: str | None) -> None:
-        """Disconnect the sockets that a target selects."""
-        data = DisconnectSockets(_options(target), close)
-        if reason is not None:
-            data.x = {"reason": reason}
-
-        def disconnect() -> None:
-            self._emitter.disconnect(self.sockets(target), close, reason=reason)
-
-        await self._order(MessageType.DISCONNECT_SOCKETS, data, target, disconnect)
-
-    async def _order(
-        self, kind: MessageType, data: Any, target: Target, act: Callable[[], Awaitable[None] | None]
-    ) -> None:
-        """Have something done here and on the other servers, in the order of the stream if events are in it."""
-        if target.rooms is not None and not target.rooms:
-            return
-        own = OwnOrder(act)
-        if target.local or not self._stream_first:
-            own.deliver(None)
-        if not target.local:
-            await self._publish(kind, encode_data(kind, data), own if self._stream_first else None)
-        await own.outcome()
-
-    def move_here(self, target: Target, rooms: Sequence[str], *, join: bool) -> None:
-        """Make sockets of this server join or leave rooms, as another program wants."""
-        sids = self.sockets(target)
-        try:
-            waiting = self._emitter.join(sids, rooms) if join else self._emitter.leave(sids, rooms)
-        except EventError as error:
-            _beyond(error, extra={"nsp": self.nsp})
-        else:
-            if waiting is not None:
-                self._backbone.spawn(waiting)
-
-    def disconnect_here(self, target: Target, close: bool) -> None:
-        """Disconnect sockets of this server."""
-        self._emitter.disconnect(self.sockets(target), close)
-
-    def deliver_published(self, args: list[Any], target: Target) -> None:
+    def deliver_here(self, args: list[Any], target: Target) -> None:
         """Deliver an event that is in no stream to sockets of this server; they cannot recover it."""
         packet = Packet(_EVENT, self.nsp, args)
-        self._deliver(None, lambda: packet, target, self._backbone.at)
+        self._deliver_text(None, lambda: packet, target, self._backbone.at)
 
-    def serve_published(self, args: list[Any]) -> None:
-        """Run the handlers of an event for servers."""
-        self._backbone.spawn(self._emitter.serve(args))
+    # --- how messages travel ------------------------------------------------------------------------------------------
 
-    def _disconnect(self, data: DisconnectSockets) -> None:
-        x = data.x if isinstance(data.x, dict) else {}
-        reason = x.get("reason")
-        sids = self.sockets(target_of(data.opts))
-        if x.get("taken"):  # their clients are at another server, and so are their sessions
-            for sid in sids:
-                session = self._emitter.session(sid)
-                if session is not None:
-                    self._backbone.sessions.release(session.pid)
-            self._emitter.disconnect(sids, True, persist=False)
-            return
-        self._emitter.disconnect(sids, data.close, reason=reason if isinstance(reason, str) and reason else None)
-
-    async def fetch_sockets(self, target: Target, timeout: float | None) -> list[SocketDetails]:
-        """Describe the sockets of all servers."""
-        own = self._emitter.describe(self.sockets(target))
-        if target.local or (target.rooms is not None and not target.rooms):
-            return own
-        request = FetchRequest(await self._others(), own)
-        id = new_id()
-        self._requests.open(id, request)
-        try:
-            await self._request(MessageType.FETCH_SOCKETS, FetchSockets(options_of(target), id))
-            return await request.result(_FETCH_TIMEOUT if timeout is None else timeout)
-        finally:
-            self._requests.close(id)
-
-    # --- acknowledgements ---------------------------------------------------------------------------------------------
-
-    async def broadcast_with_ack(self, packet: Packet, target: Target, timeout: float | None) -> AckResponses:
-        """Deliver a packet and collect the answers of the clients of all servers."""
-        if target.rooms is not None and not target.rooms:
-            return AckResponses({})
-        plain = to_plain(list(packet.data))
-        self._emitter.encode(Packet(packet.type, packet.nsp, packet.data, 0))
-        collector = AckCollector(0 if target.local else await self._others())
-        id = new_id()
-        self._requests.open(id, collector)
-        try:
-            sids = self.sockets(target)
-            collector.ask(self._emitter.ask(sids, packet, volatile=target.volatile, compress=target.compress))
-            if not target.local:
-                opts = options_of(target, _LONGEST if timeout is None else timeout)
-                opts.flags["x"] = True  # servers of this framework tell of clients that have left
-                await self._request(MessageType.BROADCAST, Broadcast(EventPacket(_EVENT, plain), id, opts), local=True)
-            return await collector.result(timeout)
-        finally:
-            self._requests.close(id)
-
-    def _ask(self, uid: str, data: Broadcast) -> None:
-        """Ask the sockets here for another server."""
-        target, id = target_of(data.opts), str(data.requestId)
-        packet = Packet(_EVENT, self.nsp, data.packet.data)
-        sids = self.sockets(target)
-        asked = self._emitter.ask(sids, packet, volatile=target.volatile, compress=target.compress)
-        self._reply(uid, MessageType.BROADCAST_CLIENT_COUNT, ClientCount(id, len(asked)))
-        if not asked:
-            return
-        timeout = timeout_of(data.opts)
-        timer = asyncio.get_running_loop().call_later(
-            _FETCH_TIMEOUT if timeout is None else timeout, self._give_up, asked
-        )
-        self._timers.add(timer)
-        left = set(asked)
-        for sid, future in asked.items():
-            future.add_done_callback(partial(self._answered, uid, id, sid, "x" in data.opts.flags, left, timer))
-
-    def _give_up(self, asked: Any) -> None:
-        for future in asked.values():
-            future.cancel()
-
-    def _answered(
-        self,
-        uid: str,
-        id: str,
-        sid: str,
-        tells: bool,
-        left: set[str],
-        timer: asyncio.TimerHandle,
-        future: asyncio.Future[list[Any]],
+    async def _order(
+        self, kind: MessageType, data: Data, target: Target, act: Callable[[], Awaitable[None] | None]
     ) -> None:
-        left.discard(sid)
-        if not left:
-            timer.cancel()
-            self._timers.discard(timer)
-        if future.cancelled():
-            return
-        if future.exception() is not None:
-            if tells:
-                self._reply(uid, MessageType.BROADCAST_ACK, Answer(id, None, {"sid": sid, "gone": True}))
-            return
-        args = to_plain(list(future.result()))
-        x = {"sid": sid} if len(args) == 1 else {"sid": sid, "args": args}
-        self._reply(uid, MessageType.BROADCAST_ACK, Answer(id, args[0] if args else None, x))
+        """Have something done on all servers, in the order of the stream if events are in it."""
+        if target.local or not self._stream_first:
+            await super()._order(kind, data, target, act)
+        elif target.rooms is None or target.rooms:
+            own = OwnOrder(act)
+            await self._publish(kind, encode_data(kind, data), own)
+            await own.outcome()
 
-    # --- events between servers ---------------------------------------------------------------------------------------
-
-    async def server_side_emit(self, args: Sequence[Any]) -> None:
-        """Emit an event to the other servers: by the stream, so that a broken connection does not lose it."""
-        data = encode_data(9, ServerSideEmit(packet=to_plain(list(args))))
-        self._check_size(data)
-        await self._publish(MessageType.SERVER_SIDE_EMIT, data, None)
-
-    async def server_side_emit_with_ack(self, args: Sequence[Any], timeout: float) -> AckResponses:
-        """Emit an event to the other servers and collect their answers."""
-        plain = to_plain(list(args))
-        request = ServerSideRequest(await self._others())
-        id = new_id()
-        self._requests.open(id, request)
-        try:
-            await self._request(MessageType.SERVER_SIDE_EMIT, ServerSideEmit(id, plain))
-            return await request.result(timeout)
-        finally:
-            self._requests.close(id)
-
-    async def _serve(self, uid: str, data: ServerSideEmit) -> None:
-        answer = await self._emitter.serve(data.packet)
-        if data.requestId:
-            self._reply(uid, MessageType.SERVER_SIDE_EMIT_RESPONSE, Answer(data.requestId, to_plain(answer)))
+    async def _tell(self, kind: MessageType, data: Data) -> None:
+        """Add a message to the stream, so that a broken connection does not lose it."""
+        message = encode_data(kind, data)
+        self.check_size(message)
+        await self._publish(kind, message, None)
 
     async def _others(self) -> int:
         """Count the other servers of the namespace."""
@@ -486,19 +259,31 @@ class StreamsAdapter(BaseAdapter):
         count = next(iter(found.values())) if isinstance(found, dict) else found[1]
         return max(0, int(count) - 1)
 
-    async def _request(self, kind: MessageType, data: Any, *, local: bool = False) -> None:
-        message = self._backbone.encode(kind, data, self.nsp)
-        try:
-            await self._backbone.writer.command(
-                "PUBLISH", public_channel(self.nsp, self._backbone.channel_prefix), message
-            )
-        except ClusterUnavailable as error:
-            error.local = local
-            raise
+    async def _request(self, kind: MessageType, data: Data) -> None:
+        message = self._encode(kind, data)
+        await self._backbone.writer.command("PUBLISH", public_channel(self.nsp, self._backbone.channel_prefix), message)
 
-    def _reply(self, uid: str, kind: MessageType, data: Any) -> None:
-        message = self._backbone.encode(kind, data, self.nsp)
+    def _reply(self, uid: str, kind: MessageType, data: Data) -> None:
+        message = self._encode(kind, data)
         self._backbone.writer.send("PUBLISH", private_channel(self.nsp, uid, self._backbone.channel_prefix), message)
+
+    def _encode(self, kind: MessageType, data: Data) -> bytes:
+        return encode_ephemeral(Message(int(kind), data, self._backbone.uid, self.nsp))
+
+    def _spawn(self, work: Awaitable[Any]) -> None:
+        self._backbone.spawn(work)
+
+    def _disconnect(self, data: DisconnectSockets) -> None:
+        if isinstance(data.x, dict) and data.x.get("taken"):
+            # Their clients are at another server, as are their sessions.
+            sids = self.sockets(target_of(data.opts))
+            for sid in sids:
+                session = self._emitter.session(sid)
+                if session is not None:
+                    self._backbone.sessions.release(session.pid)
+            self._emitter.disconnect(sids, True, persist=False)
+        else:
+            super()._disconnect(data)
 
     # --- sessions -----------------------------------------------------------------------------------------------------
 
@@ -585,7 +370,3 @@ class StreamsAdapter(BaseAdapter):
         restored.update({room: kept.since.get(room, start) for room in kept.session.rooms})
         self._restored[kept.session.sid] = restored
         return dataclasses.replace(kept.session, missed=missed)
-
-
-def _options(target: Target) -> Any:
-    return options_of(target if target.rooms is None or target.rooms else Target())
