@@ -33,7 +33,7 @@ log: Final = logging.getLogger("rtframework.cluster")
 _refused: Final = ThrottledLog(
     log,
     logging.WARNING,
-    "Redis refuses the leases of servers: they are counted, and not named; see the commands in docs/cluster.md",
+    "Redis refuses the leases of servers: they are counted, and not named; see the rights in docs/cluster/redis.md",
 )
 _rubbish: Final = ThrottledLog(log, logging.WARNING, "the lease of another server is not understood")
 _doubled: Final = ThrottledLog(
@@ -256,7 +256,9 @@ class NodeLeases:
                 link = await self._connection.link()
                 count, found = await self._ask(link, channel, self._index)
                 await self._read(link, self._index, found, known=True)
-        except (LinkError, TimeoutError) as error:
+        except TimeoutError as error:
+            raise ClusterUnavailable(f"Redis did not answer within {self._timeout:g} s") from error
+        except LinkError as error:
             raise ClusterUnavailable(f"Redis did not answer: {error}") from error
         here = msgspec.structs.replace(self._me, sockets=self._sockets()).describe(is_self=True)
         named = [here, *(self._alive[name].describe() for name in found if name in self._alive)]
@@ -283,7 +285,9 @@ class NodeLeases:
                     self._take(known, await leases)
                     self._read_at = wall_time()
                 await self._read(link, self._hash(nsp), serving)
-        except (LinkError, TimeoutError) as error:
+        except TimeoutError as error:
+            raise ClusterUnavailable(f"Redis did not answer within {self._timeout:g} s") from error
+        except LinkError as error:
             raise ClusterUnavailable(f"Redis did not answer: {error}") from error
         finally:
             self._readings.remove(left)

@@ -117,14 +117,18 @@ class RedisStreams:
         self._uids: frozenset[bytes] = frozenset()
         self._emitters = Emitters(channel_prefix, self._adapters) if emitters else None
         self._tasks: set[asyncio.Future[Any]] = set()
-        self._is_up = False
+        self._is_up = self._has_server = False
         self._reader: StreamReader | None = None
         self._writer: StreamWriter | None = None
         self.sessions: Sessions
         self.leases: NodeLeases
 
     def __call__(self, nsp: str, emitter: Emitter) -> StreamsAdapter:
-        """Make the adapter of a namespace."""
+        """Make the adapter of a namespace. Raises ``ConfigurationError`` for a second server."""
+        if nsp == "/":
+            if self._has_server:
+                raise ConfigurationError("this RedisStreams joins another server already: each server needs its own")
+            self._has_server = True
         return StreamsAdapter(self, nsp, emitter)
 
     def __repr__(self) -> str:
@@ -226,8 +230,7 @@ class RedisStreams:
         """Write what is to be written, and disconnect."""
         reader, writer = self._reader, self._writer
         if writer is not None and reader is not None:
-            await self.leases.close(_STOP)
-            await self.sessions.flush(_STOP)
+            await asyncio.gather(self.leases.close(_STOP), self.sessions.flush(_STOP))
             self._reconnects += _reconnects(reader, writer)
             await writer.close()
             await reader.close()

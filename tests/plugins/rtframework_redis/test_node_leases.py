@@ -191,6 +191,7 @@ async def test_many_namespaces_are_entered_some_at_a_time(
         while len(await link.send("KEYS", "sio:nodes:{socket.io}:*")) < 11:  # noqa: ASYNC110
             await asyncio.sleep(0.02)
     await spaces[0].adapter.close()
+    await streams.writer.command("PING")
     assert await link.send("EXISTS", "sio:nodes:{socket.io}:/0") == 0
 
 
