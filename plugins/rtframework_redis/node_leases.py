@@ -89,6 +89,16 @@ class Asker(Protocol):
         """Let no request wait for a server."""
 
 
+class _Reading:
+    """A request that finds out whom it waits for. ``left``: uids of servers that were counted and have left since."""
+
+    __slots__ = ("count", "left")
+
+    def __init__(self) -> None:
+        self.count: asyncio.Future[Any] | None = None
+        self.left: set[str] = set()
+
+
 class NodeLeases:
     """The leases of all servers, as one of them sees them.
 
@@ -115,7 +125,7 @@ class NodeLeases:
         self._dead: dict[tuple[str, str], float] = {}
         self._strangers: dict[tuple[str, str], float] = {}
         """By namespace and uid: when a server without a lease was heard last."""
-        self._readings: list[set[str]] = []
+        self._readings: list[_Reading] = []
         self._askers: dict[Asker, None] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._watch: asyncio.Task[None] | None = None
@@ -271,8 +281,8 @@ class NodeLeases:
         is there that this one does not know yet. The caller registers its request without awaiting anything before:
         who leaves from now on is told to ``asker``. Raises :class:`~rtframework.ClusterUnavailable`.
         """
-        left: set[str] = set()
-        self._readings.append(left)
+        reading = _Reading()
+        self._readings.append(reading)
         try:
             async with asyncio.timeout(self._timeout):
                 link = await self._connection.link()
@@ -280,7 +290,7 @@ class NodeLeases:
                 leases = link.send("MGET", *map(self._key, known)) if known else None
                 if leases is not None:
                     leases.add_done_callback(_check)
-                count, serving = await self._ask(link, channel, self._hash(nsp))
+                count, serving = await self._ask(link, channel, self._hash(nsp), reading)
                 if leases is not None:
                     self._take(known, await leases)
                     self._read_at = wall_time()
@@ -290,9 +300,9 @@ class NodeLeases:
         except LinkError as error:
             raise ClusterUnavailable(f"Redis did not answer: {error}") from error
         finally:
-            self._readings.remove(left)
+            self._readings.remove(reading)
         alive = {name: lease.uid for name, lease in self._alive.items()}
-        found = awaited(count - 1, serving, alive, left, strangers=self._has_strangers(nsp))
+        found = awaited(count - 1, serving, alive, reading.left, strangers=self._has_strangers(nsp))
         if isinstance(found, dict) and found:
             self._askers[asker] = None
             if self._watch is None:
@@ -317,13 +327,18 @@ class NodeLeases:
     def left(self, nsp: str, uid: str) -> str:
         """Hear that a server has left a namespace, and return its name: requests that begin do not wait for it."""
         for reading in self._readings:
-            reading.add(uid)
+            if reading.count is not None and reading.count.done():  # it was counted before it left
+                reading.left.add(uid)
         self._strangers.pop((nsp, uid), None)
         return self._names.get(uid, uid)
 
-    async def _ask(self, link: Link, channel: str, key: str) -> tuple[int, dict[str, str]]:
+    async def _ask(
+        self, link: Link, channel: str, key: str, reading: _Reading | None = None
+    ) -> tuple[int, dict[str, str]]:
         """Return the number of servers that are subscribed, and the entries of a hash without this server's."""
         replies = link.send("PUBSUB", "NUMSUB", channel), link.send("HGETALL", key)
+        if reading is not None:
+            reading.count = replies[0]
         count, entries = await asyncio.gather(*replies, return_exceptions=True)
         if isinstance(count, BaseException):
             raise count

@@ -58,12 +58,13 @@ def awaited(
 
     ``count``: the others that are subscribed at this moment. ``serving``: names with uids that have entered themselves
     for the namespace, without this server. ``alive``: names with uids that have a lease. ``left``: uids of those that
-    have said meanwhile that they leave. ``strangers``: servers without leases, such as Node's, were heard lately.
+    have said since they were counted that they leave. ``strangers``: servers without leases, such as Node's, were heard
+    lately.
 
     More are subscribed than have a name: Node's servers are among them, or one is about to start, and all are counted.
     Fewer: one that lives is connecting to the broker at this moment, and is awaited all the same.
     """
     named = {name: uid for name, uid in serving.items() if alive.get(name) == uid}
     if count > len(named) or (strangers and count):
-        return max(0, count)
+        return max(0, count - len(left))
     return {name: uid for name, uid in named.items() if uid not in left}

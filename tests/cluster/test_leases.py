@@ -40,6 +40,7 @@ def test_rubbish_is_refused(value: bytes) -> None:
         pytest.param(2, AB, AB, {"2"}, False, A, id="one leaves at this moment"),
         pytest.param(1, A, A, (), True, 1, id="Node's instead of one that is connecting"),
         pytest.param(0, A, A, (), True, A, id="Node's has gone"),
+        pytest.param(3, AB, AB, {"2"}, False, 2, id="one leaves beside a server of Node"),
         pytest.param(0, {}, AB, (), False, {}, id="nobody else serves this"),
         pytest.param(-1, {}, {}, (), False, {}, id="nobody is subscribed, not even this one"),
     ],
