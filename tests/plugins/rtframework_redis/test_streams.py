@@ -245,8 +245,10 @@ def test_a_url_is_no_adapter() -> None:
     assert "secret" not in str(caught.value)
 
 
-async def emit_for(seconds: float, ios: list[Server], clients: list[LightClient]) -> Ledger:
-    """Emit on all servers all the time, and enter what has come of it into a ledger."""
+async def emit_for(
+    seconds: float, ios: list[Server], clients: list[LightClient], told: list[tuple[Any, ...]] | None = None
+) -> Ledger:
+    """Emit on all servers all the time, and enter what has come of it into a ledger. ``told``: what servers heard."""
     ledger = Ledger()
     sent: list[tuple[int, int, float, bool]] = []
 
@@ -272,9 +274,14 @@ async def emit_for(seconds: float, ios: list[Server], clients: list[LightClient]
         times = [at for origin, _, at, _ in sent if origin == io]
         raised = [number for origin, number, _, came in sent if origin == io and not came]
         ledger.flood(str(io), times, raised=raised)
-    await asyncio.gather(*(io.emit("end") for io in ios))
+    everybody = set(range(len(ios)))
+    while any({each.args[0] for each in client.events if each.name == "end"} != everybody for client in clients):
+        await asyncio.gather(*(io.emit("end", number) for number, io in enumerate(ios)))
+        await asyncio.sleep(0.05)  # again for a client that is away because of a gap
+    for event, *args in told or ():
+        if event == "gap":
+            ledger.gap(args[1], time.time())
     for client in clients:
-        await client.wait_for("end", len(ios))
         client.enter(ledger, "n")
     return ledger
 
@@ -320,14 +327,15 @@ async def test_clients_wander_while_connections_to_redis_end(cluster: tuple[Clus
 
 
 @needs("redis-sentinel")
-async def test_a_failover_loses_nothing(cluster: tuple[Cluster, RedisServer]) -> None:
+async def test_a_failover_loses_nothing_without_a_word(cluster: tuple[Cluster, RedisServer]) -> None:
     """A master that dies would take messages with it, or the others would wait for one that never comes back."""
     servers, _ = cluster
     async with running_sentinels() as sentinels:
         places = ",".join(f"{host}:{port}" for host, port in sentinels.addresses)
         ios, clients = await servers.pair(f"redis+sentinel://{places}/{MASTER}")
         over = asyncio.ensure_future(sentinels.fail_over(kill=True))
-        result = (await emit_for(2.5, ios, clients)).result()
+        # A gap is told if the replica that became the master had not got all of it yet.
+        result = (await emit_for(2.5, ios, clients, servers.told)).result()
         await over
         assert result.is_clean, result
         assert result.emitted > 100
