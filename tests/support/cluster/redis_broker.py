@@ -15,6 +15,25 @@ from tests.support.cluster.proxy import Network, running_network
 from tests.support.cluster.redis_server import RedisServer, folder_of_logs, running_redis
 
 
+async def spoil(redis: RedisServer, nsp: str) -> None:
+    """Add entries to the stream, and publish messages, that no server of a namespace understands."""
+    for fields in (
+        ("x", "y"),
+        ("uid", "u", "nsp", nsp, "type", "3", "data", "{"),
+        ("uid", "u", "nsp", nsp, "type", "3"),
+        ("uid", "u", "nsp", nsp, "type", "x", "data", "{}"),
+        ("uid", "u", "nsp", nsp, "type", "99", "data", "{}"),
+        ("uid", "u", "nsp", nsp, "type", "3", "data", "AAAA"),
+        ("uid", b"\xff", "nsp", b"\xfe", "type", "3", "data", b"\xff"),
+        ("uid", "u", "nsp", nsp, "type", "3", "data", '{"packet":{"type":2,"data":{}},"opts":{"rooms":[]}}'),
+        ("uid", "u", "nsp", "/", "type", "2", "gap", "rubbish"),
+    ):
+        await redis.command("XADD", "socket.io", "*", *fields)
+    for channel in (f"socket.io#{nsp}#", f"socket.io#{nsp}#x#", f"socket.io-request#{nsp}#", "socketio"):
+        for payload in (b"", b"\xff", b"{", b"\x93\x01", b"null", b'{"type":99}', b'{"uid":1}'):
+            await redis.command("PUBLISH", channel, payload)
+
+
 class RedisBroker(ClusterBroker):
     """``make``: called with the URL of Redis and the name of a server, returns its backbone.
 
@@ -98,21 +117,7 @@ class RedisBroker(ClusterBroker):
 
     async def rubbish(self) -> None:
         """Add and publish what no server understands."""
-        for fields in (
-            ("x", "y"),
-            ("uid", "u", "nsp", "/n", "type", "3", "data", "{"),
-            ("uid", "u", "nsp", "/n", "type", "3"),
-            ("uid", "u", "nsp", "/n", "type", "x", "data", "{}"),
-            ("uid", "u", "nsp", "/n", "type", "99", "data", "{}"),
-            ("uid", "u", "nsp", "/n", "type", "3", "data", "AAAA"),
-            ("uid", b"\xff", "nsp", b"\xfe", "type", "3", "data", b"\xff"),
-            ("uid", "u", "nsp", "/n", "type", "3", "data", '{"packet":{"type":2,"data":{}},"opts":{"rooms":[]}}'),
-            ("uid", "u", "nsp", "/", "type", "2", "gap", "rubbish"),
-        ):
-            await self.redis.command("XADD", "socket.io", "*", *fields)
-        for channel in ("socket.io#/n#", "socket.io#/n#x#", "socket.io-request#/n#", "socketio"):
-            for payload in (b"", b"\xff", b"{", b"\x93\x01", b"null", b'{"type":99}', b'{"uid":1}'):
-                await self.redis.command("PUBLISH", channel, payload)
+        await spoil(self.redis, "/n")
 
     # --- one server's connections -------------------------------------------------------------------------------------
 
