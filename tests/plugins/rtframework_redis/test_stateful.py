@@ -14,7 +14,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from itertools import combinations, count
 from random import Random
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 import pytest
 from hypothesis import HealthCheck, Phase, settings
@@ -176,6 +176,9 @@ SECONDS: Final = st.sampled_from([0.001, 0.003, 0.02, 0.2, 1.5, 4.0])
 
 class Machine(RuleBasedStateMachine):
     """Random steps, and what must be true after each, and at the end."""
+
+    taken: ClassVar[int] = 0
+    """Steps that all machines have taken."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -481,6 +484,7 @@ class Machine(RuleBasedStateMachine):
     @invariant()
     def nothing_has_failed(self) -> None:
         """Something would have raised that no program expects."""
+        Machine.taken += 1
         if self.failed:
             raise self.failed[0]
 
@@ -515,6 +519,7 @@ class Machine(RuleBasedStateMachine):
                     if server.adapter.rooms(client.sid):
                         server = self.nodes[(number + 1) % NODES]
                     await self.come(client, server)
+                    await asyncio.sleep(0.1)
             await asyncio.sleep(3)
 
         self.run(settle())

@@ -52,4 +52,4 @@ def test_every_fault_has_its_row() -> None:
 
 def test_a_search_with_random_steps_says_what_it_did() -> None:
     """Thousands of steps would be claimed that nobody has made."""
-    assert faults.run_steps(2).startswith("2 searches of up to 40 random steps")
+    assert int(faults.run_steps(0).partition(" random steps")[0]) > 100
