@@ -6,14 +6,14 @@ import asyncio
 import contextlib
 import random
 import time
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import pytest
 from aiohttp import web
 
 from rtframework import ClusterUnavailable, EncodeError, Server
 from rtframework.exceptions import ConfigurationError
-from rtframework.testing import AdapterConformance
+from rtframework.testing import ClusterConformance
 from rtframework_redis import RedisStreams
 from tests.plugins.rtframework_redis.conftest import Cluster, RedisServer, free_port
 from tests.support.cluster.cases.running import run_cases
@@ -22,6 +22,7 @@ from tests.support.cluster.clients import LightClient
 from tests.support.cluster.fleet import KINDS, RECOVERY, REMOTE, STREAM, add_kind, add_kind_in_process, running_fleet
 from tests.support.cluster.ledger import Ledger
 from tests.support.cluster.needs import needs
+from tests.support.cluster.redis_broker import RedisBroker
 from tests.support.cluster.redis_fleets import MASTER, running_cluster, running_sentinels
 from tests.support.cluster.redis_server import running_redis
 from tests.support.server import RunningServer
@@ -356,21 +357,38 @@ async def test_a_redis_cluster_is_enough(cluster: tuple[Cluster, RedisServer]) -
         assert client.recovered
 
 
-class TestRedisStreams(AdapterConformance):
-    """The suite of adapters."""
+class _Streams(ClusterConformance):
+    """Servers on one Redis; faults are short, and long in a thorough run."""
 
-    def adapter(self, nsp: str, emitter: Any) -> Any:
-        """Make an adapter."""
-        return self._streams(nsp, emitter)
+    delivery: Literal["stream", "local-first"] = "stream"
+    durable = True
+    thorough = is_thorough()
+    publish_timeout = 0.5
+    patience = 5.0
 
-    async def start(self) -> None:
-        """Start Redis and a backbone."""
-        self._running = contextlib.AsyncExitStack()
-        redis = await self._running.enter_async_context(running_redis())
-        self._streams = RedisStreams(redis.url)
-        await self._streams.start()
+    def broker(self) -> RedisBroker:
+        """Run a Redis."""
 
-    async def stop(self) -> None:
-        """Stop both."""
-        await self._streams.stop()
-        await self._running.aclose()
+        def make(url: str, name: str) -> RedisStreams:
+            return RedisStreams(url, name=name, publish_timeout=self.publish_timeout, delivery=self.delivery)
+
+        return RedisBroker(make)
+
+
+class TestWithRecovery(_Streams):
+    """The stream is the truth, and clients can recover."""
+
+    ordered = recovers = True
+
+
+class TestFromTheStream(_Streams):
+    """Everybody gets events when they are read back; little of it differs from the way with recovery."""
+
+    __test__ = is_thorough()
+    ordered = True
+
+
+class TestLocalFirst(_Streams):
+    """Clients of the same server get events at once."""
+
+    delivery = "local-first"
