@@ -83,6 +83,8 @@ EXPORTS: Final[dict[str, tuple[str, ...]]] = {
         "AdapterConformance",
         "AuthenticatorConformance",
         "Clock",
+        "ClusterBroker",
+        "ClusterConformance",
         "Received",
         "SerializerConformance",
         "TestClient",
