@@ -165,7 +165,8 @@ class RedisStreams:
         """What was sent and received so far."""
         pending = self._writer.pending.size if self._writer is not None else 0
         now = _reconnects(self._reader, self._writer)
-        return ClusterTraffic(self.published, self._received, pending, self._reconnects + now)
+        taken = self._reader.taken if self._reader is not None else 0
+        return ClusterTraffic(self.published, self._received + taken, pending, self._reconnects + now)
 
     @property
     def writer(self) -> StreamWriter:
@@ -231,9 +232,10 @@ class RedisStreams:
         reader, writer = self._reader, self._writer
         if writer is not None and reader is not None:
             await asyncio.gather(self.leases.close(_STOP), self.sessions.flush(_STOP))
-            self._reconnects += _reconnects(reader, writer)
             await writer.close()
             await reader.close()
+            self._reconnects += _reconnects(reader, writer)
+            self._received += reader.taken
         self._reader = self._writer = None
         self._is_up = False
         for task in self._tasks:
@@ -285,7 +287,6 @@ class RedisStreams:
 
     def _take(self, id: str, fields: Fields) -> None:
         """Handle an entry of the stream."""
-        self._received += 1
         if not is_for(fields, self._uids, self._rooms):
             return
         try:
