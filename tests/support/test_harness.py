@@ -20,6 +20,7 @@ from aiohttp import web
 from tests.conftest import Serve, ServeProgram
 from tests.support import preload
 from tests.support.browser import Pages
+from tests.support.driver import Drivers
 from tests.support.js import ConnectError, JSClients, JSError
 from tests.support.proxy import running_proxy
 from tests.support.pyclient import PyClients
@@ -371,3 +372,38 @@ async def test_a_fork_ends_as_a_new_interpreter_does(program: str, tmp_path: Pat
         lines = [line for line in err.decode().splitlines() if not line.startswith((" ", "Traceback"))]
         ends.append((process.returncode, out, [re.sub(r"0x\w+|fd=\d+|TextIOWrapper.*", "", line) for line in lines]))
     assert ends[0] == ends[1]
+
+
+async def test_connections_share_a_driver_of_playwright() -> None:
+    """Each test of a page would start one; and one that has ended would fail every test after it."""
+    drivers = Drivers()
+    try:
+        async with drivers.connect() as first, drivers.connect() as second:
+            assert drivers.is_shared
+            assert first.chromium.name == second.chromium.name == "chromium"
+            process = drivers._process
+        async with drivers.connect():
+            assert drivers._process is process
+            assert process is not None
+            process.kill()
+            process.wait()
+        async with drivers.connect() as playwright:
+            assert playwright.chromium.name == "chromium"
+            assert drivers._process is not process
+    finally:
+        drivers.close()
+
+
+async def test_a_driver_that_cannot_be_shared_is_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The tests of pages would end with the next version of Playwright that looks different inside."""
+    script = tmp_path / "drivers.cjs"
+    script.write_text("throw new Error('another Playwright')")
+    monkeypatch.setattr("tests.support.driver._SCRIPT", script)
+    drivers = Drivers()
+    try:
+        for _ in range(2):
+            async with drivers.connect() as playwright:
+                assert playwright.chromium.name == "chromium"
+                assert not drivers.is_shared
+    finally:
+        drivers.close()
