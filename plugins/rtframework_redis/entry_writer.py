@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from rtframework.cluster.messages import new_id
 from rtframework.cluster.pending import PendingLimits, PendingMessages
@@ -23,6 +23,13 @@ TICK: Final = 0.1
 
 GRACE: Final = 1.0
 """Seconds that are waited before the stream's end is read if the former connection may still be executing."""
+
+
+class Emit(Protocol):
+    """An event whose emitter may be cancelled while it is on its way."""
+
+    def lost(self, error: ClusterUnavailable) -> None:
+        """Handle that the other servers do not get it."""
 
 
 class EntryWriter:
@@ -83,11 +90,19 @@ class EntryWriter:
         self.pending.close()
 
     async def publish(
-        self, nsp: bytes, kind: int, data: bytes | None, own: Any = None, *, room: bytes | None = None
+        self,
+        nsp: bytes,
+        kind: int,
+        data: bytes | None,
+        own: Any = None,
+        *,
+        room: bytes | None = None,
+        emit: Emit | None = None,
     ) -> str | None:
         """Add a message to the stream, and return the id of its entry when it is settled; ``None`` if a gap covers it.
 
-        ``own``: what a reader gets back with it. Raises :class:`~rtframework.ClusterUnavailable`: nobody has it, unless
+        ``own``: what a reader gets back with it. ``emit``: is told if the message is lost after its emitter was
+        cancelled. Raises :class:`~rtframework.ClusterUnavailable`: nobody has it, unless
         the error is ``uncertain``.
         """
         if self._is_closed:
@@ -95,11 +110,22 @@ class EntryWriter:
         size = 256 + (len(data) if data is not None else 0)
         pending = self.pending
         self._arm()
-        await pending.admit(size, wall_time())
+        try:
+            await pending.admit(size, wall_time())
+        except asyncio.CancelledError:
+            if emit is not None:
+                emit.lost(ClusterUnavailable("the emitter was cancelled while it waited for room"))
+            raise
         m = new_id().encode()
         message = pending.add(m, fields_of(self._uid, nsp, kind, data, m, room), own, size, wall_time())
         self._wake()
-        return await message.future
+        try:
+            return await message.future
+        except asyncio.CancelledError:
+            if emit is not None and m in pending:
+                message.future = asyncio.get_running_loop().create_future()
+                message.future.add_done_callback(partial(_abandoned, emit))
+            raise
 
     def _wake(self) -> None:
         if not self._is_scheduled and self._link is not None:
@@ -192,3 +218,9 @@ class EntryWriter:
         self._link = None
         self.pending.lost()
         return True
+
+
+def _abandoned(emit: Emit, future: asyncio.Future[str | None]) -> None:
+    error = None if future.cancelled() else future.exception()
+    if isinstance(error, ClusterUnavailable):
+        emit.lost(error)

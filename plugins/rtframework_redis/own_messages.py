@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from rtframework.exceptions import ClusterUnavailable
     from rtframework.types import Packet, Target
 
     from .streams_adapter import StreamsAdapter
@@ -34,6 +35,10 @@ class OwnEvent:
     def read(self, id: str) -> None:
         """Handle that it was read back."""
         self.deliver(id if self._adapter.recovers else None)
+
+    def lost(self, error: ClusterUnavailable) -> None:
+        """Handle that the other servers do not get it, though nobody waits any longer."""
+        self._adapter.lost(self._packet, self._target, error)
 
 
 class OwnOrder:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Collection, Iterable
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
@@ -44,6 +44,7 @@ if TYPE_CHECKING:
 
     from .streams import RedisStreams
 
+_CLOSE: Final = int(MessageType.ADAPTER_CLOSE)
 _EVENT: Final = int(PacketType.EVENT)
 _AGAIN: Final = (0.1, 0.2, 0.4, 0.8, 1.6)
 """Seconds between attempts to restore a session while connections to Redis end."""
@@ -89,6 +90,7 @@ class StreamsAdapter(ClusterAdapter):
             self._renewal.start()
         uid, prefix = backbone.uid, backbone.channel_prefix
         await backbone.writer.subscribe(public_channel(self.nsp, prefix), private_channel(self.nsp, uid, prefix))
+        backbone.leases.serve(self.nsp)  # not before: nobody is to wait for a server that does not hear
 
     async def close(self) -> None:
         """Leave the cluster."""
@@ -96,13 +98,18 @@ class StreamsAdapter(ClusterAdapter):
             return
         self._is_open = False
         backbone = self._backbone
-        backbone.close(self)
         if self._renewal is not None:
             await self._renewal.close()
             self._renewal = None
-        await super().close()
         uid, prefix = backbone.uid, backbone.channel_prefix
-        await backbone.writer.unsubscribe(public_channel(self.nsp, prefix), private_channel(self.nsp, uid, prefix))
+        public = public_channel(self.nsp, prefix)
+        # Together, in this order: who begins a request before hears that it is not answered, who does after waits for
+        # nothing.
+        backbone.leases.withdraw(self.nsp)
+        backbone.writer.send("PUBLISH", public, encode_ephemeral(Message(_CLOSE, None, uid, self.nsp)))
+        await backbone.writer.unsubscribe(public, private_channel(self.nsp, uid, prefix))
+        backbone.close(self)
+        await super().close()
 
     # --- rooms --------------------------------------------------------------------------------------------------------
 
@@ -165,12 +172,12 @@ class StreamsAdapter(ClusterAdapter):
             data = encode_data(3, Broadcast(EventPacket(_EVENT, packet.data), opts=options_of(target)))
         self.check_size(data)
         if self._stream_first:
-            await self._publish(MessageType.BROADCAST, data, event, room=room_of(target))
+            await self._publish(MessageType.BROADCAST, data, event, room=room_of(target), emit=event)
             await self._wait(event.slow)
             return
         slow = event.deliver(None)
         try:
-            await self._publish(MessageType.BROADCAST, data, None, room=room_of(target))
+            await self._publish(MessageType.BROADCAST, data, None, room=room_of(target), emit=event)
         except ClusterUnavailable as error:
             error.local = True
             raise
@@ -196,8 +203,18 @@ class StreamsAdapter(ClusterAdapter):
         if slow is not None:
             await slow
 
-    async def _publish(self, kind: MessageType, data: bytes, own: Any, *, room: bytes | None = None) -> str | None:
-        return await self._backbone.writer.publish(self.name, int(kind), data, own, room=room)
+    async def _publish(
+        self, kind: MessageType, data: bytes, own: Any, *, room: bytes | None = None, emit: OwnEvent | None = None
+    ) -> str | None:
+        backbone = self._backbone
+        id = await backbone.writer.publish(self.name, int(kind), data, own, room=room, emit=emit)
+        backbone.published += 1
+        return id
+
+    def lost(self, packet: Packet, target: Target, error: ClusterUnavailable) -> None:
+        """Tell of an event whose emitter waits no longer: the others do not get it."""
+        error.local = not self._stream_first
+        self._emitter.lost(packet, target, error)
 
     # --- what is read from the stream ---------------------------------------------------------------------------------
 
@@ -252,20 +269,35 @@ class StreamsAdapter(ClusterAdapter):
         self.check_size(message)
         await self._publish(kind, message, None)
 
-    async def _others(self) -> int:
-        """Count the other servers of the namespace."""
+    async def _others(self) -> int | Collection[str]:
+        """Return the names of the other servers of the namespace, or their number if Node's are among them."""
         channel = public_channel(self.nsp, self._backbone.channel_prefix)
-        found = await self._backbone.writer.command("PUBSUB", "NUMSUB", channel)
-        count = next(iter(found.values())) if isinstance(found, dict) else found[1]
-        return max(0, int(count) - 1)
+        return await self._backbone.leases.others(self.nsp, channel, self)
+
+    def hear(self, message: Message) -> None:
+        """Handle a message of another server."""
+        if message.type == MessageType.ADAPTER_CLOSE:
+            self.server_gone(self._backbone.leases.left(self.nsp, message.uid))
+        else:
+            super().hear(message)
+
+    def _name_of(self, uid: str) -> str:
+        return self._backbone.leases.heard(self.nsp, uid)
+
+    def _ask_again(self, name: str, kind: MessageType, data: Data) -> None:
+        uid = self._backbone.leases.uid_of(name)
+        if uid is not None:
+            self._reply(uid, kind, data)
 
     async def _request(self, kind: MessageType, data: Data) -> None:
         message = self._encode(kind, data)
         await self._backbone.writer.command("PUBLISH", public_channel(self.nsp, self._backbone.channel_prefix), message)
+        self._backbone.published += 1
 
     def _reply(self, uid: str, kind: MessageType, data: Data) -> None:
         message = self._encode(kind, data)
         self._backbone.writer.send("PUBLISH", private_channel(self.nsp, uid, self._backbone.channel_prefix), message)
+        self._backbone.published += 1
 
     def _encode(self, kind: MessageType, data: Data) -> bytes:
         return encode_ephemeral(Message(int(kind), data, self._backbone.uid, self.nsp))
