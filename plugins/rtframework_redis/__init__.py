@@ -7,8 +7,9 @@ except ModuleNotFoundError as error:
     error.add_note("rtframework_redis needs redis and hiredis: pip install 'rtframework[redis]'")
     raise
 
+from .pubsub import RedisPubSub
 from .streams import RedisStreams
 
-__all__ = ["RedisStreams"]
+__all__ = ["RedisPubSub", "RedisStreams"]
 
 del _hiredis, _redis

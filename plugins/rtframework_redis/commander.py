@@ -1,4 +1,4 @@
-"""Commands over a kept connection, for those who do not care which connection it is."""
+"""Commands over a kept connection, whichever connection that is at the moment."""
 
 from __future__ import annotations
 

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Final, Literal, TypeAlias
 
@@ -19,7 +19,7 @@ from .link import Link
 log: Final = logging.getLogger("rtframework.cluster")
 
 _failed: Final = ThrottledLog(log, logging.ERROR, "a message of another server was not handled")
-_refused: Final = ThrottledLog(log, logging.ERROR, "Redis refuses a subscription: %s")
+_refused: Final = ThrottledLog(log, logging.ERROR, "Redis refuses a subscription")
 
 Command: TypeAlias = Literal["SUBSCRIBE", "PSUBSCRIBE", "SSUBSCRIBE"]
 
@@ -34,14 +34,14 @@ _TICK: Final = 0.25
 
 
 class Subscriptions:
-    """The channels and patterns that one connection subscribes to.
+    """Channels and patterns of one connection.
 
     ``on_message``: called with the channel, the message, and whether it came by a pattern. ``timeout``: seconds after
-    which those who wait for a subscription are told that it is not there. ``grace``: seconds that a channel is still
-    listened to after ``leave``. ``on_late``: called with the time of the request, in seconds since the epoch, when a
-    subscription comes for which somebody has waited in vain. ``on_refused``: called with channels for which Redis
-    sent an error, or which it has ended, and the error; return true if somebody else sees to them. ``slot_of``: only
-    channels of the same slot are asked for together, as in a Redis Cluster.
+    which waiters are told that a subscription is not there. ``grace``: seconds for which a channel is listened to after
+    ``leave``. ``on_late``: called with channels for which a caller has waited in vain, once they are subscribed to, and
+    with the time of the request, in seconds since the epoch. ``on_refused``: called with channels for which Redis sent
+    an error, or which it has ended, and the error; it returns true if it sees to them. ``slot_of``: only channels of
+    the same slot are asked for together, as in a Redis Cluster.
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class Subscriptions:
         *,
         timeout: float,
         grace: float = 0.0,
-        on_late: Callable[[float], None] | None = None,
+        on_late: Callable[[Sequence[bytes], float], None] | None = None,
         on_refused: Callable[[Sequence[bytes], ReplyError | None], bool] | None = None,
         slot_of: Callable[[bytes], int] | None = None,
     ) -> None:
@@ -84,7 +84,7 @@ class Subscriptions:
     @property
     def is_restored(self) -> bool:
         """True while there is a connection with all that was subscribed to when it was opened."""
-        return self._link is not None
+        return self._link is not None and self._link.is_usable
 
     @property
     def wanted(self) -> dict[bytes, Command]:
@@ -119,7 +119,7 @@ class Subscriptions:
     def leave(self, *channels: bytes) -> None:
         """Listen to channels no longer, after a while in which they may be wanted again."""
         if not self._grace:
-            self._give_up(channels)
+            self.drop(*channels)
             return
         due = self._loop.time() + self._grace
         for channel in channels:
@@ -128,9 +128,17 @@ class Subscriptions:
                 self._leaving[channel] = due
         self._arm()
 
+    def drop(self, *channels: bytes) -> None:
+        """End subscriptions at once; does not wait until Redis has. Waiters for them wait no longer."""
+        for channel in channels:
+            self.forget(channel)
+            waiter = self._waiting.pop(channel, None)
+            if waiter is not None and not waiter.done():
+                waiter.set_result(None)
+
     async def unsubscribe(self, *channels: bytes) -> None:
         """End subscriptions at once, and wait until Redis has."""
-        self._give_up(channels)
+        self.drop(*channels)
         reply = self._flush()
         if reply:
             await asyncio.wait(reply, timeout=self._timeout)
@@ -144,15 +152,8 @@ class Subscriptions:
             self._change(channel)
 
     def take_waiting(self, channel: bytes) -> asyncio.Future[None] | None:
-        """Return the future of those who wait for a channel, who wait for another connection's from now on."""
+        """Take the future of a channel away: its waiters are told by another connection from now on."""
         return self._waiting.pop(channel, None)
-
-    def _give_up(self, channels: Iterable[bytes]) -> None:
-        for channel in channels:
-            self.forget(channel)
-            waiter = self._waiting.pop(channel, None)
-            if waiter is not None and not waiter.done():
-                waiter.set_result(None)
 
     def _waiter(self, channel: bytes) -> asyncio.Future[None]:
         found = self._waiting.get(channel)
@@ -165,7 +166,7 @@ class Subscriptions:
     # --- the connection -----------------------------------------------------------------------------------------------
 
     async def restore(self, link: Link) -> None:
-        """Subscribe to everything on a new connection. Raises ``LinkError`` if it ends."""
+        """Subscribe to everything on a new connection. Raises ``LinkError`` if it ends, or if Redis refuses."""
         self._lose()
         for channel in self._leaving:
             self._wanted.pop(channel, None)
@@ -182,13 +183,16 @@ class Subscriptions:
                 try:
                     await reply
                 except ReplyError as error:
-                    self._refuse(channels, error)
+                    for channel in channels:
+                        self._sent.pop(channel, None)
+                    if self._on_refused is None or not self._on_refused(channels, error):
+                        raise
         if not link.is_usable:
             raise await link.lost
         self._link = link
         link.lost.add_done_callback(lambda _: self._lost(link))
-        for channel in list(self._sent):
-            self._confirm(channel)
+        self._late.clear()  # the owner of the connection tells what was missed without it
+        self._confirm(list(self._sent))
 
     def push(self, push: list[Any]) -> None:
         """Take a push of the connection."""
@@ -210,7 +214,7 @@ class Subscriptions:
                     self._change(channel)
 
     def close(self) -> None:
-        """Forget everything, and tell those who wait."""
+        """Forget everything. Waiters get an error."""
         self._is_closed = True
         if self._timer is not None:
             self._timer.cancel()
@@ -288,21 +292,21 @@ class Subscriptions:
         if link is not self._link or command not in _OPPOSITE:
             return
         if error is None:
-            for channel in channels:
-                if channel in self._sent:
-                    self._confirm(channel)
+            self._confirm([channel for channel in channels if channel in self._sent])
         elif isinstance(error, ReplyError):
             self._refuse(channels, error)
 
-    def _confirm(self, channel: bytes) -> None:
-        self._active.add(channel)
-        waiter = self._waiting.pop(channel, None)
-        if waiter is not None and not waiter.done():
-            waiter.set_result(None)
-        if self._late:
-            since = self._late.pop(channel, None)
-            if since is not None and self._on_late is not None:
-                self._on_late(since)
+    def _confirm(self, channels: Sequence[bytes]) -> None:
+        late = {}
+        for channel in channels:
+            self._active.add(channel)
+            waiter = self._waiting.pop(channel, None)
+            if waiter is not None and not waiter.done():
+                waiter.set_result(None)
+            if channel in self._late:
+                late[channel] = self._late.pop(channel)
+        if late and self._on_late is not None:
+            self._on_late(list(late), min(late.values()))
 
     def _refuse(self, channels: Sequence[bytes], error: ReplyError | None) -> None:
         for channel in channels:
@@ -312,7 +316,7 @@ class Subscriptions:
         if not wanted or (self._on_refused is not None and self._on_refused(wanted, error)):
             return
         why = "it has ended it" if error is None else str(error)
-        _refused(why, extra={"channels": [each.decode(errors="replace") for each in wanted[:8]]})
+        _refused(error=LinkError(f"{wanted[0].decode(errors='replace')}: {why}"))
         for channel in wanted:
             self._late.setdefault(channel, time.time())
             waiter = self._waiting.pop(channel, None)
@@ -343,7 +347,7 @@ class Subscriptions:
             if at > now:
                 break
             due.append(channel)
-        self._give_up(due)
+        self.drop(*due)
         if deadlines or self._leaving:
             self._arm()
 
