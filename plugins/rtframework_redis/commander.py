@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rtframework.exceptions import ClusterUnavailable
 
-from .commands import Argument
 from .errors import LinkError
-from .keeper import Keeper
-from .link import Link
+
+if TYPE_CHECKING:
+    from .commands import Argument
+    from .keeper import Keeper
+    from .link import Link
 
 
 class Commander:
@@ -38,7 +40,9 @@ class Commander:
         try:
             async with asyncio.timeout(self._timeout):
                 return await link.send(*args)
-        except (LinkError, TimeoutError) as error:
+        except TimeoutError as error:
+            raise ClusterUnavailable(f"Redis did not answer within {self._timeout:g} s") from error
+        except LinkError as error:
             raise ClusterUnavailable(f"Redis did not answer: {error}") from error
 
     def send(self, *args: Argument) -> asyncio.Future[Any] | None:

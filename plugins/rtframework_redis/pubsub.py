@@ -103,11 +103,15 @@ class RedisPubSub:
         self._prefix_length = len(channel_prefix.encode())
         self._background = Background()
         self._channels: ChannelSet | None = None
-        self._is_up = False
+        self._is_up = self._has_server = False
         self._came_up = asyncio.Event()
 
     def __call__(self, nsp: str, emitter: Emitter) -> PubSubAdapter:
-        """Make the adapter of a namespace."""
+        """Make the adapter of a namespace. Raises ``ConfigurationError`` for a second server, or one with recovery."""
+        if nsp == "/":
+            if self._has_server:
+                raise ConfigurationError("this RedisPubSub joins another server already: each server needs its own")
+            self._has_server = True
         return (ShardedAdapter if self._sharded else ClassicAdapter)(self, nsp, emitter)
 
     def __repr__(self) -> str:

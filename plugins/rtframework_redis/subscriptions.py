@@ -136,13 +136,6 @@ class Subscriptions:
             if waiter is not None and not waiter.done():
                 waiter.set_result(None)
 
-    async def unsubscribe(self, *channels: bytes) -> None:
-        """End subscriptions at once, and wait until Redis has."""
-        self.drop(*channels)
-        reply = self._flush()
-        if reply:
-            await asyncio.wait(reply, timeout=self._timeout)
-
     def forget(self, *channels: bytes) -> None:
         """Forget subscriptions that Redis has ended, or that another connection has got."""
         for channel in channels:
@@ -245,22 +238,18 @@ class Subscriptions:
             self._is_scheduled = True
             self._loop.call_soon(self._flush)
 
-    def _flush(self) -> list[asyncio.Future[Any]]:
+    def _flush(self) -> None:
         """Ask for all changes of this turn of the event loop."""
         self._is_scheduled = False
         link = self._link
         if link is None:
-            return []  # the next connection begins with what is wanted then
-        ends = []
+            return  # the next connection begins with what is wanted then
         try:
             for command, channels in self._take_changes():
                 reply = link.subscribe(command, *channels)
                 reply.add_done_callback(partial(self._replied, link, command, channels))
-                if command not in _OPPOSITE:
-                    ends.append(reply)
         except LinkError as error:
             link.fail(str(error))
-        return ends
 
     def _take_changes(self) -> list[tuple[str, list[bytes]]]:
         """Turn the changes into commands, each with channels that it may have together."""

@@ -66,14 +66,14 @@ class SingleServer:
     """One server at one address."""
 
     def __init__(self, address: Address) -> None:
-        self._address = address
+        self.address = address
 
     def __str__(self) -> str:
-        return str(self._address)
+        return str(self.address)
 
     async def locate(self, key: bytes = b"") -> Address:
         """Return the address."""
-        return self._address
+        return self.address
 
     def refute(self, error: ReplyError, key: bytes = b"") -> None:
         """Do nothing: there is no other address."""
@@ -238,6 +238,9 @@ def make_topology(source: Source) -> Topology:
         return SingleServer(Address.from_client(source))
     if isinstance(source, Sentinel):
         raise ConfigurationError("a Sentinel knows many services: pass sentinel.master_for(name)")
+    if not hasattr(source, "locate"):
+        kind = f"{type(source).__module__.partition('.')[0]}'s {type(source).__name__}"
+        raise ConfigurationError(f"Redis is a URL, or a client of redis.asyncio, not {kind}")
     return source
 
 

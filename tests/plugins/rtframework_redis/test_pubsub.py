@@ -253,6 +253,14 @@ def test_options_are_checked(options: dict[str, Any]) -> None:
         RedisPubSub("nonsense")
 
 
+def test_each_server_has_its_own() -> None:
+    """Two servers in a process would take each other's messages for their own."""
+    pubsub = RedisPubSub("redis://localhost")
+    Server(adapter=pubsub)
+    with pytest.raises(ConfigurationError, match="its own"):
+        Server(adapter=pubsub)
+
+
 async def test_servers_with_streams_are_another_cluster(cluster: tuple[Cluster, RedisServer]) -> None:
     """Two clusters on one Redis would disturb each other."""
     servers, _ = cluster

@@ -230,6 +230,21 @@ def test_options_are_checked(options: dict[str, Any]) -> None:
         RedisStreams("nonsense")
 
 
+def test_a_server_has_an_adapter_of_its_own() -> None:
+    """Two servers would take each other's connection away when one of them stops."""
+    streams = RedisStreams("redis://localhost")
+    Server(adapter=streams)
+    with pytest.raises(ConfigurationError, match="each server needs its own"):
+        Server(adapter=streams)
+
+
+def test_a_url_is_no_adapter() -> None:
+    """A newcomer would be told to write MemoryAdapter, or see the password in a traceback."""
+    with pytest.raises(ConfigurationError, match=r"write adapter=RedisStreams\(url\)") as caught:
+        Server(adapter="redis://:secret@localhost")  # type: ignore[arg-type]
+    assert "secret" not in str(caught.value)
+
+
 async def emit_for(seconds: float, ios: list[Server], clients: list[LightClient]) -> Ledger:
     """Emit on all servers all the time, and enter what has come of it into a ledger."""
     ledger = Ledger()
