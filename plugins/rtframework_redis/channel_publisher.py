@@ -44,6 +44,7 @@ class ChannelPublisher(Commander):
     While there is no connection, and while Redis owes a reply for a second, messages wait in their order. A message is
     never sent twice: Pub/Sub could not tell. ``on_state``: called when the connection has come or gone. ``stale``: see
     ``LinkOptions``. ``on_failure``: called when the connection has gone, and for each attempt that failed.
+    ``may_begin``: returns the time, by ``wall_time``, from which a new connection is used for messages.
     """
 
     def __init__(
@@ -57,6 +58,7 @@ class ChannelPublisher(Commander):
         on_state: Callable[[], None],
         stale: frozenset[str] = STALE,
         on_failure: Callable[[Exception], None] | None = None,
+        may_begin: Callable[[], float] = lambda: 0.0,
     ) -> None:
         self._prefix = begin(3, command)
         self._timeout = timeout
@@ -78,7 +80,8 @@ class ChannelPublisher(Commander):
         """A heap: a message that has to be sent again comes before those that were published after it."""
         self._watched: deque[tuple[float, asyncio.Future[Any]]] = deque()
         """What awaits its reply, with the time at which its publisher is told that there is none."""
-        self._is_stalled = self._is_closed = False
+        self._may_begin = may_begin
+        self._is_held = self._is_stalled = self._is_closed = False
         self._replies = 0
         self._replied_at = 0.0
         self._timer: asyncio.TimerHandle | None = None
@@ -152,7 +155,7 @@ class ChannelPublisher(Commander):
     def _send(self, command: bytes, deadline: float) -> asyncio.Future[Any] | None:
         """Send a message at once, if nothing waits before it."""
         link = self._link
-        if link is None or self._queue or self._is_stalled:
+        if link is None or self._queue or self._is_stalled or self._is_held:
             return None
         try:
             reply = link.send_packed(command)
@@ -179,6 +182,11 @@ class ChannelPublisher(Commander):
     def _flush(self) -> None:
         link = self._link
         queue = self._queue
+        if self._is_held:
+            self._is_held = wall_time() < self._may_begin()
+            if self._is_held:
+                self._arm()
+                return
         while queue and link is not None and not self._is_stalled:
             waiting = queue[0][1]
             if not waiting.sent.done():
@@ -211,6 +219,7 @@ class ChannelPublisher(Commander):
         link.lost.add_done_callback(lambda _: self._lost(link))
         self._link = link
         self._is_stalled = False
+        self._is_held = True
         self._loop.call_soon(self._flush)
         self._loop.call_soon(self._on_state)
 

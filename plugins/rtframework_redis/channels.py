@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Callable, Sequence
 from typing import Any, Final, Literal, NamedTuple, Protocol
@@ -14,7 +15,7 @@ from .channel_publisher import ChannelPublisher
 from .commander import Commander
 from .errors import LinkError, LinkRefused, ReplyError
 from .keeper import Keeper, Opened, Pauses
-from .link import STALE, Link, LinkOptions
+from .link import STALE, Link, LinkOptions, wall_time
 from .subscriptions import Command, Subscriptions
 from .topology import ClusterTopology, Place, SingleServer, Topology
 
@@ -23,6 +24,10 @@ PROBE: Final = 5.0
 
 GRACE: Final = 2.0
 """Seconds that the channel of a room is listened to after its last socket has left."""
+
+SETTLE: Final = 1.2
+"""Seconds, after both connections were lost, in which the other servers may subscribe again before messages that have
+waited are published: what is published before they have is lost. They try at least once a second."""
 
 _MOST_SUBSCRIBING: Final = 64 * 1024 * 1024
 """Bytes of commands for subscriptions that may wait for their confirmations."""
@@ -114,6 +119,7 @@ class Channels:
             on_state=on_state,
             stale=stale,
             on_failure=on_failure,
+            may_begin=lambda: self._settled_at,
         )
         self.subscriptions = Subscriptions(
             self._hear,
@@ -139,6 +145,8 @@ class Channels:
         self._probing: _Probe | None = None
         self._whole_at: float | None = None
         """The last time at which everything surely arrived, in seconds since the epoch; ``None`` at first."""
+        self._settled_at = 0.0
+        """The time, by ``wall_time``, from which messages are published on a new connection."""
         self._number = 0
 
     @property
@@ -223,10 +231,15 @@ class Channels:
         await self.subscriptions.restore(link)
         self._probing = None
         since, self._whole_at = self._whole_at, time.time()
-        link.lost.add_done_callback(lambda _: self._on_state())
+        link.lost.add_done_callback(lambda _: self._lost())
         if since is not None:
+            self._settled_at = wall_time() + SETTLE
             self._on_gap(since, None)
         self._loop.call_soon(self._on_state)
+
+    def _lost(self) -> None:
+        self._settled_at = math.inf
+        self._on_state()
 
     def _hear(self, channel: bytes, payload: bytes, by_pattern: bool) -> None:
         if channel == self.probe and not by_pattern:

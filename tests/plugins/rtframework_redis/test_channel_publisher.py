@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
@@ -72,6 +73,29 @@ async def test_messages_wait_while_redis_is_away(redis_server: Redis) -> None:
         await redis.start()
         await asyncio.gather(*waiting)
         assert states[-2:] == [False, True]
+
+
+async def test_the_others_get_time_to_subscribe_again(redis_server: Redis) -> None:
+    """Whatever has waited for Redis would be published before anybody listens."""
+    redis = await redis_server()
+    begins = [0.0]
+    async with publisher(redis.url, may_begin=lambda: begins[0]) as found:
+        await found.publish(b"news", b"0")
+        begins[0] = math.inf
+        await found.publish(b"news", b"1")  # it concerns new connections
+        await redis.kill()
+        await until(lambda: not found.is_up)
+        waiting = asyncio.ensure_future(found.publish(b"news", b"2"))
+        await redis.start()
+        await found.keeper.up(5)
+        later = asyncio.ensure_future(found.publish(b"news", b"3"))
+        assert await found.command("PING") is not None
+        assert not waiting.done()
+        begins[0] = 0.0
+        async with listener(redis.url) as heard:
+            await asyncio.gather(waiting, later)
+            await until(lambda: len(heard) == 2)
+            assert heard == [2, 3]
 
 
 async def test_an_error_says_that_nobody_has_it(redis_server: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
