@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, Literal, NamedTuple, Protocol
 
 from rtframework.exceptions import ClusterUnavailable
@@ -80,10 +80,10 @@ class Channels:
     """Channels at one server.
 
     ``topology``: called for each of the two connections, which each need their own. ``sharded``: SPUBLISH and
-    SHARDNUMSUB in place of PUBLISH and NUMSUB. ``probe``: a channel of this connection alone. ``on_message``: see
-    :class:`Subscriptions`. ``on_gap``: see :class:`OnGap`. ``on_state``: called when ``is_up`` may have changed.
-    ``on_refused``, ``slot_of``, ``stale``, ``on_failure``: for a node of a Redis Cluster, see :class:`Subscriptions`
-    and :class:`ChannelPublisher`.
+    SHARDNUMSUB in place of PUBLISH and NUMSUB. ``probe``: a channel of this connection alone. ``on_message``,
+    ``takes``: see :class:`Subscriptions`. ``on_gap``: see :class:`OnGap`. ``on_state``: called when ``is_up`` may have
+    changed. ``on_refused``, ``slot_of``, ``stale``, ``on_failure``: for a node of a Redis Cluster, see
+    :class:`Subscriptions` and :class:`ChannelPublisher`.
     """
 
     def __init__(
@@ -96,6 +96,7 @@ class Channels:
         timeout: float,
         max_pending: int,
         on_message: Callable[[bytes, bytes, bool], None],
+        takes: Mapping[bytes, Callable[[bytes], None]] | None = None,
         on_gap: OnGap,
         on_state: Callable[[], None],
         on_refused: Callable[[Sequence[bytes], ReplyError | None], bool] | None = None,
@@ -123,6 +124,7 @@ class Channels:
         )
         self.subscriptions = Subscriptions(
             self._hear,
+            takes=takes,
             timeout=timeout,
             grace=GRACE,
             on_late=lambda channels, since: on_gap(since, channels),

@@ -89,7 +89,7 @@ class ClassicAdapter(PubSubAdapter):
         if splice is None:
             event = decode_broadcast(payload)
             uid, packet, opts = event.uid, event.packet, event.opts
-        elif selects_any(splice.opts, self.index.all_rooms()):
+        elif selects_any(splice.opts, self._rooms):
             uid, packet, opts = splice.uid, read_packet(splice), splice.opts
         else:
             return

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, Final
 
@@ -44,6 +44,7 @@ class ClusterChannels:
         timeout: float,
         max_pending: int,
         on_message: Callable[[bytes, bytes, bool], None],
+        takes: Mapping[bytes, Callable[[bytes], None]] | None = None,
         on_gap: OnGap,
         on_state: Callable[[], None],
     ) -> None:
@@ -52,6 +53,7 @@ class ClusterChannels:
         self._timeout = timeout
         self._max_pending = max_pending
         self._on_message = on_message
+        self._takes = takes
         self._on_gap = on_gap
         self._on_state = on_state
         self._loop = asyncio.get_running_loop()
@@ -191,6 +193,7 @@ class ClusterChannels:
             timeout=self._timeout,
             max_pending=self._max_pending,
             on_message=self._on_message,
+            takes=self._takes,
             on_gap=self._on_gap,
             on_state=self._on_state,
             on_refused=self._refused,

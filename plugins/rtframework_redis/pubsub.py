@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 import secrets
 import socket
@@ -13,8 +12,7 @@ from typing import Any, Final
 from rtframework.cluster.messages import new_id
 from rtframework.cluster.pubsub_wire import SubscriptionMode
 from rtframework.cluster.python_socketio_wire import CHANNEL
-from rtframework.exceptions import ClusterUnavailable, ConfigurationError, DecodeError
-from rtframework.logs import ThrottledLog
+from rtframework.exceptions import ClusterUnavailable, ConfigurationError
 from rtframework.protocols import Emitter
 from rtframework.types import Health
 
@@ -28,9 +26,7 @@ from .pubsub_adapter import PubSubAdapter, Take
 from .sharded_adapter import ShardedAdapter
 from .topology import ClusterTopology, Source, make_topology
 
-log: Final = logging.getLogger("rtframework.cluster")
-
-_rubbish: Final = ThrottledLog(log, logging.WARNING, "a message of another server is not understood")
+_MANAGERS: Final = CHANNEL.encode()
 
 _START: Final = 10.0
 """Seconds in which Redis has to be reached when the application starts."""
@@ -100,6 +96,8 @@ class RedisPubSub:
         self.adapters: dict[str, PubSubAdapter] = {}
         self._takes: dict[bytes, Take] = {}
         self._emitters = Emitters(channel_prefix, self.adapters) if emitters else None
+        if self._emitters is not None:
+            self._takes[_MANAGERS] = self._emitters.hear_manager
         self._prefix_length = len(channel_prefix.encode())
         self._background = Background()
         self._channels: ChannelSet | None = None
@@ -145,10 +143,9 @@ class RedisPubSub:
         self._came_up = asyncio.Event()
         channels = self._channels = self._make_channels()
         if self._emitters is not None:
-            waiting = [channels.subscribe("SUBSCRIBE", CHANNEL.encode())]
+            channels.subscribe("SUBSCRIBE", _MANAGERS)
             if self._sharded:
-                patterns = (each.encode() for each in self._emitters.patterns)
-                waiting.append(channels.subscribe("PSUBSCRIBE", *patterns))
+                channels.subscribe("PSUBSCRIBE", *(each.encode() for each in self._emitters.patterns))
         try:
             await channels.start(_START)
         except (LinkError, TimeoutError) as error:
@@ -160,6 +157,7 @@ class RedisPubSub:
             "timeout": self._timeout,
             "max_pending": self._max_pending,
             "on_message": self._hear,
+            "takes": self._takes,
             "on_gap": self._gap,
             "on_state": self._state,
         }
@@ -216,22 +214,14 @@ class RedisPubSub:
     # --- what arrives -------------------------------------------------------------------------------------------------
 
     def _hear(self, channel: bytes, payload: bytes, by_pattern: bool) -> None:
-        """Handle a message of a channel."""
-        try:
-            take = self._takes.get(channel)
-            if by_pattern and self._sharded:
-                if self._emitters is not None:
-                    self._emitters.hear(channel, payload)
-            elif take is not None:
-                take(payload)
-            elif channel == _MANAGERS and self._emitters is not None:
-                self._emitters.hear_manager(payload)
-            else:
-                adapter = self._adapter_of(channel)
-                if adapter is not None:
-                    adapter.hear_event(payload)
-        except DecodeError as error:
-            _rubbish(error=error)
+        """Handle a message of a room's channel, or of a pattern."""
+        if by_pattern and self._sharded:
+            if self._emitters is not None:
+                self._emitters.hear(channel, payload)
+            return
+        adapter = self._adapter_of(channel)
+        if adapter is not None:
+            adapter.hear_event(payload)
 
     def _adapter_of(self, channel: bytes) -> PubSubAdapter | None:
         """Return the adapter of a channel: of a room, or of a namespace itself."""
@@ -262,6 +252,3 @@ class RedisPubSub:
                 self._came_up.set()
             for adapter in list(self.adapters.values())[:1]:
                 adapter._emitter.state(is_up)
-
-
-_MANAGERS: Final = CHANNEL.encode()

@@ -29,7 +29,7 @@ Take = Callable[[bytes], None]
 class PubSubAdapter(ClusterAdapter):
     """One namespace of a server with ``RedisPubSub``. A subclass speaks the wire of one of Node's adapters."""
 
-    __slots__ = ("_backbone", "_is_open", "_mine", "name")
+    __slots__ = ("_backbone", "_is_open", "_mine", "_rooms", "name")
 
     def __init__(self, backbone: RedisPubSub, nsp: str, emitter: Emitter) -> None:
         super().__init__(nsp, emitter, max_message=backbone.max_message)
@@ -40,6 +40,7 @@ class PubSubAdapter(ClusterAdapter):
             )
         self._backbone = backbone
         self.name = nsp.encode()
+        self._rooms = self.index.all_rooms()
         self._is_open = False
         self._mine: Mapping[bytes, Take] = {}
         """The channels of the namespace itself, and what handles their messages."""

@@ -73,7 +73,7 @@ class ShardedAdapter(PubSubAdapter):
         if splice is not None and splice.nsp == self.nsp:
             data = splice.data
             if data.requestId is UNSET:
-                if not selects_any(data.opts, self.index.all_rooms()):
+                if not selects_any(data.opts, self._rooms):
                     return
                 text = data.args()
                 if text is not None:

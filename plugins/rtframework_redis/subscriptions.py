@@ -6,11 +6,11 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, Final, Literal, TypeAlias
 
-from rtframework.exceptions import ClusterUnavailable
+from rtframework.exceptions import ClusterUnavailable, DecodeError
 from rtframework.logs import ThrottledLog
 
 from .errors import LinkError, ReplyError
@@ -18,6 +18,7 @@ from .link import Link
 
 log: Final = logging.getLogger("rtframework.cluster")
 
+_rubbish: Final = ThrottledLog(log, logging.WARNING, "a message of another server is not understood")
 _failed: Final = ThrottledLog(log, logging.ERROR, "a message of another server was not handled")
 _refused: Final = ThrottledLog(log, logging.ERROR, "Redis refuses a subscription")
 
@@ -41,7 +42,8 @@ class Subscriptions:
     ``leave``. ``on_late``: called with channels for which a caller has waited in vain, once they are subscribed to, and
     with the time of the request, in seconds since the epoch. ``on_refused``: called with channels for which Redis sent
     an error, or which it has ended, and the error; it returns true if it sees to them. ``slot_of``: only channels of
-    the same slot are asked for together, as in a Redis Cluster.
+    the same slot are asked for together, as in a Redis Cluster. ``takes``: what is called with the messages of some
+    channels, in place of ``on_message``. Either may raise ``DecodeError``.
     """
 
     def __init__(
@@ -53,8 +55,10 @@ class Subscriptions:
         on_late: Callable[[Sequence[bytes], float], None] | None = None,
         on_refused: Callable[[Sequence[bytes], ReplyError | None], bool] | None = None,
         slot_of: Callable[[bytes], int] | None = None,
+        takes: Mapping[bytes, Callable[[bytes], None]] | None = None,
     ) -> None:
         self._on_message = on_message
+        self._takes = {} if takes is None else takes
         self._timeout = timeout
         self._grace = grace
         self._on_late = on_late
@@ -192,7 +196,13 @@ class Subscriptions:
         kind = push[0]
         if kind in _MESSAGES:
             try:
-                self._on_message(push[-2], push[-1], kind == b"pmessage")
+                take = self._takes.get(push[1])  # a pattern is none of them
+                if take is not None:
+                    take(push[2])
+                else:
+                    self._on_message(push[-2], push[-1], kind == b"pmessage")
+            except DecodeError as error:
+                _rubbish(error=error)
             except Exception as error:  # noqa: BLE001 - a message of somebody else's must not end the connection
                 _failed(error=error)
         elif kind in _ENDS and push[1] in self._sent:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from rtframework import ClusterUnavailable
+from rtframework.exceptions import DecodeError
 from rtframework_redis import subscriptions as module
 from rtframework_redis.address import Address
 from rtframework_redis.errors import ReplyError
@@ -197,6 +198,27 @@ async def test_what_redis_refuses_is_told(redis_server: Redis) -> None:
         found.subscriptions.push([b"unsubscribe", b"closed", 0])  # as Redis ends one by itself
         assert refused[-1] == ([b"closed"], None)
         assert not found.subscriptions.is_active(b"closed")
+
+
+async def test_channels_with_a_taker_of_their_own(redis_server: Redis, caplog: pytest.LogCaptureFixture) -> None:
+    """Each message would be looked at several times before its namespace is known."""
+    redis = await redis_server()
+    taken: list[bytes] = []
+
+    def take(payload: bytes) -> None:
+        if payload == b"rubbish":
+            raise DecodeError("rubbish")
+        taken.append(payload)
+
+    async with subscriber(redis.url, takes={b"a": take}) as found:
+        waiting = found.subscriptions.subscribe("SUBSCRIBE", b"a", b"b")
+        assert waiting is not None
+        await waiting
+        for channel, payload in (("a", "1"), ("b", "2"), ("a", "rubbish"), ("a", "3")):
+            await found.other.send("PUBLISH", channel, payload)
+        await until(lambda: taken == [b"1", b"3"])
+        assert found.heard == [(b"b", b"2", False)]
+    assert "is not understood" in caplog.text
 
 
 async def test_a_message_that_fails_does_not_end_the_connection(redis_server: Redis) -> None:
