@@ -25,7 +25,8 @@ TICK: Final = 0.1
 STALL: Final = 1.0
 """Seconds without a reply after which nothing more is sent: what was not sent can still be taken back."""
 
-_MOVED: Final = frozenset({"MOVED", "ASK"})
+ELSEWHERE: Final = frozenset({"MOVED", "ASK", "CROSSSLOT", "CLUSTERDOWN", "TRYAGAIN"})
+"""Codes of errors of a Redis Cluster that concern a channel, not the connection: it is at another node, or will be."""
 
 
 @dataclass(eq=False, slots=True)
@@ -96,7 +97,7 @@ class ChannelPublisher(Commander):
         """Publish a message; return when Redis has it. ``deadline``: by ``wall_time``.
 
         Raises :class:`~rtframework.ClusterUnavailable`, which is ``uncertain`` if Redis may have published it, and
-        ``ReplyError`` for a channel that another server of a Redis Cluster has.
+        ``ReplyError``, with one of the codes ``ELSEWHERE``, for a channel that another node of a Redis Cluster has.
         """
         command = b"".join((self._prefix, bulk(channel), bulk(payload)))
         number = next(self._numbers)
@@ -111,7 +112,7 @@ class ChannelPublisher(Commander):
                 if error.written:
                     raise ClusterUnavailable(f"{error}: {_UNKNOWN}", uncertain=True) from error
             except ReplyError as error:
-                if error.code in _MOVED:
+                if error.code in ELSEWHERE:
                     raise
                 if error.code not in STALE:
                     raise ClusterUnavailable(f"the message was not published: Redis refused it: {error}") from error

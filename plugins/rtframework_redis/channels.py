@@ -214,7 +214,12 @@ class Channels:
 
     async def publish(self, channel: bytes, payload: bytes) -> None:
         """Publish a message."""
-        await self.publisher.publish(channel, payload)
+        try:
+            await self.publisher.publish(channel, payload)
+        except ReplyError as error:
+            raise ClusterUnavailable(
+                f"the message was not published: this is one node of a Redis Cluster, write redis+cluster://…: {error}"
+            ) from error
 
     def post(self, channel: bytes, payload: bytes) -> None:
         """Publish a message that may get lost."""

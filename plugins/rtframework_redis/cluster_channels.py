@@ -11,15 +11,13 @@ from redis.crc import key_slot
 
 from rtframework.exceptions import ClusterUnavailable
 
+from .channel_publisher import ELSEWHERE
 from .channels import Channels, OnGap
 from .commander import ignore
 from .errors import LinkError, LinkRefused, ReplyError
 from .link import STALE, wall_time
 from .subscriptions import Command, all_of
 from .topology import ClusterTopology, Place, SingleServer
-
-_ONE_CHANNEL: Final = frozenset({"MOVED", "ASK", "CROSSSLOT"})
-"""Codes of errors that concern one channel, not the connection."""
 
 _PAUSES: Final = (0.05, 0.1, 0.2, 0.4, 0.8)
 """Seconds between attempts to read the table of slots; the last one again and again."""
@@ -198,7 +196,7 @@ class ClusterChannels:
             on_state=self._on_state,
             on_refused=self._refused,
             slot_of=key_slot,
-            stale=STALE - _ONE_CHANNEL,
+            stale=STALE - ELSEWHERE,
             on_failure=lambda error: self._refresh(),
         )
         shard.begin()
@@ -213,7 +211,7 @@ class ClusterChannels:
         raise AssertionError("a node without slots")
 
     def _refused(self, channels: Sequence[bytes], error: ReplyError | None) -> bool:
-        if error is not None and error.code not in _ONE_CHANNEL:
+        if error is not None and error.code not in ELSEWHERE:
             return False
         if error is None or not self._follow(error):
             self._refresh()

@@ -150,6 +150,18 @@ async def test_a_user_without_rights_is_refused_at_the_start(redis_server: Redis
             pass
 
 
+async def test_one_node_of_a_cluster_is_not_enough(redis_server: Redis) -> None:
+    """A program would get an error that it does not know, on the day that Redis becomes a Redis Cluster."""
+    redis = await redis_server("--cluster-enabled", "yes", "--cluster-require-full-coverage", "no")
+    heard = Heard(redis.url, sharded=True)
+    heard.channels.publisher.keeper.start()
+    try:
+        with pytest.raises(ClusterUnavailable, match=r"redis\+cluster"):
+            await heard.channels.publish(b"a", b"1")
+    finally:
+        await heard.channels.close()
+
+
 async def test_an_old_redis_is_refused(fake_server: Fake) -> None:
     """Messages and replies would be mixed up."""
     server = await fake_server({b"HELLO": b"-ERR unknown command\r\n"})
