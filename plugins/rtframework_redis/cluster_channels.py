@@ -17,7 +17,7 @@ from .commander import ignore
 from .errors import LinkError, LinkRefused, ReplyError
 from .link import STALE, wall_time
 from .subscriptions import Command, all_of
-from .topology import ClusterTopology, Place, SingleServer
+from .topology import ClusterTopology, Place, SingleServer, SlotTable
 
 _PAUSES: Final = (0.05, 0.1, 0.2, 0.4, 0.8)
 """Seconds between attempts to read the table of slots; the last one again and again."""
@@ -60,6 +60,7 @@ class ClusterChannels:
         self._homeless: dict[bytes, Command] = {}
         """Channels whose slot no node has."""
         self._refreshing: asyncio.Task[None] | None = None
+        self._reading: asyncio.Task[SlotTable] | None = None
         self._closing: set[asyncio.Task[None]] = set()
         self._is_closed = self._is_stale = False
 
@@ -98,6 +99,8 @@ class ClusterChannels:
         if self._refreshing is not None:
             self._refreshing.cancel()
             await asyncio.wait([self._refreshing])
+        if self._reading is not None:
+            await asyncio.wait([self._reading])
         shards, self._shards = self._shards, {}
         await asyncio.gather(*(each.close() for each in shards.values()), *self._closing)
         await self._topology.close()
@@ -240,7 +243,10 @@ class ClusterChannels:
         for pause in _forever(_PAUSES):
             self._is_stale = False
             try:
-                table = await self._topology.table()
+                # A question that is cancelled leaves a connection of redis-py's behind; its own time-outs end it.
+                self._reading = self._loop.create_task(self._topology.table())
+                self._reading.add_done_callback(ignore)
+                table = await asyncio.shield(self._reading)
             except LinkError:
                 await asyncio.sleep(pause)
                 continue
