@@ -6,21 +6,22 @@ import asyncio
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final, Literal, NamedTuple, Protocol
+from dataclasses import dataclass
+from typing import Any, Final, Literal, Protocol
 
 from rtframework.exceptions import ClusterUnavailable
 
 from .address import Address
 from .channel_publisher import ChannelPublisher
-from .commander import Commander
+from .commander import Commander, ignore
 from .errors import LinkError, LinkRefused, ReplyError
 from .keeper import Keeper, Opened, Pauses
 from .link import STALE, Link, LinkOptions, wall_time
 from .subscriptions import Command, Subscriptions
 from .topology import ClusterTopology, Place, SingleServer, Topology
 
-PROBE: Final = 5.0
-"""Seconds between two messages of a server to itself, and seconds that one may take."""
+PROBE: Final = 4.0
+"""Seconds between two messages of a server to itself; one that is late at two looks is lost."""
 
 GRACE: Final = 2.0
 """Seconds that the channel of a room is listened to after its last socket has left."""
@@ -145,6 +146,7 @@ class Channels:
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
         self._probing: _Probe | None = None
+        self._ping: _Probe | None = None
         self._whole_at: float | None = None
         """The last time at which everything surely arrived, in seconds since the epoch; ``None`` at first."""
         self._settled_at = 0.0
@@ -257,30 +259,54 @@ class Channels:
         self._on_message(channel, payload, by_pattern)
 
     def _tick(self) -> None:
-        """Publish a message to this server itself, or find that the last one has not come."""
+        """Publish a message to this server itself and send a PING, or find that the last ones have got lost.
+
+        Each has to be late at two looks: Redis, or this process, may have stood still.
+        """
         self._timer = self._loop.call_later(PROBE, self._tick)
         self.subscriptions.retry()
-        probe = self._probing
-        if probe is not None and probe.reply.done():
-            self._probing = None
-            if not probe.reply.cancelled() and probe.reply.exception() is None and probe.link is self.subscriber.link:
+        link, probe, ping = self.subscriber.link, self._probing, self._ping
+        if ping is not None and (ping.link is not link or ping.reply.done()):
+            ping = self._ping = None
+        if probe is not None and (probe.link is not link or _has_failed(probe.reply)):
+            probe = self._probing = None
+        if probe is not None and probe.reply.done():  # Redis has published it
+            if probe.is_late:
                 self.subscriber.suspect("a message of this server to itself was published and has not come")
-                return
+            probe.is_late = True
+        elif ping is not None and probe is None:  # Redis lives: what it has published since has come
+            if ping.is_late:
+                self.subscriber.suspect("a PING is not answered, though messages come")
+            ping.is_late = True
+        if link is not None and link.is_usable:
+            self._probe_link(link)
+
+    def _probe_link(self, link: Link) -> None:
+        if self._ping is None:
+            reply = link.send("PING")
+            reply.add_done_callback(ignore)
+            self._ping = _Probe(b"", reply, link)
         if self._probing is None and self.is_up and self.subscriptions.is_active(self.probe):
             self._number += 1
             mark = b"%d" % self._number
-            reply = self.publisher.send(self._publish, self.probe, mark)
-            if reply is not None:
-                self._probing = _Probe(mark, reply, self.subscriber.link)
+            published = self.publisher.send(self._publish, self.probe, mark)
+            if published is not None:
+                self._probing = _Probe(mark, published, link)
 
 
-class _Probe(NamedTuple):
-    """A message of a server to itself that has not come yet."""
+@dataclass(eq=False, slots=True)
+class _Probe:
+    """A message of a server to itself that has not come yet, or a PING; with its reply."""
 
     mark: bytes
     reply: asyncio.Future[Any]
-    link: Link | None
+    link: Link
     """The connection on which it is to come."""
+    is_late: bool = False
+
+
+def _has_failed(reply: asyncio.Future[Any]) -> bool:
+    return reply.done() and (reply.cancelled() or reply.exception() is not None)
 
 
 async def count_at(commander: Commander, what: str, channel: bytes) -> int:

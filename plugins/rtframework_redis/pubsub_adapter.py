@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from abc import abstractmethod
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from functools import partial
@@ -89,7 +90,8 @@ class PubSubAdapter(ClusterAdapter):
         if channels.is_up:
             for each in waiting:
                 if each is not None:
-                    await each
+                    with contextlib.suppress(ClusterUnavailable):  # it comes later, and what was missed is a gap
+                        await each
 
     async def close(self) -> None:
         """Leave the cluster."""

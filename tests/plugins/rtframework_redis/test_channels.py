@@ -17,6 +17,7 @@ from rtframework_redis.channels import Channels
 from rtframework_redis.errors import LinkError
 from rtframework_redis.topology import SingleServer
 from tests.plugins.rtframework_redis.conftest import Fake, RedisServer
+from tests.support.cluster.proxy import Direction, running_network
 from tests.support.until import until
 
 Redis = Callable[..., Awaitable[RedisServer]]
@@ -110,6 +111,25 @@ async def test_a_subscription_that_is_dead_is_found(redis_server: Redis, monkeyp
         await until(lambda: len(heard.gaps) == 1)
         await heard.channels.publish(b"a", b"1")
         await until(lambda: heard.messages == [(b"a", b"1")])
+
+
+@pytest.mark.parametrize("direction", ["to_redis", "to_server"])
+async def test_a_connection_that_is_half_dead_is_found(
+    redis_server: Redis, monkeypatch: pytest.MonkeyPatch, direction: Direction
+) -> None:
+    """A server would hear nothing, or no room that it has just joined, on a connection that looks well."""
+    monkeypatch.setattr(module, "PROBE", 0.1)
+    redis = await redis_server()
+    async with running_network(redis.port) as network, listening(await network.url("it"), b"a") as heard:
+        link = heard.channels.subscriber.link
+        assert link is not None
+        assert network["it"].drop(direction, "SUBSCRIBE") == 1
+        late = heard.channels.subscribe("SUBSCRIBE", b"late")
+        await until(lambda: heard.channels.subscriber.link not in (link, None))
+        assert late is not None
+        await late
+        await heard.channels.publish(b"late", b"1")
+        await until(lambda: heard.messages == [(b"late", b"1")])
 
 
 async def test_a_redis_that_is_slow_is_not_deaf(redis_server: Redis, monkeypatch: pytest.MonkeyPatch) -> None:

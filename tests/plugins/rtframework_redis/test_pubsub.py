@@ -5,9 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from functools import partial
-from types import MappingProxyType
 from typing import Any, Final
 
 import pytest
@@ -15,7 +14,7 @@ from aiohttp import web
 
 from rtframework import ClusterUnavailable, Server
 from rtframework.exceptions import ConfigurationError
-from rtframework.testing import AdapterConformance
+from rtframework.testing import ClusterBroker, ClusterConformance
 from rtframework_redis import RedisPubSub
 from rtframework_redis import channels as channels_module
 from tests.plugins.rtframework_redis.conftest import Cluster, RedisServer, free_port
@@ -23,6 +22,7 @@ from tests.support.cluster.cases.running import run_cases
 from tests.support.cluster.cases.table import CASES
 from tests.support.cluster.fleet import KINDS, RECOVERY, REMOTE, STREAM, add_kind, add_kind_in_process, running_fleet
 from tests.support.cluster.needs import needs
+from tests.support.cluster.redis_broker import RedisBroker
 from tests.support.cluster.redis_fleets import MASTER, running_cluster, running_sentinels
 from tests.support.cluster.redis_server import running_redis
 from tests.support.server import RunningServer
@@ -326,36 +326,42 @@ async def test_a_redis_cluster(cluster: tuple[Cluster, RedisServer], sharded: bo
             await client.wait_for("end")
 
 
-class _Conformance(AdapterConformance):
-    """The suite of adapters, on a Redis of its own."""
+class _Broker(RedisBroker):
+    """A Redis that keeps nothing: there are no entries to look at, and none to cut off."""
 
-    options: Mapping[str, Any]
+    messages = ClusterBroker.messages
+    trim = ClusterBroker.trim
+
+
+class _PubSub(ClusterConformance):
+    """Servers on one Redis; faults are short, and long in a thorough run."""
+
+    sharded = False
+    thorough = is_thorough()
+    publish_timeout = 0.5
+    patience = 5.0
+
+    def broker(self) -> RedisBroker:
+        """Run a Redis."""
+
+        def make(url: str, name: str) -> RedisPubSub:
+            return RedisPubSub(url, name=name, publish_timeout=self.publish_timeout, sharded=self.sharded)
+
+        start = "S" if self.sharded else ""
+        return _Broker(make, publishes=f"{start}PUBLISH", listens=f"{start}SUBSCRIBE")
 
     def adapter(self, nsp: str, emitter: Any) -> Any:
         """Make an adapter, of a server without recovery."""
         emitter.recovery = None
-        return self._pubsub(nsp, emitter)
-
-    async def start(self) -> None:
-        """Start Redis and a backbone."""
-        self._running = contextlib.AsyncExitStack()
-        redis = await self._running.enter_async_context(running_redis())
-        self._pubsub = RedisPubSub(redis.url, **self.options)
-        await self._pubsub.start()
-
-    async def stop(self) -> None:
-        """Stop both."""
-        await self._pubsub.stop()
-        await self._running.aclose()
+        return super().adapter(nsp, emitter)
 
 
-class TestClassic(_Conformance):
+class TestClassic(_PubSub):
     """The classic wire."""
 
-    options = MappingProxyType(MODES["classic"])
 
+class TestSharded(_PubSub):
+    """The sharded wire, over the same connections."""
 
-class TestSharded(_Conformance):
-    """The sharded wire."""
-
-    options = MappingProxyType(MODES["sharded"])
+    __test__ = is_thorough()
+    sharded = True
