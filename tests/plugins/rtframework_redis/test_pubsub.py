@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from functools import partial
 from typing import Any, Final
+from unittest import SkipTest
 
 import pytest
 from aiohttp import web
@@ -354,6 +355,10 @@ class _PubSub(ClusterConformance):
         """Make an adapter, of a server without recovery."""
         emitter.recovery = None
         return super().adapter(nsp, emitter)
+
+    def test_a_deaf_server_finds_out(self) -> None:
+        """The suite emits once and waits for it, and Pub/Sub keeps nothing: tests of channels do it in their way."""
+        raise SkipTest("what is published while a server is deaf is lost, and told by a gap")
 
 
 class TestClassic(_PubSub):
