@@ -96,7 +96,14 @@ EXPORTS: Final[dict[str, tuple[str, ...]]] = {
     "rtframework_opentelemetry": ("Tracing", "handshake_context", "payload_context"),
     "rtframework_prometheus": ("Metrics",),
     "rtframework_pytest": ("ClientFactory", "ServerFactory", "rtframework_client", "rtframework_server"),
-    "rtframework_redis": ("Publisher", "PublisherOperator", "RedisStreams", "SyncPublisher", "SyncPublisherOperator"),
+    "rtframework_redis": (
+        "Publisher",
+        "PublisherOperator",
+        "RedisPubSub",
+        "RedisStreams",
+        "SyncPublisher",
+        "SyncPublisherOperator",
+    ),
 }
 
 

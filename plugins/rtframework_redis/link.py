@@ -57,7 +57,7 @@ class LinkOptions:
     connection is tried with a PING. ``ping_timeout``: the time that Redis may stay silent after that.
     ``block_grace``: the time that the reply of a blocking command may come late. ``connect_timeout``: the time for
     connecting and logging in; an address that has a time of its own may shorten it. ``close_timeout``: the time for
-    an orderly end.
+    an orderly end. ``stale``: codes of errors for which ``on_stale`` is called.
     """
 
     max_pending: int = 8 * 1024 * 1024
@@ -67,6 +67,7 @@ class LinkOptions:
     block_grace: float = 2.0
     connect_timeout: float = 5.0
     close_timeout: float = 1.0
+    stale: frozenset[str] = STALE
 
 
 class _Confirmation:
@@ -103,7 +104,7 @@ class Link(asyncio.Protocol):
     """One connection to Redis. :func:`~rtframework_redis.handshake.connect` opens it.
 
     ``on_push``: called with each push, in order with the replies; it must not wait. ``on_stale``: called with a
-    ``ReplyError`` whose code is in :data:`STALE`, once, before the command's future gets it.
+    ``ReplyError`` whose code is one of ``options.stale``, once, before the command's future gets it.
 
     Replies are what hiredis returns: ``bytes``, ``int``, ``float``, ``bool``, ``None``, lists and, with RESP3, dicts;
     :func:`~rtframework_redis.commands.read_streams` reads those of XREAD.
@@ -414,7 +415,7 @@ class Link(asyncio.Protocol):
                 self._loop.call_exception_handler(context)
 
     def _refuse(self, future: Reply | None, error: ReplyError) -> None:
-        if error.code in STALE and self._on_stale is not None:
+        if error.code in self.options.stale and self._on_stale is not None:
             on_stale, self._on_stale = self._on_stale, None
             on_stale(error)
         if future is not None and not future.done():

@@ -17,12 +17,12 @@ from rtframework.cluster.pubsub_wire import decode, public_channel
 from rtframework.cluster.python_socketio_wire import CHANNEL
 from rtframework.cluster.stream_ids import BEGINNING, parse_id
 from rtframework.cluster.streams_wire import Entry, Fields, is_for, read_fields
-from rtframework.concurrency import is_cancelled
 from rtframework.exceptions import ClusterUnavailable, ConfigurationError, DecodeError
 from rtframework.logs import ThrottledLog
 from rtframework.protocols import Emitter
 from rtframework.types import ClusterNode, ClusterTraffic, Health, Target
 
+from .background import Background
 from .emitters import Emitters
 from .errors import LinkError
 from .link import Link
@@ -36,7 +36,6 @@ from .topology import ClusterTopology, Source, make_topology
 log: Final = logging.getLogger("rtframework.cluster")
 
 _rubbish: Final = ThrottledLog(log, logging.WARNING, "a message of another server is not understood")
-_failed: Final = ThrottledLog(log, logging.ERROR, "unhandled error in what another server has asked for")
 
 _MANAGERS: Final = CHANNEL.encode()
 
@@ -116,7 +115,7 @@ class RedisStreams:
         self._rooms: dict[bytes, Container[bytes]] = {}
         self._uids: frozenset[bytes] = frozenset()
         self._emitters = Emitters(channel_prefix, self._adapters) if emitters else None
-        self._tasks: set[asyncio.Future[Any]] = set()
+        self._background = Background()
         self._is_up = self._has_server = False
         self._reader: StreamReader | None = None
         self._writer: StreamWriter | None = None
@@ -238,10 +237,7 @@ class RedisStreams:
             self._received += reader.taken
         self._reader = self._writer = None
         self._is_up = False
-        for task in self._tasks:
-            task.cancel()
-        if self._tasks:
-            await asyncio.wait(self._tasks)
+        await self._background.stop()
 
     def open(self, adapter: StreamsAdapter) -> None:
         """Let a namespace take part."""
@@ -256,15 +252,7 @@ class RedisStreams:
 
     def spawn(self, work: Awaitable[Any]) -> None:
         """Run something in the background."""
-        task = asyncio.ensure_future(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._done)
-
-    def _done(self, task: asyncio.Future[Any]) -> None:
-        self._tasks.discard(task)
-        error = None if task.cancelled() else task.exception()
-        if error is not None and not is_cancelled(error):
-            _failed(error=error)
+        self._background.spawn(work)
 
     async def catch_up(self, link: Link) -> bool:
         """Wait until everything is read that is in the stream now; false if it takes too long."""

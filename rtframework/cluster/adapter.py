@@ -38,7 +38,7 @@ from .messages import (
     target_of,
     timeout_of,
 )
-from .payloads import to_plain
+from .payloads import as_javascript, to_plain
 from .requests import FetchRequest, Requests, ServerSideRequest
 
 if TYPE_CHECKING:
@@ -169,10 +169,16 @@ class ClusterAdapter(BaseAdapter):
         """Deliver an event to the sockets of this server, as another server or another program wants."""
         sids = self.index.select(target.rooms, target.except_)
         if sids:
-            packet = Packet(_EVENT, self.nsp, args)
-            slow = self._emitter.send(sids, packet, volatile=target.volatile, compress=target.compress)
+            try:
+                slow = self._send_here(sids, args, target)
+            except EncodeError:  # NaN in MessagePack, which Node's own clients get as null
+                slow = self._send_here(sids, as_javascript(args), target)
             if slow is not None:
                 self._spawn(slow)
+
+    def _send_here(self, sids: Sequence[str], args: list[Any], target: Target) -> Awaitable[None] | None:
+        packet = Packet(_EVENT, self.nsp, args)
+        return self._emitter.send(sids, packet, volatile=target.volatile, compress=target.compress)
 
     def move_here(self, target: Target, rooms: Sequence[str], *, join: bool) -> None:
         """Make sockets of this server join or leave rooms, as another program wants."""

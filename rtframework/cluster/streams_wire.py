@@ -17,7 +17,7 @@ from msgspec import UNSET, Raw, UnsetType, field
 
 from ..exceptions import DecodeError
 from ..types import RESERVED_EVENTS, Target
-from .messages import MAY_HOLD_BYTES, Data, Message, options_of, read_json, read_msgpack
+from .messages import MAY_HOLD_BYTES, Data, Message, Options, options_of, read_json, read_msgpack
 from .payloads import holds_bytes, to_json, to_msgpack
 
 Fields: TypeAlias = Sequence[bytes]
@@ -241,7 +241,7 @@ def frame_of(args: str, nsp: str, offset: str | None = None) -> str:
     return f"{head}{args}" if offset is None else f'{head}{args[:-1]},"{offset}"]'
 
 
-def selects_any(opts: _Options, rooms: Container[str]) -> bool:
+def selects_any(opts: _Options | Options, rooms: Container[str]) -> bool:
     """Tell whether a socket of this server may be meant: there is no room named, or one of them is here."""
     named = opts.rooms
     if not named:

@@ -17,7 +17,7 @@ from aiohttp import web
 from playwright.async_api import Page, Route, expect
 
 from rtframework import ClusterUnavailable, Recovery, Server, Socket
-from rtframework_redis import Publisher, RedisStreams
+from rtframework_redis import Publisher, RedisPubSub, RedisStreams
 from tests.support.browser import Pages
 from tests.support.chat import SERVER_DOWN
 from tests.support.cluster.clients import LightClient, light_clients
@@ -221,6 +221,42 @@ async def test_the_rights_are_exact() -> None:
             await found[0].client.wait_for("again")
         assert await redis.command("ACL", "LOG") == []
         assert await commands_used(redis) == commands_of(rules)
+
+
+@pytest.mark.parametrize("sharded", [False, True])
+async def test_the_rights_for_pubsub_are_exact(sharded: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An administrator would give more rights than needed, or servers would fail on the day that one is missing."""
+    monkeypatch.setattr("rtframework_redis.channels.GRACE", 0.1)
+    rules = rules_of("acl-pubsub-sharded" if sharded else "acl-pubsub")
+    async with running_redis() as redis, light_clients() as clients, contextlib.AsyncExitStack() as stack:
+        await redis.command("ACL", "SETUSER", "chat", *rules)
+        url = f"redis://{USER}@{HOST}:{redis.port}"
+        started = [Server(adapter=RedisPubSub(url, sharded=sharded)) for _ in range(2)]
+        found = []
+        for io in started:
+            running = RunningServer(io)
+            await running.start()
+            stack.push_async_callback(running.stop)
+            found.append(await clients.connect(running.url))
+        one, two = started
+        await one.to(found[1].sid).sockets_join("room")
+        await found[1].barrier()
+        assert len(await one.to("room").fetch_sockets()) == 1
+        await one.to("room").emit("room", 1)
+        await found[1].wait_for("room")
+        await two.to("room").sockets_leave("room")
+        ended = "sunsubscribe" if sharded else "unsubscribe"
+        async with asyncio.timeout(10):
+            while ended not in await commands_used(redis):  # noqa: ASYNC110 - no event tells it
+                await asyncio.sleep(0.05)
+        await redis.command("CLIENT", "KILL", "TYPE", "pubsub")
+        await redis.command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+        await until(lambda: all(io._host.settings.backbone.health.up for io in started))  # type: ignore[union-attr]
+        await one.emit("again")
+        for client in found:
+            await client.wait_for("again")
+        assert await redis.command("ACL", "LOG") == []
+        assert await commands_used(redis) - {"info"} == commands_of(rules)  # which this test sends
 
 
 async def test_without_the_rights_to_end_connections() -> None:

@@ -289,7 +289,7 @@ class Flood:
                 if emit.error is None:
                     told = any(since <= emit.at + 1.0 for since in gaps)
                     check(has_it or (told and not durable), f"{node.name} lacks {number} of {origin}, and is not told")
-                elif not (emit.error.local and origin == node.name):
+                elif not emit.error.uncertain and not (emit.error.local and origin == node.name):
                     check(not has_it, f"{node.name} has {number} of {origin}, whose emit raised {emit.error!r}")
         if durable:
             check(not gaps, f"{node.name} was told of {len(gaps)} gaps, and nothing was lost")

@@ -16,7 +16,7 @@ from rtframework_redis.address import Address
 from rtframework_redis.commands import begin, bulk, read_streams
 from rtframework_redis.errors import LinkFull, LinkLost, ReplyError
 from rtframework_redis.handshake import connect
-from rtframework_redis.link import Link, LinkOptions, wall_time
+from rtframework_redis.link import STALE, Link, LinkOptions, wall_time
 from tests.plugins.rtframework_redis.conftest import GREETING, HELLO, Fake, Peer, RedisServer
 from tests.support.thorough import examples
 from tests.support.until import until
@@ -113,6 +113,18 @@ async def test_a_stale_master_is_told_once() -> None:
     replies = [link.send("SET", "a", 1) for _ in range(3)]
     link.data_received(b"-OOM no memory\r\n-READONLY You can't write\r\n-READONLY You can't write\r\n")
     assert told == ["READONLY"]
+    await asyncio.gather(*replies, return_exceptions=True)
+    link.fail("end")
+
+
+async def test_an_error_of_one_channel_is_none_of_the_connection() -> None:
+    """In a Redis Cluster, each channel that moves would cost the subscriptions to all others."""
+    told: list[str] = []
+    options = LinkOptions(stale=STALE - {"MOVED"})
+    link, _ = make(on_stale=lambda error: told.append(error.code), options=options)
+    replies = [link.send("SPUBLISH", "a", 1) for _ in range(2)]
+    link.data_received(b"-MOVED 1 127.0.0.1:7000\r\n-LOADING soon\r\n")
+    assert told == ["LOADING"]
     await asyncio.gather(*replies, return_exceptions=True)
     link.fail("end")
 

@@ -65,7 +65,7 @@ async def test_a_server_that_is_counted_and_silent_is_not_waited_for(cluster: Fo
     async with asyncio.timeout(5):
         _, _, other = await servers.server()
         other._hear = lambda *message: None  # type: ignore[method-assign]
-        other.writer._on_message = other._hear
+        other.writer.subscriptions._on_message = other._hear
         with pytest.raises(FetchTimeout) as caught:
             await io.timeout(0.2).fetch_sockets()
     assert [each.id for each in caught.value.sockets] == [client.sid]

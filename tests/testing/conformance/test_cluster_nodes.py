@@ -54,6 +54,9 @@ def test_what_raised_is_nowhere() -> None:
     nobody, here = ClusterUnavailable("gone"), ClusterUnavailable("gone", local=True)
     flood(2, n1=nobody).check([node(0)], ordered=True, durable=True)
     flood(2, n1=here).check([node(0, 1)], ordered=True, durable=True)
+    uncertain = ClusterUnavailable("silent", uncertain=True)
+    for numbers in ((0,), (0, 1)):  # nobody can know
+        flood(2, n1=uncertain).check([node(*numbers)], ordered=True, durable=True)
     with pytest.raises(AssertionError, match="whose emit raised"):
         flood(2, n1=nobody).check([node(0, 1)], ordered=True, durable=True)
 
