@@ -69,6 +69,31 @@ class LinkOptions:
     close_timeout: float = 1.0
 
 
+OnReplies: TypeAlias = Callable[[Sequence[Any]], None]
+"""Called with the next replies to commands that were sent together; errors are ``ReplyError`` values."""
+
+
+class _Batch:
+    """The replies that commands which were sent together wait for."""
+
+    __slots__ = ("_on_replies", "left", "replies")
+
+    def __init__(self, count: int, on_replies: OnReplies) -> None:
+        self.left = count
+        self.replies: list[Any] = []
+        """Replies that have come and were not given on yet."""
+        self._on_replies = on_replies
+
+    def give(self) -> None:
+        """Give on the replies that have come."""
+        replies, self.replies = self.replies, []
+        if replies:
+            try:
+                self._on_replies(replies)
+            except Exception as error:  # noqa: BLE001 - what waits for other replies must not suffer from it
+                _complain("replies of Redis were not handled", error)
+
+
 class _Confirmation:
     """The confirmations that a command for subscriptions waits for, one for each channel."""
 
@@ -180,9 +205,9 @@ class Link(asyncio.Protocol):
         self._subscribed = False
         self._out: list[bytes] = []
         """Commands that are not written yet: the last ones of ``_pending``."""
-        self._pending: deque[tuple[Reply | None, int, _Confirmation | float | None]] = deque()
+        self._pending: deque[tuple[Reply | None, int, _Batch | _Confirmation | float | None]] = deque()
         """For each reply to come: its future, the bytes of the command, and the confirmations or the time, by
-        ``wall_time``, that it waits for."""
+        ``wall_time``, that it waits for. Commands that were sent together have one place."""
         self._unanswered = 0
         self._waiters: dict[object, asyncio.Future[None]] = {}
         self._waking = False
@@ -222,6 +247,24 @@ class Link(asyncio.Protocol):
         future: Reply = self._loop.create_future()
         self._submit(command, future, None)
         return future
+
+    def send_all(self, commands: Sequence[bytes], on_replies: OnReplies) -> None:
+        """Send commands that are bytes already, at once, in one write behind what was sent before.
+
+        ``on_replies`` is called with their replies in order, with as many at a time as have come. When the connection
+        ends, nothing tells which of the others were executed. Raises as ``send`` does.
+        """
+        self._check_room()
+        if self._asking:
+            for command in commands:
+                self._submit(command, None, _Batch(1, on_replies))
+        else:
+            self._check_usable()
+            size = sum(map(len, commands))
+            self._out += commands
+            self._unanswered += size
+            self._pending.append((None, size, _Batch(len(commands), on_replies)))
+        self._flush()
 
     def send_blocking(self, block: float, *args: Argument) -> Reply:
         """Send a command that Redis answers after ``block`` seconds at the latest, e.g. ``XREAD BLOCK``.
@@ -334,11 +377,24 @@ class Link(asyncio.Protocol):
                         return
                     continue
                 replies += 1
-                if pending and type(pending[0][2]) is _Confirmation and type(reply) is list:
+                future, size, expected = pending[0]
+                if type(expected) is _Batch:
+                    if type(reply) is ReplyError:
+                        self._refuse(None, reply)
+                    expected.replies.append(reply)
+                    expected.left -= 1
+                    if not expected.left:
+                        pending.popleft()
+                        self._unanswered -= size
+                        expected.give()
+                        if self._ended:
+                            return
+                    continue
+                if type(expected) is _Confirmation and type(reply) is list:
                     self._subscribed = True  # RESP2, where a confirmation looks like a reply
                     self._push(reply)
                     continue
-                future, size, _ = pending.popleft()
+                pending.popleft()
                 self._unanswered -= size
                 if type(reply) is ReplyError:
                     self._refuse(future, reply)
@@ -354,6 +410,8 @@ class Link(asyncio.Protocol):
         traffic.pushes += pushes
         if replies or pushes:
             self._fed = 0
+            if pending and type(batch := pending[0][2]) is _Batch:
+                batch.give()
             if self._waiters:
                 self._wake()
             if self._retiring and not pending:
@@ -373,7 +431,7 @@ class Link(asyncio.Protocol):
         if self._refusal is not None:
             raise LinkLost(self._refusal)
 
-    def _submit(self, data: bytes, future: Reply | None, expected: _Confirmation | float | None) -> None:
+    def _submit(self, data: bytes, future: Reply | None, expected: _Batch | _Confirmation | float | None) -> None:
         self._check_usable()
         out = self._out
         if not out:
@@ -410,8 +468,7 @@ class Link(asyncio.Protocol):
             try:
                 self._on_push(push)
             except Exception as error:  # noqa: BLE001 - the fault of one message must not cost all others
-                context = {"message": "a push of Redis was not handled", "exception": error}
-                self._loop.call_exception_handler(context)
+                _complain("a push of Redis was not handled", error)
 
     def _refuse(self, future: Reply | None, error: ReplyError) -> None:
         if error.code in STALE and self._on_stale is not None:
@@ -447,7 +504,9 @@ class Link(asyncio.Protocol):
         written = len(pending) - len(self._out)
         self._out.clear()
         self._unanswered = 0
-        for number, (future, _, _) in enumerate(pending):
+        for number, (future, _, expected) in enumerate(pending):
+            if type(expected) is _Batch:
+                expected.give()
             _lose(future, LinkLost(reason, written=number < written))
         for waiter in self._waiters.values():
             _lose(waiter, LinkLost(reason))
@@ -486,6 +545,10 @@ class Link(asyncio.Protocol):
                 # Look once more after reading: perhaps it was this process that stood still, and the reply is there.
                 self._late = True
         self._schedule_tick()
+
+
+def _complain(message: str, error: Exception) -> None:
+    asyncio.get_running_loop().call_exception_handler({"message": message, "exception": error})
 
 
 def _is_push(reply: object) -> bool:

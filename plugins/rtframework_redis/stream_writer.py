@@ -5,17 +5,18 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from functools import partial
 from typing import Any, Final
 
-from rtframework.cluster.messages import MessageType, new_id
-from rtframework.cluster.pending import PendingLimits, PendingMessages
+from rtframework.cluster.messages import MessageType, message_ids
+from rtframework.cluster.pending import PendingLimits, PendingMessage, PendingMessages
 from rtframework.cluster.streams_wire import fields_of
 from rtframework.exceptions import ClusterUnavailable
 from rtframework.logs import ThrottledLog
 
-from .commands import Argument, begin, bulk
+from .commands import Argument
+from .entries import EntryPacker, marked_again
 from .errors import LinkError, LinkLost, LinkRefused, ReplyError
 from .keeper import Keeper, Opened
 from .link import STALE, Link, LinkOptions, wall_time
@@ -61,7 +62,8 @@ class StreamWriter:
     ) -> None:
         self._stream = stream
         self._uid = uid.encode()
-        self._max_len = max_len
+        self._ids = message_ids()
+        self._packer = EntryPacker(stream, max_len, self._uid)
         self._timeout = limits.timeout
         self._reader = reader
         self._on_message = on_message
@@ -76,7 +78,6 @@ class StreamWriter:
             on_push=self._push,
             options=LinkOptions(max_pending=8 * limits.max_bytes),
         )
-        self._prefixes: dict[int, bytes] = {}
         self._link: Link | None = None
         """The connection, once everything before it is settled."""
         self._settling: asyncio.Task[None] | None = None
@@ -114,30 +115,51 @@ class StreamWriter:
 
     # --- messages for the stream --------------------------------------------------------------------------------------
 
-    async def publish(
-        self, nsp: bytes, kind: int, data: bytes | None, own: Any = None, *, room: bytes | None = None
-    ) -> str | None:
-        """Add a message to the stream, and return its id when it has been read back; ``None`` if a gap covers it.
+    def publish(
+        self, nsp: bytes, kind: int, data: bytes, own: Any = None, *, room: bytes | None = None
+    ) -> Awaitable[str | None]:
+        """Add a message to the stream; return its id when it has been read back, ``None`` if a gap covers it.
 
-        ``own``: what the reader gets back with it. Raises :class:`~rtframework.ClusterUnavailable`: nobody has it.
+        Await it at once. ``own``: what the reader gets back with it. Raises
+        :class:`~rtframework.ClusterUnavailable`: nobody has it.
         """
         if self._is_closed:
             raise ClusterUnavailable("the message has reached nobody: the server is not connected to Redis")
-        size = 256 + (len(data) if data is not None else 0)
-        pending = self.pending
-        self._arm()
-        await pending.admit(size, wall_time())
-        m = new_id().encode()
-        message = pending.add(m, fields_of(self._uid, nsp, kind, data, m, room), own, size, wall_time())
+        size, now = 256 + len(data), wall_time()
+        if self._timer is None:
+            self._arm()
+        waiter = self.pending.reserve(size, now)
+        if waiter is not None:
+            return self._publish_later(waiter, size, nsp, kind, data, own, room)
+        m = next(self._ids)
+        message = self.pending.add(m, self._packer.pack(nsp, kind, data, m, room), own, size, now)
+        if not self._is_scheduled:
+            self._wake()
+        return message.future
+
+    async def _publish_later(
+        self,
+        waiter: asyncio.Future[None],
+        size: int,
+        nsp: bytes,
+        kind: int,
+        data: bytes,
+        own: Any,
+        room: bytes | None,
+    ) -> str | None:
+        await self.pending.admitted(waiter, size)
+        m = next(self._ids)
+        message = self.pending.add(m, self._packer.pack(nsp, kind, data, m, room), own, size, wall_time())
         self._wake()
         return await message.future
 
     def tell_gap(self, notice: str) -> None:
         """Add a notice of a gap: servers that have not noticed it hear of it. It waits as long as it takes."""
-        m = new_id().encode()
+        m = next(self._ids)
         fields = fields_of(self._uid, b"/", MessageType.HEARTBEAT, None, m)
+        command = self._packer.pack_fields([*fields, b"gap", notice.encode()])
         self.pending.reserve(0, 0)
-        message = self.pending.add(m, [*fields, b"gap", notice.encode()], None, 0, math.inf)
+        message = self.pending.add(m, command, None, 0, math.inf)
         message.future.add_done_callback(_ignore)
         self._arm()
         self._wake()
@@ -152,33 +174,28 @@ class StreamWriter:
         link = self._link
         if link is None:
             return
-        try:
-            for message in self.pending.take(wall_time()):
-                fields = [*message.fields, b"a", b"1"] if message.again else message.fields
-                command = self._prefix(len(fields)) + b"".join(map(bulk, fields))
-                link.send_packed(command).add_done_callback(partial(self._replied, link, message.m))
-        except LinkLost:
-            return  # what was not sent counts as doubtful, like the rest
-        except LinkError as error:
-            link.fail(str(error))
+        messages = self.pending.take(wall_time())
+        if messages:
+            commands = [marked_again(each.command) if each.again else each.command for each in messages]
+            try:
+                link.send_all(commands, partial(self._replied, link, iter(messages)))
+            except LinkLost:
+                return  # what was not sent counts as doubtful, like the rest
+            except LinkError as error:
+                link.fail(str(error))
 
-    def _prefix(self, count: int) -> bytes:
-        found = self._prefixes.get(count)
-        if found is None:
-            start = ("XADD", self._stream, "MAXLEN", "~", self._max_len, "*")
-            found = self._prefixes[count] = begin(len(start) + count, *start)
-        return found
-
-    def _replied(self, link: Link, m: bytes, reply: asyncio.Future[Any]) -> None:
-        if reply.cancelled() or link is not self._link:
+    def _replied(self, link: Link, messages: Iterator[PendingMessage], replies: Sequence[Any]) -> None:
+        """Take the next replies to messages that were sent together."""
+        if link is not self._link:
             return
-        error = reply.exception()
-        if error is None:
-            self.pending.added(m, reply.result().decode())
-            self._wake_waiting()
-        elif isinstance(error, ReplyError) and error.code not in STALE:
-            why = f"the message has reached nobody: Redis refused it: {error}"
-            self.pending.refused(m, ClusterUnavailable(why))
+        pending = self.pending
+        for reply, message in zip(replies, messages, strict=False):
+            if type(reply) is bytes:
+                pending.added(message.m, reply.decode())
+            elif isinstance(reply, ReplyError) and reply.code not in STALE:
+                why = f"the message has reached nobody: Redis refused it: {reply}"
+                pending.refused(message.m, ClusterUnavailable(why))
+        self._wake_waiting()
 
     def _wake_waiting(self) -> None:
         if self._is_stalled:

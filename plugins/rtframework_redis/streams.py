@@ -16,7 +16,7 @@ from rtframework.cluster.pending import PendingLimits
 from rtframework.cluster.pubsub_wire import decode
 from rtframework.cluster.python_socketio_wire import CHANNEL
 from rtframework.cluster.stream_ids import BEGINNING, parse_id
-from rtframework.cluster.streams_wire import Entry, Fields, is_for, read_fields
+from rtframework.cluster.streams_wire import Fields, is_for, message_id, read_fields
 from rtframework.concurrency import is_cancelled
 from rtframework.exceptions import ClusterUnavailable, ConfigurationError, DecodeError
 from rtframework.logs import ThrottledLog
@@ -110,6 +110,7 @@ class RedisStreams:
         self._limits = PendingLimits(max_bytes=max_pending, timeout=publish_timeout)
         self._adapters: dict[str, StreamsAdapter] = {}
         self._rooms: dict[bytes, Container[bytes]] = {}
+        self._own = b""
         self._uids: frozenset[bytes] = frozenset()
         self._emitters = Emitters(channel_prefix, self._adapters) if emitters else None
         self._tasks: set[asyncio.Future[Any]] = set()
@@ -159,7 +160,8 @@ class RedisStreams:
     async def start(self) -> None:
         """Connect. Raises :class:`~rtframework.ClusterUnavailable` if Redis cannot be reached."""
         self.uid = new_id()
-        self._uids = frozenset([self.uid.encode()])
+        self._own = self.uid.encode()
+        self._uids = frozenset([self._own])
         reader = self._reader = StreamReader(
             make_topology(self._redis),
             self.stream,
@@ -250,15 +252,15 @@ class RedisStreams:
 
     def _take(self, id: str, fields: Fields) -> None:
         """Handle an entry of the stream."""
+        if fields[1] == self._own:
+            self._take_own(id, message_id(fields))
+            return
         if not is_for(fields, self._uids, self._rooms):
             return
         try:
             entry = read_fields(fields)
         except DecodeError as error:
             _rubbish(error=error)
-            return
-        if entry.uid == self.uid:
-            self._take_own(id, entry)
             return
         if entry.gap is not None:
             self._hear_gap(entry.gap)
@@ -272,15 +274,13 @@ class RedisStreams:
         except DecodeError as error:
             _rubbish(error=error, extra={"nsp": entry.nsp})
 
-    def _take_own(self, id: str, entry: Entry) -> None:
-        if entry.m is None or self._writer is None or self._reader is None:
-            return
-        message = self._writer.pending.read(entry.m, id)
-        if message is None:
-            return
-        self._reader.cursor.is_new(entry.m)
-        if message.frames is not None:
-            message.frames.read(id)
+    def _take_own(self, id: str, m: bytes | None) -> None:
+        """Handle a message of this server that is read back."""
+        writer = self._writer
+        if m is not None and writer is not None:
+            message = writer.pending.read(m, id)
+            if message is not None and message.frames is not None:
+                message.frames.read(id)
 
     def _hear(self, channel: bytes, payload: bytes, by_pattern: bool) -> None:
         """Handle a message of a channel."""

@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from .streams import RedisStreams
 
 _EVENT: Final = int(PacketType.EVENT)
+_BROADCAST: Final = int(MessageType.BROADCAST)
 _AGAIN: Final = (0.1, 0.2, 0.4, 0.8, 1.6)
 """Seconds between attempts to restore a session while connections to Redis end."""
 _WRITTEN_SOON: Final = 0.1
@@ -155,9 +156,8 @@ class StreamsAdapter(ClusterAdapter):
             self._emitter.encode(packet)
         if target.rooms is not None and not target.rooms:
             return
-        event = OwnEvent(self, packet, text, target)
         if target.local:
-            await self._wait(event.deliver(self._backbone.at if self.recovers else None))
+            await self._wait(self.deliver(packet, text, target, self._backbone.at if self.recovers else None))
             return
         if text is not None:
             data = encode_text(text, target)
@@ -165,17 +165,28 @@ class StreamsAdapter(ClusterAdapter):
             data = encode_data(3, Broadcast(EventPacket(_EVENT, packet.data), opts=options_of(target)))
         self.check_size(data)
         if self._stream_first:
-            await self._publish(MessageType.BROADCAST, data, event, room=room_of(target))
-            await self._wait(event.slow)
+            event = OwnEvent(self, packet, text, target)
+            await self._publish(_BROADCAST, data, event, room=room_of(target))
+            if event.slow is not None:
+                await event.slow
             return
-        slow = event.deliver(None)
+        slow = self.deliver(packet, text, target, None)
         try:
-            await self._publish(MessageType.BROADCAST, data, None, room=room_of(target))
+            await self._publish(_BROADCAST, data, None, room=room_of(target))
         except ClusterUnavailable as error:
             error.local = True
             raise
         finally:
-            await self._wait(slow)
+            if slow is not None:
+                await slow
+
+    def deliver(self, packet: Packet, text: str | None, target: Target, offset: str | None) -> Awaitable[None] | None:
+        """Send an event to the sockets of this server. ``text``: its arguments as JSON, if there are no bytes."""
+        sids = self.index.select(target.rooms, target.except_)
+        if not sids:
+            return None
+        frames = self.frames(text, lambda: packet, offset, target.compress)
+        return self._emitter.send(sids, packet, volatile=target.volatile, compress=target.compress, frames=frames)
 
     def frames(
         self, text: str | None, packet: Callable[[], Packet], offset: str | None, compress: bool
@@ -196,8 +207,8 @@ class StreamsAdapter(ClusterAdapter):
         if slow is not None:
             await slow
 
-    async def _publish(self, kind: MessageType, data: bytes, own: Any, *, room: bytes | None = None) -> str | None:
-        return await self._backbone.writer.publish(self.name, int(kind), data, own, room=room)
+    def _publish(self, kind: int, data: bytes, own: Any, *, room: bytes | None = None) -> Awaitable[str | None]:
+        return self._backbone.writer.publish(self.name, kind, data, own, room=room)
 
     # --- what is read from the stream ---------------------------------------------------------------------------------
 

@@ -29,6 +29,8 @@ class State(Enum):
     """Added, as the reply says; not read back yet."""
     DOUBTFUL = "doubtful"
     """Sent on a connection that has broken: added or not."""
+    SETTLED = "settled"
+    """Over: read back, covered by a gap, or failed."""
 
 
 @dataclass(eq=False, slots=True)
@@ -36,7 +38,8 @@ class PendingMessage:
     """A message that has not been read back. ``future``: its entry's id, ``None`` if a gap covers it; or an error."""
 
     m: bytes
-    fields: list[bytes]
+    command: bytes
+    """What is sent for it."""
     frames: Any
     """What this server's clients get when the message is read back."""
     size: int
@@ -81,12 +84,26 @@ class PendingMessages:
     settle it.
     """
 
-    __slots__ = ("_bytes", "_create_future", "_cut_before", "_limits", "_messages", "_waiters", "is_connected")
+    __slots__ = (
+        "_bytes",
+        "_create_future",
+        "_cut_before",
+        "_limits",
+        "_messages",
+        "_sent",
+        "_unsent",
+        "_waiters",
+        "is_connected",
+    )
 
     def __init__(self, create_future: Callable[[], asyncio.Future[Any]], limits: PendingLimits | None = None) -> None:
         self._create_future = create_future
         self._limits = limits or PendingLimits()
         self._messages: OrderedDict[bytes, PendingMessage] = OrderedDict()  # a dict is slow to tell its first
+        self._unsent: list[PendingMessage] = []
+        """Messages that wait, in their order, and some that have failed since."""
+        self._sent: deque[PendingMessage] = deque()
+        """Messages without a reply, in their order, and some that have got one since."""
         self._cut_before: tuple[int, int] | None = None
         self._waiters: deque[_Waiter] = deque()
         self._bytes = 0
@@ -115,8 +132,11 @@ class PendingMessages:
         Raises :class:`~rtframework.ClusterUnavailable` when ``expire`` finds that this took too long.
         """
         waiter = self.reserve(size, now)
-        if waiter is None:
-            return
+        if waiter is not None:
+            await self.admitted(waiter, size)
+
+    async def admitted(self, waiter: asyncio.Future[None], size: int) -> None:
+        """Wait for the future that ``reserve`` has returned. Raises as ``admit`` does."""
         try:
             await waiter
         except asyncio.CancelledError:
@@ -133,11 +153,11 @@ class PendingMessages:
         self._waiters.append(_Waiter(future, size, now + self._limits.timeout))
         return future
 
-    def add(self, m: bytes, fields: list[bytes], frames: Any, size: int, now: float) -> PendingMessage:
+    def add(self, m: bytes, command: bytes, frames: Any, size: int, now: float) -> PendingMessage:
         """Add a message whose bytes are reserved. With ``math.inf`` for ``now`` it never fails."""
-        future = self._create_future()
-        message = PendingMessage(m, fields, frames, size, now + self._limits.timeout, future)
+        message = PendingMessage(m, command, frames, size, now + self._limits.timeout, self._create_future())
         self._messages[m] = message
+        self._unsent.append(message)
         return message
 
     # --- the writer ---------------------------------------------------------------------------------------------------
@@ -149,18 +169,20 @@ class PendingMessages:
         """
         if not self.is_connected or self.is_stalled(now):
             return []
-        taken = [message for message in self._messages.values() if message.state is State.WAITING]
+        taken = [message for message in self._unsent if message.state is State.WAITING]
+        self._unsent.clear()
         for message in taken:
             message.state = State.SENT
             message.sent_at = now
+        self._sent += taken
         return taken
 
     def is_stalled(self, now: float) -> bool:
         """Tell whether a reply is overdue, as from a server that is frozen or very slow."""
-        for message in self._messages.values():
-            if message.state is State.SENT:
-                return now - message.sent_at > self._limits.stall
-        return False
+        sent = self._sent
+        while sent and sent[0].state is not State.SENT:
+            sent.popleft()
+        return bool(sent) and now - sent[0].sent_at > self._limits.stall
 
     def added(self, m: bytes, id: str) -> None:
         """Take the reply to a message: it has been added."""
@@ -180,9 +202,10 @@ class PendingMessages:
     def lost(self) -> None:
         """Take the end of the connection: of what was sent without a reply nobody knows whether it was added."""
         self.is_connected = False
-        for message in self._messages.values():
+        for message in self._sent:
             if message.state is State.SENT:
                 message.state = State.DOUBTFUL
+        self._sent.clear()
 
     def settle(self, now: float, *, same_server: bool = True) -> None:
         """Begin a connection: the old one is dead, and the reader has passed the end that the stream had then.
@@ -200,6 +223,7 @@ class PendingMessages:
                 message.may_be_known |= not same_server
                 message.state = State.WAITING
                 message.id = None
+        self._unsent = list(self._messages.values())
         self._expire_messages(now)
 
     # --- the reader ---------------------------------------------------------------------------------------------------
@@ -265,17 +289,22 @@ class PendingMessages:
             self._fail(message, ClusterUnavailable(_STOPPING if is_known else _UNKNOWN))
 
     def _expire_messages(self, now: float) -> None:
-        for message in [each for each in self._messages.values() if each.deadline <= now]:
+        late = [each for each in self._messages.values() if each.deadline <= now]
+        for message in late:
             if message.state is State.WAITING and not message.may_be_known:
                 self._fail(message, ClusterUnavailable(_UNAVAILABLE))
+        if late:
+            self._unsent = [each for each in self._unsent if each.state is State.WAITING]
 
     def _fail(self, message: PendingMessage, error: BaseException) -> None:
         del self._messages[message.m]
+        message.state = State.SETTLED
         if not message.future.done():
             message.future.set_exception(error)
         self._free(message.size)
 
     def _end(self, message: PendingMessage, id: str | None) -> None:
+        message.state = State.SETTLED
         if not message.future.done():
             message.future.set_result(id)
         self._free(message.size)

@@ -22,12 +22,14 @@ from rtframework.cluster.messages import (
 )
 from rtframework.cluster.payloads import to_plain
 from rtframework.cluster.streams_wire import (
+    Entry,
     encode_data,
     encode_text,
     fields_of,
     frame_of,
     hash_of,
     is_for,
+    message_id,
     read_fields,
     read_message,
     read_splice,
@@ -237,10 +239,13 @@ def test_entries_are_read_in_any_order() -> None:
     pairs = [fields[at : at + 2] for at in range(0, len(fields), 2)]
     turned = [part for pair in reversed(pairs) for part in pair]
     for each in (fields, turned):
-        assert read_fields([*each, b"x", b"y"]) == ("u", "/", 3, b"{}", b"m", b"r1", True, None)
-    assert read_fields(fields[:10]) == ("u", "/", 3, b"{}", b"m", None, False, None)
-    assert read_fields(fields[:12]) == ("u", "/", 3, b"{}", b"m", b"r1", False, None)
+        assert read_fields([*each, b"x", b"y"]) == Entry("u", "/", 3, b"{}", b"m", b"r1", True, None)
+    assert read_fields(fields[:10]) == Entry("u", "/", 3, b"{}", b"m", None, False, None)
+    assert read_fields(fields[:12]) == Entry("u", "/", 3, b"{}", b"m", b"r1", False, None)
     assert read_fields([*fields[:10], b"gap", b"1-0@a"]).gap == "1-0@a"
+    for each in (fields, turned, fields[:10], [*fields[:6], *fields[8:10]]):
+        assert message_id(each) == b"m"
+    assert message_id(fields[:8]) is None
     with pytest.raises(DecodeError):
         read_fields([*fields[:4], b"type", b"x", *fields[6:10]])
 

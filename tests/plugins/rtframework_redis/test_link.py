@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import itertools
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final
 
 import pytest
@@ -88,6 +88,82 @@ async def test_a_command_that_is_bytes_already() -> None:
         link.send_packed(begin(2, "GET") + bulk(b"c"))
     link.data_received(b"+a\r\n")
     assert await reply == b"a"
+    link.fail("end")
+
+
+async def test_commands_that_were_sent_together_have_one_taker() -> None:
+    """A burst would cost a future for each event; and who gets some replies must not take them for others'."""
+    taken: list[list[Any]] = []
+    stale: list[str] = []
+    link, wire = make(on_stale=lambda error: stale.append(error.code))
+    before = link.send("GET", "a")
+    link.send_all([begin(1, "ONE"), begin(1, "TWO"), begin(1, "THREE")], lambda replies: taken.append(list(replies)))
+    after = link.send("GET", "b")
+    assert wire.writes == [b"*2\r\n$3\r\nGET\r\n$1\r\na\r\n*1\r\n$3\r\nONE\r\n*1\r\n$3\r\nTWO\r\n*1\r\n$5\r\nTHREE\r\n"]
+    await asyncio.sleep(0)
+    assert wire.writes[1:] == [b"*2\r\n$3\r\nGET\r\n$1\r\nb\r\n"]
+    assert link.traffic.commands == 5
+    link.data_received(b"+a\r\n+1\r\n-READONLY no\r\n")
+    assert [str(each) for each in taken[0]] == ["b'1'", "READONLY no"]
+    assert stale == ["READONLY"]
+    link.data_received(b"+3\r\n+b\r\n")
+    assert taken[1:] == [[b"3"]]
+    assert (await before, await after, link.unanswered) == (b"a", b"b", 0)
+    link.fail("end")
+
+
+async def test_replies_that_came_before_the_end_are_given() -> None:
+    """Of an event that Redis has taken nobody would know it."""
+    taken: list[Any] = []
+
+    def end(push: list[Any]) -> None:
+        link.fail("end")
+
+    link, _ = make(on_push=end)
+    link.send_all([begin(1, "ONE"), begin(1, "TWO"), begin(1, "THREE")], taken.extend)
+    link.data_received(b"+1\r\n+2\r\n>2\r\n+message\r\n+x\r\n+3\r\n")
+    assert taken == [b"1", b"2"]
+    with pytest.raises(LinkLost):
+        link.send_all([begin(1, "ONE")], taken.extend)
+
+
+async def test_commands_that_are_sent_together_need_room() -> None:
+    """A slow Redis would fill the memory."""
+    link, _ = make(options=LinkOptions(max_pending=10))
+    link.send_all([begin(1, "ONE")] * 3, lambda _: None)
+    with pytest.raises(LinkFull):
+        link.send_all([begin(1, "ONE")], lambda _: None)
+    link.data_received(b"+1\r\n+1\r\n+1\r\n")
+    link.send_all([begin(1, "ONE")], lambda _: None)
+    link.fail("end")
+
+
+async def test_each_command_asks_for_a_slot_that_is_moving() -> None:
+    """While a Cluster is changed all events but the first of each burst would be refused."""
+    taken: list[Any] = []
+    link, wire = make(asking=True)
+    link.send_all([begin(1, "ONE"), begin(1, "TWO")], taken.extend)
+    asking = b"*1\r\n$6\r\nASKING\r\n"
+    assert b"".join(wire.writes) == asking + b"*1\r\n$3\r\nONE\r\n" + asking + b"*1\r\n$3\r\nTWO\r\n"
+    link.data_received(b"+OK\r\n+1\r\n+OK\r\n+2\r\n")
+    assert taken == [b"1", b"2"]
+    link.fail("end")
+
+
+async def test_a_taker_of_replies_that_fails_is_reported() -> None:
+    """A mistake would be taken for one of Redis, and the connection be ended for it, again and again."""
+    complaints: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: complaints.append(context))
+
+    def take(replies: Sequence[Any]) -> None:
+        raise IndexError(replies[0])
+
+    link, _ = make()
+    link.send_all([begin(1, "ONE")], take)
+    after = link.send("GET", "b")
+    link.data_received(b"+1\r\n+b\r\n")
+    assert await after == b"b"
+    assert [str(context["exception"]) for context in complaints] == ["b'1'"]
     link.fail("end")
 
 
