@@ -16,7 +16,7 @@ from rtframework.cluster.pending import PendingLimits
 from rtframework.cluster.pubsub_wire import decode
 from rtframework.cluster.python_socketio_wire import CHANNEL
 from rtframework.cluster.stream_ids import BEGINNING, parse_id
-from rtframework.cluster.streams_wire import Fields, is_for, message_id, read_fields
+from rtframework.cluster.streams_wire import Fields, is_for, message_id, read_event, read_fields
 from rtframework.concurrency import is_cancelled
 from rtframework.exceptions import ClusterUnavailable, ConfigurationError, DecodeError
 from rtframework.logs import ThrottledLog
@@ -109,6 +109,7 @@ class RedisStreams:
         self._read_count = read_count
         self._limits = PendingLimits(max_bytes=max_pending, timeout=publish_timeout)
         self._adapters: dict[str, StreamsAdapter] = {}
+        self._named: dict[bytes, StreamsAdapter] = {}
         self._rooms: dict[bytes, Container[bytes]] = {}
         self._own = b""
         self._uids: frozenset[bytes] = frozenset()
@@ -211,12 +212,14 @@ class RedisStreams:
     def open(self, adapter: StreamsAdapter) -> None:
         """Let a namespace take part."""
         self._adapters[adapter.nsp] = adapter
+        self._named[adapter.name] = adapter
         self._rooms[adapter.name] = _Rooms(adapter)
 
     def close(self, adapter: StreamsAdapter) -> None:
         """Let a namespace take part no longer."""
         if self._adapters.get(adapter.nsp) is adapter:
             del self._adapters[adapter.nsp]
+            del self._named[adapter.name]
             del self._rooms[adapter.name]
 
     def spawn(self, work: Awaitable[Any]) -> None:
@@ -255,24 +258,25 @@ class RedisStreams:
         if fields[1] == self._own:
             self._take_own(id, message_id(fields))
             return
-        if not is_for(fields, self._uids, self._rooms):
+        reader = self._reader
+        if reader is None or not is_for(fields, self._uids, self._rooms):
             return
         try:
+            event = read_event(fields)
+            if event is not None:
+                adapter = self._named.get(fields[3])
+                if adapter is None or adapter.take_event(id, event, fields):
+                    reader.cursor.is_new(fields[9] if len(fields) > 8 else None)
+                    return
             entry = read_fields(fields)
+            if entry.gap is not None:
+                self._hear_gap(entry.gap)
+                return
+            adapter = self._adapters.get(entry.nsp)
+            if adapter is not None and reader.cursor.is_new(entry.m, entry.again):
+                adapter.take(id, entry)
         except DecodeError as error:
             _rubbish(error=error)
-            return
-        if entry.gap is not None:
-            self._hear_gap(entry.gap)
-            return
-        reader = self._reader
-        adapter = self._adapters.get(entry.nsp)
-        if adapter is None or reader is None or not reader.cursor.is_new(entry.m, entry.again):
-            return
-        try:
-            adapter.take(id, entry)
-        except DecodeError as error:
-            _rubbish(error=error, extra={"nsp": entry.nsp})
 
     def _take_own(self, id: str, m: bytes | None) -> None:
         """Handle a message of this server that is read back."""

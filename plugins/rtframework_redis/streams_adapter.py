@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-from collections.abc import Awaitable, Callable, Iterable
-from functools import partial
+from collections.abc import Awaitable, Callable, Collection, Iterable
 from typing import TYPE_CHECKING, Any, Final
 
 from rtframework.cluster.adapter import ClusterAdapter
@@ -24,12 +23,13 @@ from rtframework.cluster.pubsub_wire import encode_ephemeral, private_channel, p
 from rtframework.cluster.stream_ids import is_id
 from rtframework.cluster.streams_wire import (
     Entry,
+    Fields,
+    Splice,
     encode_data,
     encode_text,
+    read_fields,
     read_message,
-    read_splice,
     room_of,
-    selects_any,
 )
 from rtframework.exceptions import ClusterUnavailable, EncodeError
 from rtframework.types import Packet, PacketType, Target
@@ -212,37 +212,56 @@ class StreamsAdapter(ClusterAdapter):
 
     # --- what is read from the stream ---------------------------------------------------------------------------------
 
+    def take_event(self, id: str, event: Splice, fields: Fields) -> bool:
+        """Deliver an event of another server. Return false if it has to be decoded: then use ``take``."""
+        opts = event.opts
+        sids = self.index.select(opts.rooms or None, opts.except_)
+        if not sids:
+            return True
+        text = event.args()
+        if text is None:
+            return False
+        flags = opts.flags
+        compress = flags.get("compress") is not False
+        self._give(
+            sids, text, lambda: packet_of(self.nsp, read_fields(fields)), id, bool(flags.get("volatile")), compress
+        )
+        return True
+
     def take(self, id: str, entry: Entry) -> None:
-        """Handle an entry of another server, of this namespace."""
-        if entry.type == MessageType.BROADCAST:
-            splice = read_splice(entry.data)
-            if splice is not None and not splice.requestId and (text := splice.args()) is not None:
-                if selects_any(splice.opts, self.index.all_rooms()):
-                    packet = partial(packet_of, self.nsp, entry)
-                    self._deliver_text(text, packet, target_of(splice.opts), id)  # type: ignore[arg-type]
-                return
+        """Handle any entry of another server, of this namespace."""
         message = read_message(entry)
         data = message.data
         if isinstance(data, Broadcast) and not data.requestId:
-            self._deliver_text(None, lambda: Packet(_EVENT, self.nsp, data.packet.data), target_of(data.opts), id)
+            self._deliver_here(data.packet.data, target_of(data.opts), id)
         else:
             self.hear(message)
 
-    def _deliver_text(self, text: str | None, packet: Callable[[], Packet], target: Target, id: str | None) -> None:
-        """Deliver an event of the stream to the sockets here. ``text``: its arguments as JSON, which are spliced."""
-        sids = self.index.select(target.rooms, target.except_)
-        if not sids:
-            return
-        frames = self.frames(text, packet, id if self.recovers else None, target.compress)
-        it: Any = packet if frames is not None else packet()
-        slow = self._emitter.send(sids, it, volatile=target.volatile, compress=target.compress, frames=frames)
-        if slow is not None:
-            self._spawn(slow)
-
     def deliver_here(self, args: list[Any], target: Target) -> None:
         """Deliver an event that is in no stream to sockets of this server; they cannot recover it."""
-        packet = Packet(_EVENT, self.nsp, args)
-        self._deliver_text(None, lambda: packet, target, self._backbone.at)
+        self._deliver_here(args, target, self._backbone.at)
+
+    def _deliver_here(self, args: list[Any], target: Target, id: str) -> None:
+        sids = self.index.select(target.rooms, target.except_)
+        if sids:
+            packet = Packet(_EVENT, self.nsp, args)
+            self._give(sids, None, lambda: packet, id, target.volatile, target.compress)
+
+    def _give(
+        self,
+        sids: Collection[str],
+        text: str | None,
+        packet: Callable[[], Packet],
+        id: str,
+        volatile: bool,
+        compress: bool,
+    ) -> None:
+        """Give an event of the stream to sockets here. ``text``: its arguments as JSON, which are spliced."""
+        frames = self.frames(text, packet, id if self.recovers else None, compress)
+        it: Any = packet if frames is not None else packet()
+        slow = self._emitter.send(sids, it, volatile=volatile, compress=compress, frames=frames)
+        if slow is not None:
+            self._spawn(slow)
 
     # --- how messages travel ------------------------------------------------------------------------------------------
 

@@ -8,6 +8,7 @@ an entry that is sent again, ``gap`` tells of entries that the stream has lost (
 from __future__ import annotations
 
 import binascii
+import re
 from base64 import b64decode, b64encode
 from collections.abc import Container, Mapping, Sequence
 from typing import Any, Final, TypeAlias
@@ -210,18 +211,16 @@ class Splice(msgspec.Struct, gc=False):
             text = str(packet.data, "utf-8")
         except UnicodeDecodeError:
             return None
-        return text if packet.type == 2 and _begins_event(text) else None
+        if packet.type != 2:
+            return None
+        if text[:2] == '["':  # by far the most
+            return None if text[2 : text.find('"', 2)] in RESERVED_EVENTS else text
+        first = _FIRST.match(text)
+        return None if first is None or first[1] in RESERVED_EVENTS else text
 
 
-def _begins_event(text: str) -> bool:
-    """Tell whether the text of a JSON value is an array that starts with a name: a string or a number."""
-    if text[:2] == '["':
-        return text[2 : text.find('"', 2)] not in RESERVED_EVENTS
-    inner = text[1:].lstrip(" \t\r\n")
-    return text[:1] == "[" and (inner[:1] in _NAME_STARTS) and inner[:1] != ""
-
-
-_NAME_STARTS: Final = '"-0123456789'
+_FIRST: Final = re.compile(r'\[[ \t\r\n]*(?:"([^"]*)"|[-0-9])')
+"""The start of an event: an array that begins with a name, which is a string or a number."""
 
 _decode_splice: Final = msgspec.json.Decoder(Splice).decode
 
@@ -240,6 +239,21 @@ def read_splice(data: bytes) -> Splice | None:
         return None
 
 
+def read_event(fields: Fields) -> Splice | None:
+    """Decode an entry as ``read_splice`` does; ``None`` also if it is anything but an event in the usual order."""
+    length = len(fields)
+    if (
+        length in (8, 10, 12)
+        and fields[5] == b"3"
+        and fields[6] == b"data"
+        and (length < 12 or fields[10] == b"r")
+        and (found := read_splice(fields[7])) is not None
+        and found.requestId is UNSET
+    ):
+        return found
+    return None
+
+
 def text_with_offset(args: str, offset: str) -> str:
     """Append an offset to the JSON text of an event's arguments."""
     return f'{args[:-1]},"{offset}"]'
@@ -249,13 +263,3 @@ def frame_of(args: str, nsp: str, offset: str | None = None) -> str:
     """Make the text frame of a client from the JSON text of an event's arguments."""
     head = "2" if nsp == "/" else f"2{nsp},"
     return f"{head}{args}" if offset is None else f'{head}{args[:-1]},"{offset}"]'
-
-
-def selects_any(opts: _Options, rooms: Container[str]) -> bool:
-    """Tell whether a socket of this server may be meant: there is no room named, or one of them is here."""
-    named = opts.rooms
-    if not named:
-        return True
-    if len(named) == 1:
-        return named[0] in rooms
-    return any(room in rooms for room in named)
