@@ -166,13 +166,13 @@ class StreamsAdapter(ClusterAdapter):
         self.check_size(data)
         if self._stream_first:
             event = OwnEvent(self, packet, text, target)
-            await self._publish(_BROADCAST, data, event, room=room_of(target))
+            await self._backbone.writer.publish(self.name, _BROADCAST, data, event, room=room_of(target))
             if event.slow is not None:
                 await event.slow
             return
         slow = self.deliver(packet, text, target, None)
         try:
-            await self._publish(_BROADCAST, data, None, room=room_of(target))
+            await self._backbone.writer.publish(self.name, _BROADCAST, data, room=room_of(target))
         except ClusterUnavailable as error:
             error.local = True
             raise
@@ -207,8 +207,8 @@ class StreamsAdapter(ClusterAdapter):
         if slow is not None:
             await slow
 
-    def _publish(self, kind: int, data: bytes, own: Any, *, room: bytes | None = None) -> Awaitable[str | None]:
-        return self._backbone.writer.publish(self.name, kind, data, own, room=room)
+    def _publish(self, kind: int, data: bytes, own: Any = None) -> Awaitable[str | None]:
+        return self._backbone.writer.publish(self.name, kind, data, own)
 
     # --- what is read from the stream ---------------------------------------------------------------------------------
 
@@ -280,7 +280,7 @@ class StreamsAdapter(ClusterAdapter):
         """Add a message to the stream, so that a broken connection does not lose it."""
         message = encode_data(kind, data)
         self.check_size(message)
-        await self._publish(kind, message, None)
+        await self._publish(kind, message)
 
     async def _others(self) -> int:
         """Count the other servers of the namespace."""
@@ -390,7 +390,7 @@ class StreamsAdapter(ClusterAdapter):
             # come back to it.
             opts = options_of(Target(frozenset([kept.session.sid])))
             data = DisconnectSockets(opts, True, {"taken": backbone.node})
-            await self._publish(MessageType.DISCONNECT_SOCKETS, encode_data(6, data), None)
+            await self._publish(MessageType.DISCONNECT_SOCKETS, encode_data(6, data))
         entries = await read_since(await backbone.writer.link(), backbone.stream, start, lambda: backbone.at)
         missed = None if entries is None else missed_frames(self, kept, entries)
         backbone.sessions.use(pid)

@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Final
 
+import msgspec
+
 from ..exceptions import ClusterUnavailable
 from .stream_ids import parse_id
 
@@ -33,8 +35,15 @@ class State(Enum):
     """Over: read back, covered by a gap, or failed."""
 
 
-@dataclass(eq=False, slots=True)
-class PendingMessage:
+# Members of an enum are slow to look up before Python 3.12.
+_WAITING: Final = State.WAITING
+_SENT: Final = State.SENT
+_ADDED: Final = State.ADDED
+_DOUBTFUL: Final = State.DOUBTFUL
+_SETTLED: Final = State.SETTLED
+
+
+class PendingMessage(msgspec.Struct, eq=False):
     """A message that has not been read back. ``future``: its entry's id, ``None`` if a gap covers it; or an error."""
 
     m: bytes
@@ -45,7 +54,7 @@ class PendingMessage:
     size: int
     deadline: float
     future: asyncio.Future[str | None]
-    state: State = State.WAITING
+    state: State = _WAITING
     id: str | None = None
     """Id of the entry, once the reply has told it."""
     sent_at: float = 0.0
@@ -146,8 +155,9 @@ class PendingMessages:
 
     def reserve(self, size: int, now: float) -> asyncio.Future[None] | None:
         """Reserve bytes at once and return ``None``, or return a future that ends when they are reserved."""
-        if not self._waiters and self._fits(size):
-            self._bytes += size
+        taken = self._bytes
+        if not self._waiters and (not taken or taken + size <= self._limits.max_bytes):
+            self._bytes = taken + size
             return None
         future = self._create_future()
         self._waiters.append(_Waiter(future, size, now + self._limits.timeout))
@@ -169,10 +179,10 @@ class PendingMessages:
         """
         if not self.is_connected or self.is_stalled(now):
             return []
-        taken = [message for message in self._unsent if message.state is State.WAITING]
+        taken = [message for message in self._unsent if message.state is _WAITING]
         self._unsent.clear()
         for message in taken:
-            message.state = State.SENT
+            message.state = _SENT
             message.sent_at = now
         self._sent += taken
         return taken
@@ -180,15 +190,15 @@ class PendingMessages:
     def is_stalled(self, now: float) -> bool:
         """Tell whether a reply is overdue, as from a server that is frozen or very slow."""
         sent = self._sent
-        while sent and sent[0].state is not State.SENT:
+        while sent and sent[0].state is not _SENT:
             sent.popleft()
         return bool(sent) and now - sent[0].sent_at > self._limits.stall
 
     def added(self, m: bytes, id: str) -> None:
         """Take the reply to a message: it has been added."""
         message = self._messages.get(m)
-        if message is not None and message.state is State.SENT:
-            message.state = State.ADDED
+        if message is not None and message.state is _SENT:
+            message.state = _ADDED
             message.id = id
             if self._cut_before is not None and parse_id(id) < self._cut_before:
                 self._cover(message)
@@ -196,15 +206,15 @@ class PendingMessages:
     def refused(self, m: bytes, error: BaseException) -> None:
         """Take an error as the reply to a message: it has not been added, and nobody has it."""
         message = self._messages.get(m)
-        if message is not None and message.state is State.SENT:
+        if message is not None and message.state is _SENT:
             self._fail(message, error)
 
     def lost(self) -> None:
         """Take the end of the connection: of what was sent without a reply nobody knows whether it was added."""
         self.is_connected = False
         for message in self._sent:
-            if message.state is State.SENT:
-                message.state = State.DOUBTFUL
+            if message.state is _SENT:
+                message.state = _DOUBTFUL
         self._sent.clear()
 
     def settle(self, now: float, *, same_server: bool = True) -> None:
@@ -218,10 +228,10 @@ class PendingMessages:
         if not same_server:
             self._cut_before = None
         for message in list(self._messages.values()):
-            if message.state is not State.WAITING:
+            if message.state is not _WAITING:
                 message.again = True
                 message.may_be_known |= not same_server
-                message.state = State.WAITING
+                message.state = _WAITING
                 message.id = None
         self._unsent = list(self._messages.values())
         self._expire_messages(now)
@@ -256,7 +266,7 @@ class PendingMessages:
         for each in self._messages.values():
             if each is message:
                 break
-            if each.state is not State.WAITING:
+            if each.state is not _WAITING:
                 earlier.append(each)
         for each in earlier:
             self._cover(each)
@@ -285,26 +295,26 @@ class PendingMessages:
             if not waiter.future.done():
                 waiter.future.set_exception(ClusterUnavailable(_STOPPING))
         for message in list(self._messages.values()):
-            is_known = message.state is State.WAITING and not message.may_be_known
+            is_known = message.state is _WAITING and not message.may_be_known
             self._fail(message, ClusterUnavailable(_STOPPING if is_known else _UNKNOWN))
 
     def _expire_messages(self, now: float) -> None:
         late = [each for each in self._messages.values() if each.deadline <= now]
         for message in late:
-            if message.state is State.WAITING and not message.may_be_known:
+            if message.state is _WAITING and not message.may_be_known:
                 self._fail(message, ClusterUnavailable(_UNAVAILABLE))
         if late:
-            self._unsent = [each for each in self._unsent if each.state is State.WAITING]
+            self._unsent = [each for each in self._unsent if each.state is _WAITING]
 
     def _fail(self, message: PendingMessage, error: BaseException) -> None:
         del self._messages[message.m]
-        message.state = State.SETTLED
+        message.state = _SETTLED
         if not message.future.done():
             message.future.set_exception(error)
         self._free(message.size)
 
     def _end(self, message: PendingMessage, id: str | None) -> None:
-        message.state = State.SETTLED
+        message.state = _SETTLED
         if not message.future.done():
             message.future.set_result(id)
         self._free(message.size)
