@@ -170,12 +170,16 @@ class FetchTimeout(RTFrameworkError, TimeoutError):
 class ClusterUnavailable(RTFrameworkError, ConnectionError):
     """The message has not reached the other servers of the cluster, and will not.
 
-    ``local``: true if this server's clients have got it, false if nobody has.
+    ``local``: true if this server's clients have got it, false if nobody has. ``uncertain``: true if it cannot be known
+    whether the message was sent, because the connection to the broker ended, or stayed silent, after it was written.
     """
 
-    def __init__(self, message: str = "the cluster is unavailable", *, local: bool = False) -> None:
+    def __init__(
+        self, message: str = "the cluster is unavailable", *, local: bool = False, uncertain: bool = False
+    ) -> None:
         super().__init__(message)
         self.local = local
+        self.uncertain = uncertain
 
 
 class SerializationError(RTFrameworkError):

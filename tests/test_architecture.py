@@ -57,7 +57,7 @@ MAP: Final = {
     "rtframework": ("*", ""),
     "cli": (
         "exceptions types packets concurrency engine handlers namespaces server contracts development "
-        "rtframework_msgpack",
+        "rtframework_msgpack rtframework_redis",
         "aiohttp",
     ),
     "__main__": ("cli", ""),
@@ -74,7 +74,7 @@ MAP: Final = {
     ),
     "rtframework_pytest": ("protocols testing", "pytest"),
     "rtframework_redis": (
-        "exceptions types concurrency logs protocols adapters cluster",
+        "exceptions types concurrency logs packets protocols handlers adapters cluster namespaces serializers",
         "hiredis msgspec redis",
     ),
 }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from rtframework.counters import CLOSED, MOST, OTHER, Counters, add
@@ -56,7 +56,6 @@ def test_a_name_that_has_its_place_keeps_it() -> None:
     assert (table["0"], table[OTHER], len(table)) == (6, 1, MOST + 1)
 
 
-@settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(0, MOST * 2), st.integers(1, 5)), max_size=MOST * 3))
 def test_nothing_is_lost_in_the_sum(added: list[tuple[int, int]]) -> None:
     """The total of a table would be wrong, whatever the names are."""

@@ -114,3 +114,5 @@ def test_what_a_cluster_has_done_can_be_read() -> None:
     assert (FetchTimeout().sockets, FetchTimeout().missing) == ([], ())
     assert ClusterUnavailable("down", local=True).local
     assert not ClusterUnavailable().local
+    assert ClusterUnavailable(uncertain=True).uncertain
+    assert not ClusterUnavailable().uncertain

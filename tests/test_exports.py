@@ -87,7 +87,7 @@ EXPORTS: Final[dict[str, tuple[str, ...]]] = {
     "rtframework_opentelemetry": ("Tracing", "handshake_context", "payload_context"),
     "rtframework_prometheus": ("Metrics",),
     "rtframework_pytest": ("ClientFactory", "ServerFactory", "rtframework_client", "rtframework_server"),
-    "rtframework_redis": ("RedisStreams",),
+    "rtframework_redis": ("Publisher", "PublisherOperator", "RedisStreams", "SyncPublisher", "SyncPublisherOperator"),
 }
 
 

@@ -7,7 +7,7 @@ import math
 from typing import Any, NamedTuple
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from rtframework.exceptions import ConfigurationError, DecodeError
@@ -185,14 +185,12 @@ def test_no_client_sends_what_is_reserved(name: str) -> None:
         check_event([name, "transport close"])
 
 
-@settings(deadline=None)
 @given(st.recursive(st.none() | st.booleans() | st.integers() | st.text() | st.binary(), st.lists, max_leaves=5))
 def test_an_answer_comes_back_as_it_was_returned(value: Any) -> None:
     """What a handler returns would be something else for ``emit_with_ack`` on the other side."""
     assert from_ack(to_ack(value)) == value
 
 
-@settings(deadline=None)
 @given(st.lists(st.none() | st.integers(), min_size=2))
 def test_several_values_come_back_as_a_tuple(values: list[Any]) -> None:
     """One list, and several values, could not be told apart."""

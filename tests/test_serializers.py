@@ -326,7 +326,7 @@ JSON = st.recursive(
 )
 
 
-@settings(max_examples=examples(200), deadline=None)
+@settings(max_examples=examples(200))
 @given(st.lists(JSON, max_size=4), st.none() | st.integers(0, 2**53 - 1), st.sampled_from(["/", "/admin", "/é 1"]))
 def test_whatever_is_sent_arrives(args: list[Any], id: int | None, nsp: str) -> None:
     """Some combination of text, numbers and binary would arrive changed."""
@@ -334,7 +334,7 @@ def test_whatever_is_sent_arrives(args: list[Any], id: int | None, nsp: str) -> 
     assert decode(*encode(packet), max_attachments=100) == packet
 
 
-@settings(max_examples=examples(400), deadline=None)
+@settings(max_examples=examples(400))
 @given(
     st.lists(st.text('0123456789-,/[]{}":\\udDaen_placeholdrum²\x1e', max_size=30) | st.binary(max_size=4), max_size=3)
 )

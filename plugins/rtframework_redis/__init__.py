@@ -1,4 +1,4 @@
-"""Connections to Redis for servers that act as one. Needs the extra ``redis``."""
+"""Redis for servers that act as one, and for programs that emit to them. Needs the extra ``redis``."""
 
 try:
     import hiredis as _hiredis
@@ -7,8 +7,10 @@ except ModuleNotFoundError as error:
     error.add_note("rtframework_redis needs redis and hiredis: pip install 'rtframework[redis]'")
     raise
 
+from .publisher import Publisher, PublisherOperator
 from .streams import RedisStreams
+from .sync_publisher import SyncPublisher, SyncPublisherOperator
 
-__all__ = ["RedisStreams"]
+__all__ = ["Publisher", "PublisherOperator", "RedisStreams", "SyncPublisher", "SyncPublisherOperator"]
 
 del _hiredis, _redis

@@ -5,33 +5,26 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-from collections.abc import Awaitable, Callable, Iterator, Sequence
-from functools import partial
+from collections.abc import Callable
 from typing import Any, Final
 
-from rtframework.cluster.messages import MessageType, message_ids
-from rtframework.cluster.pending import PendingLimits, PendingMessage, PendingMessages
+from rtframework.cluster.messages import MessageType
+from rtframework.cluster.pending import PendingLimits
 from rtframework.cluster.streams_wire import fields_of
 from rtframework.exceptions import ClusterUnavailable
 from rtframework.logs import ThrottledLog
 
 from .commands import Argument
-from .entries import EntryPacker, marked_again
-from .errors import LinkError, LinkLost, LinkRefused, ReplyError
-from .keeper import Keeper, Opened
-from .link import STALE, Link, LinkOptions, wall_time
+from .entry_writer import GRACE, TICK, EntryWriter
+from .errors import LinkError, LinkRefused
+from .keeper import Opened
+from .link import Link
 from .stream_reader import StreamReader, run_id_of
 from .topology import Topology
 
 log: Final = logging.getLogger("rtframework.cluster")
 
 _failed: Final = ThrottledLog(log, logging.ERROR, "a message of another server was not handled")
-
-_TICK: Final = 0.1
-"""Seconds between two looks at what has waited too long."""
-
-_GRACE: Final = 1.0
-"""Seconds that are waited before the stream's end is read if the former connection may still be executing."""
 
 _PATIENCE: Final = 3.0
 """Seconds without progress after which a reader at another server than the writer's is sent to look for the master."""
@@ -40,11 +33,11 @@ _SUBSCRIBE_AT_ONCE: Final = 512
 """Channels of one SUBSCRIBE when a connection is opened."""
 
 
-class StreamWriter:
+class StreamWriter(EntryWriter):
     """Adds messages to the stream in the order of the emits, and takes what arrives by subscriptions.
 
     ``on_message``: called with the channel, the message, and whether it came by a pattern. ``on_up``: called when
-    messages are sent. A broken connection is settled before anything more is sent: see ``PendingMessages``.
+    messages are sent. What is known of a broken connection is what the reader has read since.
     """
 
     def __init__(
@@ -60,38 +53,17 @@ class StreamWriter:
         on_state: Callable[[], None],
         on_up: Callable[[Link], None],
     ) -> None:
-        self._stream = stream
-        self._uid = uid.encode()
-        self._ids = message_ids()
-        self._packer = EntryPacker(stream, max_len, self._uid)
-        self._timeout = limits.timeout
+        super().__init__(
+            topology, stream, uid=uid, name="rtframework-writer", max_len=max_len, limits=limits, on_push=self._push
+        )
         self._reader = reader
         self._on_message = on_message
         self._on_state = on_state
         self._on_up = on_up
-        self.pending = PendingMessages(asyncio.get_running_loop().create_future, limits)
-        self.keeper = Keeper(
-            topology,
-            key=stream.encode(),
-            name="rtframework-writer",
-            on_up=self._up,
-            on_push=self._push,
-            options=LinkOptions(max_pending=8 * limits.max_bytes),
-        )
-        self._link: Link | None = None
-        """The connection, once everything before it is settled."""
         self._settling: asyncio.Task[None] | None = None
         self._server: str | None = None
         self._channels: dict[bytes, str] = {}
         """Channels and patterns that are subscribed to, with the command for each."""
-        self._timer: asyncio.TimerHandle | None = None
-        self._is_scheduled = False
-        self._is_closed = False
-
-    @property
-    def is_writing(self) -> bool:
-        """True while messages are sent."""
-        return self._link is not None
 
     async def start(self, timeout: float) -> None:
         """Connect. Raises ``LinkError``."""
@@ -104,54 +76,8 @@ class StreamWriter:
         if waiting and self._link is not None:
             self._flush()
             await asyncio.wait(waiting, timeout=1.0)
-        self._is_closed = True
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
         await self._end_settling()
-        self._link = None
-        await self.keeper.close()
-        self.pending.close()
-
-    # --- messages for the stream --------------------------------------------------------------------------------------
-
-    def publish(
-        self, nsp: bytes, kind: int, data: bytes, own: Any = None, *, room: bytes | None = None
-    ) -> Awaitable[str | None]:
-        """Add a message to the stream; return its id when it has been read back, ``None`` if a gap covers it.
-
-        Await it at once. ``own``: what the reader gets back with it. Raises
-        :class:`~rtframework.ClusterUnavailable`: nobody has it.
-        """
-        if self._is_closed:
-            raise ClusterUnavailable("the message has reached nobody: the server is not connected to Redis")
-        size, now = 256 + len(data), wall_time()
-        if self._timer is None:
-            self._arm()
-        waiter = self.pending.reserve(size, now)
-        if waiter is not None:
-            return self._publish_later(waiter, size, nsp, kind, data, own, room)
-        m = next(self._ids)
-        message = self.pending.add(m, self._packer.pack(nsp, kind, data, m, room), own, size, now)
-        if not self._is_scheduled:
-            self._wake()
-        return message.future
-
-    async def _publish_later(
-        self,
-        waiter: asyncio.Future[None],
-        size: int,
-        nsp: bytes,
-        kind: int,
-        data: bytes,
-        own: Any,
-        room: bytes | None,
-    ) -> str | None:
-        await self.pending.admitted(waiter, size)
-        m = next(self._ids)
-        message = self.pending.add(m, self._packer.pack(nsp, kind, data, m, room), own, size, wall_time())
-        self._wake()
-        return await message.future
+        await super().close()
 
     def tell_gap(self, notice: str) -> None:
         """Add a notice of a gap: servers that have not noticed it hear of it. It waits as long as it takes."""
@@ -164,60 +90,6 @@ class StreamWriter:
         self._arm()
         self._wake()
 
-    def _wake(self) -> None:
-        if not self._is_scheduled and self._link is not None:
-            self._is_scheduled = True
-            asyncio.get_running_loop().call_soon(self._flush)
-
-    def _flush(self) -> None:
-        self._is_scheduled = False
-        link = self._link
-        if link is None:
-            return
-        messages = self.pending.take(wall_time())
-        if messages:
-            commands = [marked_again(each.command) if each.again else each.command for each in messages]
-            try:
-                link.send_all(commands, partial(self._replied, link, iter(messages)))
-            except LinkLost:
-                return  # what was not sent counts as doubtful, like the rest
-            except LinkError as error:
-                link.fail(str(error))
-
-    def _replied(self, link: Link, messages: Iterator[PendingMessage], replies: Sequence[Any]) -> None:
-        """Take the next replies to messages that were sent together."""
-        if link is not self._link:
-            return
-        pending = self.pending
-        for reply, message in zip(replies, messages, strict=False):
-            if type(reply) is bytes:
-                pending.added(message.m, reply.decode())
-            elif isinstance(reply, ReplyError) and reply.code not in STALE:
-                why = f"the message has reached nobody: Redis refused it: {reply}"
-                pending.refused(message.m, ClusterUnavailable(why))
-        self._wake_waiting()
-
-    def _wake_waiting(self) -> None:
-        if self._is_stalled:
-            self._is_stalled = False
-            self._wake()
-
-    _is_stalled = False
-    """True if the last look found messages that wait because a reply is overdue."""
-
-    def _arm(self) -> None:
-        if self._timer is None and not self._is_closed:
-            self._timer = asyncio.get_running_loop().call_later(_TICK, self._tick)
-
-    def _tick(self) -> None:
-        self._timer = None
-        now = wall_time()
-        self.pending.expire(now)
-        self._is_stalled = self.pending.is_stalled(now)
-        if len(self.pending) or self.pending.size:
-            self._wake()
-            self._arm()
-
     # --- the connection -----------------------------------------------------------------------------------------------
 
     async def _up(self, opened: Opened) -> None:
@@ -226,7 +98,7 @@ class StreamWriter:
             raise LinkRefused("Redis 6 or newer is needed: this one does not speak RESP3")
         await self._end_settling()
         if not opened.former_ended:
-            await asyncio.sleep(_GRACE)
+            await asyncio.sleep(GRACE)
         server = await run_id_of(link)
         last = await link.send("XREVRANGE", self._stream, "+", "-", "COUNT", 1)
         end = last[0][0].decode() if last else None
@@ -251,24 +123,25 @@ class StreamWriter:
                 self._reader.keeper.suspect("nothing was read, though the writer is connected")
                 continue
             if not cursor.has_passed(None, server):  # perhaps it reads from a server that is no master any more
-                await asyncio.sleep(_TICK)
+                await asyncio.sleep(TICK)
         if not link.is_usable:
             return
         is_same = self._server is None or server == self._server
         self._server = server
-        self._link = link
-        self.pending.settle(wall_time(), same_server=is_same)
-        self._wake()
+        self._begin(link, same_server=is_same)
         self._on_state()
         self._on_up(link)
 
-    def _lost(self, link: Link) -> None:
+    def _added(self, m: bytes, id: str) -> None:
+        self.pending.added(m, id)
+
+    def _lost(self, link: Link) -> bool:
         if self._settling is not None and self._link is None:
             self._settling.cancel()
-        if self._link is link:
-            self._link = None
-            self.pending.lost()
+        was_used = super()._lost(link)
+        if was_used:
             self._on_state()
+        return was_used
 
     async def _end_settling(self) -> None:
         task, self._settling = self._settling, None

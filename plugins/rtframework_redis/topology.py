@@ -63,14 +63,14 @@ class SingleServer:
     """One server at one address."""
 
     def __init__(self, address: Address) -> None:
-        self._address = address
+        self.address = address
 
     def __str__(self) -> str:
-        return str(self._address)
+        return str(self.address)
 
     async def locate(self, key: bytes = b"") -> Address:
         """Return the address."""
-        return self._address
+        return self.address
 
     def refute(self, error: ReplyError, key: bytes = b"") -> None:
         """Do nothing: there is no other address."""

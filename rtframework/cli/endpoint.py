@@ -78,10 +78,13 @@ class Endpoint:
         )
 
 
-def add_endpoint(parser: argparse.ArgumentParser) -> None:
-    """Add the arguments that ``Endpoint.of`` reads to a command."""
+def add_endpoint(parser: argparse.ArgumentParser, *, url: Literal["?"] | None = None) -> None:
+    """Add the arguments that ``Endpoint.of`` reads to a command. ``url``: "?" if the command can do without one."""
     parser.add_argument(
-        "url", metavar="URL", help="http, https, ws or wss; its path is the namespace, as with io(url) in JavaScript"
+        "url",
+        metavar="URL",
+        nargs=url,
+        help="http, https, ws or wss; its path is the namespace, as with io(url) in JavaScript",
     )
     group = parser.add_argument_group("connecting")
     group.add_argument("-n", "--namespace", metavar="NAME", help='default: the path of the URL, "/" without one')

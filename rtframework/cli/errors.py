@@ -13,11 +13,11 @@ class Exit(enum.IntEnum):
     """The program cannot be loaded or served, or a server has refused the client."""
     USAGE = 2
     UNREACHABLE = 3
-    """No Socket.IO server answers at the URL."""
+    """No Socket.IO server, or no Redis, answers at the URL."""
     TIMED_OUT = 4
     """An acknowledgement or event did not arrive in time."""
     LOST = 5
-    """The connection ended before the command was done."""
+    """The connection ended before the command was done, or before it was known whether it was."""
     INTERRUPTED = 130
     """Ended by Ctrl-C: 128 + SIGINT, as in shells."""
     CLOSED_PIPE = 141

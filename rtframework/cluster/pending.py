@@ -8,8 +8,9 @@ the stream's end, waits until the reader has passed it, and calls ``settle``: wh
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import OrderedDict, deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Final
@@ -77,28 +78,32 @@ class PendingLimits:
 
     ``max_bytes``: bytes pending before emitters wait. ``timeout``: seconds after which an emitter is told that the
     cluster is unavailable. ``stall``: seconds without a reply after which nothing more is sent: what was not sent
-    can still be taken back.
+    can still be taken back. ``gives_up``: the time-out holds for messages that may have been added, too; their error is
+    ``uncertain``. It then begins anew whenever ``found`` settles a message: many that wait for each other do not fail.
     """
 
     max_bytes: int = 8 * 1024 * 1024
     timeout: float = 5.0
     stall: float = 1.0
+    gives_up: bool = False
 
 
 class PendingMessages:
     """The pending messages of one writer, in the order of the emits. Times are seconds of one clock, given as ``now``.
 
     A message that was never sent, or was found not to have been added, raises ``ClusterUnavailable`` after the
-    time-out: then nobody has it. One that may have been added does not: ``read``, ``settle`` or ``cover``
-    settle it.
+    time-out: then nobody has it. One that may have been added does not, unless the limits say so: ``read``, ``found``,
+    ``settle`` or ``cover`` settle it.
     """
 
     __slots__ = (
         "_bytes",
         "_create_future",
         "_cut_before",
+        "_has_moved",
         "_limits",
         "_messages",
+        "_moved_at",
         "_sent",
         "_unsent",
         "_waiters",
@@ -116,6 +121,9 @@ class PendingMessages:
         self._cut_before: tuple[int, int] | None = None
         self._waiters: deque[_Waiter] = deque()
         self._bytes = 0
+        self._has_moved = False
+        self._moved_at = -math.inf
+        """The last look at the time before which a message was found."""
         self.is_connected = False
         """True while messages may be sent: after ``settle``, until ``lost``."""
 
@@ -203,6 +211,14 @@ class PendingMessages:
             if self._cut_before is not None and parse_id(id) < self._cut_before:
                 self._cover(message)
 
+    def found(self, ids: Mapping[bytes, str]) -> None:
+        """Settle the messages that are in the stream, with the ids of their entries, for a writer without a reader."""
+        self._has_moved = True
+        for m, id in ids.items():
+            message = self._messages.pop(m, None)
+            if message is not None:
+                self._end(message, id)
+
     def refused(self, m: bytes, error: BaseException) -> None:
         """Take an error as the reply to a message: it has not been added, and nobody has it."""
         message = self._messages.get(m)
@@ -234,7 +250,8 @@ class PendingMessages:
                 message.state = _WAITING
                 message.id = None
         self._unsent = list(self._messages.values())
-        self._expire_messages(now)
+        if not self._moves(now):
+            self._expire_messages(now)
 
     # --- the reader ---------------------------------------------------------------------------------------------------
 
@@ -279,6 +296,11 @@ class PendingMessages:
 
     def expire(self, now: float) -> None:
         """Fail what has waited too long and has certainly not been added, and emitters that wait for room."""
+        if self._has_moved:
+            self._has_moved, self._moved_at = False, now
+        if self._moves(now):
+            self._wake()
+            return
         waiters = self._waiters
         for waiter in [each for each in waiters if each.deadline <= now or each.future.done()]:
             waiters.remove(waiter)
@@ -296,13 +318,19 @@ class PendingMessages:
                 waiter.future.set_exception(ClusterUnavailable(_STOPPING))
         for message in list(self._messages.values()):
             is_known = message.state is _WAITING and not message.may_be_known
-            self._fail(message, ClusterUnavailable(_STOPPING if is_known else _UNKNOWN))
+            why = _STOPPING if is_known else f"the server is stopping, and {_UNKNOWN}"
+            self._fail(message, ClusterUnavailable(why, uncertain=not is_known))
+
+    def _moves(self, now: float) -> bool:
+        return self._limits.gives_up and now - self._moved_at < self._limits.timeout
 
     def _expire_messages(self, now: float) -> None:
         late = [each for each in self._messages.values() if each.deadline <= now]
         for message in late:
             if message.state is _WAITING and not message.may_be_known:
                 self._fail(message, ClusterUnavailable(_UNAVAILABLE))
+            elif self._limits.gives_up:
+                self._fail(message, ClusterUnavailable(f"no answer in time, and {_UNKNOWN}", uncertain=True))
         if late:
             self._unsent = [each for each in self._unsent if each.state is _WAITING]
 
@@ -338,5 +366,5 @@ class PendingMessages:
 
 _UNAVAILABLE: Final = "the message has reached nobody: the broker did not take it in time"
 _STOPPING: Final = "the message has reached nobody: the server is stopping"
-_UNKNOWN: Final = "the server is stopping, and it is not known whether the broker has taken the message"
+_UNKNOWN: Final = "it is not known whether the broker has taken the message"
 _FULL: Final = "the message has reached nobody: too many wait for the broker already"

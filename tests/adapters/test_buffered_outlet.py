@@ -106,7 +106,7 @@ async def test_one_packet_may_be_larger_than_the_limit() -> None:
     assert (line.sent, line.dropped) == ([large], {})
 
 
-@settings(max_examples=examples(400), deadline=None)
+@settings(max_examples=examples(400))
 @given(st.lists(st.tuples(st.integers(1, 60), st.booleans()), max_size=30))
 def test_every_packet_is_sent_or_counted(packets: list[tuple[int, bool]]) -> None:
     """Packets would be lost that no statistics know of."""

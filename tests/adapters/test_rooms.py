@@ -92,7 +92,7 @@ ROOMS = st.sets(st.sampled_from("uvwxyz"), max_size=4)
 STEPS = st.lists(st.tuples(st.sampled_from(["add", "remove", "remove_all"]), SIDS, ROOMS), max_size=40)
 
 
-@settings(max_examples=examples(150), deadline=None)
+@settings(max_examples=examples(150))
 @given(STEPS, st.none() | ROOMS, ROOMS)
 def test_it_answers_as_the_plainest_index_would(
     steps: list[tuple[str, str, set[str]]], rooms: set[str] | None, except_: set[str]

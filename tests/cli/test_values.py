@@ -58,7 +58,7 @@ def test_a_value_is_one_line(value: object, plain: str, exact: str | None) -> No
     assert show(value, exact=True) == (exact or plain)
 
 
-@settings(max_examples=examples(400), deadline=None)
+@settings(max_examples=examples(400))
 @given(JSON)
 def test_what_is_shown_can_be_typed_again(value: object) -> None:
     """What one has seen could not be sent, and a script could not read it."""

@@ -209,3 +209,50 @@ async def test_closing_fails_what_waits() -> None:
     for each in (message.future, waiter):
         with pytest.raises(ClusterUnavailable):
             await each
+
+
+async def test_what_was_found_in_the_stream_ends() -> None:
+    """A program that reads no stream would wait for ever, or send again what was added."""
+    pending = begin()
+    first, second, third = (add(pending, name) for name in "abc")
+    assert taken(pending) == [b"a", b"b", b"c"]
+    pending.lost()
+    pending.found({b"b": "2-0", b"z": "3-0"})
+    assert (second.future.result(), first.future.done(), third.future.done()) == ("2-0", False, False)
+    pending.settle(1)
+    assert taken(pending, 1) == [b"a", b"c"]
+    pending.found({b"a": "4-0", b"c": "5-0"})
+    assert (first.future.result(), third.future.result(), pending.size) == ("4-0", "5-0", 0)
+
+
+async def test_who_may_not_wait_is_told_what_is_not_known() -> None:
+    """A page of a website would load until Redis is back; or it would say that nobody has what somebody has."""
+    pending = begin(PendingLimits(timeout=5, gives_up=True))
+    sent = add(pending, "a")
+    assert taken(pending) == [b"a"]
+    waiting = add(pending, "b", now=1)
+    pending.expire(6)
+    for message, uncertain in ((sent, True), (waiting, False)):
+        error = message.future.exception()
+        assert isinstance(error, ClusterUnavailable)
+        assert error.uncertain is uncertain
+    pending.added(b"a", "1-0")
+    pending.settle(7)
+    assert (taken(pending, 7), pending.size) == ([], 0)
+
+
+async def test_many_that_wait_for_each_other_do_not_fail() -> None:
+    """Who emits thousands of events at once would be told that Redis is away, while it takes one after the other."""
+    pending = begin(PendingLimits(timeout=5, max_bytes=20, gives_up=True))
+    first, second = add(pending, "a"), add(pending, "b")
+    waiter = pending.reserve(10, 0)
+    assert waiter is not None
+    assert taken(pending) == [b"a", b"b"]
+    pending.found({b"a": "1-0"})
+    pending.expire(6)
+    pending.expire(10)
+    pending.lost()
+    pending.settle(10.5)
+    assert (first.future.done(), second.future.done(), waiter.done()) == (True, False, True)
+    pending.expire(11)
+    assert isinstance(second.future.exception(), ClusterUnavailable)

@@ -384,4 +384,4 @@ def segments(seen: list[bytes | str]) -> list[list[bytes]]:
 
 
 TestCluster = Cluster.TestCase
-TestCluster.settings = settings(max_examples=examples(200), stateful_step_count=60, deadline=None)
+TestCluster.settings = settings(max_examples=examples(200), stateful_step_count=60)

@@ -88,7 +88,7 @@ def test_names_may_be_exchanged() -> None:
     assert list(references(rename(schema, {"A": "B", "B": "A"}))) == ["B", "A"]
 
 
-@settings(max_examples=examples(400), deadline=None)
+@settings(max_examples=examples(400))
 @given(SCHEMAS)
 def test_a_copy_is_the_same_and_the_original_is_left_alone(schema: Schema) -> None:
     """A contract would be written twice in two ways, or a type lose a part of it on the way."""
@@ -100,7 +100,7 @@ def test_a_copy_is_the_same_and_the_original_is_left_alone(schema: Schema) -> No
     assert rename(renamed, {}) == renamed
 
 
-@settings(max_examples=examples(400), deadline=None)
+@settings(max_examples=examples(400))
 @given(SCHEMAS)
 def test_everything_within_is_reached(schema: Schema) -> None:
     """A change, of binary data say, would miss what is deep inside."""
@@ -130,7 +130,6 @@ def test_what_no_document_can_hold(value: Any) -> None:
     assert not is_json(value)
 
 
-@settings(deadline=None)
 @given(st.lists(st.sampled_from(["A", "A2", "A3", "B"]), max_size=12))
 def test_no_name_is_given_twice(names: list[str]) -> None:
     """Two types would be one in the document."""

@@ -222,7 +222,7 @@ def document(kind: Any) -> Schema:
     return loaded
 
 
-@settings(max_examples=examples(1_000), deadline=None)
+@settings(max_examples=examples(1_000))
 @given(VALUES, st.sampled_from([Message, Closed, Row, Sparse, Options, Pair, list[Message | None], dict[Colour, int]]))
 def test_whoever_keeps_to_the_schema_is_taken(value: Any, kind: Any) -> None:
     """A client that is made from the contract would be refused; or the contract forbid what is allowed."""

@@ -47,7 +47,7 @@ VALUES = st.recursive(
 
 
 @given(VALUES)
-@settings(max_examples=examples(400), deadline=None)
+@settings(max_examples=examples(400))
 def test_an_estimate_is_never_too_low_by_much(value: Any) -> None:
     """A client would find the shape of message that takes more memory than is counted."""
     text = json.dumps(value, separators=(",", ":"))

@@ -961,7 +961,6 @@ TestSessions.settings = settings(
     max_examples=int(_LONG or examples(200)),
     stateful_step_count=60 if _LONG else 40,
     derandomize=not _LONG,  # a run that everybody waits for gives the same answer twice
-    deadline=None,
     suppress_health_check=list(HealthCheck),
 )
 

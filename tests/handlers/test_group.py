@@ -196,7 +196,7 @@ def test_one_that_waits_for_its_turn_makes_all_wait(ordered: list[bool], all_of_
 ENDS = st.sampled_from(["none", "value", "refusal", "failure"])
 
 
-@settings(max_examples=examples(400), deadline=None)
+@settings(max_examples=examples(400))
 @given(st.lists(st.tuples(ENDS, st.integers(0, 3)), min_size=2, max_size=5))
 def test_whatever_they_do_the_client_has_one_answer(plan: list[tuple[str, int]]) -> None:
     """A client would wait for ever, or the answer to its next question be that of this one.

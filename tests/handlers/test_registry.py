@@ -449,7 +449,7 @@ class Families(RuleBasedStateMachine):
 
 
 TestFamilies = Families.TestCase
-TestFamilies.settings = settings(max_examples=examples(200), stateful_step_count=30, deadline=None)
+TestFamilies.settings = settings(max_examples=examples(200), stateful_step_count=30)
 
 
 def test_catch_alls_of_a_child_come_after_its_parents() -> None:

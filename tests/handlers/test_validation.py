@@ -409,7 +409,7 @@ JSON = st.recursive(
 KINDS = [int, str, bool, float, list[int], dict[str, int], dict[int, str], Nested, Drawing, Person, list[Counted], Any]
 
 
-@settings(max_examples=examples(800), deadline=None)
+@settings(max_examples=examples(800))
 @given(JSON, st.sampled_from(KINDS))
 def test_whatever_comes_is_a_value_of_the_type_or_a_mismatch(value: Any, kind: Any) -> None:
     """A client would cause any other exception: a traceback in the log for each packet it makes up."""

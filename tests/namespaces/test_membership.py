@@ -631,6 +631,5 @@ TestMembers.settings = settings(
     max_examples=examples(400),
     stateful_step_count=40,
     derandomize=True,  # a run that everybody waits for gives the same answer twice
-    deadline=None,
     suppress_health_check=list(HealthCheck),
 )

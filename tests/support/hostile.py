@@ -32,7 +32,7 @@ def collect(strategy: st.SearchStrategy[list[Any]], number: int) -> list[list[An
     """Return examples of a strategy, for a test that is async."""
     found: list[list[Any]] = []
 
-    @settings(max_examples=number, database=None, suppress_health_check=list(HealthCheck), deadline=None)
+    @settings(max_examples=number, database=None, suppress_health_check=list(HealthCheck))
     @given(strategy)
     def note(example: list[Any]) -> None:
         found.append(example)

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+from hypothesis import HealthCheck, settings
+
 _thorough = False
 
 
 def configure(thorough: bool) -> None:
-    """Before tests are collected."""
+    """Before tests are collected.
+
+    A machine with other work is slow, which is no fault of the code. A thorough run makes up other cases each time.
+    """
     global _thorough
     _thorough = thorough
+    settings.register_profile(
+        "rtframework", deadline=None, derandomize=not thorough, suppress_health_check=[HealthCheck.too_slow]
+    )
+    settings.load_profile("rtframework")
 
 
 def examples(number: int) -> int:

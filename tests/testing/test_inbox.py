@@ -121,7 +121,7 @@ async def test_a_failure_shows_what_did_come() -> None:
     assert "more(29)" in lines[-1]
 
 
-@settings(max_examples=examples(400), deadline=None)
+@settings(max_examples=examples(400))
 @given(st.lists(st.tuples(st.sampled_from(["put", "take"]), st.sampled_from(["a", "b", None])), max_size=30))
 def test_each_event_is_taken_once_and_in_order(steps: list[tuple[str, str | None]]) -> None:
     """An event would be lost between two that are waited for by name.

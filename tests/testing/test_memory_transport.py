@@ -286,7 +286,7 @@ STEPS = st.lists(
 )
 
 
-@settings(max_examples=examples(400), deadline=None)
+@settings(max_examples=examples(400))
 @given(STEPS, st.integers(0, 4))
 def test_no_byte_is_lost_or_comes_twice(steps: list[tuple[str, bytes]], segment: int) -> None:
     """A test would fail, or pass, because of the network that it is in.

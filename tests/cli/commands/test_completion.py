@@ -26,6 +26,8 @@ CASES = [
     (["emit", "http://x", "event", "--auth", "=@", "server.j"], ["@server.js"]),
     (["emit", "http://x", "event", "--transport", "="], ["polling", "websocket"]),
     (["emit", "http://x", "event", "--timeout", ""], []),
+    (["emit", "--re"], ["--redis"]),
+    (["emit", "--redis", "redis://x", "--adapter", ""], ["pubsub", "streams"]),
     (["completion", ""], ["bash", "fish", "zsh"]),
 ]
 

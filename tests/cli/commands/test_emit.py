@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
 
 from rtframework import ConnectionRefused, Event, Server, Socket
+from rtframework.cli.main import main
 from rtframework.protocols import CallNext
+from rtframework_redis import RedisStreams
 from tests.conftest import Serve
 from tests.support.cli import rtframework
+from tests.support.cluster.clients import light_clients
+from tests.support.cluster.needs import needs
+from tests.support.cluster.processes import lasting_port
+from tests.support.cluster.redis_server import running_redis
 from tests.support.echo_servers import Peer
 
 by = pytest.mark.parametrize("by", ["polling", "websocket"])
@@ -121,11 +128,90 @@ async def test_no_answer(url: str) -> None:
         (("http://x", "e", "--query", "nothing"), "'nothing' is no parameter"),
         (("http://x", "e", "--timeout", "soon"), "'soon' is no number of seconds"),
         (("http://x",), "the following arguments are required: EVENT"),
+        ((), "the following arguments are required: URL, EVENT"),
+        (("--redis", "redis://x"), "the following arguments are required: EVENT"),
+        (("--redis", "redis://x", "connect"), '"connect" can be no event'),
+        (("--redis", "http://x", "e"), "http://x"),
+        (("--redis", "redis://x", "e", "--ack"), "--ack cannot be used with --redis"),
+        (("--redis", "redis://x", "e", "-H", "a: b"), "--header cannot be used with --redis"),
+        (("--redis", "redis://x", "e", "-n", "a,b"), "the name of a namespace"),
+        (("--redis", "redis://x", "e", "--adapter", "kafka"), "invalid choice: 'kafka'"),
+        (("http://x", "e", "--to", "red"), "--to is for --redis only"),
+        (("http://x", "e", "--except", "red"), "--except is for --redis only"),
+        (("redis://x", "e"), "write --redis redis://x"),
         (("http://x", "e", "-x"), "rtframework emit: unrecognized arguments: -x"),
     ],
 )
 async def test_wrong_usage(args: tuple[str, ...], says: str) -> None:
     """A mistake in the command would be blamed on the server."""
     done = await rtframework("emit", *args)
-    assert (done.code, done.out) == (2, "")
+    assert (done.code, done.out) == (2, ""), done.err
     assert says in done.err.splitlines()[0]
+
+
+@needs("redis-server")
+async def test_the_clients_of_all_servers_get_it(serve: Serve, tmp_path: Path) -> None:
+    """A cron job in a shell would have to be a client, with a token, that a server listens to."""
+    (tmp_path / "data.bin").write_bytes(b"\x00\xff")
+    async with running_redis() as redis, light_clients() as clients:
+        found = {}
+        for room in ("red", "blue"):
+            io = Server(adapter=RedisStreams(redis.url))
+
+            @io.of("/chat").on("join")
+            async def join(socket: Socket, room: str) -> None:
+                await socket.join(room)
+
+            found[room] = await clients.connect((await serve(io)).url, nsp="/chat")
+            await found[room].emit_with_ack("join", room)
+        emit = ("emit", "--redis", redis.url, "-n", "chat")
+        binary = ("--binary", f"@{tmp_path / 'data.bin'}")
+        for args in (
+            ("--to", "red", "news", "-1", '{"a": "ü"}', '"1"', "one", *binary),
+            ("news", "--except", "red"),
+            ("news", "--to", "red", "--to", "blue", "both"),
+            ("--adapter", "pubsub", "end"),
+        ):
+            done = await rtframework(*emit, *args)
+            assert (done.code, done.out, done.err) == (0, "", "")
+        for client in found.values():
+            await client.wait_for("end")
+        assert found["red"].received("news") == [[-1, {"a": "ü"}, "1", "one", b"\x00\xff"], ["both"]]
+        assert found["blue"].received("news") == [[], ["both"]]
+        await redis.set_maxmemory(1)
+        done = await rtframework(*emit, "news")
+        assert (done.code, "nobody: Redis refused it: OOM" in done.complaint) == (1, True)
+    done = await rtframework(*emit, "news")
+    assert (done.code, done.out) == (3, "")
+    assert done.complaint.startswith(f"rtframework emit: Redis cannot be reached: {redis.url}")
+
+
+async def test_a_redis_that_refuses_or_is_silent() -> None:
+    """A script could not tell a wrong password from a server that is down, or send twice what has arrived."""
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while data := await reader.read(65536):
+            if b"AUTH" in data:
+                writer.write(b"-WRONGPASS no\r\n")
+            elif b"XREVRANGE" in data:
+                writer.write(b"*0\r\n")
+            elif b"XADD" not in data:
+                writer.write(b":1\r\n")
+        writer.close()
+
+    port = lasting_port()
+    server = await asyncio.start_server(answer, "127.0.0.1", port)
+    async with server:
+        done = await rtframework("emit", "--redis", f"redis://:secret@127.0.0.1:{port}", "news")
+        assert (done.code, "WRONGPASS" in done.complaint, "secret" in done.err) == (1, True, False)
+        done = await rtframework("emit", "--redis", f"redis://127.0.0.1:{port}", "news", "--connect-timeout", "1")
+        assert (done.code, "it is not known whether" in done.complaint) == (5, True)
+
+
+async def test_the_extra_is_named(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """Who has not installed it would see a traceback."""
+    monkeypatch.setitem(sys.modules, "rtframework_redis", None)
+    assert main(["emit", "--redis", "redis://localhost", "news"]) == 1
+    assert capsys.readouterr().err == (
+        "rtframework emit: --redis needs rtframework_redis: pip install 'rtframework[redis]'\n"
+    )

@@ -138,7 +138,7 @@ def test_what_is_no_msgpack_packet(frame: str | bytes) -> None:
         PacketClassSerializer(msgpack_packet.MsgPackPacket).decoder().decode(frame)
 
 
-@settings(max_examples=examples(1_000), deadline=None)
+@settings(max_examples=examples(1_000))
 @given(
     st.sampled_from(CLASSES),
     st.lists(

@@ -460,7 +460,7 @@ def test_repr_hides_the_key() -> None:
     st.lists(st.tuples(st.integers(0, 200), st.characters(min_codepoint=33, max_codepoint=126)), max_size=3),
     st.text(max_size=30),
 )
-@settings(max_examples=examples(300), deadline=None)
+@settings(max_examples=examples(300))
 async def test_damaged_tokens_are_refused(which: int, changes: list[tuple[int, str]], tail: str) -> None:
     """No change to a token lets anybody in or makes anything but a refusal."""
     good = hs256(b'{"sub":"42","exp":99999999999}', {"kid": "k"})
@@ -522,7 +522,7 @@ async def test_a_time_of_more_digits_than_python_reads_is_no_token() -> None:
         ),
     )
 )
-@settings(max_examples=examples(300), deadline=None)
+@settings(max_examples=examples(300))
 async def test_odd_claims_are_refused_or_make_sense(odd: dict[str, Any]) -> None:
     """An issuer that puts anything into claims cannot make an identity that is not one."""
     auth = JWTAuth(key=KEY, algorithms=HS256, audience="chat")

@@ -302,7 +302,7 @@ def test_short_array_buffers_are_no_dates(parts: list[bytes], expected: list[Any
         max_size=15,
     )
 )
-@settings(max_examples=examples(300), deadline=None)
+@settings(max_examples=examples(300))
 def test_extensions_are_told_apart_in_any_mixture(parts: list[tuple[bytes, Any]]) -> None:
     """No order of dates, undefined and buffers makes one be taken for another."""
     frame = frame_with(bytes([0x90 + len(parts)]) + b"".join(part for part, _ in parts))
@@ -326,7 +326,7 @@ def test_a_big_honest_frame_passes() -> None:
 
 
 @given(st.binary(max_size=200))
-@settings(max_examples=examples(2_000), deadline=None)
+@settings(max_examples=examples(2_000))
 def test_random_bytes_are_packets_or_decode_errors(frame: bytes) -> None:
     """No bytes of a client make anything but its own connection fail."""
     _decode_safely(frame)
@@ -344,7 +344,7 @@ _json = st.recursive(
     st.booleans(),
     st.data(),
 )
-@settings(max_examples=examples(500), deadline=None)
+@settings(max_examples=examples(500))
 def test_odd_packets_are_packets_or_decode_errors(message: dict[str, Any], mend: bool, data: st.DataObject) -> None:
     """A packet of which any part is wrong is refused as a whole."""
     if mend:
@@ -356,7 +356,7 @@ def test_odd_packets_are_packets_or_decode_errors(message: dict[str, Any], mend:
 
 
 @given(_json)
-@settings(max_examples=examples(500), deadline=None)
+@settings(max_examples=examples(500))
 def test_whatever_can_be_said_round_trips(value: Any) -> None:
     """Data arrives as it was emitted."""
     frame = encode(value)

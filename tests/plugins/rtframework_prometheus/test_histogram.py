@@ -33,7 +33,7 @@ def test_a_bound_is_at_most_that_much(seconds: float, bucket: str) -> None:
     assert next(name for name, count in histogram.buckets if count) == bucket
 
 
-@settings(max_examples=examples(400), deadline=None)
+@settings(max_examples=examples(400))
 @given(st.lists(st.floats(0, 10), max_size=30), st.sets(st.floats(0.0001, 9), min_size=1, max_size=6).map(sorted))
 def test_it_counts_as_prometheus_own_does(observed: list[float], bounds: list[float]) -> None:
     """Figures would differ from those of every other library."""

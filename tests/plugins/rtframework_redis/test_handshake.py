@@ -6,21 +6,15 @@ import asyncio
 import ssl
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
-from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
 from rtframework_redis.address import Address
 from rtframework_redis.errors import LinkRefused
 from rtframework_redis.handshake import Former, connect, end_former
 from rtframework_redis.link import Link, LinkOptions
-from tests.plugins.rtframework_redis.conftest import HELLO, Fake, Peer, RedisServer, free_port
+from tests.plugins.rtframework_redis.conftest import HELLO, Fake, Peer, RedisServer, free_port, write_certificates
 from tests.support.until import until
 
 Start = Callable[..., Awaitable[RedisServer]]
@@ -161,31 +155,6 @@ async def test_a_cancelled_attempt_leaves_nothing(fake_server: Fake) -> None:
     with pytest.raises(asyncio.CancelledError):
         await attempt
     await until(lambda: server.peers[0].reader.at_eof() or server.peers[0].reader.exception())
-
-
-def write_certificates(folder: Path) -> tuple[Path, Path]:
-    """Return a certificate for 127.0.0.1 that has signed itself, and its key."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "test")])
-    now = datetime.now(UTC)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - timedelta(days=1))
-        .not_valid_after(now + timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    paths = folder / "certificate.pem", folder / "key.pem"
-    paths[0].write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
-    plain = serialization.NoEncryption()
-    pkcs8 = serialization.PrivateFormat.PKCS8
-    paths[1].write_bytes(key.private_bytes(serialization.Encoding.PEM, pkcs8, plain))
-    return paths
 
 
 async def test_tls(redis_server: Start, tmp_path: Path) -> None:

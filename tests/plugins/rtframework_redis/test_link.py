@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final
 
 import pytest
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from rtframework_redis.address import Address
@@ -367,7 +367,7 @@ async def read_in_pieces(pieces: list[bytes]) -> tuple[list[Any], list[Any]]:
 
 @given(cuts=st.sets(st.integers(1, len(STREAM) - 1)))
 @example(cuts=set(range(1, len(STREAM))))
-@settings(max_examples=examples(800), deadline=None)
+@settings(max_examples=examples(800))
 def test_any_split_of_the_stream_gives_the_same_replies(cuts: set[int]) -> None:
     """On a slow network replies would be lost or mixed up."""
     whole = asyncio.run(read_in_pieces([STREAM]))
@@ -390,7 +390,7 @@ def test_any_split_of_the_stream_gives_the_same_replies(cuts: set[int]) -> None:
         max_size=8,
     )
 )
-@settings(max_examples=examples(1600), deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=examples(1600))
 def test_rubbish_ends_the_connection_alone(pieces: list[bytes]) -> None:
     """Something else than Redis on that port would end the whole server."""
 
