@@ -24,6 +24,10 @@ GRACE: Final = 1.0
 """Seconds that are waited before the stream's end is read if the former connection may still be executing."""
 
 
+_TOGETHER: Final = 256
+"""Messages of one transaction: Redis does nothing else meanwhile."""
+
+
 class EntryWriter:
     """Adds messages to the stream in the order of the calls.
 
@@ -130,14 +134,15 @@ class EntryWriter:
         if link is None:
             return
         messages = self.pending.take(wall_time())
-        if messages:
-            commands = [marked_again(each.command) if each.again else each.command for each in messages]
-            try:
-                link.send_all(commands, partial(self._replied, link, iter(messages)))
-            except LinkLost:
-                return  # what was not sent counts as doubtful, like the rest
-            except LinkError as error:
-                link.fail(str(error))
+        try:
+            for start in range(0, len(messages), _TOGETHER):
+                some = messages[start : start + _TOGETHER]
+                commands = [marked_again(each.command) if each.again else each.command for each in some]
+                link.send_all(commands, partial(self._replied, link, iter(some)))
+        except LinkLost:
+            return  # what was not sent counts as doubtful, like the rest
+        except LinkError as error:
+            link.fail(str(error))
 
     def _replied(self, link: Link, messages: Iterator[PendingMessage], replies: Sequence[Any]) -> None:
         """Take the next replies to messages that were sent together."""

@@ -32,6 +32,8 @@ _PUSHES: Final = frozenset({b"message", b"pmessage", b"smessage", b"unsubscribe"
 """Kinds of pushes, which in RESP2 look like replies."""
 _PING: Final = pack(("PING",))
 _ASKING: Final = pack(("ASKING",))
+_MULTI: Final = pack(("MULTI",))
+_EXEC: Final = pack(("EXEC",))
 _MOST_WOKEN: Final = 256
 """Waiters for room that are woken together."""
 _TICKS: Final = (0.02, 1.0)
@@ -92,6 +94,25 @@ class _Batch:
                 self._on_replies(replies)
             except Exception as error:  # noqa: BLE001 - what waits for other replies must not suffer from it
                 _complain("replies of Redis were not handled", error)
+
+
+class _Transaction(_Batch):
+    """The replies to MULTI, commands and EXEC, which are given on as if the commands had been sent without these."""
+
+    __slots__ = ()
+
+    def give(self) -> None:
+        """Give on the replies when all have come."""
+        if self.left:
+            return
+        begun, *queued, done = self.replies
+        if type(begun) is not ReplyError:
+            if type(done) is ReplyError:  # one was refused, so none is executed
+                queued = [each if type(each) is ReplyError else done for each in queued]
+            else:
+                queued = done
+        self.replies = queued
+        super().give()
 
 
 class _Confirmation:
@@ -251,19 +272,25 @@ class Link(asyncio.Protocol):
     def send_all(self, commands: Sequence[bytes], on_replies: OnReplies) -> None:
         """Send commands that are bytes already, at once, in one write behind what was sent before.
 
-        ``on_replies`` is called with their replies in order, with as many at a time as have come. When the connection
-        ends, nothing tells which of the others were executed. Raises as ``send`` does.
+        They are a transaction, if the user may use MULTI: who waits for what they add gets all of it at once, not one
+        entry and then the others. ``on_replies`` is called with their replies in order, with as many at a time as have
+        come. When the connection ends, nothing tells which of the others were executed. Raises as ``send`` does.
         """
         self._check_room()
+        self._check_usable()
+        count = len(commands)
         if self._asking:
             for command in commands:
                 self._submit(command, None, _Batch(1, on_replies))
         else:
-            self._check_usable()
+            batch = _Batch(count, on_replies)
+            if count > 1:
+                commands = [_MULTI, *commands, _EXEC]
+                batch = _Transaction(count + 2, on_replies)
             size = sum(map(len, commands))
             self._out += commands
             self._unanswered += size
-            self._pending.append((None, size, _Batch(len(commands), on_replies)))
+            self._pending.append((None, size, batch))
         self._flush()
 
     def send_blocking(self, block: float, *args: Argument) -> Reply:
@@ -378,7 +405,7 @@ class Link(asyncio.Protocol):
                     continue
                 replies += 1
                 future, size, expected = pending[0]
-                if type(expected) is _Batch:
+                if isinstance(expected, _Batch):
                     if type(reply) is ReplyError:
                         self._refuse(None, reply)
                     expected.replies.append(reply)
@@ -410,7 +437,7 @@ class Link(asyncio.Protocol):
         traffic.pushes += pushes
         if replies or pushes:
             self._fed = 0
-            if pending and type(batch := pending[0][2]) is _Batch:
+            if pending and isinstance(batch := pending[0][2], _Batch):
                 batch.give()
             if self._waiters:
                 self._wake()
@@ -505,7 +532,7 @@ class Link(asyncio.Protocol):
         self._out.clear()
         self._unanswered = 0
         for number, (future, _, expected) in enumerate(pending):
-            if type(expected) is _Batch:
+            if isinstance(expected, _Batch):
                 expected.give()
             _lose(future, LinkLost(reason, written=number < written))
         for waiter in self._waiters.values():

@@ -91,38 +91,65 @@ async def test_a_command_that_is_bytes_already() -> None:
     link.fail("end")
 
 
-async def test_commands_that_were_sent_together_have_one_taker() -> None:
-    """A burst would cost a future for each event; and who gets some replies must not take them for others'."""
+MULTI: Final = b"*1\r\n$5\r\nMULTI\r\n"
+EXEC: Final = b"*1\r\n$4\r\nEXEC\r\n"
+THREE: Final = (begin(1, "ONE"), begin(1, "TWO"), begin(1, "SIX"))
+
+
+async def test_commands_that_were_sent_together_are_one_transaction() -> None:
+    """Each server would be woken for the first event of a burst, and again for the others."""
     taken: list[list[Any]] = []
-    stale: list[str] = []
-    link, wire = make(on_stale=lambda error: stale.append(error.code))
+    link, wire = make()
     before = link.send("GET", "a")
-    link.send_all([begin(1, "ONE"), begin(1, "TWO"), begin(1, "THREE")], lambda replies: taken.append(list(replies)))
+    link.send_all(THREE, lambda replies: taken.append(list(replies)))
     after = link.send("GET", "b")
-    assert wire.writes == [b"*2\r\n$3\r\nGET\r\n$1\r\na\r\n*1\r\n$3\r\nONE\r\n*1\r\n$3\r\nTWO\r\n*1\r\n$5\r\nTHREE\r\n"]
+    assert wire.writes == [b"*2\r\n$3\r\nGET\r\n$1\r\na\r\n" + MULTI + b"".join(THREE) + EXEC]
     await asyncio.sleep(0)
     assert wire.writes[1:] == [b"*2\r\n$3\r\nGET\r\n$1\r\nb\r\n"]
-    assert link.traffic.commands == 5
-    link.data_received(b"+a\r\n+1\r\n-READONLY no\r\n")
-    assert [str(each) for each in taken[0]] == ["b'1'", "READONLY no"]
-    assert stale == ["READONLY"]
-    link.data_received(b"+3\r\n+b\r\n")
-    assert taken[1:] == [[b"3"]]
+    assert link.traffic.commands == 7
+    link.data_received(b"+a\r\n+OK\r\n+QUEUED\r\n")
+    assert taken == []
+    link.data_received(b"+QUEUED\r\n+QUEUED\r\n*3\r\n+1\r\n+2\r\n-WRONGTYPE no\r\n+b\r\n")
+    ((one, two, three),) = taken
+    assert (one, two, str(three)) == (b"1", b"2", "WRONGTYPE no")
     assert (await before, await after, link.unanswered) == (b"a", b"b", 0)
     link.fail("end")
 
 
-async def test_replies_that_came_before_the_end_are_given() -> None:
-    """Of an event that Redis has taken nobody would know it."""
+@pytest.mark.parametrize(
+    ("replies", "taken"),
+    [
+        (
+            b"+OK\r\n-OOM full\r\n+QUEUED\r\n+QUEUED\r\n-EXECABORT discarded\r\n",
+            ["OOM full", "EXECABORT discarded", "EXECABORT discarded"],
+        ),
+        (b"+OK\r\n+QUEUED\r\n+QUEUED\r\n+QUEUED\r\n-READONLY no\r\n", ["READONLY no"] * 3),
+        (b"-NOPERM MULTI\r\n+1\r\n-OOM full\r\n+3\r\n-NOPERM EXEC\r\n", ["b'1'", "OOM full", "b'3'"]),
+    ],
+)
+async def test_a_transaction_that_is_refused_is_told_by_command(replies: bytes, taken: list[str]) -> None:
+    """An event that was added would be taken for one that was not, or the other way round."""
+    stale: list[str] = []
+    found: list[Any] = []
+    link, _ = make(on_stale=lambda error: stale.append(error.code))
+    link.send_all(THREE, found.extend)
+    link.data_received(replies)
+    assert [str(each) for each in found] == taken
+    assert stale == ["READONLY"] * (b"READONLY" in replies)
+    link.fail("end")
+
+
+async def test_of_a_transaction_that_was_cut_nothing_is_told() -> None:
+    """An event would be taken for added though Redis has discarded it with the connection."""
     taken: list[Any] = []
 
     def end(push: list[Any]) -> None:
         link.fail("end")
 
     link, _ = make(on_push=end)
-    link.send_all([begin(1, "ONE"), begin(1, "TWO"), begin(1, "THREE")], taken.extend)
-    link.data_received(b"+1\r\n+2\r\n>2\r\n+message\r\n+x\r\n+3\r\n")
-    assert taken == [b"1", b"2"]
+    link.send_all(THREE, taken.extend)
+    link.data_received(b"+OK\r\n+QUEUED\r\n>2\r\n+message\r\n+x\r\n+QUEUED\r\n")
+    assert taken == []
     with pytest.raises(LinkLost):
         link.send_all([begin(1, "ONE")], taken.extend)
 
@@ -130,10 +157,10 @@ async def test_replies_that_came_before_the_end_are_given() -> None:
 async def test_commands_that_are_sent_together_need_room() -> None:
     """A slow Redis would fill the memory."""
     link, _ = make(options=LinkOptions(max_pending=10))
-    link.send_all([begin(1, "ONE")] * 3, lambda _: None)
+    link.send_all(THREE, lambda _: None)
     with pytest.raises(LinkFull):
         link.send_all([begin(1, "ONE")], lambda _: None)
-    link.data_received(b"+1\r\n+1\r\n+1\r\n")
+    link.data_received(b"+OK\r\n" + b"+QUEUED\r\n" * 3 + b"*3\r\n+1\r\n+1\r\n+1\r\n")
     link.send_all([begin(1, "ONE")], lambda _: None)
     link.fail("end")
 
