@@ -25,7 +25,7 @@ from .runner import Failed, free_port
 
 PATIENCE: Final = 120.0
 _TEST_MODULES: Final = HERE.parent / "tests/js/node_modules"
-_START_TIMEOUT: Final = 30.0
+_START_TIMEOUT: Final = 120.0
 
 
 @dataclass(frozen=True, slots=True)
