@@ -2,6 +2,7 @@
 #   make demo PORT=9000        another port than 8080
 #   make test ARGS="-k rooms"  arguments for pytest; it runs three processes, ARGS="-n 0" does without
 # `make docs` builds the documentation site into site/.
+# `make faults` lets Redis, networks and servers fail in all ways, and counts what was lost: 10 to 15 minutes.
 # And one to compare: `make bench` measures what an operation costs here and elsewhere, see benchmarks/README.md.
 
 PY := .venv/bin/python
@@ -12,7 +13,7 @@ WITH_BYTECODE := PYTHONDONTWRITEBYTECODE=
 # (4 s of CPU) and start a Chromium and a Node of its own, for the few moments in which two others wait.
 WORKERS := --numprocesses 3 --dist worksteal
 
-.PHONY: demo test docs bench clean
+.PHONY: demo test docs faults bench clean
 
 demo:
 	@scripts/bootstrap demo
@@ -30,6 +31,10 @@ docs:
 	@scripts/bootstrap docs
 	@NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --strict
 	@echo site/index.html
+
+faults:
+	@scripts/bootstrap test
+	@$(PY) -m tests.support.cluster.faults $(ARGS)
 
 bench:
 	@scripts/bootstrap demo

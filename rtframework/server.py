@@ -550,6 +550,8 @@ def _check_objects(auth: object, serializer: object, adapter: object) -> None:
         )
     if serializer is not None:
         check_object("serializer", serializer, ("encode", "decoder"), "serializer=JSONSerializer()")
+    if isinstance(adapter, str) and "://" in adapter:  # the URL is not shown: it may have a password
+        raise ConfigurationError("adapter is no URL: write adapter=RedisStreams(url), with that of rtframework_redis")
     check_factory("adapter", adapter, "broadcast")
     if isinstance(adapter, type) and hasattr(adapter, "stop") and hasattr(adapter, "health"):
         raise ConfigurationError(

@@ -76,6 +76,8 @@ EXPORTS: Final[dict[str, tuple[str, ...]]] = {
         "AdapterConformance",
         "AuthenticatorConformance",
         "Clock",
+        "ClusterBroker",
+        "ClusterConformance",
         "Received",
         "SerializerConformance",
         "TestClient",

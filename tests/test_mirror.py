@@ -58,6 +58,7 @@ WHOLE_FOLDERS: Final = {
     "engine/test_limits": "what one client may cost",
     "engine/test_protocol": "the protocol, by raw transports",
     "engine/test_stateful": "sessions in any order, against a model",
+    "plugins/rtframework_redis/test_stateful": "servers, clients and faults in any order, against a model",
 }
 """Tests of a whole folder."""
 

@@ -115,10 +115,19 @@ SEAMS: Final = {
         "(self, handler, *, request_factory=None, handler_cancellation=False, loop=None, **kwargs)"
     ),
     "aiohttp.web_server.Server.__call__": "(self)",
+    "aiohttp.web_protocol.RequestHandler.connection_made": "(self, transport)",
     "aiohttp.web_protocol.RequestHandler.data_received": "(self, data)",
+    "aiohttp.web_protocol.RequestHandler.start": "(self)",
+    "aiohttp.http_writer.StreamWriter.__init__": "(self, protocol, loop, on_chunk_sent=None, on_headers_sent=None)",
+    "aiohttp.tcp_helpers.tcp_keepalive": "(transport)",
     "aiohttp.web_protocol.RequestHandler._process_keepalive": "(self)",
     "aiohttp.web_protocol.RequestHandler.finish_response": "(self, request, resp, start_time)",
     "aiohttp.web_protocol.RequestHandler.handle_error": "(self, request, status=500, exc=None, message=None)",
+    # Websocket handshakes that aiohttp does not serve, see rtframework/engine/http/direct.py.
+    "aiohttp.web_app.Application._handle": "(self, request)",
+    "aiohttp.web_urldispatcher.UrlDispatcher.resolve": "(self, request)",
+    "aiohttp.web_urldispatcher.UrlMappingMatchInfo.__init__": "(self, match_dict, route)",
+    "aiohttp.web_urldispatcher.UrlMappingMatchInfo.add_app": "(self, app)",
     # How clients of the test client come without a network, see rtframework/testing/network.py.
     "aiohttp.connector.BaseConnector._create_connection": "(self, req, traces, timeout)",
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import math
 from collections.abc import Callable
@@ -167,7 +168,9 @@ class StreamWriter(EntryWriter):
         try:
             async with asyncio.timeout(self._timeout):
                 return await link.send(*args)
-        except (LinkError, TimeoutError) as error:
+        except TimeoutError as error:
+            raise ClusterUnavailable(f"Redis did not answer within {self._timeout:g} s") from error
+        except LinkError as error:
             raise ClusterUnavailable(f"Redis did not answer: {error}") from error
 
     def send(self, *args: Argument) -> asyncio.Future[Any] | None:
@@ -189,10 +192,13 @@ class StreamWriter(EntryWriter):
         await self._apply(command, channels)
 
     async def unsubscribe(self, *channels: str) -> None:
-        """End subscriptions."""
+        """End subscriptions, without waiting for Redis: it may hang while the server stops."""
         for each in channels:
             self._channels.pop(each.encode(), None)
-        await self._apply("UNSUBSCRIBE", channels)
+        link = self.keeper.link
+        if link is not None:
+            with contextlib.suppress(LinkError):  # the next connection does not subscribe to them
+                link.subscribe("UNSUBSCRIBE", *channels).add_done_callback(_ignore)
 
     async def _apply(self, command: str, channels: tuple[str, ...]) -> None:
         link = self.keeper.link

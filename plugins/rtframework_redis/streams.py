@@ -115,13 +115,17 @@ class RedisStreams:
         self._uids: frozenset[bytes] = frozenset()
         self._emitters = Emitters(channel_prefix, self._adapters) if emitters else None
         self._tasks: set[asyncio.Future[Any]] = set()
-        self._is_up = False
+        self._is_up = self._has_server = False
         self._reader: StreamReader | None = None
         self._writer: StreamWriter | None = None
         self.sessions: Sessions
 
     def __call__(self, nsp: str, emitter: Emitter) -> StreamsAdapter:
-        """Make the adapter of a namespace."""
+        """Make the adapter of a namespace. Raises ``ConfigurationError`` for a second server."""
+        if nsp == "/":
+            if self._has_server:
+                raise ConfigurationError("this RedisStreams joins another server already: each server needs its own")
+            self._has_server = True
         return StreamsAdapter(self, nsp, emitter)
 
     def __repr__(self) -> str:

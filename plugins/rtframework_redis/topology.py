@@ -209,6 +209,9 @@ def make_topology(source: Source) -> Topology:
         return SingleServer(Address.from_client(source))
     if isinstance(source, Sentinel):
         raise ConfigurationError("a Sentinel knows many services: pass sentinel.master_for(name)")
+    if not hasattr(source, "locate"):
+        kind = f"{type(source).__module__.partition('.')[0]}'s {type(source).__name__}"
+        raise ConfigurationError(f"Redis is a URL, or a client of redis.asyncio, not {kind}")
     return source
 
 

@@ -271,8 +271,13 @@ class PendingMessages:
         return message
 
     def cover(self, first: str) -> list[PendingMessage]:
-        """Settle the messages that were trimmed before they were read back: the gap before ``first`` covers them."""
+        """Settle the messages that were trimmed before they were read back: the gap before ``first`` covers them.
+
+        Others may have read a message whose reply has not come, before it was trimmed: it does not fail any more.
+        """
         self._cut_before = parse_id(first)
+        for message in self:
+            message.may_be_known |= message.state in (State.SENT, State.DOUBTFUL)
         covered = [each for each in self if each.id is not None and parse_id(each.id) < self._cut_before]
         for message in covered:
             self._cover(message)

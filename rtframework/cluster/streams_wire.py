@@ -115,12 +115,13 @@ def is_for(fields: Fields, uids: Container[bytes], rooms: Mapping[bytes, Contain
     """Tell whether an entry may concern this server, by its fields alone.
 
     ``uids``: this server's, whose entries always concern it. ``rooms``: the rooms of each namespace that is served.
+    Gaps concern all servers.
     """
     length = len(fields)
     if length >= 6 and fields[2] == b"nsp" and fields[1] not in uids:
         here = rooms.get(fields[3])
         if here is None:
-            return False
+            return length > 8 and fields[8] == b"gap"
         if length == 12 and fields[10] == b"r" and fields[5] == b"3":
             return fields[11] in here
     return True

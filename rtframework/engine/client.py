@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import logging
-import secrets
 from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any, Final
 
@@ -13,6 +12,7 @@ from ..exceptions import DecodeError
 from ..logs import ThrottledLog, printable
 from ..packets import TooManyAttachments, is_name_within
 from ..types import DisconnectReason, PacketType
+from .ids import new_id
 from .inbound import estimate
 
 if TYPE_CHECKING:
@@ -139,7 +139,7 @@ class Client:
 
     def new_id(self, nsp: str) -> str:
         """Make an id for a socket of this client: public, and unique."""
-        return secrets.token_urlsafe(15)
+        return new_id()
 
     def greeting(self, data: dict[str, Any]) -> Any:
         """Make the payload of CONNECT (Socket.IO v5, "Connection to a namespace")."""
@@ -308,9 +308,10 @@ class Client:
         if receiver is not None:
             self._part(nsp, receiver)
         attempts = self._attempts or {}
-        if len(self._receivers.keys() | attempts.keys()) >= self._limits.max_namespaces:
+        most = self._limits.max_namespaces
+        if len(self._receivers) + len(attempts) >= most <= len(self._receivers.keys() | attempts.keys()):
             details = {"nsp": nsp, **self._where()}
-            _too_many(extra={**details, "limit": self._limits.max_namespaces})
+            _too_many(extra={**details, "limit": most})
             self.conn.close(DisconnectReason.FORCED_SERVER_CLOSE)
             return None
         self._attempts = attempts

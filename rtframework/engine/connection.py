@@ -114,7 +114,7 @@ class Connection(Inbox):
         """The reason why the transport has ended, while the end waits behind what came before."""
         self._close_next: Frames | None = None
         limits = options.limits
-        self.outbox = Outbox(cork, transport, limits.max_outbox, self._overflow, limits.slow_consumer)
+        self.outbox = Outbox(cork, transport, limits.max_outbox, self, limits.slow_consumer)
         now = self.loop.time()
         self._pinging = False
         self._heard = self._heard_at_ping = 0
@@ -151,9 +151,9 @@ class Connection(Inbox):
         self._connect_by = math.inf
         if self._on_connected is not None:
             self._count_as_connected()
-            websocket = self.websocket
-            if websocket is not None:
-                websocket.limit_messages(self.message_limit)
+            transport = self._transport
+            if isinstance(transport, WebSocketTransport):
+                transport.limit_messages(self._options.limits.max_http_buffer_size)
 
     def send(self, frames: Frames, *, volatile: bool = False) -> None:
         """Send, in the order of the calls; dropped when the connection is not open."""
@@ -554,7 +554,8 @@ class Connection(Inbox):
         """Describe the connection for the log, without its session id, which is a secret."""
         return {"address": self.address, "transport": self._transport.name}
 
-    def _overflow(self) -> None:
+    def overflow(self) -> None:
+        """Cut off a client for which too much waits."""
         limit = self._options.limits.max_outbox
         _slow(limit, extra={"limit": limit, **self._where()})
         # Not now: a broadcast may be iterating over the members of a room.

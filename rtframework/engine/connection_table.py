@@ -49,6 +49,7 @@ class ConnectionTable:
         self._options = options
         self._make_handler = make_handler
         self._on_closed = on_closed
+        self._on_connection_closed = self._closed  # one for all connections
         self.by_sid: dict[str, Connection] = {}
         self.tasks: set[asyncio.Task[Any]] = set()
         """The tasks of handlers that wait for something."""
@@ -98,11 +99,11 @@ class ConnectionTable:
             options=self._options,
             cork=self.cork,
             on_connected=partial(self.unconnected.remove, key, sid),
-            on_closed=self._closed,
+            on_closed=self._on_connection_closed,
             runner=self.runner,
         )
         connection.serve(self._make_handler(connection, handshake))
-        if self.inbound.is_full:
+        if self.inbound.idle and self.inbound.is_full:
             connection.wait_to_read()
         self.by_sid[sid] = connection
         self.unconnected.add(key, sid)

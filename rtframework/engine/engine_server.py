@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import logging
-import secrets
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, cast
 
 import engineio
 from aiohttp import web
@@ -16,15 +15,17 @@ from ..types import DisconnectReason
 from .backpressure import room_for
 from .connection_table import ConnectionTable
 from .handshake import Handshakes, OpenPackets, coding_for, wants_websocket
-from .http.answers import Accepted, Answer, Payload, UnsentResponse
+from .http.answers import Accepted, Answer, Payload, Switching, UnsentResponse
 from .http.client_files import ClientFiles
 from .http.cookies import set_cookie
+from .http.direct import add_direct_route
 from .http.listeners import Listeners
 from .http.middleware import Exchange
 from .http.origins import OriginPolicy
 from .http.protocol import limit_heads
 from .http.proxies import Proxies
 from .http.refusals import BAD_REQUEST, FORBIDDEN, SID_UNKNOWN, TRANSPORT_UNKNOWN, Refusals, error_response
+from .ids import new_id
 from .v3.version import Version3
 from .versions import Version4
 from .watchdog import Watchdog
@@ -108,16 +109,17 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]  # engineio is n
             generate_id=self.generate_id,
         )
         self._front: Callable[[web.Request], Awaitable[web.StreamResponse]] = self._serve
+        self._stands_in_front = False
         self._proxies: Proxies | None = None
         if options.trusted_proxies is not None:
             self._proxies = Proxies(options.trusted_proxies, options.proxy_headers)
-            self.stand_in_front()
+            self._front = self._pass_front
         serve = options.serve_client
         self._client_files = None if serve is False else ClientFiles(serve, self._origins)
 
     def generate_id(self) -> str:
         """Make a session id. python-engineio's tell in their last bytes how many there were before."""
-        return secrets.token_urlsafe(15)
+        return new_id()
 
     # --- with the application ---------------------------------------------------------------------------------------
 
@@ -127,8 +129,9 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]  # engineio is n
         """Serve under a path of an application: with a slash at its end, without, or (``None``) both ways."""
         path = "/" + engineio_path.strip("/")
         with_slash = path if path == "/" else path + "/"
-        if add_trailing_slash is not False:
-            app.router.add_route("*", with_slash, self.handle_request)  # first: it is what clients ask for
+        if add_trailing_slash is not False:  # first: it is what clients ask for
+            route = app.router.add_route("*", with_slash, self.handle_request)
+            add_direct_route(app, with_slash, route, self.serve_directly)
         if not add_trailing_slash and path != "/":
             app.router.add_route("*", path, self.handle_request)
         if self._client_files is not None:
@@ -155,12 +158,30 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]  # engineio is n
         """Serve one HTTP request of the protocol."""
         return await self._front(request)
 
+    def serve_directly(self, request: web.Request) -> web.StreamResponse | None:
+        """Serve a request for a websocket at once; ``None`` if that would run code of the program."""
+        if self._stands_in_front or self.listeners.of_errors or self.handshakes.asks_program:
+            return None
+        query = self._query_of(request)
+        if query.get("transport") != "websocket":
+            return None
+        if self._proxies is not None:
+            request = self._proxies.seen_through(request)
+        work = self._route(request, query)
+        try:
+            work.send(None)
+        except StopIteration as done:
+            answer: Answer | web.Response = done.value
+            return answer.send_at_once() if isinstance(answer, Switching) else cast("web.Response", answer)
+        work.close()
+        raise RuntimeError("the handshake of a websocket waits for something")
+
     async def _serve(self, request: web.Request) -> web.StreamResponse:
         """Serve a request that nothing stands in front of."""
         answer = await self._route(request)
         return await answer.send(request) if isinstance(answer, Answer) else answer
 
-    async def _route(self, request: web.Request) -> Answer | web.Response:
+    async def _route(self, request: web.Request, query: Mapping[str, str] | None = None) -> Answer | web.Response:
         """Check a request, find the handshake or the session that it is for, and have it answered."""
         headers: dict[str, str] = {}
         origin = request.headers.get("Origin")
@@ -172,7 +193,8 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]  # engineio is n
         if request.method == "OPTIONS":
             more = self._origins.preflight(request.headers.get("Access-Control-Request-Headers"))
             return web.Response(status=204, headers={**headers, **more})
-        query = self._query_of(request)
+        if query is None:
+            query = self._query_of(request)
         transport = query.get("transport")
         if transport not in self.options.transports:
             return await self._refusals.refuse(request, TRANSPORT_UNKNOWN, {"transport": transport}, headers)
@@ -249,8 +271,9 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]  # engineio is n
     # --- what stands in front of the protocol, when a program has put something there -------------------------------
 
     def stand_in_front(self) -> None:
-        """Take requests through proxies, middleware and header listeners from now on."""
+        """Take requests through middleware and header listeners from now on."""
         self._front = self._pass_front
+        self._stands_in_front = True
 
     async def _pass_front(self, request: web.Request) -> web.StreamResponse:
         if self._proxies is not None:

@@ -24,7 +24,8 @@ def websocket_frame(opcode: int, payload: bytes) -> bytes:
     return bytes((0x80 | opcode, 127)) + length.to_bytes(8, "big") + payload
 
 
-def _frame_of(packet: str | bytes) -> bytes:
+def frame_of(packet: str | bytes) -> bytes:
+    """Make the websocket frame of a packet."""
     return websocket_frame(1, packet.encode()) if isinstance(packet, str) else websocket_frame(2, packet)
 
 
@@ -63,9 +64,9 @@ class EncodedFrames:
         self._deflated: dict[tuple[int, int, int], bytes] | None = None
         self._polling: str | None = None
         if len(packets) == 1:
-            self.websocket = _frame_of(packets[0])
+            self.websocket = frame_of(packets[0])
         else:
-            self.websocket = b"".join(map(_frame_of, packets))
+            self.websocket = b"".join(map(frame_of, packets))
         self.size = len(self.websocket)
 
     @classmethod

@@ -56,7 +56,7 @@ class Gate:
         if self._table.is_closing:
             return CLOSING
         guard, address = self._table.guard, request.remote
-        if guard.bans:
+        if guard.bans.until:
             left = guard.bans.left(address)
             if left:
                 guard.hit(counters.BANNED, address=address)

@@ -17,7 +17,7 @@ from ..concurrency import maybe_await
 from ..exceptions import ConnectionRefused
 from ..logs import ThrottledLog
 from ..types import DisconnectReason, Handshake
-from .frames import EncodedFrames
+from .frames import frame_of
 from .gate import CLOSING, Gate
 from .http.answers import Answer, Opening, Switching
 from .http.codings import choose_coding
@@ -26,6 +26,7 @@ from .http.detach import Answered, take_over
 from .http.refusals import BAD_METHOD, BAD_REQUEST, FORBIDDEN, UNSUPPORTED_VERSION, error_response
 from .transports.deflate import negotiate
 from .transports.rfc6455 import VERSION, accept_of
+from .versions import Version4
 
 if TYPE_CHECKING:
     from ..options import AllowRequest, EngineOptions
@@ -36,7 +37,6 @@ if TYPE_CHECKING:
     from .http.refusals import Refusals
     from .transports.polling import PollingTransport
     from .transports.websocket import WebSocketTransport
-    from .versions import Version4
 
 log: Final = logging.getLogger("rtframework.engine")
 
@@ -61,6 +61,10 @@ _too_large: Final = ThrottledLog(
     "refused a handshake: its URL and headers are too large, see Limits.max_head_size, or it has more than "
     f"{_MOST_PARTS} parameters and cookies",
 )
+
+_SWITCHED: Final = Answered(101)
+"""For requests that are served directly, whose response nobody sees."""
+_NO_COOKIES: Final = Cookies("")
 
 
 class OpenPackets:
@@ -119,6 +123,11 @@ class Handshakes:
         """The program's own function for session ids, in the place of ``generate_id``."""
         self._versions = versions
 
+    @property
+    def asks_program(self) -> bool:
+        """True if functions of the program decide on handshakes."""
+        return self._options.allow_request is not None or self.make_id is not None
+
     async def answer(
         self, request: web.Request, query: Mapping[str, str], headers: dict[str, str]
     ) -> Answer | web.Response:
@@ -126,9 +135,9 @@ class Handshakes:
         if _is_too_large(request, query, self._options.limits.max_head_size):
             _too_large(extra={"address": request.remote})
             return await self._refusals.refuse(request, BAD_REQUEST, {"name": "HEAD_TOO_LARGE"}, headers, status=431)
-        version = await self._version_of(request, query, headers)
-        if isinstance(version, web.Response):
-            return version
+        version = self._version_of(request, query, headers)
+        if not isinstance(version, Version4):
+            return await version
         closed = self._gate.closed_for(request)
         if closed is not None:
             return await self._refuse(request, headers, closed)
@@ -147,9 +156,10 @@ class Handshakes:
                 return error_response(request, BAD_REQUEST, headers=headers)
             connection = self._open(request, query, version, websocket, sid)
             self._opened(connection, request)
-            return _take_over(request, websocket, answer + EncodedFrames([self._open_packets.of(connection)]).websocket)
+            return _take_over(request, websocket, answer + frame_of(self._open_packets.of(connection)))
 
-        return await self._switch(request, query, headers, version, begin)
+        switching = self._switch(request, query, headers, version, begin)
+        return switching if isinstance(switching, Switching) else await switching
 
     async def upgrade(
         self, request: web.Request, query: Mapping[str, str], headers: dict[str, str], connection: Connection
@@ -165,22 +175,23 @@ class Handshakes:
             version.upgrade(connection, websocket, self._options.upgrade_timeout)
             return _take_over(request, websocket, answer)
 
-        return await self._switch(request, query, headers, version, begin)
+        switching = self._switch(request, query, headers, version, begin)
+        return switching if isinstance(switching, Switching) else await switching
 
     # --- whether a connection is opened -----------------------------------------------------------------------------
 
-    async def _version_of(
+    def _version_of(
         self, request: web.Request, query: Mapping[str, str], headers: dict[str, str]
-    ) -> Version4 | web.Response:
+    ) -> Version4 | Awaitable[web.Response]:
         """Choose the version of Engine.IO, or refuse a request that is no handshake."""
         if request.method != "GET":
-            return await self._refusals.refuse(request, BAD_METHOD, {"method": request.method}, headers)
+            return self._refusals.refuse(request, BAD_METHOD, {"method": request.method}, headers)
         version = self._versions.get(query.get("EIO", "3"))  # a client that says nothing is old
         if version is None:
             context = {"protocol": query.get("EIO")}
-            return await self._refusals.refuse(request, UNSUPPORTED_VERSION, context, headers)
+            return self._refusals.refuse(request, UNSUPPORTED_VERSION, context, headers)
         if (query["transport"] == "websocket") is not wants_websocket(request) or not version.serves(query):
-            return await self._refusals.bad(request, "TRANSPORT_HANDSHAKE_ERROR", headers)
+            return self._refusals.bad(request, "TRANSPORT_HANDSHAKE_ERROR", headers)
         return version
 
     async def _ask(
@@ -246,13 +257,15 @@ class Handshakes:
         transport: PollingTransport | WebSocketTransport,
         sid: str,
     ) -> Connection:
+        headers = request.headers
+        origin = headers.get("Origin")
         handshake = Handshake(
-            headers=request.headers,
+            headers=headers,
             query=query,
-            cookies=Cookies("; ".join(request.headers.getall("Cookie", ()))),
+            cookies=Cookies("; ".join(headers.getall("Cookie"))) if "Cookie" in headers else _NO_COOKIES,
             address=request.remote,
             secure=request.secure,
-            xdomain=self._origins.is_foreign(request.headers.get("Origin"), request.host),
+            xdomain=origin is not None and self._origins.is_foreign(origin, request.host),
             time=time.time(),
             url=request.raw_path,
         )
@@ -260,25 +273,25 @@ class Handshakes:
 
     # --- websockets -------------------------------------------------------------------------------------------------
 
-    async def _switch(
+    def _switch(
         self,
         request: web.Request,
         query: Mapping[str, str],
         headers: dict[str, str],
         version: Version4,
         begin: Callable[[bytes, WebSocketTransport], web.StreamResponse],
-    ) -> Answer | web.Response:
+    ) -> Switching | Awaitable[web.Response]:
         """Agree to a websocket, or refuse; ``begin`` is called with the bytes of the answer and the websocket."""
         name = "TRANSPORT_HANDSHAKE_ERROR"
         if request.headers.get("Sec-WebSocket-Version") != VERSION:
             more = {**headers, "Sec-WebSocket-Version": VERSION, "Upgrade": "websocket"}
-            return await self._refusals.refuse(request, BAD_REQUEST, {"name": name}, more, status=426)
+            return self._refusals.refuse(request, BAD_REQUEST, {"name": name}, more, status=426)
         accept = _accept_of(request)
         if accept is None or _has_body(request):
-            return await self._refusals.bad(request, name, headers)
+            return self._refusals.bad(request, name, headers)
         offered = _protocols_of(request)
         if offered is None:
-            return await self._refusals.bad(request, name, headers)
+            return self._refusals.bad(request, name, headers)
         lines = []
         window = None
         if self._options.per_message_deflate is not None:
@@ -327,11 +340,14 @@ def wants_websocket(request: web.Request) -> bool:
 
 def _accept_of(request: web.Request) -> str | None:
     """Make the ``Sec-WebSocket-Accept`` of an answer; ``None`` when the request asks for no websocket."""
-    keys = request.headers.getall("Sec-WebSocket-Key", ())
-    connection = ",".join(request.headers.getall("Connection", ()))
-    wants = (token.strip().lower() for token in connection.split(","))
-    if len(keys) != 1 or request.method != "GET" or request.version < HttpVersion11 or "upgrade" not in wants:
+    headers = request.headers
+    keys = headers.getall("Sec-WebSocket-Key", ())
+    if len(keys) != 1 or request.method != "GET" or request.version < HttpVersion11:
         return None
+    if headers.get("Connection") != "Upgrade":  # as all but Firefox write it
+        connection = ",".join(headers.getall("Connection", ())).lower()
+        if "upgrade" not in map(str.strip, connection.split(",")):
+            return None
     return accept_of(keys[0])
 
 
@@ -353,6 +369,8 @@ def _is_too_large(request: web.Request, query: Mapping[str, str], most: int) -> 
 def _protocols_of(request: web.Request) -> list[str] | None:
     """Return the subprotocols that a client offers (RFC 6455, 4.1); ``None`` when they are malformed."""
     lines = request.headers.getall(_PROTOCOL, ())
+    if not lines:
+        return []
     offered = [each.strip() for line in lines for each in line.split(",")]
     malformed = len(set(offered)) < len(offered) or any(_TOKEN.fullmatch(each) is None for each in offered)
     return None if malformed else offered
@@ -366,4 +384,4 @@ def _take_over(
         then()
     if rest:
         websocket.data_received(rest)
-    return Answered(101)
+    return _SWITCHED if request.task is None else Answered(101)

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 from ..counters import Counters, add
 from ..logs import ThrottledLog
@@ -64,16 +63,19 @@ class Cork:
                 outbox.fail()
 
 
-def _nothing() -> None:
-    pass
+class Owner(Protocol):
+    """The connection of an outbox."""
+
+    def overflow(self) -> None:
+        """Cut off the client: too much waits for it, or it cannot be written to."""
 
 
 class Outbox:
     """The frames that wait for one client, whatever its transport is at the moment.
 
     When more than ``limit`` bytes would wait (the transport's own buffer included) the policy decides, see
-    ``rtframework.Limits.slow_consumer``; ``overflow`` is called, once, when the client is to be cut off. One packet of
-    any size is taken while nothing else waits.
+    ``rtframework.Limits.slow_consumer``; ``owner`` is told, once, when the client is to be cut off. One packet of any
+    size is taken while nothing else waits.
     """
 
     __slots__ = (
@@ -82,7 +84,7 @@ class Outbox:
         "_corked",
         "_frames",
         "_limit",
-        "_overflow",
+        "_owner",
         "_policy",
         "closed",
         "dropped",
@@ -90,15 +92,13 @@ class Outbox:
         "sink",
     )
 
-    def __init__(
-        self, cork: Cork, sink: Sink, limit: int, overflow: Callable[[], None], policy: SlowConsumer = "disconnect"
-    ) -> None:
+    def __init__(self, cork: Cork, sink: Sink, limit: int, owner: Owner, policy: SlowConsumer = "disconnect") -> None:
         self._cork = cork
         self._frames: list[Frames] = []
         self._bytes = 0
         self._corked = False
         self._limit = limit
-        self._overflow = overflow
+        self._owner: Owner | None = owner
         self._policy = policy
         self.sink = sink
         self.closed = False
@@ -149,7 +149,7 @@ class Outbox:
     def clear(self) -> int:
         """Drop what waits and everything that is put from now on. Return how many were dropped."""
         self.closed = True
-        self._overflow = _nothing  # so that the client it belongs to is not kept by it
+        self._owner = None  # so that the client it belongs to is not kept by it
         dropped = len(self._frames)
         self._frames.clear()
         self._bytes = 0
@@ -159,9 +159,10 @@ class Outbox:
     def fail(self) -> None:
         """Give up on this client."""
         if not self.closed:
-            overflow = self._overflow
+            owner = self._owner
             self.clear()
-            overflow()
+            if owner is not None:
+                owner.overflow()
 
     def give_up(self) -> None:
         """Drop what waits, and have the client cut off as one that does not read."""
@@ -169,7 +170,8 @@ class Outbox:
             self._lose(self._reason, len(self._frames))
             self.closed = True
             self._frames.clear()
-            self._overflow()
+            if self._owner is not None:
+                self._owner.overflow()
 
     def holds(self, frames: Frames) -> bool:
         """Tell whether these frames wait, and the transport has not taken them."""

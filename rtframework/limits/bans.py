@@ -17,49 +17,49 @@ MOST: Final = 10_000
 class Bans:
     """Bans by address, IPv6 by /64; bounded, and over by themselves."""
 
-    __slots__ = ("_until",)
+    __slots__ = ("until",)
 
     def __init__(self) -> None:
-        self._until: dict[str, float] = {}
+        self.until: dict[str, float] = {}
         """The end of each ban, by the event loop's clock; the newest ban comes last."""
 
     def __bool__(self) -> bool:
         """Tell whether there may be a ban."""
-        return bool(self._until)
+        return bool(self.until)
 
     def add(self, address: str, seconds: float) -> str:
         """Ban an address. Return its key. Raises :class:`~rtframework.ConfigurationError`."""
         key = _key(address)
         if not isinstance(seconds, int | float) or isinstance(seconds, bool) or not 0 < seconds < math.inf:
             raise ConfigurationError(f"a ban is a number of seconds above zero, not {seconds!r}")
-        self._until.pop(key, None)
+        self.until.pop(key, None)
         now = asyncio.get_running_loop().time()
-        if len(self._until) >= MOST:
-            self._until = {each: until for each, until in self._until.items() if until > now}
-            if len(self._until) >= MOST:
-                del self._until[next(iter(self._until))]
-        self._until[key] = now + seconds
+        if len(self.until) >= MOST:
+            self.until = {each: until for each, until in self.until.items() if until > now}
+            if len(self.until) >= MOST:
+                del self.until[next(iter(self.until))]
+        self.until[key] = now + seconds
         return key
 
     def lift(self, address: str) -> bool:
         """End a ban. Return ``False`` if there was none."""
-        return self._until.pop(_key(address), None) is not None
+        return self.until.pop(_key(address), None) is not None
 
     def left(self, address: str | None) -> float:
         """Return the seconds for which an address is still banned; 0.0 if it is not."""
         key = network_of(address)
-        until = self._until.get(key)
+        until = self.until.get(key)
         if until is None:
             return 0.0
         left = until - asyncio.get_running_loop().time()
         if left <= 0:
-            del self._until[key]
+            del self.until[key]
         return max(0.0, left)
 
     def all(self) -> dict[str, float]:
         """Return the seconds left of each ban, by the address or the /64."""
         now = asyncio.get_running_loop().time()
-        return {key: until - now for key, until in self._until.items() if until > now}
+        return {key: until - now for key, until in self.until.items() if until > now}
 
 
 def _key(address: str) -> str:

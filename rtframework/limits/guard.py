@@ -41,6 +41,7 @@ class Guard:
         "connects",
         "events",
         "handshakes",
+        "limits_events",
         "rate_limit",
         "refusals",
     )
@@ -55,11 +56,8 @@ class Guard:
         self.bans = Bans()
         self.audit = Audit()
         self._counts = counts
-
-    @property
-    def limits_events(self) -> bool:
+        self.limits_events = self.events is not None or self.bytes is not None
         """True if events have to be looked at before they are served."""
-        return self.events is not None or self.bytes is not None
 
     def hit(
         self,

@@ -25,23 +25,17 @@ class Holder(Protocol):
 class Limit:
     """The rates of one kind of thing. Nothing is taken from any bucket unless all have room."""
 
-    __slots__ = ("_address", "_connection", "_user")
+    __slots__ = ("_address", "_connection", "_user", "is_per_address", "is_per_user")
 
     def __init__(self, rates: Mapping[str, Rate]) -> None:
         address, user = rates.get(ADDRESS), rates.get(USER)
         self._connection = rates.get(CONNECTION)
         self._address = None if address is None else RateLimiter(address)
         self._user = None if user is None else RateLimiter(user)
-
-    @property
-    def is_per_address(self) -> bool:
+        self.is_per_address = address is not None
         """True if connections of one address are counted together."""
-        return self._address is not None
-
-    @property
-    def is_per_user(self) -> bool:
+        self.is_per_user = user is not None
         """True if the user has to be given."""
-        return self._user is not None
 
     def take(
         self, holder: Holder | None, address: str | None, user: Hashable | None = None, amount: float = 1.0

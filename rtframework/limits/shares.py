@@ -9,14 +9,17 @@ M = TypeVar("M", bound=Hashable)
 
 
 class Shares(Generic[M]):
-    """Members by key. Each operation takes the same time, however many there are.
+    """Members by key. Each operation takes the same time on average, however many there are.
 
-    ``oldest_of_heaviest``: the member that has to give way, when there is no room for all.
+    ``oldest_of_heaviest``: the member that has to give way, when there is no room for all. Members are counted by their
+    key when somebody asks: most have gone by then.
     """
 
-    __slots__ = ("_by_count", "_heaviest", "_members", "_size")
+    __slots__ = ("_by_count", "_heaviest", "_members", "_new", "_size")
 
     def __init__(self) -> None:
+        self._new: dict[tuple[str, M], None] = {}
+        """Members that are not counted by their key yet, in the order in which they came."""
         self._members: dict[str, dict[M, None]] = {}
         self._by_count: dict[int, dict[str, None]] = {}
         """The keys with so many members; the key that has had them the longest comes first."""
@@ -25,14 +28,25 @@ class Shares(Generic[M]):
 
     def __len__(self) -> int:
         """Count all members."""
-        return self._size
+        return self._size + len(self._new)
 
     def count(self, key: str) -> int:
         """Count the members of a key."""
+        self._sort()
         return len(self._members.get(key, ()))
 
     def add(self, key: str, member: M) -> None:
         """Add a member."""
+        self._new[key, member] = None
+
+    def _sort(self) -> None:
+        """Count the members by their keys that have come since the last time."""
+        if self._new:
+            new, self._new = self._new, {}
+            for key, member in new:
+                self._count(key, member)
+
+    def _count(self, key: str, member: M) -> None:
         members = self._members.setdefault(key, {})
         members[member] = None
         self._size += 1
@@ -40,6 +54,8 @@ class Shares(Generic[M]):
 
     def remove(self, key: str, member: M) -> None:
         """Remove a member; nothing happens if it is not there."""
+        if self._new.pop((key, member), self) is None:
+            return
         members = self._members.get(key)
         if members is None or member not in members:
             return
@@ -51,6 +67,7 @@ class Shares(Generic[M]):
 
     def oldest_of_heaviest(self) -> M | None:
         """Return the oldest member of the key that has the most; ``None`` if there is none."""
+        self._sort()
         if not self._heaviest:
             return None
         return next(iter(self._members[next(iter(self._by_count[self._heaviest]))]))

@@ -6,7 +6,7 @@ import asyncio
 import dataclasses
 import logging
 import secrets
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Final
 
 from .. import counters as outcomes
@@ -22,7 +22,7 @@ from .membership import State
 
 if TYPE_CHECKING:
     from ..options import Recovery
-    from ..protocols import Client, Engine, Frames, Outlet, Session
+    from ..protocols import Authenticator, Client, Engine, Frames, Outlet, Session
     from ..types import Handshake
     from .host import Host
     from .namespace import Namespace
@@ -79,20 +79,24 @@ class Admission:
         handshake = client.handshake(nsp.name, auth)
         socket: Socket | None = None
         try:
-            user = await self._authenticate(handshake)
-            recovery = (
-                self._host.settings.recovery if client.conn.protocol >= 4 else None
-            )  # older clients cannot ask for it
-            socket = await self._make_socket(client, handshake, user, recovery)
+            authenticator = nsp._authenticator
+            user = None if authenticator is None else await self._authenticate(authenticator, handshake)
+            recovery = self._host.settings.recovery
+            if recovery is None or client.conn.protocol < 4:  # older clients cannot ask for it
+                recovery = None
+                socket = nsp._make_socket(client, client.new_id(nsp.name), handshake, user)
+            else:
+                socket = await self._make_socket(client, handshake, user, recovery)
             if user is not None and not nsp._take_seat(socket):
                 guard = self._host.guard
                 guard.hit(MAX_CONNECTIONS_PER_USER, address=client.address, user=user, nsp=nsp.name)
                 return self._refuse(client, socket, TOO_MANY, outcomes.LIMITED_CONNECT)
-            if socket.recovered:
+            if socket._session is not None:
                 await nsp._membership.farewell(socket.id)
             if nsp._connect_links and not (recovery is not None and self._skips(socket, recovery)):
                 await self._run_middleware(socket)
-            if not await self._join(socket):
+            entering = self._join(socket)
+            if not (entering is None or await self._entered(socket, entering)):
                 return self._count(outcomes.GONE)
             if nsp._listening.lifecycle[CONNECTION]:
                 await self._run_connection_handlers(socket)
@@ -142,21 +146,16 @@ class Admission:
 
     # --- the steps --------------------------------------------------------------------------------------------------
 
-    async def _authenticate(self, handshake: Handshake) -> Any:
+    async def _authenticate(self, authenticator: Authenticator, handshake: Handshake) -> Any:
         """Return the user. Raise ``ConnectionRefused``."""
-        authenticator = self._nsp._authenticator
-        if authenticator is None:
-            return None
         user = await authenticator.authenticate(handshake)
         if user is None:
             raise ConnectionRefused("Unauthorized", {"code": "unauthorized"})
         return user
 
-    async def _make_socket(self, client: Client, handshake: Handshake, user: Any, recovery: Recovery | None) -> Socket:
+    async def _make_socket(self, client: Client, handshake: Handshake, user: Any, recovery: Recovery) -> Socket:
         """Make a client's socket: the continuation of an earlier one, if the client asks for it and may have it."""
         nsp = self._nsp
-        if recovery is None:
-            return nsp._make_socket(client, client.new_id(nsp.name), handshake, user)
         pid, offset = handshake.auth.get("pid"), handshake.auth.get("offset")
         if isinstance(pid, str) and (offset is None or isinstance(offset, str)):
             socket = await self._recover(client, handshake, user, pid, offset, recovery)
@@ -193,10 +192,10 @@ class Admission:
             _no_way_through(name, key=self._nsp.label, extra=extra)
             raise ConnectionRefused
 
-    async def _join(self, socket: Socket) -> bool:
+    def _join(self, socket: Socket) -> Awaitable[None] | bool | None:
         """Put a socket into the namespace and its rooms, and hold its packets back; ``False`` when it has left.
 
-        Wait until packets of other servers reach it, if the adapter has to see to that first.
+        Return what is to be waited for by :meth:`_entered`, if packets of other servers do not reach it yet.
         """
         nsp = self._nsp
         if socket._state is State.DISCONNECTED or not socket._client.enter(nsp.name, nsp._receiver_of(socket)):
@@ -207,15 +206,19 @@ class Admission:
         nsp._membership.sockets[socket.id] = socket
         if not resumed:
             self._hold(socket)
-            entering = nsp.adapter.add(socket.id, {socket.id, *socket._last_rooms})
-        else:  # it is in them; what is to be waited for is asked again
-            entering = nsp.adapter.add(socket.id, nsp.adapter.rooms(socket.id))
-        if entering is not None:
-            await entering
-            if socket._state is State.DISCONNECTED:
-                socket._forget_listeners()
-                nsp._membership.departed(socket)
-                return False
+            return nsp.adapter.add(socket.id, {socket.id, *socket._last_rooms})
+        # It is in them. The adapter says again what there is to wait for.
+        return nsp.adapter.add(socket.id, nsp.adapter.rooms(socket.id))
+
+    async def _entered(self, socket: Socket, entering: Awaitable[None] | bool) -> bool:
+        """Wait until packets of other servers reach a socket. Return ``False`` when it has left."""
+        if isinstance(entering, bool):
+            return entering
+        await entering
+        if socket._state is State.DISCONNECTED:
+            socket._forget_listeners()
+            self._nsp._membership.departed(socket)
+            return False
         return True
 
     def _hold(self, socket: Socket) -> None:

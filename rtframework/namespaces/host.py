@@ -194,11 +194,16 @@ class Host:
 
     # --- a client asks ----------------------------------------------------------------------------------------------
 
-    async def connect(self, client: Client, nsp: str, auth: Any) -> None:
+    def connect(self, client: Client, nsp: str, auth: Any) -> Coroutine[Any, Any, None]:
         """Let a client into a namespace, or refuse it."""
-        if self._observed_connect is None:
-            await self._connect(client, nsp, auth)
-            return
+        observed = self._observed_connect
+        if observed is None:
+            return self._connect(client, nsp, auth)  # type: ignore[return-value]  # nobody asks what it returns
+        return self._connect_observed(observed, client, nsp, auth)
+
+    async def _connect_observed(
+        self, observed: Callable[..., Awaitable[str]], client: Client, nsp: str, auth: Any
+    ) -> None:
         is_decided = False
 
         async def connect() -> str:
@@ -207,7 +212,7 @@ class Host:
             return await self._connect(client, nsp, auth)
 
         try:
-            await self._observed_connect(client.handshake(nsp, auth), connect)
+            await observed(client.handshake(nsp, auth), connect)
         except (Exception, asyncio.CancelledError) as error:
             if is_cancelled(error):
                 raise

@@ -148,6 +148,27 @@ async def test_what_was_cut_off_before_it_was_read_is_covered() -> None:
     assert not new.future.done()
 
 
+async def test_what_may_have_been_cut_off_does_not_fail() -> None:
+    """A program would be told that nobody has a message that all others have, and would emit it again."""
+    for is_late in (False, True):
+        pending = begin()
+        message = add(pending, "a")
+        taken(pending)
+        if not is_late:
+            pending.lost()
+        pending.cover("10-0")  # it was added, read by others and trimmed, or it was not added
+        if is_late:
+            pending.lost()
+        pending.expire(100)
+        pending.settle(100)
+        pending.expire(101)
+        assert not message.future.done()
+        assert [each.m for each in pending.take(101)] == [b"a"]
+        assert message.again
+        pending.read(b"a", "11-0")
+        assert message.future.result() == "11-0"
+
+
 async def test_what_was_cut_off_is_covered_when_it_becomes_known() -> None:
     """A message would be sent again, and come after those that were emitted later."""
     pending = begin()

@@ -356,7 +356,8 @@ class Cluster(RuleBasedStateMachine):
                     assert m not in seen, (m, writer, node.number)
                 else:
                     assert m in seen or GAP in seen, (m, writer, node.number)
-        # A message that is sent again may come late to a server whose gap had covered it.
+        # What is on its way when the broker loses entries is sent again, rather than lost. Then it comes late to a
+        # server that had not read it, while another had it before. Without a gap there is one order.
         again = {m for m, (_, message) in self.emitted.items() if message.again}
         for first, second in combinations(self.nodes, 2):
             late = again if GAP in [*first.seen, *second.seen] else set()

@@ -238,6 +238,14 @@ def test_entries_for_nobody_here_are_dropped_by_their_fields() -> None:
     assert is_for([b"x", b"y"], {b"me"}, here)
 
 
+def test_a_gap_concerns_servers_of_all_namespaces() -> None:
+    """A server without the main namespace would not hear that its stream has lost entries."""
+    fields = [*fields_of(b"u", b"/", 2, None, b"m"), b"gap", b"1-0@a"]
+    assert is_for(fields, {b"me"}, {b"/chat": {b"r1"}})
+    assert is_for([*fields, b"a", b"1"], {b"me"}, {})
+    assert not is_for(fields_of(b"u", b"/", 2, None, b"m", again=True), {b"me"}, {b"/chat": {b"r1"}})
+
+
 def test_entries_are_read_in_any_order() -> None:
     """A server in another language that writes its fields in another order would not be heard."""
     fields = fields_of(b"u", b"/", 3, b"{}", b"m", b"r1", again=True)

@@ -29,10 +29,19 @@ class Kernel:
         return self.kept
 
 
+class Owner:
+    """A connection that counts how often it was to cut its client off."""
+
+    overflows = 0
+
+    def overflow(self) -> None:
+        self.overflows += 1
+
+
 async def test_waiting_ends_when_there_is_room() -> None:
     """An emitter would go on into the memory of the server, or never again."""
     kernel, cork = Kernel(), Cork()
-    outbox = Outbox(cork, kernel, 100, lambda: None, "wait")
+    outbox = Outbox(cork, kernel, 100, Owner(), "wait")
     for _ in range(3):
         outbox.put(EncodedFrames(["4" + "x" * 60]))
         await asyncio.sleep(0)
@@ -65,11 +74,11 @@ async def test_only_slow_clients_are_waited_for(serve: Serve) -> None:
 async def test_nobody_is_waited_for_for_ever() -> None:
     """A client that reads nothing, and says that it is alive, would stop all broadcasts for good."""
     kernel, cork = Kernel(), Cork()
-    cut: list[bool] = []
-    outbox = Outbox(cork, kernel, 100, lambda: cut.append(True), "wait")
+    owner = Owner()
+    outbox = Outbox(cork, kernel, 100, owner, "wait")
     for _ in range(3):
         outbox.put(EncodedFrames(["4" + "x" * 60]))
         await asyncio.sleep(0)
     await asyncio.wait_for(until_room([outbox], cork.congested, 0.05), 1)
-    assert (cut, cork.congested) == ([True], set())
+    assert (owner.overflows, cork.congested) == (1, set())
     assert cork.counts.dropped["slow_consumer"] == 0, "nothing had been kept back"

@@ -46,9 +46,9 @@ class Kit:
     def __init__(self, limit: int = 1_000, cork: Cork | None = None) -> None:
         self.sink = Sink()
         self.overflows = 0
-        self.outbox = Outbox(cork or Cork(), self.sink, limit, self._overflow)
+        self.outbox = Outbox(cork or Cork(), self.sink, limit, self)
 
-    def _overflow(self) -> None:
+    def overflow(self) -> None:
         self.overflows += 1
 
     def put(self, *texts: str, volatile: bool = False) -> None:

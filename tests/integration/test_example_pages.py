@@ -11,6 +11,8 @@ from playwright.async_api import Page, expect
 from tests.conftest import ServeProgram
 from tests.support.browser import Pages
 from tests.support.chat import LAST_POLL, RECONNECTED_WITHIN, SERVER_DOWN, Chat
+from tests.support.cluster.example import running_cluster_example
+from tests.support.cluster.needs import needs
 from tests.support.legibility import SCHEMES, faint_texts, nameless_controls, unmarked_focus
 from tests.support.server import SubprocessServer
 
@@ -126,6 +128,28 @@ async def test_the_page_of_the_existing_application(serve_program: ServeProgram,
     await page.locator("#item").press("Enter")
     await expect(page.locator("#orders li")).to_have_count(1)
     await check(page, "inside")
+
+
+@needs("redis-server")
+async def test_the_page_of_several_servers(browser: Pages) -> None:
+    """People would not read which server they are on, or believe that one is there which has gone."""
+    browser.expect_errors(f"{LAST_POLL}|{SERVER_DOWN}")
+    async with running_cluster_example() as example:
+        page = await browser.open(example.url)
+        await expect(page.locator("#servers li[data-state=here]")).to_have_count(1)
+        await check(page, "nothing said")
+        await page.locator("#name").fill("Ada")
+        await page.locator("#text").fill("Hello")
+        await page.locator("#text").press("Enter")
+        await expect(page.locator("#log li")).to_have_attribute("data-state", "sent")
+        await check(page, "something said")
+        await go_offline(page, "Looking for another server")
+        await expect(page.locator("#servers li[data-state=here]")).to_have_count(0)
+        await check(page, "offline")
+        await page.context.set_offline(False)
+        await page.evaluate("window.dispatchEvent(new Event('online'))")
+        await expect(page.locator("#log .move")).to_have_attribute("data-recovered", "yes", timeout=RECONNECTED_WITHIN)
+        await check(page, "recovered")
 
 
 @pytest.fixture

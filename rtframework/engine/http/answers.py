@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from aiohttp import web
@@ -199,11 +199,15 @@ class Switching(Answer):
             more = await run_hooks(request, response or Answered(101))
         else:
             more = lines_of(response) if response is not None else []
-        transport = request.transport
+        return self.send_at_once(more)
+
+    def send_at_once(self, more: Sequence[tuple[str, str]] = ()) -> web.StreamResponse:
+        """Send it, with these headers of others."""
+        transport = self._request.transport
         if transport is None or transport.is_closing():
             return web.Response(status=400)  # nobody will read it
-        lines = [header_line(line) for line in (*self._lines, *more)]
-        return self._begin(_SWITCHING + self._accept.encode() + b"\r\n" + b"".join(lines) + b"\r\n")
+        lines = b"".join(map(header_line, (*self._lines, *more))) if self._lines or more else b""
+        return self._begin(b"%b%b\r\n%b\r\n" % (_SWITCHING, self._accept.encode(), lines))
 
     def _make(self) -> UnsentResponse:
         return UnsentResponse(status=101)

@@ -11,12 +11,14 @@ from __future__ import annotations
 import asyncio
 import time
 from email.utils import formatdate
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from aiohttp import HttpVersion11, web
 
 if TYPE_CHECKING:
     from aiohttp.abc import AbstractStreamWriter
+
+    from .protocol import HttpProtocol
 
 
 class Answered(web.StreamResponse):
@@ -107,6 +109,10 @@ def take_over(request: web.Request, protocol: asyncio.Protocol, answer: bytes) -
     handler, transport = request.protocol, request.transport
     if transport is None or transport.is_closing():
         raise ConnectionResetError("the client has gone")
+    if request.task is None:  # it has been served directly
+        transport.write(answer)
+        transport.set_protocol(protocol)
+        return cast("HttpProtocol", handler).leave()
     rest = _Rest()
     handler.set_parser(rest)  # type: ignore[arg-type]  # it is used as any parser
     transport.write(answer)

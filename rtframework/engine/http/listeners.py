@@ -21,6 +21,8 @@ class Listeners:
 
     def __init__(self) -> None:
         self._functions: dict[str, list[Callable[..., Any]]] = {event: [] for event in EVENTS}
+        self.of_errors = self._functions["connection_error"]
+        """The listeners for ``"connection_error"``."""
 
     def add(self, event: str, function: Callable[..., Any]) -> None:
         """Register a function, which may be ``async``."""

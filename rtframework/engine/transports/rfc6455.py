@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from base64 import b64encode
-from binascii import a2b_base64
+from binascii import a2b_base64, b2a_base64
 from collections.abc import Callable
 from hashlib import sha1
 from typing import Final, Protocol
@@ -68,7 +67,7 @@ def accept_of(key: str) -> str | None:
             return None
     except ValueError:
         return None
-    return b64encode(sha1(key.encode() + _GUID, usedforsecurity=False).digest()).decode()
+    return b2a_base64(sha1(key.encode() + _GUID, usedforsecurity=False).digest(), newline=False).decode()
 
 
 class MessageReceiver(Protocol):
@@ -78,11 +77,18 @@ class MessageReceiver(Protocol):
         """Take a message."""
 
 
+class ControlReceiver(Protocol):
+    """The receiver of the control frames of a reader."""
+
+    def control(self, opcode: int, payload: bytes, /) -> None:
+        """Take a control frame."""
+
+
 class FrameReader:
     """Puts the frames of one client together.
 
-    ``receiver`` takes the ``str`` or ``bytes`` of each message, and may be replaced at any time; ``control`` is called
-    with the opcode and payload of each control frame. ``limit`` is the size of a message in bytes, decompressed if
+    ``receiver`` takes the ``str`` or ``bytes`` of each message, and may be replaced at any time; ``controls`` takes the
+    opcode and payload of each control frame. ``limit`` is the size of a message in bytes, decompressed if
     ``inflates`` (RFC 7692, without context takeover); it may be changed between two calls. Between frames it holds
     nothing, and never more than a message, a frame header, and what it was given last.
     """
@@ -94,7 +100,7 @@ class FrameReader:
         "_need",
         "_opcode",
         "_so_far",
-        "control",
+        "controls",
         "held",
         "inflates",
         "limit",
@@ -104,12 +110,12 @@ class FrameReader:
     def __init__(
         self,
         receiver: MessageReceiver,
-        control: Callable[[int, bytes], None],
+        controls: ControlReceiver,
         limit: int,
         inflates: bool = False,
     ) -> None:
         self.receiver = receiver
-        self.control = control
+        self.controls = controls
         self.limit = limit
         self.inflates = inflates
         self._buffer: bytearray | None = None
@@ -212,7 +218,7 @@ class FrameReader:
         if opcode >= CLOSE:
             if opcode == CLOSE:
                 check_close(payload)
-            self.control(opcode, bytes(payload))
+            self.controls.control(opcode, bytes(payload))
             return
         if opcode:
             self._opcode = opcode

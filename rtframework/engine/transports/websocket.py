@@ -69,7 +69,7 @@ class WebSocketTransport(asyncio.Protocol):
         """The receiver of the packets, while they are taken, and of the end."""
         limits = options.limits
         self._reader: FrameReader | None = FrameReader(
-            NOBODY, self._control, min(limits.max_connect_size, limits.max_http_buffer_size), window is not None
+            NOBODY, self, min(limits.max_connect_size, limits.max_http_buffer_size), window is not None
         )
         """``None`` when nothing that comes is read any more."""
         self.received = 0
@@ -300,7 +300,8 @@ class WebSocketTransport(asyncio.Protocol):
         if self._reader is not None:
             self._reader.receiver = NOBODY
 
-    def _control(self, opcode: int, payload: bytes) -> None:
+    def control(self, opcode: int, payload: bytes) -> None:
+        """Take a control frame (RFC 6455, 5.5)."""
         if opcode == PING:
             self._ping = payload
         elif opcode == CLOSE:

@@ -59,10 +59,16 @@ class Connection3(Connection):
     def began(self, packet: str | bytes | Call | None = None) -> int:
         """Count a handler that waits, and what it was given. Return the bytes for :meth:`ended`."""
         weight = super().began(packet)
-        if self.blocked and self._answer_due == math.inf and self._state == OPEN:
+        if self.blocked and self._answer_due == math.inf and self._state == OPEN and self._end_reason is None:
             self._answer_due = self.loop.time() + self._options.ping_timeout / 2
             self._arm()
         return weight
+
+    def end(self, reason: str) -> None:
+        """End the connection, whose transport has ended, once what came before has been served."""
+        super().end(reason)
+        if self._end_reason is not None:  # nobody is there to be kept waiting
+            self._answer_due = math.inf
 
     def tick(self, now: float) -> None:
         """Do what is due: give the client up, or close it because it joined no namespace."""

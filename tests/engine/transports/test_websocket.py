@@ -609,7 +609,7 @@ class Counting:
 def test_a_burst_of_frames_is_read_in_turns(frames: bytes) -> None:
     """40,000 pings, or empty fragments, in one read held everybody up for a third of a second."""
     counting = Counting()
-    reader = FrameReader(counting, counting.control, 1_000)
+    reader = FrameReader(counting, counting, 1_000)
     more = reader.feed(frames + masked(0, b"", fin=False) * 10_000 if not frames[0] & 0x80 else frames * 10_000)
     turns = 1
     while more:
@@ -623,7 +623,7 @@ def test_a_burst_of_frames_is_read_in_turns(frames: bytes) -> None:
 def test_messages_are_decompressed_in_turns() -> None:
     """A quarter of a megabyte from the network became 250 MB in one go."""
     counting = Counting()
-    reader = FrameReader(counting, counting.control, 100_000, inflates=True)
+    reader = FrameReader(counting, counting, 100_000, inflates=True)
     packer = zlib.compressobj(9, zlib.DEFLATED, -15)
     packed = (packer.compress(b"a" * 90_000) + packer.flush(zlib.Z_SYNC_FLUSH)).removesuffix(b"\0\0\xff\xff")
     frame = bytearray(masked(1, packed))

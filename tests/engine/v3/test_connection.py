@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 
+from rtframework import Limits
 from rtframework.engine.v3.connection import Connection3
 from tests.conftest import Serve
 from tests.engine import Witness, eventually, raw_client
@@ -51,6 +52,25 @@ async def test_a_blocked_server_gives_more_time(pair: tuple[Witness, Connection3
     before = connection.deadline
     connection.postpone(10)
     assert connection.deadline == pytest.approx(before + 10)
+
+
+async def test_who_leaves_while_the_server_is_busy_is_gone(serve: Serve) -> None:
+    """With a sweep that came late, the client was taken to be there for ever, and its handlers ran for ever."""
+    witness = Witness(allow_eio3=True, limits=Limits(max_pending_events=1))
+    server = await serve(witness.io)
+    async with raw_client(server.url) as raw:
+        await raw.websocket(query={"EIO": "3", "transport": "websocket"})
+        await eventually(lambda: witness.io.sockets)
+        (connection,) = witness.engine.connections.values()
+        connection.receive('42["hold"]')
+        await eventually(lambda: witness.holding)
+        connection.receive('42["hold"]')  # waits for the first
+        connection.end("transport close")
+        connection.postpone(0.01)
+        connection.tick(connection.deadline)
+        assert connection.is_closed
+        assert await witness.reason() == "transport close"
+        witness.gate.set()
 
 
 async def test_base64_and_binary_messages_are_one(pair: tuple[Witness, Connection3]) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import redis
 from redis.asyncio import Redis, Sentinel
 from redis.asyncio.cluster import ClusterNode, RedisCluster
 from redis.crc import key_slot
@@ -103,6 +104,13 @@ async def test_clients_of_a_sentinel(fake_server: Fake) -> None:
     await topology.close()
     with pytest.raises(ConfigurationError, match="master_for"):
         make_topology(theirs)
+
+
+@pytest.mark.parametrize(("client", "name"), [(redis.Redis(), "redis's Redis"), (None, "builtins's NoneType")])
+def test_a_client_of_another_kind_is_refused(client: Any, name: str) -> None:
+    """The mistake would show as an error of a background task, ten seconds after the start."""
+    with pytest.raises(ConfigurationError, match=f"a client of redis.asyncio, not {name}"):
+        make_topology(client)
 
 
 async def test_a_sentinel_that_hangs_is_passed_over(fake_server: Fake, monkeypatch: pytest.MonkeyPatch) -> None:
