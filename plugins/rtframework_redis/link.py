@@ -99,18 +99,23 @@ class _Batch:
 class _Transaction(_Batch):
     """The replies to MULTI, commands and EXEC, which are given on as if the commands had been sent without these."""
 
-    __slots__ = ()
+    __slots__ = ("_on_refused",)
+
+    def __init__(self, count: int, on_replies: OnReplies, on_refused: Callable[[], None]) -> None:
+        super().__init__(count + 2, on_replies)
+        self._on_refused = on_refused
 
     def give(self) -> None:
         """Give on the replies when all have come."""
         if self.left:
             return
         begun, *queued, done = self.replies
-        if type(begun) is not ReplyError:
-            if type(done) is ReplyError:  # one was refused, so none is executed
-                queued = [each if type(each) is ReplyError else done for each in queued]
-            else:
-                queued = done
+        if type(begun) is ReplyError:
+            self._on_refused()
+        elif type(done) is ReplyError:  # one was refused, so none is executed
+            queued = [each if type(each) is ReplyError else done for each in queued]
+        else:
+            queued = done
         self.replies = queued
         super().give()
 
@@ -177,6 +182,7 @@ class Link(asyncio.Protocol):
         "_retiring",
         "_subscribed",
         "_timer",
+        "_transacts",
         "_transport",
         "_unanswered",
         "_waiters",
@@ -223,6 +229,7 @@ class Link(asyncio.Protocol):
         self._refusal: str | None = "the connection is not open yet"
         """The reason why no command is taken; ``None`` while commands are taken."""
         self._retiring = self._ended = False
+        self._transacts = True
         self._subscribed = False
         self._out: list[bytes] = []
         """Commands that are not written yet: the last ones of ``_pending``."""
@@ -272,9 +279,9 @@ class Link(asyncio.Protocol):
     def send_all(self, commands: Sequence[bytes], on_replies: OnReplies) -> None:
         """Send commands that are bytes already, at once, in one write behind what was sent before.
 
-        They are a transaction, if the user may use MULTI: who waits for what they add gets all of it at once, not one
-        entry and then the others. ``on_replies`` is called with their replies in order, with as many at a time as have
-        come. When the connection ends, nothing tells which of the others were executed. Raises as ``send`` does.
+        They are a transaction, unless MULTI has been refused: who waits for what they add gets all of it at once, not
+        one entry and then the others. ``on_replies`` is called with their replies in order, with as many at a time as
+        have come. When the connection ends, nothing tells which of the others were executed. Raises as ``send`` does.
         """
         self._check_room()
         self._check_usable()
@@ -284,14 +291,17 @@ class Link(asyncio.Protocol):
                 self._submit(command, None, _Batch(1, on_replies))
         else:
             batch = _Batch(count, on_replies)
-            if count > 1:
+            if count > 1 and self._transacts:
                 commands = [_MULTI, *commands, _EXEC]
-                batch = _Transaction(count + 2, on_replies)
+                batch = _Transaction(count, on_replies, self._without_transactions)
             size = sum(map(len, commands))
             self._out += commands
             self._unanswered += size
             self._pending.append((None, size, batch))
         self._flush()
+
+    def _without_transactions(self) -> None:
+        self._transacts = False
 
     def send_blocking(self, block: float, *args: Argument) -> Reply:
         """Send a command that Redis answers after ``block`` seconds at the latest, e.g. ``XREAD BLOCK``.

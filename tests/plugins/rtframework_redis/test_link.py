@@ -131,11 +131,13 @@ async def test_a_transaction_that_is_refused_is_told_by_command(replies: bytes, 
     """An event that was added would be taken for one that was not, or the other way round."""
     stale: list[str] = []
     found: list[Any] = []
-    link, _ = make(on_stale=lambda error: stale.append(error.code))
+    link, wire = make(on_stale=lambda error: stale.append(error.code))
     link.send_all(THREE, found.extend)
     link.data_received(replies)
     assert [str(each) for each in found] == taken
     assert stale == ["READONLY"] * (b"READONLY" in replies)
+    link.send_all(THREE, found.extend)  # who may not use MULTI is not asked each time
+    assert wire.writes[-1].startswith(MULTI) is (b"NOPERM" not in replies)
     link.fail("end")
 
 
