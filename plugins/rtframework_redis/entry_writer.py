@@ -52,7 +52,8 @@ class EntryWriter:
         self._ids = message_ids()
         self._packer = EntryPacker(stream, max_len, self._uid)
         self._timeout = limits.timeout
-        self.pending = PendingMessages(asyncio.get_running_loop().create_future, limits)
+        self._loop = asyncio.get_running_loop()
+        self.pending = PendingMessages(self._loop.create_future, limits)
         self.keeper = Keeper(
             topology,
             key=stream.encode(),
@@ -126,7 +127,7 @@ class EntryWriter:
     def _wake(self) -> None:
         if not self._is_scheduled and self._link is not None:
             self._is_scheduled = True
-            asyncio.get_running_loop().call_soon(self._flush)
+            self._loop.call_soon(self._flush)
 
     def _flush(self) -> None:
         self._is_scheduled = False
@@ -166,7 +167,7 @@ class EntryWriter:
 
     def _arm(self) -> None:
         if self._timer is None and not self._is_closed:
-            self._timer = asyncio.get_running_loop().call_later(TICK, self._tick)
+            self._timer = self._loop.call_later(TICK, self._tick)
             self._due = wall_time() + TICK
 
     def _tick(self) -> None:

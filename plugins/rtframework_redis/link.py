@@ -78,22 +78,18 @@ OnReplies: TypeAlias = Callable[[Sequence[Any]], None]
 class _Batch:
     """The replies that commands which were sent together wait for."""
 
-    __slots__ = ("_on_replies", "left", "replies")
+    __slots__ = ("left", "on_replies", "replies")
 
     def __init__(self, count: int, on_replies: OnReplies) -> None:
         self.left = count
         self.replies: list[Any] = []
-        """Replies that have come and were not given on yet."""
-        self._on_replies = on_replies
+        """Replies that have come and were not taken yet."""
+        self.on_replies = on_replies
 
-    def give(self) -> None:
-        """Give on the replies that have come."""
+    def take(self) -> list[Any]:
+        """Return the replies that are there to be given on."""
         replies, self.replies = self.replies, []
-        if replies:
-            try:
-                self._on_replies(replies)
-            except Exception as error:  # noqa: BLE001 - what waits for other replies must not suffer from it
-                _complain("replies of Redis were not handled", error)
+        return replies
 
 
 class _Transaction(_Batch):
@@ -105,19 +101,18 @@ class _Transaction(_Batch):
         super().__init__(count + 2, on_replies)
         self._on_refused = on_refused
 
-    def give(self) -> None:
-        """Give on the replies when all have come."""
+    def take(self) -> list[Any]:
+        """Return the replies when all have come."""
         if self.left:
-            return
-        begun, *queued, done = self.replies
+            return []
+        begun, *queued, done = super().take()
         if type(begun) is ReplyError:
             self._on_refused()
-        elif type(done) is ReplyError:  # one was refused, so none is executed
-            queued = [each if type(each) is ReplyError else done for each in queued]
-        else:
-            queued = done
-        self.replies = queued
-        super().give()
+            return queued
+        if type(done) is ReplyError:  # one was refused, so none is executed
+            return [each if type(each) is ReplyError else done for each in queued]
+        found: list[Any] = done
+        return found
 
 
 class _Confirmation:
@@ -423,7 +418,7 @@ class Link(asyncio.Protocol):
                     if not expected.left:
                         pending.popleft()
                         self._unanswered -= size
-                        expected.give()
+                        self._give(expected)
                         if self._ended:
                             return
                     continue
@@ -448,7 +443,7 @@ class Link(asyncio.Protocol):
         if replies or pushes:
             self._fed = 0
             if pending and isinstance(batch := pending[0][2], _Batch):
-                batch.give()
+                self._give(batch)
             if self._waiters:
                 self._wake()
             if self._retiring and not pending:
@@ -505,7 +500,18 @@ class Link(asyncio.Protocol):
             try:
                 self._on_push(push)
             except Exception as error:  # noqa: BLE001 - the fault of one message must not cost all others
-                _complain("a push of Redis was not handled", error)
+                self._complain("a push of Redis was not handled", error)
+
+    def _give(self, batch: _Batch) -> None:
+        replies = batch.take()
+        if replies:
+            try:
+                batch.on_replies(replies)
+            except Exception as error:  # noqa: BLE001 - what waits for other replies must not suffer from it
+                self._complain("replies of Redis were not handled", error)
+
+    def _complain(self, message: str, error: Exception) -> None:
+        self._loop.call_exception_handler({"message": message, "exception": error})
 
     def _refuse(self, future: Reply | None, error: ReplyError) -> None:
         if error.code in STALE and self._on_stale is not None:
@@ -543,7 +549,7 @@ class Link(asyncio.Protocol):
         self._unanswered = 0
         for number, (future, _, expected) in enumerate(pending):
             if isinstance(expected, _Batch):
-                expected.give()
+                self._give(expected)
             _lose(future, LinkLost(reason, written=number < written))
         for waiter in self._waiters.values():
             _lose(waiter, LinkLost(reason))
@@ -582,10 +588,6 @@ class Link(asyncio.Protocol):
                 # Look once more after reading: perhaps it was this process that stood still, and the reply is there.
                 self._late = True
         self._schedule_tick()
-
-
-def _complain(message: str, error: Exception) -> None:
-    asyncio.get_running_loop().call_exception_handler({"message": message, "exception": error})
 
 
 def _is_push(reply: object) -> bool:

@@ -269,8 +269,8 @@ class RedisStreams:
             event = read_event(fields)
             if event is not None:
                 adapter = self._named.get(fields[3])
-                if adapter is None or adapter.take_event(id, event, fields):
-                    reader.cursor.is_new(fields[9] if len(fields) > 8 else None)
+                is_new = reader.cursor.is_new(fields[9] if len(fields) > 8 else None)
+                if adapter is None or not is_new or adapter.take_event(id, event, fields):
                     return
             entry = read_fields(fields)
             if entry.gap is not None:
