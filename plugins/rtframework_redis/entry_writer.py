@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from rtframework.cluster.messages import message_ids
 from rtframework.cluster.pending import PendingLimits, PendingMessage, PendingMessages
@@ -26,6 +26,13 @@ GRACE: Final = 1.0
 
 _TOGETHER: Final = 256
 """Messages of one transaction: Redis does nothing else meanwhile."""
+
+
+class Emit(Protocol):
+    """An event whose emitter may be cancelled while it is on its way."""
+
+    def lost(self, error: ClusterUnavailable) -> None:
+        """Handle that the other servers do not get it."""
 
 
 class EntryWriter:
@@ -86,43 +93,46 @@ class EntryWriter:
         await self.keeper.close()
         self.pending.close()
 
-    def publish(
-        self, nsp: bytes, kind: int, data: bytes, own: Any = None, *, room: bytes | None = None
-    ) -> Awaitable[str | None]:
-        """Add a message to the stream; return the id of its entry when it is settled, ``None`` if a gap covers it.
-
-        Await it at once. ``own``: what a reader gets back with it. Raises :class:`~rtframework.ClusterUnavailable`:
-        nobody has it, unless the error is ``uncertain``.
-        """
-        if self._is_closed:
-            raise ClusterUnavailable("the message has reached nobody: the server is not connected to Redis")
-        size = 256 + len(data)
-        if self._timer is None:
-            self._arm()
-        waiter = self.pending.reserve(size, wall_time())
-        if waiter is None:
-            return self._add(size, nsp, kind, data, own, room).future
-        return self._publish_later(waiter, size, nsp, kind, data, own, room)
-
-    async def _publish_later(
+    async def publish(
         self,
-        waiter: asyncio.Future[None],
-        size: int,
         nsp: bytes,
         kind: int,
         data: bytes,
-        own: Any,
-        room: bytes | None,
+        own: Any = None,
+        *,
+        room: bytes | None = None,
+        emit: Emit | None = None,
     ) -> str | None:
-        await self.pending.admitted(waiter, size)
-        return await self._add(size, nsp, kind, data, own, room).future
+        """Add a message to the stream, and return the id of its entry when it is settled; ``None`` if a gap covers it.
 
-    def _add(self, size: int, nsp: bytes, kind: int, data: bytes, own: Any, room: bytes | None) -> PendingMessage:
+        ``own``: what a reader gets back with it. ``emit``: is told if the message is lost after its emitter was
+        cancelled. Raises :class:`~rtframework.ClusterUnavailable`: nobody has it, unless
+        the error is ``uncertain``.
+        """
+        if self._is_closed:
+            raise ClusterUnavailable("the message has reached nobody: the server is not connected to Redis")
+        size, pending = 256 + len(data), self.pending
+        if self._timer is None:
+            self._arm()
+        waiter = pending.reserve(size, wall_time())
+        if waiter is not None:
+            try:
+                await pending.admitted(waiter, size)
+            except asyncio.CancelledError:
+                if emit is not None:
+                    emit.lost(ClusterUnavailable("the emitter was cancelled while it waited for room"))
+                raise
         m = next(self._ids)
-        message = self.pending.add(m, self._packer.pack(nsp, kind, data, m, room), own, size, wall_time())
+        message = pending.add(m, self._packer.pack(nsp, kind, data, m, room), own, size, wall_time())
         if not self._is_scheduled:
             self._wake()
-        return message
+        try:
+            return await message.future
+        except asyncio.CancelledError:
+            if emit is not None and m in pending:
+                message.future = self._loop.create_future()
+                message.future.add_done_callback(partial(_abandoned, emit))
+            raise
 
     def _wake(self) -> None:
         if not self._is_scheduled and self._link is not None:
@@ -210,3 +220,9 @@ class EntryWriter:
         self._link = None
         self.pending.lost()
         return True
+
+
+def _abandoned(emit: Emit, future: asyncio.Future[str | None]) -> None:
+    error = None if future.cancelled() else future.exception()
+    if isinstance(error, ClusterUnavailable):
+        emit.lost(error)

@@ -134,7 +134,7 @@ class Keeper:
             up=link is not None,
             since=time.monotonic() - self._since,
             address=self._address,
-            problem="" if link is not None else self._problem,
+            problem="" if link is not None else self._latest_problem(),
             attempts=self._attempts,
             connects=self._connects,
             losses=self._losses,
@@ -285,6 +285,11 @@ class Keeper:
         self._since = time.monotonic()
         self._problem = str(lost)
         _tell(self._on_down, lost)
+
+    def _latest_problem(self) -> str:
+        """Return the reason of the last end, also in the moment in which it has not been handled yet."""
+        opening = self._opening
+        return str(opening.lost.result()) if opening is not None and opening.lost.done() else self._problem
 
     def _forget(self, link: Link) -> None:
         if self._opening is link:

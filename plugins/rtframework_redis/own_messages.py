@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from rtframework.exceptions import ClusterUnavailable
     from rtframework.types import Packet, Target
 
     from .streams_adapter import StreamsAdapter
@@ -28,6 +29,10 @@ class OwnEvent:
         """Send it to the sockets here: it was read back."""
         adapter = self._adapter
         self.slow = adapter.deliver(self._packet, self._text, self._target, id if adapter.recovers else None)
+
+    def lost(self, error: ClusterUnavailable) -> None:
+        """Handle that the other servers do not get it, though nobody waits any longer."""
+        self._adapter.lost(self._packet, self._target, error)
 
 
 class OwnOrder:

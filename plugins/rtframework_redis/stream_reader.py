@@ -74,6 +74,8 @@ class StreamReader:
         self.cursor = Cursor()
         self.at = BEGINNING
         """Id of the entry that is being taken, or that was taken last."""
+        self.taken = 0
+        """Entries that were taken so far, this server's own among them."""
         self.is_reading = False
         """True while the connection is up and the position is known to be whole."""
         self.keeper = Keeper(topology, key=stream.encode(), name="rtframework-reader")
@@ -176,6 +178,7 @@ class StreamReader:
 
     def _take_all(self, entries: Sequence[Entry]) -> None:
         if entries:
+            self.taken += len(entries)
             ids = [raw.decode() for raw, _ in entries]
             take = self._take
             for id, (_, fields) in zip(ids, entries, strict=True):

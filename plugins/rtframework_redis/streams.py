@@ -13,7 +13,7 @@ from typing import Any, Final, Literal
 from rtframework.cluster.cursor import Gap
 from rtframework.cluster.messages import new_id
 from rtframework.cluster.pending import PendingLimits
-from rtframework.cluster.pubsub_wire import decode
+from rtframework.cluster.pubsub_wire import decode, public_channel
 from rtframework.cluster.python_socketio_wire import CHANNEL
 from rtframework.cluster.stream_ids import BEGINNING, parse_id
 from rtframework.cluster.streams_wire import Fields, is_for, message_id, read_event, read_fields
@@ -21,11 +21,12 @@ from rtframework.concurrency import is_cancelled
 from rtframework.exceptions import ClusterUnavailable, ConfigurationError, DecodeError
 from rtframework.logs import ThrottledLog
 from rtframework.protocols import Emitter
-from rtframework.types import Health
+from rtframework.types import ClusterNode, ClusterTraffic, Health, Target
 
 from .emitters import Emitters
 from .errors import LinkError
 from .link import Link
+from .node_leases import NodeLeases
 from .stream_reader import StreamReader
 from .stream_sessions import Sessions
 from .stream_writer import StreamWriter
@@ -104,6 +105,9 @@ class RedisStreams:
         self.uid = new_id()
         self.gaps = 0
         """Gaps that were found so far."""
+        self.published = 0
+        """Messages that were sent to the other servers."""
+        self._received = self._reconnects = 0
         self._session_prefix = session_prefix
         self._max_len = max_len
         self._read_count = read_count
@@ -119,6 +123,7 @@ class RedisStreams:
         self._reader: StreamReader | None = None
         self._writer: StreamWriter | None = None
         self.sessions: Sessions
+        self.leases: NodeLeases
 
     def __call__(self, nsp: str, emitter: Emitter) -> StreamsAdapter:
         """Make the adapter of a namespace. Raises ``ConfigurationError`` for a second server."""
@@ -147,6 +152,23 @@ class RedisStreams:
             if keeper.health.problem:
                 return Health(False, keeper.health.problem)
         return Health(False, "the connections to Redis are being settled")
+
+    async def nodes(self) -> list[ClusterNode]:
+        """Describe all servers of the cluster, this one among them. Node's servers are only counted.
+
+        Raises :class:`~rtframework.ClusterUnavailable`.
+        """
+        if self._writer is None:
+            return []
+        return await self.leases.nodes(public_channel("/", self.channel_prefix))
+
+    @property
+    def traffic(self) -> ClusterTraffic:
+        """What was sent and received so far."""
+        pending = self._writer.pending.size if self._writer is not None else 0
+        now = _reconnects(self._reader, self._writer)
+        taken = self._reader.taken if self._reader is not None else 0
+        return ClusterTraffic(self.published, self._received + taken, pending, self._reconnects + now)
 
     @property
     def writer(self) -> StreamWriter:
@@ -189,12 +211,21 @@ class RedisStreams:
             on_up=self._up,
         )
         self.sessions = Sessions(writer, self._session_prefix, self._node)
+        self.leases = NodeLeases(
+            writer,
+            tag=self.stream,
+            name=self._node,
+            uid=self.uid,
+            sockets=self._count_sockets,
+            timeout=self._limits.timeout,
+        )
         try:
             await reader.start(_START)
             if self._emitters is not None:
                 await writer.subscribe(*self._emitters.patterns, pattern=True)
                 await writer.subscribe(CHANNEL)
             await writer.start(_START)
+            await self.leases.start()
         except (LinkError, TimeoutError) as error:
             reason = reader.keeper.health.problem or str(error)
             raise ClusterUnavailable(f"Redis cannot be reached: {reason}") from error
@@ -203,9 +234,11 @@ class RedisStreams:
         """Write what is to be written, and disconnect."""
         reader, writer = self._reader, self._writer
         if writer is not None and reader is not None:
-            await self.sessions.flush(_STOP)
+            await asyncio.gather(self.leases.close(_STOP), self.sessions.flush(_STOP))
             await writer.close()
             await reader.close()
+            self._reconnects += _reconnects(reader, writer)
+            self._received += reader.taken
         self._reader = self._writer = None
         self._is_up = False
         for task in self._tasks:
@@ -286,6 +319,7 @@ class RedisStreams:
         """Handle a message of this server that is read back."""
         writer = self._writer
         if m is not None and writer is not None:
+            self._received -= 1
             message = writer.pending.read(m, id)
             if message is not None and message.frames is not None:
                 message.frames.read(id)
@@ -309,6 +343,7 @@ class RedisStreams:
             return
         adapter = self._adapters.get(message.nsp)
         if adapter is not None and message.uid != self.uid:
+            self._received += 1
             adapter.hear(message)
 
     # --- faults -------------------------------------------------------------------------------------------------------
@@ -351,6 +386,15 @@ class RedisStreams:
 
     def _up(self, link: Link) -> None:
         self.sessions.resend()
+        self.leases.connected()
+
+    def _count_sockets(self) -> int:
+        return sum(len(adapter.sockets(Target())) for adapter in self._adapters.values())
+
+
+def _reconnects(reader: StreamReader | None, writer: StreamWriter | None) -> int:
+    keepers = [each.keeper for each in (reader, writer) if each is not None]
+    return sum(max(0, each.health.connects - 1) for each in keepers)
 
 
 class _Rooms:

@@ -44,6 +44,7 @@ if TYPE_CHECKING:
 
     from .streams import RedisStreams
 
+_CLOSE: Final = int(MessageType.ADAPTER_CLOSE)
 _EVENT: Final = int(PacketType.EVENT)
 _BROADCAST: Final = int(MessageType.BROADCAST)
 _AGAIN: Final = (0.1, 0.2, 0.4, 0.8, 1.6)
@@ -90,6 +91,7 @@ class StreamsAdapter(ClusterAdapter):
             self._renewal.start()
         uid, prefix = backbone.uid, backbone.channel_prefix
         await backbone.writer.subscribe(public_channel(self.nsp, prefix), private_channel(self.nsp, uid, prefix))
+        backbone.leases.serve(self.nsp)  # not before: nobody is to wait for a server that does not hear
 
     async def close(self) -> None:
         """Leave the cluster."""
@@ -97,13 +99,18 @@ class StreamsAdapter(ClusterAdapter):
             return
         self._is_open = False
         backbone = self._backbone
-        backbone.close(self)
         if self._renewal is not None:
             await self._renewal.close()
             self._renewal = None
-        await super().close()
         uid, prefix = backbone.uid, backbone.channel_prefix
-        await backbone.writer.unsubscribe(public_channel(self.nsp, prefix), private_channel(self.nsp, uid, prefix))
+        public = public_channel(self.nsp, prefix)
+        # Together, in this order: who begins a request before hears that it is not answered, who does after waits for
+        # nothing.
+        backbone.leases.withdraw(self.nsp)
+        backbone.writer.send("PUBLISH", public, encode_ephemeral(Message(_CLOSE, None, uid, self.nsp)))
+        await backbone.writer.unsubscribe(public, private_channel(self.nsp, uid, prefix))
+        backbone.close(self)
+        await super().close()
 
     # --- rooms --------------------------------------------------------------------------------------------------------
 
@@ -164,15 +171,17 @@ class StreamsAdapter(ClusterAdapter):
         else:
             data = encode_data(3, Broadcast(EventPacket(_EVENT, packet.data), opts=options_of(target)))
         self.check_size(data)
+        event = OwnEvent(self, packet, text, target)
         if self._stream_first:
-            event = OwnEvent(self, packet, text, target)
-            await self._backbone.writer.publish(self.name, _BROADCAST, data, event, room=room_of(target))
+            await self._backbone.writer.publish(self.name, _BROADCAST, data, event, room=room_of(target), emit=event)
+            self._backbone.published += 1
             if event.slow is not None:
                 await event.slow
             return
         slow = self.deliver(packet, text, target, None)
         try:
-            await self._backbone.writer.publish(self.name, _BROADCAST, data, room=room_of(target))
+            await self._backbone.writer.publish(self.name, _BROADCAST, data, room=room_of(target), emit=event)
+            self._backbone.published += 1
         except ClusterUnavailable as error:
             error.local = True
             raise
@@ -207,8 +216,16 @@ class StreamsAdapter(ClusterAdapter):
         if slow is not None:
             await slow
 
-    def _publish(self, kind: int, data: bytes, own: Any = None) -> Awaitable[str | None]:
-        return self._backbone.writer.publish(self.name, kind, data, own)
+    async def _publish(self, kind: int, data: bytes, own: Any = None) -> str | None:
+        backbone = self._backbone
+        id = await backbone.writer.publish(self.name, kind, data, own)
+        backbone.published += 1
+        return id
+
+    def lost(self, packet: Packet, target: Target, error: ClusterUnavailable) -> None:
+        """Tell of an event whose emitter waits no longer: the others do not get it."""
+        error.local = not self._stream_first
+        self._emitter.lost(packet, target, error)
 
     # --- what is read from the stream ---------------------------------------------------------------------------------
 
@@ -282,20 +299,35 @@ class StreamsAdapter(ClusterAdapter):
         self.check_size(message)
         await self._publish(kind, message)
 
-    async def _others(self) -> int:
-        """Count the other servers of the namespace."""
+    async def _others(self) -> int | Collection[str]:
+        """Return the names of the other servers of the namespace, or their number if Node's are among them."""
         channel = public_channel(self.nsp, self._backbone.channel_prefix)
-        found = await self._backbone.writer.command("PUBSUB", "NUMSUB", channel)
-        count = next(iter(found.values())) if isinstance(found, dict) else found[1]
-        return max(0, int(count) - 1)
+        return await self._backbone.leases.others(self.nsp, channel, self)
+
+    def hear(self, message: Message) -> None:
+        """Handle a message of another server."""
+        if message.type == MessageType.ADAPTER_CLOSE:
+            self.server_gone(self._backbone.leases.left(self.nsp, message.uid))
+        else:
+            super().hear(message)
+
+    def _name_of(self, uid: str) -> str:
+        return self._backbone.leases.heard(self.nsp, uid)
+
+    def _ask_again(self, name: str, kind: MessageType, data: Data) -> None:
+        uid = self._backbone.leases.uid_of(name)
+        if uid is not None:
+            self._reply(uid, kind, data)
 
     async def _request(self, kind: MessageType, data: Data) -> None:
         message = self._encode(kind, data)
         await self._backbone.writer.command("PUBLISH", public_channel(self.nsp, self._backbone.channel_prefix), message)
+        self._backbone.published += 1
 
     def _reply(self, uid: str, kind: MessageType, data: Data) -> None:
         message = self._encode(kind, data)
         self._backbone.writer.send("PUBLISH", private_channel(self.nsp, uid, self._backbone.channel_prefix), message)
+        self._backbone.published += 1
 
     def _encode(self, kind: MessageType, data: Data) -> bytes:
         return encode_ephemeral(Message(int(kind), data, self._backbone.uid, self.nsp))

@@ -142,10 +142,14 @@ async def test_a_redis_that_comes_back_empty_is_a_gap_on_each_server(cluster: tu
 async def test_the_program_hears_of_the_connection(cluster: tuple[Cluster, RedisServer]) -> None:
     """Nobody would see that servers have lost each other."""
     servers, redis = cluster
-    _, _, streams = await servers.server()
+    io, _, streams = await servers.server()
+    reasons: list[str] = []
+    io.cluster.on("down")(lambda event: reasons.append(event.reason))
     await redis.kill()
     await until(lambda: not streams.health.up)
     assert streams.health.reason
+    await until(lambda: reasons)
+    assert reasons[0] not in ("", "connecting")
     await redis.start()
     await until(lambda: streams.health.up)
     assert [each[0] for each in servers.told if each[0] != "gap"] == ["down", "up"]
@@ -350,6 +354,7 @@ async def test_a_redis_cluster_is_enough(cluster: tuple[Cluster, RedisServer]) -
         result = (await emit_for(0.2, ios, clients)).result()
         assert result.is_clean, result
         assert len(await ios[0].fetch_sockets()) == 2
+        assert {each.name for each in await ios[1].cluster.nodes()} == {each.cluster.node for each in ios}
         client, other = clients
         client.url = other.url
         client.cut()
