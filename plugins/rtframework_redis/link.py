@@ -32,6 +32,8 @@ _PUSHES: Final = frozenset({b"message", b"pmessage", b"smessage", b"unsubscribe"
 """Kinds of pushes, which in RESP2 look like replies."""
 _PING: Final = pack(("PING",))
 _ASKING: Final = pack(("ASKING",))
+_MULTI: Final = pack(("MULTI",))
+_EXEC: Final = pack(("EXEC",))
 _MOST_WOKEN: Final = 256
 """Waiters for room that are woken together."""
 _TICKS: Final = (0.02, 1.0)
@@ -68,6 +70,50 @@ class LinkOptions:
     connect_timeout: float = 5.0
     close_timeout: float = 1.0
     stale: frozenset[str] = STALE
+
+
+OnReplies: TypeAlias = Callable[[Sequence[Any]], None]
+"""Called with the next replies to commands that were sent together; errors are ``ReplyError`` values."""
+
+
+class _Batch:
+    """The replies that commands which were sent together wait for."""
+
+    __slots__ = ("left", "on_replies", "replies")
+
+    def __init__(self, count: int, on_replies: OnReplies) -> None:
+        self.left = count
+        self.replies: list[Any] = []
+        """Replies that have come and were not taken yet."""
+        self.on_replies = on_replies
+
+    def take(self) -> list[Any]:
+        """Return the replies that are there to be given on."""
+        replies, self.replies = self.replies, []
+        return replies
+
+
+class _Transaction(_Batch):
+    """The replies to MULTI, commands and EXEC, which are given on as if the commands had been sent without these."""
+
+    __slots__ = ("_on_refused",)
+
+    def __init__(self, count: int, on_replies: OnReplies, on_refused: Callable[[], None]) -> None:
+        super().__init__(count + 2, on_replies)
+        self._on_refused = on_refused
+
+    def take(self) -> list[Any]:
+        """Return the replies when all have come."""
+        if self.left:
+            return []
+        begun, *queued, done = super().take()
+        if type(begun) is ReplyError:
+            self._on_refused()
+            return queued
+        if type(done) is ReplyError:  # one was refused, so none is executed
+            return [each if type(each) is ReplyError else done for each in queued]
+        found: list[Any] = done
+        return found
 
 
 class _Confirmation:
@@ -132,6 +178,7 @@ class Link(asyncio.Protocol):
         "_retiring",
         "_subscribed",
         "_timer",
+        "_transacts",
         "_transport",
         "_unanswered",
         "_waiters",
@@ -178,12 +225,13 @@ class Link(asyncio.Protocol):
         self._refusal: str | None = "the connection is not open yet"
         """The reason why no command is taken; ``None`` while commands are taken."""
         self._retiring = self._ended = False
+        self._transacts = True
         self._subscribed = False
         self._out: list[bytes] = []
         """Commands that are not written yet: the last ones of ``_pending``."""
-        self._pending: deque[tuple[Reply | None, int, _Confirmation | float | None]] = deque()
+        self._pending: deque[tuple[Reply | None, int, _Batch | _Confirmation | float | None]] = deque()
         """For each reply to come: its future, the bytes of the command, and the confirmations or the time, by
-        ``wall_time``, that it waits for."""
+        ``wall_time``, that it waits for. Commands that were sent together have one place."""
         self._unanswered = 0
         self._waiters: dict[object, asyncio.Future[None]] = {}
         self._waking = False
@@ -223,6 +271,33 @@ class Link(asyncio.Protocol):
         future: Reply = self._loop.create_future()
         self._submit(command, future, None)
         return future
+
+    def send_all(self, commands: Sequence[bytes], on_replies: OnReplies) -> None:
+        """Send commands that are bytes already, at once, in one write behind what was sent before.
+
+        They are a transaction, unless MULTI has been refused: who waits for what they add gets all of it at once, not
+        one entry and then the others. ``on_replies`` is called with their replies in order, with as many at a time as
+        have come. When the connection ends, nothing tells which of the others were executed. Raises as ``send`` does.
+        """
+        self._check_room()
+        self._check_usable()
+        count = len(commands)
+        if self._asking:
+            for command in commands:
+                self._submit(command, None, _Batch(1, on_replies))
+        else:
+            batch = _Batch(count, on_replies)
+            if count > 1 and self._transacts:
+                commands = [_MULTI, *commands, _EXEC]
+                batch = _Transaction(count, on_replies, self._without_transactions)
+            size = sum(map(len, commands))
+            self._out += commands
+            self._unanswered += size
+            self._pending.append((None, size, batch))
+        self._flush()
+
+    def _without_transactions(self) -> None:
+        self._transacts = False
 
     def send_blocking(self, block: float, *args: Argument) -> Reply:
         """Send a command that Redis answers after ``block`` seconds at the latest, e.g. ``XREAD BLOCK``.
@@ -335,11 +410,24 @@ class Link(asyncio.Protocol):
                         return
                     continue
                 replies += 1
-                if pending and type(pending[0][2]) is _Confirmation and type(reply) is list:
+                future, size, expected = pending[0]
+                if isinstance(expected, _Batch):
+                    if type(reply) is ReplyError:
+                        self._refuse(None, reply)
+                    expected.replies.append(reply)
+                    expected.left -= 1
+                    if not expected.left:
+                        pending.popleft()
+                        self._unanswered -= size
+                        self._give(expected)
+                        if self._ended:
+                            return
+                    continue
+                if type(expected) is _Confirmation and type(reply) is list:
                     self._subscribed = True  # RESP2, where a confirmation looks like a reply
                     self._push(reply)
                     continue
-                future, size, _ = pending.popleft()
+                pending.popleft()
                 self._unanswered -= size
                 if type(reply) is ReplyError:
                     self._refuse(future, reply)
@@ -355,6 +443,8 @@ class Link(asyncio.Protocol):
         traffic.pushes += pushes
         if replies or pushes:
             self._fed = 0
+            if pending and isinstance(batch := pending[0][2], _Batch):
+                self._give(batch)
             if self._waiters:
                 self._wake()
             if self._retiring and not pending:
@@ -374,7 +464,7 @@ class Link(asyncio.Protocol):
         if self._refusal is not None:
             raise LinkLost(self._refusal)
 
-    def _submit(self, data: bytes, future: Reply | None, expected: _Confirmation | float | None) -> None:
+    def _submit(self, data: bytes, future: Reply | None, expected: _Batch | _Confirmation | float | None) -> None:
         self._check_usable()
         out = self._out
         if not out:
@@ -411,8 +501,18 @@ class Link(asyncio.Protocol):
             try:
                 self._on_push(push)
             except Exception as error:  # noqa: BLE001 - the fault of one message must not cost all others
-                context = {"message": "a push of Redis was not handled", "exception": error}
-                self._loop.call_exception_handler(context)
+                self._complain("a push of Redis was not handled", error)
+
+    def _give(self, batch: _Batch) -> None:
+        replies = batch.take()
+        if replies:
+            try:
+                batch.on_replies(replies)
+            except Exception as error:  # noqa: BLE001 - what waits for other replies must not suffer from it
+                self._complain("replies of Redis were not handled", error)
+
+    def _complain(self, message: str, error: Exception) -> None:
+        self._loop.call_exception_handler({"message": message, "exception": error})
 
     def _refuse(self, future: Reply | None, error: ReplyError) -> None:
         if error.code in self.options.stale and self._on_stale is not None:
@@ -448,7 +548,9 @@ class Link(asyncio.Protocol):
         written = len(pending) - len(self._out)
         self._out.clear()
         self._unanswered = 0
-        for number, (future, _, _) in enumerate(pending):
+        for number, (future, _, expected) in enumerate(pending):
+            if isinstance(expected, _Batch):
+                self._give(expected)
             _lose(future, LinkLost(reason, written=number < written))
         for waiter in self._waiters.values():
             _lose(waiter, LinkLost(reason))
