@@ -18,6 +18,7 @@ from hiredis import PushNotification, Reader
 
 from .commands import Argument, pack
 from .errors import LinkFull, LinkLost, ReplyError
+from .expected_replies import Batch, Confirmation, OnReplies, Transaction
 
 OnPush: TypeAlias = Callable[[list[Any]], None]
 """Called with each push, e.g. ``[b"message", channel, data]``."""
@@ -70,61 +71,6 @@ class LinkOptions:
     connect_timeout: float = 5.0
     close_timeout: float = 1.0
     stale: frozenset[str] = STALE
-
-
-OnReplies: TypeAlias = Callable[[Sequence[Any]], None]
-"""Called with the next replies to commands that were sent together; errors are ``ReplyError`` values."""
-
-
-class _Batch:
-    """The replies that commands which were sent together wait for."""
-
-    __slots__ = ("left", "on_replies", "replies")
-
-    def __init__(self, count: int, on_replies: OnReplies) -> None:
-        self.left = count
-        self.replies: list[Any] = []
-        """Replies that have come and were not taken yet."""
-        self.on_replies = on_replies
-
-    def take(self) -> list[Any]:
-        """Return the replies that are there to be given on."""
-        replies, self.replies = self.replies, []
-        return replies
-
-
-class _Transaction(_Batch):
-    """The replies to MULTI, commands and EXEC, which are given on as if the commands had been sent without these."""
-
-    __slots__ = ("_on_refused",)
-
-    def __init__(self, count: int, on_replies: OnReplies, on_refused: Callable[[], None]) -> None:
-        super().__init__(count + 2, on_replies)
-        self._on_refused = on_refused
-
-    def take(self) -> list[Any]:
-        """Return the replies when all have come."""
-        if self.left:
-            return []
-        begun, *queued, done = super().take()
-        if type(begun) is ReplyError:
-            self._on_refused()
-            return queued
-        if type(done) is ReplyError:  # one was refused, so none is executed
-            return [each if type(each) is ReplyError else done for each in queued]
-        found: list[Any] = done
-        return found
-
-
-class _Confirmation:
-    """The confirmations that a command for subscriptions waits for, one for each channel."""
-
-    __slots__ = ("channels", "kind", "left")
-
-    def __init__(self, kind: bytes, channels: Sequence[bytes]) -> None:
-        self.kind = kind
-        self.channels = frozenset(channels)
-        self.left = len(channels)
 
 
 @dataclass(slots=True)
@@ -229,7 +175,7 @@ class Link(asyncio.Protocol):
         self._subscribed = False
         self._out: list[bytes] = []
         """Commands that are not written yet: the last ones of ``_pending``."""
-        self._pending: deque[tuple[Reply | None, int, _Batch | _Confirmation | float | None]] = deque()
+        self._pending: deque[tuple[Reply | None, int, Batch | Confirmation | float | None]] = deque()
         """For each reply to come: its future, the bytes of the command, and the confirmations or the time, by
         ``wall_time``, that it waits for. Commands that were sent together have one place."""
         self._unanswered = 0
@@ -284,12 +230,12 @@ class Link(asyncio.Protocol):
         count = len(commands)
         if self._asking:
             for command in commands:
-                self._submit(command, None, _Batch(1, on_replies))
+                self._submit(command, None, Batch(1, on_replies))
         else:
-            batch = _Batch(count, on_replies)
+            batch = Batch(count, on_replies)
             if count > 1 and self._transacts:
                 commands = [_MULTI, *commands, _EXEC]
-                batch = _Transaction(count, on_replies, self._without_transactions)
+                batch = Transaction(count, on_replies, self._without_transactions)
             size = sum(map(len, commands))
             self._out += commands
             self._unanswered += size
@@ -322,7 +268,7 @@ class Link(asyncio.Protocol):
         self._check_room()
         names = [channel.encode() if isinstance(channel, str) else channel for channel in channels]
         future: Reply = self._loop.create_future()
-        self._submit(pack((command, *names)), future, _Confirmation(command.lower().encode(), names))
+        self._submit(pack((command, *names)), future, Confirmation(command.lower().encode(), names))
         return future
 
     async def room(self) -> None:
@@ -411,7 +357,7 @@ class Link(asyncio.Protocol):
                     continue
                 replies += 1
                 future, size, expected = pending[0]
-                if isinstance(expected, _Batch):
+                if isinstance(expected, Batch):
                     if type(reply) is ReplyError:
                         self._refuse(None, reply)
                     expected.replies.append(reply)
@@ -423,7 +369,7 @@ class Link(asyncio.Protocol):
                         if self._ended:
                             return
                     continue
-                if type(expected) is _Confirmation and type(reply) is list:
+                if type(expected) is Confirmation and type(reply) is list:
                     self._subscribed = True  # RESP2, where a confirmation looks like a reply
                     self._push(reply)
                     continue
@@ -443,7 +389,7 @@ class Link(asyncio.Protocol):
         traffic.pushes += pushes
         if replies or pushes:
             self._fed = 0
-            if pending and isinstance(batch := pending[0][2], _Batch):
+            if pending and isinstance(batch := pending[0][2], Batch):
                 self._give(batch)
             if self._waiters:
                 self._wake()
@@ -464,7 +410,7 @@ class Link(asyncio.Protocol):
         if self._refusal is not None:
             raise LinkLost(self._refusal)
 
-    def _submit(self, data: bytes, future: Reply | None, expected: _Batch | _Confirmation | float | None) -> None:
+    def _submit(self, data: bytes, future: Reply | None, expected: Batch | Confirmation | float | None) -> None:
         self._check_usable()
         out = self._out
         if not out:
@@ -489,7 +435,7 @@ class Link(asyncio.Protocol):
     def _push(self, push: list[Any]) -> None:
         if self._pending:
             future, size, expected = self._pending[0]
-            if type(expected) is _Confirmation and push[0] == expected.kind and push[1] in expected.channels:
+            if type(expected) is Confirmation and push[0] == expected.kind and push[1] in expected.channels:
                 expected.left -= 1
                 if not expected.left:
                     self._pending.popleft()
@@ -503,7 +449,7 @@ class Link(asyncio.Protocol):
             except Exception as error:  # noqa: BLE001 - the fault of one message must not cost all others
                 self._complain("a push of Redis was not handled", error)
 
-    def _give(self, batch: _Batch) -> None:
+    def _give(self, batch: Batch) -> None:
         replies = batch.take()
         if replies:
             try:
@@ -549,7 +495,7 @@ class Link(asyncio.Protocol):
         self._out.clear()
         self._unanswered = 0
         for number, (future, _, expected) in enumerate(pending):
-            if isinstance(expected, _Batch):
+            if isinstance(expected, Batch):
                 self._give(expected)
             _lose(future, LinkLost(reason, written=number < written))
         for waiter in self._waiters.values():
