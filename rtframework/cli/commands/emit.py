@@ -79,7 +79,7 @@ def _check(args: argparse.Namespace, url: str | None, words: list[str]) -> None:
         raise Failure(f"for the clients of all servers on a Redis, write --redis {url}", Exit.USAGE)
     if not words:
         missing = "EVENT" if args.redis is not None or url is not None else "URL, EVENT"
-        raise Failure(f"the following arguments are required: {missing}", Exit.USAGE)
+        raise Failure(f"the following arguments are required: {missing}\nSee rtframework emit --help", Exit.USAGE)
     misplaced = _OF_REDIS if args.redis is None else _OF_SERVERS
     for option in misplaced:
         if getattr(args, option.replace("-", "_").replace("except", "except_")):
