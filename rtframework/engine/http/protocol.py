@@ -21,14 +21,16 @@ from aiohttp.web_log import AccessLogger
 
 from ...logs import ThrottledLog
 from ...options import Limits
-from .direct import open_routes
+from .detach import Answered
+from .direct import Poll, open_routes
 from .last_response import LastResponse
 
 if TYPE_CHECKING:
     from asyncio import BaseTransport, Transport
     from collections.abc import Callable
 
-    from .direct import DirectRoute
+    from .answers import Send
+    from .direct import DirectRoute, Served
 
 log: Final = logging.getLogger("rtframework.engine")
 
@@ -110,7 +112,7 @@ class HttpServer(web.Server):
         self.head_timeout = head_timeout
         """Seconds for the head of a request."""
         self.routes = routes
-        """Routes that serve the first request of a connection, if it asks for a websocket, without aiohttp."""
+        """Routes that serve requests without a task, if the program sees none of them."""
         log = self._kwargs.get("access_log", access_logger)
         is_usual = self._kwargs.get("access_log_class", AccessLogger) is AccessLogger
         self._access_log: logging.Logger | None = log if is_usual and isinstance(log, logging.Logger) else None
@@ -124,19 +126,21 @@ class HttpServer(web.Server):
             protocol = HttpProtocol(self, loop=self._loop, **kwargs)
         except TypeError:  # an argument that there is not: aiohttp warns, and does without it
             return super().__call__()
-        protocol.head_timer = protocol.on_response = None
+        protocol.head_timer = protocol.on_response = protocol.poll = None
         return protocol
 
 
 class HttpProtocol(web.RequestHandler):
     """One connection: the head of a request has to arrive in time, and one that cannot be read is told quietly."""
 
-    __slots__ = ("head_timer", "on_response")
+    __slots__ = ("head_timer", "on_response", "poll")
 
     head_timer: TimerHandle | None
-    """Ends the time of a head that has begun. An ``HttpServer`` sets this and the next: a constructor would cost."""
+    """Ends the time of a head that has begun. An ``HttpServer`` sets this and the others: a constructor would cost."""
     on_response: Callable[[web.StreamResponse], None] | None
     """Called with the response to the request that is being served, when it has been written."""
+    poll: Poll | None
+    """The GET that waits without a task; its message is the first in the queue until it is answered."""
 
     def connection_made(self, transport: BaseTransport) -> None:
         """Begin as aiohttp does, but with its task when there is a request for it, and without ``TCP_NODELAY``.
@@ -153,51 +157,110 @@ class HttpProtocol(web.RequestHandler):
             self._keepalive_handle = self._loop.call_at(self._next_keepalive_close_time, self._process_keepalive)
 
     def data_received(self, data: bytes) -> None:
-        """Parse what has come. The beginning of a head starts the time that it has."""
-        is_first = not self._request_count
+        """Parse what has come, and serve it. The beginning of a head starts the time that it has."""
+        is_idle = self._is_idle
+        waiter, self._waiter = self._waiter, None  # aiohttp's task is not to wake for what is served without it
         super().data_received(data)
-        if is_first and self._request_count:
-            if self._serve_directly():
-                return
-            self._task_handler = self._loop.create_task(self.start())
-        if self._waits:
-            if self.head_timer is None and data:
-                self.head_timer = self._loop.call_later(self._head_seconds, self._be_late)
-        elif self.head_timer is not None:
-            self._stop_timer()
+        self._waiter = waiter
+        if not is_idle:
+            return
+        if self._messages:
+            if self.head_timer is not None:
+                self._stop_timer()
+            self._serve()
+        elif self.head_timer is None and data and not self._force_close and not self._close:
+            self.head_timer = self._loop.call_later(self._head_seconds, self._be_late)
 
-    def _serve_directly(self) -> bool:
-        """Serve the first request if it asks for a websocket where the program sees none; ``False`` if it does not."""
+    def _serve(self) -> None:
+        """Serve the requests that have come on an idle connection: one without a task, if it may be."""
         message, payload = self._messages[0]
         manager = self._manager
-        if self._logging_enabled or not (isinstance(message, RawRequestMessage) and message.upgrade):
-            return False
-        if not isinstance(manager, HttpServer):
-            return False
-        route = manager.routes.get(message.path.partition("?")[0])
-        if route is None or "Expect" in message.headers:
-            return False
+        if (
+            self._logging_enabled
+            or len(self._messages) > 1
+            or not isinstance(message, RawRequestMessage)
+            or not isinstance(manager, HttpServer)
+        ):
+            self._hand_over()
+            return
+        route = manager.routes.get(_path_of(message.path))
+        if route is None or not payload.is_eof() or _is_odd(message):
+            self._hand_over()
+            return
         request: Any = manager.request_factory(message, payload, self, *_NO_WRITER_AND_TASK)
         route.match(request)
+        served: Served
         try:
-            response = route.serve(request)
+            served = route.serve(request)
         except Exception as error:
             if self._manager is None:
                 raise
-            self._request_handler = partial(_fail, error)
+            served = partial(_fail, error)
+        if self._manager is None:  # the connection is another protocol's
+            manager.requests_count += 1
+        elif isinstance(served, Poll):
+            self.poll = served
+        elif isinstance(served, Answered):
+            self._end_request()
         else:
-            if self._manager is None:  # the connection is another protocol's
-                manager.requests_count += 1
-                return True
-            if response is not None:
-                self._request_handler = partial(_respond, response)
-        return False
+            self._hand_over(served)
+
+    def _hand_over(self, send: Send | None = None) -> None:
+        """Have aiohttp's task serve the first request; ``send`` goes on with it, if it has been begun."""
+        if send is not None:
+            self._request_handler = partial(self._serve_once, send)
+        waiter = self._waiter
+        if waiter is not None:
+            waiter.set_result(None)
+        else:
+            self._task_handler = self._loop.create_task(self.start())
+
+    async def _serve_once(self, send: Send, request: web.Request) -> web.StreamResponse:
+        """Serve one request by a handler of its own, those after it as usual."""
+        manager = self._manager
+        if isinstance(manager, HttpServer):
+            self._request_handler = manager.request_handler
+            manager.routes[_path_of(request.raw_path)].match(request)
+        return await send(request)
+
+    def end_poll(self, served: Answered | Send) -> None:
+        """Go on behind the GET that waits: it has been answered, or is to be, by aiohttp."""
+        poll, self.poll = self.poll, None
+        if (
+            poll is not None
+            and (self.transport is None or self.transport.is_closing())
+            and not isinstance(served, Answered)
+        ):
+            poll.lose()
+        elif isinstance(served, Answered):
+            self._end_request()
+        else:
+            self._hand_over(served)
+
+    def _end_request(self) -> None:
+        """Forget the first request, which has been answered without a task, and go on."""
+        self._messages.popleft()
+        if self._parser is not None:
+            self._parser.message_consumed()
+        if self._manager is not None:
+            self._manager.requests_count += 1
+        if self._close and self.transport is not None:  # the server stops
+            self.transport.close()
+            return
+        self._next_keepalive_close_time = self._loop.time() + self._keepalive_timeout
+        if self._keepalive_handle is None:
+            self._keepalive_handle = self._loop.call_at(self._next_keepalive_close_time, self._process_keepalive)
+        if self._messages:  # sent before the answer
+            self._hand_over()
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """Clean up."""
         if self.head_timer is not None:
             self._stop_timer()
         super().connection_lost(exc)
+        poll, self.poll = self.poll, None
+        if poll is not None:
+            poll.lose()
 
     def leave(self) -> bytes:
         """Let go of the connection, which is another protocol's now. Return what has come behind the request.
@@ -246,7 +309,7 @@ class HttpProtocol(web.RequestHandler):
         now = self._loop.time()
         if self.head_timer is None and now - self._next_keepalive_close_time <= _BLOCKED:
             super()._process_keepalive()
-            if self._keepalive_handle is None and not self._request_count:  # aiohttp's task does not wait yet
+            if self._keepalive_handle is None and self._waiter is None and self._is_idle:  # without a task
                 self.force_close()
             return
         self._next_keepalive_close_time = now + self._keepalive_timeout
@@ -258,19 +321,21 @@ class HttpProtocol(web.RequestHandler):
         return self._manager.head_timeout if isinstance(self._manager, HttpServer) else 0.0
 
     @property
-    def _waits(self) -> bool:
+    def _is_idle(self) -> bool:
         """True while no request is served and none is complete: bytes are the beginning of a head.
 
         For a moment after each response, aiohttp's task does not wait yet: bytes that come in it do not start the time;
         those after them do.
         """
-        return not self._request_count or (self._waiter is not None and not self._waiter.done())
+        if self._messages:
+            return False
+        return self._task_handler is None or (self._waiter is not None and not self._waiter.done())
 
     def _be_late(self) -> None:
         timer, self.head_timer = self.head_timer, None
         if timer is not None and self._loop.time() - timer.when() > _BLOCKED:  # the rest may wait unread
             self.head_timer = self._loop.call_later(self._head_seconds, self._be_late)
-        elif self._waits and self.transport is not None:
+        elif self._is_idle and self.transport is not None:
             _late(self._head_seconds, extra={"address": (self.peername or ("",))[0]})
             self.transport.write(_LATE)
             self.force_close()
@@ -281,8 +346,13 @@ class HttpProtocol(web.RequestHandler):
             self.head_timer = None
 
 
-async def _respond(response: web.StreamResponse, request: web.BaseRequest) -> web.StreamResponse:
-    return response
+def _path_of(target: str) -> str:
+    return target.partition("?")[0]
+
+
+def _is_odd(message: RawRequestMessage) -> bool:
+    """Return whether a request is left to aiohttp, which knows about all of HTTP."""
+    return message.should_close or message.chunked or message.compression is not None or "Expect" in message.headers
 
 
 async def _fail(error: Exception, request: web.BaseRequest) -> web.StreamResponse:
