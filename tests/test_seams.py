@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 import pytest
+from aiohttp.http_parser import HttpRequestParser
 
 import rtframework.engine
 from rtframework.engine.transports.rfc6455 import unmask, xor_mask

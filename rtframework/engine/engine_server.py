@@ -66,6 +66,9 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]  # engineio is n
     clients of Engine.IO 4.
     """
 
+    takes_canonical = True
+    """True if nothing of it needs an ``aiohttp.web.Request`` for a handshake."""
+
     def __init__(
         self,
         *,
@@ -134,7 +137,7 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]  # engineio is n
         with_slash = path if path == "/" else path + "/"
         if add_trailing_slash is not False:  # first: it is what clients ask for
             route = app.router.add_route("*", with_slash, self.handle_request)
-            add_direct_route(app, with_slash, route, self.serve_directly)
+            add_direct_route(app, with_slash, route, self.serve_directly, is_canonical=self.takes_canonical)
         if not add_trailing_slash and path != "/":
             app.router.add_route("*", path, self.handle_request)
         if self._client_files is not None:

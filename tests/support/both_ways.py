@@ -9,7 +9,7 @@ import asyncio
 import random
 import re
 import zlib
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import count
 from typing import Any, Final, TypeAlias, cast
@@ -83,8 +83,16 @@ class Side:
                 (sid, each.transport, each.is_open, each.has_poll, each.upgrade is not None)
                 for sid, each in self.engine().connections.items()
             ),
+            "handshakes": [_handshake_of(each) for each in self.io.sockets.values()],
             "heard": list(self.heard),
         }
+
+
+def _handshake_of(socket: Socket) -> Any:
+    """What a program sees of the request that has opened a connection."""
+    its = socket.handshake
+    fields = (its.query, its.cookies, its.address, its.secure, its.xdomain, its.url)
+    return [*its.headers.items(), *(dict(each) if isinstance(each, Mapping) else each for each in fields)]
 
 
 class Received:
@@ -236,6 +244,16 @@ ODD: Final = (
     b"Origin: null",
     b"Origin:",
     b"Connection: close",
+    b"Proxy-Connection: close",
+    b"Proxy-Connection: keep-alive",
+    b"TE: trailers",
+    b"Trailer: a",
+    b"Keep-Alive: 1",
+    b"HTTP2-Settings: a",
+    b"Sec-WebSocket-Key1: a",
+    b"x-own: b",
+    b"X-Own: b",
+    b"sec-fetch-mode: cors",
     b"Connection: Upgrade",
     b"Upgrade: websocket",
     b"Upgrade: h2c",

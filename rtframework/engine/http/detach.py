@@ -78,8 +78,7 @@ def can_write(request: web.Request) -> bool:
         and "Upgrade" not in request.headers  # behind which the connection is closed
         and request.version == HttpVersion11
         and not request.protocol.writing_paused
-        and not has_hooks(request)
-        and not has_middlewares(request)
+        and (request.task is None or not (has_hooks(request) or has_middlewares(request)))
     )
 
 

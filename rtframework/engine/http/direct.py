@@ -95,12 +95,16 @@ class Begun(Generic[T]):
 class DirectRoute:
     """The route of a server at one path, which takes requests straight from the connection."""
 
-    __slots__ = ("_app", "_match_info", "_route", "serve")
+    __slots__ = ("_app", "_match_info", "_route", "is_canonical", "serve")
 
-    def __init__(self, app: web.Application, route: web.AbstractRoute, serve: ServeDirectly) -> None:
+    def __init__(
+        self, app: web.Application, route: web.AbstractRoute, serve: ServeDirectly, is_canonical: bool
+    ) -> None:
         self._app = app
         self._route = route
         self.serve = serve
+        self.is_canonical = is_canonical
+        """True if it takes a ``CanonicalRequest`` too."""
         self._match_info: UrlMappingMatchInfo | None = None
 
     def match(self, request: web.Request) -> None:
@@ -133,12 +137,17 @@ class DirectRoute:
         return None
 
 
-def add_direct_route(app: web.Application, path: str, route: web.AbstractRoute, serve: ServeDirectly) -> None:
-    """Have requests at a path served directly, if the application is run as itself and they may be."""
+def add_direct_route(
+    app: web.Application, path: str, route: web.AbstractRoute, serve: ServeDirectly, *, is_canonical: bool
+) -> None:
+    """Have requests at a path served directly, if the application is run as itself and they may be.
+
+    ``is_canonical``: ``serve`` takes a ``CanonicalRequest`` too, which is no ``aiohttp.web.Request``.
+    """
     routes = app.get(_ROUTES)
     if routes is None:
         routes = app[_ROUTES] = {}
-    routes.setdefault(path, DirectRoute(app, route, serve))
+    routes.setdefault(path, DirectRoute(app, route, serve, is_canonical))
 
 
 def open_routes(app: web.Application) -> dict[str, DirectRoute]:
