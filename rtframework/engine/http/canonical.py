@@ -8,7 +8,7 @@ all else, and aiohttp's parser gets the same bytes.
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from aiohttp import HttpVersion11, hdrs
 from multidict import CIMultiDict, CIMultiDictProxy, istr
@@ -61,6 +61,23 @@ class _Names(dict[str, str]):
 
 
 _names: Final = _Names()
+
+
+class _Fields(NamedTuple):
+    """The headers of a request, read and found to be plain."""
+
+    headers: CIMultiDictProxy[str]
+    total: int
+    host: str
+    length: int | None
+    """Bytes of the body."""
+    upgrades: bool
+    """True if it asks for a websocket."""
+
+
+_recent: Final[dict[bytes, _Fields]] = {}
+"""Headers that were read lately: a client sends the same ones again, and so do many clients without cookies."""
+_MOST_RECENT: Final = 256
 
 
 class _Body:
@@ -170,6 +187,39 @@ def read(
     if found is None:
         return None
     block = data[start : end - 2]
+    fields = _recent.get(block)
+    if fields is None:
+        fields = _fields_of(block)
+        if fields is None:
+            return None
+        if len(_recent) >= _MOST_RECENT:
+            _recent.clear()
+        _recent[block] = fields
+    if fields.total > most_headers:
+        return None
+    method, target, path = found.groups()
+    if method == b"POST":
+        if fields.length is None or end + fields.length != len(data) or fields.upgrades:
+            return None
+        body = _Body(data[end:])
+    elif fields.length is not None or end != len(data):
+        return None
+    else:
+        body = _NO_BODY
+    return CanonicalRequest(
+        protocol,
+        method.decode(),
+        target.decode(),
+        path.decode(),
+        fields.headers,
+        fields.host,
+        body,
+        len(target) + len(block),
+    )
+
+
+def _fields_of(block: bytes) -> _Fields | None:
+    """Read the headers of a request; ``None`` if they are for aiohttp to read."""
     lines = block.decode("latin-1").split("\r\n")
     lines.pop()
     # Nothing but printable characters and whole ends of lines, and one space before each value:
@@ -182,33 +232,18 @@ def read(
             fields[_names[name]] = value
     except ValueError:
         return None
-    if len({*map(str.lower, fields)}) < len(lines) or len(lines) > most_headers:
+    if len({*map(str.lower, fields)}) < len(lines):
         return None
-    headers = CIMultiDict(fields)
-    method, target, path = found.groups()
     host, length = fields.get("Host"), fields.get("Content-Length")
     if host is None or _HOST.fullmatch(host) is None:
         return None
-    if "Upgrade" in fields:
-        if method == b"POST" or fields["Upgrade"] != "websocket" or fields.get("Connection") != "Upgrade":
+    if length is not None and _LENGTH.fullmatch(length) is None:
+        return None
+    upgrades = "Upgrade" in fields
+    if upgrades:
+        if fields["Upgrade"] != "websocket" or fields.get("Connection") != "Upgrade":
             return None
     elif fields.get("Connection") not in _KEPT_ALIVE:
         return None
-    if method == b"POST":
-        if length is None or _LENGTH.fullmatch(length) is None or end + int(length) != len(data):
-            return None
-        body = _Body(data[end:])
-    elif length is not None or end != len(data):
-        return None
-    else:
-        body = _NO_BODY
-    return CanonicalRequest(
-        protocol,
-        method.decode(),
-        target.decode(),
-        path.decode(),
-        CIMultiDictProxy(headers),
-        host,
-        body,
-        len(target) + len(block),
-    )
+    headers = CIMultiDictProxy(CIMultiDict(fields))
+    return _Fields(headers, len(lines), host, None if length is None else int(length), upgrades)

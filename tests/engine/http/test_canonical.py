@@ -145,10 +145,40 @@ def test_names_are_kept_up_to_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
     """Clients that make up names of headers would fill the memory."""
     names = canonical._Names()
     monkeypatch.setattr(canonical, "_names", names)
+    monkeypatch.setattr(canonical, "_recent", {})
     for number in range(2_000):
         assert read(GET.replace(b"Cookie", b"X-%d" % number), PROTOCOL) is not None
     assert len(names) == canonical._MOST_NAMES
     assert read(GET.replace(b"Cookie", b"Y" * 5_000), PROTOCOL) is not None
+
+
+def test_headers_are_kept_up_to_a_bound() -> None:
+    """Cookies of all clients would stay in memory."""
+    for number in range(1_000):
+        assert read(GET.replace(b"a=b", b"a=%d" % number), PROTOCOL) is not None
+    assert len(canonical._recent) <= canonical._MOST_RECENT
+    first, second = (read(GET.replace(b"t=abc", b"t=%d" % number), PROTOCOL) for number in range(2))
+    assert first is not None
+    assert second is not None
+    assert first.headers is second.headers
+    assert first.raw_path != second.raw_path
+
+
+def test_headers_that_were_read_do_not_make_a_request_whole() -> None:
+    """The headers of one request would let through another."""
+    assert read(POST, PROTOCOL) is not None
+    assert read(POST.replace(b"POST", b"GET"), PROTOCOL) is None
+    assert read(GET, PROTOCOL) is not None
+    assert read(GET.replace(b"GET", b"POST"), PROTOCOL) is None
+    assert read(GET, PROTOCOL, most_headers=3) is None
+
+
+def test_a_request_over_tls_is_secure() -> None:
+    """Programs that ask for it would turn everybody away."""
+    protocol = cast("HttpProtocol", SimpleNamespace(peername=None, ssl_context=object(), transport=None))
+    found = read(GET, protocol)
+    assert found is not None
+    assert (found.secure, found.remote) == (True, None)
 
 
 @pytest.fixture

@@ -430,6 +430,19 @@ async def test_a_poll_that_waits_hears_of_the_end(caplog: pytest.LogCaptureFixtu
     assert caplog.messages == []
 
 
+async def test_connections_that_wait_are_closed_at_the_end(caplog: pytest.LogCaptureFixture) -> None:
+    """A restart would wait for each of them."""
+    app, witness = web.Application(), Witness()
+    witness.io.attach(app)
+    served = run(app)
+    async with wire(await served.__aenter__()) as tcp:
+        await open_session(tcp)
+        await served.__aexit__(None, None, None)
+        async with asyncio.timeout(3):
+            assert await tcp.reader.read() == b""
+    assert caplog.messages == []
+
+
 async def test_both_ways_answer_the_same() -> None:
     """What the one way refuses, the other would serve, or a proxy in front see other requests than the server."""
     async with BothWays() as both:
