@@ -9,7 +9,7 @@ import asyncio
 import random
 import re
 import zlib
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import count
 from typing import Any, Final, TypeAlias, cast
@@ -213,6 +213,17 @@ class BothWays:
         directly, by_aiohttp = await run(self.sides, steps)
         assert directly == by_aiohttp, f"\n{steps!r}\ndirectly:   {directly!r}\nby aiohttp: {by_aiohttp!r}"
         return directly
+
+
+def check_both(cases: Iterable[Sequence[Step]]) -> list[Any]:
+    """Do the steps of these cases with both, in an event loop that shows when nothing more will come."""
+
+    async def check() -> list[Any]:
+        async with BothWays() as both:
+            return [await both.check(steps) for steps in cases]
+
+    with asyncio.Runner(loop_factory=asyncio.SelectorEventLoop) as runner:
+        return runner.run(check())
 
 
 # --- made-up cases ------------------------------------------------------------------------------------------------

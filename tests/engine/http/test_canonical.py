@@ -13,7 +13,7 @@ from rtframework.engine.http.canonical import read
 from rtframework.engine.http.protocol import HttpProtocol
 from tests.engine import Witness, eventually, wire
 from tests.engine.http.test_direct import HANDSHAKE, join, open_session, run
-from tests.support.both_ways import HEADERS, PLAIN, SID, BothWays, request, target
+from tests.support.both_ways import EMIT, PLAIN, SID, check_both, target
 
 GET: Final = (
     b"GET /socket.io/?EIO=4&transport=polling&t=abc HTTP/1.1\r\n"
@@ -134,11 +134,10 @@ def test_what_is_odd_is_left_to_aiohttp(case: str) -> None:
 
 
 @pytest.mark.parametrize("case", LEFT)
-async def test_what_is_odd_is_answered_as_by_aiohttp(case: str) -> None:
+def test_what_is_odd_is_answered_as_by_aiohttp(case: str) -> None:
     """The same, over the whole server, behind a request that is not odd, and before another."""
-    async with BothWays() as both:
-        data = LEFT[case].replace(b"/socket.io/?sid=a", target(b"polling", SID))
-        await both.check([(0, PLAIN[0]), (0, data), (0, PLAIN[1]), (1, PLAIN[1])])
+    data = LEFT[case].replace(b"/socket.io/?sid=a", target(b"polling", SID))
+    check_both([[(0, PLAIN[0]), (0, data), (0, PLAIN[1]), (1, PLAIN[1])]])
 
 
 def test_names_are_kept_up_to_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -226,26 +225,18 @@ async def test_a_connection_that_was_cut_in_a_head_is_left_to_the_parser(parsed:
         assert len(witness.engine.connections) == 1
 
 
-async def test_a_poll_that_was_not_parsed_is_parsed_for_what_comes_behind_it(parsed: list[bytes]) -> None:
+def test_a_poll_that_was_not_parsed_is_parsed_for_what_comes_behind_it() -> None:
     """Answers in another order would be taken for one another's."""
-    async with BothWays() as both:
-        steps = [(0, PLAIN[0]), (0, PLAIN[2]), (0, PLAIN[1]), (0, PLAIN[1]), (0, PLAIN[5]), (-1, b"a"), (0, PLAIN[5])]
-        found = await both.check(steps)
-        assert [answer[0] for answer in found["answers"][0][:-1]] == [b"200 OK"] * len(steps[:-1])
+    steps = [(0, PLAIN[0]), (0, PLAIN[2]), (0, PLAIN[1]), (0, PLAIN[1]), (0, PLAIN[5]), (EMIT, b"a"), (0, PLAIN[5])]
+    (found,) = check_both([steps])
+    assert [answer[0] for answer in found["answers"][0][:-1]] == [b"200 OK"] * len(steps[:-1])
 
 
-async def test_large_polls_are_compressed() -> None:
+def test_large_polls_are_compressed() -> None:
     """What is not parsed by aiohttp is still compressed by it."""
-    async with BothWays() as both:
-        steps = [
-            (0, PLAIN[0]),
-            (0, PLAIN[2]),
-            (1, PLAIN[1]),
-            (1, request(b"GET", target(b"polling", SID), HEADERS[:4])),
-        ]
-        found = await both.check([*steps, (-1, b"b" * 2_000)])
-        head: Any = dict(found["answers"][1][1][1])
-        assert head[b"content-encoding"] == b"gzip"
+    (found,) = check_both([[(0, PLAIN[0]), (0, PLAIN[2]), (1, PLAIN[1]), (1, PLAIN[1]), (EMIT, b"b" * 2_000)]])
+    head: Any = dict(found["answers"][1][1][1])
+    assert head[b"content-encoding"] == b"gzip"
 
 
 async def test_the_program_s_limits_count(parsed: list[bytes]) -> None:

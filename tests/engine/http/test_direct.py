@@ -15,7 +15,7 @@ from aiohttp import web
 from rtframework import ConnectionFailure, Limits, Server
 from rtframework.engine.http.protocol import HttpProtocol
 from tests.engine import Wire, Witness, engine_of, eventually, wire
-from tests.support.both_ways import OPENING, PLAIN, BothWays, steps_of
+from tests.support.both_ways import OPENING, PLAIN, check_both, steps_of
 from tests.support.server import HOST
 from tests.support.thorough import is_thorough
 
@@ -443,13 +443,10 @@ async def test_connections_that_wait_are_closed_at_the_end(caplog: pytest.LogCap
     assert caplog.messages == []
 
 
-async def test_both_ways_answer_the_same() -> None:
+def test_both_ways_answer_the_same() -> None:
     """What the one way refuses, the other would serve, or a proxy in front see other requests than the server."""
-    async with BothWays() as both:
-        for each in PLAIN:
-            await both.check([(0, OPENING), (0, PLAIN[2]), (1, each)])
-        for seed in range(CASES):
-            await both.check(steps_of(random.Random(seed)))
+    check_both([(0, OPENING), (0, PLAIN[2]), (1, each)] for each in PLAIN)
+    check_both(steps_of(random.Random(seed)) for seed in range(CASES))
 
 
 @pytest.mark.parametrize("path", ["/socket.io/", "/socket.io/{rest:.*}"])
