@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .adapters import BaseAdapter, MemoryAdapter
     from .authenticators import StaticTokenAuth, TokenSources
+    from .engine.http.readiness import Readiness
     from .exceptions import (
         AckError,
         AckTimeout,
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from .limits.audit import AuditEntry
     from .limits.rate_limiter import RateLimiter
     from .limits.rates import Rate, RateLimit
+    from .namespaces.cluster import Cluster
     from .namespaces.namespace import Namespace
     from .namespaces.operators import BroadcastOperator, RemoteSocket
     from .namespaces.socket import Socket
@@ -44,6 +46,11 @@ if TYPE_CHECKING:
     from .stats import Stats
     from .types import (
         AckResponses,
+        ClusterDown,
+        ClusterGap,
+        ClusterLoss,
+        ClusterNode,
+        ClusterUp,
         ConnectionFailure,
         DisconnectReason,
         Handshake,
@@ -62,7 +69,13 @@ __all__ = [
     "BaseAdapter",
     "BroadcastOperator",
     "CallNext",
+    "Cluster",
+    "ClusterDown",
+    "ClusterGap",
+    "ClusterLoss",
+    "ClusterNode",
     "ClusterUnavailable",
+    "ClusterUp",
     "ConfigurationError",
     "ConnectionFailure",
     "ConnectionRefused",
@@ -94,6 +107,7 @@ __all__ = [
     "RateLimit",
     "RateLimited",
     "RateLimiter",
+    "Readiness",
     "Recovery",
     "RemoteSocket",
     "SerializationError",
@@ -130,6 +144,7 @@ _NAMES = {
         "RateLimited",
         "SerializationError",
     ),
+    "engine.http.readiness": ("Readiness",),
     "handlers.declarations": ("emits",),
     "handlers.dependencies": ("Depends",),
     "handlers.event": ("Ack", "Event"),
@@ -137,6 +152,7 @@ _NAMES = {
     "limits.audit": ("AuditEntry",),
     "limits.rate_limiter": ("RateLimiter",),
     "limits.rates": ("Rate", "RateLimit"),
+    "namespaces.cluster": ("Cluster",),
     "namespaces.namespace": ("Namespace",),
     "namespaces.operators": ("BroadcastOperator", "RemoteSocket"),
     "namespaces.socket": ("Socket",),
@@ -148,6 +164,11 @@ _NAMES = {
     "stats": ("Stats",),
     "types": (
         "AckResponses",
+        "ClusterDown",
+        "ClusterGap",
+        "ClusterLoss",
+        "ClusterNode",
+        "ClusterUp",
         "ConnectionFailure",
         "DisconnectReason",
         "Handshake",

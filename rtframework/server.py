@@ -29,6 +29,7 @@ from .handlers.registration import Registration
 from .handlers.strict import Auditor
 from .limits.audit import AuditListener
 from .limits.rates import RateLimit, Rates
+from .namespaces.cluster import Cluster
 from .namespaces.functions import describe_functions
 from .namespaces.host import Host, Settings
 from .namespaces.namespace import Namespace
@@ -51,7 +52,7 @@ from .options import (
     whole_number,
 )
 from .serializers import JSONSerializer
-from .stats import Stats, take_stats
+from .stats import ClusterStats, Stats, take_stats
 
 if TYPE_CHECKING:
     from .handlers.dependencies import Provider
@@ -230,6 +231,8 @@ class Server(Registration, Broadcasting):
         self._server = Gateway(self._host, serializer=self.serializer, options=self.options)
         self._host.bind(self._server, self._server.eio.counts, self._server.eio.table.guard)
         self._server.eio.watchdog.describe = partial(describe_functions, self._host)
+        self.cluster = Cluster(self._host)
+        """The servers that are one with this one: who they are, and what happens to the connection to them."""
         self.engine = EngineIO(self._server.eio)
         """The Engine.IO server: middleware, events and ids below Socket.IO."""
         self._attached = False
@@ -356,7 +359,21 @@ class Server(Registration, Broadcasting):
         It looks at each connection and each namespace; call it in the event loop. Events are not counted here: see
         :meth:`observe`, and the plugin ``rtframework_prometheus``.
         """
-        return take_stats(self._host.counts, self._server.eio, self._host.namespaces.values())
+        return take_stats(self._host.counts, self._server.eio, self._host.namespaces.values(), self._cluster_stats())
+
+    def _cluster_stats(self) -> ClusterStats | None:
+        if self._host.settings.backbone is None:
+            return None
+        events, traffic = self._host.cluster, self.cluster.traffic
+        return ClusterStats(
+            up=self.cluster.health.up,
+            pending_bytes=traffic.pending_bytes,
+            gaps=events.gaps,
+            lost=events.lost,
+            published=traffic.published,
+            received=traffic.received,
+            reconnects=traffic.reconnects,
+        )
 
     def observe(self, observer: Observer) -> None:
         """Let a plugin see every client that asks for a namespace and every event, in all namespaces, also later ones.
@@ -388,6 +405,11 @@ class Server(Registration, Broadcasting):
         if self._serving is None:
             raise ConfigurationError("this server serves no application at this moment: attach it, and start that")
         return self._serving
+
+    @property
+    def is_serving(self) -> bool:
+        """True while an application is served: from the end of its start to the beginning of its shutdown."""
+        return self._host.started_at is not None
 
     @property
     def namespaces(self) -> Mapping[str, Namespace]:
@@ -516,8 +538,11 @@ class Server(Registration, Broadcasting):
     async def _stop(self, app: web.Application) -> None:
         if self._serving is not app:
             return
+        self._host.started_at = None
         try:
             await self._server.eio.shutdown()
+            if self._admin is not None:
+                self._admin.stop()
             await self._host.close()
         finally:
             self._host.stop()

@@ -13,6 +13,26 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
+class ClusterStats:
+    """The statistics of a server's connection to the others; ``up`` and ``pending_bytes`` describe this moment."""
+
+    up: bool
+    """True if what is emitted reaches the other servers."""
+    pending_bytes: int
+    """Bytes that wait until the other servers have them."""
+    gaps: int
+    """Times that packets of other servers may have been missed."""
+    lost: int
+    """Emits that the other servers did not get."""
+    published: int
+    """Messages that were sent to the other servers."""
+    received: int
+    """Messages of other servers that arrived, those that are for nobody here among them."""
+    reconnects: int
+    """Connections to the broker that were opened again."""
+
+
+@dataclass(frozen=True, slots=True)
 class Stats:
     """The statistics of a server at one moment, returned by :meth:`rtframework.Server.stats`.
 
@@ -73,6 +93,8 @@ class Stats:
     """Packets that were not sent: ``volatile`` ones for a client that was not ready; those for a ``slow_consumer`` that
     was disconnected; the oldest, with the policy ``drop_oldest``; those for a client that was ``not_admitted`` yet,
     beyond ``max_outbox``; and those for a connection that has ``closed``."""
+    cluster: ClusterStats | None = None
+    """The connection to the other servers; ``None`` without an adapter of several servers."""
 
 
 @runtime_checkable
@@ -97,7 +119,9 @@ class Counted(Protocol):
     def __len__(self) -> int: ...
 
 
-def take_stats(counts: Counters, line: ConnectionMonitor, namespaces: Iterable[Counted]) -> Stats:
+def take_stats(
+    counts: Counters, line: ConnectionMonitor, namespaces: Iterable[Counted], cluster: ClusterStats | None = None
+) -> Stats:
     """Return the current statistics."""
     clients, polling = line.count_clients()
     sockets: dict[str, int] = {}
@@ -124,6 +148,7 @@ def take_stats(counts: Counters, line: ConnectionMonitor, namespaces: Iterable[C
         events_refused=_copy(counts.events_refused),
         limited=_copy(counts.limited),
         dropped=_copy(counts.dropped),
+        cluster=cluster,
     )
 
 

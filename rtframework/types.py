@@ -174,6 +174,83 @@ class Health:
 
 
 @dataclass(frozen=True, slots=True)
+class ClusterNode:
+    """One server of a cluster, as :meth:`rtframework.Cluster.nodes` describes it.
+
+    A server of Node is only counted: its ``name`` is ``"?"``, its ``runtime`` ``"unknown"``, the rest ``None``.
+    """
+
+    name: str
+    """The name in the cluster; no other server has it."""
+    host: str | None = None
+    """The name of its machine."""
+    pid: int | None = None
+    version: str | None = None
+    """The version of the framework."""
+    started: float | None = None
+    """Time at which it began to serve, in seconds since the epoch, by its own clock."""
+    sockets: int | None = None
+    """Sockets of all namespaces; of another server as it was up to 5 seconds ago."""
+    is_self: bool = False
+    runtime: str = "rtframework"
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterUp:
+    """The other servers can be reached again, see :meth:`rtframework.Cluster.on`."""
+
+    away: float
+    """Seconds for which they could not be reached."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterDown:
+    """The other servers cannot be reached."""
+
+    reason: str
+    """The reason in words; empty if nobody knows."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterGap:
+    """Packets of other servers may have been missed. Clients that can recover are closed, and start anew."""
+
+    namespaces: tuple[str, ...]
+    """The namespaces in which packets may be missing."""
+    since: float
+    """Time of the last packet that is surely there, in seconds since the epoch; 0.0 if nothing is."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterLoss:
+    """An emit that the other servers did not get, and will not get."""
+
+    namespace: str
+    event: str | int
+    args: tuple[Any, ...] = field(repr=False)
+    target: Target
+    """The sockets that the event was for."""
+    local: bool
+    """True if this server's clients have got it (``delivery="local-first"``), false if nobody has."""
+    error: Exception
+    """The :class:`~rtframework.ClusterUnavailable` that the emit has raised, or would have raised."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterTraffic:
+    """Counts of a server's connection to the others, from its construction on but for ``pending_bytes``."""
+
+    published: int = 0
+    """Messages that were sent to the other servers."""
+    received: int = 0
+    """Messages of other servers that arrived."""
+    pending_bytes: int = 0
+    """Bytes that wait at this moment until the other servers have them."""
+    reconnects: int = 0
+    """Connections that were opened again after one had ended."""
+
+
+@dataclass(frozen=True, slots=True)
 class AckResponses(Mapping[str, Any]):
     """The answers of several sockets, by socket id. ``missing``: the ids of those that left before they answered,
     and the names of servers that left the cluster before their sockets had answered.

@@ -45,12 +45,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     """Before the modules of the tests are imported."""
     thorough.configure(config.getoption("thorough"))
+    gc.disable()  # until all tests are collected: next to nothing of what is made is let go of
 
 
 def pytest_collection_finish() -> None:
     """Leave the tests themselves out of garbage collections: they are many objects, and stay to the end."""
     gc.collect()
     gc.freeze()
+    gc.enable()
 
 
 @pytest.hookimpl(wrapper=True)

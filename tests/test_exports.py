@@ -24,7 +24,13 @@ EXPORTS: Final[dict[str, tuple[str, ...]]] = {
         "BaseAdapter",
         "BroadcastOperator",
         "CallNext",
+        "Cluster",
+        "ClusterDown",
+        "ClusterGap",
+        "ClusterLoss",
+        "ClusterNode",
         "ClusterUnavailable",
+        "ClusterUp",
         "ConfigurationError",
         "ConnectionFailure",
         "ConnectionRefused",
@@ -56,6 +62,7 @@ EXPORTS: Final[dict[str, tuple[str, ...]]] = {
         "RateLimit",
         "RateLimited",
         "RateLimiter",
+        "Readiness",
         "Recovery",
         "RemoteSocket",
         "SerializationError",
@@ -76,6 +83,8 @@ EXPORTS: Final[dict[str, tuple[str, ...]]] = {
         "AdapterConformance",
         "AuthenticatorConformance",
         "Clock",
+        "ClusterBroker",
+        "ClusterConformance",
         "Received",
         "SerializerConformance",
         "TestClient",
@@ -87,7 +96,14 @@ EXPORTS: Final[dict[str, tuple[str, ...]]] = {
     "rtframework_opentelemetry": ("Tracing", "handshake_context", "payload_context"),
     "rtframework_prometheus": ("Metrics",),
     "rtframework_pytest": ("ClientFactory", "ServerFactory", "rtframework_client", "rtframework_server"),
-    "rtframework_redis": ("Publisher", "PublisherOperator", "RedisStreams", "SyncPublisher", "SyncPublisherOperator"),
+    "rtframework_redis": (
+        "Publisher",
+        "PublisherOperator",
+        "RedisPubSub",
+        "RedisStreams",
+        "SyncPublisher",
+        "SyncPublisherOperator",
+    ),
 }
 
 
@@ -137,7 +153,7 @@ HANDLES: Final = {
     Socket: {"conn", "data", "handshake", "id", "user"},
     Namespace: {"declared", "event_middlewares", "middlewares", "name", "params", "parent"},
     ParentNamespace: {"declared", "event_middlewares", "factory", "middlewares", "name", "params", "parent", "rule"},
-    Server: {"dependency_overrides", "engine", "options", "serializer"},
+    Server: {"cluster", "dependency_overrides", "engine", "options", "serializer"},
 }
 """What programs hold in their hands, each with its attributes."""
 

@@ -15,7 +15,21 @@ ROOT: Final = Path(__file__).parent.parent
 PAGE: Final = ROOT / "docs" / "observability.md"
 
 FIELDS: Final = frozenset(
-    {"nsp", "sid", "event", "code", "address", "transport", "limit", "left_out", "user", "room", "kind", "since"}
+    {
+        "nsp",
+        "sid",
+        "event",
+        "code",
+        "address",
+        "transport",
+        "limit",
+        "left_out",
+        "user",
+        "room",
+        "kind",
+        "since",
+        "node",
+    }
 )
 """What extra fields are called, everywhere."""
 _LEVELS: Final = {

@@ -58,6 +58,7 @@ WHOLE_FOLDERS: Final = {
     "engine/test_limits": "what one client may cost",
     "engine/test_protocol": "the protocol, by raw transports",
     "engine/test_stateful": "sessions in any order, against a model",
+    "plugins/rtframework_redis/test_stateful": "servers, clients and faults in any order, against a model",
 }
 """Tests of a whole folder."""
 
@@ -86,6 +87,7 @@ WITHOUT: Final = {
     "plugins/rtframework_prometheus/__init__": "a name of the package, and a hint: tests/test_wheel.py",
     "plugins/rtframework_prometheus/traffic": "six numbers, which tests/test_protocols.py reads",
     "plugins/rtframework_redis/__init__": "a hint: tests/test_wheel.py",
+    "protocols/seam": "what ships has what it asks for: tests/test_protocols.py",
     "testing/__init__": "names of the package",
     "testing/conformance/__init__": "names of the package",
 }
@@ -103,7 +105,8 @@ def subject_of(module: str) -> str:
     folder, _, name = module.rpartition("/")
     inside = f"{folder}/" if folder else ""
     subject = inside + name.removeprefix("test_")
-    return f"{subject}/__init__" if (ROOT / subject / "__init__.py").is_file() else subject
+    is_package = any((base / subject / "__init__.py").is_file() for base in (ROOT, ROOT / "rtframework"))
+    return f"{subject}/__init__" if is_package else subject
 
 
 def modules_of_tests() -> set[str]:

@@ -46,6 +46,9 @@ BESIDE_EXPORTS: Final = {
 BUILD: Final = ("-m", "mkdocs", "build", "--strict")
 """Without --quiet, which hides warnings from --strict as well."""
 
+# The build takes 9 s of CPU, for which a busy machine may need minutes.
+pytestmark = pytest.mark.timeout(360)
+
 _MARKUP: Final = re.compile(r":[a-z]+:`|``|::$", re.MULTILINE)
 
 
@@ -58,7 +61,7 @@ def build(folder: Path, *args: str, cwd: Path = ROOT) -> subprocess.CompletedPro
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        timeout=55,
+        timeout=300,
         check=False,
     )
 

@@ -10,7 +10,7 @@ import pytest
 
 from rtframework.counters import Counters, add
 from rtframework.protocols import Adapter, ConnectionMonitor, Meter
-from rtframework.stats import CountsRooms, Stats, take_stats
+from rtframework.stats import ClusterStats, CountsRooms, Stats, take_stats
 
 
 @dataclass
@@ -148,3 +148,10 @@ def test_figures_cannot_be_changed() -> None:
         if not isinstance(value, int):
             with pytest.raises(TypeError):
                 value["new"] = 1
+
+
+def test_the_cluster_is_part_of_the_figures() -> None:
+    """A program without Prometheus would not see that it has lost the other servers."""
+    assert take().cluster is None, "there are no other servers"
+    cluster = ClusterStats(up=False, pending_bytes=1, gaps=2, lost=3, published=4, received=5, reconnects=6)
+    assert take_stats(Counters(), Line(), (), cluster).cluster == cluster

@@ -114,6 +114,19 @@ def python(install: Install) -> Path:
     return install(sys.executable)
 
 
+def make_layer(interpreter: Path, python: Path, folder: Path) -> Path:
+    """Make an environment that also holds what another one does, and return its Python.
+
+    What is installed into it next needs no second copy of everything.
+    """
+    run(interpreter, "-m", "venv", "--without-pip", folder, cwd=folder.parent)
+    where = "import sysconfig; print(sysconfig.get_path('purelib'))"
+    above = folder / "bin" / "python"
+    packages = [run(each, "-I", "-c", where, cwd=folder.parent).strip() for each in (above, python)]
+    (Path(packages[0]) / "below.pth").write_text(packages[1] + "\n")
+    return above
+
+
 def find_python(version: str) -> str | None:
     """An interpreter of that version; pyenv's commands may be there and lead nowhere."""
     if sys.version_info[:2] == tuple(map(int, version.split("."))):
@@ -233,19 +246,16 @@ def test_a_package_whose_extra_is_missing_says_so(python: Path, package: str, ex
 
 def test_the_extras_are_all_that_the_plugins_need(python: Path, wheel: Path, tmp_path: Path) -> None:
     """The command that the error names would not help."""
-    folder = tmp_path / "with extras"
-    wanted = f"{wheel}[{','.join(EXTRAS.values())}]"
-    pip_install(python, "--target", folder, wanted, cwd=tmp_path)
+    with_extras = make_layer(Path(sys.executable), python, tmp_path / "with extras")
+    pip_install(with_extras, f"{wheel}[{','.join(EXTRAS.values())}]", cwd=tmp_path)
     code = f"""
-import sys
-sys.path.insert(0, {str(folder)!r})
 from rtframework import Server, load
 import rtframework_redis.keeper
 for name in {MIDDLEWARE!r}:
     load("middleware", name)(Server())
     print(name)
 """
-    assert run(python, "-I", "-W", "error", "-c", code, cwd=tmp_path).split() == MIDDLEWARE
+    assert run(with_extras, "-I", "-W", "error", "-c", code, cwd=tmp_path).split() == MIDDLEWARE
 
 
 SMOKE: Final = """
@@ -292,9 +302,9 @@ def test_it_serves_on_each_python(install: Install, version: str, tmp_path: Path
 
 def test_a_new_project_is_installed_as_its_readme_says(install: Install, dist: Path, tmp_path: Path) -> None:
     """The first three commands of a newcomer would fail at the first or the second."""
-    run(sys.executable, "-m", "venv", "--without-pip", tmp_path / "venv", cwd=tmp_path)
-    run(install(sys.executable).parent / "rtframework", "new", "hello", cwd=tmp_path)
-    python = tmp_path / "venv" / "bin" / "python"
+    with_wheel = install(sys.executable)
+    python = make_layer(Path(sys.executable), with_wheel, tmp_path / "venv")
+    run(with_wheel.parent / "rtframework", "new", "hello", cwd=tmp_path)
     pip_install(python, "--find-links", dist, "--editable", ".[test]", cwd=tmp_path / "hello")
     assert "13 passed" in run(python, "-m", "pytest", cwd=tmp_path / "hello")
 

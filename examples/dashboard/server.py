@@ -17,12 +17,12 @@ from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from aiohttp import web
 from msgspec import Meta, Struct
 
-from rtframework import Server, Socket
+from rtframework import ClusterDown, ClusterGap, ClusterUnavailable, ClusterUp, MemoryAdapter, Server, Socket
 
 PERIOD = 0.5  # seconds from one sample to the next
 KEPT = 120  # samples
@@ -32,7 +32,18 @@ HERE = Path(__file__).resolve().parent
 NPM = [folder / modules for folder in (HERE, *HERE.parents) for modules in ("node_modules", "tests/js/node_modules")]
 CLIENT = next((found for folder in NPM if (found := folder / "socket.io-client/dist").is_dir()), None)
 
-io = Server(serve_client=CLIENT or False)
+REDIS = os.environ.get("REDIS")  # where it is, e.g. redis://localhost: then several servers are one
+
+
+def adapter() -> Any:
+    if not REDIS:
+        return MemoryAdapter
+    from rtframework_redis import RedisStreams
+
+    return RedisStreams(REDIS, publish_timeout=2)
+
+
+io = Server(serve_client=CLIENT or False, adapter=adapter())
 
 
 # --- what is measured -------------------------------------------------------------------------------------------------
@@ -124,17 +135,23 @@ async def watch(app: web.Application) -> AsyncIterator[None]:
 
     async def measure() -> None:
         for count in itertools.count():
-            await io.volatile.emit("sample", house.measure())
+            await io.local.volatile.emit("sample", house.measure())
             await asyncio.sleep(PERIOD / 2)  # what is volatile is dropped while something else is on its way
             if count % 4 == 0:
-                await io.volatile.emit("picture", house.take_picture())
+                await io.local.volatile.emit("picture", house.take_picture())
             await asyncio.sleep(PERIOD / 2)
 
-    task = asyncio.create_task(measure())
+    async def count() -> None:
+        while True:
+            await look()
+            await asyncio.sleep(2)
+
+    tasks = [asyncio.create_task(measure()), asyncio.create_task(count())]
     yield
-    task.cancel()
-    with suppress(asyncio.CancelledError):
-        await task
+    for task in tasks:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
 
 
 # --- who comes --------------------------------------------------------------------------------------------------------
@@ -149,12 +166,13 @@ class State(Struct):
 @io.on("connection")
 async def connection(socket: Socket) -> None:
     await socket.emit("state", State(house.settings, list(house.samples), house.picture))
-    await io.emit("watching", len(io.sockets))
+    await socket.emit("servers", servers)
+    await io.local.emit("watching", len(io.sockets))
 
 
 @io.on("disconnect")
 async def disconnect(socket: Socket, reason: str) -> None:
-    await io.emit("watching", len(io.sockets))
+    await io.local.emit("watching", len(io.sockets))
 
 
 # --- who turns the knobs ----------------------------------------------------------------------------------------------
@@ -163,8 +181,54 @@ async def disconnect(socket: Socket, reason: str) -> None:
 @io.on("set")
 async def set_(socket: Socket, settings: Settings) -> Settings:
     house.settings = settings
-    await socket.broadcast.emit("settings", settings)
+    await socket.local.emit("settings", settings)
+    if REDIS:
+        with suppress(ClusterUnavailable):  # the other servers keep what they have
+            await io.server_side_emit("set", settings)
     return settings
+
+
+# --- which servers there are ------------------------------------------------------------------------------------------
+
+
+class Node(Struct):
+    name: str
+    sockets: int | None  # of a server of Node, nobody knows
+    here: bool
+
+
+class Servers(Struct):
+    up: bool
+    gaps: int
+    nodes: list[Node]
+
+
+servers = Servers(up=True, gaps=0, nodes=[])
+
+
+async def look() -> None:
+    """Look who is there, and show it to those who watch."""
+    global servers
+    nodes = servers.nodes
+    if io.cluster.health.up:
+        with suppress(ClusterUnavailable):
+            nodes = [Node(each.name, each.sockets, each.is_self) for each in await io.cluster.nodes()]
+    stats = io.stats().cluster
+    servers = Servers(io.cluster.health.up, stats.gaps if stats else 0, nodes)
+    await io.local.emit("servers", servers)
+
+
+@io.cluster.on("up")
+@io.cluster.on("down")
+@io.cluster.on("gap")
+async def changed(event: ClusterUp | ClusterDown | ClusterGap) -> None:
+    await look()
+
+
+@io.on_server_side("set")
+async def set_here(settings: Settings) -> None:
+    house.settings = settings
+    await io.local.emit("settings", settings)
 
 
 # --- the page ---------------------------------------------------------------------------------------------------------

@@ -143,7 +143,14 @@ class Metrics(Collector):
 
     def _collect(self) -> list[Metric]:
         stats = self._io.stats()
-        return [*_of_now(stats), *_of_always(stats), *self._of_traffic(), *self._of_events(), self._of_lag()]
+        return [
+            *_of_now(stats),
+            *_of_always(stats),
+            *_of_cluster(stats),
+            *self._of_traffic(),
+            *self._of_events(),
+            self._of_lag(),
+        ]
 
     def _of_traffic(self) -> list[Metric]:
         traffic = self._traffic
@@ -197,6 +204,27 @@ def _of_always(stats: Stats) -> list[Metric]:
         _counter("events_refused", "Events answered with an error", stats.events_refused, "code"),
         _counter("limited", "Clients beyond a rate or limit", stats.limited, "limit"),
         _counter("packets_dropped", "Packets that were not sent", stats.dropped, "reason"),
+    ]
+
+
+def _of_cluster(stats: Stats) -> list[Metric]:
+    cluster = stats.cluster
+    if cluster is None:
+        return []
+    messages = {"out": cluster.published, "in": cluster.received}
+    return [
+        GaugeMetricFamily("rtframework_cluster_up", "1 while the other servers can be reached", value=cluster.up),
+        GaugeMetricFamily(
+            "rtframework_cluster_pending_bytes", "Bytes on their way to the other servers", value=cluster.pending_bytes
+        ),
+        _counter("cluster_messages", "Messages between servers", messages, "direction"),
+        CounterMetricFamily(
+            "rtframework_cluster_gaps", "Times that packets of other servers may be missing", value=cluster.gaps
+        ),
+        CounterMetricFamily("rtframework_cluster_lost", "Emits that the other servers did not get", value=cluster.lost),
+        CounterMetricFamily(
+            "rtframework_cluster_reconnects", "Connections to the broker opened again", value=cluster.reconnects
+        ),
     ]
 
 

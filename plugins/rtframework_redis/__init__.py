@@ -8,9 +8,17 @@ except ModuleNotFoundError as error:
     raise
 
 from .publisher import Publisher, PublisherOperator
+from .pubsub import RedisPubSub
 from .streams import RedisStreams
 from .sync_publisher import SyncPublisher, SyncPublisherOperator
 
-__all__ = ["Publisher", "PublisherOperator", "RedisStreams", "SyncPublisher", "SyncPublisherOperator"]
+__all__ = [
+    "Publisher",
+    "PublisherOperator",
+    "RedisPubSub",
+    "RedisStreams",
+    "SyncPublisher",
+    "SyncPublisherOperator",
+]
 
 del _hiredis, _redis

@@ -23,6 +23,9 @@ SHORTEST_PAUSE: Final = 0.05
 LONGEST_PAUSE: Final = 1.0
 """Seconds between two attempts to connect: the upper bound grows from the first to the second."""
 
+_FIRST_PAUSE: Final = 0.01
+"""Seconds before the first attempt of those that are eager, at most."""
+
 _SETTLED: Final = 1.0
 """Seconds that a connection must last before the pauses begin again with the shortest one."""
 _LOCATE_TIMEOUT: Final = 10.0
@@ -30,18 +33,26 @@ _LOCATE_TIMEOUT: Final = 10.0
 
 
 class Pauses:
-    """Pauses between attempts: random, so that many servers do not come back together, and growing up to a bound."""
+    """Pauses between attempts: random, so that many servers do not come back together, and growing up to a bound.
 
-    def __init__(self, *, random_number: Callable[[], float] = random.random) -> None:
+    ``eager``: the first one is at most 10 ms, for connections without which messages are lost.
+    """
+
+    def __init__(self, *, eager: bool = False, random_number: Callable[[], float] = random.random) -> None:
         self._random = random_number
         self._bound = SHORTEST_PAUSE
+        self._eager = self._is_first = eager
 
     def reset(self) -> None:
         """Begin again with the shortest pause."""
         self._bound = SHORTEST_PAUSE
+        self._is_first = self._eager
 
     def take(self) -> float:
         """Return the next pause in seconds: between the shortest one and the bound, which doubles."""
+        if self._is_first:
+            self._is_first = False
+            return _FIRST_PAUSE * self._random()
         self._bound = min(self._bound * 2, LONGEST_PAUSE)
         return SHORTEST_PAUSE + (self._bound - SHORTEST_PAUSE) * self._random()
 
@@ -134,7 +145,7 @@ class Keeper:
             up=link is not None,
             since=time.monotonic() - self._since,
             address=self._address,
-            problem="" if link is not None else self._problem,
+            problem="" if link is not None else self._latest_problem(),
             attempts=self._attempts,
             connects=self._connects,
             losses=self._losses,
@@ -285,6 +296,11 @@ class Keeper:
         self._since = time.monotonic()
         self._problem = str(lost)
         _tell(self._on_down, lost)
+
+    def _latest_problem(self) -> str:
+        """Return the reason of the last end, also in the moment in which it has not been handled yet."""
+        opening = self._opening
+        return str(opening.lost.result()) if opening is not None and opening.lost.done() else self._problem
 
     def _forget(self, link: Link) -> None:
         if self._opening is link:

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Callable, Sequence
-from typing import Final
+from typing import Any, Final
 
 from rtframework.cluster.cursor import Answer, Cursor, Exists, Gap, Question, drive
 from rtframework.cluster.messages import MessageType, new_id
@@ -74,6 +74,8 @@ class StreamReader:
         self.cursor = Cursor()
         self.at = BEGINNING
         """Id of the entry that is being taken, or that was taken last."""
+        self.taken = 0
+        """Entries that were taken so far, this server's own among them."""
         self.is_reading = False
         """True while the connection is up and the position is known to be whole."""
         self.keeper = Keeper(topology, key=stream.encode(), name="rtframework-reader")
@@ -124,23 +126,25 @@ class StreamReader:
         server = await run_id_of(link)
         if not self._begun.is_set():
             await self._begin(link, server)
-        inclusive = True
+        found: Sequence[Entry] = await link.send("XRANGE", stream, cursor.position, "+", "COUNT", count + 1)
+        if not cursor.continues([each[0].decode() for each in found], server):
+            found = await self._resume(link, server)
+        elif cursor.position != BEGINNING:
+            found = found[1:]
+        self._say(True)
+        self._take_all(found)
+        block = round(BLOCK * 1000)
         while True:
-            if inclusive:
-                found = await link.send("XRANGE", stream, cursor.position, "+", "COUNT", count + 1)
-                if not cursor.continues([each[0].decode() for each in found], server):
-                    found = await self._resume(link, server)
-                elif cursor.position != BEGINNING:
-                    found = found[1:]
-                self._say(True)
-            else:
-                block = round(BLOCK * 1000)
-                command = ("XREAD", "COUNT", count, "BLOCK", block, "STREAMS", stream, cursor.position)
-                streams = read_streams(await link.send_blocking(BLOCK, *command))
-                found = next(iter(streams))[1] if streams else ()
+            command = ("XREAD", "COUNT", count, "BLOCK", block, "STREAMS", stream, cursor.position)
+            reading = link.send_blocking(BLOCK, *command)
+            # XREAD says nothing of what was cut off before it was executed. Redis executes this right after it.
+            looking = link.send("XRANGE", stream, cursor.position, cursor.position)
+            looking.add_done_callback(_ignore)
+            streams = read_streams(await reading)
+            found = next(iter(streams))[1] if streams else ()
+            if found and not await looking and cursor.position != BEGINNING:
+                found = await self._resume(link, server)
             self._take_all(found)
-            # After a full batch the stream may have been cut before the next one is read.
-            inclusive = len(found) >= count
 
     async def _begin(self, link: Link, server: str) -> None:
         last = await link.send("XREVRANGE", self._stream, "+", "-", "COUNT", _LAST)
@@ -174,12 +178,13 @@ class StreamReader:
 
     def _take_all(self, entries: Sequence[Entry]) -> None:
         if entries:
-            ids = []
-            for raw, fields in entries:
-                self.at = id = raw.decode()
-                ids.append(id)
+            self.taken += len(entries)
+            ids = [raw.decode() for raw, _ in entries]
+            take = self._take
+            for id, (_, fields) in zip(ids, entries, strict=True):
+                self.at = id
                 try:
-                    self._take(id, fields)
+                    take(id, fields)
                 except Exception as error:  # noqa: BLE001 - one entry of somebody else's must not stop the reader
                     _failed(error=error)
             self.cursor.advance(ids)
@@ -192,3 +197,8 @@ class StreamReader:
             self.is_reading = is_reading
             with contextlib.suppress(Exception):
                 self._on_state()
+
+
+def _ignore(future: asyncio.Future[Any]) -> None:
+    if not future.cancelled():
+        future.exception()

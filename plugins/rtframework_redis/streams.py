@@ -13,19 +13,20 @@ from typing import Any, Final, Literal
 from rtframework.cluster.cursor import Gap
 from rtframework.cluster.messages import new_id
 from rtframework.cluster.pending import PendingLimits
-from rtframework.cluster.pubsub_wire import decode
+from rtframework.cluster.pubsub_wire import decode, public_channel
 from rtframework.cluster.python_socketio_wire import CHANNEL
 from rtframework.cluster.stream_ids import BEGINNING, parse_id
-from rtframework.cluster.streams_wire import Entry, Fields, is_for, read_fields
-from rtframework.concurrency import is_cancelled
+from rtframework.cluster.streams_wire import Fields, is_for, message_id, read_event, read_fields
 from rtframework.exceptions import ClusterUnavailable, ConfigurationError, DecodeError
 from rtframework.logs import ThrottledLog
 from rtframework.protocols import Emitter
-from rtframework.types import Health
+from rtframework.types import ClusterNode, ClusterTraffic, Health, Target
 
+from .background import Background
 from .emitters import Emitters
 from .errors import LinkError
 from .link import Link
+from .node_leases import NodeLeases
 from .stream_reader import StreamReader
 from .stream_sessions import Sessions
 from .stream_writer import StreamWriter
@@ -35,7 +36,6 @@ from .topology import ClusterTopology, Source, make_topology
 log: Final = logging.getLogger("rtframework.cluster")
 
 _rubbish: Final = ThrottledLog(log, logging.WARNING, "a message of another server is not understood")
-_failed: Final = ThrottledLog(log, logging.ERROR, "unhandled error in what another server has asked for")
 
 _MANAGERS: Final = CHANNEL.encode()
 
@@ -104,19 +104,25 @@ class RedisStreams:
         self.uid = new_id()
         self.gaps = 0
         """Gaps that were found so far."""
+        self.published = 0
+        """Messages that were sent to the other servers."""
+        self._received = self._reconnects = 0
         self._session_prefix = session_prefix
         self._max_len = max_len
         self._read_count = read_count
         self._limits = PendingLimits(max_bytes=max_pending, timeout=publish_timeout)
         self._adapters: dict[str, StreamsAdapter] = {}
+        self._named: dict[bytes, StreamsAdapter] = {}
         self._rooms: dict[bytes, Container[bytes]] = {}
+        self._own = b""
         self._uids: frozenset[bytes] = frozenset()
         self._emitters = Emitters(channel_prefix, self._adapters) if emitters else None
-        self._tasks: set[asyncio.Future[Any]] = set()
+        self._background = Background()
         self._is_up = self._has_server = False
         self._reader: StreamReader | None = None
         self._writer: StreamWriter | None = None
         self.sessions: Sessions
+        self.leases: NodeLeases
 
     def __call__(self, nsp: str, emitter: Emitter) -> StreamsAdapter:
         """Make the adapter of a namespace. Raises ``ConfigurationError`` for a second server."""
@@ -146,6 +152,23 @@ class RedisStreams:
                 return Health(False, keeper.health.problem)
         return Health(False, "the connections to Redis are being settled")
 
+    async def nodes(self) -> list[ClusterNode]:
+        """Describe all servers of the cluster, this one among them. Node's servers are only counted.
+
+        Raises :class:`~rtframework.ClusterUnavailable`.
+        """
+        if self._writer is None:
+            return []
+        return await self.leases.nodes(public_channel("/", self.channel_prefix))
+
+    @property
+    def traffic(self) -> ClusterTraffic:
+        """What was sent and received so far."""
+        pending = self._writer.pending.size if self._writer is not None else 0
+        now = _reconnects(self._reader, self._writer)
+        taken = self._reader.taken if self._reader is not None else 0
+        return ClusterTraffic(self.published, self._received + taken, pending, self._reconnects + now)
+
     @property
     def writer(self) -> StreamWriter:
         """What is sent. Raises :class:`~rtframework.ClusterUnavailable` before the start."""
@@ -163,7 +186,8 @@ class RedisStreams:
     async def start(self) -> None:
         """Connect. Raises :class:`~rtframework.ClusterUnavailable` if Redis cannot be reached."""
         self.uid = new_id()
-        self._uids = frozenset([self.uid.encode()])
+        self._own = self.uid.encode()
+        self._uids = frozenset([self._own])
         reader = self._reader = StreamReader(
             make_topology(self._redis),
             self.stream,
@@ -186,12 +210,21 @@ class RedisStreams:
             on_up=self._up,
         )
         self.sessions = Sessions(writer, self._session_prefix, self._node)
+        self.leases = NodeLeases(
+            writer,
+            tag=self.stream,
+            name=self._node,
+            uid=self.uid,
+            sockets=self._count_sockets,
+            timeout=self._limits.timeout,
+        )
         try:
             await reader.start(_START)
             if self._emitters is not None:
                 await writer.subscribe(*self._emitters.patterns, pattern=True)
                 await writer.subscribe(CHANNEL)
             await writer.start(_START)
+            await self.leases.start()
         except (LinkError, TimeoutError) as error:
             reason = reader.keeper.health.problem or str(error)
             raise ClusterUnavailable(f"Redis cannot be reached: {reason}") from error
@@ -200,38 +233,31 @@ class RedisStreams:
         """Write what is to be written, and disconnect."""
         reader, writer = self._reader, self._writer
         if writer is not None and reader is not None:
-            await self.sessions.flush(_STOP)
+            await asyncio.gather(self.leases.close(_STOP), self.sessions.flush(_STOP))
             await writer.close()
             await reader.close()
+            self._reconnects += _reconnects(reader, writer)
+            self._received += reader.taken
         self._reader = self._writer = None
         self._is_up = False
-        for task in self._tasks:
-            task.cancel()
-        if self._tasks:
-            await asyncio.wait(self._tasks)
+        await self._background.stop()
 
     def open(self, adapter: StreamsAdapter) -> None:
         """Let a namespace take part."""
         self._adapters[adapter.nsp] = adapter
+        self._named[adapter.name] = adapter
         self._rooms[adapter.name] = _Rooms(adapter)
 
     def close(self, adapter: StreamsAdapter) -> None:
         """Let a namespace take part no longer."""
         if self._adapters.get(adapter.nsp) is adapter:
             del self._adapters[adapter.nsp]
+            del self._named[adapter.name]
             del self._rooms[adapter.name]
 
     def spawn(self, work: Awaitable[Any]) -> None:
         """Run something in the background."""
-        task = asyncio.ensure_future(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._done)
-
-    def _done(self, task: asyncio.Future[Any]) -> None:
-        self._tasks.discard(task)
-        error = None if task.cancelled() else task.exception()
-        if error is not None and not is_cancelled(error):
-            _failed(error=error)
+        self._background.spawn(work)
 
     async def catch_up(self, link: Link) -> bool:
         """Wait until everything is read that is in the stream now; false if it takes too long."""
@@ -254,37 +280,37 @@ class RedisStreams:
 
     def _take(self, id: str, fields: Fields) -> None:
         """Handle an entry of the stream."""
-        if not is_for(fields, self._uids, self._rooms):
-            return
-        try:
-            entry = read_fields(fields)
-        except DecodeError as error:
-            _rubbish(error=error)
-            return
-        if entry.uid == self.uid:
-            self._take_own(id, entry)
-            return
-        if entry.gap is not None:
-            self._hear_gap(entry.gap)
+        if fields[1] == self._own:
+            self._take_own(id, message_id(fields))
             return
         reader = self._reader
-        adapter = self._adapters.get(entry.nsp)
-        if adapter is None or reader is None or not reader.cursor.is_new(entry.m, entry.again):
+        if reader is None or not is_for(fields, self._uids, self._rooms):
             return
         try:
-            adapter.take(id, entry)
+            event = read_event(fields)
+            if event is not None:
+                adapter = self._named.get(fields[3])
+                is_new = reader.cursor.is_new(fields[9] if len(fields) > 8 else None)
+                if adapter is None or not is_new or adapter.take_event(id, event, fields):
+                    return
+            entry = read_fields(fields)
+            if entry.gap is not None:
+                self._hear_gap(entry.gap)
+                return
+            adapter = self._adapters.get(entry.nsp)
+            if adapter is not None and reader.cursor.is_new(entry.m, entry.again):
+                adapter.take(id, entry)
         except DecodeError as error:
-            _rubbish(error=error, extra={"nsp": entry.nsp})
+            _rubbish(error=error)
 
-    def _take_own(self, id: str, entry: Entry) -> None:
-        if entry.m is None or self._writer is None or self._reader is None:
-            return
-        message = self._writer.pending.read(entry.m, id)
-        if message is None:
-            return
-        self._reader.cursor.is_new(entry.m)
-        if message.frames is not None:
-            message.frames.read(id)
+    def _take_own(self, id: str, m: bytes | None) -> None:
+        """Handle a message of this server that is read back."""
+        writer = self._writer
+        if m is not None and writer is not None:
+            self._received -= 1
+            message = writer.pending.read(m, id)
+            if message is not None and message.frames is not None:
+                message.frames.read(id)
 
     def _hear(self, channel: bytes, payload: bytes, by_pattern: bool) -> None:
         """Handle a message of a channel."""
@@ -305,6 +331,7 @@ class RedisStreams:
             return
         adapter = self._adapters.get(message.nsp)
         if adapter is not None and message.uid != self.uid:
+            self._received += 1
             adapter.hear(message)
 
     # --- faults -------------------------------------------------------------------------------------------------------
@@ -347,6 +374,15 @@ class RedisStreams:
 
     def _up(self, link: Link) -> None:
         self.sessions.resend()
+        self.leases.connected()
+
+    def _count_sockets(self) -> int:
+        return sum(len(adapter.sockets(Target())) for adapter in self._adapters.values())
+
+
+def _reconnects(reader: StreamReader | None, writer: StreamWriter | None) -> int:
+    keepers = [each.keeper for each in (reader, writer) if each is not None]
+    return sum(max(0, each.health.connects - 1) for each in keepers)
 
 
 class _Rooms:

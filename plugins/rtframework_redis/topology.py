@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from typing import Any, Final, Protocol, TypeAlias, cast
+from typing import Any, Final, NamedTuple, Protocol, TypeAlias, cast
 
 from redis.asyncio import Redis, RedisCluster, Sentinel
 from redis.asyncio.cluster import ClusterNode
@@ -29,6 +29,9 @@ Source: TypeAlias = "str | Redis | Sentinel | RedisCluster | Topology"
 
 _Sentinel: Final = cast(Any, Sentinel)
 """The class without types, which its constructor does not have."""
+
+Place: TypeAlias = tuple[str, int]
+"""Host and port of a node of a Redis Cluster."""
 
 PATIENCE: Final = 1.0
 """Seconds for one Sentinel, or one node of a Cluster, to say where a master is; then the next one is asked."""
@@ -121,6 +124,13 @@ class SentinelTopology:
             await self._own.aclose()
 
 
+class SlotTable(NamedTuple):
+    """The nodes of a Redis Cluster: the master of each slot that has one, and all nodes, replicas among them."""
+
+    masters: dict[int, Place]
+    nodes: tuple[Place, ...]
+
+
 class ClusterTopology:
     """The node of Redis Cluster that has a key's slot.
 
@@ -165,20 +175,39 @@ class ClusterTopology:
     async def close(self) -> None:
         """Do nothing: connections are closed as soon as the table is read."""
 
-    async def _look_up(self, slot: int) -> tuple[str, int]:
+    async def table(self) -> SlotTable:
+        """Read the table of slots. Raises ``LinkRefused`` if no node answers."""
+        return await self._read()
+
+    def address_of(self, place: Place, *, must_be_master: bool = True) -> Address:
+        """Return the address of a node of the table."""
+        host, port = place
+        return replace(_make_address({**self._settings, "host": host, "port": port}), must_be_master=must_be_master)
+
+    async def _look_up(self, slot: int) -> Place:
+        masters = (await self._read()).masters
+        if slot not in masters:
+            raise LinkRefused(f"{self}: no node has the slot {slot}")
+        return masters[slot]
+
+    async def _read(self) -> SlotTable:
         nodes = [ClusterNode(host, port) for host, port in dict.fromkeys([*self._found, *self._seeds])]
         cluster = RedisCluster(startup_nodes=nodes, require_full_coverage=False, **{**self._settings, **_quick()})
         try:
             await cluster.initialize()
-            node = cluster.nodes_manager.get_node_from_slot(slot)
-            self._found = [(str(each.host), int(each.port)) for each in cluster.get_nodes()]
+            self._found = [_place(each) for each in cluster.get_nodes()]
+            masters = {slot: _place(each[0]) for slot, each in cluster.nodes_manager.slots_cache.items() if each}
+            return SlotTable(masters, tuple(self._found))
         except IndexError as error:  # redis-py's, for a table without a node
             raise LinkRefused(f"{self}: no node has any slot") from error
         except (RedisError, RedisClusterException, OSError) as error:
             raise LinkRefused(f"{self}: {error}") from error
         finally:
             await cluster.aclose()
-        return str(node.host), int(node.port)
+
+
+def _place(node: ClusterNode) -> Place:
+    return str(node.host), int(node.port)
 
 
 def _quick() -> dict[str, Any]:

@@ -15,11 +15,13 @@ from ..types import AckResponses
 class Servers:
     """Other servers that have not answered yet: known by name, or only counted, as Node's servers are."""
 
-    __slots__ = ("_count", "_names")
+    __slots__ = ("_count", "_names", "_settled")
 
     def __init__(self, servers: int | Collection[str]) -> None:
         self._names = None if isinstance(servers, int) else dict.fromkeys(servers)
         self._count = servers if isinstance(servers, int) else 0
+        self._settled: set[str] = set()
+        """Names of those that were only counted, and have answered or left."""
 
     def __bool__(self) -> bool:
         return bool(self._count if self._names is None else self._names)
@@ -37,6 +39,8 @@ class Servers:
     def arrive(self, name: str | None) -> bool:
         """Take the answer of a server. False if it was not awaited (any more)."""
         if self._names is None:
+            if name is not None:
+                self._settled.add(name)
             self._count -= 1
             return True
         if name not in self._names:
@@ -45,8 +49,15 @@ class Servers:
         return True
 
     def leave(self, name: str) -> bool:
-        """Wait no longer for a server of this name. True if it was awaited, not if it was only counted."""
-        if self._names is None or name not in self._names:
+        """Wait no longer for a server of this name. True if it was awaited: of those that were counted, if it is one
+        that has not answered."""
+        if self._names is None:
+            if name in self._settled or self._count <= 0:
+                return False
+            self._settled.add(name)
+            self._count -= 1
+            return True
+        if name not in self._names:
             return False
         del self._names[name]
         return True

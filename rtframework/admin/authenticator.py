@@ -37,6 +37,11 @@ class Admin:
     session_id: str | None = field(default=None, repr=False, compare=False)
     """The id of a new session for the UI to store; ``None`` if the login used an id."""
 
+    @property
+    def id(self) -> str:
+        """The name, which tells the user's sessions from those of others."""
+        return self.name
+
 
 class AdminAuthenticator:
     """Authenticates by the session id of an earlier login, or by name and password.

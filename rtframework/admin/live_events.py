@@ -120,25 +120,25 @@ class _NamespaceWatch:
 
     def admitted(self, socket: Socket) -> None:
         self._last[socket.id] = self._changeable(socket)
-        self._tell("socket_connected", self._serializer.of(socket), _now())
+        self._tell("socket_connected", self._serializer.of(socket), now())
 
     def gone(self, socket: Socket, reason: str) -> None:
         self._last.pop(socket.id, None)
-        self._tell("socket_disconnected", self._name, socket.id, reason, _now())
+        self._tell("socket_disconnected", self._name, socket.id, reason, now())
 
     def joined(self, room: str, sid: str) -> None:
-        self._tell("room_joined", self._name, room, sid, _now())
+        self._tell("room_joined", self._name, room, sid, now())
 
     def left(self, room: str, sid: str) -> None:
-        self._tell("room_left", self._name, room, sid, _now())
+        self._tell("room_left", self._name, room, sid, now())
 
     def received(self, socket: Any, *args: Any) -> None:
-        self._tell("event_received", self._name, socket.id, args, _now())
+        self._tell("event_received", self._name, socket.id, args, now())
 
     def sent(self, socket: Any, *args: Any) -> None:
-        self._tell("event_sent", self._name, socket.id, args, _now())
+        self._tell("event_sent", self._name, socket.id, args, now())
 
 
-def _now() -> str:
+def now() -> str:
     """Return the current time as JavaScript's ``toISOString`` does: UTC, with milliseconds and ``Z``."""
     return datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
+    from ..namespaces.operators import RemoteSocket
     from ..namespaces.socket import Socket
     from ..types import Handshake
 
@@ -78,6 +79,21 @@ class AdminSerializer:
             "transport": socket.transport,
             "nsp": socket.nsp,
             "data": plain(socket.data),
+            "handshake": self._handshake(socket.handshake),
+            "rooms": sorted(_text(room) for room in socket.rooms),
+        }
+
+    def of_remote(self, socket: RemoteSocket) -> dict[str, Any]:
+        """Describe a socket of a server of Node, whose Admin UI keeps in its ``data`` what others need to know."""
+        data = dict(socket.data)
+        admin = data.pop("_admin", None)
+        known = admin if isinstance(admin, dict) else {}
+        return {
+            "id": socket.id,
+            "clientId": plain(known.get("clientId")),
+            "transport": plain(known.get("transport")),
+            "nsp": socket.nsp,
+            "data": plain(data),
             "handshake": self._handshake(socket.handshake),
             "rooms": sorted(_text(room) for room in socket.rooms),
         }

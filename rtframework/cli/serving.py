@@ -12,6 +12,7 @@ from aiohttp import web
 from aiohttp.log import access_logger
 
 from ..engine import limit_heads
+from ..engine.http.readiness import Readiness
 from ..exceptions import ConfigurationError
 from ..server import Server
 from .addresses import url_of
@@ -33,15 +34,17 @@ async def serve(
     keep_alive: float,
     shutdown_timeout: float,
     access_log: bool,
+    ready: str | None = None,
 ) -> int:
     """Serve an application until a signal. Return the exit code. Raises ``Failure``.
 
     ``found``: the object loaded from the target: an application, a server or a factory. ``keep_alive``: seconds that a
     connection may be idle. ``shutdown_timeout``: seconds that pending requests have to end after the signal.
+    ``ready``: the path that load balancers ask, for a server.
     """
     ending = asyncio.Event()
     on_end(ending.set)
-    starting = asyncio.create_task(_start(target, found, keep_alive, shutdown_timeout, access_log))
+    starting = asyncio.create_task(_start(target, found, keep_alive, shutdown_timeout, access_log, ready))
     told = asyncio.create_task(ending.wait())
     try:
         await asyncio.wait((starting, told), return_when=asyncio.FIRST_COMPLETED)
@@ -67,12 +70,18 @@ async def serve(
 
 
 async def _start(
-    target: Target, found: Any, keep_alive: float, shutdown_timeout: float, access_log: bool
+    target: Target, found: Any, keep_alive: float, shutdown_timeout: float, access_log: bool, ready: str | None
 ) -> web.AppRunner:
     if target.is_factory:
         found = await target.make(found)
     target.expect(found, web.Application, Server)
-    app = found if isinstance(found, web.Application) else _attach(target, found)
+    if ready is not None and isinstance(found, web.Application):
+        raise Failure(
+            f"{target.text} is an application, whose routes are its own: instead of --ready, write "
+            f"app.router.add_get({ready!r}, Readiness(io).handler)",
+            Exit.USAGE,
+        )
+    app = found if isinstance(found, web.Application) else _attach(target, found, ready)
     limit_heads(app)  # of a server in a sub-application, it does not know
     runner = web.AppRunner(
         app,
@@ -99,8 +108,10 @@ async def _clean_up_quietly(runner: web.AppRunner) -> None:
         log.exception("the clean-up of an application that did not start has failed")
 
 
-def _attach(target: Target, server: Server) -> web.Application:
+def _attach(target: Target, server: Server, ready: str | None) -> web.Application:
     app = web.Application()
+    if ready is not None:
+        app.router.add_get(ready, Readiness(server).handler)
     try:
         server.attach(app)
     except ConfigurationError:

@@ -38,7 +38,7 @@ from .messages import (
     target_of,
     timeout_of,
 )
-from .payloads import to_plain
+from .payloads import as_javascript, to_plain
 from .requests import FetchRequest, Requests, ServerSideRequest
 
 if TYPE_CHECKING:
@@ -52,6 +52,8 @@ _beyond: Final = ThrottledLog(log, logging.WARNING, "a socket does not join room
 _EVENT: Final = int(PacketType.EVENT)
 _FETCH_TIMEOUT: Final = 5.0
 """Seconds for the answers to a request that does not say how long it waits."""
+_AGAIN: Final = 0.5
+"""Seconds after which servers that have not answered are asked for their sockets again; then the double, and so on."""
 _LONGEST: Final = 86_400.0
 """Seconds for answers that are sent to the others if the program waits for ever."""
 
@@ -97,6 +99,13 @@ class ClusterAdapter(BaseAdapter):
     async def _tell(self, kind: MessageType, data: Data) -> None:
         """Send what needs no answer to the other servers. Raises :class:`~rtframework.ClusterUnavailable`."""
 
+    def _name_of(self, uid: str) -> str:
+        """Return the name by which the server of a message is awaited; by default its ``uid``."""
+        return uid
+
+    def _ask_again(self, name: str, kind: MessageType, data: Data) -> None:
+        """Repeat a request to one server, of which nobody knows if it was connected before; does nothing by default."""
+
     @abstractmethod
     def _spawn(self, work: Awaitable[Any]) -> None:
         """Run something in the background, until the server stops."""
@@ -131,7 +140,8 @@ class ClusterAdapter(BaseAdapter):
             self._hear_answer(message)
 
     def _hear_answer(self, message: Message) -> None:
-        data, uid, requests = message.data, message.uid or None, self._requests
+        data, requests = message.data, self._requests
+        uid = self._name_of(message.uid) if message.uid else None
         if isinstance(data, FetchedSockets):
             requests.fetched(data.requestId, [details_of(each, self.nsp) for each in data.sockets], uid)
         elif isinstance(data, ClientCount):
@@ -146,14 +156,29 @@ class ClusterAdapter(BaseAdapter):
             else:
                 requests.acknowledged(data.requestId, args if isinstance(args, list) else [data.packet], sid, uid)
 
+    @property
+    def is_asking(self) -> bool:
+        """True while a request to other servers waits for answers."""
+        return len(self._requests) > 0
+
+    def server_gone(self, name: str) -> None:
+        """Let no request wait for a server that has died or left: it ends with what has come."""
+        self._requests.server_gone(name)
+
     def deliver_here(self, args: list[Any], target: Target) -> None:
         """Deliver an event to the sockets of this server, as another server or another program wants."""
         sids = self.index.select(target.rooms, target.except_)
         if sids:
-            packet = Packet(_EVENT, self.nsp, args)
-            slow = self._emitter.send(sids, packet, volatile=target.volatile, compress=target.compress)
+            try:
+                slow = self._send_here(sids, args, target)
+            except EncodeError:  # NaN in MessagePack, which Node's own clients get as null
+                slow = self._send_here(sids, as_javascript(args), target)
             if slow is not None:
                 self._spawn(slow)
+
+    def _send_here(self, sids: Sequence[str], args: list[Any], target: Target) -> Awaitable[None] | None:
+        packet = Packet(_EVENT, self.nsp, args)
+        return self._emitter.send(sids, packet, volatile=target.volatile, compress=target.compress)
 
     def move_here(self, target: Target, rooms: Sequence[str], *, join: bool) -> None:
         """Make sockets of this server join or leave rooms, as another program wants."""
@@ -235,9 +260,15 @@ class ClusterAdapter(BaseAdapter):
         request = FetchRequest(await self._others(), own)
         id = new_id()
         self._requests.open(id, request)
+        data = FetchSockets(options_of(target), id)
+        left, pause = _FETCH_TIMEOUT if timeout is None else timeout, _AGAIN
         try:
-            await self._request(MessageType.FETCH_SOCKETS, FetchSockets(options_of(target), id))
-            return await request.result(_FETCH_TIMEOUT if timeout is None else timeout)
+            await self._request(MessageType.FETCH_SOCKETS, data)
+            while left > pause and not await request.wait(pause):
+                for name in request.missing:
+                    self._ask_again(name, MessageType.FETCH_SOCKETS, data)
+                left, pause = left - pause, 2 * pause
+            return await request.result(left)
         finally:
             self._requests.close(id)
 

@@ -1,7 +1,8 @@
 """Pub/sub of the classic adapter: @socket.io/redis-adapter 8.3 and @socket.io/redis-emitter 5.1.
 
 A broadcast is the MessagePack array ``[uid, packet, opts]``. Requests are JSON, but MessagePack for a broadcast with
-acknowledgements; answers are JSON, but MessagePack for an acknowledgement.
+acknowledgements; answers are JSON, but MessagePack for an acknowledgement. With bytes inside, ours are MessagePack,
+which Node reads anywhere. ``x`` is what only servers of this framework add and read.
 """
 
 from __future__ import annotations
@@ -10,11 +11,11 @@ from enum import IntEnum
 from typing import Any, Final, TypeAlias
 
 import msgspec
-from msgspec import UNSET, UnsetType
+from msgspec import UNSET, Raw, UnsetType
 
 from ..exceptions import DecodeError
 from .messages import EventPacket, Options, SocketRecord, check_packet, room_name
-from .payloads import JSONReader, MsgpackReader, to_json, to_msgpack
+from .payloads import JSONReader, MsgpackReader, as_javascript, holds_bytes, may_hold_dates, to_json, to_msgpack
 
 
 class RequestType(IntEnum):
@@ -61,6 +62,7 @@ class Request(msgspec.Struct):
     packet: EventPacket | UnsetType = UNSET
     sid: str | UnsetType = UNSET
     room: str | UnsetType = UNSET
+    x: dict[str, Any] | UnsetType = UNSET
 
 
 class Response(msgspec.Struct):
@@ -73,11 +75,22 @@ class Response(msgspec.Struct):
     data: Any = UNSET
     clientCount: int | UnsetType = UNSET
     packet: Any = UNSET
+    x: dict[str, Any] | UnsetType = UNSET
+
+
+class ClassicSplice(msgspec.Struct, array_like=True, gc=False):
+    """An event, decoded as far as its sockets are to be found: ``packet`` is MessagePack."""
+
+    uid: str
+    packet: Raw
+    opts: Options
 
 
 Found: TypeAlias = ClassicBroadcast | Request | Response
 
 _BROADCAST: Final = MsgpackReader(ClassicBroadcast)
+_SPLICE: Final = msgspec.msgpack.Decoder(ClassicSplice).decode
+_PACKET: Final = MsgpackReader(EventPacket)
 _REQUEST: Final = (JSONReader(Request), MsgpackReader(Request))
 _RESPONSE: Final = (JSONReader(Response), MsgpackReader(Response))
 _ANY: Final = (JSONReader(), MsgpackReader())
@@ -118,7 +131,8 @@ def encode_request(request: Request) -> bytes:
     found = msgspec.structs.asdict(request)
     names = [name for name in order or found if found[name] is not UNSET]
     values = {name: found[name] for name in names}
-    return to_msgpack(values) if request.type == RequestType.BROADCAST else to_json(values)
+    packed = request.type == RequestType.BROADCAST or holds_bytes(request.data)
+    return to_msgpack(values) if packed else to_json(values)
 
 
 _ORDER: Final[dict[int, tuple[str, ...]]] = {
@@ -126,7 +140,7 @@ _ORDER: Final[dict[int, tuple[str, ...]]] = {
     1: ("uid", "requestId", "type"),
     2: ("uid", "type", "opts", "rooms"),
     3: ("uid", "type", "opts", "rooms"),
-    4: ("uid", "type", "opts", "close"),
+    4: ("uid", "type", "opts", "close", "x"),
     5: ("uid", "requestId", "type", "opts"),
     6: ("uid", "requestId", "type", "data"),
     7: ("uid", "requestId", "type", "packet", "opts"),
@@ -138,7 +152,8 @@ def encode_response(response: Response) -> bytes:
     found = {name: each for name, each in msgspec.structs.asdict(response).items() if each is not UNSET}
     if response.type is not UNSET:
         found = {"type": found.pop("type"), **found}
-    return to_msgpack(found) if response.type == RequestType.BROADCAST_ACK else to_json(found)
+    packed = response.type == RequestType.BROADCAST_ACK or holds_bytes(found)
+    return to_msgpack(found) if packed else to_json(found)
 
 
 def decode_broadcast(payload: bytes) -> ClassicBroadcast:
@@ -147,8 +162,35 @@ def decode_broadcast(payload: bytes) -> ClassicBroadcast:
         found: ClassicBroadcast = _BROADCAST(payload)
     except DecodeError as error:
         found = _convert(_ANY[1](payload), ClassicBroadcast, error)
-    check_packet(found.packet)
+    _settle(found.packet, payload)
     return found
+
+
+def read_splice(payload: bytes) -> ClassicSplice | None:
+    """Decode of an event only what is needed to find its sockets; ``None`` if ``decode_broadcast`` has to be asked."""
+    try:
+        return _SPLICE(payload)
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        return None
+
+
+def read_packet(splice: ClassicSplice) -> EventPacket:
+    """Decode the packet of an event whose sockets are found. Raises ``DecodeError``."""
+    found: EventPacket = _PACKET(splice.packet)
+    _settle(found, bytes(splice.packet))
+    return found
+
+
+def _settle(packet: EventPacket, packed: bytes) -> None:
+    """Check a packet, and turn a ``Date`` into its text, as clients of Node's servers get it."""
+    check_packet(packet)
+    if may_hold_dates(packed):
+        packet.data = as_javascript(packet.data)
+
+
+def own_start(uid: str) -> bytes:
+    """Return the first bytes of all events of a server, by which it knows its own."""
+    return b"\x93" + to_msgpack(uid)
 
 
 def decode_request(payload: bytes) -> Request:

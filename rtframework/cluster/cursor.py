@@ -63,7 +63,7 @@ class Cursor:
     If that is false, ``resume`` asks questions until it knows where to read on, see ``drive``.
     """
 
-    __slots__ = ("_ids", "_known", "_messages", "_server", "position")
+    __slots__ = ("_end", "_ids", "_known", "_messages", "_server", "_suspects", "position")
 
     def __init__(self) -> None:
         self.position = BEGINNING
@@ -72,6 +72,9 @@ class Cursor:
         self._messages: deque[bytes] = deque(maxlen=RECENT)
         self._known = ("", "")
         self._server: str | None = None
+        self._suspects: frozenset[bytes] = frozenset()
+        """Messages that another history may have again, up to ``_end``."""
+        self._end = (0, 0)
 
     def begin(self, ids: Sequence[str], server: str) -> None:
         """Begin at the end of the stream. ``ids``: those of its last entries, oldest first; ``server``: see ``resume``.
@@ -88,16 +91,21 @@ class Cursor:
         if ids:
             self._ids.extend(ids)
             self.position = ids[-1]
+            if self._suspects and parse_id(self.position) >= self._end:
+                self._suspects = frozenset()
 
     def has_passed(self, id: str | None, server: str) -> bool:
         """Tell whether everything up to an id of this server has been read; ``None``: the end of an empty stream."""
         return server == self._server and (id is None or parse_id(self.position) >= parse_id(id))
 
     def is_new(self, m: bytes | None, again: bool = False) -> bool:
-        """Tell whether a message has not been delivered yet, and remember it. Only those sent again can be known."""
+        """Tell whether a message has not been delivered yet, and remember it.
+
+        Only those sent again can be known, and those that another history had when it was found.
+        """
         if m is None:
             return True
-        if again and m in self._messages:
+        if m in self._suspects or (again and m in self._messages):
             return False
         self._messages.append(m)
         return True
@@ -142,6 +150,8 @@ class Cursor:
             low = 0
         while len(self._ids) > low:
             self._ids.pop()
+        if isinstance(ends, tuple):  # it may be a very old one, with entries that are not remembered any more
+            self._suspects, self._end = frozenset(self._messages), parse_id(ends[1])
         return self._jump(Gap(start, "history"), start)
 
     @property

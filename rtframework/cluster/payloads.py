@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import json
+import math
 import re
 from collections.abc import Callable
 from typing import Any, Final, NoReturn
@@ -71,6 +72,28 @@ def holds_bytes(value: Any) -> bool:
         if steps > _MOST_VALUES:
             raise EncodeError("cannot be sent to other servers: contains itself, or too many values")
     return False
+
+
+def may_hold_dates(packed: bytes) -> bool:
+    """Tell whether MessagePack may hold a ``Date``. Other bytes can look like one."""
+    return any(mark in packed for mark in _DATES)
+
+
+def as_javascript(value: Any) -> Any:
+    """Return plain values as ``JSON.stringify`` writes them: ``None`` for NaN, the text of a ``datetime``."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, datetime.datetime):
+        return value.astimezone(datetime.UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    if isinstance(value, dict):
+        return {key: as_javascript(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [as_javascript(each) for each in value]
+    return value
+
+
+_DATES: Final = (b"\xd6\xff", b"\xd7\xff", b"\xc7\x0c\xff", b"\xd7\x00")
+"""Beginnings of a ``Date``: three forms of the timestamp, and that of older versions of notepack.io."""
 
 
 class JSONReader:

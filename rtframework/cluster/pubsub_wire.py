@@ -12,8 +12,10 @@ import msgspec
 from msgspec import UNSET, Raw
 
 from ..exceptions import DecodeError
-from .messages import MAY_HOLD_BYTES, Broadcast, Message, MessageType, read_json, read_msgpack
+from ..types import Target
+from .messages import MAY_HOLD_BYTES, Broadcast, Message, MessageType, options_of, read_json, read_msgpack
 from .payloads import JSONReader, MsgpackReader, holds_bytes, to_json, to_msgpack
+from .streams_wire import Splice
 
 SubscriptionMode = Literal["static", "dynamic", "dynamic-private"]
 """Rooms that have a channel of their own in the sharded adapter: none, all but those of single sockets, all."""
@@ -25,6 +27,16 @@ class _Envelope(msgspec.Struct):
     nsp: str
     data: Raw = Raw(b"")
 
+
+class ShardedSplice(msgspec.Struct, gc=False):
+    """A broadcast of the sharded adapter, its arguments as they came: see :class:`Splice`."""
+
+    data: Splice
+    uid: str
+    nsp: str
+
+
+_decode_splice: Final = msgspec.json.Decoder(ShardedSplice).decode
 
 _JSON_ENVELOPE: Final = JSONReader(_Envelope)
 _MSGPACK_ENVELOPE: Final = MsgpackReader(_Envelope)
@@ -82,6 +94,30 @@ def encode_sharded(message: Message) -> bytes:
     if message.type in MAY_HOLD_BYTES and holds_bytes(message.data):
         return to_msgpack(message)
     return to_json(message)
+
+
+def encode_text(uid: str, nsp: str, args: str, target: Target) -> bytes:
+    """Make a broadcast of the sharded adapter from the JSON text of its arguments, the serializer's, name first."""
+    opts = to_json(options_of(target))
+    return b'{"type":3,"data":{"packet":{"type":2,"data":%b},"opts":%b}%b' % (args.encode(), opts, own_end(uid, nsp))
+
+
+def own_end(uid: str, nsp: str) -> bytes:
+    """Return the last bytes of all JSON messages of a server in a namespace, by which it knows its own."""
+    return b',"uid":%b,"nsp":%b}' % (to_json(uid), to_json(nsp))
+
+
+def read_splice(payload: bytes) -> ShardedSplice | None:
+    """Decode of a broadcast only what is needed to find its sockets; ``None`` for anything else: ``decode`` it."""
+    if not payload.startswith(_BROADCAST):
+        return None
+    try:
+        return _decode_splice(payload)
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        return None
+
+
+_BROADCAST: Final = b'{"type":3,'
 
 
 def decode(payload: bytes) -> Message:

@@ -17,13 +17,15 @@ class ServerAnswers:
     ``servers``: their names, or only their number, as Node's servers are counted: then the missing ones have no names.
     """
 
-    __slots__ = ("_awaited", "_done", "answers")
+    __slots__ = ("_awaited", "_done", "answers", "left")
 
     def __init__(self, servers: int | Collection[str]) -> None:
         self._awaited = Servers(servers)
         self._done: asyncio.Future[None] | None = None
         self.answers: dict[str, Any] = {}
         """Answers by the server's name, in the order in which they came."""
+        self.left: list[str] = []
+        """Names of servers that have died or left before they answered."""
 
     @property
     def missing(self) -> tuple[str, ...]:
@@ -31,14 +33,20 @@ class ServerAnswers:
         return self._awaited.missing
 
     def answer(self, value: Any, name: str | None = None) -> None:
-        """Take the answer of a server. A second answer, and that of a server that was not asked, is dropped."""
-        if self._awaited.arrive(name):
-            self.answers[f"?{len(self.answers)}" if name is None else name] = value
-            self._check()
+        """Take the answer of a server. A second one is dropped.
+
+        That of a server that was not awaited counts, too: it has joined the cluster meanwhile, or it was forgotten.
+        """
+        if name is not None and name in self.answers:
+            return
+        self._awaited.arrive(name)
+        self.answers[f"?{len(self.answers)}" if name is None else name] = value
+        self._check()
 
     def server_gone(self, name: str) -> None:
         """Wait no longer for a server that has died or left."""
-        self._awaited.leave(name)
+        if self._awaited.leave(name):
+            self.left.append(name)
         self._check()
 
     async def wait(self, timeout: float | None) -> bool:
@@ -93,7 +101,7 @@ class ServerSideRequest(ServerAnswers):
         """
         if not await self.wait(timeout):
             raise AckTimeout(responses=self.answers, missing=self.missing)
-        return AckResponses(self.answers)
+        return AckResponses(self.answers, tuple(self.left))
 
 
 class Requests:

@@ -19,6 +19,7 @@ from .membership import State
 if TYPE_CHECKING:
     from ..options import Recovery
     from ..protocols import Engine, Frames, Session
+    from ..types import Target
     from .host import Host
     from .namespace import Namespace
     from .socket import Socket
@@ -170,6 +171,10 @@ class NamespaceEmitter:
     def state(self, up: bool) -> None:
         """Tell the program whether the other servers can be reached."""
         self._host.cluster.state(up)
+
+    def lost(self, packet: Packet, target: Target, error: Exception) -> None:
+        """Tell the program that the other servers do not get an event whose emitter has gone."""
+        self._host.cluster.loss(self._nsp.name, packet, target, error)
 
     async def serve(self, args: Sequence[Any]) -> Any:
         """Run the handlers of an event of another server. Return the first answer that is not ``None``."""

@@ -6,6 +6,7 @@ import asyncio
 import difflib
 import logging
 import re
+import time
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
 from functools import partial
@@ -102,7 +103,9 @@ class Host:
         self.namespaces: dict[str, Namespace] = {}
         self.dynamic = DynamicNamespaces(self, clean_up=settings.clean_up)
         self.announcements = Announcements()
-        self.cluster = ClusterEvents()
+        self.cluster = ClusterEvents(self._why_down)
+        self.started_at: float | None = None
+        """Time at which the application that is served had started; ``None`` before, and when it stops."""
         self.started = False
         """True while an application is served: adapters made from now on have to be started."""
         most = settings.limits.max_connections_per_user
@@ -298,6 +301,7 @@ class Host:
             del self._pending[0]
         for namespace in starting:
             await namespace.adapter.start()
+        self.started_at = time.time()
 
     async def _open(self, namespace: Namespace, pending: list[Pending]) -> None:
         try:
@@ -310,6 +314,7 @@ class Host:
     async def close(self) -> None:
         """Close all namespaces, once the disconnect handlers have ended or were cancelled."""
         await self._tasks.wait(_SHUTDOWN_TIMEOUT)
+        await self.cluster.close(_SHUTDOWN_TIMEOUT)
         late = list(self._tasks)
         if late:
             extra = {"left_out": len(late) - 1}
@@ -340,3 +345,7 @@ class Host:
         self.dynamic.clear()
         self.cluster.reset()
         self.started = False
+
+    def _why_down(self) -> str:
+        backbone = self.settings.backbone
+        return "" if backbone is None else backbone.health.reason

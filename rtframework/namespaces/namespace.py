@@ -23,7 +23,7 @@ from ..handlers.registry import HandlerRegistry
 from ..handlers.signatures import Signature
 from ..options import check_timeout
 from ..packets import check_event_name, event_key
-from ..types import EVERYBODY, AckResponses, Packet, PacketType, SocketDetails
+from ..types import EVERYBODY, AckResponses, Packet, PacketType, SocketDetails, Target
 from .admission import Admission
 from .emitter import NamespaceEmitter
 from .limited_receiver import LimitedReceiver
@@ -285,6 +285,11 @@ class Namespace(Registration, Broadcasting):
     def _audience_of(self, details: SocketDetails) -> Namespace:
         """Return the namespace of a socket that was selected here."""
         return self
+
+    def _lost(self, packet: Packet, target: Target, error: Exception) -> None:
+        """Tell the program that the other servers do not get an event."""
+        if self._host is not None:
+            self._host.cluster.loss(self.name, packet, target, error)
 
     def _next_ack_id(self) -> int:
         """Return a number that no packet of this namespace has had."""

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Never, Protocol
 
-from ..exceptions import ConfigurationError, Disconnected, FetchTimeout
+from ..exceptions import ClusterUnavailable, ConfigurationError, Disconnected, FetchTimeout
 from ..handlers.mistakes import Advising, unknown_keywords
 from ..options import check_timeout
 from ..types import AckResponses, Packet, Target
@@ -37,6 +37,9 @@ class Audience(Protocol):
 
     def _audience_of(self, details: SocketDetails) -> Audience:
         """Return the namespace of a socket that was selected here."""
+
+    def _lost(self, packet: Packet, target: Target, error: ClusterUnavailable) -> None:
+        """Tell the program that the other servers do not get an event."""
 
 
 class BroadcastOperator(Advising):
@@ -108,7 +111,12 @@ class BroadcastOperator(Advising):
         """
         if unknown:
             raise unknown_keywords("emit", unknown)
-        await self._audience.adapter.broadcast(self._audience._packet(event, args), self._target)
+        packet = self._audience._packet(event, args)
+        try:
+            await self._audience.adapter.broadcast(packet, self._target)
+        except ClusterUnavailable as error:
+            self._audience._lost(packet, self._target, error)
+            raise
 
     async def emit_with_ack(self, event: str | int, *args: Any, **unknown: Never) -> AckResponses:
         """Emit an event and collect the acknowledgement of every selected socket, by socket id.
@@ -120,7 +128,11 @@ class BroadcastOperator(Advising):
         if unknown:
             raise unknown_keywords("emit_with_ack", unknown)
         packet = self._audience._packet(event, args)
-        return await self._audience.adapter.broadcast_with_ack(packet, self._target, self._timeout)
+        try:
+            return await self._audience.adapter.broadcast_with_ack(packet, self._target, self._timeout)
+        except ClusterUnavailable as error:
+            self._audience._lost(packet, self._target, error)
+            raise
 
     # --- the sockets themselves -------------------------------------------------------------------------------------
 
@@ -209,7 +221,12 @@ class Broadcasting(Advising):
             raise unknown_keywords("emit", unknown)
         everybody = self._everybody()
         audience = everybody._audience
-        await audience.adapter.broadcast(audience._packet(event, args), everybody._target)
+        packet = audience._packet(event, args)
+        try:
+            await audience.adapter.broadcast(packet, everybody._target)
+        except ClusterUnavailable as error:
+            audience._lost(packet, everybody._target, error)
+            raise
 
     async def emit_with_ack(self, event: str | int, *args: Any, **unknown: Never) -> AckResponses:
         """Emit an event to every socket of the namespace and collect the acknowledgements."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from ..adapters.room_events import RoomEvents
 from ..concurrency import TaskSet, run_abreast
-from ..exceptions import AckTimeout, ConfigurationError, FetchTimeout
+from ..exceptions import AckTimeout, ClusterUnavailable, ConfigurationError, FetchTimeout
 from ..handlers.declarations import Declaration, declarations_of
 from ..handlers.mistakes import given_a_function
 from ..types import AckResponses, Packet, Target
@@ -115,6 +115,9 @@ class ParentNamespace(Namespace):
             child.declared.expect_to_agree(declaration)
         super()._declare(declaration)
 
+    def _lost(self, packet: Packet, target: Target, error: Exception) -> None:
+        """Do nothing: it is told for each child."""
+
     def _make_adapter(self, host: Host) -> Adapter:
         return _Adapters(host.engine, self._members)
 
@@ -158,6 +161,8 @@ class _Adapters:
             try:
                 await child.adapter.broadcast(_for(child, packet), target)
             except Exception as error:  # noqa: BLE001 - raised when the others have their packet
+                if isinstance(error, ClusterUnavailable):
+                    child._lost(packet, target, error)
                 failed.append(error)
 
         await run_abreast([partial(deliver, child) for child in self._members.values()], self._tasks)

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Collection
 from typing import TYPE_CHECKING, Any, Final, Literal, Never
 
-from ..exceptions import AckTimeout, ConfigurationError, Disconnected, EventError
+from ..exceptions import AckTimeout, ClusterUnavailable, ConfigurationError, Disconnected, EventError
 from ..handlers.dependencies import supply
 from ..handlers.mistakes import unknown_keywords
 from ..handlers.registration import Registration
@@ -312,7 +312,11 @@ class Socket(EventDispatch, Registration):
                 raise _too_early()
             if packet.id is None:  # also when it has gone: it may come back
                 target = Target(frozenset((self.id,)), volatile=volatile, compress=compress)
-                await self._nsp.adapter.broadcast(packet, target)
+                try:
+                    await self._nsp.adapter.broadcast(packet, target)
+                except ClusterUnavailable as error:
+                    self._nsp._lost(packet, target, error)
+                    raise
                 return
         outlet = self._outlet
         if outlet is not None:

@@ -16,7 +16,14 @@ Example::
 
 from .client import TestClient
 from .clock import Clock
-from .conformance import AdapterConformance, AuthenticatorConformance, SerializerConformance, run_suite
+from .conformance import (
+    AdapterConformance,
+    AuthenticatorConformance,
+    ClusterBroker,
+    ClusterConformance,
+    SerializerConformance,
+    run_suite,
+)
 from .inbox import Received
 from .server import TestServer
 
@@ -24,6 +31,8 @@ __all__ = [
     "AdapterConformance",
     "AuthenticatorConformance",
     "Clock",
+    "ClusterBroker",
+    "ClusterConformance",
     "Received",
     "SerializerConformance",
     "TestClient",

@@ -118,3 +118,19 @@ async def test_servers_that_are_silent_are_named() -> None:
         await tally.result(0.01)
     assert caught.value.missing == ("b",)
     assert not await AckCollector(()).result(None)
+
+
+async def test_a_server_that_was_only_counted_leaves() -> None:
+    """Beside a server of Node, each deployment would hold up every request until its time is over."""
+    collector = AckCollector(servers=3)
+    collector.server(0, "answered")
+    collector.server_gone("answered")
+    collector.server_gone("left")
+    collector.server_gone("left")
+    waiting = asyncio.ensure_future(collector.result(5))
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    collector.server(0)
+    answers = await waiting
+    assert answers.missing == ("left",)
+    collector.server_gone("too late")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import datetime
 from typing import Any
 
 import pytest
@@ -22,6 +21,9 @@ from rtframework.cluster.classic_wire import (
     encode_broadcast,
     encode_request,
     encode_response,
+    own_start,
+    read_packet,
+    read_splice,
     request_channel,
     response_channel,
 )
@@ -38,7 +40,7 @@ def test_messages_of_node_are_read_and_written_byte_for_byte(name: str) -> None:
             found = decode_broadcast(command.payload)
             assert (found.uid, found.packet.nsp) == (UID, "/")
             assert command.to == broadcast_channel("/", found.opts)
-            if "date" not in name:  # written like @msgpack/msgpack: seconds and nanoseconds, the same here
+            if "date" not in name:  # text from here on
                 assert encode_broadcast(UID, "/", found.packet.data, found.opts) == command.payload
         elif command.to.startswith("socket.io-request#"):
             assert command.to == request_channel("/")
@@ -50,7 +52,7 @@ def test_messages_of_node_are_read_and_written_byte_for_byte(name: str) -> None:
 
 def test_the_emitter_is_understood() -> None:
     """Workers with @socket.io/redis-emitter would emit to nobody."""
-    moment = datetime.datetime(2026, 1, 1, 0, 0, 0, 123_000, tzinfo=datetime.UTC)
+    moment = "2026-01-01T00:00:00.123Z"
     expected: dict[str, tuple[list[Any], Options, str]] = {
         "all": (["hi", 1], Options(), "/"),
         "room": (["hi", "there"], Options(["r1"]), "/"),
@@ -123,7 +125,7 @@ def test_older_notepack_is_understood() -> None:
     tail = b"\xa3nsp\xa1/\x83\xa5rooms\x90\xa6except\x90\xa5flags\x80"
     undefined, date, buffer = b"\xd4\x00\x00", b"\xd7\x00" + (1000).to_bytes(8, "big"), b"\xc7\x03\x00abc"
     found = decode_broadcast(head + b"\x94\xa2hi" + undefined + date + buffer + tail)
-    assert found.packet.data == ["hi", None, datetime.datetime(1970, 1, 1, 0, 0, 1, tzinfo=datetime.UTC), b"abc"]
+    assert found.packet.data == ["hi", None, "1970-01-01T00:00:01.000Z", b"abc"]
     with pytest.raises(DecodeError, match="Date"):
         decode_broadcast(head + b"\x92\xa2hi\xd7\x00\x7f" + b"\xff" * 7 + tail)
     with pytest.raises(DecodeError, match="unknown type"):
@@ -186,3 +188,27 @@ def test_damaged_messages_are_refused(name: str, decode: Any, data: Any) -> None
         damaged[at : at + data.draw(st.integers(0, 3))] = data.draw(st.binary(max_size=3))
         with contextlib.suppress(DecodeError):
             decode(bytes(damaged))
+
+
+def test_an_event_is_decoded_as_far_as_it_is_needed() -> None:
+    """Servers would spend their time on events for clients of others, or miss those for their own."""
+    payload = encode_broadcast(UID, "/", ["hi", b"x", {"deep": [1.5]}], Options(["r1"], ["r2"], {"volatile": True}))
+    assert payload.startswith(own_start(UID))
+    splice = read_splice(payload)
+    assert splice is not None
+    assert (splice.uid, splice.opts) == (UID, Options(["r1"], ["r2"], {"volatile": True}))
+    assert read_packet(splice) == EventPacket(2, ["hi", b"x", {"deep": [1.5]}], "/")
+    assert read_splice(payload[:-1]) is None
+    assert read_splice(b"{}") is None
+    reserved = read_splice(encode_broadcast(UID, "/", ["connect"], Options()))
+    assert reserved is not None
+    with pytest.raises(DecodeError):
+        read_packet(reserved)
+
+
+def test_bytes_in_requests_and_answers_stay_bytes() -> None:
+    """Servers would tell each other rubbish."""
+    request = Request(6, UID, data=["sync", b"\x00\xff"])
+    assert decode_request(encode_request(request)) == request
+    response = Response("aa", 6, data=b"\x00\xff")
+    assert decode_response(encode_response(response)) == response

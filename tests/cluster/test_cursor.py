@@ -133,3 +133,23 @@ async def test_the_questions_are_answered_one_by_one() -> None:
 
     assert await drive(cursor_at("1-0").resume("a"), ask) == Resume("1-0")
     assert asked == [Exists("1-0")]
+
+
+def test_an_old_history_that_comes_back_is_not_delivered_again() -> None:
+    """Clients would get the events of an hour ago once more, after a failover to a copy that was older than a wipe."""
+    cursor = Cursor()
+    cursor.begin(["1-0"], "one")
+    cursor.advance(["2-0", "3-0"])
+    assert cursor.is_new(b"a")
+    assert cursor.is_new(b"b")
+
+    assert resume(cursor, [], "two").gap is not None  # emptied, and something new came
+    cursor.advance(["9-0"])
+    assert cursor.is_new(b"c")
+    assert resume(cursor, ["2-0", "3-0", "4-0"], "three").gap is not None
+    assert not cursor.is_new(b"a")
+    assert cursor.is_new(b"d")
+    cursor.advance(["2-0", "3-0"])
+    assert not cursor.is_new(b"b")
+    cursor.advance(["4-0"])
+    assert cursor.is_new(b"b"), "nothing is looked up any more"

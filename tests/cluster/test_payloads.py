@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import math
 import uuid
 from dataclasses import dataclass
 from typing import Any
@@ -12,7 +13,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rtframework.cluster.payloads import JSONReader, MsgpackReader, holds_bytes, to_json, to_msgpack, to_plain
+from rtframework.cluster.payloads import (
+    JSONReader,
+    MsgpackReader,
+    as_javascript,
+    holds_bytes,
+    may_hold_dates,
+    to_json,
+    to_msgpack,
+    to_plain,
+)
 from rtframework.exceptions import DecodeError, EncodeError
 
 
@@ -99,3 +109,14 @@ def test_rubbish_is_refused(data: bytes) -> None:
     for read in (JSONReader(), MsgpackReader()):
         with contextlib.suppress(DecodeError):
             read(data)
+
+
+def test_values_are_written_as_javascript_does() -> None:
+    """Clients of two servers would get different values, or one of them nothing."""
+    moment = datetime.datetime(2026, 1, 1, 1, 0, 0, 123_456, tzinfo=datetime.timezone(datetime.timedelta(hours=1)))
+    value = ["e", {"nan": [math.nan, -math.inf, 1.5], "at": moment}, b"x", None, True]
+    assert as_javascript(value) == ["e", {"nan": [None, None, 1.5], "at": "2026-01-01T00:00:00.123Z"}, b"x", None, True]
+    for seconds in (0, 1.5, 2**33, 2**35):
+        moment = datetime.datetime.fromtimestamp(seconds, datetime.UTC)
+        assert may_hold_dates(to_msgpack([moment])), seconds
+    assert not may_hold_dates(to_msgpack(["text", 1.5, b"bytes"]))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import weakref
 from typing import Any
 
 import pytest
@@ -26,7 +28,7 @@ def begin(limits: PendingLimits | None = None) -> PendingMessages:
 def add(pending: PendingMessages, name: str, now: float = 0, size: int = 10) -> PendingMessage:
     """Add a message of this id."""
     assert pending.reserve(size, now) is None
-    return pending.add(name.encode(), [], name, size, now)
+    return pending.add(name.encode(), b"", name, size, now)
 
 
 def taken(pending: PendingMessages, now: float = 0) -> list[bytes]:
@@ -83,6 +85,33 @@ async def test_what_may_have_been_added_does_not_fail_before_it_is_known() -> No
     assert (len(pending), pending.size) == (0, 0)
 
 
+async def test_what_has_failed_is_not_sent_later() -> None:
+    """Everybody would get an event of which the program was told that nobody has it."""
+    pending = begin()
+    pending.lost()
+    failed, kept = add(pending, "a", 0), add(pending, "b", 3)
+    pending.expire(6)
+    with pytest.raises(ClusterUnavailable):
+        await failed.future
+    pending.settle(7)
+    assert taken(pending, 7) == [b"b"]
+    pending.lost()
+    pending.settle(7)
+    pending.read(b"b", "1-0")
+    assert taken(pending, 7) == []
+    assert kept.state is State.SETTLED
+
+
+async def test_what_has_failed_is_forgotten() -> None:
+    """Memory would fill while the broker is away."""
+    pending = begin()
+    pending.lost()
+    futures = [weakref.ref(add(pending, str(number)).future) for number in range(3)]
+    pending.expire(6)
+    gc.collect()
+    assert [each() for each in futures] == [None] * 3
+
+
 async def test_nothing_is_sent_to_a_broker_that_does_not_answer() -> None:
     """All that was emitted to a frozen broker could not be taken back."""
     pending = begin()
@@ -117,6 +146,27 @@ async def test_what_was_cut_off_before_it_was_read_is_covered() -> None:
     assert pending.cover("10-0") == [old]
     assert old.future.result() is None
     assert not new.future.done()
+
+
+async def test_what_may_have_been_cut_off_does_not_fail() -> None:
+    """A program would be told that nobody has a message that all others have, and would emit it again."""
+    for is_late in (False, True):
+        pending = begin()
+        message = add(pending, "a")
+        taken(pending)
+        if not is_late:
+            pending.lost()
+        pending.cover("10-0")  # it was added, read by others and trimmed, or it was not added
+        if is_late:
+            pending.lost()
+        pending.expire(100)
+        pending.settle(100)
+        pending.expire(101)
+        assert not message.future.done()
+        assert [each.m for each in pending.take(101)] == [b"a"]
+        assert message.again
+        pending.read(b"a", "11-0")
+        assert message.future.result() == "11-0"
 
 
 async def test_what_was_cut_off_is_covered_when_it_becomes_known() -> None:

@@ -20,20 +20,26 @@ from rtframework.cluster.messages import (
     Options,
     ServerSideEmit,
     SocketRecord,
+    options_of,
 )
+from rtframework.cluster.payloads import JSONReader
 from rtframework.cluster.pubsub_wire import (
     decode,
     encode_ephemeral,
     encode_sharded,
+    encode_text,
     escape_pattern,
     is_ephemeral,
+    own_end,
     private_channel,
     public_channel,
+    read_splice,
     room_channel,
     room_has_channel,
     sharded_channel,
 )
 from rtframework.exceptions import DecodeError
+from rtframework.types import Target
 from tests.support.cluster_peer import UID, ask_node, names, sent
 
 LOSSY = {"sharded surrogate": "half of an emoji becomes U+FFFD"}
@@ -147,3 +153,33 @@ def test_damaged_messages_are_refused(name: str, data: Any) -> None:
             damaged[at : at + data.draw(st.integers(0, 3))] = data.draw(st.binary(max_size=3))
             with contextlib.suppress(DecodeError):
                 decode(bytes(damaged))
+
+
+@pytest.mark.parametrize("nsp", ["/", '/a"b'])
+def test_an_event_is_written_and_read_without_its_arguments(nsp: str) -> None:
+    """Each event would be decoded and encoded again by each server."""
+    target = Target(frozenset(["r1"]), volatile=True)
+    payload = encode_text("u", nsp, '["hi",{"n":1.50}]', target)
+    message = Message(3, Broadcast(EventPacket(2, ["hi", {"n": 1.5}]), opts=options_of(target)), "u", nsp)
+    assert payload == encode_sharded(message).replace(b"1.5", b"1.50")
+    assert decode(payload) == message
+    assert payload.endswith(own_end("u", nsp))
+    splice = read_splice(payload)
+    assert splice is not None
+    assert (splice.uid, splice.nsp, splice.data.args()) == ("u", nsp, '["hi",{"n":1.50}]')
+    assert read_splice(payload[:-1]) is None
+    assert read_splice(encode_sharded(Message(7, FetchSockets(OPTS, "aa"), "u", nsp))) is None
+    assert read_splice(encode_sharded(Message(3, Broadcast(PACKET), "u", nsp))) is None
+
+
+@pytest.mark.parametrize("name", [name for name in names("sharded") if " answer " not in name])
+def test_events_of_node_are_read_without_their_arguments(name: str) -> None:
+    """Clients would get something else than those of Node's servers."""
+    for command in sent(name):
+        splice, message = read_splice(command.payload), decode(command.payload)
+        if splice is None or not isinstance(message.data, Broadcast):
+            continue
+        text = splice.data.args()
+        assert text is not None
+        assert JSONReader()(text) == message.data.packet.data
+        assert (splice.uid, splice.nsp, splice.data.requestId) == (message.uid, message.nsp, message.data.requestId)

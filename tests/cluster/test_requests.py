@@ -31,11 +31,11 @@ async def test_the_sockets_of_all_servers_come_together() -> None:
     await asyncio.sleep(0)
     requests.fetched("id", [socket("a")], "one")
     requests.fetched("id", [socket("again")], "one")
-    requests.fetched("id", [socket("stranger")], "other")
+    requests.fetched("id", [socket("stranger")], "other")  # it was forgotten, and is there
     requests.fetched("unknown", [socket("x")], "two")
     assert not result.done()
     requests.fetched("id", [], "two")
-    assert ids(await result) == ["own", "a"]
+    assert ids(await result) == ["own", "a", "stranger"]
     requests.close("id")
     assert "id" not in requests
     assert len(requests) == 0

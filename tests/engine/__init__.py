@@ -17,7 +17,7 @@ from rtframework.engine.inbound import Inbound
 from tests.support.raw import RawClient, RawWebSocket
 from tests.support.server import HOST, reset
 
-PATIENCE = 3.0
+PATIENCE = 15.0
 """Seconds that anything may take."""
 
 

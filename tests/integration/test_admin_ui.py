@@ -10,7 +10,10 @@ from aiohttp import web
 from playwright.async_api import Page, Route, expect
 
 from rtframework import Server, Socket
+from rtframework_redis import RedisStreams
 from tests.conftest import Serve
+from tests.support.cluster.needs import needs
+from tests.support.cluster.redis_server import running_redis
 from tests.support.js import JS_FOLDER, JSClients
 from tests.support.until import until
 
@@ -144,3 +147,43 @@ async def test_the_ui_in_production(serve: Serve, js: JSClients, page: Page, tmp
     await page.wait_for_function(f"['rawConnection', 'bytesIn', 'bytesOut'].every((kind) => {kinds}.includes(kind))")
     await expect(page.get_by_label("Password")).not_to_be_visible()
     await page.screenshot(path=tmp_path / "production.png", full_page=True)
+
+
+@needs("redis-server")
+async def test_the_ui_with_two_servers(serve: Serve, js: JSClients, page: Page, tmp_path: Path) -> None:
+    """The page would show, and reach, only what the server that it is connected to has."""
+    async with running_redis() as redis:
+        ios = [Server(adapter=RedisStreams(redis.url, name=name)) for name in ("first", "second")]
+        for io, name in zip(ios, ("the-first", "the-second"), strict=True):
+            io.instrument(username="ada", password="right", mode="development", server_id=name)
+        servers = [await serve(application(io)) for io in ios]
+        one, two = [await js.connect(each.url, transports=["websocket"]) for each in servers]
+        one_id, two_id = await one.id(), await two.id()
+
+        await page.goto(servers[0].url + "/ui/")
+        await log_in(page, servers[0].url, "ada", "right")
+        await expect(page.get_by_text("/admin", exact=True)).to_be_visible()
+        await page.goto(servers[0].url + "/ui/#/servers/")
+        for name in ("the-first", "the-second"):
+            await expect(page.get_by_text(name)).to_be_visible()
+        await page.screenshot(path=tmp_path / "servers.png", full_page=True)
+        await page.goto(servers[0].url + "/ui/#/sockets/")
+        for sid in (one_id, two_id):
+            await expect(page.get_by_role("row").filter(has_text=sid)).to_contain_text("WebSocket")
+
+        # a client of the other server
+        await page.get_by_text(two_id).click()
+        await page.get_by_label("Join a room").fill("from-the-ui")
+        await page.get_by_label("Join a room").press("Enter")
+        await page.locator("form").filter(has=page.get_by_label("Join a room")).get_by_role("button").last.click()
+        await until(lambda: "from-the-ui" in ios[1].sockets[two_id].rooms)
+        await expect(page.get_by_role("cell", name="from-the-ui")).to_be_visible()
+        await page.screenshot(path=tmp_path / "socket.png", full_page=True)
+        await page.goto(servers[0].url + "/ui/#/sockets/")
+        row = page.get_by_role("row").filter(has_text=two_id).filter(has_text="WebSocket")
+        await row.get_by_role("button").click()
+        assert await two.disconnected() == "io server disconnect"
+        await expect(row).to_have_count(0)
+        assert list(ios[0].sockets) == [one_id]
+        for server in servers:
+            await server.stop()

@@ -79,6 +79,7 @@ async def test_calls_while_redis_is_away(how: str, recovery: bool) -> None:
                     "sockets_leave": lambda: io.sockets_leave("left"),
                     "disconnect_sockets": lambda: io.in_("nobody").disconnect_sockets(),
                     "fetch_sockets": io.fetch_sockets,
+                    "nodes": io.cluster.nodes,
                     "emit_with_ack": lambda: io.timeout(1).emit_with_ack("asked"),
                     "server_side_emit": lambda: io.server_side_emit("told"),
                     "forget_sessions": lambda: io.forget_sessions("nobody"),
@@ -92,7 +93,7 @@ async def test_calls_while_redis_is_away(how: str, recovery: bool) -> None:
                 found = dict(zip(calls, results, strict=True))
                 if how == "frozen":
                     assert str(found["fetch_sockets"]) == f"Redis did not answer within {TIMEOUT} s"
-                for name in ("fetch_sockets", "emit_with_ack", "server_side_emit"):
+                for name in ("fetch_sockets", "nodes", "emit_with_ack", "server_side_emit"):
                     assert is_unavailable(found.pop(name)), name
                 for name in ("emit", "volatile", "sockets_join", "sockets_leave", "disconnect_sockets"):
                     assert is_unavailable(found.pop(name), local=not recovery), name

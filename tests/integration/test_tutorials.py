@@ -15,6 +15,8 @@ from playwright.async_api import Page, Route, expect
 from tests.conftest import ServeProgram
 from tests.support.browser import Pages
 from tests.support.chat import LAST_POLL, SERVER_DOWN
+from tests.support.cluster.needs import needs
+from tests.support.cluster.redis_server import running_redis
 from tests.support.markdown import read_page
 from tests.support.tutorials import title_of
 
@@ -171,6 +173,31 @@ async def test_the_dashboard(serve_program: ServeProgram, browser: Pages) -> Non
     await expect(ada.locator("#target-value")).to_have_text("30")
     await expect(ada.locator("#problem")).to_be_empty()
     assert await grace.evaluate("document.documentElement.scrollWidth") <= 390
+
+
+@needs("redis-server")
+async def test_the_dashboard_of_several_servers(serve_program: ServeProgram, browser: Pages, tmp_path: Path) -> None:
+    """Nobody would see that one of the servers has lost the others, or a heater be off on one and on on another."""
+    browser.expect_errors(f"{LAST_POLL}|{SERVER_DOWN}")
+    async with running_redis() as redis:
+        env = {"REDIS": redis.url, **PYTHONPATH}
+        one, two = [await serve_program(EXAMPLES / "dashboard/server.py", env=env) for _ in range(2)]
+        ada, grace = await browser.open(one.url), await browser.open(two.url)
+        for page in (ada, grace):
+            await expect(page.locator("#servers li")).to_have_count(2)
+            await expect(page.locator("#servers li").first).to_contain_text("(this one), 1 client")
+            await expect(page.locator("#cluster")).to_have_text("All reach each other")
+            await expect(page.locator("#watching")).to_have_text("Only you watch")
+        await ada.locator("#heater").check()
+        await expect(grace.locator("#heater")).to_be_checked()
+        await ada.screenshot(path=tmp_path / "servers.png", full_page=True)
+        redis.kill()
+        await expect(grace.locator("#cluster")).to_have_text("The others cannot be reached")
+        await redis.start()
+        await expect(grace.locator("#cluster")).to_have_text("All reach each other, messages were lost once")
+        await grace.screenshot(path=tmp_path / "gap.png", full_page=True)
+        await two.stop()
+        await expect(ada.locator("#servers li")).to_have_count(1)
 
 
 # --- drawing ----------------------------------------------------------------------------------------------------------

@@ -122,6 +122,8 @@ class FakeBackbone:
     @property
     def health(self) -> Health:
         """The state of the broker."""
+        if self.broker.backbones.get(self.node) is not self:
+            return Health(False, "not started")
         return Health(True) if self.broker.up else Health(False, "the broker is down")
 
     async def start(self) -> None:

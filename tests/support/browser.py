@@ -17,8 +17,9 @@ from concurrent.futures import Future
 from pathlib import Path
 from typing import Final
 
-from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Page, async_playwright
+from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Page, Playwright, async_playwright
 
+from tests.support.driver import Drivers
 from tests.support.server import HOST, free_port
 
 _COMMANDS: Final = (
@@ -102,6 +103,7 @@ class Chromium:
     """A headless Chromium for many tests, each in an event loop of its own: it is held by a loop in a thread."""
 
     def __init__(self) -> None:
+        self._drivers = Drivers()
         self._port = free_port()
         self._started: Future[None] = Future()
         self._loop = asyncio.new_event_loop()
@@ -113,7 +115,7 @@ class Chromium:
     @contextlib.asynccontextmanager
     async def visit(self) -> AsyncIterator[Browser]:
         """The browser, for one test: what it opens is closed with it."""
-        async with async_playwright() as playwright:
+        async with self._drivers.connect() as playwright:
             browser = await playwright.chromium.connect_over_cdp(f"http://{HOST}:{self._port}")
             try:
                 yield browser
@@ -124,6 +126,7 @@ class Chromium:
         """End it."""
         self._loop.call_soon_threadsafe(self._ending.set)
         self._thread.join(30)
+        self._drivers.close()
 
     def _hold(self) -> None:
         with asyncio.Runner(loop_factory=lambda: self._loop) as runner:
@@ -131,7 +134,7 @@ class Chromium:
 
     async def _run(self) -> None:
         try:
-            async with _launched(f"--remote-debugging-port={self._port}"):
+            async with self._drivers.connect() as playwright, _launched(playwright, self._port):
                 self._started.set_result(None)
                 await self._ending.wait()
         except BaseException as error:
@@ -141,20 +144,20 @@ class Chromium:
 
 
 @contextlib.asynccontextmanager
-async def _launched(*flags: str) -> AsyncIterator[None]:
-    async with async_playwright() as playwright:
-        path = find_chromium()
-        if path is None and not Path(playwright.chromium.executable_path).is_file():
-            raise RuntimeError("Chromium is missing: run `make test` once, it installs it or says what to install")
-        # Chromium's sandbox does not work for root, which is what tests in containers run as.
-        as_root = os.name == "posix" and os.geteuid() == 0
-        browser = await playwright.chromium.launch(
-            executable_path=path, headless=True, chromium_sandbox=not as_root, args=[*_FLAGS, *flags]
-        )
-        try:
-            yield
-        finally:
-            await browser.close()
+async def _launched(playwright: Playwright, port: int) -> AsyncIterator[None]:
+    path = find_chromium()
+    if path is None and not Path(playwright.chromium.executable_path).is_file():
+        raise RuntimeError("Chromium is missing: run `make test` once, it installs it or says what to install")
+    # Chromium's sandbox does not work for root, which is what tests in containers run as.
+    as_root = os.name == "posix" and os.geteuid() == 0
+    flags = [*_FLAGS, f"--remote-debugging-port={port}"]
+    browser = await playwright.chromium.launch(
+        executable_path=path, headless=True, chromium_sandbox=not as_root, args=flags
+    )
+    try:
+        yield
+    finally:
+        await browser.close()
 
 
 @contextlib.asynccontextmanager

@@ -8,8 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-DEFAULT_TIMEOUT = 5.0
-"""Seconds that a wait may take when a test names no other bound."""
+DEFAULT_TIMEOUT = 15.0
+"""Seconds that a wait may take when a test names no other bound: a busy machine takes long."""
 
 _SHOWN = 25
 

@@ -6,6 +6,7 @@ import asyncio
 import datetime
 import math
 import os
+import re
 import socket
 import sys
 import time
@@ -19,6 +20,7 @@ from aiohttp import web
 from tests.conftest import Serve, ServeProgram
 from tests.support import preload
 from tests.support.browser import Pages
+from tests.support.driver import Drivers
 from tests.support.js import ConnectError, JSClients, JSError
 from tests.support.proxy import running_proxy
 from tests.support.pyclient import PyClients
@@ -274,6 +276,7 @@ async def test_raw_packets(serve: Serve) -> None:
 
 PROGRAM = """
 import os
+import re
 from aiohttp import web
 
 async def page(request):
@@ -334,3 +337,73 @@ async def test_a_program_may_end_before_one_looks(tmp_path: Path, monkeypatch: p
     process = await preload.start([sys.executable, str(program)], env=dict(os.environ))
     assert await process.communicate() == (b"done\n", b"")
     assert process.returncode == 3
+
+
+@pytest.mark.parametrize(
+    "program",
+    [
+        "print('done')",
+        "raise SystemExit(300)",
+        "raise SystemExit('for a reason')",
+        "raise SystemExit",
+        "print('half a line', end=''); raise ValueError('a mistake')",
+        "raise KeyboardInterrupt",
+        "import sys\nsys.excepthook = lambda kind, error, trace: print('told', error)\nraise ValueError('a mistake')",
+        "import atexit\natexit.register(print, 'first')\natexit.register(print, 'last', end='')",
+        "import threading, time\nthreading.Thread(target=lambda: (time.sleep(0.05), print('waited for'))).start()",
+        "import threading, time\nthreading.Thread(target=time.sleep, args=[60], daemon=True).start()",
+        "import socket\nkept = socket.socket()",
+        "import kept",
+        "import sys\nsys.stdout.close()",
+        "import os\nos.dup2(os.open('/dev/full', os.O_WRONLY), 1)\nprint('to nobody')",
+    ],
+)
+async def test_a_fork_ends_as_a_new_interpreter_does(program: str, tmp_path: Path) -> None:
+    """What is tested of programs would be an end that they do not have."""
+    (tmp_path / "program.py").write_text(program + "\n")
+    (tmp_path / "kept.py").write_text("import socket\nname = socket.socket()\n")
+    env = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    ends = []
+    for cold in (True, False):
+        command = [sys.executable, "-W", "error", str(tmp_path / "program.py")]
+        process = await preload.start(command, env=env, cold=cold)
+        out, err = await process.communicate()
+        # Addresses and descriptors differ, as do the frames between the interpreter and the program.
+        lines = [line for line in err.decode().splitlines() if not line.startswith((" ", "Traceback"))]
+        ends.append((process.returncode, out, [re.sub(r"0x\w+|fd=\d+|TextIOWrapper.*", "", line) for line in lines]))
+    assert ends[0] == ends[1]
+
+
+async def test_connections_share_a_driver_of_playwright() -> None:
+    """Each test of a page would start one; and one that has ended would fail every test after it."""
+    drivers = Drivers()
+    try:
+        async with drivers.connect() as first, drivers.connect() as second:
+            assert drivers.is_shared
+            assert first.chromium.name == second.chromium.name == "chromium"
+            process = drivers._process
+        async with drivers.connect():
+            assert drivers._process is process
+            assert process is not None
+            process.kill()
+            process.wait()
+        async with drivers.connect() as playwright:
+            assert playwright.chromium.name == "chromium"
+            assert drivers._process is not process
+    finally:
+        drivers.close()
+
+
+async def test_a_driver_that_cannot_be_shared_is_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The tests of pages would end with the next version of Playwright that looks different inside."""
+    script = tmp_path / "drivers.cjs"
+    script.write_text("throw new Error('another Playwright')")
+    monkeypatch.setattr("tests.support.driver._SCRIPT", script)
+    drivers = Drivers()
+    try:
+        for _ in range(2):
+            async with drivers.connect() as playwright:
+                assert playwright.chromium.name == "chromium"
+                assert not drivers.is_shared
+    finally:
+        drivers.close()

@@ -30,6 +30,7 @@ socket.on("sample", (sample) => {
 
 socket.on("picture", showPicture);
 socket.on("settings", showSettings);
+socket.on("servers", showServers);
 socket.on("watching", (count) => ($("#watching").textContent = count === 1 ? "Only you watch" : `${count} watch`));
 
 // --- what is seen ----------------------------------------------------------------------------------------------------
@@ -53,6 +54,20 @@ function showSettings({ heater, target }) {
   $("#heater").checked = heater === "on";
   $("#target").value = target;
   $("#target-value").textContent = target;
+}
+
+function showServers({ up, gaps, nodes }) {
+  const lost = gaps === 0 ? "" : gaps === 1 ? ", messages were lost once" : `, messages were lost ${gaps} times`;
+  $("#cluster").dataset.state = up ? "online" : "offline";
+  $("#cluster").textContent = (up ? "All reach each other" : "The others cannot be reached") + lost;
+  $("#servers ul").replaceChildren(
+    ...nodes.map(({ name, sockets, here }) => {
+      const item = document.createElement("li");
+      const clients = sockets === null ? "" : sockets === 1 ? ", 1 client" : `, ${sockets} clients`;
+      item.textContent = (here ? `${name} (this one)` : name) + clients;
+      return item;
+    }),
+  );
 }
 
 function status(state, text) {

@@ -16,12 +16,10 @@ import asyncio
 from typing import Any, Final
 
 from ...exceptions import ClusterUnavailable, ConfigurationError, EncodeError
-from ...packets import number_of
-from ...types import RESERVED_EVENTS
 from ..client import connect
 from ..endpoint import Endpoint, add_endpoint
 from ..errors import Exit, Failure
-from ..values import parse_seconds, parse_value, read_file, show
+from ..values import parse_event, parse_seconds, parse_value, read_file, show
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -73,21 +71,6 @@ def run(args: argparse.Namespace) -> int:
         for line in [show(answer, exact=True)] if args.json else map(show, answer):
             print(line)
     return Exit.DONE
-
-
-def parse_event(text: str) -> str | int:
-    """Parse an event's name: ``1`` is a number, ``"1"`` in quotes and ``one`` are strings.
-
-    Raises ``Failure`` for a name that no event can have.
-    """
-    if not text:
-        raise Failure("an event needs a name", Exit.USAGE)
-    if text in RESERVED_EVENTS:
-        raise Failure(f'"{text}" can be no event: the name is reserved', Exit.USAGE)
-    if text[0] == text[-1] == '"' and number_of(text[1:-1]) is not None:
-        return text[1:-1]
-    number = number_of(text)
-    return text if number is None else number
 
 
 def _check(args: argparse.Namespace, url: str | None, words: list[str]) -> None:

@@ -68,6 +68,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--loop", choices=("auto", "asyncio", "uvloop"), default="auto", help="auto: uvloop, if it is installed"
     )
     parser.add_argument("--log-level", choices=_LEVELS, default="warning", help="default: %(default)s")
+    parser.add_argument(
+        "--ready",
+        metavar="PATH",
+        type=_path,
+        help="a Server: answer load balancers there, with 503 while it starts or stops",
+    )
     parser.add_argument("--access-log", action="store_true", help="log each HTTP request")
     parser.add_argument(
         "--keep-alive",
@@ -124,6 +130,7 @@ def run(args: argparse.Namespace) -> int:
                     keep_alive=args.keep_alive,
                     shutdown_timeout=args.shutdown_timeout,
                     access_log=args.access_log,
+                    ready=args.ready,
                 )
             )
     finally:
@@ -139,6 +146,7 @@ def _arguments(args: argparse.Namespace) -> list[str]:
     arguments += ["--loop", args.loop, "--log-level", args.log_level, "--shutdown-timeout", str(args.shutdown_timeout)]
     arguments += ["--keep-alive", str(args.keep_alive)]
     arguments += ["--slow-callback", str(args.slow_callback), "--slow-provider", str(args.slow_provider)]
+    arguments += ["--ready", args.ready] if args.ready is not None else []
     arguments += ["--factory"] * args.factory + ["--access-log"] * args.access_log
     return arguments
 
@@ -159,6 +167,12 @@ def _port(text: str) -> int:
     if not text.isdecimal() or int(text) > 65535:
         raise argparse.ArgumentTypeError(f"{text!r} is no port: 0 to 65535")
     return int(text)
+
+
+def _path(text: str) -> str:
+    if not text.startswith("/"):
+        raise argparse.ArgumentTypeError(f"{text!r} is no path: it begins with /")
+    return text
 
 
 def _mode(text: str) -> int:

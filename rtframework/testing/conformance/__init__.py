@@ -13,7 +13,16 @@ Example::
 
 from .adapters import AdapterConformance
 from .authenticators import AuthenticatorConformance
+from .cluster_broker import ClusterBroker
+from .clusters import ClusterConformance
 from .serializers import SerializerConformance
 from .suites import run_suite
 
-__all__ = ["AdapterConformance", "AuthenticatorConformance", "SerializerConformance", "run_suite"]
+__all__ = [
+    "AdapterConformance",
+    "AuthenticatorConformance",
+    "ClusterBroker",
+    "ClusterConformance",
+    "SerializerConformance",
+    "run_suite",
+]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ...options import Recovery
 from ...protocols import Session
 from ...serializers import JSONSerializer
-from ...types import Handshake, Packet, PacketType, SocketDetails
+from ...types import Handshake, Packet, PacketType, SocketDetails, Target
 from .suites import check
 
 if TYPE_CHECKING:
@@ -34,6 +34,7 @@ class Deliveries:
         self.served: list[Sequence[Any]] = []
         self.gaps: list[float] = []
         self.states: list[bool] = []
+        self.losses: list[tuple[Any, Exception]] = []
         self.error: Exception | None = None
         self.on_send: Callable[[str], Any] | None = None
 
@@ -116,6 +117,9 @@ class Deliveries:
 
     def state(self, up: bool) -> None:
         self.states.append(up)
+
+    def lost(self, packet: Packet, target: Target, error: Exception) -> None:
+        self.losses.append((packet.data[0], error))
 
     @property
     def _adapter(self) -> Adapter:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 import signal
 import socket
@@ -167,6 +168,20 @@ async def test_a_server_that_is_attached_already(program: Path) -> None:
     done = await rtframework("run", "program:io", "--port", "0", cwd=program.parent)
     assert done.code == 1
     assert done.complaint.endswith("has attached to an application: name that, program:app")
+
+
+async def test_a_load_balancer_can_ask(program: Path) -> None:
+    """A server that needs nothing but itself would need an application, only to say that it is ready."""
+    async with running("run", "program:io", "--port", "0", "--ready", "/ready", cwd=program.parent) as command:
+        url = await url_of(command)
+        assert json.loads(await get(f"{url}/ready")) == {"ready": True}
+        assert await command.end() == 0
+    done = await rtframework("run", "program:make_app()", "--port", "0", "--ready", "/ready", cwd=program.parent)
+    assert done.code == 2
+    assert "app.router.add_get('/ready', Readiness(io).handler)" in done.complaint
+    done = await rtframework("run", "program:io", "--port", "0", "--ready", "ready", cwd=program.parent)
+    assert done.code == 2
+    assert "'ready' is no path" in done.err
 
 
 async def test_requests_are_logged_on_demand(program: Path) -> None:

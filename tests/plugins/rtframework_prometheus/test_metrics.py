@@ -18,11 +18,12 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
-from rtframework import ConfigurationError, Event, EventError, Server, Socket
+from rtframework import ClusterUnavailable, ConfigurationError, Event, EventError, Server, Socket
 from rtframework.protocols import CallNext
 from rtframework_prometheus import Metrics
 from rtframework_prometheus.event_counts import MOST
 from tests.conftest import Serve
+from tests.support.backbone import Broker, FakeBackbone
 from tests.support.js import JSClients
 from tests.support.transports import Transport
 from tests.support.until import until
@@ -299,9 +300,31 @@ def queries() -> list[str]:
     return found
 
 
+async def test_the_cluster_is_shown(serve: Serve) -> None:
+    """An operator would hear of lost messages from the users."""
+    broker = Broker()
+    io = Server(adapter=FakeBackbone(broker, "one"))
+    metrics = measured(io)
+    await serve(io)
+    assert value_of(metrics, "rtframework_cluster_up") == 1
+    for name in ("gaps", "lost", "reconnects"):
+        assert value_of(metrics, f"rtframework_cluster_{name}_total") == 0
+    broker.gap(12.5)
+    broker.fail()
+    with pytest.raises(ClusterUnavailable):
+        await io.emit("news")
+    assert value_of(metrics, "rtframework_cluster_up") == 0
+    assert value_of(metrics, "rtframework_cluster_gaps_total") == 1
+    assert value_of(metrics, "rtframework_cluster_lost_total") == 1
+    assert value_of(metrics, "rtframework_cluster_messages_total", direction="out") == 0
+    assert value_of(metrics, "rtframework_cluster_pending_bytes") == 0
+    broker.recover()
+    assert value_of(measured(Server()), "rtframework_cluster_up") is None, "there are no others"
+
+
 async def exported(serve: Serve, js: JSClients) -> dict[str, set[str]]:
     """The names of all samples, each with its labels, of a server that has served something."""
-    io = Server()
+    io = Server(adapter=FakeBackbone(Broker(), "one"))
     metrics = measured(io)
 
     @io.on("ask")

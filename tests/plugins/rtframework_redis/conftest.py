@@ -25,7 +25,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from rtframework import Recovery, Server
-from rtframework_redis import RedisStreams
+from rtframework_redis import RedisPubSub, RedisStreams
 from tests.support.cluster.clients import LightClient, LightClients, light_clients
 from tests.support.server import RunningServer
 from tests.support.until import until
@@ -296,11 +296,20 @@ class Cluster:
         """Start a server."""
         streams = RedisStreams(url or self._url, **options)
         io = Server(adapter=streams, connection_state_recovery=Recovery(skip_middlewares=True) if recovery else None)
+        return io, await self._run(io), streams
+
+    async def pubsub(self, *, url: str | None = None, **options: Any) -> tuple[Server, RunningServer, RedisPubSub]:
+        """Start a server with Pub/Sub."""
+        pubsub = RedisPubSub(url or self._url, **options)
+        io = Server(adapter=pubsub)
+        return io, await self._run(io), pubsub
+
+    async def _run(self, io: Server) -> RunningServer:
         io._host.cluster.hear(lambda *args: self.told.append(args))
         running = RunningServer(io)
         await running.start()
         self._stack.push_async_callback(running.stop)
-        return io, running, streams
+        return running
 
 
 @pytest.fixture

@@ -3,12 +3,24 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Any, cast
 
 import msgspec
+import pytest
+import socketio
+from aiohttp import web
 
+from rtframework.engine import AsyncServer, Manager
+from rtframework_redis.address import Address
+from rtframework_redis.handshake import connect
 from tests.plugins.rtframework_redis.conftest import Cluster, RedisServer
+from tests.support.server import RunningServer
 from tests.support.until import until
+
+
+class RedisManager(socketio.AsyncRedisManager, Manager):  # type: ignore[misc]
+    """The manager of docs/drop-in.md."""
+
 
 Found = tuple[Cluster, RedisServer]
 
@@ -76,6 +88,43 @@ async def test_managers_of_python_socketio_are_heard(cluster: Found) -> None:
     assert await io.to("red").fetch_sockets() == []
     await send("disconnect", sid=client.sid)
     await until(lambda: client.ends == ["namespace"])
+
+
+@pytest.mark.parametrize("sharded", [False, True])
+async def test_servers_with_pubsub_hear_emitters_and_servers_of_python_socketio(cluster: Found, sharded: bool) -> None:
+    """A program could not be moved from python-socketio server by server, nor its workers be left as they are."""
+    servers, redis = cluster
+    _, running, pubsub = await servers.pubsub(sharded=sharded)
+    client = await servers.clients.connect(running.url)
+    await client.barrier()
+    managers: list[Any] = [cast(Any, RedisManager)(redis.url) for _ in range(2)]
+    sio, other = [AsyncServer(async_mode="aiohttp", client_manager=manager) for manager in managers]
+    apps = []
+    for each in (sio, other):
+        app = web.Application()
+        each.attach(app)
+        apps.append(RunningServer(app))
+        await apps[-1].start()
+    theirs = await servers.clients.connect(apps[1].url)
+    try:
+        await sio.emit("news", {"n": 1, "b": b"x"})
+        await sio.emit("news", 2, to=client.sid)
+        link = await connect(Address.from_url(redis.url))
+        event = [
+            "emitter",
+            {"type": 2, "data": ["news", 3], "nsp": "/"},
+            {"rooms": [client.sid], "except": [], "flags": {}},
+        ]
+        await link.send("PUBLISH", f"socket.io#/#{client.sid}#", msgspec.msgpack.encode(event))
+        await link.close()
+        assert await client.wait_for("news", 3) == [[{"n": 1, "b": b"x"}], [2], [3]]
+        assert await theirs.wait_for("news") == [[{"n": 1, "b": b"x"}]]
+    finally:
+        for served in apps:
+            await served.stop()
+        for manager in managers:
+            await manager.redis.aclose()
+    assert pubsub.gaps == 0
 
 
 async def test_emitters_can_be_left_out(cluster: Found) -> None:

@@ -55,6 +55,10 @@ def test_pauses_grow_up_to_a_second() -> None:
     assert [high.take() for _ in range(6)] == pytest.approx([0.1, 0.2, 0.4, 0.8, LONGEST_PAUSE, LONGEST_PAUSE])
     high.reset()
     assert high.take() == pytest.approx(0.1)
+    eager = Pauses(eager=True, random_number=lambda: 1.0)
+    assert [eager.take() for _ in range(3)] == pytest.approx([0.01, 0.1, 0.2])
+    eager.reset()
+    assert eager.take() == pytest.approx(0.01)
 
 
 async def test_it_comes_back_after_a_restart(redis_server: Start) -> None:

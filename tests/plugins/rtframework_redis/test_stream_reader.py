@@ -6,12 +6,15 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
+import pytest
+
 from rtframework.cluster.cursor import Gap
 from rtframework_redis.keeper import Keeper
 from rtframework_redis.link import Link
 from rtframework_redis.stream_reader import StreamReader, run_id_of
 from rtframework_redis.topology import make_topology
 from tests.plugins.rtframework_redis.conftest import RedisServer
+from tests.support.cluster.proxy import running_network
 from tests.support.until import until
 
 Start = Callable[..., Awaitable[RedisServer]]
@@ -20,12 +23,12 @@ Start = Callable[..., Awaitable[RedisServer]]
 class Reading:
     """A reader, what it has read, and a connection beside it."""
 
-    def __init__(self, redis: RedisServer) -> None:
+    def __init__(self, redis: RedisServer, url: str | None = None) -> None:
         self.values: list[bytes] = []
         self.gaps: list[tuple[Gap, str | None]] = []
         self.states: list[bool] = []
         self.reader = StreamReader(
-            make_topology(redis.url),
+            make_topology(url or redis.url),
             "s",
             uid="0123456789abcdef",
             max_len=1000,
@@ -57,9 +60,9 @@ class Reading:
 
 
 @contextlib.asynccontextmanager
-async def reading(redis: RedisServer, *before: object) -> AsyncIterator[Reading]:
-    """Read a stream that has some entries already."""
-    it = Reading(redis)
+async def reading(redis: RedisServer, *before: object, url: str | None = None) -> AsyncIterator[Reading]:
+    """Read a stream that has some entries already; ``url``: by way of a proxy."""
+    it = Reading(redis, url)
     it.keeper.start()
     it.link = await it.keeper.up(5)
     await it.add(*before)
@@ -123,6 +126,24 @@ async def test_a_stream_that_is_cut_under_a_slow_reader_is_a_gap(redis_server: S
         ((gap, first),) = it.gaps
         assert (gap.kind, gap.since) == ("trimmed", seen)
         assert first is not None
+
+
+@pytest.mark.parametrize("kept", [1, 3], ids=["one entry is left", "a whole batch is left"])
+async def test_a_stream_that_is_cut_while_a_batch_is_on_its_way_is_a_gap(redis_server: Start, kept: int) -> None:
+    """A server that was stopped for a while, or whose network was, would pass over what was cut off meanwhile."""
+    redis = await redis_server()
+    async with running_network(redis.port) as network, reading(redis, url=await network.url("reader")) as it:
+        await it.add("first")
+        await until(lambda: it.values == [b"first"])
+        network["reader"].freeze()
+        await it.add("read")
+        await until(lambda: any(each.lines["to_server"].held for each in network["reader"].doing("XREAD")))
+        await it.add(*range(10))
+        await it.link.send("XTRIM", "s", "MAXLEN", kept)
+        network["reader"].thaw()
+        await until(lambda: it.values[-1] == b"9")
+        assert it.values == [b"first", b"read", *(b"%d" % each for each in range(10 - kept, 10))]
+        assert [gap.kind for gap, _ in it.gaps] == ["trimmed"]
 
 
 async def test_another_history_is_read_from_its_beginning(redis_server: Start) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from rtframework import AckTimeout, FetchTimeout, Recovery, Server, Socket
+from rtframework import AckTimeout, ClusterLoss, ClusterUnavailable, FetchTimeout, Recovery, Server, Socket
 from rtframework_msgpack import MsgpackSerializer
 from rtframework_redis import RedisStreams
 from tests.plugins.rtframework_redis.conftest import Cluster, RedisServer
@@ -65,11 +65,11 @@ async def test_a_server_that_is_counted_and_silent_is_not_waited_for(cluster: Fo
     async with asyncio.timeout(5):
         _, _, other = await servers.server()
         other._hear = lambda *message: None  # type: ignore[method-assign]
-        other.writer._on_message = other._hear
+        other.writer.subscriptions._on_message = other._hear
         with pytest.raises(FetchTimeout) as caught:
             await io.timeout(0.2).fetch_sockets()
     assert [each.id for each in caught.value.sockets] == [client.sid]
-    assert caught.value.missing == ("?",)
+    assert caught.value.missing == (other.node,)
     with pytest.raises(AckTimeout):
         await io.server_side_emit_with_ack("question", timeout=0.1)
     assert streams.health.up
@@ -181,3 +181,83 @@ async def test_values_of_other_programs_are_sent_as_clients_get_them(cluster: Fo
     await one.emit("values", value)
     found = [await each.wait_for("values") for each in clients]
     assert found[0] == found[1]
+
+
+async def test_emits_that_nobody_awaits_are_told_when_they_are_lost(cluster: Found) -> None:
+    """A handler that was cancelled would leave an event behind that no other server gets, unknown to all."""
+    servers, redis = cluster
+    io, running, streams = await servers.server(publish_timeout=0.3, recovery=False)
+    client = await servers.clients.connect(running.url)
+    losses: list[ClusterLoss] = []
+    io.cluster.on("lost")(losses.append)
+    await redis.kill()
+    await until(lambda: not streams.health.up)
+    emitting = asyncio.ensure_future(io.to(client.sid).emit("news", 1))
+    await client.wait_for("news")
+    emitting.cancel()
+    await until(lambda: losses)
+    (loss,) = losses
+    assert (loss.namespace, loss.event, loss.args, loss.local) == ("/", "news", (1,), True)
+    assert loss.target.rooms == frozenset([client.sid])
+    with pytest.raises(ClusterUnavailable):
+        await io.emit("again")
+    assert [each.event for each in losses] == ["news", "again"]
+
+
+async def test_an_emit_that_was_cancelled_while_it_waited_for_room_is_told(cluster: Found) -> None:
+    """This server's clients would have it, and the others not, in silence."""
+    servers, redis = cluster
+    io, _, streams = await servers.server(publish_timeout=60, recovery=False, max_pending=300)
+    losses: list[ClusterLoss] = []
+    io.cluster.on("lost")(losses.append)
+    redis.freeze()
+    first = asyncio.ensure_future(io.emit("first"))
+    await until(lambda: streams.writer.pending.size > 0)
+    second = asyncio.ensure_future(io.emit("second"))
+    await asyncio.sleep(0)
+    second.cancel()
+    await until(lambda: losses)
+    assert [each.event for each in losses] == ["second"]
+    redis.thaw()
+    await first
+    assert len(losses) == 1
+
+
+async def test_a_cancelled_emit_that_arrives_is_not_lost(cluster: Found) -> None:
+    """A program would send again what everybody has."""
+    servers, redis = cluster
+    io, _, _ = await servers.server(recovery=False)
+    _, running, _ = await servers.server(recovery=False)
+    client = await servers.clients.connect(running.url)
+    losses: list[ClusterLoss] = []
+    io.cluster.on("lost")(losses.append)
+    redis.freeze()
+    emitting = asyncio.ensure_future(io.emit("news"))
+    await asyncio.sleep(0)
+    emitting.cancel()
+    redis.thaw()
+    await client.wait_for("news")
+    await io.emit("end")
+    assert losses == []
+
+
+async def test_what_travels_is_counted(cluster: Found) -> None:
+    """An operator could not see that one server floods the others."""
+    servers, _ = cluster
+    one, _, first = await servers.server()
+    _, running, second = await servers.server()
+    client = await servers.clients.connect(running.url)
+    before, heard = first.traffic.published, second.traffic.received
+    for number in range(3):
+        await one.emit("news", number)
+    await client.wait_for("news", 3)
+    await one.fetch_sockets()
+    assert first.traffic.published >= before + 4, "a request may be repeated"
+    assert second.traffic.received >= heard + 4
+    assert (first.traffic.pending_bytes, first.traffic.reconnects) == (0, 0)
+    link = first.writer.keeper.link
+    assert link is not None
+    link.fail("cut")
+    await until(lambda: not first.health.up)
+    await until(lambda: first.health.up)
+    assert first.traffic.reconnects == 1

@@ -244,6 +244,12 @@ async def test_a_real_cluster_of_one(redis_server: Start) -> None:
         await topology.locate(b"socket.io")
     await link.send("CLUSTER", "ADDSLOTSRANGE", 0, 16383)
     assert (await topology.locate(b"socket.io")).place == f"127.0.0.1:{server.port}"
+    assert isinstance(topology, ClusterTopology)
+    place = ("127.0.0.1", server.port)
+    table = await topology.table()
+    assert (len(table.masters), set(table.masters.values()), table.nodes) == (16384, {place}, (place,))
+    assert topology.address_of(place).must_be_master
+    assert not topology.address_of(place, must_be_master=False).must_be_master
     await link.close()
 
 

@@ -232,7 +232,7 @@ class DrivenProgram(DrivenServer):
         """True while the process runs, even if it is frozen."""
         return self.program.alive
 
-    async def start(self, *, timeout: float = 10.0) -> None:
+    async def start(self, *, timeout: float = 30.0) -> None:
         """Start the process and wait until it serves."""
         self._loop = asyncio.get_running_loop()
         self._ready = self._loop.create_future()

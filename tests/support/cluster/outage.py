@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import json
 from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias, get_args
 
@@ -98,11 +99,14 @@ async def main() -> None:
     parser.add_argument("--peers", default="node-streams,node-classic,python-socketio", help=", ".join(KINDS))
     parser.add_argument("--faults", default="killed,frozen", help=", ".join(get_args(Fault)))
     parser.add_argument("--adapter", help="module:factory of an adapter for our server")
+    parser.add_argument("--options", default="{}", help='of the adapter, as JSON: {"sharded": true}')
+    parser.add_argument("--no-recovery", action="store_true", help="for an adapter that recovers no connections")
     parser.add_argument("--at-once", type=int, default=4, help="rows that are measured at the same time")
     given = parser.parse_args()
     kinds = [each for each in given.peers.split(",") if each]
     if given.adapter is not None:
-        add_kind("ours", given.adapter)
+        config = {"recovery": None} if given.no_recovery else {}
+        add_kind("ours", given.adapter, options=json.loads(given.options), **config)
         kinds.insert(0, "ours")
     slots = asyncio.Semaphore(given.at_once)
 

@@ -66,6 +66,7 @@ class Program:
             ping_timeout=ping_timeout,
             **given,
         )
+        self.io._host.cluster.hear(self._note)
         self._served: set[str] = set()
         for nsp in namespaces:
             self._serve(self.io.of(nsp))
@@ -98,6 +99,11 @@ class Program:
 
         app.on_shutdown.append(end_floods)
         return app
+
+    def _note(self, event: str, *args: Any) -> None:
+        if event == "gap":
+            nsp, since = args
+            self.log.append({"what": "gap", "nsp": nsp, "since": since})
 
     # --- for the clients --------------------------------------------------------------------------------------------
 

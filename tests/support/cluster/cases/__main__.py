@@ -1,13 +1,15 @@
 """``python -m tests.support.cluster.cases node-streams,node-streams`` runs the cases on a fleet and prints a table.
 
 With an adapter of ours beside Node's: ``… ours,node-streams --add ours=module:factory``; ``--add ours=module:factory=``
-for one that can neither recover nor reach remote sockets, ``=remote`` for Pub/Sub.
+for one that can neither recover nor reach remote sockets, ``=remote`` for Pub/Sub; then options as JSON:
+``--add 'ours=module:factory=remote={"sharded": true}'``.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import json
 
 from tests.support.cluster.cases.running import run_cases
 from tests.support.cluster.cases.table import CASES
@@ -19,14 +21,19 @@ async def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("fleet", help="kinds of the servers: node-streams,node-streams")
     parser.add_argument(
-        "--add", action="append", default=[], help="kind=module:factory or kind=module:factory=ability,…"
+        "--add",
+        action="append",
+        default=[],
+        help="kind=module:factory=ability,…={option: value}; what follows may be left out",
     )
     parser.add_argument("--only", default="", help="numbers of cases: 13,14")
     parser.add_argument("--why", action="store_true", help="with the traceback of each failure")
     given = parser.parse_args()
     for each in given.add:
-        name, adapter, abilities = [*each.split("="), f"{STREAM},{RECOVERY},{REMOTE}"][:3]
-        add_kind(name, adapter, *filter(None, abilities.split(",")))
+        name, adapter, *more = each.split("=", 3)
+        abilities = [part for part in more[0].split(",") if part] if more else [STREAM, RECOVERY, REMOTE]
+        config = {} if RECOVERY in abilities else {"recovery": None}
+        add_kind(name, adapter, *abilities, options=json.loads(more[1]) if more[1:] else {}, **config)
     only = [each for each in given.only.split(",") if each]
     async with running_fleet(*given.fleet.split(",")) as fleet:
         found = await run_cases(fleet, only)
