@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any, Final
 from aiohttp import web
 from aiohttp.log import access_logger
 
-from ..engine import limit_heads
+from ..engine import limit_heads, tune_gc
 from ..exceptions import ConfigurationError
 from ..server import Server
-from .addresses import url_of
+from .addresses import BACKLOG, url_of
 from .errors import Exit, Failure
 from .program_errors import failure_of
 from .signals import on_end
@@ -33,15 +33,17 @@ async def serve(
     keep_alive: float,
     shutdown_timeout: float,
     access_log: bool,
+    tunes_gc: bool = True,
 ) -> int:
     """Serve an application until a signal. Return the exit code. Raises ``Failure``.
 
     ``found``: the object loaded from the target: an application, a server or a factory. ``keep_alive``: seconds that a
     connection may be idle. ``shutdown_timeout``: seconds that pending requests have to end after the signal.
+    ``tunes_gc``: keep Python's garbage collector from what lives long.
     """
     ending = asyncio.Event()
     on_end(ending.set)
-    starting = asyncio.create_task(_start(target, found, keep_alive, shutdown_timeout, access_log))
+    starting = asyncio.create_task(_start(target, found, keep_alive, shutdown_timeout, access_log, tunes_gc))
     told = asyncio.create_task(ending.wait())
     try:
         await asyncio.wait((starting, told), return_when=asyncio.FIRST_COMPLETED)
@@ -54,6 +56,7 @@ async def serve(
         try:
             for sock in socks:
                 await web.SockSite(runner, sock).start()
+                sock.listen(BACKLOG)  # not passed to the site: asyncio would accept as many in one turn
             print(f"Serving {target.text} on {', '.join(map(url_of, socks))} (Ctrl-C ends it)", flush=True)
             await told
         finally:
@@ -67,13 +70,15 @@ async def serve(
 
 
 async def _start(
-    target: Target, found: Any, keep_alive: float, shutdown_timeout: float, access_log: bool
+    target: Target, found: Any, keep_alive: float, shutdown_timeout: float, access_log: bool, tunes_gc: bool
 ) -> web.AppRunner:
     if target.is_factory:
         found = await target.make(found)
     target.expect(found, web.Application, Server)
     app = found if isinstance(found, web.Application) else _attach(target, found)
     limit_heads(app)  # of a server in a sub-application, it does not know
+    if tunes_gc:
+        tune_gc(app)
     runner = web.AppRunner(
         app,
         handle_signals=False,

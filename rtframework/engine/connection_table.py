@@ -16,6 +16,7 @@ from ..limits.shares import Shares
 from ..logs import tell_left_out
 from ..types import DisconnectReason, Handshake
 from .backpressure import ASK_AGAIN
+from .collector import tables
 from .descriptors import quieten
 from .heartbeat import Heartbeat
 from .inbound import Inbound
@@ -74,6 +75,7 @@ class ConnectionTable:
     def start(self) -> None:
         """Begin to serve an application, in the running loop."""
         quieten(asyncio.get_running_loop())
+        tables.add(self)
         if self.is_closing:  # it has served another application, maybe in another event loop
             self.is_closing = False
             self.cork = self.runner.cork = Cork(self.counts)

@@ -77,6 +77,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="time that a connection may be idle (default: %(default)g)",
     )
     parser.add_argument(
+        "--tune-gc",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="keep Python's garbage collector from what lives long, so that clients do not wait for it (default: yes)",
+    )
+    parser.add_argument(
         "--shutdown-timeout",
         metavar="SECONDS",
         type=parse_seconds,
@@ -124,6 +130,7 @@ def run(args: argparse.Namespace) -> int:
                     keep_alive=args.keep_alive,
                     shutdown_timeout=args.shutdown_timeout,
                     access_log=args.access_log,
+                    tunes_gc=args.tune_gc,
                 )
             )
     finally:
@@ -140,6 +147,7 @@ def _arguments(args: argparse.Namespace) -> list[str]:
     arguments += ["--keep-alive", str(args.keep_alive)]
     arguments += ["--slow-callback", str(args.slow_callback), "--slow-provider", str(args.slow_provider)]
     arguments += ["--factory"] * args.factory + ["--access-log"] * args.access_log
+    arguments += [] if args.tune_gc else ["--no-tune-gc"]
     return arguments
 
 
