@@ -159,6 +159,8 @@ static size_t on_websocket_data(Connection *tcp, const char *data, size_t length
         if (is_probe) {
             browser->pausing = true;
             upgrade_if_ready(browser);
+        } else if (frame[0] & 0x40) {  // not read, but only the reply to CONNECT is as long
+            if (size > 10) on_packet(browser, "40", 2);
         } else if (size && packet[0] == '2') {
             send_frame(tcp, "3");
         } else {
