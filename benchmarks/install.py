@@ -63,7 +63,18 @@ def build_load() -> Path:
     sources = sorted((HERE / "load").glob("*.[ch]"))
     if not LOAD.exists() or any(source.stat().st_mtime > LOAD.stat().st_mtime for source in sources):
         LOAD.parent.mkdir(exist_ok=True)
-        _run([compiler, "-std=gnu11", "-O2", "-Wall", "-o", LOAD, *(each for each in sources if each.suffix == ".c")])
+        _run(
+            [
+                compiler,
+                "-std=gnu11",
+                "-O2",
+                "-Wall",
+                "-o",
+                LOAD,
+                *(each for each in sources if each.suffix == ".c"),
+                "-lm",
+            ]
+        )
     return LOAD
 
 
