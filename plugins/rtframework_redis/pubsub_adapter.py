@@ -10,7 +10,6 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from rtframework.cluster.adapter import ClusterAdapter
-from rtframework.cluster.payloads import to_plain
 from rtframework.exceptions import ClusterUnavailable, ConfigurationError
 from rtframework.types import Packet, PacketType, Target
 
@@ -148,8 +147,7 @@ class PubSubAdapter(ClusterAdapter):
             return
         text = self._emitter.text(packet)
         if text is None:
-            packet = Packet(_EVENT, self.nsp, to_plain(list(packet.data)))
-            self._emitter.encode(packet)
+            packet = Packet(_EVENT, self.nsp, self._emitter.plain(packet.data))
         if target.rooms is not None and not target.rooms:
             return
         message = None if target.local else self._encode_event(packet, text, target)

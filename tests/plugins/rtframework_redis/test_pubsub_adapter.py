@@ -15,6 +15,7 @@ from rtframework_redis import channels as channels_module
 from rtframework_redis import subscriptions as subscriptions_module
 from tests.plugins.rtframework_redis.conftest import Cluster, RedisServer
 from tests.support.until import until
+from tests.support.values import PLAIN, SERIALIZER, VALUES, check_between_servers
 
 Found = tuple[Cluster, RedisServer]
 
@@ -160,6 +161,25 @@ async def test_clients_of_all_servers_get_the_same_values(cluster: Found) -> Non
         for event in ("values", "bytes"):
             found = [await each.wait_for(event) for each in clients]
             assert found[0] == found[1]
+
+
+@pytest.mark.parametrize("sharded", [False, True])
+async def test_values_of_the_programs_own_types_are_sent(cluster: Found, sharded: bool) -> None:
+    """A program with models would work on one server, and fail on two."""
+    servers, _ = cluster
+    one, first, _ = await servers.pubsub(sharded=sharded, serializer=SERIALIZER)
+    two, second, _ = await servers.pubsub(sharded=sharded, serializer=SERIALIZER)
+    clients = [await servers.clients.connect(each.url) for each in (first, second)]
+    await one.emit("text", *VALUES)
+    await one.emit("bytes", *VALUES, b"x")
+    for each in clients:
+        assert await each.wait_for("text") == [PLAIN]
+        assert await each.wait_for("bytes") == [[*PLAIN, b"x"]]
+        each.answers["asked"] = "yes"
+    assert set((await one.timeout(5).emit_with_ack("asked", *VALUES)).values()) == {"yes"}
+    for each in clients:
+        assert await each.wait_for("asked") == [PLAIN]
+    await check_between_servers(one, two)
 
 
 async def test_a_message_that_is_too_large_is_refused(cluster: Found) -> None:
