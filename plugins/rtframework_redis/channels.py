@@ -7,7 +7,7 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
 
 from rtframework.exceptions import ClusterUnavailable
 
@@ -19,6 +19,9 @@ from .keeper import Keeper, Opened, Pauses
 from .link import STALE, Link, LinkOptions, wall_time
 from .subscriptions import Command, Subscriptions
 from .topology import ClusterTopology, Place, SingleServer, Topology
+
+if TYPE_CHECKING:
+    from .entry_writer import Emit
 
 PROBE: Final = 4.0
 """Seconds between two messages of a server to itself; one that is late at two looks is lost."""
@@ -67,8 +70,11 @@ class ChannelSet(Protocol):
     def drop(self, *channels: bytes) -> None:
         """End subscriptions at once: see :meth:`Subscriptions.drop`."""
 
-    async def publish(self, channel: bytes, payload: bytes) -> None:
-        """Publish a message. Raises :class:`~rtframework.ClusterUnavailable`."""
+    async def publish(self, channel: bytes, payload: bytes, emit: Emit | None = None) -> None:
+        """Publish a message. Raises :class:`~rtframework.ClusterUnavailable`.
+
+        ``emit``: is told if the message is lost after its emitter was cancelled.
+        """
 
     def post(self, channel: bytes, payload: bytes) -> None:
         """Publish a message that may get lost."""
@@ -214,10 +220,10 @@ class Channels:
         """End subscriptions at once."""
         self.subscriptions.drop(*channels)
 
-    async def publish(self, channel: bytes, payload: bytes) -> None:
+    async def publish(self, channel: bytes, payload: bytes, emit: Emit | None = None) -> None:
         """Publish a message."""
         try:
-            await self.publisher.publish(channel, payload)
+            await self.publisher.publish(channel, payload, emit=emit)
         except ReplyError as error:
             raise ClusterUnavailable(
                 f"the message was not published: this is one node of a Redis Cluster, write redis+cluster://…: {error}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from redis.crc import key_slot
 
@@ -18,6 +18,9 @@ from .errors import LinkError, LinkRefused, ReplyError
 from .link import STALE, wall_time
 from .subscriptions import Command, all_of
 from .topology import ClusterTopology, Place, SingleServer, SlotTable
+
+if TYPE_CHECKING:
+    from .entry_writer import Emit
 
 _PAUSES: Final = (0.05, 0.1, 0.2, 0.4, 0.8)
 """Seconds between attempts to read the table of slots; the last one again and again."""
@@ -146,14 +149,14 @@ class ClusterChannels:
 
     # --- what is sent -------------------------------------------------------------------------------------------------
 
-    async def publish(self, channel: bytes, payload: bytes) -> None:
+    async def publish(self, channel: bytes, payload: bytes, emit: Emit | None = None) -> None:
         """Publish a message at the node that has the channel's slot."""
         deadline = wall_time() + self._timeout
         for pause in _forever(_PAUSES):
             shard = self._shard_of(channel)
             if shard is not None:
                 try:
-                    await shard.publisher.publish(channel, payload, deadline)
+                    await shard.publisher.publish(channel, payload, deadline, emit)
                 except ReplyError as error:
                     self._follow(error)
                 else:
@@ -163,7 +166,12 @@ class ClusterChannels:
             if wall_time() + pause >= deadline:
                 raise ClusterUnavailable("the message was not published: no node of the Redis Cluster takes it")
             if self._shard_of(channel) in (shard, None):
-                await asyncio.sleep(pause)
+                try:
+                    await asyncio.sleep(pause)
+                except asyncio.CancelledError:
+                    if emit is not None:
+                        emit.lost(ClusterUnavailable("the emitter was cancelled while no node took the message"))
+                    raise
 
     def post(self, channel: bytes, payload: bytes) -> None:
         """Publish a message that may get lost."""

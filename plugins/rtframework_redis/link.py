@@ -224,6 +224,15 @@ class Link(asyncio.Protocol):
         self._submit(command, future, None)
         return future
 
+    def renew(self, reply: Reply) -> Reply | None:
+        """Return a new future of a reply whose own was cancelled; ``None`` if it is not to come any more."""
+        for number, (future, size, expected) in enumerate(self._pending):
+            if future is reply:
+                renewed: Reply = self._loop.create_future()
+                self._pending[number] = (renewed, size, expected)
+                return renewed
+        return None
+
     def send_blocking(self, block: float, *args: Argument) -> Reply:
         """Send a command that Redis answers after ``block`` seconds at the latest, e.g. ``XREAD BLOCK``.
 

@@ -159,12 +159,17 @@ class PubSubAdapter(ClusterAdapter):
             await _wait(slow)
             return
         try:
-            await self._backbone.channels.publish(*message)
+            await self._backbone.channels.publish(*message, _OwnEmit(self, packet, target))
         except ClusterUnavailable as error:
             error.local = True
             raise
         finally:
             await _wait(slow)
+
+    def lost(self, packet: Packet, target: Target, error: ClusterUnavailable) -> None:
+        """Tell of an event whose emitter waits no longer: the others do not get it."""
+        error.local = True
+        self._emitter.lost(packet, target, error)
 
     def _send(self, packet: Packet, target: Target, frames: Frames | None) -> Awaitable[None] | None:
         """Send a packet, or frames in its place, to the sockets of this server."""
@@ -194,6 +199,21 @@ class PubSubAdapter(ClusterAdapter):
     async def fetch_sockets(self, target: Target, timeout: float | None) -> list[SocketDetails]:
         """Describe the sockets of all servers."""
         return await super().fetch_sockets(target, self._backbone.requests_timeout if timeout is None else timeout)
+
+
+class _OwnEmit:
+    """An event of this server on its way to the others."""
+
+    __slots__ = ("_adapter", "_packet", "_target")
+
+    def __init__(self, adapter: PubSubAdapter, packet: Packet, target: Target) -> None:
+        self._adapter = adapter
+        self._packet = packet
+        self._target = target
+
+    def lost(self, error: ClusterUnavailable) -> None:
+        """Handle that the other servers do not get it, though nobody waits any longer."""
+        self._adapter.lost(self._packet, self._target, error)
 
 
 async def _wait(slow: Awaitable[None] | None) -> None:

@@ -43,7 +43,7 @@ def hook(value: Any) -> Any:
     """Turn money into a string."""
     if isinstance(value, Money):
         return f"{value.cents} ct"
-    raise NotImplementedError(f"objects of type {type(value).__name__}")
+    raise TypeError(f"objects of type {type(value).__name__}")
 
 
 SERIALIZER: Final = JSONSerializer(enc_hook=hook)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from rtframework import ClusterUnavailable, EncodeError, FetchTimeout, Recovery, Server, Socket
+from rtframework import ClusterLoss, ClusterUnavailable, EncodeError, FetchTimeout, Recovery, Server, Socket
 from rtframework.exceptions import ConfigurationError
 from rtframework_redis import RedisPubSub
 from rtframework_redis import channels as channels_module
@@ -180,6 +180,46 @@ async def test_values_of_the_programs_own_types_are_sent(cluster: Found, sharded
     for each in clients:
         assert await each.wait_for("asked") == [PLAIN]
     await check_between_servers(one, two)
+
+
+@pytest.mark.parametrize("sharded", [False, True])
+async def test_emits_that_nobody_awaits_are_told_when_they_are_lost(cluster: Found, sharded: bool) -> None:
+    """A handler that was cancelled would leave an event behind that no other server gets, unknown to all."""
+    servers, redis = cluster
+    io, running, pubsub = await servers.pubsub(sharded=sharded, publish_timeout=0.3)
+    client = await servers.clients.connect(running.url)
+    losses: list[ClusterLoss] = []
+    io.cluster.on("lost")(losses.append)
+    await redis.kill()
+    await until(lambda: not pubsub.health.up)
+    emitting = asyncio.ensure_future(io.to(client.sid).emit("news", 1))
+    await client.wait_for("news")
+    emitting.cancel()
+    await until(lambda: losses)
+    (loss,) = losses
+    assert (loss.namespace, loss.event, loss.args, loss.local) == ("/", "news", (1,), True)
+    assert loss.target.rooms == frozenset([client.sid])
+    with pytest.raises(ClusterUnavailable):
+        await io.emit("again")
+    assert [each.event for each in losses] == ["news", "again"]
+
+
+async def test_an_emit_goes_on_when_its_emitter_is_cancelled(cluster: Found) -> None:
+    """Other servers would miss what the clients of this one have got, whenever a client leaves at that moment."""
+    servers, redis = cluster
+    io, first, pubsub = await servers.pubsub(publish_timeout=60)
+    _, second, _ = await servers.pubsub()
+    here, there = [await servers.clients.connect(each.url) for each in (first, second)]
+    losses: list[ClusterLoss] = []
+    io.cluster.on("lost")(losses.append)
+    await redis.kill()
+    await until(lambda: not pubsub.health.up)
+    emitting = asyncio.ensure_future(io.emit("news", 1))
+    await here.wait_for("news")
+    emitting.cancel()
+    await redis.start()
+    assert await there.wait_for("news") == [[1]]
+    assert not losses
 
 
 async def test_a_message_that_is_too_large_is_refused(cluster: Found) -> None:
