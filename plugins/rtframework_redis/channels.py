@@ -22,6 +22,7 @@ from .topology import ClusterTopology, Place, SingleServer, Topology
 
 if TYPE_CHECKING:
     from .entry_writer import Emit
+    from .node_leases import Connection
 
 PROBE: Final = 4.0
 """Seconds between two messages of a server to itself; one that is late at two looks is lost."""
@@ -78,6 +79,9 @@ class ChannelSet(Protocol):
 
     def post(self, channel: bytes, payload: bytes) -> None:
         """Publish a message that may get lost."""
+
+    def connection(self, key: bytes) -> Connection:
+        """Return the connection for commands that concern a key."""
 
     async def count(self, channel: bytes) -> int:
         """Count the subscriptions to a channel. Raises :class:`~rtframework.ClusterUnavailable`."""
@@ -232,6 +236,10 @@ class Channels:
     def post(self, channel: bytes, payload: bytes) -> None:
         """Publish a message that may get lost."""
         self.publisher.send(self._publish, channel, payload)
+
+    def connection(self, key: bytes) -> Connection:
+        """Return the connection that publishes; in a Redis Cluster it is at the node of ``key`` of this object."""
+        return self.publisher
 
     async def count(self, channel: bytes) -> int:
         """Count the subscriptions to a channel, this server's among them."""

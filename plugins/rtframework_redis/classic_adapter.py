@@ -38,6 +38,9 @@ if TYPE_CHECKING:
 
     from .pubsub import RedisPubSub
 
+_NODES: Final = "?"
+"""The uid of all servers of Node, whose answers have none."""
+
 _NODES_IDS: Final = 6
 """Characters of the ids of Node's servers. Ours have more: they all have a channel for answers to them alone."""
 
@@ -142,6 +145,8 @@ class ClassicAdapter(PubSubAdapter):
             return
         message = answer_of(decode_response(payload), self.nsp)
         if message is not None:
+            if not message.uid:  # a server of Node
+                self._name_of(_NODES)
             self._hear_answer(message)
 
     def _respond(self, uid: Any, response: Response) -> None:

@@ -21,6 +21,8 @@ from .topology import ClusterTopology, Place, SingleServer, SlotTable
 
 if TYPE_CHECKING:
     from .entry_writer import Emit
+    from .link import Link
+    from .node_leases import Connection
 
 _PAUSES: Final = (0.05, 0.1, 0.2, 0.4, 0.8)
 """Seconds between attempts to read the table of slots; the last one again and again."""
@@ -179,6 +181,30 @@ class ClusterChannels:
         if shard is not None:
             shard.post(channel, payload)
 
+    def connection(self, key: bytes) -> Connection:
+        """Return the connection to whichever node has a key."""
+        return _AtNode(self, key)
+
+    def command(self, key: bytes, *args: Any) -> asyncio.Future[Any] | None:
+        """Send a command that concerns a key to its node; return the future of its reply, ``None`` if there is none."""
+        shard = self._shard_of(key)
+        reply = None if shard is None else shard.publisher.send(*args)
+        if reply is not None:
+            reply.add_done_callback(self._replied)
+        return reply
+
+    def _replied(self, reply: asyncio.Future[Any]) -> None:
+        error = None if reply.cancelled() else reply.exception()
+        if isinstance(error, ReplyError) and error.code in ELSEWHERE:
+            self._follow(error)
+
+    async def link(self, key: bytes) -> Link:
+        """Return the connection to the node of a key. Raises :class:`~rtframework.ClusterUnavailable`."""
+        shard = self._shard_of(key)
+        if shard is None:
+            raise ClusterUnavailable("no node of the Redis Cluster has the slot of the key")
+        return await shard.publisher.link()
+
     async def count(self, channel: bytes) -> int:
         """Count the subscriptions to a channel at the node that has its slot."""
         shard = self._shard_of(channel)
@@ -313,6 +339,22 @@ class ClusterChannels:
         if not self._is_closed:
             self._on_gap(since, channels)
             self._on_state()
+
+
+class _AtNode:
+    """The connection to the node of a key, wherever that is at the moment."""
+
+    def __init__(self, channels: ClusterChannels, key: bytes) -> None:
+        self._channels = channels
+        self._key = key
+
+    async def link(self) -> Link:
+        """Return the connection."""
+        return await self._channels.link(self._key)
+
+    def send(self, *args: Any) -> asyncio.Future[Any] | None:
+        """Send a command whose reply nobody has to wait for."""
+        return self._channels.command(self._key, *args)
 
 
 def _settle(waiter: asyncio.Future[None], future: asyncio.Future[Any]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from abc import abstractmethod
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
@@ -91,12 +91,14 @@ class PubSubAdapter(ClusterAdapter):
                 if each is not None:
                     with contextlib.suppress(ClusterUnavailable):  # it comes later, and what was missed is a gap
                         await each
+        self._backbone.leases.serve(self.nsp)  # not before: nobody is to wait for a server that does not hear
 
     async def close(self) -> None:
         """Leave the cluster."""
         if not self._is_open:
             return
         self._is_open = False
+        self._backbone.leases.withdraw(self.nsp)
         self._backbone.close(self, self._mine)
         await super().close()
         rooms = [channel for room in self.index.all_rooms() if (channel := self._room_channel(room)) is not None]
@@ -189,9 +191,12 @@ class PubSubAdapter(ClusterAdapter):
 
     # --- how messages travel ------------------------------------------------------------------------------------------
 
-    async def _others(self) -> int:
-        """Count the other servers of the namespace."""
-        return await self._backbone.count_others(self._counted())
+    async def _others(self) -> int | Collection[str]:
+        """Return the names of the other servers of the namespace, or their number if Node's are among them."""
+        return await self._backbone.others(self, self._counted())
+
+    def _name_of(self, uid: str) -> str:
+        return self._backbone.leases.heard(self.nsp, uid)
 
     def _spawn(self, work: Awaitable[Any]) -> None:
         self._backbone.spawn(work)

@@ -109,6 +109,11 @@ class ShardedAdapter(PubSubAdapter):
         channel = private_channel(self.nsp, uid, self._backbone.channel_prefix)
         self._backbone.channels.post(channel.encode(), self._encode(kind, data))
 
+    def _ask_again(self, name: str, kind: MessageType, data: Data) -> None:
+        uid = self._backbone.leases.uid_of(name)
+        if uid is not None:
+            self._reply(uid, kind, data)
+
     def _encode(self, kind: MessageType, data: Data) -> bytes:
         return encode_sharded(Message(int(kind), data, self._backbone.uid, self.nsp))
 
