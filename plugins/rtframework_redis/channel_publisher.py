@@ -97,6 +97,12 @@ class ChannelPublisher(Commander):
         """True while messages are sent."""
         return self._link is not None and self._link.is_usable
 
+    @property
+    def pending(self) -> int:
+        """Bytes that wait to be sent, or for the reply of Redis."""
+        waiting = sum(len(waiting.command) for _, waiting in self._queue if not waiting.sent.done())
+        return waiting + (0 if self._link is None else self._link.unanswered)
+
     async def publish(
         self, channel: bytes, payload: bytes, deadline: float | None = None, emit: Emit | None = None
     ) -> None:

@@ -56,6 +56,14 @@ class ChannelSet(Protocol):
     def problem(self) -> str:
         """The reason why it is not up."""
 
+    @property
+    def pending(self) -> int:
+        """Bytes that are on their way to Redis."""
+
+    @property
+    def reconnects(self) -> int:
+        """Connections that were opened again after one had ended."""
+
     async def start(self, timeout: float) -> None:
         """Connect, and subscribe. Raises ``LinkError``."""
 
@@ -187,6 +195,16 @@ class Channels:
             if keeper.health.problem:
                 return keeper.health.problem
         return "the connections to Redis are being opened"
+
+    @property
+    def pending(self) -> int:
+        """Bytes that are on their way to Redis."""
+        return self.publisher.pending
+
+    @property
+    def reconnects(self) -> int:
+        """Connections that were opened again after one had ended."""
+        return sum(max(0, each.health.connects - 1) for each in (self.subscriber, self.publisher.keeper))
 
     async def start(self, timeout: float) -> None:
         """Connect, and subscribe. Raises ``LinkError``, and ``ClusterUnavailable`` if the user may not publish."""

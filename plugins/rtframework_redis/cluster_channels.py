@@ -68,6 +68,8 @@ class ClusterChannels:
         self._reading: asyncio.Task[SlotTable] | None = None
         self._closing: set[asyncio.Task[None]] = set()
         self._is_closed = self._is_stale = False
+        self._reconnects = 0
+        """Those of nodes that have left."""
 
     @property
     def is_up(self) -> bool:
@@ -81,6 +83,16 @@ class ClusterChannels:
             if not shard.is_up:
                 return shard.problem
         return "the nodes of the Redis Cluster are not known yet, or slots have none"
+
+    @property
+    def pending(self) -> int:
+        """Bytes that are on their way to the nodes."""
+        return sum(each.pending for each in self._shards.values())
+
+    @property
+    def reconnects(self) -> int:
+        """Connections that were opened again after one had ended."""
+        return self._reconnects + sum(each.reconnects for each in self._shards.values())
 
     async def start(self, timeout: float) -> None:
         """Read the table of slots, and connect to all masters."""
@@ -319,6 +331,7 @@ class ClusterChannels:
             subscriptions.retry()
             if place not in used:
                 del self._shards[place]
+                self._reconnects += shard.reconnects
                 task = self._loop.create_task(shard.close())
                 self._closing.add(task)
                 task.add_done_callback(self._closing.discard)

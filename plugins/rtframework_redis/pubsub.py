@@ -15,7 +15,7 @@ from rtframework.cluster.pubsub_wire import SubscriptionMode, public_channel
 from rtframework.cluster.python_socketio_wire import CHANNEL
 from rtframework.exceptions import ClusterUnavailable, ConfigurationError
 from rtframework.protocols import Emitter
-from rtframework.types import ClusterNode, Health, Target
+from rtframework.types import ClusterNode, ClusterTraffic, Health, Target
 
 from .background import Background
 from .channels import Channels, ChannelSet, CountingChannels
@@ -96,6 +96,11 @@ class RedisPubSub:
         self.uid = new_id()
         self.gaps = 0
         """Gaps that were found so far."""
+        self.published = 0
+        """Messages that were sent to the other servers."""
+        self.received = 0
+        """Messages of the other servers that have come."""
+        self._reconnects = 0
         self._timeout = publish_timeout
         self._max_pending = max_pending
         self.adapters: dict[str, PubSubAdapter] = {}
@@ -133,6 +138,13 @@ class RedisPubSub:
         if channels is None:
             return Health(False, "not started")
         return Health(True) if channels.is_up else Health(False, channels.problem)
+
+    @property
+    def traffic(self) -> ClusterTraffic:
+        """What was sent and received so far."""
+        channels = self._channels
+        pending, now = (0, 0) if channels is None else (channels.pending, channels.reconnects)
+        return ClusterTraffic(self.published, self.received, pending, self._reconnects + now)
 
     @property
     def channels(self) -> ChannelSet:
@@ -192,6 +204,7 @@ class RedisPubSub:
         channels = self._channels
         if channels is not None:
             await self.leases.close(_STOP)
+            self._reconnects += channels.reconnects
             self._channels = None
             await channels.close()
         self._is_up = False

@@ -161,7 +161,7 @@ class PubSubAdapter(ClusterAdapter):
             await _wait(slow)
             return
         try:
-            await self._backbone.channels.publish(*message, _OwnEmit(self, packet, target))
+            await self._publish(*message, _OwnEmit(self, packet, target))
         except ClusterUnavailable as error:
             error.local = True
             raise
@@ -197,6 +197,15 @@ class PubSubAdapter(ClusterAdapter):
 
     def _name_of(self, uid: str) -> str:
         return self._backbone.leases.heard(self.nsp, uid)
+
+    async def _publish(self, channel: bytes, payload: bytes, emit: _OwnEmit | None = None) -> None:
+        backbone = self._backbone
+        await backbone.channels.publish(channel, payload, emit)
+        backbone.published += 1
+
+    def _post(self, channel: str, payload: bytes) -> None:
+        self._backbone.channels.post(channel.encode(), payload)
+        self._backbone.published += 1
 
     def _spawn(self, work: Awaitable[Any]) -> None:
         self._backbone.spawn(work)
