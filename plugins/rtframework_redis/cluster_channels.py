@@ -69,7 +69,7 @@ class ClusterChannels:
         self._closing: set[asyncio.Task[None]] = set()
         self._is_closed = self._is_stale = False
         self._reconnects = 0
-        """Those of nodes that have left."""
+        """Count of the connections to nodes that have left."""
 
     @property
     def is_up(self) -> bool:
