@@ -369,6 +369,7 @@ class _PubSub(ClusterConformance):
     """Servers on one Redis; faults are short, and long in a thorough run."""
 
     sharded = False
+    named = True
     thorough = is_thorough()
     publish_timeout = 0.5
     patience = 5.0
