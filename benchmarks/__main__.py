@@ -5,18 +5,20 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
+import subprocess
 import sys
 from datetime import date
 from pathlib import Path
 from typing import Final
 
 from . import chart, handlers, install, machine, publish, report, slow_consumer
-from .peers import PEERS, Peer
+from .peers import PEERS, PYTHON, Peer
 from .rows import CURVES, ROWS, Curve, Options, Row
-from .runner import Cores, Failed, Server, raise_file_limit, running
+from .runner import Cores, Failed, Report, Server, raise_file_limit, running
 
 IMAGES: Final = publish.ROOT / "docs/images"
 _FILES_NEEDED: Final = 9000
+_FILES_NEEDED_BY_LATENCY: Final = 15_000
 
 
 class Suite:
@@ -27,6 +29,7 @@ class Suite:
         self._load = load
         self._cores = cores
         self._quick = quick
+        self._reports: dict[tuple[str, str], tuple[Server, Report]] = {}
         self.failures = 0
 
     def table(self, rows: list[Row], rounds: int) -> dict[str, dict[str, list[float]]]:
@@ -35,7 +38,7 @@ class Suite:
         for number in range(1, rounds + 1):
             for peer in self._peers.values():
                 print(f"round {number} of {rounds}: {peer.title}", file=sys.stderr, flush=True)
-                for batch in ([row for row in rows if not row.fresh], *([row] for row in rows if row.fresh)):
+                for batch in batches(rows):
                     for row, value in self._measure(peer, batch):
                         values[row.key][peer.key].append(value)
         return values
@@ -75,13 +78,25 @@ class Suite:
             **(row.patient if peer.patience else {}),
             **(row.quick if self._quick and not (peer.patience and row.patient) else {}),
         }
-        value: float = server.drive(row.scenario, options)[row.reads]
+        run = (row.scenario, str(options))
+        if run not in self._reports or self._reports[run][0] is not server:
+            self._reports[run] = server, server.drive(row.scenario, options)
+        value: float = self._reports[run][1][row.reads]
         print(f"    {row.title}: {report.short(value)} {row.unit}", file=sys.stderr, flush=True)
         return value
 
     def _lament(self, peer: Peer, failed: Failed) -> None:
         self.failures += 1
         print(f"{peer.title}: this run does not count: {failed}", file=sys.stderr, flush=True)
+
+
+def batches(rows: list[Row]) -> list[list[Row]]:
+    """Group rows by the servers on which they are measured: a new one for each run that wants one."""
+    fresh: dict[tuple[str, str], list[Row]] = {}
+    for row in rows:
+        if row.fresh:
+            fresh.setdefault((row.scenario, str(row.options)), []).append(row)
+    return [[row for row in rows if not row.fresh], *fresh.values()]
 
 
 def available(wanted: list[str]) -> dict[str, Peer]:
@@ -112,13 +127,17 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="one round with less work: whether everything runs")
     parser.add_argument("--curve", action="store_true", help="the curves instead of the table")
     parser.add_argument("--publish", action="store_true", help="put the results and the picture into the docs")
+    parser.add_argument(
+        "--latency", action="store_true", help="what clients wait for, by the clock, instead of the table"
+    )
     parser.add_argument("--handlers", action="store_true", help="what typed and injected parameters cost")
     parser.add_argument("--slow-consumer", action="store_true", help="memory when a client never reads")
+    parser.add_argument("--cluster", action="store_true", help="what several servers over Redis cost; with --curve too")
     options = parser.parse_args()
     if options.rounds < 1:
         parser.error("at least one round")
-    if options.publish and (options.only or options.peer or options.quick):
-        parser.error("only whole results are published: without --only, --peer and --quick")
+    if options.publish and (options.only or options.peer or options.quick or options.latency):
+        parser.error("only whole results are published: without --only, --peer, --quick and --latency")
     return options
 
 
@@ -130,9 +149,11 @@ def main() -> int:
         return 2
     if options.slow_consumer:
         return slow_consumer.main()
-    files = raise_file_limit()
-    if files < _FILES_NEEDED:
-        print(f"Only {files} files may be open, {_FILES_NEEDED} are needed: raise the limit (ulimit -Hn).")
+    if options.cluster:
+        return in_cluster(options)
+    files, needed = raise_file_limit(), _FILES_NEEDED_BY_LATENCY if options.latency else _FILES_NEEDED
+    if files < needed:
+        print(f"Only {files} files may be open, {needed} are needed: raise the limit (ulimit -Hn).")
         return 2
     try:
         load = install.build_load()
@@ -148,7 +169,10 @@ def main() -> int:
     suite = Suite(peers, load, cores, quick=options.quick)
     others = machine.Others()
     rounds = 1 if options.quick else options.rounds
-    name = "curves" if options.curve else "table"
+    name = "curves" if options.curve else "latency" if options.latency else "table"
+    chosen = [
+        row for row in ROWS.values() if (row.key in options.only if options.only else row.waits is options.latency)
+    ]
     results: report.Json = {
         "date": date.today().isoformat(),
         "count": rounds,
@@ -157,11 +181,23 @@ def main() -> int:
     if options.curve:
         results["curves"] = suite.curves(list(CURVES.values()))
     else:
-        results["rounds"] = suite.table([ROWS[key] for key in ROWS if key in (options.only or ROWS)], rounds)
+        results["rounds"] = suite.table(chosen, rounds)
     results["machine"] = {**machine.describe(), "pinned": cores.server is not None, "others": round(others.share(), 3)}
     show(results)
     write(results, name, for_docs=options.publish and not suite.failures)
     return 1 if suite.failures else 0
+
+
+def in_cluster(options: argparse.Namespace) -> int:
+    """Measure several servers over Redis, with the packages of the benchmarks."""
+    install.install_python()
+    try:
+        install.install_javascript()
+    except install.Missing as missing:
+        print(missing, file=sys.stderr)
+    command = [str(PYTHON), "-m", "benchmarks.cluster", "--rounds", str(options.rounds)]
+    command += ["--quick"] * options.quick + ["--curve"] * options.curve
+    return subprocess.run(command, cwd=publish.ROOT, check=False).returncode
 
 
 def show(results: report.Json) -> None:

@@ -27,7 +27,7 @@ def install_python() -> None:
     _say("Installing Python packages into benchmarks/.venv")
     folder = PYTHON.parent.parent
     _run([sys.executable, "-m", "venv", "--clear", folder])
-    packages = ["--editable", f"{ROOT}[speed]", PYDANTIC]
+    packages = ["--editable", f"{ROOT}[speed,redis]", PYDANTIC]
     _run([PYTHON, "-m", "pip", "install", "-qq", "--disable-pip-version-check", *packages])
     _stamp(folder, ROOT / "pyproject.toml")
 
@@ -63,7 +63,18 @@ def build_load() -> Path:
     sources = sorted((HERE / "load").glob("*.[ch]"))
     if not LOAD.exists() or any(source.stat().st_mtime > LOAD.stat().st_mtime for source in sources):
         LOAD.parent.mkdir(exist_ok=True)
-        _run([compiler, "-std=gnu11", "-O2", "-Wall", "-o", LOAD, *(each for each in sources if each.suffix == ".c")])
+        _run(
+            [
+                compiler,
+                "-std=gnu11",
+                "-O2",
+                "-Wall",
+                "-o",
+                LOAD,
+                *(each for each in sources if each.suffix == ".c"),
+                "-lm",
+            ]
+        )
     return LOAD
 
 

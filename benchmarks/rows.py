@@ -16,6 +16,7 @@ class Row:
     ``options`` are the generator's; ``patient`` replaces some of them for peers that need patience, ``quick`` for
     ``--quick``.
     ``targets`` are the ratios to a peer that the project means to reach. ``fresh``: on a server that was just started.
+    ``waits``: it belongs to the table of ``--latency``. Rows of the same scenario and options are read from one run.
     """
 
     key: str
@@ -28,6 +29,7 @@ class Row:
     quick: Options = field(default_factory=dict)
     targets: Mapping[str, float] = field(default_factory=dict)
     fresh: bool = False
+    waits: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +111,83 @@ ROWS: Final = {
             quick={"count": 400, "warm-up": 200},
             targets={"python-socketio": 0.002, "node": 0.2},
             fresh=True,
+        ),
+        *(
+            Row(
+                f"ack-{rate // 1000}k-{key}",
+                f"ack at {rate:,} events a second, {share}",
+                "latency",
+                {"clients": 100, "rate": rate, "seconds": 3},
+                unit="ms",
+                reads=f"ack_{key}",
+                patient={"rate": rate // 10},
+                quick={"rate": rate // 10, "seconds": 1},
+                waits=True,
+            )
+            for rate in (10_000, 20_000)
+            for key, share in (("p50", "median"), ("p99", "99%"), ("p999", "99.9%"))
+        ),
+        *(
+            Row(
+                f"crowd-{key}",
+                f"ack while 1,000 a second connect beside 10,000, {share}",
+                "crowd",
+                {"clients": 10_000, "others": 1000, "rate": 500, "seconds": 3},
+                unit="ms",
+                reads=f"ack_{key}",
+                patient={"others": 300},
+                quick={"clients": 1000, "others": 100, "seconds": 1},
+                fresh=True,
+                waits=True,
+            )
+            for key, share in (("p50", "median"), ("p99", "99%"))
+        ),
+        *(
+            Row(
+                f"broadcast-{reads.replace('_', '-')}",
+                title,
+                "broadcast",
+                {"clients": 5000, "rate": 500, "seconds": 5},
+                unit="ms",
+                reads=reads,
+                patient={"rate": 100},
+                quick={"clients": 500, "seconds": 1},
+                fresh=True,
+                waits=True,
+            )
+            for reads, title in (
+                ("last_p50", "broadcast to 5,000, until the last has it"),
+                ("during_p50", "ack meanwhile, median"),
+                ("during_p99", "ack meanwhile, 99%"),
+            )
+        ),
+        Row(
+            "storm",
+            "3,000 browsers within a second, until all have a websocket",
+            "storm",
+            {"clients": 3000},
+            unit="s",
+            reads="all_s",
+            quick={"clients": 300},
+            fresh=True,
+            waits=True,
+        ),
+        *(
+            Row(
+                f"browser-{reads.replace('_', '-')}",
+                title,
+                "browser",
+                {"clients": 2000, "warm-up": 500},
+                unit=unit,
+                reads=reads,
+                quick={"clients": 200, "warm-up": 100},
+                fresh=True,
+                waits=True,
+            )
+            for reads, title, unit in (
+                ("cpu_us", "a browser's way to its websocket", "µs"),
+                ("kib", "memory per browser, with the connections that it keeps", "KiB"),
+            )
         ),
     )
 }

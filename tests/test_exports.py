@@ -78,7 +78,7 @@ EXPORTS: Final[dict[str, tuple[str, ...]]] = {
     ),
     "rtframework.adapters": ("AckCollector", "BaseAdapter", "MemoryAdapter", "RoomIndex"),
     "rtframework.development": ("develop",),
-    "rtframework.engine": ("AsyncServer", "EngineIO", "Gateway", "Manager", "limit_heads"),
+    "rtframework.engine": ("AsyncServer", "EngineIO", "Gateway", "Manager", "limit_heads", "tune_gc"),
     "rtframework.testing": (
         "AdapterConformance",
         "AuthenticatorConformance",

@@ -1,6 +1,6 @@
 // The load generator of the benchmarks: drives a Socket.IO server and says what each operation cost it.
 //
-//   load SCENARIO --port PORT --pid PID [--clients N] [--count N] [--window N] [--size BYTES] [--rooms N] [--event NAME] [--data JSON] …
+//   load SCENARIO --port PORT --pid PID [--clients N] [--count N] [--window N] [--size BYTES] [--rooms N] [--event NAME] [--data JSON] [--rate N] [--seconds N] …
 //
 // It prints one JSON object. A run in which anything at all goes wrong (a connection that closes, a packet that is
 // lost, doubled or out of order) prints the reason on stderr and ends with status 1.
@@ -12,17 +12,16 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "browser.h"
+#include "latency.h"
 #include "net.h"
+#include "options.h"
 #include "polling.h"
 #include "process.h"
 #include "websocket.h"
 
-static struct {
-    const char *scenario, *event, *data;
-    int port, pid, clients, window, size, rooms, at_once, repeat, timeout;
-    long count, warm_up;
-} options = {.event = "echo", .clients = 100, .window = 1, .size = 32, .rooms = 1000, .at_once = 100, .repeat = 1, .timeout = 120,
-             .count = 1000};
+struct Options options = {.event = "echo", .clients = 100, .window = 1, .size = 32, .rooms = 1000, .at_once = 100,
+                          .repeat = 1, .timeout = 120, .count = 1000, .rate = 1000, .seconds = 3, .others = 1000};
 
 static WebSocket *clients;
 static char *payload;
@@ -52,7 +51,7 @@ static void report_cpu(Usage used, long operations) {
            used.server / used.wall, used.own / used.wall);
 }
 
-static void *allocate(size_t count, size_t size) {
+void *allocate(size_t count, size_t size) {
     void *memory = calloc(count ? count : 1, size);
     if (!memory) fail("out of memory");
     return memory;
@@ -246,7 +245,9 @@ static const struct {
     const char *name;
     void (*run)(void);
 } scenarios[] = {{"fan-out", fan_out},  {"acks", acks},     {"polling", polling},
-                 {"connect", connecting}, {"memory", memory}, {"disconnect", disconnecting}};
+                 {"connect", connecting}, {"memory", memory}, {"disconnect", disconnecting},
+                 {"latency", latency_scenario}, {"crowd", crowd_scenario}, {"broadcast", broadcast_scenario},
+                 {"browser", browser_scenario}, {"storm", storm_scenario}};
 
 const char *request_headers;
 
@@ -273,6 +274,8 @@ int main(int count, char **arguments) {
         {"warm-up", required_argument, NULL, 'u'}, {"repeat", required_argument, NULL, 'e'},
         {"timeout", required_argument, NULL, 't'}, {"bare", no_argument, NULL, 'b'},
         {"event", required_argument, NULL, 'v'},   {"data", required_argument, NULL, 'd'},
+        {"rate", required_argument, NULL, 'R'},    {"seconds", required_argument, NULL, 'S'},
+        {"others", required_argument, NULL, 'o'},
         {NULL, 0, NULL, 0}};
     bool bare = false;
     for (int name; (name = getopt_long(count, arguments, "", names, NULL)) != -1;) {
@@ -291,6 +294,9 @@ int main(int count, char **arguments) {
         case 'b': bare = true; break;
         case 'v': options.event = optarg; break;
         case 'd': options.data = optarg; break;
+        case 'R': options.rate = atof(optarg); break;
+        case 'S': options.seconds = atof(optarg); break;
+        case 'o': options.others = atoi(optarg); break;
         default: return 2;
         }
     }

@@ -144,3 +144,8 @@ void websocket_leave(WebSocket *client) {
 void websocket_drop(WebSocket *clients, int count) {
     for (int i = 0; i < count; i++) net_close(&clients[i].tcp);
 }
+
+void websocket_start(WebSocket *client) {
+    *client = (WebSocket){.tcp = {.on_connected = on_connected, .on_data = on_data, .on_lost = on_lost}};
+    net_connect(&client->tcp);
+}

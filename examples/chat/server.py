@@ -40,6 +40,7 @@ from aiohttp import web
 from msgspec import Meta, Struct
 
 from rtframework import ConnectionRefused, Event, EventError, Server, Socket
+from rtframework.engine import tune_gc
 from rtframework.protocols import CallNext
 from rtframework_jwt import JWTAuth
 
@@ -444,4 +445,6 @@ if __name__ == "__main__":
     parser.add_argument("--host", default=os.environ.get("HOST", "127.0.0.1"), help="default: $HOST or 127.0.0.1")
     parser.add_argument("--port", default=int(os.environ.get("PORT", "8080")), type=int, help="default: $PORT or 8080")
     options = parser.parse_args()
-    web.run_app(make_app(), host=options.host, port=options.port)
+    app = make_app()
+    tune_gc(app)
+    web.run_app(app, host=options.host, port=options.port, backlog=4096)

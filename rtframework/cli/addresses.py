@@ -7,8 +7,12 @@ import errno
 import os
 import socket
 import stat
+from typing import Final
 
 from .errors import Exit, Failure
+
+BACKLOG: Final = 4096
+"""Connections that the system keeps until they are accepted, if it allows so many (Linux: ``net.core.somaxconn``)."""
 
 
 def bind(host: str, port: int) -> list[socket.socket]:
@@ -30,7 +34,7 @@ def bind(host: str, port: int) -> list[socket.socket]:
             if family == socket.AF_INET6:
                 sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
             sock.bind((address[0], port, *address[2:]))
-            sock.listen(128)
+            sock.listen(BACKLOG)
             port = sock.getsockname()[1]
     except OSError as error:
         for sock in bound:
@@ -60,7 +64,7 @@ def bind_unix(path: str, mode: int | None = None) -> socket.socket:
         sock.bind(path)
         if mode is not None:
             os.chmod(path, mode)
-        sock.listen(128)
+        sock.listen(BACKLOG)
     except OSError as error:
         sock.close()
         raise Failure(_explain(error, path)) from None

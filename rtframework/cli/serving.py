@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any, Final
 from aiohttp import web
 from aiohttp.log import access_logger
 
-from ..engine import limit_heads
+from ..engine import limit_heads, tune_gc
 from ..engine.http.readiness import Readiness
 from ..exceptions import ConfigurationError
 from ..server import Server
-from .addresses import url_of
+from .addresses import BACKLOG, url_of
 from .errors import Exit, Failure
 from .program_errors import failure_of
 from .signals import on_end
@@ -35,16 +35,18 @@ async def serve(
     shutdown_timeout: float,
     access_log: bool,
     ready: str | None = None,
+    tunes_gc: bool = True,
 ) -> int:
     """Serve an application until a signal. Return the exit code. Raises ``Failure``.
 
     ``found``: the object loaded from the target: an application, a server or a factory. ``keep_alive``: seconds that a
     connection may be idle. ``shutdown_timeout``: seconds that pending requests have to end after the signal.
-    ``ready``: the path that load balancers ask, for a server.
+    ``ready``: the path that load balancers ask, for a server. ``tunes_gc``: keep Python's garbage collector from what
+    lives long.
     """
     ending = asyncio.Event()
     on_end(ending.set)
-    starting = asyncio.create_task(_start(target, found, keep_alive, shutdown_timeout, access_log, ready))
+    starting = asyncio.create_task(_start(target, found, keep_alive, shutdown_timeout, access_log, ready, tunes_gc))
     told = asyncio.create_task(ending.wait())
     try:
         await asyncio.wait((starting, told), return_when=asyncio.FIRST_COMPLETED)
@@ -57,6 +59,7 @@ async def serve(
         try:
             for sock in socks:
                 await web.SockSite(runner, sock).start()
+                sock.listen(BACKLOG)  # not passed to the site: asyncio would accept as many in one turn
             print(f"Serving {target.text} on {', '.join(map(url_of, socks))} (Ctrl-C ends it)", flush=True)
             await told
         finally:
@@ -70,7 +73,13 @@ async def serve(
 
 
 async def _start(
-    target: Target, found: Any, keep_alive: float, shutdown_timeout: float, access_log: bool, ready: str | None
+    target: Target,
+    found: Any,
+    keep_alive: float,
+    shutdown_timeout: float,
+    access_log: bool,
+    ready: str | None,
+    tunes_gc: bool,
 ) -> web.AppRunner:
     if target.is_factory:
         found = await target.make(found)
@@ -83,6 +92,8 @@ async def _start(
         )
     app = found if isinstance(found, web.Application) else _attach(target, found, ready)
     limit_heads(app)  # of a server in a sub-application, it does not know
+    if tunes_gc:
+        tune_gc(app)
     runner = web.AppRunner(
         app,
         handle_signals=False,

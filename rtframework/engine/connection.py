@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import logging
 import math
 from collections.abc import Callable, Coroutine
@@ -14,6 +13,7 @@ from ..counters import add
 from ..logs import ThrottledLog
 from ..types import DisconnectReason
 from .base64 import decode_base64
+from .collector import no_collections
 from .frames import CLOSE, NOOP, PING, JoinedFrames
 from .inbound import LARGE, Weighed, count_and_estimate, estimate, widest
 from .inbox import Inbox
@@ -274,14 +274,8 @@ class Connection(Inbox):
                 self.park()
             return None
         self._runner.yield_soon()
-        collects = gc.isenabled()
-        gc.disable()  # it would walk over all that is being made, again and again
-        try:
-            with Weighed(len(message) if keeps else widest(message)) as made:
-                work = self._handler.receive(message)
-        finally:
-            if collects:
-                gc.enable()
+        with no_collections(), Weighed(len(message) if keeps else widest(message)) as made:
+            work = self._handler.receive(message)
         if work is None:
             return None
         if not values and not keeps and made.blocks > self._options.limits.max_items:

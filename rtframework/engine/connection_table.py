@@ -16,6 +16,7 @@ from ..limits.shares import Shares
 from ..logs import tell_left_out
 from ..types import DisconnectReason, Handshake
 from .backpressure import ASK_AGAIN
+from .collector import tables
 from .descriptors import quieten
 from .heartbeat import Heartbeat
 from .inbound import Inbound
@@ -69,14 +70,15 @@ class ConnectionTable:
         self.heartbeat = Heartbeat(max(0.01, min(0.25, shortest / 20)), self._ticking)
         limits = options.limits
         self.inbound = Inbound(limits.max_inbound, limits.inbox, limits.body_timeout)
-        self.runner = Runner(self.tasks, lambda: not self.by_sid, self.inbound)
+        self.runner = Runner(self.tasks, lambda: not self.by_sid, self.inbound, self.cork)
 
     def start(self) -> None:
         """Begin to serve an application, in the running loop."""
         quieten(asyncio.get_running_loop())
+        tables.add(self)
         if self.is_closing:  # it has served another application, maybe in another event loop
             self.is_closing = False
-            self.cork = Cork(self.counts)
+            self.cork = self.runner.cork = Cork(self.counts)
             self.cork.meters = self.meters
             self.heartbeat.stop()
             self.leaving.clear()

@@ -32,6 +32,8 @@ log: Final = logging.getLogger("rtframework.engine")
 
 _EVENT: Final = int(PacketType.EVENT)
 _ACK: Final = int(PacketType.ACK)
+_MANY: Final = 64
+"""Clients from which an emit is a broadcast that lets what is sent to others pass."""
 
 _as_json: Final = JSONSerializer().plain
 
@@ -162,10 +164,17 @@ class Gateway(socketio.AsyncServer):  # type: ignore[misc]  # socketio is not ty
 
     def deliver(self, outlets: Sequence[Outlet], frames: Frames, *, volatile: bool = False) -> Awaitable[None] | None:
         """Hand frames to many outlets: no task, no await, no copy per recipient."""
-        if volatile:
-            for outlet in outlets:
-                outlet.send(frames, volatile=True)
-        else:
-            for outlet in outlets:
-                outlet.send(frames)
+        cork = self.eio.table.cork if len(outlets) >= _MANY else None
+        if cork is not None:
+            cork.broadcast()
+        try:
+            if volatile:
+                for outlet in outlets:
+                    outlet.send(frames, volatile=True)
+            else:
+                for outlet in outlets:
+                    outlet.send(frames)
+        finally:
+            if cork is not None:
+                cork.end_broadcast()
         return self.eio.room_for(outlets)

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
+import time
+from collections import deque
 from typing import TYPE_CHECKING, Final, Protocol
 
 from ..counters import Counters, add
 from ..logs import ThrottledLog
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from ..options import SlowConsumer
     from ..protocols import Frames, Meter
     from .interfaces import Sink
@@ -24,43 +29,145 @@ _dropping: Final = ThrottledLog(
 _OVERDRAFT: Final = 4
 """With the policy "wait", how many times its bound an outbox may hold when emitters do not wait for each other."""
 
+SOON: Final = 1
+LATER: Final = 2
+"""The lanes of a cork."""
+_VOLATILE: Final = 4
+"""Among the lanes of an outbox: a volatile event waits in it."""
+_LONGEST: Final = 0.005
+"""Seconds for which a flush holds up the event loop."""
+_PER_LOOK: Final = 16
+"""Outboxes that are flushed between two looks at the clock."""
+_AT_LEAST: Final = 16
+"""Outboxes of the second lane that are flushed in a turn, however long the first one has taken."""
+
 
 class Cork:
     """Flushes, once per turn of the event loop, the outboxes into which frames were put.
 
     Frames that one turn puts into an outbox leave in one write: one system call for a burst. One callback serves all
     outboxes, so that a broadcast to a thousand clients schedules one callback, not a thousand.
+
+    A flush ends after some 5 ms, and goes on after the event loop has had its turn: others have to be read, and to get
+    their acknowledgements. So outboxes wait in two lanes: what is put into few of them leaves first, and a broadcast to
+    many behind it. An outbox that waits in the second lane enters the first one, too, when something of the first kind
+    is put into it, and then takes with it what has waited: each client gets everything in order.
     """
 
-    __slots__ = ("_dirty", "_loop", "congested", "counts", "meters")
+    __slots__ = (
+        "_clock",
+        "_held",
+        "_later",
+        "_loop",
+        "_scheduled",
+        "_soon",
+        "congested",
+        "counts",
+        "lane",
+        "lanes",
+        "meters",
+    )
 
-    def __init__(self, counts: Counters | None = None) -> None:
+    def __init__(self, counts: Counters | None = None, clock: Callable[[], float] = time.perf_counter) -> None:
         self.counts = counts or Counters()
         """The server's counters, which count drops."""
         self.congested: set[Outbox] = set()
         """The outboxes for which emitters wait, with the policy "wait"."""
         self.meters: tuple[Meter, ...] = ()
         """The meters that are told what passes on the connections."""
-        self._dirty: list[Outbox] = []
+        self.lane = SOON
+        """The lane into which outboxes are put."""
+        self.lanes = SOON
+        """The lanes in which an outbox may be that need not be put there: this one, and those before it."""
+        self._soon: list[Outbox] = []
+        self._later: deque[Outbox] = deque()
+        self._clock = clock
+        self._held = False
+        self._scheduled = False
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def add(self, outbox: Outbox) -> None:
-        """Have an outbox flushed at the end of this turn."""
-        self._dirty.append(outbox)
-        if len(self._dirty) == 1:
-            if self._loop is None:
-                self._loop = asyncio.get_running_loop()
-            self._loop.call_soon(self._flush)
+        """Have an outbox flushed at the end of this turn, or after those before it."""
+        lane = self.lane
+        outbox.corked |= lane
+        if lane == SOON:
+            self._soon.append(outbox)
+        else:
+            self._later.append(outbox)
+        if not (self._scheduled or self._held):
+            self._schedule()
 
-    def _flush(self) -> None:
-        dirty = self._dirty
-        self._dirty = []
-        for outbox in dirty:
-            try:
-                outbox.flush()
-            except Exception as error:  # noqa: BLE001 - logged; one broken transport must not keep the others waiting
-                _not_written(error=error)
-                outbox.fail()
+    def broadcast(self) -> None:
+        """Put outboxes into the second lane until :meth:`end_broadcast`: there are many of them."""
+        self.lane = LATER
+        self.lanes = SOON | LATER
+
+    def end_broadcast(self) -> None:
+        """Put outboxes into the first lane again."""
+        self.lane = self.lanes = SOON
+
+    def hold(self) -> None:
+        """Leave it to the caller to call :meth:`flush`, before it lets the event loop have its turn."""
+        self._held = True
+
+    def release(self) -> None:
+        """Take back :meth:`hold`: flush in the next turn of the event loop."""
+        self._held = False
+        if (self._soon or self._later) and not self._scheduled:
+            self._schedule()
+
+    def flush(self) -> None:
+        """Take back :meth:`hold`, and flush now what would be flushed in the next turn of the event loop."""
+        self._held = False
+        if self._soon or (self._later and not self._scheduled):
+            self._flush_some(0 if self._scheduled else _AT_LEAST)
+
+    def _schedule(self) -> None:
+        if self._loop is None:
+            self._loop = asyncio.get_running_loop()
+        self._scheduled = True
+        self._loop.call_soon(self._go_on)
+
+    def _go_on(self) -> None:
+        self._scheduled = False
+        self._flush_some(_AT_LEAST)
+
+    def _flush_some(self, of_later: int) -> None:
+        """Flush the first lane, then the second one: at least so many of it, and none if that is 0."""
+        soon, later = self._soon, self._later
+        self._soon = []
+        end = self._clock() + _LONGEST if len(soon) + len(later) > _PER_LOOK else math.inf
+        count = 0
+        for outbox in soon:
+            count += 1
+            outbox.corked &= ~SOON
+            self._flush_one(outbox)
+            if not count % _PER_LOOK and self._clock() >= end:
+                break
+        for outbox in soon[count:]:
+            outbox.corked &= ~SOON
+            if not outbox.corked & LATER:
+                outbox.corked |= LATER
+                later.append(outbox)
+        if of_later:
+            is_late = count < len(soon)
+            count = 0
+            while later and not (is_late and count >= of_later):
+                count += 1
+                outbox = later.popleft()
+                outbox.corked &= ~LATER
+                self._flush_one(outbox)
+                if not count % _PER_LOOK:
+                    is_late = self._clock() >= end
+        if (self._soon or later) and not (self._scheduled or self._held):
+            self._schedule()
+
+    def _flush_one(self, outbox: Outbox) -> None:
+        try:
+            outbox.flush()
+        except Exception as error:  # noqa: BLE001 - logged; one broken transport must not keep the others waiting
+            _not_written(error=error)
+            outbox.fail()
 
 
 class Owner(Protocol):
@@ -81,12 +188,12 @@ class Outbox:
     __slots__ = (
         "_bytes",
         "_cork",
-        "_corked",
         "_frames",
         "_limit",
         "_owner",
         "_policy",
         "closed",
+        "corked",
         "dropped",
         "has_gap",
         "sink",
@@ -96,7 +203,8 @@ class Outbox:
         self._cork = cork
         self._frames: list[Frames] = []
         self._bytes = 0
-        self._corked = False
+        self.corked = 0
+        """The lanes of the cork in which it waits."""
         self._limit = limit
         self._owner: Owner | None = owner
         self._policy = policy
@@ -114,7 +222,7 @@ class Outbox:
         if self.closed:
             self._lose("closed", 1)
             return
-        if volatile and (self._frames or not self.sink.writable):
+        if volatile and not self._takes_volatile():
             self._lose("volatile", 1)
             return
         waiting = self._bytes
@@ -123,8 +231,7 @@ class Outbox:
             return
         self._frames.append(frames)
         self._bytes += frames.size
-        if not self._corked:
-            self._corked = True
+        if not self.corked & self._cork.lanes:
             self._cork.add(self)
 
     def put_last(self, frames: Frames) -> None:
@@ -134,9 +241,9 @@ class Outbox:
 
     def flush(self) -> None:
         """Hand what waits to the transport, if it takes it."""
-        self._corked = False
         frames = self._frames
         if frames:
+            self.corked &= ~_VOLATILE
             self._frames = []  # before they are written: the transport may hear of it and add the last ones
             count = len(frames)
             if self.sink.write(frames):
@@ -214,6 +321,13 @@ class Outbox:
             return True
         self.give_up()
         return False
+
+    def _takes_volatile(self) -> bool:
+        """Return whether a volatile event is taken: one, behind others only if these wait for a broadcast's turn."""
+        if not self.sink.writable or (self._frames and self.corked & (LATER | _VOLATILE) != LATER):
+            return False
+        self.corked |= _VOLATILE
+        return True
 
     @property
     def _reason(self) -> str:

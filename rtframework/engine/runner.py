@@ -20,6 +20,7 @@ from ..logs import ThrottledLog
 
 if TYPE_CHECKING:
     from .inbound import Inbound
+    from .outbox import Cork
 
 log: Final = logging.getLogger("rtframework.engine")
 
@@ -57,11 +58,13 @@ class Served(Protocol):
 class Runner:
     """The leader and its followers. ``tasks`` holds the tasks that handlers have kept, and no leader.
 
-    ``inbound``: the account of the memory that is taken by what is served, and by what waits for it.
+    ``inbound``: the account of the memory that is taken by what is served, and by what waits for it. ``cork``: what
+    handlers send leaves through it, as soon as nobody waits to be served.
     """
 
-    def __init__(self, tasks: set[asyncio.Task[Any]], idle: Callable[[], bool], inbound: Inbound) -> None:
+    def __init__(self, tasks: set[asyncio.Task[Any]], idle: Callable[[], bool], inbound: Inbound, cork: Cork) -> None:
         self.inbound = inbound
+        self.cork = cork
         self._yields = False
         self._tasks = tasks
         self._idle = idle
@@ -162,6 +165,8 @@ class Runner:
         base = copy_context()
         served = 0
         due = 2  # what is served in this turn in any case: one of the backlog, then a heavy one
+        cork = self.cork
+        cork.hold()
         while True:
             while ready or backlog or heavy:
                 if ready and served < _PER_TURN:
@@ -174,7 +179,9 @@ class Runner:
                     one = self._turn = heavy.popleft()
                 else:
                     served, due = 0, 2
+                    cork.flush()
                     await asyncio.sleep(0)
+                    cork.hold()
                     continue
                 inbox = one.inbox
                 if inbox is None or one.blocked:
@@ -200,6 +207,7 @@ class Runner:
                         if copy_context() == base:
                             continue
                         self._put_back(one, backlog.appendleft)
+                        cork.release()
                         self._lead()
                         return
                     except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - logged
@@ -207,10 +215,12 @@ class Runner:
                         continue
                     except BaseException:  # ends this task, but not what the others, or this client, have to say
                         self._put_back(one, backlog.append)
+                        cork.release()
                         raise
                     weight = one.began(packet)
                     packet = None  # the handler may run for long
                     self._put_back(one, backlog.appendleft)
+                    cork.release()
                     self._follow(me)
                     await _finish(one, go_on(started, waits_for), weight)
                     return
@@ -221,18 +231,26 @@ class Runner:
                 else:
                     self._put_back(one, backlog.append)
                 if me.cancelling():  # by a handler that did not wait: it is meant for nobody else
+                    cork.release()
                     self._lead()
                     return
                 served += _PER_VISIT - left
                 if self._yields:
                     self._yields = False
                     served, due = 0, 2
+                    cork.flush()
                     await asyncio.sleep(0)
+                    cork.hold()
+            cork.flush()
+            if ready:  # a write has set off something
+                cork.hold()
+                continue
             if self._idle():
                 return
             served, due = 0, 2
             self._waiter = waiter = loop.create_future()
             await waiter
+            cork.hold()
 
     def _put_back(self, one: Served, put: Callable[[Served], None]) -> None:
         """Go on with this one later, if it has more that may be served."""

@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 
 from rtframework.cli import addresses
-from rtframework.cli.addresses import bind, bind_unix, remove_unix, url_of
+from rtframework.cli.addresses import BACKLOG, bind, bind_unix, remove_unix, url_of
 from rtframework.cli.errors import Exit, Failure
-from tests.support.server import HOST
+from tests.support.server import HOST, backlog_of
 
 unix_only = pytest.mark.skipif(not hasattr(socket, "AF_UNIX"), reason="no Unix sockets here")
 
@@ -192,3 +192,11 @@ def test_urls_of_both_kinds_of_addresses() -> None:
     assert url_of(At(("::1", 8080, 0, 0))) == "http://[::1]:8080"  # type: ignore[arg-type]
     assert url_of(At(("0.0.0.0", 80))) == "http://0.0.0.0:80"  # type: ignore[arg-type]
     assert url_of(At("/run/io.sock")) == "unix:/run/io.sock"  # type: ignore[arg-type]
+
+
+@pytest.mark.skipif(not Path("/proc/sys/net/core/somaxconn").exists(), reason="only Linux tells")
+def test_thousands_may_wait_to_be_accepted() -> None:
+    """Clients that come back all at once would be turned away, and try again a second later."""
+    for sock in bind(HOST, 0):
+        with sock:
+            assert backlog_of(sock) == min(BACKLOG, int(Path("/proc/sys/net/core/somaxconn").read_text()))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import socket
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
@@ -15,10 +16,10 @@ from aiohttp import web
 
 from rtframework import Server
 from rtframework.cli import serving
-from rtframework.cli.addresses import bind, url_of
+from rtframework.cli.addresses import BACKLOG, bind, url_of
 from rtframework.cli.errors import Exit, Failure
 from rtframework.cli.loading import Target
-from tests.support.server import HOST
+from tests.support.server import HOST, backlog_of
 from tests.support.until import until
 
 Context = Callable[[web.Application], AsyncIterator[None]]
@@ -38,9 +39,17 @@ class Process:
         (told,) = self.told
         told()
 
-    async def serve(self, found: Any, *, factory: bool = False) -> int:
+    async def serve(self, found: Any, *, factory: bool = False, tunes_gc: bool = False) -> int:
         target = Target("program:app", "program", "app", factory, Path())
-        return await serving.serve(target, found, [self.sock], keep_alive=75, shutdown_timeout=0.1, access_log=False)
+        return await serving.serve(
+            target,
+            found,
+            [self.sock],
+            keep_alive=75,
+            shutdown_timeout=0.1,
+            access_log=False,
+            tunes_gc=tunes_gc,
+        )
 
     def opens(self, error: Exception | None = None) -> Context:
         """What has been opened already, and may fail to close."""
@@ -102,6 +111,31 @@ async def test_an_application_is_served_until_the_process_is_told(
     process.end()
     assert await running == Exit.DONE
     assert process.log == ["starts", "ends"]
+
+
+async def test_the_garbage_collector_is_kept_from_what_lives_long(process: Process) -> None:
+    """Everybody would wait for it while clients connect; or a program that wants it as it is could not have that."""
+    for tunes_gc in (True, False):
+        running = asyncio.create_task(process.serve(process.application(), tunes_gc=tunes_gc))
+        assert await get(process.url) == "hello"
+        assert bool(gc.get_freeze_count()) is tunes_gc
+        process.end()
+        assert await running == Exit.DONE
+        assert not gc.get_freeze_count()
+        process.sock = bind(HOST, 0)[0]
+        process.url = url_of(process.sock)
+        process.told.clear()
+    process.sock.close()
+
+
+@pytest.mark.skipif(not Path("/proc/sys/net/core/somaxconn").exists(), reason="only Linux tells")
+async def test_thousands_may_wait_to_be_accepted(process: Process) -> None:
+    """Clients that come back all at once would be turned away: asyncio sets the number anew."""
+    running = asyncio.create_task(process.serve(process.application()))
+    assert await get(process.url) == "hello"
+    assert backlog_of(process.sock) == min(BACKLOG, int(Path("/proc/sys/net/core/somaxconn").read_text()))
+    process.end()
+    await running
 
 
 @pytest.mark.parametrize("is_async", [False, True])

@@ -11,6 +11,7 @@ from rtframework import EncodeError, Limits, Packet, PacketType
 from rtframework.engine import Gateway
 from rtframework.engine.client import Client
 from rtframework.engine.frames import JoinedFrames, PlainFrames
+from rtframework.engine.outbox import LATER, SOON
 from rtframework.engine.v3.client import Client3
 from rtframework.options import EngineOptions
 from rtframework.protocols import Frames, Serializer
@@ -166,3 +167,30 @@ def test_what_cannot_be_spliced() -> None:
     assert other.splice("/", '["a"]') is None
     with pytest.raises(EncodeError):
         other.text(Packet(PacketType.EVENT, "/", ["e", object()]))
+
+
+@pytest.mark.parametrize("volatile", [False, True])
+def test_a_broadcast_to_many_is_told_from_what_is_for_few(volatile: bool) -> None:
+    """What is sent to one client would wait until an event has been written to thousands."""
+    line = gateway()
+    cork = line.eio.table.cork
+    lanes: list[int] = []
+
+    class Looking(Outlet):
+        def send(self, frames: Frames, *, volatile: bool = False) -> None:
+            lanes.append(cork.lane)
+
+    frames = line.encode(EVENT)
+    for count in (1, 63, 64):
+        line.deliver([Looking()] * count, frames, volatile=volatile)
+        assert set(lanes) == {LATER if count == 64 else SOON}
+        assert cork.lane == SOON
+        lanes.clear()
+
+    class Broken(Outlet):
+        def send(self, frames: Frames, *, volatile: bool = False) -> None:
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        line.deliver([Broken()] * 64, frames, volatile=volatile)
+    assert cork.lane == SOON

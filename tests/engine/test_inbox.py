@@ -9,6 +9,7 @@ from typing import Any
 from rtframework import Limits
 from rtframework.engine.inbound import Inbound
 from rtframework.engine.inbox import Call, Inbox
+from rtframework.engine.outbox import Cork
 from rtframework.engine.runner import Runner
 from rtframework.options import EngineOptions
 from tests.engine import roomy, turns_until
@@ -21,7 +22,7 @@ class Visitor(Inbox):
 
     def __init__(self, most: int = 2, inbound: Inbound | None = None) -> None:
         limits = Limits(max_pending_events=most)
-        super().__init__(Runner(set(), lambda: True, inbound or roomy()), EngineOptions(limits=limits))
+        super().__init__(Runner(set(), lambda: True, inbound or roomy(), Cork()), EngineOptions(limits=limits))
         self.served: list[Any] = []
         self.times_emptied = 0
         self.is_here = True

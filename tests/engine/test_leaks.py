@@ -465,7 +465,8 @@ def assert_empty(place: House, loop: SimulatedLoop) -> None:
     """Neither a session nor a socket, room, task or timer."""
     engine = place.engine
     assert not engine.tasks
-    assert not engine.table.cork._dirty
+    assert not engine.table.cork._soon
+    assert not engine.table.cork._later
     for namespace in place.io.namespaces.values():
         assert not namespace.sockets
         assert not namespace._membership.outlets

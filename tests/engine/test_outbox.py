@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import socket
 from typing import Any
 
@@ -198,6 +199,145 @@ async def test_one_broken_transport_does_not_stop_the_others() -> None:
     good.put("4c")
     await turn()
     assert [text for write in good.sink.writes for text in write] == ["4b", "4c"]
+
+
+# -- a broadcast to many
+
+
+class Crowd:
+    """Clients to whom broadcasts go, and a clock by which each look at it takes so many seconds."""
+
+    def __init__(self, count: int, seconds: float = 0.003) -> None:
+        looks = itertools.count()
+        self.cork = Cork(clock=lambda: next(looks) * seconds)
+        self.kits = [Kit(cork=self.cork) for _ in range(count)]
+
+    def broadcast(self, text: str, volatile: bool = False) -> None:
+        self.cork.broadcast()
+        for kit in self.kits:
+            kit.put(text, volatile=volatile)
+        self.cork.end_broadcast()
+
+    def served(self, text: str) -> int:
+        """Return how many have got this."""
+        return sum(text in itertools.chain(*kit.sink.writes) for kit in self.kits)
+
+
+async def test_a_broadcast_leaves_the_event_loop_its_turn() -> None:
+    """While one event went to thousands, nobody else would be read, or get an acknowledgement."""
+    crowd = Crowd(100)
+    crowd.broadcast("4a")
+    served: list[int] = []
+    while not served or served[-1] < 100:
+        await turn()
+        served.append(crowd.served("4a"))
+    assert served == [32, 64, 96, 100]
+    assert [kit.sink.writes for kit in crowd.kits] == [[["4a"]]] * 100
+
+
+async def test_what_is_for_one_client_passes_a_broadcast_and_takes_along_what_was_before_it() -> None:
+    """An acknowledgement would wait for thousands of clients, or come before what was sent earlier."""
+    crowd = Crowd(100)
+    crowd.broadcast("4a")
+    await turn()
+    stranger = Kit(cork=crowd.cork)
+    stranger.put("4ack")
+    crowd.kits[99].put("4ack")
+    crowd.broadcast("4b")
+    await turn()
+    assert stranger.sink.writes == [["4ack"]]
+    assert crowd.kits[99].sink.writes == [["4a", "4ack", "4b"]]
+    assert crowd.served("4a") < 80
+    while crowd.served("4b") < 100:
+        await turn()
+    assert all([*itertools.chain(*kit.sink.writes)] == ["4a", "4b"] for kit in crowd.kits[:99])
+    assert max(len(kit.sink.writes) for kit in crowd.kits[64:]) == 1, "what waits leaves in one write"
+
+
+async def test_a_broadcast_goes_on_whatever_else_is_sent() -> None:
+    """On a busy server, the last clients would never get it."""
+    crowd = Crowd(100, seconds=1)
+    crowd.broadcast("4a")
+    busy = [Kit(cork=crowd.cork) for _ in range(50)]
+    turns = 0
+    while crowd.served("4a") < 100:
+        for kit in busy:
+            kit.put("4ack")
+        await turn()
+        turns += 1
+    assert turns <= 100 / 16 + 50  # 16 of the broadcast in each turn, and of the others once what was left
+    assert not any(len(kit.outbox) for kit in busy[:16])
+
+
+async def test_many_single_events_take_turns_too() -> None:
+    """A loop over all sockets that emits to each would hold up everybody, where a broadcast does not."""
+    crowd = Crowd(100)
+    for kit in crowd.kits:
+        kit.put("4a")
+    await turn()
+    assert crowd.served("4a") < 100
+    for kit in crowd.kits:
+        kit.put("4b")
+    while crowd.served("4b") < 100:
+        await turn()
+    assert all([*itertools.chain(*kit.sink.writes)] == ["4a", "4b"] for kit in crowd.kits)
+
+
+async def test_one_volatile_event_waits_behind_a_broadcast() -> None:
+    """A cursor would stand still for those to whom the broadcast has not gone yet; or all its positions would wait."""
+    crowd = Crowd(100)
+    crowd.broadcast("4a")
+    for text in ("4cursor 1", "4cursor 2"):
+        crowd.broadcast(text, volatile=True)
+    while crowd.served("4a") < 100:
+        await turn()
+    assert [[*itertools.chain(*kit.sink.writes)] for kit in crowd.kits] == [["4a", "4cursor 1"]] * 100
+    assert {kit.outbox.dropped for kit in crowd.kits} == {1}
+    crowd.broadcast("4cursor 3", volatile=True)
+    while crowd.served("4cursor 3") < 100:
+        await turn()
+
+
+async def test_who_leaves_while_a_broadcast_is_on_its_way_holds_up_nobody() -> None:
+    """The others would not get what was sent to all."""
+    crowd = Crowd(100)
+    crowd.broadcast("4a")
+    await turn()
+    for kit in crowd.kits[50:60]:
+        kit.outbox.clear()
+    while crowd.served("4a") < 90:
+        await turn()
+    assert not crowd.cork._later
+
+
+async def test_the_bound_holds_for_what_waits_for_its_turn() -> None:
+    """A fast client would be taken for a slow one, because of what has not been written to it yet."""
+    crowd = Crowd(100)
+    for number in range(40):
+        crowd.broadcast(f"4{number:0100}")  # the bound is 1,000 bytes
+    while crowd.served(f"4{39:0100}") < 100:
+        await turn()
+    assert not sum(kit.overflows for kit in crowd.kits)
+    assert {len([*itertools.chain(*kit.sink.writes)]) for kit in crowd.kits} == {40}
+
+
+async def test_held_outboxes_are_flushed_when_the_holder_says_so() -> None:
+    """An acknowledgement would wait for one more turn of the event loop than it has to, or for ever."""
+    kit = Kit(cork=(cork := Cork()))
+    cork.hold()
+    kit.put("4a")
+    cork.flush()
+    assert kit.sink.writes == [["4a"]]
+    cork.hold()
+    kit.put("4b")
+    await turn()
+    assert len(kit.outbox) == 1
+    cork.release()
+    await turn()
+    assert kit.sink.writes == [["4a"], ["4b"]]
+    kit.put("4c")
+    await turn()
+    assert kit.sink.writes[2:] == [["4c"]]
 
 
 # -- through real sockets

@@ -16,7 +16,10 @@ from typing import Any, cast
 
 import pytest
 
+from rtframework.engine.frames import EncodedFrames
+from rtframework.engine.outbox import Cork, Outbox
 from rtframework.engine.runner import Runner
+from rtframework.protocols import Frames
 from tests.engine import eventually, roomy, turns_until
 
 Work = Coroutine[Any, Any, None]
@@ -69,7 +72,7 @@ class Stage:
     def __init__(self) -> None:
         self.tasks: set[asyncio.Task[Any]] = set()
         self.over = False
-        self.runner = Runner(self.tasks, lambda: self.over, roomy())
+        self.runner = Runner(self.tasks, lambda: self.over, roomy(), Cork())
 
     def client(self, most: int = 1_000, context: Context | None = None) -> Client:
         """One more client."""
@@ -465,7 +468,7 @@ def test_a_leader_that_went_with_its_event_loop() -> None:
         client.send(work)
         await turns_until(lambda: name in served)
 
-    runner = Runner(set(), lambda: False, roomy())
+    runner = Runner(set(), lambda: False, roomy(), Cork())
     abandoned = asyncio.new_event_loop()
     abandoned.run_until_complete(serve(runner, "first"))  # its leader is left waiting
     left = runner._leader
@@ -531,3 +534,81 @@ async def test_messages_that_take_long_come_one_in_a_turn(stage: Stage) -> None:
     await turns_until(lambda: len(served) == 15)
     largest = max(len(list(group)) for kind, group in itertools.groupby(served) if kind == "large")
     assert largest <= 2, served
+
+
+class Sink:
+    """A transport that takes everything."""
+
+    writable = True
+
+    def __init__(self) -> None:
+        self.writes: list[list[str]] = []
+
+    def write(self, frames: list[Frames]) -> bool:
+        self.writes.append([each.polling for each in frames])
+        return True
+
+    def buffered(self) -> int:
+        return 0
+
+    def overflow(self) -> None:
+        raise AssertionError
+
+
+async def test_what_handlers_send_leaves_in_the_turn_in_which_they_ran(stage: Stage) -> None:
+    """An acknowledgement would wait for one more turn of the event loop, and cost one."""
+    sink = Sink()
+    outbox = Outbox(stage.runner.cork, sink, 1_000, sink)
+    after: list[int] = []
+    loop = asyncio.get_running_loop()
+
+    def answer(text: str) -> None:
+        outbox.put(EncodedFrames([text]))
+        if not after:
+            loop.call_soon(lambda: after.append(len(sink.writes)))
+
+    one, other = stage.client(), stage.client()
+    one.send(partial(answer, "4a"), partial(answer, "4b"))
+    other.send(partial(answer, "4c"))
+    await turns_until(lambda: bool(after))
+    assert after == [1, 1, 1]
+    assert sink.writes == [["4a", "4b", "4c"]]
+
+
+async def test_what_a_handler_has_sent_before_it_waits_leaves(stage: Stage) -> None:
+    """A handler that says that it has begun would be heard when it is done."""
+    sink = Sink()
+    outbox = Outbox(stage.runner.cork, sink, 1_000, sink)
+    goes_on = asyncio.Event()
+
+    async def work() -> None:
+        outbox.put(EncodedFrames(["4begun"]))
+        await goes_on.wait()
+        outbox.put(EncodedFrames(["4done"]))
+
+    stage.client().send(work)
+    await turns_until(lambda: sink.writes == [["4begun"]])
+    goes_on.set()
+    await turns_until(lambda: sink.writes == [["4begun"], ["4done"]])
+
+
+@pytest.mark.parametrize("ends", ["a variable", "cancelled"])
+async def test_what_a_handler_has_sent_leaves_however_it_ends(stage: Stage, ends: str) -> None:
+    """The answer of a handler that sets a context variable, or cancels its task, would stay here."""
+    sink = Sink()
+    outbox = Outbox(stage.runner.cork, sink, 1_000, sink)
+    variable: contextvars.ContextVar[int] = contextvars.ContextVar("variable")
+
+    async def work() -> None:
+        outbox.put(EncodedFrames(["4a"]))
+        if ends == "a variable":
+            variable.set(1)
+        else:
+            task = asyncio.current_task()
+            assert task is not None
+            task.cancel()
+
+    stage.client().send(work)
+    await turns_until(lambda: sink.writes == [["4a"]])
+    outbox.put(EncodedFrames(["4b"]))
+    await turns_until(lambda: sink.writes == [["4a"], ["4b"]])

@@ -17,6 +17,7 @@ from collections import defaultdict
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Final
 
+import pytest
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 from hypothesis import HealthCheck, settings
@@ -24,6 +25,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from rtframework import ConnectionRefused, Disconnected, Limits, Server, Socket
+from rtframework.engine import gateway, outbox
 from rtframework.engine.engine_server import EngineServer
 from tests.engine import engine_of
 from tests.support.raw import NOOP, PING, PONG, SEPARATOR
@@ -561,6 +563,7 @@ class Sessions(RuleBasedStateMachine):
         self.world = World()
         self.ends = "vanish"
         self.bad: list[Peer] = []
+        self.patch = pytest.MonkeyPatch()
         self.loggers = [logging.getLogger(name) for name in ("rtframework", "aiohttp", "asyncio")]
         for logger in self.loggers:
             logger.addHandler(self.world.records)
@@ -592,13 +595,22 @@ class Sessions(RuleBasedStateMachine):
         if socket is not None:
             self.run(action(socket), turns)
 
-    @initialize(ends=st.sampled_from(["vanish", "shutdown"]), nsp=namespaces)
-    def begin(self, ends: str, nsp: str) -> None:
-        """Some clients are there; and how it will end."""
+    @initialize(ends=st.sampled_from(["vanish", "shutdown"]), nsp=namespaces, crowded=st.booleans())
+    def begin(self, ends: str, nsp: str, crowded: bool) -> None:
+        """Some clients are there; and how it will end. ``crowded``: one of them is a crowd to broadcasts."""
         self.ends = ends
+        if crowded:
+            self.crowd()
         for transport in ("polling", "polling", "websocket"):
             self.come(transport, nsp)
         self.bad.append(self.come("polling", "/"))
+
+    def crowd(self) -> None:
+        """Have a broadcast go to one client in a turn of the event loop, as if there were thousands."""
+        self.patch.setattr(gateway, "_MANY", 2)
+        self.patch.setattr(outbox, "_PER_LOOK", 1)
+        self.patch.setattr(outbox, "_AT_LEAST", 1)
+        self.patch.setattr(self.world.engine.table.cork, "_clock", itertools.count().__next__)
 
     # --- clients that behave ----------------------------------------------------------------------------------------
 
@@ -702,13 +714,20 @@ class Sessions(RuleBasedStateMachine):
         nsp=namespaces,
         rooms=st.sampled_from([[], [], ["everybody"], ["half 0"], ["half 0", "half 1"]]),
         without=st.none() | who,
+        then=st.none() | who,
         turns=turns,
     )
-    def broadcast(self, nsp: str, rooms: list[str], without: int | None, turns: int) -> None:
-        """It emits to all or some."""
+    def broadcast(self, nsp: str, rooms: list[str], without: int | None, then: int | None, turns: int) -> None:
+        """It emits to all or some, and then to one of them, which must not get that first."""
         sockets = list(self.world.io.of(nsp).sockets.values())
         left_out = sockets[without % len(sockets)] if without is not None and sockets else None
-        self.run(self.world.broadcast(nsp, rooms, left_out), turns)
+
+        async def broadcast() -> None:
+            await self.world.broadcast(nsp, rooms, left_out)
+            if then is not None and sockets:
+                await self.world.emit(sockets[then % len(sockets)])
+
+        self.run(broadcast(), turns)
 
     @precondition(lambda self: not all(peer.ended for peer in self.world.peers))
     @rule(client=who, nsp=namespaces, turns=turns)
@@ -749,7 +768,8 @@ class Sessions(RuleBasedStateMachine):
         peer = self.bad[client % len(self.bad)]
 
         def send() -> None:
-            peer.excused = peer.must_end = True
+            peer.excused = True
+            peer.must_end = peer.must_end or not peer.ended  # one whose upgrade has failed sends nothing any more
             peer.send(packet)
 
         self.do(send, turns)
@@ -936,6 +956,7 @@ class Sessions(RuleBasedStateMachine):
             with contextlib.suppress(BaseException):
                 self.run(asyncio.sleep(0))
             world.loop.close()
+            self.patch.undo()
 
     def assert_nothing_left(self) -> None:
         """Neither a connection nor a receiver, task, room or outbox."""
@@ -945,7 +966,8 @@ class Sessions(RuleBasedStateMachine):
         assert not self.world.asking, "a question that nobody answers"
         assert len(engine.table.unconnected) == 0
         assert not engine.table.cork.congested
-        assert not engine.table.cork._dirty
+        assert not engine.table.cork._soon
+        assert not engine.table.cork._later
         for namespace in self.world.io.namespaces.values():
             assert not namespace.sockets
             assert not namespace._membership.outlets

@@ -43,6 +43,12 @@ def reset(transport: asyncio.BaseTransport) -> None:
         abort()
 
 
+def backlog_of(sock: socket.socket) -> int:
+    """Return how many connections may wait to be accepted; Linux only (``tcpi_sacked`` of a listening socket)."""
+    found: int = struct.unpack_from("I", sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 104), 28)[0]
+    return found
+
+
 def free_port() -> int:
     """A port that nobody listens on at this moment, and that no outgoing connection is given meanwhile."""
     chance = random.SystemRandom()

@@ -83,6 +83,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="time that a connection may be idle (default: %(default)g)",
     )
     parser.add_argument(
+        "--tune-gc",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="keep Python's garbage collector from what lives long, so that clients do not wait for it (default: yes)",
+    )
+    parser.add_argument(
         "--shutdown-timeout",
         metavar="SECONDS",
         type=parse_seconds,
@@ -131,6 +137,7 @@ def run(args: argparse.Namespace) -> int:
                     shutdown_timeout=args.shutdown_timeout,
                     access_log=args.access_log,
                     ready=args.ready,
+                    tunes_gc=args.tune_gc,
                 )
             )
     finally:
@@ -148,6 +155,7 @@ def _arguments(args: argparse.Namespace) -> list[str]:
     arguments += ["--slow-callback", str(args.slow_callback), "--slow-provider", str(args.slow_provider)]
     arguments += ["--ready", args.ready] if args.ready is not None else []
     arguments += ["--factory"] * args.factory + ["--access-log"] * args.access_log
+    arguments += [] if args.tune_gc else ["--no-tune-gc"]
     return arguments
 
 
