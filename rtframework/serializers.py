@@ -88,6 +88,18 @@ class JSONSerializer:
             head = f"{head}{packet.id}"
         return [head + body, *attachments]
 
+    def plain(self, data: Any) -> Any:
+        """Turn data into JSON's own types and ``bytes``, as :meth:`encode` does. Raises :class:`EncodeError`."""
+        try:
+            return self._to_builtins(data)
+        except RecursionError as error:
+            raise EncodeError("cannot be sent: nested too deeply, or contains itself") from error
+        except (TypeError, ValueError, OverflowError) as error:
+            raise EncodeError(f"cannot be sent: {error}") from error
+
+    def _to_builtins(self, data: Any) -> Any:
+        return msgspec.to_builtins(data, builtin_types=_BYTES, str_keys=True, enc_hook=self._enc_hook)
+
     def _encode_any(self, data: Any, attachments: list[bytes]) -> str:
         """Encode data of any type, appending binary values to ``attachments``; both passes are C code."""
 
@@ -98,7 +110,7 @@ class JSONSerializer:
             raise TypeError(f"objects of type {type(value).__name__} are unsupported")
 
         try:
-            builtins = msgspec.to_builtins(data, builtin_types=_BYTES, str_keys=True, enc_hook=self._enc_hook)
+            builtins = self._to_builtins(data)
             body = json.JSONEncoder(
                 default=attach, allow_nan=False, ensure_ascii=False, separators=(",", ":"), check_circular=False
             ).encode(builtins)

@@ -26,6 +26,7 @@ from rtframework.serializers import JSONDecoder, JSONSerializer
 from rtframework.types import RESERVED_EVENTS, Handshake, Packet, PacketType
 from rtframework_msgpack import MsgpackSerializer
 from tests.support.thorough import examples
+from tests.support.values import PLAIN, SERIALIZER, VALUES, as_received
 
 CONNECT, DISCONNECT, EVENT, ACK, CONNECT_ERROR = (
     PacketType.CONNECT,
@@ -293,6 +294,18 @@ def test_numbers_of_every_size(value: float) -> None:
     assert (
         encode(event("e", value, b""))[0] == f'51-["e",{json.loads(str(text)[1:])[1]},{{"_placeholder":true,"num":0}}]'
     )
+
+
+def test_data_is_made_plain_as_it_is_encoded() -> None:
+    """Clients of another server would get something else than those of this one."""
+    assert as_received(SERIALIZER.plain([*VALUES, b"x"])) == [*PLAIN, b"x"]
+    encoded = SERIALIZER.encode(Packet(EVENT, "/", ["e", *VALUES]))
+    assert json.loads(str(encoded[0])[1:]) == ["e", *PLAIN]
+    endless: list[Any] = []
+    endless.append(endless)
+    for value in (object(), endless):
+        with pytest.raises(EncodeError, match="cannot be sent"):
+            SERIALIZER.plain([value])
 
 
 def test_what_cannot_be_sent_names_the_reason() -> None:

@@ -8,7 +8,8 @@ import itertools
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from rtframework.exceptions import ClusterUnavailable
 
@@ -18,6 +19,9 @@ from .errors import LinkError, LinkFull, LinkLost, ReplyError
 from .keeper import Keeper, Opened, Pauses
 from .link import STALE, Link, LinkOptions, wall_time
 from .topology import Topology
+
+if TYPE_CHECKING:
+    from .entry_writer import Emit
 
 TICK: Final = 0.1
 """Seconds between two looks at what has waited too long."""
@@ -93,31 +97,51 @@ class ChannelPublisher(Commander):
         """True while messages are sent."""
         return self._link is not None and self._link.is_usable
 
-    async def publish(self, channel: bytes, payload: bytes, deadline: float | None = None) -> None:
+    @property
+    def pending(self) -> int:
+        """Bytes that wait to be sent, or for the reply of Redis."""
+        waiting = sum(len(waiting.command) for _, waiting in self._queue if not waiting.sent.done())
+        return waiting + (0 if self._link is None else self._link.unanswered)
+
+    async def publish(
+        self, channel: bytes, payload: bytes, deadline: float | None = None, emit: Emit | None = None
+    ) -> None:
         """Publish a message; return when Redis has it. ``deadline``: by ``wall_time``.
 
+        ``emit``: is told if the message is lost after its emitter was cancelled; until then it stays on its way.
         Raises :class:`~rtframework.ClusterUnavailable`, which is ``uncertain`` if Redis may have published it, and
         ``ReplyError``, with one of the codes ``ELSEWHERE``, for a channel that another node of a Redis Cluster has.
         """
         command = b"".join((self._prefix, bulk(channel), bulk(payload)))
         number = next(self._numbers)
         deadline = wall_time() + self._timeout if deadline is None else deadline
-        while True:
-            reply = self._send(command, deadline)
-            if reply is None:
-                reply = await self._wait(number, _Waiting(channel, command, deadline, self._loop.create_future()))
-            try:
-                await reply
-            except LinkLost as error:
-                if error.written:
-                    raise ClusterUnavailable(f"{error}: {_UNKNOWN}", uncertain=True) from error
-            except ReplyError as error:
-                if error.code in ELSEWHERE:
-                    raise
-                if error.code not in STALE:
-                    raise ClusterUnavailable(f"the message was not published: Redis refused it: {error}") from error
-            else:
-                return
+        waiting: _Waiting | None = None
+        reply: asyncio.Future[Any] | None = None
+        try:
+            while True:
+                reply = self._send(command, deadline)
+                if reply is None:
+                    waiting = _Waiting(channel, command, deadline, self._loop.create_future())
+                    reply = await self._wait(number, waiting)
+                try:
+                    await reply
+                except LinkLost as error:
+                    if error.written:
+                        raise _loss(error) from error
+                except ReplyError as error:
+                    if error.code in ELSEWHERE:
+                        raise
+                    if error.code not in STALE:
+                        raise _loss(error) from error
+                else:
+                    return
+        except asyncio.CancelledError:
+            if emit is not None:
+                if reply is not None:
+                    self._follow(reply, deadline, emit)
+                elif waiting is not None:
+                    self._keep(number, waiting, emit)
+            raise
 
     def give_up(self, is_elsewhere: Callable[[bytes], bool]) -> None:
         """Have ``publish`` raise ``ReplyError`` for messages that wait and belong to another server.
@@ -173,6 +197,32 @@ class ChannelPublisher(Commander):
         self._arm()
         self._flush()
         return await waiting.sent
+
+    def _keep(self, number: int, waiting: _Waiting, emit: Emit) -> None:
+        """Let a message wait on whose publisher was cancelled."""
+        if waiting.sent.cancelled():
+            self._queue = [each for each in self._queue if each[1] is not waiting]
+            heapq.heapify(self._queue)
+            waiting.sent = self._loop.create_future()
+            if self._is_closed:
+                _fail(waiting.sent, ClusterUnavailable("the message was not published: the server is stopping"))
+            else:
+                heapq.heappush(self._queue, (number, waiting))
+                self._arm()
+        waiting.sent.add_done_callback(partial(_sent, emit))
+
+    def _follow(self, reply: asyncio.Future[Any], deadline: float, emit: Emit) -> None:
+        """Await the reply to a message whose publisher was cancelled."""
+        if reply.cancelled():
+            link = self._link
+            renewed = None if link is None else link.renew(reply)
+            if renewed is None:
+                if link is None:
+                    emit.lost(ClusterUnavailable(f"the connection has ended: {_UNKNOWN}", uncertain=True))
+                return  # else Redis has answered meanwhile
+            self._watch(renewed, deadline)
+            reply = renewed
+        reply.add_done_callback(partial(_settled, emit))
 
     def _watch(self, reply: asyncio.Future[Any], deadline: float) -> None:
         self._watched.append((deadline, reply))
@@ -265,6 +315,34 @@ class ChannelPublisher(Commander):
     @property
     def _problem(self) -> str:
         return self.keeper.health.problem or "Redis does not answer"
+
+
+def _sent(emit: Emit, sent: asyncio.Future[asyncio.Future[Any]]) -> None:
+    """Follow a message of a cancelled publisher that was sent, or tell that it was not."""
+    if sent.cancelled():
+        return
+    error = sent.exception()
+    if error is not None:
+        emit.lost(_loss(error))
+    else:
+        sent.result().add_done_callback(partial(_settled, emit))
+
+
+def _settled(emit: Emit, reply: asyncio.Future[Any]) -> None:
+    error = None if reply.cancelled() else reply.exception()
+    if error is not None:
+        emit.lost(_loss(error))
+
+
+def _loss(error: BaseException) -> ClusterUnavailable:
+    """Say what is known of a message that Redis has not confirmed."""
+    if isinstance(error, ClusterUnavailable):
+        return error
+    if isinstance(error, LinkLost) and error.written:
+        return ClusterUnavailable(f"{error}: {_UNKNOWN}", uncertain=True)
+    if isinstance(error, ReplyError):
+        return ClusterUnavailable(f"the message was not published: Redis refused it: {error}")
+    return ClusterUnavailable(f"the message was not published: {error}")
 
 
 def _fail(future: asyncio.Future[Any], error: ClusterUnavailable) -> None:

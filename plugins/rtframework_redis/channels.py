@@ -7,7 +7,7 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
 
 from rtframework.exceptions import ClusterUnavailable
 
@@ -19,6 +19,10 @@ from .keeper import Keeper, Opened, Pauses
 from .link import STALE, Link, LinkOptions, wall_time
 from .subscriptions import Command, Subscriptions
 from .topology import ClusterTopology, Place, SingleServer, Topology
+
+if TYPE_CHECKING:
+    from .entry_writer import Emit
+    from .node_leases import Connection
 
 PROBE: Final = 4.0
 """Seconds between two messages of a server to itself; one that is late at two looks is lost."""
@@ -52,6 +56,14 @@ class ChannelSet(Protocol):
     def problem(self) -> str:
         """The reason why it is not up."""
 
+    @property
+    def pending(self) -> int:
+        """Bytes that are on their way to Redis."""
+
+    @property
+    def reconnects(self) -> int:
+        """Connections that were opened again after one had ended."""
+
     async def start(self, timeout: float) -> None:
         """Connect, and subscribe. Raises ``LinkError``."""
 
@@ -67,11 +79,17 @@ class ChannelSet(Protocol):
     def drop(self, *channels: bytes) -> None:
         """End subscriptions at once: see :meth:`Subscriptions.drop`."""
 
-    async def publish(self, channel: bytes, payload: bytes) -> None:
-        """Publish a message. Raises :class:`~rtframework.ClusterUnavailable`."""
+    async def publish(self, channel: bytes, payload: bytes, emit: Emit | None = None) -> None:
+        """Publish a message. Raises :class:`~rtframework.ClusterUnavailable`.
+
+        ``emit``: is told if the message is lost after its emitter was cancelled.
+        """
 
     def post(self, channel: bytes, payload: bytes) -> None:
         """Publish a message that may get lost."""
+
+    def connection(self, key: bytes) -> Connection:
+        """Return the connection for commands that concern a key."""
 
     async def count(self, channel: bytes) -> int:
         """Count the subscriptions to a channel. Raises :class:`~rtframework.ClusterUnavailable`."""
@@ -178,6 +196,16 @@ class Channels:
                 return keeper.health.problem
         return "the connections to Redis are being opened"
 
+    @property
+    def pending(self) -> int:
+        """Bytes that are on their way to Redis."""
+        return self.publisher.pending
+
+    @property
+    def reconnects(self) -> int:
+        """Connections that were opened again after one had ended."""
+        return sum(max(0, each.health.connects - 1) for each in (self.subscriber, self.publisher.keeper))
+
     async def start(self, timeout: float) -> None:
         """Connect, and subscribe. Raises ``LinkError``, and ``ClusterUnavailable`` if the user may not publish."""
         self.begin()
@@ -214,10 +242,10 @@ class Channels:
         """End subscriptions at once."""
         self.subscriptions.drop(*channels)
 
-    async def publish(self, channel: bytes, payload: bytes) -> None:
+    async def publish(self, channel: bytes, payload: bytes, emit: Emit | None = None) -> None:
         """Publish a message."""
         try:
-            await self.publisher.publish(channel, payload)
+            await self.publisher.publish(channel, payload, emit=emit)
         except ReplyError as error:
             raise ClusterUnavailable(
                 f"the message was not published: this is one node of a Redis Cluster, write redis+cluster://…: {error}"
@@ -226,6 +254,10 @@ class Channels:
     def post(self, channel: bytes, payload: bytes) -> None:
         """Publish a message that may get lost."""
         self.publisher.send(self._publish, channel, payload)
+
+    def connection(self, key: bytes) -> Connection:
+        """Return the connection that publishes; in a Redis Cluster it is at the node of ``key`` of this object."""
+        return self.publisher
 
     async def count(self, channel: bytes) -> int:
         """Count the subscriptions to a channel, this server's among them."""

@@ -38,6 +38,9 @@ if TYPE_CHECKING:
 
     from .pubsub import RedisPubSub
 
+_NODES: Final = "?"
+"""The uid of all servers of Node, whose answers have none."""
+
 _NODES_IDS: Final = 6
 """Characters of the ids of Node's servers. Ours have more: they all have a channel for answers to them alone."""
 
@@ -85,6 +88,7 @@ class ClassicAdapter(PubSubAdapter):
         """Handle an event of a server or an emitter. It is decoded if it is for sockets of this server."""
         if payload.startswith(self._own):
             return
+        self._backbone.received += 1
         splice = read_splice(payload)
         if splice is None:
             event = decode_broadcast(payload)
@@ -111,6 +115,7 @@ class ClassicAdapter(PubSubAdapter):
         request = decode_request(payload)
         if request.uid == self._backbone.uid:  # Node does to its own sockets what it hears of itself; we have done it
             return
+        self._backbone.received += 1
         message = message_of(request, self.nsp)
         if message is not None:
             self.hear(message)
@@ -138,17 +143,20 @@ class ClassicAdapter(PubSubAdapter):
             self._respond(request.uid, Response(id))
 
     def _hear_response(self, payload: bytes) -> None:
+        self._backbone.received += 1
         if not len(self._requests):  # all servers read all answers
             return
         message = answer_of(decode_response(payload), self.nsp)
         if message is not None:
+            if not message.uid:  # a server of Node
+                self._name_of(_NODES)
             self._hear_answer(message)
 
     def _respond(self, uid: Any, response: Response) -> None:
         backbone = self._backbone
         is_direct = isinstance(uid, str) and (backbone.publishes_directly or len(uid) > _NODES_IDS)
         channel = response_channel(self.nsp, backbone.channel_prefix, uid if is_direct else None)
-        backbone.channels.post(channel.encode(), encode_response(response))
+        self._post(channel, encode_response(response))
 
     # --- how messages travel ------------------------------------------------------------------------------------------
 
@@ -158,7 +166,7 @@ class ClassicAdapter(PubSubAdapter):
     async def _tell(self, kind: MessageType, data: Data) -> None:
         message = encode_request(request_of(Message(int(kind), data, self._backbone.uid, self.nsp)))
         self.check_size(message)
-        await self._backbone.channels.publish(self._requests_to, message)
+        await self._publish(self._requests_to, message)
 
     def _reply(self, uid: str, kind: MessageType, data: Data) -> None:
         self._respond(uid, response_of(Message(int(kind), data, self._backbone.uid, self.nsp)))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from redis.crc import key_slot
 
@@ -18,6 +18,11 @@ from .errors import LinkError, LinkRefused, ReplyError
 from .link import STALE, wall_time
 from .subscriptions import Command, all_of
 from .topology import ClusterTopology, Place, SingleServer, SlotTable
+
+if TYPE_CHECKING:
+    from .entry_writer import Emit
+    from .link import Link
+    from .node_leases import Connection
 
 _PAUSES: Final = (0.05, 0.1, 0.2, 0.4, 0.8)
 """Seconds between attempts to read the table of slots; the last one again and again."""
@@ -63,6 +68,8 @@ class ClusterChannels:
         self._reading: asyncio.Task[SlotTable] | None = None
         self._closing: set[asyncio.Task[None]] = set()
         self._is_closed = self._is_stale = False
+        self._reconnects = 0
+        """Count of the connections to nodes that have left."""
 
     @property
     def is_up(self) -> bool:
@@ -76,6 +83,16 @@ class ClusterChannels:
             if not shard.is_up:
                 return shard.problem
         return "the nodes of the Redis Cluster are not known yet, or slots have none"
+
+    @property
+    def pending(self) -> int:
+        """Bytes that are on their way to the nodes."""
+        return sum(each.pending for each in self._shards.values())
+
+    @property
+    def reconnects(self) -> int:
+        """Connections that were opened again after one had ended."""
+        return self._reconnects + sum(each.reconnects for each in self._shards.values())
 
     async def start(self, timeout: float) -> None:
         """Read the table of slots, and connect to all masters."""
@@ -146,14 +163,14 @@ class ClusterChannels:
 
     # --- what is sent -------------------------------------------------------------------------------------------------
 
-    async def publish(self, channel: bytes, payload: bytes) -> None:
+    async def publish(self, channel: bytes, payload: bytes, emit: Emit | None = None) -> None:
         """Publish a message at the node that has the channel's slot."""
         deadline = wall_time() + self._timeout
         for pause in _forever(_PAUSES):
             shard = self._shard_of(channel)
             if shard is not None:
                 try:
-                    await shard.publisher.publish(channel, payload, deadline)
+                    await shard.publisher.publish(channel, payload, deadline, emit)
                 except ReplyError as error:
                     self._follow(error)
                 else:
@@ -163,13 +180,42 @@ class ClusterChannels:
             if wall_time() + pause >= deadline:
                 raise ClusterUnavailable("the message was not published: no node of the Redis Cluster takes it")
             if self._shard_of(channel) in (shard, None):
-                await asyncio.sleep(pause)
+                try:
+                    await asyncio.sleep(pause)
+                except asyncio.CancelledError:
+                    if emit is not None:
+                        emit.lost(ClusterUnavailable("the emitter was cancelled while no node took the message"))
+                    raise
 
     def post(self, channel: bytes, payload: bytes) -> None:
         """Publish a message that may get lost."""
         shard = self._shard_of(channel)
         if shard is not None:
             shard.post(channel, payload)
+
+    def connection(self, key: bytes) -> Connection:
+        """Return the connection to whichever node has a key."""
+        return _AtNode(self, key)
+
+    def command(self, key: bytes, *args: Any) -> asyncio.Future[Any] | None:
+        """Send a command that concerns a key to its node; return the future of its reply, ``None`` if there is none."""
+        shard = self._shard_of(key)
+        reply = None if shard is None else shard.publisher.send(*args)
+        if reply is not None:
+            reply.add_done_callback(self._replied)
+        return reply
+
+    def _replied(self, reply: asyncio.Future[Any]) -> None:
+        error = None if reply.cancelled() else reply.exception()
+        if isinstance(error, ReplyError) and error.code in ELSEWHERE:
+            self._follow(error)
+
+    async def link(self, key: bytes) -> Link:
+        """Return the connection to the node of a key. Raises :class:`~rtframework.ClusterUnavailable`."""
+        shard = self._shard_of(key)
+        if shard is None:
+            raise ClusterUnavailable("no node of the Redis Cluster has the slot of the key")
+        return await shard.publisher.link()
 
     async def count(self, channel: bytes) -> int:
         """Count the subscriptions to a channel at the node that has its slot."""
@@ -285,6 +331,7 @@ class ClusterChannels:
             subscriptions.retry()
             if place not in used:
                 del self._shards[place]
+                self._reconnects += shard.reconnects
                 task = self._loop.create_task(shard.close())
                 self._closing.add(task)
                 task.add_done_callback(self._closing.discard)
@@ -305,6 +352,22 @@ class ClusterChannels:
         if not self._is_closed:
             self._on_gap(since, channels)
             self._on_state()
+
+
+class _AtNode:
+    """The connection to the node of a key, wherever that is at the moment."""
+
+    def __init__(self, channels: ClusterChannels, key: bytes) -> None:
+        self._channels = channels
+        self._key = key
+
+    async def link(self) -> Link:
+        """Return the connection."""
+        return await self._channels.link(self._key)
+
+    def send(self, *args: Any) -> asyncio.Future[Any] | None:
+        """Send a command whose reply nobody has to wait for."""
+        return self._channels.command(self._key, *args)
 
 
 def _settle(waiter: asyncio.Future[None], future: asyncio.Future[Any]) -> None:

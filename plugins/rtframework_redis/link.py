@@ -218,6 +218,15 @@ class Link(asyncio.Protocol):
         self._submit(command, future, None)
         return future
 
+    def renew(self, reply: Reply) -> Reply | None:
+        """Return a new future of a reply whose own was cancelled; ``None`` if it is not to come any more."""
+        for number, (future, size, expected) in enumerate(self._pending):
+            if future is reply:
+                renewed: Reply = self._loop.create_future()
+                self._pending[number] = (renewed, size, expected)
+                return renewed
+        return None
+
     def send_all(self, commands: Sequence[bytes], on_replies: OnReplies) -> None:
         """Send commands that are bytes already, at once, in one write behind what was sent before.
 

@@ -12,7 +12,7 @@ import logging
 import os
 import socket
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Final, Protocol
@@ -69,7 +69,7 @@ end
 
 
 class Connection(Protocol):
-    """The connection that leases use: a :class:`~rtframework_redis.stream_writer.StreamWriter`, or its like."""
+    """The connection that leases use: a writer, a publisher, or what finds the node of a Redis Cluster."""
 
     async def link(self) -> Link:
         """Return the connection. Raises :class:`~rtframework.ClusterUnavailable`."""
@@ -103,12 +103,21 @@ class NodeLeases:
     """The leases of all servers, as one of them sees them.
 
     ``tag``: what stands between braces in all keys. ``uid``: of this server, since its start. ``sockets``: counts the
-    sockets of this server.
+    sockets of this server. ``count``: counts the subscriptions to a channel; by default NUMSUB on the connection.
     """
 
     def __init__(
-        self, connection: Connection, *, tag: str, name: str, uid: str, sockets: Callable[[], int], timeout: float
+        self,
+        connection: Connection,
+        *,
+        tag: str,
+        name: str,
+        uid: str,
+        sockets: Callable[[], int],
+        timeout: float,
+        count: Callable[[str], Awaitable[int]] | None = None,
     ) -> None:
+        self._count = count
         self._connection = connection
         self._tag = f"{{{tag}}}"
         self._timeout = timeout
@@ -336,10 +345,17 @@ class NodeLeases:
         self, link: Link, channel: str, key: str, reading: _Reading | None = None
     ) -> tuple[int, dict[str, str]]:
         """Return the number of servers that are subscribed, and the entries of a hash without this server's."""
-        replies = link.send("PUBSUB", "NUMSUB", channel), link.send("HGETALL", key)
+        count: Any
+        entries: Any
+        counted: asyncio.Future[Any]
+        if self._count is None:
+            counted = link.send("PUBSUB", "NUMSUB", channel)
+        else:
+            counted = asyncio.ensure_future(self._count(channel))
         if reading is not None:
-            reading.count = replies[0]
-        count, entries = await asyncio.gather(*replies, return_exceptions=True)
+            reading.count = counted
+        named: asyncio.Future[Any] = link.send("HGETALL", key)
+        count, entries = await asyncio.gather(counted, named, return_exceptions=True)
         if isinstance(count, BaseException):
             raise count
         if isinstance(entries, ReplyError):  # forbidden: nobody has a name
@@ -349,7 +365,7 @@ class NodeLeases:
             raise entries
         found = _texts(entries)
         found.pop(self._me.name, None)
-        return _subscribers(count), found
+        return count if isinstance(count, int) else _subscribers(count), found
 
     async def _read(self, link: Link, key: str, entries: Mapping[str, str], *, known: bool = False) -> None:
         """Read the leases of servers that are not known, or of all, and remove the entries of those that have none."""

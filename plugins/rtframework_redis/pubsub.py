@@ -9,12 +9,13 @@ import socket
 from collections.abc import Awaitable, Mapping, Sequence
 from typing import Any, Final
 
+from rtframework.cluster.classic_wire import request_channel
 from rtframework.cluster.messages import new_id
-from rtframework.cluster.pubsub_wire import SubscriptionMode
+from rtframework.cluster.pubsub_wire import SubscriptionMode, public_channel
 from rtframework.cluster.python_socketio_wire import CHANNEL
 from rtframework.exceptions import ClusterUnavailable, ConfigurationError
 from rtframework.protocols import Emitter
-from rtframework.types import Health
+from rtframework.types import ClusterNode, ClusterTraffic, Health, Target
 
 from .background import Background
 from .channels import Channels, ChannelSet, CountingChannels
@@ -22,11 +23,15 @@ from .classic_adapter import ClassicAdapter
 from .cluster_channels import ClusterChannels
 from .emitters import Emitters
 from .errors import LinkError
+from .node_leases import NodeLeases
 from .pubsub_adapter import PubSubAdapter, Take
 from .sharded_adapter import ShardedAdapter
 from .topology import ClusterTopology, Source, make_topology
 
 _MANAGERS: Final = CHANNEL.encode()
+
+_STOP: Final = 2.0
+"""Seconds in which the lease is given back at the end."""
 
 _START: Final = 10.0
 """Seconds in which Redis has to be reached when the application starts."""
@@ -91,6 +96,11 @@ class RedisPubSub:
         self.uid = new_id()
         self.gaps = 0
         """Gaps that were found so far."""
+        self.published = 0
+        """Messages that were sent to the other servers."""
+        self.received = 0
+        """Messages of the other servers that have come."""
+        self._reconnects = 0
         self._timeout = publish_timeout
         self._max_pending = max_pending
         self.adapters: dict[str, PubSubAdapter] = {}
@@ -103,6 +113,7 @@ class RedisPubSub:
         self._channels: ChannelSet | None = None
         self._is_up = self._has_server = False
         self._came_up = asyncio.Event()
+        self.leases: NodeLeases
 
     def __call__(self, nsp: str, emitter: Emitter) -> PubSubAdapter:
         """Make the adapter of a namespace. Raises ``ConfigurationError`` for a second server, or one with recovery."""
@@ -129,6 +140,13 @@ class RedisPubSub:
         return Health(True) if channels.is_up else Health(False, channels.problem)
 
     @property
+    def traffic(self) -> ClusterTraffic:
+        """What was sent and received so far."""
+        channels = self._channels
+        pending, now = (0, 0) if channels is None else (channels.pending, channels.reconnects)
+        return ClusterTraffic(self.published, self.received, pending, self._reconnects + now)
+
+    @property
     def channels(self) -> ChannelSet:
         """The channels in Redis. Raises :class:`~rtframework.ClusterUnavailable` before the start."""
         if self._channels is None:
@@ -142,12 +160,22 @@ class RedisPubSub:
         self.uid = new_id()
         self._came_up = asyncio.Event()
         channels = self._channels = self._make_channels()
+        self.leases = NodeLeases(
+            channels.connection(self._leases_key),
+            tag=self._tag,
+            name=self._node,
+            uid=self.uid,
+            sockets=self._count_sockets,
+            timeout=self._timeout,
+            count=self._count,
+        )
         if self._emitters is not None:
             channels.subscribe("SUBSCRIBE", _MANAGERS)
             if self._sharded:
                 channels.subscribe("PSUBSCRIBE", *(each.encode() for each in self._emitters.patterns))
         try:
             await channels.start(_START)
+            await self.leases.start()
         except (LinkError, TimeoutError) as error:
             raise ClusterUnavailable(f"Redis cannot be reached: {channels.problem or error}") from error
 
@@ -165,7 +193,7 @@ class RedisPubSub:
         if isinstance(topology, ClusterTopology):
             if self._sharded:
                 return ClusterChannels(topology, probe=probe.encode(), **shared)
-            more: dict[str, Any] = {"sharded": False, "key": self.channel_prefix.encode(), "probe": probe.encode()}
+            more: dict[str, Any] = {"sharded": False, "key": self._leases_key, "probe": probe.encode()}
             return CountingChannels(topology, lambda: make_topology(self._redis), **more, **shared)
         return Channels(
             lambda: make_topology(self._redis), sharded=self._sharded, key=b"", probe=probe.encode(), **shared
@@ -173,8 +201,11 @@ class RedisPubSub:
 
     async def stop(self) -> None:
         """Disconnect."""
-        channels, self._channels = self._channels, None
+        channels = self._channels
         if channels is not None:
+            await self.leases.close(_STOP)
+            self._reconnects += channels.reconnects
+            self._channels = None
             await channels.close()
         self._is_up = False
         await self._background.stop()
@@ -195,12 +226,40 @@ class RedisPubSub:
         """Run something in the background."""
         self._background.spawn(work)
 
-    async def count_others(self, channel: bytes) -> int:
-        """Count the other servers that subscribe to a channel. Raises :class:`~rtframework.ClusterUnavailable`."""
+    async def nodes(self) -> list[ClusterNode]:
+        """Describe all servers of the cluster, this one among them. Node's servers are only counted.
+
+        Raises :class:`~rtframework.ClusterUnavailable`.
+        """
+        if self._channels is None:
+            return []
+        channel = public_channel if self._sharded else request_channel
+        return await self.leases.nodes(channel("/", self.channel_prefix))
+
+    async def others(self, adapter: PubSubAdapter, channel: bytes) -> dict[str, str] | int:
+        """Return the names of the other servers that subscribe to a channel, or their number if Node's are among them.
+
+        Raises :class:`~rtframework.ClusterUnavailable`.
+        """
         channels = self.channels
         if not channels.is_up:  # their answers would not arrive
             await self._until_up(channels)
-        return max(0, await channels.count(channel) - 1)
+        return await self.leases.others(adapter.nsp, channel.decode(), adapter)
+
+    async def _count(self, channel: str) -> int:
+        return await self.channels.count(channel.encode())
+
+    def _count_sockets(self) -> int:
+        return sum(len(adapter.sockets(Target())) for adapter in self.adapters.values())
+
+    @property
+    def _tag(self) -> str:
+        """What stands between braces in the keys of leases: servers with another wire are another cluster."""
+        return f"{self.channel_prefix}-{'sharded' if self._sharded else 'classic'}"
+
+    @property
+    def _leases_key(self) -> bytes:
+        return f"sio:nodes:{{{self._tag}}}".encode()
 
     async def _until_up(self, channels: ChannelSet) -> None:
         try:
@@ -250,5 +309,6 @@ class RedisPubSub:
             self._is_up = is_up
             if is_up:
                 self._came_up.set()
+                self.leases.connected()
             for adapter in list(self.adapters.values())[:1]:
                 adapter._emitter.state(is_up)

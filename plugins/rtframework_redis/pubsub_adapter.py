@@ -5,12 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from abc import abstractmethod
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from rtframework.cluster.adapter import ClusterAdapter
-from rtframework.cluster.payloads import to_plain
 from rtframework.exceptions import ClusterUnavailable, ConfigurationError
 from rtframework.types import Packet, PacketType, Target
 
@@ -92,12 +91,14 @@ class PubSubAdapter(ClusterAdapter):
                 if each is not None:
                     with contextlib.suppress(ClusterUnavailable):  # it comes later, and what was missed is a gap
                         await each
+        self._backbone.leases.serve(self.nsp)  # not before: nobody is to wait for a server that does not hear
 
     async def close(self) -> None:
         """Leave the cluster."""
         if not self._is_open:
             return
         self._is_open = False
+        self._backbone.leases.withdraw(self.nsp)
         self._backbone.close(self, self._mine)
         await super().close()
         rooms = [channel for room in self.index.all_rooms() if (channel := self._room_channel(room)) is not None]
@@ -148,8 +149,7 @@ class PubSubAdapter(ClusterAdapter):
             return
         text = self._emitter.text(packet)
         if text is None:
-            packet = Packet(_EVENT, self.nsp, to_plain(list(packet.data)))
-            self._emitter.encode(packet)
+            packet = Packet(_EVENT, self.nsp, self._emitter.plain(packet.data))
         if target.rooms is not None and not target.rooms:
             return
         message = None if target.local else self._encode_event(packet, text, target)
@@ -161,12 +161,17 @@ class PubSubAdapter(ClusterAdapter):
             await _wait(slow)
             return
         try:
-            await self._backbone.channels.publish(*message)
+            await self._publish(*message, _OwnEmit(self, packet, target))
         except ClusterUnavailable as error:
             error.local = True
             raise
         finally:
             await _wait(slow)
+
+    def lost(self, packet: Packet, target: Target, error: ClusterUnavailable) -> None:
+        """Tell of an event whose emitter waits no longer: the others do not get it."""
+        error.local = True
+        self._emitter.lost(packet, target, error)
 
     def _send(self, packet: Packet, target: Target, frames: Frames | None) -> Awaitable[None] | None:
         """Send a packet, or frames in its place, to the sockets of this server."""
@@ -186,9 +191,21 @@ class PubSubAdapter(ClusterAdapter):
 
     # --- how messages travel ------------------------------------------------------------------------------------------
 
-    async def _others(self) -> int:
-        """Count the other servers of the namespace."""
-        return await self._backbone.count_others(self._counted())
+    async def _others(self) -> int | Collection[str]:
+        """Return the names of the other servers of the namespace, or their number if Node's are among them."""
+        return await self._backbone.others(self, self._counted())
+
+    def _name_of(self, uid: str) -> str:
+        return self._backbone.leases.heard(self.nsp, uid)
+
+    async def _publish(self, channel: bytes, payload: bytes, emit: _OwnEmit | None = None) -> None:
+        backbone = self._backbone
+        await backbone.channels.publish(channel, payload, emit)
+        backbone.published += 1
+
+    def _post(self, channel: str, payload: bytes) -> None:
+        self._backbone.channels.post(channel.encode(), payload)
+        self._backbone.published += 1
 
     def _spawn(self, work: Awaitable[Any]) -> None:
         self._backbone.spawn(work)
@@ -196,6 +213,21 @@ class PubSubAdapter(ClusterAdapter):
     async def fetch_sockets(self, target: Target, timeout: float | None) -> list[SocketDetails]:
         """Describe the sockets of all servers."""
         return await super().fetch_sockets(target, self._backbone.requests_timeout if timeout is None else timeout)
+
+
+class _OwnEmit:
+    """An event of this server on its way to the others."""
+
+    __slots__ = ("_adapter", "_packet", "_target")
+
+    def __init__(self, adapter: PubSubAdapter, packet: Packet, target: Target) -> None:
+        self._adapter = adapter
+        self._packet = packet
+        self._target = target
+
+    def lost(self, error: ClusterUnavailable) -> None:
+        """Handle that the other servers do not get it, though nobody waits any longer."""
+        self._adapter.lost(self._packet, self._target, error)
 
 
 async def _wait(slow: Awaitable[None] | None) -> None:

@@ -69,6 +69,7 @@ class ShardedAdapter(PubSubAdapter):
         """Handle a message. The arguments of an event for clients stay as they are."""
         if payload.endswith(self._own):
             return
+        self._backbone.received += 1
         splice = read_splice(payload)
         if splice is not None and splice.nsp == self.nsp:
             data = splice.data
@@ -103,11 +104,16 @@ class ShardedAdapter(PubSubAdapter):
     async def _tell(self, kind: MessageType, data: Data) -> None:
         message = self._encode(kind, data)
         self.check_size(message)
-        await self._backbone.channels.publish(self._public.encode(), message)
+        await self._publish(self._public.encode(), message)
 
     def _reply(self, uid: str, kind: MessageType, data: Data) -> None:
         channel = private_channel(self.nsp, uid, self._backbone.channel_prefix)
-        self._backbone.channels.post(channel.encode(), self._encode(kind, data))
+        self._post(channel, self._encode(kind, data))
+
+    def _ask_again(self, name: str, kind: MessageType, data: Data) -> None:
+        uid = self._backbone.leases.uid_of(name)
+        if uid is not None:
+            self._reply(uid, kind, data)
 
     def _encode(self, kind: MessageType, data: Data) -> bytes:
         return encode_sharded(Message(int(kind), data, self._backbone.uid, self.nsp))

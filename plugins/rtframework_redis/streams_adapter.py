@@ -18,7 +18,6 @@ from rtframework.cluster.messages import (
     options_of,
     target_of,
 )
-from rtframework.cluster.payloads import to_plain
 from rtframework.cluster.pubsub_wire import encode_ephemeral, private_channel, public_channel
 from rtframework.cluster.stream_ids import is_id
 from rtframework.cluster.streams_wire import (
@@ -159,8 +158,7 @@ class StreamsAdapter(ClusterAdapter):
             return
         text = self._emitter.text(packet)
         if text is None:
-            packet = Packet(_EVENT, self.nsp, to_plain(list(packet.data)))
-            self._emitter.encode(packet)
+            packet = Packet(_EVENT, self.nsp, self._emitter.plain(packet.data))
         if target.rooms is not None and not target.rooms:
             return
         if target.local:

@@ -38,7 +38,7 @@ from .messages import (
     target_of,
     timeout_of,
 )
-from .payloads import as_javascript, to_plain
+from .payloads import as_javascript
 from .requests import FetchRequest, Requests, ServerSideRequest
 
 if TYPE_CHECKING:
@@ -132,7 +132,7 @@ class ClusterAdapter(BaseAdapter):
             self._disconnect(data)
         elif isinstance(data, FetchSockets):
             found = self._emitter.describe(self.sockets(target_of(data.opts)))
-            records = [record_of(each, to_plain) for each in found]
+            records = [record_of(each, self._plain) for each in found]
             self._reply(uid, MessageType.FETCH_SOCKETS_RESPONSE, FetchedSockets(data.requestId, records))
         elif isinstance(data, ServerSideEmit):
             self._spawn(self._serve(uid, data))
@@ -278,8 +278,8 @@ class ClusterAdapter(BaseAdapter):
         """Deliver a packet and collect the answers of the clients of all servers."""
         if target.rooms is not None and not target.rooms:
             return AckResponses({})
-        plain = to_plain(list(packet.data))
         self._emitter.encode(Packet(packet.type, packet.nsp, packet.data, 0))
+        plain = self._emitter.plain(packet.data)
         collector = AckCollector(0 if target.local else await self._others())
         id = new_id()
         self._requests.open(id, collector)
@@ -340,7 +340,7 @@ class ClusterAdapter(BaseAdapter):
             if tells:
                 self._reply(uid, MessageType.BROADCAST_ACK, Answer(id, None, {"sid": sid, "gone": True}))
             return
-        args = to_plain(list(future.result()))
+        args = self._emitter.plain(future.result())
         x = {"sid": sid} if len(args) == 1 else {"sid": sid, "args": args}
         self._reply(uid, MessageType.BROADCAST_ACK, Answer(id, args[0] if args else None, x))
 
@@ -348,11 +348,11 @@ class ClusterAdapter(BaseAdapter):
 
     async def server_side_emit(self, args: Sequence[Any]) -> None:
         """Emit an event to the other servers."""
-        await self._tell(MessageType.SERVER_SIDE_EMIT, ServerSideEmit(packet=to_plain(list(args))))
+        await self._tell(MessageType.SERVER_SIDE_EMIT, ServerSideEmit(packet=self._emitter.plain(args)))
 
     async def server_side_emit_with_ack(self, args: Sequence[Any], timeout: float) -> AckResponses:
         """Emit an event to the other servers and collect their answers."""
-        plain = to_plain(list(args))
+        plain = self._emitter.plain(args)
         request = ServerSideRequest(await self._others())
         id = new_id()
         self._requests.open(id, request)
@@ -365,7 +365,10 @@ class ClusterAdapter(BaseAdapter):
     async def _serve(self, uid: str, data: ServerSideEmit) -> None:
         answer = await self._emitter.serve(data.packet)
         if data.requestId:
-            self._reply(uid, MessageType.SERVER_SIDE_EMIT_RESPONSE, Answer(data.requestId, to_plain(answer)))
+            self._reply(uid, MessageType.SERVER_SIDE_EMIT_RESPONSE, Answer(data.requestId, self._plain(answer)))
+
+    def _plain(self, value: Any) -> Any:
+        return self._emitter.plain([value])[0]
 
 
 def _options(target: Target) -> Options:

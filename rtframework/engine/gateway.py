@@ -31,8 +31,11 @@ if TYPE_CHECKING:
 log: Final = logging.getLogger("rtframework.engine")
 
 _EVENT: Final = int(PacketType.EVENT)
+_ACK: Final = int(PacketType.ACK)
 _MANY: Final = 64
 """Clients from which an emit is a broadcast that lets what is sent to others pass."""
+
+_as_json: Final = JSONSerializer().plain
 
 
 class Gateway(socketio.AsyncServer):  # type: ignore[misc]  # socketio is not typed
@@ -127,6 +130,25 @@ class Gateway(socketio.AsyncServer):  # type: ignore[misc]  # socketio is not ty
         except Exception as error:
             raise EncodeError(f"cannot be sent: {error!r}") from error
         return cast("str", messages[0])[1:] if len(messages) == 1 else None
+
+    def plain(self, data: Sequence[Any]) -> list[Any]:
+        """Turn arguments into JSON's own types and ``bytes``, as the serializer would. Raises ``EncodeError``.
+
+        A serializer of another format encodes them, and its decoder says what they are.
+        """
+        try:
+            if self._writes_json:
+                return cast("list[Any]", cast("JSONSerializer", self._serializer).plain(list(data)))
+            decoder, packet = self._serializer.decoder(), None
+            for message in self._encode(Packet(_ACK, "/", list(data), 0)):
+                packet = decoder.decode(message)
+            if packet is None:
+                raise EncodeError("cannot be sent: the serializer does not decode what it has encoded")
+            return cast("list[Any]", _as_json(packet.data))
+        except EncodeError:
+            raise
+        except Exception as error:
+            raise EncodeError(f"cannot be sent: {error!r}") from error
 
     def splice(self, nsp: str, args: str, tail: str | None = None, *, compress: bool = True) -> Frames | None:
         """Make an event of its arguments as JSON; ``tail``: one more. ``None`` with a serializer of another format."""

@@ -23,7 +23,7 @@ _failed: Final = ThrottledLog(log, logging.ERROR, "unhandled error in a listener
 _gap: Final = ThrottledLog(
     log,
     logging.ERROR,
-    "packets of other servers may be missing in %s: clients that can recover are closed and start anew",
+    "packets of other servers may be missing in %s%s: clients that can recover are closed and start anew",
 )
 _lost: Final = ThrottledLog(log, logging.WARNING, "an emit of %s in %s has not reached the other servers")
 
@@ -31,7 +31,8 @@ ClusterEvent: TypeAlias = Literal["up", "down", "gap", "lost"]
 EVENTS: Final = ("up", "down", "gap", "lost")
 
 ClusterListener: TypeAlias = Callable[..., Any]
-"""Called with ``("up",)``, ``("down",)`` or ``("gap", namespace, since)``; plain, and quick."""
+"""Called with ``("up",)``, ``("down",)`` or, for each namespace of a gap, ``("gap", namespace, since)``; plain, and
+quick."""
 
 
 class ClusterEvents:
@@ -117,8 +118,11 @@ class ClusterEvents:
             self._call("down", ClusterDown(self._reason()))
 
     def gap(self, nsp: str, since: float) -> None:
-        """Note that packets to a namespace may have been missed since a time, in seconds since the epoch."""
-        _gap(nsp, key=nsp, extra={"nsp": nsp, "since": since})
+        """Note that packets to a namespace may have been missed since a time, in seconds since the epoch.
+
+        Listeners of the framework's hear each namespace at once. The log and the program hear of all namespaces that
+        are told in one turn of the event loop together: a server may have tens of thousands.
+        """
         self._tell("gap", nsp, since)
         if not self._gap_spaces:
             self.gaps += 1
@@ -141,7 +145,10 @@ class ClusterEvents:
 
     def _tell_gap(self) -> None:
         spaces, self._gap_spaces = tuple(self._gap_spaces), {}
-        self._call("gap", ClusterGap(spaces, self._gap_since))
+        since, more = self._gap_since, len(spaces) - 1
+        others = f" and {more} more namespace{'s' if more > 1 else ''}" if more else ""
+        _gap(spaces[0], others, key=spaces[0], extra={"nsp": spaces[0], "since": since})
+        self._call("gap", ClusterGap(spaces, since))
 
     def _tell(self, event: ClusterEvent, *args: Any) -> None:
         for listener in self._listeners.copy():

@@ -87,6 +87,10 @@ class NamespaceEmitter:
         """Return the arguments of an event as JSON, for other servers."""
         return self._engine.text(packet)
 
+    def plain(self, data: Sequence[Any]) -> list[Any]:
+        """Turn arguments into JSON's own types and bytes, for other servers."""
+        return self._engine.plain(data)
+
     def splice(self, args: str, tail: str | None = None, *, compress: bool = True) -> Frames | None:
         """Make the frames of an event of its arguments as JSON."""
         return self._engine.splice(self._nsp.name, args, tail, compress=compress)

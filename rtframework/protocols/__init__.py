@@ -272,6 +272,12 @@ class Emitter(Protocol):
         Return ``None`` if there are bytes among them, or if the serializer does not write JSON. Raises ``EncodeError``.
         """
 
+    def plain(self, data: Sequence[Any]) -> list[Any]:
+        """Turn arguments or answers into JSON's own types and ``bytes``, for messages to other servers.
+
+        They are what the server's serializer makes of them; a ``datetime`` is an ISO string. Raises ``EncodeError``.
+        """
+
     def splice(self, args: str, tail: str | None = None, *, compress: bool = True) -> Frames | None:
         """Make the frames of an event of its arguments as a JSON array, which is not decoded.
 

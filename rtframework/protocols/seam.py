@@ -139,6 +139,9 @@ class Engine(Protocol):
     def text(self, packet: Packet) -> str | None:
         """Return a packet's data as JSON; ``None`` with bytes or another serializer. Raises ``EncodeError``."""
 
+    def plain(self, data: Sequence[Any]) -> list[Any]:
+        """Turn arguments into JSON's own types and ``bytes``, as the serializer would. Raises ``EncodeError``."""
+
     def splice(self, nsp: str, args: str, tail: str | None = None, *, compress: bool = True) -> Frames | None:
         """Make an event of its arguments as JSON; ``tail``: one more. ``None`` with a serializer of another format."""
 

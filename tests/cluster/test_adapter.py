@@ -29,11 +29,11 @@ from rtframework.cluster.messages import (
     new_id,
     options_of,
 )
-from rtframework.cluster.payloads import to_plain
 from rtframework.cluster.pubsub_wire import decode, encode_ephemeral
 from rtframework.protocols import Emitter
 from rtframework.testing import TestClient, TestServer
 from tests.support.in_process import NOT_ON_UVLOOP
+from tests.support.values import PLAIN, SERIALIZER, VALUES, check_between_servers
 
 pytestmark = NOT_ON_UVLOOP
 
@@ -83,7 +83,7 @@ class BusAdapter(ClusterAdapter):
 
     async def broadcast(self, packet: Packet, target: Target) -> None:
         """Deliver a packet here and on the other servers."""
-        plain = to_plain(list(packet.data))
+        plain = self._emitter.plain(packet.data)
         self.deliver_here(plain, target)
         if not target.local:
             await self._tell(MessageType.BROADCAST, Broadcast(EventPacket(2, plain), opts=options_of(target)))
@@ -109,13 +109,13 @@ class BusAdapter(ClusterAdapter):
 
 
 @contextlib.asynccontextmanager
-async def cluster() -> AsyncIterator[tuple[Bus, list[Server], list[TestClient]]]:
+async def cluster(**options: Any) -> AsyncIterator[tuple[Bus, list[Server], list[TestClient]]]:
     """Run two servers on a bus, with one client on each."""
     bus = Bus()
     async with contextlib.AsyncExitStack() as stack:
         servers, clients = [], []
         for _ in range(2):
-            io = Server(adapter=bus.adapter)
+            io = Server(adapter=bus.adapter, **options)
             server = await stack.enter_async_context(TestServer(io))
             servers.append(io)
             clients.append(await server.connect())
@@ -183,6 +183,16 @@ async def test_clients_of_all_servers_acknowledge() -> None:
         with pytest.raises(AckTimeout) as error:
             await a.timeout(0.1).emit_with_ack("silence")
         assert not error.value.responses
+
+
+async def test_values_of_the_programs_own_types_are_sent() -> None:
+    """A program with models would work on one server, and fail on two."""
+    async with cluster(serializer=SERIALIZER) as (_, (a, b), (x, y)):
+        await check_between_servers(a, b)
+        x.on("ask")(lambda *args: list(args))
+        y.on("ask")(lambda *args: list(args))
+        answers = await a.timeout(5).emit_with_ack("ask", *VALUES, b"x")
+        assert dict(answers) == {x.id: [*PLAIN, b"x"], y.id: [*PLAIN, b"x"]}
 
 
 async def test_servers_talk_to_each_other() -> None:

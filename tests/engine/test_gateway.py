@@ -14,11 +14,13 @@ from rtframework.engine.frames import JoinedFrames, PlainFrames
 from rtframework.engine.outbox import LATER, SOON
 from rtframework.engine.v3.client import Client3
 from rtframework.options import EngineOptions
-from rtframework.protocols import Frames
+from rtframework.protocols import Frames, Serializer
 from rtframework.serializers import JSONSerializer
+from rtframework_msgpack import MsgpackSerializer
 from tests.conftest import Serve
 from tests.engine import Witness, raw_client
 from tests.support.stream import JSON, Doorman
+from tests.support.values import PLAIN, SERIALIZER, VALUES, as_received, hook
 
 EVENT = Packet(PacketType.EVENT, "/", ["a"])
 
@@ -118,6 +120,36 @@ def test_what_is_spliced_is_what_is_encoded(nsp: str, args: list[Any]) -> None:
         plain = line.splice(nsp, text, tail, compress=False)
         assert plain is not None
         assert not plain.compress
+
+
+@pytest.mark.parametrize("serializer", [SERIALIZER, MsgpackSerializer(enc_hook=hook)])
+def test_arguments_are_made_plain_as_the_serializer_would(serializer: Serializer) -> None:
+    """Clients of another server would get something else, or the emit would fail there alone."""
+    line = gateway(serializer)
+    found = line.plain([*VALUES, b"x", {"deep": VALUES[:4]}])
+    assert as_received(found) == [*PLAIN, b"x", {"deep": PLAIN[:4]}]
+    assert line.plain([]) == []
+    endless: list[Any] = []
+    endless.append(endless)
+    for value in (object(), endless):
+        with pytest.raises(EncodeError, match="cannot be sent"):
+            line.plain(["e", value])
+
+
+def test_a_serializer_that_fails_is_an_encode_error() -> None:
+    """A program could not tell a mistake in its values from one in the cluster."""
+
+    class Mute(JSONSerializer):
+        def encode(self, packet: Packet) -> Sequence[str | bytes]:
+            return []
+
+    class Broken(JSONSerializer):
+        def encode(self, packet: Packet) -> Sequence[str | bytes]:
+            raise KeyError("broken")
+
+    for serializer in (Mute(), Broken()):
+        with pytest.raises(EncodeError, match="cannot be sent"):
+            gateway(serializer).plain(["e"])
 
 
 def test_what_cannot_be_spliced() -> None:

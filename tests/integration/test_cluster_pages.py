@@ -231,6 +231,8 @@ async def test_the_rights_for_pubsub_are_exact(sharded: bool, monkeypatch: pytes
     async with running_redis() as redis, light_clients() as clients, contextlib.AsyncExitStack() as stack:
         await redis.command("ACL", "SETUSER", "chat", *rules)
         url = f"redis://{USER}@{HOST}:{redis.port}"
+        tag = "socket.io-sharded" if sharded else "socket.io-classic"
+        await redis.command("HSET", f"sio:nodes:{{{tag}}}:/", "killed", "0" * 16)  # to be cleared away
         started = [Server(adapter=RedisPubSub(url, sharded=sharded)) for _ in range(2)]
         found = []
         for io in started:
@@ -239,6 +241,7 @@ async def test_the_rights_for_pubsub_are_exact(sharded: bool, monkeypatch: pytes
             stack.push_async_callback(running.stop)
             found.append(await clients.connect(running.url))
         one, two = started
+        assert [each.runtime for each in await one.cluster.nodes()] == ["rtframework"] * 2
         await one.to(found[1].sid).sockets_join("room")
         await found[1].barrier()
         assert len(await one.to("room").fetch_sockets()) == 1
@@ -255,6 +258,7 @@ async def test_the_rights_for_pubsub_are_exact(sharded: bool, monkeypatch: pytes
         await one.emit("again")
         for client in found:
             await client.wait_for("again")
+        await stack.aclose()
         assert await redis.command("ACL", "LOG") == []
         assert await commands_used(redis) - {"info"} == commands_of(rules)  # which this test sends
 

@@ -27,11 +27,12 @@ from rtframework import (
     Socket,
     Target,
 )
-from rtframework.protocols import CallNext
+from rtframework.protocols import CallNext, Serializer
 from rtframework.testing import TestClient, TestServer
 from rtframework_msgpack import MsgpackSerializer
 from tests.support.backbone import Broker, FakeAdapter, FakeBackbone
 from tests.support.in_process import NOT_ON_UVLOOP
+from tests.support.values import PLAIN, SERIALIZER, VALUES, check_between_servers, hook
 
 pytestmark = NOT_ON_UVLOOP
 
@@ -792,3 +793,17 @@ async def test_clients_that_wander_miss_nothing(seed: int) -> None:
             await quiet(client)
         assert all(node.io.stats().recoveries["not_found"] == 0 for node in nodes)
         assert sum(node.io.stats().recoveries["another_user"] for node in nodes) == refused
+
+
+@pytest.mark.parametrize("serializer", [SERIALIZER, MsgpackSerializer(enc_hook=hook)])
+async def test_values_of_the_programs_own_types_are_sent(serializer: Serializer) -> None:
+    """A program with models would work on one server, and fail on two."""
+    async with cluster(serializer=serializer) as nodes:
+        clients = [await node.server.connect() for node in nodes]
+        await nodes[0].io.emit("bytes", *VALUES, b"x")
+        for client in clients:
+            assert [*await client.receive("bytes")] == [*PLAIN, b"x"]
+            client.on("ask")(lambda *args: len(args))
+        answers = await nodes[0].io.timeout(5).emit_with_ack("ask", *VALUES, b"x")
+        assert dict(answers) == {each.id: len(VALUES) + 1 for each in clients}
+        await check_between_servers(nodes[0].io, nodes[1].io)

@@ -42,8 +42,9 @@ async def test_a_gap_is_told_to_all(caplog: pytest.LogCaptureFixture) -> None:
     events.gap("/x", 12.5)
     assert heard == [("gap", "/x", 12.5)]
     assert events.gaps == 1
+    await asyncio.sleep(0)
     assert [record.levelname for record in caplog.records] == ["ERROR", "ERROR"]
-    assert "may be missing in /x" in caplog.text
+    assert "may be missing in /x: clients" in caplog.text
 
 
 async def test_a_program_hears_of_each_event_with_what_it_is() -> None:
@@ -68,6 +69,21 @@ async def test_a_program_hears_of_each_event_with_what_it_is() -> None:
     assert up.away >= 0
     assert lost == ClusterLoss("/x", "news", (1,), Target(frozenset("r")), True, error)
     assert events.lost == 1
+
+
+async def test_a_gap_of_many_namespaces_is_one_line(caplog: pytest.LogCaptureFixture) -> None:
+    """A server with 20,000 namespaces would stand still for seconds, and fill its log."""
+    events = ClusterEvents()
+    heard: list[Any] = []
+    events.hear(lambda *args: heard.append(args))
+    for number in range(1000):
+        events.gap(f"/{number}", 12.5)
+    assert heard == [("gap", f"/{number}", 12.5) for number in range(1000)]
+    await asyncio.sleep(0)
+    (line,) = [each for each in caplog.records if "may be missing" in each.getMessage()]
+    assert "may be missing in /0 and 999 more namespaces: clients" in line.getMessage()
+    assert (line.__dict__["nsp"], line.__dict__["since"]) == ("/0", 12.5)
+    assert events.gaps == 1
 
 
 async def test_a_gap_of_several_namespaces_is_told_once() -> None:

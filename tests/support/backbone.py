@@ -313,7 +313,7 @@ class FakeAdapter(BaseAdapter):
                 await slow
             return
         id = self._backbone.new_id()
-        message = self._message("emit", target, id=id, args=packet.data if text is None else text, ack=packet.id)
+        message = self._message("emit", target, id=id, args=self._args(packet, text), ack=packet.id)
         self._own[id] = delivered = asyncio.get_running_loop().create_future()
         try:
             if self.emitter.recovery is not None and not target.volatile and packet.id is None:
@@ -323,6 +323,10 @@ class FakeAdapter(BaseAdapter):
             await delivered
         finally:
             del self._own[id]
+
+    def _args(self, packet: Packet, text: str | None) -> str | list[Any]:
+        """Return the arguments of an event as they pass the broker: as JSON, or as plain values."""
+        return self.emitter.plain(packet.data) if text is None else text
 
     def _deliver(self, message: Message) -> Awaitable[None] | None:
         target, args = _target(message["target"]), message["args"]
@@ -358,7 +362,7 @@ class FakeAdapter(BaseAdapter):
                 self.emitter.ask(self.sockets(target), packet, volatile=target.volatile, compress=target.compress)
             )
             for name in others:  # also to those that are not subscribed: each has to report
-                message = self._message("ask", target, request=id, args=packet.data if text is None else text)
+                message = self._message("ask", target, request=id, args=self._args(packet, text))
                 message["wanted"] = message.pop("target")
                 self._broker.publish(message, name)
             return await collector.result(timeout)
@@ -376,7 +380,7 @@ class FakeAdapter(BaseAdapter):
         if future.cancelled():
             return
         if future.exception() is None:
-            self._backbone.reply(message, sid=sid, args=future.result())
+            self._backbone.reply(message, sid=sid, args=self.emitter.plain(future.result()))
         else:
             self._backbone.reply(message, sid=sid, args=None)
 
@@ -435,11 +439,11 @@ class FakeAdapter(BaseAdapter):
 
     async def server_side_emit(self, args: Sequence[Any]) -> None:
         """Emit an event to the other servers."""
-        self._order("serve", Target(), args=list(args))
+        self._order("serve", Target(), args=self.emitter.plain(args))
 
     async def server_side_emit_with_ack(self, args: Sequence[Any], timeout: float) -> AckResponses:
         """Emit an event to the other servers and collect their answers."""
-        request, complete = await self._request("serve", Target(), timeout, args=list(args))
+        request, complete = await self._request("serve", Target(), timeout, args=self.emitter.plain(args))
         if not complete:
             raise AckTimeout(responses=request.values, missing=sorted(request.waited))
         return AckResponses(request.values)
@@ -447,7 +451,7 @@ class FakeAdapter(BaseAdapter):
     async def _serve(self, message: Message) -> None:
         answer = await self.emitter.serve(message["args"])
         if message.get("request") is not None:
-            self._backbone.reply(message, answer=answer)
+            self._backbone.reply(message, answer=self.emitter.plain([answer])[0])
 
     # --- what the broker hands over ---------------------------------------------------------------------------------
 
@@ -479,7 +483,12 @@ class FakeAdapter(BaseAdapter):
             self._ask(message)
         elif kind == "fetch":
             sockets = [
-                {"id": each.id, "handshake": _plain(each.handshake), "rooms": list(each.rooms), "data": each.data}
+                {
+                    "id": each.id,
+                    "handshake": _plain(each.handshake),
+                    "rooms": list(each.rooms),
+                    "data": self.emitter.plain([each.data])[0],
+                }
                 for each in self.emitter.describe(sids)
             ]
             self._backbone.reply(message, sockets=sockets)

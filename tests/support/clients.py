@@ -94,6 +94,10 @@ class FakeEngine:
         messages = self.serializer.encode(Packet(PacketType.EVENT, "/", packet.data))
         return str(messages[0])[1:] if len(messages) == 1 else None
 
+    def plain(self, data: Sequence[Any]) -> list[Any]:
+        """Turn arguments into JSON's own types and bytes."""
+        return cast("list[Any]", self.serializer.plain(list(data)))
+
     def splice(self, nsp: str, args: str, tail: str | None = None, *, compress: bool = True) -> Frames | None:
         """Make an event of its arguments as JSON."""
         packet = Packet(PacketType.EVENT, nsp, [*json.loads(args), *([] if tail is None else [tail])])

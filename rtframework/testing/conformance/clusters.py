@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import datetime
 from typing import TYPE_CHECKING, Any
 
 from ...types import Packet, PacketType, Target
@@ -99,10 +100,13 @@ class ClusterConformance(ClusterFaults, ClusterRecovery):
             for value in values:
                 await nodes[0].emit("value", value)
                 await nodes[0].emit("value", value, "more")
+            moment = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
+            await nodes[0].emit("value", moment, b"x")  # see Emitter.plain
             await self._met(nodes)
             for node in nodes:
                 got = [each.args[1:] for each in node.heard.of(node.listener, "value")]
                 expected = [args for value in values for args in ([value], [value, "more"])]
+                expected.append(["2026-01-01T00:00:00Z", b"x"])
                 check(len(got) == len(expected), f"{node.name} got {len(got)} of {len(expected)} events")
                 for one, other in zip(got, expected, strict=True):
                     check(one == other, f"{other!r:.100} arrived on {node.name} as {one!r:.100}")

@@ -70,6 +70,12 @@ class Deliveries:
         text, *attachments = JSONSerializer().encode(Packet(PacketType.EVENT, "/", packet.data))
         return str(text)[1:] if not attachments else None
 
+    def plain(self, data: Sequence[Any]) -> list[Any]:
+        if self.error is not None:
+            raise self.error
+        plain: list[Any] = JSONSerializer().plain(list(data))
+        return plain
+
     def splice(self, args: str, tail: str | None = None, *, compress: bool = True) -> Frames | None:
         more = [] if tail is None else [tail]
         return KeptFrames(Packet(PacketType.EVENT, "/n", [*json.loads(args), *more]), compress)

@@ -24,7 +24,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from rtframework import Recovery, Server
+from rtframework import JSONSerializer, Recovery, Server
+from rtframework.protocols import Serializer
 from rtframework_redis import RedisPubSub, RedisStreams
 from tests.support.cluster.clients import LightClient, LightClients, light_clients
 from tests.support.server import RunningServer
@@ -291,17 +292,23 @@ class Cluster:
         return [io for io, _, _ in started], clients
 
     async def server(
-        self, *, recovery: bool = True, url: str | None = None, **options: Any
+        self, *, recovery: bool = True, url: str | None = None, serializer: Serializer | None = None, **options: Any
     ) -> tuple[Server, RunningServer, RedisStreams]:
         """Start a server."""
         streams = RedisStreams(url or self._url, **options)
-        io = Server(adapter=streams, connection_state_recovery=Recovery(skip_middlewares=True) if recovery else None)
+        io = Server(
+            adapter=streams,
+            serializer=serializer or JSONSerializer(),
+            connection_state_recovery=Recovery(skip_middlewares=True) if recovery else None,
+        )
         return io, await self._run(io), streams
 
-    async def pubsub(self, *, url: str | None = None, **options: Any) -> tuple[Server, RunningServer, RedisPubSub]:
+    async def pubsub(
+        self, *, url: str | None = None, serializer: Serializer | None = None, **options: Any
+    ) -> tuple[Server, RunningServer, RedisPubSub]:
         """Start a server with Pub/Sub."""
         pubsub = RedisPubSub(url or self._url, **options)
-        io = Server(adapter=pubsub)
+        io = Server(adapter=pubsub, serializer=serializer or JSONSerializer())
         return io, await self._run(io), pubsub
 
     async def _run(self, io: Server) -> RunningServer:

@@ -233,3 +233,89 @@ async def test_what_waits_at_the_end_is_told(redis_server: Redis) -> None:
         await asyncio.sleep(0)
     with pytest.raises(ClusterUnavailable, match="stopping"):
         await waiting
+
+
+class Lost(list[ClusterUnavailable]):
+    """What an emitter that was cancelled is told."""
+
+    def lost(self, error: ClusterUnavailable) -> None:
+        self.append(error)
+
+
+async def begin(work: Awaitable[None]) -> asyncio.Future[None]:
+    """Start to publish, as far as it goes at once."""
+    task = asyncio.ensure_future(work)
+    await asyncio.sleep(0)
+    return task
+
+
+async def test_what_a_cancelled_publisher_has_sent_is_followed(redis_server: Redis, fake_server: Fake) -> None:
+    """Nobody would hear that an event was lost whose handler had ended."""
+    redis = await redis_server()
+    emit = Lost()
+    async with publisher(redis.url) as found, listener(redis.url) as heard:
+        await found.publish(b"news", b"0")
+        task = await begin(found.publish(b"news", b"1", emit=emit))
+        task.cancel()
+        await found.publish(b"news", b"2")
+        await until(lambda: heard == [0, 1, 2])
+        assert not emit
+    server = await fake_server({b"PUBLISH": lambda peer, command: peer.writer.transport.abort()})
+    async with publisher(server.url) as found:
+        await found.link()
+        task = await begin(found.publish(b"news", b"3", emit=emit))
+        task.cancel()
+        await until(lambda: emit)
+    (error,) = emit
+    assert error.uncertain
+    assert "not known" in str(error)
+
+
+async def test_what_a_cancelled_publisher_has_waiting_stays_in_its_place(redis_server: Redis) -> None:
+    """Other servers would miss what this one's clients have, or get it out of order."""
+    redis = await redis_server()
+    emit = Lost()
+    begins = [0.0]
+    async with publisher(redis.url, may_begin=lambda: begins[0]) as found:
+        await found.publish(b"news", b"0")
+        begins[0] = math.inf
+        await redis.kill()
+        await until(lambda: not found.is_up)
+        tasks = [await begin(found.publish(b"news", b"%d" % number, emit=emit)) for number in range(1, 4)]
+        tasks[1].cancel()
+        await asyncio.wait(tasks[1:2])
+        await redis.start()
+        async with listener(redis.url) as heard:
+            begins[0] = 0.0
+            await asyncio.gather(tasks[0], tasks[2])
+            await until(lambda: len(heard) == 3)
+            assert heard == [1, 2, 3]
+    assert not emit
+
+
+async def test_a_cancelled_publisher_is_told_at_the_end(redis_server: Redis) -> None:
+    """Nobody would hear of what a server that stops has not sent."""
+    redis = await redis_server()
+    emit = Lost()
+    async with publisher(redis.url, timeout=60) as found:
+        await found.publish(b"news", b"0")
+        await redis.kill()
+        await until(lambda: not found.is_up)
+        task = await begin(found.publish(b"news", b"1", emit=emit))
+        task.cancel()
+        await asyncio.wait([task])
+    await until(lambda: emit)
+    assert "stopping" in str(emit[0])
+
+
+async def test_a_refusal_of_a_cancelled_publisher_is_told(fake_server: Fake) -> None:
+    """A mistake in the rights of the user would show in no log."""
+    emit = Lost()
+    server = await fake_server({b"PUBLISH": b"-NOPERM no\r\n"})
+    async with publisher(server.url) as found:
+        await found.link()
+        task = await begin(found.publish(b"news", b"0", emit=emit))
+        task.cancel()
+        await until(lambda: emit)
+    assert "NOPERM" in str(emit[0])
+    assert not emit[0].uncertain

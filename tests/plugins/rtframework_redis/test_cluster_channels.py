@@ -10,15 +10,17 @@ from typing import Any
 import pytest
 from redis.crc import key_slot
 
-from rtframework import ClusterUnavailable
+from rtframework import ClusterUnavailable, Server
+from rtframework_redis import RedisPubSub
 from rtframework_redis.address import Address
 from rtframework_redis.channels import CountingChannels
 from rtframework_redis.cluster_channels import ClusterChannels
-from rtframework_redis.errors import LinkError
+from rtframework_redis.errors import LinkError, ReplyError
 from rtframework_redis.handshake import connect
 from rtframework_redis.link import Link
 from rtframework_redis.topology import ClusterTopology
 from tests.plugins.rtframework_redis.conftest import RedisServer, free_port
+from tests.support.server import RunningServer
 from tests.support.until import until
 
 Redis = Callable[..., Awaitable[RedisServer]]
@@ -213,3 +215,32 @@ async def test_ordinary_channels_are_counted_at_all_nodes(redis_server: Redis) -
         await until(lambda: one.messages == [(b"a", b"1")])
         for link in elsewhere:
             await link.close()
+
+
+async def test_a_connection_for_a_key_follows_its_slot(redis_server: Redis) -> None:
+    """A server would lose its name for good when the slot of the leases has moved."""
+    async with nodes(redis_server) as found, listening(found.servers[0].port, LOW) as one:
+        connection = one.channels.connection(LOW)
+        assert await connection.send("GET", LOW) is None
+        before = await connection.link()
+        await found.move(key_slot(LOW), 1)
+        with pytest.raises(ReplyError):
+            await connection.send("GET", LOW)
+        async with asyncio.timeout(10):
+            while (link := await connection.link()) is before:  # noqa: ASYNC110
+                await asyncio.sleep(0.02)
+        assert await link.send("GET", LOW) is None
+
+
+@pytest.mark.parametrize("sharded", [False, True])
+async def test_servers_of_a_redis_cluster_have_names(redis_server: Redis, sharded: bool) -> None:
+    """Leases would be refused by a node that has not their slot, or servers counted at one node alone."""
+    async with nodes(redis_server) as found, contextlib.AsyncExitStack() as stack:
+        url = f"redis+cluster://127.0.0.1:{found.servers[0].port}"
+        started = [Server(adapter=RedisPubSub(url, name=name, sharded=sharded)) for name in ("one", "two")]
+        for io in started:
+            running = RunningServer(io)
+            await running.start()
+            stack.push_async_callback(running.stop)
+        assert [each.name for each in await started[0].cluster.nodes()] == ["one", "two"]
+        assert dict(await started[0].server_side_emit_with_ack("who?", timeout=5)) == {"two": None}

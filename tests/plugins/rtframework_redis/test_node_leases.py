@@ -456,3 +456,88 @@ async def test_a_server_of_node_is_counted_beside_ours(cluster: Found, tmp_path:
         assert len(await node.fetch_sockets()) == 2
     finally:
         await node.close()
+
+
+# --- with Pub/Sub -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("sharded", [False, True])
+async def test_servers_with_pubsub_have_names(cluster: Found, link: Link, sharded: bool) -> None:
+    """An operator would not see who is there, nor a program who has answered, once it is joined by Pub/Sub."""
+    servers, _ = cluster
+    one, _, _ = await servers.pubsub(name="one", sharded=sharded)
+    two, running, _ = await servers.pubsub(name="two", sharded=sharded)
+    await servers.server(name="streams")  # another cluster
+    await servers.pubsub(name="another", sharded=not sharded)
+    await servers.clients.connect(running.url)
+    two._host.settings.backbone.leases.renew()  # type: ignore[union-attr]
+    me, other = await one.cluster.nodes()
+    assert (me.name, me.is_self, other.name, other.sockets) == ("one", True, "two", 1)
+
+    @two.on_server_side("who?")
+    async def who() -> str:
+        return "me"
+
+    assert dict(await one.server_side_emit_with_ack("who?", timeout=5)) == {"two": "me"}
+    assert len(await one.fetch_sockets()) == 1
+    kind = "sharded" if sharded else "classic"
+    assert await link.send("HKEYS", f"sio:nodes:{{socket.io-{kind}}}:/") == [b"one", b"two"]
+    await running.stop()
+    assert await names(one) == ["one"]
+    assert await link.send("HKEYS", f"sio:nodes:{{socket.io-{kind}}}:/") == [b"one"]
+    assert dict(await one.server_side_emit_with_ack("who?", timeout=5)) == {}
+
+
+@pytest.mark.usefixtures("soon")
+@pytest.mark.parametrize("sharded", [False, True])
+async def test_servers_with_pubsub_do_not_wait_for_one_that_has_died(cluster: Found, sharded: bool) -> None:
+    """Each request would take its whole time limit after a crash."""
+    servers, _ = cluster
+    one, _, _ = await servers.pubsub(name="one", sharded=sharded)
+    _, _, other = await servers.pubsub(name="two", sharded=sharded)
+    other._takes.clear()
+    other._adapter_of = lambda channel: None  # type: ignore[method-assign]
+    asked = asyncio.ensure_future(one.timeout(60).fetch_sockets())
+    adapter = one.of("/").adapter
+    await until(lambda: adapter.is_asking)  # type: ignore[attr-defined]
+    with pytest.raises(AckTimeout) as caught:
+        await one.server_side_emit_with_ack("anybody?", timeout=0.1)
+    assert caught.value.missing == ("two",)
+    await other.leases.close(5)
+    async with asyncio.timeout(10):
+        assert await asked == []
+
+
+@pytest.mark.parametrize("sharded", [False, True])
+async def test_servers_with_pubsub_count_strangers(
+    cluster: Found, link: Link, caplog: pytest.LogCaptureFixture, sharded: bool
+) -> None:
+    """Answers of Node's servers would not be waited for, or those of servers that may not use keys."""
+    servers, _ = cluster
+    one, _, _ = await servers.pubsub(name="one", sharded=sharded)
+    stranger = await connect(Address.from_url(servers._url), on_push=lambda push: None)
+    command, channel = ("SSUBSCRIBE", "socket.io#/#") if sharded else ("SUBSCRIBE", "socket.io-request#/#")
+    await stranger.subscribe(command, channel)
+    assert [each.runtime for each in await one.cluster.nodes()] == ["rtframework", "unknown"]
+    with pytest.raises(FetchTimeout) as caught:
+        await one.timeout(0.1).fetch_sockets()
+    assert caught.value.missing == ("?",)
+    await stranger.close()
+    await link.send("ACL", "SETUSER", "default", "-@hash")
+    _, running, _ = await servers.pubsub(name="two", sharded=sharded)
+    client = await servers.clients.connect(running.url)
+    assert [each.id for each in await one.fetch_sockets()] == [client.sid]
+    assert "Redis refuses the leases" in caplog.text
+
+
+async def test_a_redis_that_comes_back_knows_servers_with_pubsub(cluster: Found) -> None:
+    """After an outage, servers would have no names for the rest of the hour."""
+    servers, redis = cluster
+    one, _, first = await servers.pubsub(name="one")
+    _, _, second = await servers.pubsub(name="two")
+    await redis.kill()
+    await until(lambda: not first.health.up and not second.health.up)
+    await redis.start()
+    await until(lambda: first.health.up and second.health.up)
+    await until_listed(one, "one", "two")
+    assert dict(await one.server_side_emit_with_ack("who?", timeout=5)) == {"two": None}

@@ -120,6 +120,37 @@ async def test_the_program_hears_of_an_outage_and_of_what_may_be_missing(cluster
     assert len(await one.fetch_sockets()) == 2
 
 
+@pytest.mark.parametrize("sharded", [False, True])
+async def test_traffic_is_counted(cluster: tuple[Cluster, RedisServer], sharded: bool) -> None:
+    """An operator would not see what the cluster costs, nor that messages pile up."""
+    servers, redis = cluster
+    one, _, first = await servers.pubsub(sharded=sharded)
+    _, running, second = await servers.pubsub(sharded=sharded)
+    client = await servers.clients.connect(running.url)
+    before = first.traffic.published, second.traffic.received, first.traffic.received
+    for number in range(10):
+        await one.emit("news", number)
+    await client.wait_for("news", 10)
+    assert first.traffic.published == before[0] + 10
+    assert second.traffic.received == before[1] + 10
+    assert first.traffic.received == before[2], "its own messages come back to it, and are none of the others"
+    await one.fetch_sockets()
+    assert first.traffic.published == before[0] + 11
+    assert second.traffic.published >= 1
+    assert first.traffic.received == before[2] + 1
+    await redis.kill()
+    await until(lambda: not first.health.up)
+    waiting = asyncio.ensure_future(one.emit("news", "x" * 1000))
+    await asyncio.sleep(0)
+    await until(lambda: first.traffic.pending_bytes > 1000)
+    assert one.stats().cluster.pending_bytes > 1000  # type: ignore[union-attr]
+    await redis.start()
+    await waiting
+    await until(lambda: first.traffic.pending_bytes < 1000)
+    assert first.traffic.reconnects >= 2
+    assert one.stats().cluster.reconnects == first.traffic.reconnects  # type: ignore[union-attr]
+
+
 async def test_connections_that_are_killed_again_and_again(cluster: tuple[Cluster, RedisServer]) -> None:
     """Messages would come twice, or out of order; or be missing, and nobody would have been told."""
     servers, _ = cluster
@@ -338,6 +369,7 @@ class _PubSub(ClusterConformance):
     """Servers on one Redis; faults are short, and long in a thorough run."""
 
     sharded = False
+    named = True
     thorough = is_thorough()
     publish_timeout = 0.5
     patience = 5.0

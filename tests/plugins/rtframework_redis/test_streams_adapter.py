@@ -16,6 +16,7 @@ from tests.plugins.rtframework_redis.conftest import Cluster, RedisServer
 from tests.support.cluster.clients import LightClient
 from tests.support.server import RunningServer
 from tests.support.until import until
+from tests.support.values import PLAIN, SERIALIZER, VALUES, check_between_servers
 
 Found = tuple[Cluster, RedisServer]
 
@@ -181,6 +182,25 @@ async def test_values_of_other_programs_are_sent_as_clients_get_them(cluster: Fo
     await one.emit("values", value)
     found = [await each.wait_for("values") for each in clients]
     assert found[0] == found[1]
+
+
+@pytest.mark.parametrize("recovery", [False, True])
+async def test_values_of_the_programs_own_types_are_sent(cluster: Found, recovery: bool) -> None:
+    """A program with models would work on one server, and fail on two."""
+    servers, _ = cluster
+    one, first, _ = await servers.server(recovery=recovery, serializer=SERIALIZER)
+    two, second, _ = await servers.server(recovery=recovery, serializer=SERIALIZER)
+    clients = [await servers.clients.connect(each.url) for each in (first, second)]
+    await one.emit("text", *VALUES)
+    await one.emit("bytes", *VALUES, b"x")
+    for each in clients:
+        assert (await each.wait_for("text"))[0][: len(PLAIN)] == PLAIN
+        assert (await each.wait_for("bytes"))[0][: len(PLAIN) + 1] == [*PLAIN, b"x"]
+        each.answers["asked"] = "yes"
+    assert set((await one.timeout(5).emit_with_ack("asked", *VALUES, b"x")).values()) == {"yes"}
+    for each in clients:
+        assert await each.wait_for("asked") == [[*PLAIN, b"x"]]
+    await check_between_servers(one, two)
 
 
 async def test_emits_that_nobody_awaits_are_told_when_they_are_lost(cluster: Found) -> None:

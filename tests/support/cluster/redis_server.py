@@ -17,6 +17,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import BusyLoadingError
 from redis.exceptions import ConnectionError as NotConnected
+from redis.exceptions import TimeoutError as NotAnswered
 
 from tests.support.cluster.processes import Program, find_program, lasting_port
 from tests.support.server import HOST
@@ -68,7 +69,7 @@ class RedisServer:
         while True:
             try:
                 await self.command("PING", timeout=1.0)
-            except (OSError, NotConnected, BusyLoadingError, TimeoutError):
+            except (OSError, NotConnected, BusyLoadingError, NotAnswered):
                 if not self.program.alive or time.monotonic() > deadline:
                     raise RuntimeError(f"redis-server does not answer\n{self.program.logged()}") from None
                 await asyncio.sleep(0.01)
