@@ -112,11 +112,8 @@ async def test_joining_and_leaving_wait_for_the_adapter() -> None:
         clients = [await server.connect() for _ in range(2)]
         sids = [client.id for client in clients]
         adapter.waits = True
-        for work in (
-            lambda: adapter.emitter.join([*sids, "gone"], ["x"]),
-            lambda: adapter.emitter.leave([*sids, "gone"], ["x"]),
-        ):
-            task = asyncio.ensure_future(joined(work()))
+        for change in (adapter.emitter.join, adapter.emitter.leave):
+            task = asyncio.ensure_future(joined(change([*sids, "gone"], ["x"])))
             await asyncio.sleep(0)
             assert not task.done()
             assert len(adapter.waiting) == 2
