@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
@@ -9,11 +10,12 @@ from functools import partial
 from typing import Any, Final
 
 import pytest
+import socketio
 from socketio.exceptions import DisconnectedError
 from socketio.exceptions import TimeoutError as CallTimeout
 
 from rtframework import ClusterUnavailable, Server, Socket
-from rtframework.engine import AsyncServer
+from rtframework.engine import AsyncServer, Manager
 from rtframework.protocols import Backbone
 from rtframework_redis import RedisPubSub, RedisStreams
 from tests.support.cluster.needs import needs
@@ -180,8 +182,9 @@ async def test_clients_of_ours_and_nodes_are_asked_moved_and_thrown_out(kind: st
 
 async def until_in(found: Cluster, room: str, count: int) -> None:
     """Wait until that many sockets of all servers are in a room."""
-    while len(await found.io.in_(room).fetch_sockets()) != count:
-        pass
+    async with asyncio.timeout(10):
+        while len(await found.io.in_(room).fetch_sockets()) != count:
+            pass
 
 
 @pytest.mark.parametrize("kind", ["streams", "classic"])
@@ -198,5 +201,52 @@ async def test_an_emit_raises_while_redis_is_away(kind: str, js: JSClients) -> N
         assert await clients["one"].wait_for("private") == [1]
         await found.redis.start()
         await until(lambda: found.one.manager.health.up and found.two.manager.health.up, timeout=15)
-        await found.one.emit("again", 2)
+        async with asyncio.timeout(15):
+            while not await emitted(found.one, "again", 2):
+                pass
         assert await clients["two"].wait_for("again") == [2]
+
+
+async def emitted(sio: AsyncServer, event: str, data: Any) -> bool:
+    """Emit, and return whether the other servers get it; it takes a moment until all connections are there again."""
+    try:
+        await sio.emit(event, data)
+    except ClusterUnavailable:
+        return False
+    return True
+
+
+class RedisManager(socketio.AsyncRedisManager, Manager):
+    """As the page on the drop-in shows it."""
+
+
+@pytest.mark.parametrize("kind", [socketio.AsyncRedisManager, RedisManager])
+async def test_managers_of_python_socketio_join_servers_as_before(kind: Any, js: JSClients) -> None:
+    """A program with ``AsyncRedisManager`` would have to change before it can run on this engine."""
+    async with contextlib.AsyncExitStack() as stack:
+        redis = await stack.enter_async_context(running_redis())
+        servers = [AsyncServer(client_manager=kind(redis.url), namespaces=["/"]) for _ in range(2)]
+        clients = []
+        for sio in servers:
+            running = RunningServer(sio)
+            await running.start()
+            stack.push_async_callback(running.stop)
+            clients.append(await js.connect(running.url, via=WEBSOCKET))
+        one, two = clients
+        async with asyncio.timeout(15):
+            while not await subscribed(redis, 2):
+                await asyncio.sleep(0.01)
+        await servers[0].emit("news", VALUE)
+        for client in clients:
+            assert await client.wait_for("news") == [VALUE]
+        await two.answer("question", VALUE["n"])
+        assert await servers[0].call("question", to=await two.id(), timeout=10) == 1
+        await servers[0].disconnect(await two.id())
+        assert await two.disconnected() == "io server disconnect"
+        await one.expect_nothing("question")
+
+
+async def subscribed(redis: RedisServer, count: int) -> bool:
+    """Whether that many managers listen to their channel; what is published before is lost."""
+    _, found = await redis.command("PUBSUB", "NUMSUB", "socketio")
+    return int(found) >= count

@@ -212,7 +212,7 @@ class AdapterManager(Manager):
             self._table.leave(namespace, lambda: namespace in self._spaces or namespace in self._asking)
 
     def _part(self, sid: str, namespace: str) -> None:
-        """Have the adapter forget a client, and those who wait for its answers hear of it."""
+        """Have the adapter forget a client, and end the questions that it has not answered."""
         adapter = self._adapters.get(namespace)
         if adapter is not None:
             adapter.remove_all(sid)
@@ -237,7 +237,7 @@ class AdapterManager(Manager):
         :class:`~rtframework.ClusterUnavailable`.
         """
         if self._is_here(sid, namespace):
-            entering = self.enter(sid, namespace, room)
+            entering = self.join_here(sid, namespace, room)
             if entering is not None:
                 await entering
         elif room is not None:
@@ -246,7 +246,7 @@ class AdapterManager(Manager):
     async def leave_room(self, sid: str, namespace: str, room: Any) -> None:
         """Take a client of any server out of a room. Raises as :meth:`enter_room`."""
         if self._is_here(sid, namespace):
-            leaving = self.quit(sid, namespace, room)
+            leaving = self.leave_here(sid, namespace, room)
             if leaving is not None:
                 await leaving
         elif room is not None:
@@ -260,11 +260,11 @@ class AdapterManager(Manager):
 
     def basic_enter_room(self, sid: str, namespace: str, room: Any, eio_sid: str | None = None) -> None:
         """Put a client of this server into a room, see ``Manager``; does not wait for the other servers."""
-        self.enter(sid, namespace, room)
+        self.join_here(sid, namespace, room)
 
     def basic_leave_room(self, sid: str, namespace: str, room: Any) -> None:
         """Take a client of this server out of a room."""
-        self.quit(sid, namespace, room)
+        self.leave_here(sid, namespace, room)
 
     def basic_close_room(self, room: Any, namespace: str) -> None:
         """Take the clients of this server out of a room. Raises ``ValueError`` for a client's own."""
@@ -276,7 +276,7 @@ class AdapterManager(Manager):
                 if self._is_known(sid, namespace):
                     adapter.remove(sid, (room,))
 
-    def enter(self, sid: str, namespace: str, room: Any) -> Awaitable[None] | None:
+    def join_here(self, sid: str, namespace: str, room: Any) -> Awaitable[None] | None:
         """Put a client of this server into a room. Return what its adapter returns."""
         if room is not None:
             _name(room)
@@ -285,7 +285,7 @@ class AdapterManager(Manager):
             return None
         return self._adapters[namespace].add(sid, (room,))
 
-    def quit(self, sid: str, namespace: str, room: Any) -> Awaitable[None] | None:
+    def leave_here(self, sid: str, namespace: str, room: Any) -> Awaitable[None] | None:
         """Take a client of this server out of a room. Return what its adapter returns."""
         super().basic_leave_room(sid, namespace, room)
         return self._adapters[namespace].remove(sid, (room,)) if self._is_known(sid, namespace) else None

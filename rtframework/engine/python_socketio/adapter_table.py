@@ -112,7 +112,7 @@ class AdapterTable:
     # --- all of them --------------------------------------------------------------------------------------------------
 
     async def start(self, namespaces: Iterable[str]) -> None:
-        """Start the backbone, then the adapters of these namespaces; what they raise is why there is no start."""
+        """Start the backbone, then the adapters of these namespaces. If one fails, close all and raise its error."""
         async with self._turn:
             if self._started:
                 return

@@ -132,7 +132,7 @@ class ClientEmitter:
         for sid in sids:
             for room in rooms:
                 try:
-                    entering = self._manager.enter(sid, self._nsp, room)
+                    entering = self._manager.join_here(sid, self._nsp, room)
                 except KeyError:  # it has gone
                     continue
                 except ValueError as error:
@@ -148,7 +148,7 @@ class ClientEmitter:
 
     def leave(self, sids: Collection[str], rooms: Collection[str]) -> Awaitable[None] | None:
         """Make clients leave rooms."""
-        leaving = [self._manager.quit(sid, self._nsp, room) for sid in sids for room in rooms]
+        leaving = [self._manager.leave_here(sid, self._nsp, room) for sid in sids for room in rooms]
         waiting = [each for each in leaving if each is not None]
         return _wait(waiting, None) if waiting else None
 
