@@ -216,7 +216,7 @@ async def emitted(sio: AsyncServer, event: str, data: Any) -> bool:
     return True
 
 
-class RedisManager(socketio.AsyncRedisManager, Manager):
+class RedisManager(socketio.AsyncRedisManager, Manager):  # type: ignore[misc]  # socketio is not typed
     """As the page on the drop-in shows it."""
 
 
@@ -228,13 +228,14 @@ async def test_managers_of_python_socketio_join_servers_as_before(kind: Any, js:
         servers = [AsyncServer(client_manager=kind(redis.url), namespaces=["/"]) for _ in range(2)]
         clients = []
         for sio in servers:
+            stack.push_async_callback(close, sio.manager)
             running = RunningServer(sio)
             await running.start()
             stack.push_async_callback(running.stop)
             clients.append(await js.connect(running.url, via=WEBSOCKET))
         one, two = clients
         async with asyncio.timeout(15):
-            while not await subscribed(redis, 2):
+            while not await subscribed(redis, 2):  # noqa: ASYNC110 - Redis tells nobody
                 await asyncio.sleep(0.01)
         await servers[0].emit("news", VALUE)
         for client in clients:
@@ -250,3 +251,9 @@ async def subscribed(redis: RedisServer, count: int) -> bool:
     """Whether that many managers listen to their channel; what is published before is lost."""
     _, found = await redis.command("PUBSUB", "NUMSUB", "socketio")
     return int(found) >= count
+
+
+async def close(manager: Any) -> None:
+    """Close the connections of a manager, which python-socketio leaves open."""
+    await manager.pubsub.aclose()
+    await manager.redis.aclose()

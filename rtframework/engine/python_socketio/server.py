@@ -333,8 +333,8 @@ class AsyncServer(Gateway):
         """Emit an event to a client and wait for its answer: ``None``, one value, or a tuple of several.
 
         Raises ``socketio.exceptions.TimeoutError`` when there is none after ``timeout`` seconds, and
-        ``DisconnectedError`` as soon as the client has left. With ``adapter``, the client may be on another server; raises
-        :class:`~rtframework.ClusterUnavailable` when that cannot be reached.
+        ``DisconnectedError`` as soon as the client has left. With ``adapter``, the client may be on another server;
+        raises :class:`~rtframework.ClusterUnavailable` when that cannot be reached.
         """
         recipient = sid if to is None else to
         if recipient is None:
