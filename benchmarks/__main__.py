@@ -5,13 +5,14 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
+import subprocess
 import sys
 from datetime import date
 from pathlib import Path
 from typing import Final
 
 from . import chart, handlers, install, machine, publish, report, slow_consumer
-from .peers import PEERS, Peer
+from .peers import PEERS, PYTHON, Peer
 from .rows import CURVES, ROWS, Curve, Options, Row
 from .runner import Cores, Failed, Server, raise_file_limit, running
 
@@ -114,6 +115,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--publish", action="store_true", help="put the results and the picture into the docs")
     parser.add_argument("--handlers", action="store_true", help="what typed and injected parameters cost")
     parser.add_argument("--slow-consumer", action="store_true", help="memory when a client never reads")
+    parser.add_argument("--cluster", action="store_true", help="what several servers over Redis cost; with --curve too")
     options = parser.parse_args()
     if options.rounds < 1:
         parser.error("at least one round")
@@ -130,6 +132,8 @@ def main() -> int:
         return 2
     if options.slow_consumer:
         return slow_consumer.main()
+    if options.cluster:
+        return in_cluster(options)
     files = raise_file_limit()
     if files < _FILES_NEEDED:
         print(f"Only {files} files may be open, {_FILES_NEEDED} are needed: raise the limit (ulimit -Hn).")
@@ -162,6 +166,18 @@ def main() -> int:
     show(results)
     write(results, name, for_docs=options.publish and not suite.failures)
     return 1 if suite.failures else 0
+
+
+def in_cluster(options: argparse.Namespace) -> int:
+    """Measure several servers over Redis, with the packages of the benchmarks."""
+    install.install_python()
+    try:
+        install.install_javascript()
+    except install.Missing as missing:
+        print(missing, file=sys.stderr)
+    command = [str(PYTHON), "-m", "benchmarks.cluster", "--rounds", str(options.rounds)]
+    command += ["--quick"] * options.quick + ["--curve"] * options.curve
+    return subprocess.run(command, cwd=publish.ROOT, check=False).returncode
 
 
 def show(results: report.Json) -> None:

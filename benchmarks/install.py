@@ -27,7 +27,7 @@ def install_python() -> None:
     _say("Installing Python packages into benchmarks/.venv")
     folder = PYTHON.parent.parent
     _run([sys.executable, "-m", "venv", "--clear", folder])
-    packages = ["--editable", f"{ROOT}[speed]", PYDANTIC]
+    packages = ["--editable", f"{ROOT}[speed,redis]", PYDANTIC]
     _run([PYTHON, "-m", "pip", "install", "-qq", "--disable-pip-version-check", *packages])
     _stamp(folder, ROOT / "pyproject.toml")
 

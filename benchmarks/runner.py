@@ -78,7 +78,7 @@ class Server:
 @contextlib.contextmanager
 def running(peer: Peer, load: Path, cores: Cores) -> Iterator[Server]:
     """A peer, started for the time of a ``with`` block. Raises ``Failed`` when it does not come up."""
-    port = _free_port()
+    port = free_port()
     process = subprocess.Popen(
         peer.command,
         env={**os.environ, "PORT": str(port), "NODE_ENV": "production"},
@@ -97,7 +97,7 @@ def _pin(core: int | None) -> partial[None] | None:
     return None if core is None else partial(os.sched_setaffinity, 0, {core})
 
 
-def _free_port() -> int:
+def free_port() -> int:
     """Return a free port of those that no outgoing connection is given meanwhile."""
     chance = random.SystemRandom()
     while True:

@@ -236,28 +236,25 @@ def _is_plain(data: Any) -> bool:
                 break
         else:
             return True
-        stack = [value for value in data if type(value) not in _PLAIN]
+        walk = [value for value in data if type(value) not in _PLAIN]
         budget = _MAX_WALK - len(data)
     else:
-        stack = [data]
+        walk = [data]
         budget = _MAX_WALK
-    while stack:
-        value = stack.pop()
+    for value in walk:  # grows meanwhile
         kind = type(value)
-        if kind in _PLAIN:
-            continue
-        if kind is list or kind is tuple:
-            budget -= len(value)
-            if budget < 0:
-                return False
-            stack.extend(value)
-        elif kind is dict:
-            budget -= len(value)
-            if budget < 0:
-                return False
-            stack.extend(value.values())
-        elif kind is not float or not math.isfinite(value):
+        if kind is dict:
+            value = value.values()
+        elif kind is not list and kind is not tuple:
+            if kind is float and math.isfinite(value):
+                continue
             return False
+        budget -= len(value)
+        if budget < 0:
+            return False
+        for each in value:
+            if type(each) not in _PLAIN:
+                walk.append(each)
     return True
 
 

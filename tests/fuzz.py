@@ -1,8 +1,9 @@
 """Search for bytes that break the server, for as long as one says: ``python -m tests.fuzz --seconds 600``.
 
-In turn: made-up frames and bodies for the decoders, as in ``tests/engine/test_fuzz.py``, and made-up connections to a
-server on a socket, while an honest client asks for an echo. The exit code is 0 when nothing was found, and 1 otherwise.
-``--seed`` repeats a run. Each finding is printed with its seed.
+In turn: made-up frames and bodies for the decoders, as in ``tests/engine/test_fuzz.py``, made-up connections to a
+server on a socket, while an honest client asks for an echo, and made-up requests to two servers, which serve them in
+different ways and have to answer the same. ``--ways 100000`` makes up so many of the last, and nothing else. The exit
+code is 0 when nothing was found, and 1 otherwise. ``--seed`` repeats a run. Each finding is printed with its seed.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from rtframework import Server, Socket
 from rtframework.engine.v3.payload import MESSAGE
 from tests.engine import test_fuzz
 from tests.engine.test_fuzz import VALID, frames_of, mutate, rubbish
+from tests.support.both_ways import BothWays, steps_of
 from tests.support.raw import RawWebSocket, raw_client
 from tests.support.server import running_server
 from tests.support.simulation import client_frame
@@ -32,6 +34,8 @@ INPUTS: Final = 20_000
 """For all decoders, in one round."""
 CONNECTIONS: Final = 100
 """In one round."""
+CASES: Final = 200
+"""For both ways of serving, in one round."""
 PATIENCE: Final = 5.0
 """Seconds in which an honest client gets its echo."""
 
@@ -105,6 +109,27 @@ async def connect(seed: int) -> None:
     assert not io._server.eio.tasks
 
 
+async def differ(seed: int) -> None:
+    """Send so many made-up cases to both ways of serving. Raises ``AssertionError``."""
+    async with BothWays() as both:
+        for number in range(CASES):
+            await both.check(steps_of(random.Random(seed * CASES + number)))
+
+
+async def compare(first: int, count: int) -> int:
+    """Send made-up cases to both ways of serving, and print those that they answer differently. Return how many."""
+    logging.disable(logging.CRITICAL)
+    found = 0
+    async with BothWays() as both:
+        for seed in range(first, first + count):
+            try:
+                await both.check(steps_of(random.Random(seed)))
+            except AssertionError as error:
+                found += 1
+                sys.stdout.write(f"--ways 1 --seed {seed}:\n{error}\n")
+    return found
+
+
 async def ask(websocket: RawWebSocket) -> None:
     """Ask for an echo, again and again."""
     number = 0
@@ -170,6 +195,7 @@ def main(argv: Sequence[str]) -> int:
     """Search as the command line says."""
     parser = argparse.ArgumentParser(prog="python -m tests.fuzz", description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--seconds", type=float, default=60.0, help="how long (default: %(default)g)")
+    parser.add_argument("--ways", type=int, default=0, metavar="COUNT", help="so many requests to two servers, alone")
     parser.add_argument("--seed", type=int, default=None, help="where to begin; by default it is another each time")
     given = parser.parse_args(argv)
     first = random.SystemRandom().randrange(10**6) if given.seed is None else given.seed
@@ -177,11 +203,15 @@ def main(argv: Sequence[str]) -> int:
     logs: Any = rtframework.logs
     logs.PERIOD = 0.0  # each error is a finding
     logging.getLogger("aiohttp").setLevel(logging.CRITICAL)  # which tells of each request that is none
+    if given.ways:
+        different = asyncio.run(compare(first, given.ways))
+        sys.stdout.write(f"{given.ways} cases for both ways from --seed {first}: {different} findings\n")
+        return 1 if different else 0
     rounds = found = 0
     while rounds == 0 or time.monotonic() < end:
         seed = first + rounds
         rounds += 1
-        for search in (decode, lambda seed: asyncio.run(connect(seed))):
+        for search in (decode, lambda seed: asyncio.run(connect(seed)), lambda seed: asyncio.run(differ(seed))):
             try:
                 search(seed)
             except Exception:  # noqa: BLE001 - printed, and the search goes on

@@ -15,7 +15,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from benchmarks import chart, observing, publish, redis_link, report, slow_consumer
+from benchmarks import chart, cluster, cluster_servers, observing, publish, redis_link, report, slow_consumer
 from benchmarks.install import Missing, build_load
 from benchmarks.peers import HERE, OURS, PEERS, SERVERS
 from benchmarks.rows import CURVES, ROWS
@@ -194,3 +194,58 @@ async def test_connections_to_redis_are_measured() -> None:
     lines = redis_link.markdown(figures).splitlines()
     assert len(lines) == 6
     assert all(value > 0 for row in figures.values() for value in row)
+
+
+needs_redis = pytest.mark.skipif(shutil.which("redis-server") is None, reason="there is no redis-server")
+OURS_IN_CLUSTER: Final = cluster_servers.KINDS["ours:local-first"]
+
+
+@needs_redis
+@pytest.mark.parametrize("key", ["ours:local-first", "node:streams", "python-socketio"])
+async def test_a_cluster_is_measured(monkeypatch: pytest.MonkeyPatch, key: str) -> None:
+    """Whoever has to choose an adapter needs a command that compares them, and that none of them cheats."""
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join((str(ROOT), str(ROOT / "plugins"))))
+    kind = cluster_servers.KINDS[key]
+    if why := cluster_servers.missing(kind):
+        pytest.skip(why)
+    rows = ["nobody", "ready", "delivered", "bursts-16", "tasks", "alone", "throughput", "latency-50", "namespaces"]
+    found, failures = await cluster.measure([kind], rows, 1, 0.01)
+    assert failures == 0
+    for row, values in found.items():
+        assert len(values[key]) == cluster.ROWS[row].is_for(kind), row
+        assert all(value > 0 for value in values[key]), row
+
+
+@needs_redis
+async def test_the_reach_of_one_stream_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody could say how many servers one stream carries."""
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join((str(ROOT), str(ROOT / "plugins"))))
+    curve = await cluster.measure_curve(OURS_IN_CLUSTER, (1, 2), 1, 0.01)
+    assert [(count, redis > 0, cost > 0) for count, redis, cost in curve] == [(1, True, False), (2, True, True)]
+
+
+def test_the_table_of_a_cluster_says_what_was_wanted() -> None:
+    """A table without the targets would be advertising."""
+    node = cluster_servers.KINDS["node:streams"]
+    found = {
+        "nobody": {OURS_IN_CLUSTER.key: [3.0, 2.0, 4.0], node.key: [10.0, 8.0, 12.0]},
+        "throughput": {OURS_IN_CLUSTER.key: [50_000.0, 70_000.0], node.key: []},
+    }
+    assert cluster.table(found, [OURS_IN_CLUSTER, node])[2:] == [
+        "| received, nobody here is meant (µs) | 3.00 (2.00) | 10.0 (8.00) | ≤ 2.00, ≤ 0.35 of Node's |",
+        "| messages a second, to the other server (1/s) | 60,000 (70,000) | - | ≥ 60,000 |",
+    ]
+    assert cluster.ratios(found, OURS_IN_CLUSTER.key, node.key) == [
+        "received, nobody here is meant: 0.30 of Node's, 0.25 in the best rounds, wanted 0.35"
+    ]
+
+
+def test_the_curve_of_a_cluster_ends_with_its_line() -> None:
+    """Nobody could reckon what more servers cost."""
+    lines = cluster.curve_table([(1, 5.0, 0.0), (2, 6.0, 2.0), (4, 8.0, 2.0)])
+    assert lines[2:5] == [
+        "| 1 | 5.0 | 200,000/s | 0.00 | 0.0 |",
+        "| 2 | 6.0 | 167,000/s | 2.00 | 2.0 |",
+        "| 4 | 8.0 | 125,000/s | 2.00 | 6.0 |",
+    ]
+    assert "Redis uses 4.0 + 1.00 × servers µs for each message" in lines[-1]

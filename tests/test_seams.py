@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 import pytest
+from aiohttp.http_parser import HttpRequestParser
 
 import rtframework.engine
 from rtframework.engine.transports.rfc6455 import unmask, xor_mask
@@ -127,7 +128,7 @@ SEAMS: Final = {
     "aiohttp.web_protocol.RequestHandler._process_keepalive": "(self)",
     "aiohttp.web_protocol.RequestHandler.finish_response": "(self, request, resp, start_time)",
     "aiohttp.web_protocol.RequestHandler.handle_error": "(self, request, status=500, exc=None, message=None)",
-    # Websocket handshakes that aiohttp does not serve, see rtframework/engine/http/direct.py.
+    # Requests that aiohttp does not serve, see rtframework/engine/http/direct.py.
     "aiohttp.web_app.Application._handle": "(self, request)",
     "aiohttp.web_urldispatcher.UrlDispatcher.resolve": "(self, request)",
     "aiohttp.web_urldispatcher.UrlMappingMatchInfo.__init__": "(self, match_dict, route)",
@@ -185,6 +186,11 @@ def test_a_seam_is_as_it_was(name: str) -> None:
         pytest.fail(f"the seam {name} is gone: see what took its place, then adapt the engine and this table")
     signature = str(without_types(inspect.signature(found)))
     assert signature == SEAMS[name], f"the seam {name} has changed: adapt the engine, then this table"
+
+
+def test_the_parser_is_told_that_a_request_is_served() -> None:
+    """A connection would stop after 32 requests: see ``HttpProtocol._end_request``."""
+    assert callable(HttpRequestParser.message_consumed)
 
 
 def test_the_test_client_sees_what_waits_in_the_event_loop() -> None:

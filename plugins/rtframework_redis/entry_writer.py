@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any, Final, Protocol
 
-from rtframework.cluster.messages import new_id
-from rtframework.cluster.pending import PendingLimits, PendingMessages
-from rtframework.cluster.streams_wire import fields_of
+from rtframework.cluster.messages import message_ids
+from rtframework.cluster.pending import PendingLimits, PendingMessage, PendingMessages
 from rtframework.exceptions import ClusterUnavailable
 
-from .commands import begin, bulk
+from .entries import EntryPacker, marked_again
 from .errors import LinkError, LinkLost, ReplyError
 from .keeper import Keeper, Opened
 from .link import STALE, Link, LinkOptions, OnPush, wall_time
@@ -23,6 +22,10 @@ TICK: Final = 0.1
 
 GRACE: Final = 1.0
 """Seconds that are waited before the stream's end is read if the former connection may still be executing."""
+
+
+_TOGETHER: Final = 256
+"""Messages of one transaction: Redis does nothing else meanwhile."""
 
 
 class Emit(Protocol):
@@ -53,9 +56,11 @@ class EntryWriter:
     ) -> None:
         self._stream = stream
         self._uid = uid.encode()
-        self._max_len = max_len
+        self._ids = message_ids()
+        self._packer = EntryPacker(stream, max_len, self._uid)
         self._timeout = limits.timeout
-        self.pending = PendingMessages(asyncio.get_running_loop().create_future, limits)
+        self._loop = asyncio.get_running_loop()
+        self.pending = PendingMessages(self._loop.create_future, limits)
         self.keeper = Keeper(
             topology,
             key=stream.encode(),
@@ -65,7 +70,6 @@ class EntryWriter:
             on_failure=on_failure,
             options=LinkOptions(max_pending=8 * limits.max_bytes),
         )
-        self._prefixes: dict[int, bytes] = {}
         self._link: Link | None = None
         """The connection, once everything before it is settled."""
         self._timer: asyncio.TimerHandle | None = None
@@ -93,7 +97,7 @@ class EntryWriter:
         self,
         nsp: bytes,
         kind: int,
-        data: bytes | None,
+        data: bytes,
         own: Any = None,
         *,
         room: bytes | None = None,
@@ -107,63 +111,61 @@ class EntryWriter:
         """
         if self._is_closed:
             raise ClusterUnavailable("the message has reached nobody: the server is not connected to Redis")
-        size = 256 + (len(data) if data is not None else 0)
-        pending = self.pending
-        self._arm()
-        try:
-            await pending.admit(size, wall_time())
-        except asyncio.CancelledError:
-            if emit is not None:
-                emit.lost(ClusterUnavailable("the emitter was cancelled while it waited for room"))
-            raise
-        m = new_id().encode()
-        message = pending.add(m, fields_of(self._uid, nsp, kind, data, m, room), own, size, wall_time())
-        self._wake()
+        size, pending = 256 + len(data), self.pending
+        if self._timer is None:
+            self._arm()
+        waiter = pending.reserve(size, wall_time())
+        if waiter is not None:
+            try:
+                await pending.admitted(waiter, size)
+            except asyncio.CancelledError:
+                if emit is not None:
+                    emit.lost(ClusterUnavailable("the emitter was cancelled while it waited for room"))
+                raise
+        m = next(self._ids)
+        message = pending.add(m, self._packer.pack(nsp, kind, data, m, room), own, size, wall_time())
+        if not self._is_scheduled:
+            self._wake()
         try:
             return await message.future
         except asyncio.CancelledError:
             if emit is not None and m in pending:
-                message.future = asyncio.get_running_loop().create_future()
+                message.future = self._loop.create_future()
                 message.future.add_done_callback(partial(_abandoned, emit))
             raise
 
     def _wake(self) -> None:
         if not self._is_scheduled and self._link is not None:
             self._is_scheduled = True
-            asyncio.get_running_loop().call_soon(self._flush)
+            self._loop.call_soon(self._flush)
 
     def _flush(self) -> None:
         self._is_scheduled = False
         link = self._link
         if link is None:
             return
+        messages = self.pending.take(wall_time())
         try:
-            for message in self.pending.take(wall_time()):
-                fields = [*message.fields, b"a", b"1"] if message.again else message.fields
-                command = self._prefix(len(fields)) + b"".join(map(bulk, fields))
-                link.send_packed(command).add_done_callback(partial(self._replied, link, message.m))
+            for start in range(0, len(messages), _TOGETHER):
+                some = messages[start : start + _TOGETHER]
+                commands = [marked_again(each.command) if each.again else each.command for each in some]
+                link.send_all(commands, partial(self._replied, link, iter(some)))
         except LinkLost:
             return  # what was not sent counts as doubtful, like the rest
         except LinkError as error:
             link.fail(str(error))
 
-    def _prefix(self, count: int) -> bytes:
-        found = self._prefixes.get(count)
-        if found is None:
-            start = ("XADD", self._stream, "MAXLEN", "~", self._max_len, "*")
-            found = self._prefixes[count] = begin(len(start) + count, *start)
-        return found
-
-    def _replied(self, link: Link, m: bytes, reply: asyncio.Future[Any]) -> None:
-        if reply.cancelled() or link is not self._link:
+    def _replied(self, link: Link, messages: Iterator[PendingMessage], replies: Sequence[Any]) -> None:
+        """Take the next replies to messages that were sent together."""
+        if link is not self._link:
             return
-        error = reply.exception()
-        if error is None:
-            self._added(m, reply.result().decode())
-            self._wake_waiting()
-        elif isinstance(error, ReplyError) and error.code not in STALE:
-            why = f"the message has reached nobody: Redis refused it: {error}"
-            self.pending.refused(m, ClusterUnavailable(why))
+        for reply, message in zip(replies, messages, strict=False):
+            if type(reply) is bytes:
+                self._added(message.m, reply.decode())
+            elif isinstance(reply, ReplyError) and reply.code not in STALE:
+                why = f"the message has reached nobody: Redis refused it: {reply}"
+                self.pending.refused(message.m, ClusterUnavailable(why))
+        self._wake_waiting()
 
     def _wake_waiting(self) -> None:
         if self._is_stalled:
@@ -175,7 +177,7 @@ class EntryWriter:
 
     def _arm(self) -> None:
         if self._timer is None and not self._is_closed:
-            self._timer = asyncio.get_running_loop().call_later(TICK, self._tick)
+            self._timer = self._loop.call_later(TICK, self._tick)
             self._due = wall_time() + TICK
 
     def _tick(self) -> None:

@@ -18,6 +18,7 @@ from hiredis import PushNotification, Reader
 
 from .commands import Argument, pack
 from .errors import LinkFull, LinkLost, ReplyError
+from .expected_replies import Batch, Confirmation, OnReplies, Transaction
 
 OnPush: TypeAlias = Callable[[list[Any]], None]
 """Called with each push, e.g. ``[b"message", channel, data]``."""
@@ -32,6 +33,8 @@ _PUSHES: Final = frozenset({b"message", b"pmessage", b"smessage", b"unsubscribe"
 """Kinds of pushes, which in RESP2 look like replies."""
 _PING: Final = pack(("PING",))
 _ASKING: Final = pack(("ASKING",))
+_MULTI: Final = pack(("MULTI",))
+_EXEC: Final = pack(("EXEC",))
 _MOST_WOKEN: Final = 256
 """Waiters for room that are woken together."""
 _TICKS: Final = (0.02, 1.0)
@@ -68,17 +71,6 @@ class LinkOptions:
     connect_timeout: float = 5.0
     close_timeout: float = 1.0
     stale: frozenset[str] = STALE
-
-
-class _Confirmation:
-    """The confirmations that a command for subscriptions waits for, one for each channel."""
-
-    __slots__ = ("channels", "kind", "left")
-
-    def __init__(self, kind: bytes, channels: Sequence[bytes]) -> None:
-        self.kind = kind
-        self.channels = frozenset(channels)
-        self.left = len(channels)
 
 
 @dataclass(slots=True)
@@ -132,6 +124,7 @@ class Link(asyncio.Protocol):
         "_retiring",
         "_subscribed",
         "_timer",
+        "_transacts",
         "_transport",
         "_unanswered",
         "_waiters",
@@ -178,12 +171,13 @@ class Link(asyncio.Protocol):
         self._refusal: str | None = "the connection is not open yet"
         """The reason why no command is taken; ``None`` while commands are taken."""
         self._retiring = self._ended = False
+        self._transacts = True
         self._subscribed = False
         self._out: list[bytes] = []
         """Commands that are not written yet: the last ones of ``_pending``."""
-        self._pending: deque[tuple[Reply | None, int, _Confirmation | float | None]] = deque()
+        self._pending: deque[tuple[Reply | None, int, Batch | Confirmation | float | None]] = deque()
         """For each reply to come: its future, the bytes of the command, and the confirmations or the time, by
-        ``wall_time``, that it waits for."""
+        ``wall_time``, that it waits for. Commands that were sent together have one place."""
         self._unanswered = 0
         self._waiters: dict[object, asyncio.Future[None]] = {}
         self._waking = False
@@ -224,6 +218,33 @@ class Link(asyncio.Protocol):
         self._submit(command, future, None)
         return future
 
+    def send_all(self, commands: Sequence[bytes], on_replies: OnReplies) -> None:
+        """Send commands that are bytes already, at once, in one write behind what was sent before.
+
+        They are a transaction, unless MULTI has been refused: who waits for what they add gets all of it at once, not
+        one entry and then the others. ``on_replies`` is called with their replies in order, with as many at a time as
+        have come. When the connection ends, nothing tells which of the others were executed. Raises as ``send`` does.
+        """
+        self._check_room()
+        self._check_usable()
+        count = len(commands)
+        if self._asking:
+            for command in commands:
+                self._submit(command, None, Batch(1, on_replies))
+        else:
+            batch = Batch(count, on_replies)
+            if count > 1 and self._transacts:
+                commands = [_MULTI, *commands, _EXEC]
+                batch = Transaction(count, on_replies, self._without_transactions)
+            size = sum(map(len, commands))
+            self._out += commands
+            self._unanswered += size
+            self._pending.append((None, size, batch))
+        self._flush()
+
+    def _without_transactions(self) -> None:
+        self._transacts = False
+
     def send_blocking(self, block: float, *args: Argument) -> Reply:
         """Send a command that Redis answers after ``block`` seconds at the latest, e.g. ``XREAD BLOCK``.
 
@@ -247,7 +268,7 @@ class Link(asyncio.Protocol):
         self._check_room()
         names = [channel.encode() if isinstance(channel, str) else channel for channel in channels]
         future: Reply = self._loop.create_future()
-        self._submit(pack((command, *names)), future, _Confirmation(command.lower().encode(), names))
+        self._submit(pack((command, *names)), future, Confirmation(command.lower().encode(), names))
         return future
 
     async def room(self) -> None:
@@ -335,11 +356,24 @@ class Link(asyncio.Protocol):
                         return
                     continue
                 replies += 1
-                if pending and type(pending[0][2]) is _Confirmation and type(reply) is list:
+                future, size, expected = pending[0]
+                if isinstance(expected, Batch):
+                    if type(reply) is ReplyError:
+                        self._refuse(None, reply)
+                    expected.replies.append(reply)
+                    expected.left -= 1
+                    if not expected.left:
+                        pending.popleft()
+                        self._unanswered -= size
+                        self._give(expected)
+                        if self._ended:
+                            return
+                    continue
+                if type(expected) is Confirmation and type(reply) is list:
                     self._subscribed = True  # RESP2, where a confirmation looks like a reply
                     self._push(reply)
                     continue
-                future, size, _ = pending.popleft()
+                pending.popleft()
                 self._unanswered -= size
                 if type(reply) is ReplyError:
                     self._refuse(future, reply)
@@ -355,6 +389,8 @@ class Link(asyncio.Protocol):
         traffic.pushes += pushes
         if replies or pushes:
             self._fed = 0
+            if pending and isinstance(batch := pending[0][2], Batch):
+                self._give(batch)
             if self._waiters:
                 self._wake()
             if self._retiring and not pending:
@@ -374,7 +410,7 @@ class Link(asyncio.Protocol):
         if self._refusal is not None:
             raise LinkLost(self._refusal)
 
-    def _submit(self, data: bytes, future: Reply | None, expected: _Confirmation | float | None) -> None:
+    def _submit(self, data: bytes, future: Reply | None, expected: Batch | Confirmation | float | None) -> None:
         self._check_usable()
         out = self._out
         if not out:
@@ -399,7 +435,7 @@ class Link(asyncio.Protocol):
     def _push(self, push: list[Any]) -> None:
         if self._pending:
             future, size, expected = self._pending[0]
-            if type(expected) is _Confirmation and push[0] == expected.kind and push[1] in expected.channels:
+            if type(expected) is Confirmation and push[0] == expected.kind and push[1] in expected.channels:
                 expected.left -= 1
                 if not expected.left:
                     self._pending.popleft()
@@ -411,8 +447,18 @@ class Link(asyncio.Protocol):
             try:
                 self._on_push(push)
             except Exception as error:  # noqa: BLE001 - the fault of one message must not cost all others
-                context = {"message": "a push of Redis was not handled", "exception": error}
-                self._loop.call_exception_handler(context)
+                self._complain("a push of Redis was not handled", error)
+
+    def _give(self, batch: Batch) -> None:
+        replies = batch.take()
+        if replies:
+            try:
+                batch.on_replies(replies)
+            except Exception as error:  # noqa: BLE001 - what waits for other replies must not suffer from it
+                self._complain("replies of Redis were not handled", error)
+
+    def _complain(self, message: str, error: Exception) -> None:
+        self._loop.call_exception_handler({"message": message, "exception": error})
 
     def _refuse(self, future: Reply | None, error: ReplyError) -> None:
         if error.code in self.options.stale and self._on_stale is not None:
@@ -448,7 +494,9 @@ class Link(asyncio.Protocol):
         written = len(pending) - len(self._out)
         self._out.clear()
         self._unanswered = 0
-        for number, (future, _, _) in enumerate(pending):
+        for number, (future, _, expected) in enumerate(pending):
+            if isinstance(expected, Batch):
+                self._give(expected)
             _lose(future, LinkLost(reason, written=number < written))
         for waiter in self._waiters.values():
             _lose(waiter, LinkLost(reason))

@@ -25,16 +25,10 @@ class OwnEvent:
         self.slow: Awaitable[None] | None = None
         """What the emitter waits for, because of slow clients."""
 
-    def deliver(self, offset: str | None) -> Awaitable[None] | None:
-        """Send it to the sockets here."""
-        adapter, packet = self._adapter, self._packet
-        frames = adapter.frames(self._text, lambda: packet, offset, self._target.compress)
-        self.slow = adapter.send(packet, self._target, frames)
-        return self.slow
-
     def read(self, id: str) -> None:
-        """Handle that it was read back."""
-        self.deliver(id if self._adapter.recovers else None)
+        """Send it to the sockets here: it was read back."""
+        adapter = self._adapter
+        self.slow = adapter.deliver(self._packet, self._text, self._target, id if adapter.recovers else None)
 
     def lost(self, error: ClusterUnavailable) -> None:
         """Handle that the other servers do not get it, though nobody waits any longer."""

@@ -179,12 +179,12 @@ class StreamReader:
     def _take_all(self, entries: Sequence[Entry]) -> None:
         if entries:
             self.taken += len(entries)
-            ids = []
-            for raw, fields in entries:
-                self.at = id = raw.decode()
-                ids.append(id)
+            ids = [raw.decode() for raw, _ in entries]
+            take = self._take
+            for id, (_, fields) in zip(ids, entries, strict=True):
+                self.at = id
                 try:
-                    self._take(id, fields)
+                    take(id, fields)
                 except Exception as error:  # noqa: BLE001 - one entry of somebody else's must not stop the reader
                     _failed(error=error)
             self.cursor.advance(ids)

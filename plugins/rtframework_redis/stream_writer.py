@@ -8,7 +8,7 @@ import math
 from collections.abc import Callable
 from typing import Final
 
-from rtframework.cluster.messages import MessageType, new_id
+from rtframework.cluster.messages import MessageType
 from rtframework.cluster.pending import PendingLimits
 from rtframework.cluster.streams_wire import fields_of
 from rtframework.exceptions import ClusterUnavailable
@@ -79,10 +79,11 @@ class StreamWriter(EntryWriter, Commander):
 
     def tell_gap(self, notice: str) -> None:
         """Add a notice of a gap: servers that have not noticed it hear of it. It waits as long as it takes."""
-        m = new_id().encode()
+        m = next(self._ids)
         fields = fields_of(self._uid, b"/", MessageType.HEARTBEAT, None, m)
+        command = self._packer.pack_fields([*fields, b"gap", notice.encode()])
         self.pending.reserve(0, 0)
-        message = self.pending.add(m, [*fields, b"gap", notice.encode()], None, 0, math.inf)
+        message = self.pending.add(m, command, None, 0, math.inf)
         message.future.add_done_callback(ignore)
         self._arm()
         self._wake()

@@ -16,7 +16,7 @@ from rtframework.cluster.pending import PendingLimits
 from rtframework.cluster.pubsub_wire import decode, public_channel
 from rtframework.cluster.python_socketio_wire import CHANNEL
 from rtframework.cluster.stream_ids import BEGINNING, parse_id
-from rtframework.cluster.streams_wire import Entry, Fields, is_for, read_fields
+from rtframework.cluster.streams_wire import Fields, is_for, message_id, read_event, read_fields
 from rtframework.exceptions import ClusterUnavailable, ConfigurationError, DecodeError
 from rtframework.logs import ThrottledLog
 from rtframework.protocols import Emitter
@@ -112,7 +112,9 @@ class RedisStreams:
         self._read_count = read_count
         self._limits = PendingLimits(max_bytes=max_pending, timeout=publish_timeout)
         self._adapters: dict[str, StreamsAdapter] = {}
+        self._named: dict[bytes, StreamsAdapter] = {}
         self._rooms: dict[bytes, Container[bytes]] = {}
+        self._own = b""
         self._uids: frozenset[bytes] = frozenset()
         self._emitters = Emitters(channel_prefix, self._adapters) if emitters else None
         self._background = Background()
@@ -184,7 +186,8 @@ class RedisStreams:
     async def start(self) -> None:
         """Connect. Raises :class:`~rtframework.ClusterUnavailable` if Redis cannot be reached."""
         self.uid = new_id()
-        self._uids = frozenset([self.uid.encode()])
+        self._own = self.uid.encode()
+        self._uids = frozenset([self._own])
         reader = self._reader = StreamReader(
             make_topology(self._redis),
             self.stream,
@@ -242,12 +245,14 @@ class RedisStreams:
     def open(self, adapter: StreamsAdapter) -> None:
         """Let a namespace take part."""
         self._adapters[adapter.nsp] = adapter
+        self._named[adapter.name] = adapter
         self._rooms[adapter.name] = _Rooms(adapter)
 
     def close(self, adapter: StreamsAdapter) -> None:
         """Let a namespace take part no longer."""
         if self._adapters.get(adapter.nsp) is adapter:
             del self._adapters[adapter.nsp]
+            del self._named[adapter.name]
             del self._rooms[adapter.name]
 
     def spawn(self, work: Awaitable[Any]) -> None:
@@ -275,38 +280,37 @@ class RedisStreams:
 
     def _take(self, id: str, fields: Fields) -> None:
         """Handle an entry of the stream."""
-        if not is_for(fields, self._uids, self._rooms):
-            return
-        try:
-            entry = read_fields(fields)
-        except DecodeError as error:
-            _rubbish(error=error)
-            return
-        if entry.uid == self.uid:
-            self._take_own(id, entry)
-            return
-        if entry.gap is not None:
-            self._hear_gap(entry.gap)
+        if fields[1] == self._own:
+            self._take_own(id, message_id(fields))
             return
         reader = self._reader
-        adapter = self._adapters.get(entry.nsp)
-        if adapter is None or reader is None or not reader.cursor.is_new(entry.m, entry.again):
+        if reader is None or not is_for(fields, self._uids, self._rooms):
             return
         try:
-            adapter.take(id, entry)
+            event = read_event(fields)
+            if event is not None:
+                adapter = self._named.get(fields[3])
+                is_new = reader.cursor.is_new(fields[9] if len(fields) > 8 else None)
+                if adapter is None or not is_new or adapter.take_event(id, event, fields):
+                    return
+            entry = read_fields(fields)
+            if entry.gap is not None:
+                self._hear_gap(entry.gap)
+                return
+            adapter = self._adapters.get(entry.nsp)
+            if adapter is not None and reader.cursor.is_new(entry.m, entry.again):
+                adapter.take(id, entry)
         except DecodeError as error:
-            _rubbish(error=error, extra={"nsp": entry.nsp})
+            _rubbish(error=error)
 
-    def _take_own(self, id: str, entry: Entry) -> None:
-        if entry.m is None or self._writer is None or self._reader is None:
-            return
-        self._received -= 1
-        message = self._writer.pending.read(entry.m, id)
-        if message is None:
-            return
-        self._reader.cursor.is_new(entry.m)
-        if message.frames is not None:
-            message.frames.read(id)
+    def _take_own(self, id: str, m: bytes | None) -> None:
+        """Handle a message of this server that is read back."""
+        writer = self._writer
+        if m is not None and writer is not None:
+            self._received -= 1
+            message = writer.pending.read(m, id)
+            if message is not None and message.frames is not None:
+                message.frames.read(id)
 
     def _hear(self, channel: bytes, payload: bytes, by_pattern: bool) -> None:
         """Handle a message of a channel."""

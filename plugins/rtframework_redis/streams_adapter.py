@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 from collections.abc import Awaitable, Callable, Collection, Iterable
-from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from rtframework.cluster.adapter import ClusterAdapter
@@ -24,12 +23,13 @@ from rtframework.cluster.pubsub_wire import encode_ephemeral, private_channel, p
 from rtframework.cluster.stream_ids import is_id
 from rtframework.cluster.streams_wire import (
     Entry,
+    Fields,
+    Splice,
     encode_data,
     encode_text,
+    read_fields,
     read_message,
-    read_splice,
     room_of,
-    selects_any,
 )
 from rtframework.exceptions import ClusterUnavailable, EncodeError
 from rtframework.types import Packet, PacketType, Target
@@ -46,6 +46,7 @@ if TYPE_CHECKING:
 
 _CLOSE: Final = int(MessageType.ADAPTER_CLOSE)
 _EVENT: Final = int(PacketType.EVENT)
+_BROADCAST: Final = int(MessageType.BROADCAST)
 _AGAIN: Final = (0.1, 0.2, 0.4, 0.8, 1.6)
 """Seconds between attempts to restore a session while connections to Redis end."""
 _WRITTEN_SOON: Final = 0.1
@@ -162,27 +163,39 @@ class StreamsAdapter(ClusterAdapter):
             self._emitter.encode(packet)
         if target.rooms is not None and not target.rooms:
             return
-        event = OwnEvent(self, packet, text, target)
         if target.local:
-            await self._wait(event.deliver(self._backbone.at if self.recovers else None))
+            await self._wait(self.deliver(packet, text, target, self._backbone.at if self.recovers else None))
             return
         if text is not None:
             data = encode_text(text, target)
         else:
             data = encode_data(3, Broadcast(EventPacket(_EVENT, packet.data), opts=options_of(target)))
         self.check_size(data)
+        event = OwnEvent(self, packet, text, target)
         if self._stream_first:
-            await self._publish(MessageType.BROADCAST, data, event, room=room_of(target), emit=event)
-            await self._wait(event.slow)
+            await self._backbone.writer.publish(self.name, _BROADCAST, data, event, room=room_of(target), emit=event)
+            self._backbone.published += 1
+            if event.slow is not None:
+                await event.slow
             return
-        slow = event.deliver(None)
+        slow = self.deliver(packet, text, target, None)
         try:
-            await self._publish(MessageType.BROADCAST, data, None, room=room_of(target), emit=event)
+            await self._backbone.writer.publish(self.name, _BROADCAST, data, room=room_of(target), emit=event)
+            self._backbone.published += 1
         except ClusterUnavailable as error:
             error.local = True
             raise
         finally:
-            await self._wait(slow)
+            if slow is not None:
+                await slow
+
+    def deliver(self, packet: Packet, text: str | None, target: Target, offset: str | None) -> Awaitable[None] | None:
+        """Send an event to the sockets of this server. ``text``: its arguments as JSON, if there are no bytes."""
+        sids = self.index.select(target.rooms, target.except_)
+        if not sids:
+            return None
+        frames = self.frames(text, lambda: packet, offset, target.compress)
+        return self._emitter.send(sids, packet, volatile=target.volatile, compress=target.compress, frames=frames)
 
     def frames(
         self, text: str | None, packet: Callable[[], Packet], offset: str | None, compress: bool
@@ -203,11 +216,9 @@ class StreamsAdapter(ClusterAdapter):
         if slow is not None:
             await slow
 
-    async def _publish(
-        self, kind: MessageType, data: bytes, own: Any, *, room: bytes | None = None, emit: OwnEvent | None = None
-    ) -> str | None:
+    async def _publish(self, kind: int, data: bytes, own: Any = None) -> str | None:
         backbone = self._backbone
-        id = await backbone.writer.publish(self.name, int(kind), data, own, room=room, emit=emit)
+        id = await backbone.writer.publish(self.name, kind, data, own)
         backbone.published += 1
         return id
 
@@ -218,37 +229,56 @@ class StreamsAdapter(ClusterAdapter):
 
     # --- what is read from the stream ---------------------------------------------------------------------------------
 
+    def take_event(self, id: str, event: Splice, fields: Fields) -> bool:
+        """Deliver an event of another server. Return false if it has to be decoded: then use ``take``."""
+        opts = event.opts
+        sids = self.index.select(opts.rooms or None, opts.except_)
+        if not sids:
+            return True
+        text = event.args()
+        if text is None:
+            return False
+        flags = opts.flags
+        compress = flags.get("compress") is not False
+        self._give(
+            sids, text, lambda: packet_of(self.nsp, read_fields(fields)), id, bool(flags.get("volatile")), compress
+        )
+        return True
+
     def take(self, id: str, entry: Entry) -> None:
-        """Handle an entry of another server, of this namespace."""
-        if entry.type == MessageType.BROADCAST:
-            splice = read_splice(entry.data)
-            if splice is not None and not splice.requestId and (text := splice.args()) is not None:
-                if selects_any(splice.opts, self.index.all_rooms()):
-                    packet = partial(packet_of, self.nsp, entry)
-                    self._deliver_text(text, packet, target_of(splice.opts), id)  # type: ignore[arg-type]
-                return
+        """Handle any entry of another server, of this namespace."""
         message = read_message(entry)
         data = message.data
         if isinstance(data, Broadcast) and not data.requestId:
-            self._deliver_text(None, lambda: Packet(_EVENT, self.nsp, data.packet.data), target_of(data.opts), id)
+            self._deliver_here(data.packet.data, target_of(data.opts), id)
         else:
             self.hear(message)
 
-    def _deliver_text(self, text: str | None, packet: Callable[[], Packet], target: Target, id: str | None) -> None:
-        """Deliver an event of the stream to the sockets here. ``text``: its arguments as JSON, which are spliced."""
-        sids = self.index.select(target.rooms, target.except_)
-        if not sids:
-            return
-        frames = self.frames(text, packet, id if self.recovers else None, target.compress)
-        it: Any = packet if frames is not None else packet()
-        slow = self._emitter.send(sids, it, volatile=target.volatile, compress=target.compress, frames=frames)
-        if slow is not None:
-            self._spawn(slow)
-
     def deliver_here(self, args: list[Any], target: Target) -> None:
         """Deliver an event that is in no stream to sockets of this server; they cannot recover it."""
-        packet = Packet(_EVENT, self.nsp, args)
-        self._deliver_text(None, lambda: packet, target, self._backbone.at)
+        self._deliver_here(args, target, self._backbone.at)
+
+    def _deliver_here(self, args: list[Any], target: Target, id: str) -> None:
+        sids = self.index.select(target.rooms, target.except_)
+        if sids:
+            packet = Packet(_EVENT, self.nsp, args)
+            self._give(sids, None, lambda: packet, id, target.volatile, target.compress)
+
+    def _give(
+        self,
+        sids: Collection[str],
+        text: str | None,
+        packet: Callable[[], Packet],
+        id: str,
+        volatile: bool,
+        compress: bool,
+    ) -> None:
+        """Give an event of the stream to sockets here. ``text``: its arguments as JSON, which are spliced."""
+        frames = self.frames(text, packet, id if self.recovers else None, compress)
+        it: Any = packet if frames is not None else packet()
+        slow = self._emitter.send(sids, it, volatile=volatile, compress=compress, frames=frames)
+        if slow is not None:
+            self._spawn(slow)
 
     # --- how messages travel ------------------------------------------------------------------------------------------
 
@@ -267,7 +297,7 @@ class StreamsAdapter(ClusterAdapter):
         """Add a message to the stream, so that a broken connection does not lose it."""
         message = encode_data(kind, data)
         self.check_size(message)
-        await self._publish(kind, message, None)
+        await self._publish(kind, message)
 
     async def _others(self) -> int | Collection[str]:
         """Return the names of the other servers of the namespace, or their number if Node's are among them."""
@@ -392,7 +422,7 @@ class StreamsAdapter(ClusterAdapter):
             # come back to it.
             opts = options_of(Target(frozenset([kept.session.sid])))
             data = DisconnectSockets(opts, True, {"taken": backbone.node})
-            await self._publish(MessageType.DISCONNECT_SOCKETS, encode_data(6, data), None)
+            await self._publish(MessageType.DISCONNECT_SOCKETS, encode_data(6, data))
         entries = await read_since(await backbone.writer.link(), backbone.stream, start, lambda: backbone.at)
         missed = None if entries is None else missed_frames(self, kept, entries)
         backbone.sessions.use(pid)

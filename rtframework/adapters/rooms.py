@@ -89,7 +89,7 @@ class RoomIndex:
         """Return a live view of all rooms."""
         return self._members.keys()
 
-    def select(self, rooms: frozenset[str] | None, except_: frozenset[str]) -> list[str]:
+    def select(self, rooms: Collection[str] | None, except_: Collection[str]) -> list[str]:
         """Return the socket ids in any of the rooms (``None``: all ids) and in none of ``except_``, each once."""
         if rooms is None:
             selected: Iterable[str] = self._rooms
@@ -98,9 +98,11 @@ class RoomIndex:
             selected = self._members.get(room, ())
         else:
             union: dict[str, None] = {}
-            for room in rooms:
-                union.update(self._members.get(room, {}))
             selected = union
+            for room in rooms:
+                members = self._members.get(room)
+                if members is not None:
+                    union.update(members)
         if not except_:
             return list(selected)
         if len(except_) == 1:

@@ -11,10 +11,27 @@ import sys
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
+from ..packets import number_of
+from ..types import RESERVED_EVENTS
 from .errors import Exit, Failure
 
 _CONTROLS: Final = {code: f"\\u{code:04x}" for code in (*range(0x7F, 0xA0), 0x2028, 0x2029)}
 """Escapes for characters that JSON allows unescaped, but that a terminal or a reader of lines takes for controls."""
+
+
+def parse_event(text: str) -> str | int:
+    """Parse an event's name: ``1`` is a number, ``"1"`` in quotes and ``one`` are strings.
+
+    Raises ``Failure`` for a name that no event can have.
+    """
+    if not text:
+        raise Failure("an event needs a name", Exit.USAGE)
+    if text in RESERVED_EVENTS:
+        raise Failure(f'"{text}" can be no event: the name is reserved', Exit.USAGE)
+    if text[0] == text[-1] == '"' and number_of(text[1:-1]) is not None:
+        return text[1:-1]
+    number = number_of(text)
+    return text if number is None else number
 
 
 def parse_value(text: str) -> Any:

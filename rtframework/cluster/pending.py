@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Final
 
+import msgspec
+
 from ..exceptions import ClusterUnavailable
 from .stream_ids import parse_id
 
@@ -30,20 +32,30 @@ class State(Enum):
     """Added, as the reply says; not read back yet."""
     DOUBTFUL = "doubtful"
     """Sent on a connection that has broken: added or not."""
+    SETTLED = "settled"
+    """Over: read back, covered by a gap, or failed."""
 
 
-@dataclass(eq=False, slots=True)
-class PendingMessage:
+# Members of an enum are slow to look up before Python 3.12.
+_WAITING: Final = State.WAITING
+_SENT: Final = State.SENT
+_ADDED: Final = State.ADDED
+_DOUBTFUL: Final = State.DOUBTFUL
+_SETTLED: Final = State.SETTLED
+
+
+class PendingMessage(msgspec.Struct, eq=False):
     """A message that has not been read back. ``future``: its entry's id, ``None`` if a gap covers it; or an error."""
 
     m: bytes
-    fields: list[bytes]
+    command: bytes
+    """What is sent for it."""
     frames: Any
     """What this server's clients get when the message is read back."""
     size: int
     deadline: float
     future: asyncio.Future[str | None]
-    state: State = State.WAITING
+    state: State = _WAITING
     id: str | None = None
     """Id of the entry, once the reply has told it."""
     sent_at: float = 0.0
@@ -92,6 +104,8 @@ class PendingMessages:
         "_limits",
         "_messages",
         "_moved_at",
+        "_sent",
+        "_unsent",
         "_waiters",
         "is_connected",
     )
@@ -100,6 +114,10 @@ class PendingMessages:
         self._create_future = create_future
         self._limits = limits or PendingLimits()
         self._messages: OrderedDict[bytes, PendingMessage] = OrderedDict()  # a dict is slow to tell its first
+        self._unsent: list[PendingMessage] = []
+        """Messages that wait, in their order, and some that have failed since."""
+        self._sent: deque[PendingMessage] = deque()
+        """Messages without a reply, in their order, and some that have got one since."""
         self._cut_before: tuple[int, int] | None = None
         self._waiters: deque[_Waiter] = deque()
         self._bytes = 0
@@ -131,8 +149,11 @@ class PendingMessages:
         Raises :class:`~rtframework.ClusterUnavailable` when ``expire`` finds that this took too long.
         """
         waiter = self.reserve(size, now)
-        if waiter is None:
-            return
+        if waiter is not None:
+            await self.admitted(waiter, size)
+
+    async def admitted(self, waiter: asyncio.Future[None], size: int) -> None:
+        """Wait for the future that ``reserve`` has returned. Raises as ``admit`` does."""
         try:
             await waiter
         except asyncio.CancelledError:
@@ -142,18 +163,19 @@ class PendingMessages:
 
     def reserve(self, size: int, now: float) -> asyncio.Future[None] | None:
         """Reserve bytes at once and return ``None``, or return a future that ends when they are reserved."""
-        if not self._waiters and self._fits(size):
-            self._bytes += size
+        taken = self._bytes
+        if not self._waiters and (not taken or taken + size <= self._limits.max_bytes):
+            self._bytes = taken + size
             return None
         future = self._create_future()
         self._waiters.append(_Waiter(future, size, now + self._limits.timeout))
         return future
 
-    def add(self, m: bytes, fields: list[bytes], frames: Any, size: int, now: float) -> PendingMessage:
+    def add(self, m: bytes, command: bytes, frames: Any, size: int, now: float) -> PendingMessage:
         """Add a message whose bytes are reserved. With ``math.inf`` for ``now`` it never fails."""
-        future = self._create_future()
-        message = PendingMessage(m, fields, frames, size, now + self._limits.timeout, future)
+        message = PendingMessage(m, command, frames, size, now + self._limits.timeout, self._create_future())
         self._messages[m] = message
+        self._unsent.append(message)
         return message
 
     # --- the writer ---------------------------------------------------------------------------------------------------
@@ -165,24 +187,26 @@ class PendingMessages:
         """
         if not self.is_connected or self.is_stalled(now):
             return []
-        taken = [message for message in self._messages.values() if message.state is State.WAITING]
+        taken = [message for message in self._unsent if message.state is _WAITING]
+        self._unsent.clear()
         for message in taken:
-            message.state = State.SENT
+            message.state = _SENT
             message.sent_at = now
+        self._sent += taken
         return taken
 
     def is_stalled(self, now: float) -> bool:
         """Tell whether a reply is overdue, as from a server that is frozen or very slow."""
-        for message in self._messages.values():
-            if message.state is State.SENT:
-                return now - message.sent_at > self._limits.stall
-        return False
+        sent = self._sent
+        while sent and sent[0].state is not _SENT:
+            sent.popleft()
+        return bool(sent) and now - sent[0].sent_at > self._limits.stall
 
     def added(self, m: bytes, id: str) -> None:
         """Take the reply to a message: it has been added."""
         message = self._messages.get(m)
-        if message is not None and message.state is State.SENT:
-            message.state = State.ADDED
+        if message is not None and message.state is _SENT:
+            message.state = _ADDED
             message.id = id
             if self._cut_before is not None and parse_id(id) < self._cut_before:
                 self._cover(message)
@@ -198,15 +222,16 @@ class PendingMessages:
     def refused(self, m: bytes, error: BaseException) -> None:
         """Take an error as the reply to a message: it has not been added, and nobody has it."""
         message = self._messages.get(m)
-        if message is not None and message.state is State.SENT:
+        if message is not None and message.state is _SENT:
             self._fail(message, error)
 
     def lost(self) -> None:
         """Take the end of the connection: of what was sent without a reply nobody knows whether it was added."""
         self.is_connected = False
-        for message in self._messages.values():
-            if message.state is State.SENT:
-                message.state = State.DOUBTFUL
+        for message in self._sent:
+            if message.state is _SENT:
+                message.state = _DOUBTFUL
+        self._sent.clear()
 
     def settle(self, now: float, *, same_server: bool = True) -> None:
         """Begin a connection: the old one is dead, and the reader has passed the end that the stream had then.
@@ -219,11 +244,12 @@ class PendingMessages:
         if not same_server:
             self._cut_before = None
         for message in list(self._messages.values()):
-            if message.state is not State.WAITING:
+            if message.state is not _WAITING:
                 message.again = True
                 message.may_be_known |= not same_server
-                message.state = State.WAITING
+                message.state = _WAITING
                 message.id = None
+        self._unsent = list(self._messages.values())
         if not self._moves(now):
             self._expire_messages(now)
 
@@ -262,7 +288,7 @@ class PendingMessages:
         for each in self._messages.values():
             if each is message:
                 break
-            if each.state is not State.WAITING:
+            if each.state is not _WAITING:
                 earlier.append(each)
         for each in earlier:
             self._cover(each)
@@ -296,7 +322,7 @@ class PendingMessages:
             if not waiter.future.done():
                 waiter.future.set_exception(ClusterUnavailable(_STOPPING))
         for message in list(self._messages.values()):
-            is_known = message.state is State.WAITING and not message.may_be_known
+            is_known = message.state is _WAITING and not message.may_be_known
             why = _STOPPING if is_known else f"the server is stopping, and {_UNKNOWN}"
             self._fail(message, ClusterUnavailable(why, uncertain=not is_known))
 
@@ -304,19 +330,24 @@ class PendingMessages:
         return self._limits.gives_up and now - self._moved_at < self._limits.timeout
 
     def _expire_messages(self, now: float) -> None:
-        for message in [each for each in self._messages.values() if each.deadline <= now]:
-            if message.state is State.WAITING and not message.may_be_known:
+        late = [each for each in self._messages.values() if each.deadline <= now]
+        for message in late:
+            if message.state is _WAITING and not message.may_be_known:
                 self._fail(message, ClusterUnavailable(_UNAVAILABLE))
             elif self._limits.gives_up:
                 self._fail(message, ClusterUnavailable(f"no answer in time, and {_UNKNOWN}", uncertain=True))
+        if late:
+            self._unsent = [each for each in self._unsent if each.state is _WAITING]
 
     def _fail(self, message: PendingMessage, error: BaseException) -> None:
         del self._messages[message.m]
+        message.state = _SETTLED
         if not message.future.done():
             message.future.set_exception(error)
         self._free(message.size)
 
     def _end(self, message: PendingMessage, id: str | None) -> None:
+        message.state = _SETTLED
         if not message.future.done():
             message.future.set_result(id)
         self._free(message.size)

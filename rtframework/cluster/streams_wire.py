@@ -8,15 +8,16 @@ an entry that is sent again, ``gap`` tells of entries that the stream has lost (
 from __future__ import annotations
 
 import binascii
+import re
 from base64 import b64decode, b64encode
 from collections.abc import Container, Mapping, Sequence
-from typing import Any, Final, NamedTuple, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import msgspec
 from msgspec import UNSET, Raw, UnsetType, field
 
 from ..exceptions import DecodeError
-from ..types import RESERVED_EVENTS, Target
+from ..types import EVERYBODY, RESERVED_EVENTS, Target
 from .messages import MAY_HOLD_BYTES, Data, Message, Options, options_of, read_json, read_msgpack
 from .payloads import holds_bytes, to_json, to_msgpack
 
@@ -24,7 +25,7 @@ Fields: TypeAlias = Sequence[bytes]
 """The fields of an entry as Redis sends them, a list: name, value, name, value …"""
 
 
-class Entry(NamedTuple):
+class Entry(msgspec.Struct, gc=False):
     """An entry of the stream, its data not decoded."""
 
     uid: str
@@ -67,9 +68,13 @@ def streams_to_read(name: str = "socket.io", count: int = 1) -> list[str]:
 # --- writing ----------------------------------------------------------------------------------------------------------
 
 
+_TO_EVERYBODY: Final = to_json(options_of(EVERYBODY))
+
+
 def encode_text(args: str, target: Target) -> bytes:
     """Make the data of a broadcast from the JSON text of its arguments, the serializer's, name first."""
-    return b'{"packet":{"type":2,"data":%b},"opts":%b}' % (args.encode(), to_json(options_of(target)))
+    opts = _TO_EVERYBODY if target is EVERYBODY else to_json(options_of(target))
+    return b'{"packet":{"type":2,"data":%b},"opts":%b}' % (args.encode(), opts)
 
 
 def encode_data(kind: int, data: Data, only_plaintext: bool = False) -> bytes:
@@ -124,6 +129,14 @@ def is_for(fields: Fields, uids: Container[bytes], rooms: Mapping[bytes, Contain
 
 _OURS: Final = [b"uid", b"nsp", b"type", b"data", b"m"]
 """The first fields of an entry of this framework, see ``fields_of``."""
+_TYPES: Final = {b"%d" % kind: kind for kind in range(1, 14)}
+
+
+def message_id(fields: Fields) -> bytes | None:
+    """Return the field ``m``."""
+    if len(fields) >= 10 and fields[8] == b"m":  # by far the most
+        return fields[9]
+    return dict(zip(fields[::2], fields[1::2], strict=False)).get(b"m")
 
 
 def read_fields(fields: Fields) -> Entry:
@@ -131,9 +144,9 @@ def read_fields(fields: Fields) -> Entry:
     length = len(fields)
     try:
         if length in (10, 12) and fields[:9:2] == _OURS and (length == 10 or fields[10] == b"r"):  # by far the most
-            uid, nsp, kind, data, m = fields[1:10:2]
-            room = fields[11] if length == 12 else None
-            return Entry(uid.decode(), nsp.decode(), int(kind), data, m, room, False, None)
+            _, uid, _, nsp, _, kind, _, data, _, m, *room = fields
+            number = _TYPES.get(kind) or int(kind)
+            return Entry(uid.decode(), nsp.decode(), number, data, m, room[1] if room else None, False, None)
         found = dict(zip(fields[::2], fields[1::2], strict=False))
         return Entry(
             found[b"uid"].decode(),
@@ -199,19 +212,16 @@ class Splice(msgspec.Struct, gc=False):
             text = str(packet.data, "utf-8")
         except UnicodeDecodeError:
             return None
-        return text if packet.type == 2 and _begins_event(text) else None
+        if packet.type != 2:
+            return None
+        if text[:2] == '["':  # by far the most
+            return None if text[2 : text.find('"', 2)] in RESERVED_EVENTS else text
+        first = _FIRST.match(text)
+        return None if first is None or first[1] in RESERVED_EVENTS else text
 
 
-def _begins_event(text: str) -> bool:
-    """Tell whether the text of a JSON value is an array that starts with a name: a string or a number."""
-    if text[:2] == '["':
-        return not text.startswith(_RESERVED)
-    inner = text[1:].lstrip(" \t\r\n")
-    return text[:1] == "[" and (inner[:1] in _NAME_STARTS) and inner[:1] != ""
-
-
-_RESERVED: Final = tuple(f'["{name}"' for name in RESERVED_EVENTS)
-_NAME_STARTS: Final = '"-0123456789'
+_FIRST: Final = re.compile(r'\[[ \t\r\n]*(?:"([^"]*)"|[-0-9])')
+"""The start of an event: an array that begins with a name, which is a string or a number."""
 
 _decode_splice: Final = msgspec.json.Decoder(Splice).decode
 
@@ -228,6 +238,21 @@ def read_splice(data: bytes) -> Splice | None:
         return _decode_splice(data)
     except (msgspec.MsgspecError, ValueError, RecursionError):
         return None
+
+
+def read_event(fields: Fields) -> Splice | None:
+    """Decode an entry as ``read_splice`` does; ``None`` also if it is anything but an event in the usual order."""
+    length = len(fields)
+    if (
+        length in (8, 10, 12)
+        and fields[5] == b"3"
+        and fields[6] == b"data"
+        and (length < 12 or fields[10] == b"r")
+        and (found := read_splice(fields[7])) is not None
+        and found.requestId is UNSET
+    ):
+        return found
+    return None
 
 
 def text_with_offset(args: str, offset: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from functools import partial
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, Final
 
 import engineio
 from aiohttp import web
@@ -18,7 +18,8 @@ from .handshake import Handshakes, OpenPackets, coding_for, wants_websocket
 from .http.answers import Accepted, Answer, Payload, Switching, UnsentResponse
 from .http.client_files import ClientFiles
 from .http.cookies import set_cookie
-from .http.direct import add_direct_route
+from .http.detach import Answered
+from .http.direct import Begun, Poll, add_direct_route
 from .http.listeners import Listeners
 from .http.middleware import Exchange
 from .http.origins import OriginPolicy
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from ..protocols import EngineMiddleware, Meter, Outlet
     from .connection import Connection
     from .connection_table import MakeHandler
+    from .http.direct import Served
     from .transports.polling import PollingTransport
 
 log: Final = logging.getLogger("rtframework.engine")
@@ -63,6 +65,9 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]  # engineio is n
     interval in seconds that clients are told, when it is not the one of the server; ``version``: the parts that serve
     clients of Engine.IO 4.
     """
+
+    takes_canonical = True
+    """True if nothing of it needs an ``aiohttp.web.Request`` for a handshake."""
 
     def __init__(
         self,
@@ -110,6 +115,7 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]  # engineio is n
         )
         self._front: Callable[[web.Request], Awaitable[web.StreamResponse]] = self._serve
         self._stands_in_front = False
+        self._has_told_why = False
         self._proxies: Proxies | None = None
         if options.trusted_proxies is not None:
             self._proxies = Proxies(options.trusted_proxies, options.proxy_headers)
@@ -131,7 +137,7 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]  # engineio is n
         with_slash = path if path == "/" else path + "/"
         if add_trailing_slash is not False:  # first: it is what clients ask for
             route = app.router.add_route("*", with_slash, self.handle_request)
-            add_direct_route(app, with_slash, route, self.serve_directly)
+            add_direct_route(app, with_slash, route, self.serve_directly, is_canonical=self.takes_canonical)
         if not add_trailing_slash and path != "/":
             app.router.add_route("*", path, self.handle_request)
         if self._client_files is not None:
@@ -158,30 +164,58 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]  # engineio is n
         """Serve one HTTP request of the protocol."""
         return await self._front(request)
 
-    def serve_directly(self, request: web.Request) -> web.StreamResponse | None:
-        """Serve a request for a websocket at once; ``None`` if that would run code of the program."""
+    def serve_directly(self, request: web.Request) -> Served:
+        """Serve a request at once, or begin to; ``None`` if that would run code of the program."""
         if self._stands_in_front or self.listeners.of_errors or self.handshakes.asks_program:
+            self._tell_why()
+            return None
+        if request.method not in ("GET", "POST"):
             return None
         query = self._query_of(request)
-        if query.get("transport") != "websocket":
+        transport = query.get("transport")
+        if transport == "polling":
+            if "Upgrade" in request.headers:
+                return None
+        elif transport != "websocket" or not wants_websocket(request):
             return None
         if self._proxies is not None:
             request = self._proxies.seen_through(request)
         work = self._route(request, query)
         try:
-            work.send(None)
+            first = work.send(None)
         except StopIteration as done:
-            answer: Answer | web.Response = done.value
-            return answer.send_at_once() if isinstance(answer, Switching) else cast("web.Response", answer)
-        work.close()
-        raise RuntimeError("the handshake of a websocket waits for something")
+            answer: Answer | web.Response | Poll = done.value
+        else:
+            return partial(_finish, Begun(work, first))
+        if isinstance(answer, Poll):
+            return answer
+        if isinstance(answer, Switching):
+            switched = answer.send_at_once()
+            return switched if isinstance(switched, Answered) else partial(_return, switched)
+        if isinstance(answer, Answer):
+            return answer.write_or_send(request)
+        return partial(_return, answer)
+
+    def _tell_why(self) -> None:
+        """Write to the log, once, why requests are left to aiohttp."""
+        if self._has_told_why:
+            return
+        self._has_told_why = True
+        if self._stands_in_front:
+            why = "the engine has middleware, or listeners for headers"
+        elif self.listeners.of_errors:
+            why = 'there are listeners for "connection_error"'
+        else:
+            why = "allow_request or generate_id is set"
+        log.debug("requests are served by tasks of aiohttp: %s", why, extra={"kind": why})
 
     async def _serve(self, request: web.Request) -> web.StreamResponse:
         """Serve a request that nothing stands in front of."""
-        answer = await self._route(request)
-        return await answer.send(request) if isinstance(answer, Answer) else answer
+        return await _send(request, await self._route(request))
 
-    async def _route(self, request: web.Request, query: Mapping[str, str] | None = None) -> Answer | web.Response:
+    async def _route(
+        self, request: web.Request, query: Mapping[str, str] | None = None
+    ) -> Answer | web.Response | Poll:
         """Check a request, find the handshake or the session that it is for, and have it answered."""
         headers: dict[str, str] = {}
         origin = request.headers.get("Origin")
@@ -209,7 +243,7 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]  # engineio is n
 
     async def _serve_session(
         self, request: web.Request, query: Mapping[str, str], headers: dict[str, str], sid: str
-    ) -> Answer | web.Response:
+    ) -> Answer | web.Response | Poll:
         """Have a request with a session id served by its connection."""
         transport = query["transport"]
         connection = self.table.find(sid)
@@ -225,7 +259,7 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]  # engineio is n
 
     async def _poll(
         self, request: web.Request, headers: dict[str, str], connection: Connection, polling: PollingTransport
-    ) -> Answer | web.Response:
+    ) -> Answer | web.Response | Poll:
         """Serve a GET or a POST of a session by polling."""
         if request.method == "POST":
             if is_coded(request):
@@ -238,9 +272,26 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]  # engineio is n
             return await self._refusals.refuse(request, BAD_REQUEST, {"method": request.method}, headers)
         if polling.has_lost_packets:
             _lost_in_middleware(extra={"address": request.remote})
+        answer = partial(self._payload, request, headers, connection, polling)
+        if request.task is None:
+            poll = Poll(request, polling, answer)
+            if polling.begin(request, poll):
+                return poll.answer or poll
+            return error_response(request, BAD_REQUEST, headers=headers)
         payload = await polling.poll(request)
         if payload is None:
             return error_response(request, BAD_REQUEST, headers=headers)
+        return answer(payload)
+
+    def _payload(
+        self,
+        request: web.Request,
+        headers: dict[str, str],
+        connection: Connection,
+        polling: PollingTransport,
+        payload: bytes,
+    ) -> Payload:
+        """Make the answer to a GET."""
         return Payload(
             payload,
             headers,
@@ -300,7 +351,7 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]  # engineio is n
     async def _answer_unsent(self, request: web.Request) -> web.StreamResponse:
         answer = await self._route(request)
         if not isinstance(answer, Answer):
-            return answer
+            return await _send(request, answer)
         response = answer.response()
         if not query_of(request).get("sid"):
             await self.listeners.tell("initial_headers", response.headers, request)
@@ -343,6 +394,21 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]  # engineio is n
         """Return something to wait for until each of these clients has room again; ``None`` when they have."""
         congested = self.table.cork.congested
         return room_for(outlets, congested, self.options.limits.slow_consumer_timeout) if congested else None
+
+
+async def _send(request: web.Request, answer: Answer | web.Response | Poll) -> web.StreamResponse:
+    """Send an answer as it is. Return what the request's handler is to return."""
+    assert not isinstance(answer, Poll)  # which is for requests without a task
+    return await answer.send(request) if isinstance(answer, Answer) else answer
+
+
+async def _finish(work: Begun[Answer | web.Response | Poll], request: web.Request) -> web.StreamResponse:
+    """Serve a request to its end that was begun without a task."""
+    return await _send(request, await work)
+
+
+async def _return(response: web.StreamResponse, request: web.Request) -> web.StreamResponse:
+    return response
 
 
 def is_coded(request: web.Request) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 import zlib
 from base64 import b64encode
 from collections.abc import Sequence
@@ -31,6 +32,12 @@ def frame_of(packet: str | bytes) -> bytes:
 _new: Final = object.__new__
 _SHORT_TEXT: Final = tuple(bytes((0x81, length)) for length in range(126))
 """The heads of short text frames."""
+_pack_head: Final = struct.Struct(">BBH").pack
+
+
+def _text_head(length: int) -> bytes:
+    """The head of a text frame of 126 to 65,535 bytes."""
+    return _pack_head(0x81, 126, length)
 
 
 class EncodedFrames:
@@ -70,15 +77,16 @@ class EncodedFrames:
             packet = "4" + first
             payload = packet.encode()
             length = len(payload)
-            if length >= 126:
+            if length >= 65536:
                 return cls((packet,), droppable)
             frames = _new(cls)  # by far the most frequent: no detours
             frames._packets = (packet,)
             frames._polling = packet
             frames._deflated = None
             frames.droppable = droppable
-            frames.websocket = _SHORT_TEXT[length] + payload
-            frames.size = length + 2
+            head = _SHORT_TEXT[length] if length < 126 else _text_head(length)
+            frames.websocket = head + payload
+            frames.size = length + len(head)
             return frames
         return cls([f"4{message}" if isinstance(message, str) else message for message in messages], droppable)
 

@@ -20,6 +20,7 @@ from ..types import DisconnectReason, Handshake
 from .frames import frame_of
 from .gate import CLOSING, Gate
 from .http.answers import Answer, Opening, Switching
+from .http.canonical import CanonicalRequest
 from .http.codings import choose_coding
 from .http.cookies import Cookies
 from .http.detach import Answered, take_over
@@ -360,8 +361,11 @@ def _has_body(request: web.Request) -> bool:
 
 def _is_too_large(request: web.Request, query: Mapping[str, str], most: int) -> bool:
     """Return whether URL and headers are more than a session may keep for as long as it lasts."""
-    fields = request.raw_headers
-    size = len(request.raw_path) + len(b"".join(chain.from_iterable(fields))) + 4 * len(fields)
+    if isinstance(request, CanonicalRequest):
+        size = request.head_size
+    else:
+        fields = request.raw_headers
+        size = len(request.raw_path) + len(b"".join(chain.from_iterable(fields))) + 4 * len(fields)
     cookies = "".join(request.headers.getall("Cookie", ())).count(";")
     return size > most or len(query) + cookies > _MOST_PARTS
 

@@ -15,6 +15,7 @@ from rtframework.cluster.messages import (
     Options,
     SocketRecord,
     details_of,
+    message_ids,
     new_id,
     options_of,
     packet_of,
@@ -128,3 +129,11 @@ def test_ids_are_nodes() -> None:
     """Node's tools would not find them in their logs."""
     assert len(new_id()) == 16
     assert int(new_id(), 16) != int(new_id(), 16)
+
+
+def test_no_two_messages_have_one_id() -> None:
+    """A message would be taken for another one, which was read already, and be dropped."""
+    first, second = message_ids(), message_ids()
+    ids = [next(each) for _ in range(1000) for each in (first, second)]
+    assert len(set(ids)) == 2000
+    assert all(len(each) == 16 and int(each, 16) >= 0 for each in ids)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import weakref
 from typing import Any
 
 import pytest
@@ -26,7 +28,7 @@ def begin(limits: PendingLimits | None = None) -> PendingMessages:
 def add(pending: PendingMessages, name: str, now: float = 0, size: int = 10) -> PendingMessage:
     """Add a message of this id."""
     assert pending.reserve(size, now) is None
-    return pending.add(name.encode(), [], name, size, now)
+    return pending.add(name.encode(), b"", name, size, now)
 
 
 def taken(pending: PendingMessages, now: float = 0) -> list[bytes]:
@@ -81,6 +83,33 @@ async def test_what_may_have_been_added_does_not_fail_before_it_is_known() -> No
     with pytest.raises(ClusterUnavailable):
         await sent.future
     assert (len(pending), pending.size) == (0, 0)
+
+
+async def test_what_has_failed_is_not_sent_later() -> None:
+    """Everybody would get an event of which the program was told that nobody has it."""
+    pending = begin()
+    pending.lost()
+    failed, kept = add(pending, "a", 0), add(pending, "b", 3)
+    pending.expire(6)
+    with pytest.raises(ClusterUnavailable):
+        await failed.future
+    pending.settle(7)
+    assert taken(pending, 7) == [b"b"]
+    pending.lost()
+    pending.settle(7)
+    pending.read(b"b", "1-0")
+    assert taken(pending, 7) == []
+    assert kept.state is State.SETTLED
+
+
+async def test_what_has_failed_is_forgotten() -> None:
+    """Memory would fill while the broker is away."""
+    pending = begin()
+    pending.lost()
+    futures = [weakref.ref(add(pending, str(number)).future) for number in range(3)]
+    pending.expire(6)
+    gc.collect()
+    assert [each() for each in futures] == [None] * 3
 
 
 async def test_nothing_is_sent_to_a_broker_that_does_not_answer() -> None:

@@ -174,7 +174,7 @@ class Node:
             else:
                 m = b"gap %d %d" % (self.number, len(self.seen))
                 self.pending.reserve(0, 0)
-                self.pending.add(m, [self.cursor.notice.encode()], GAP, 0, math.inf)
+                self.pending.add(m, self.cursor.notice.encode(), GAP, 0, math.inf)
 
     def take(self, entry: Entry) -> None:
         """Deliver an entry."""
@@ -182,7 +182,6 @@ class Node:
         if entry.writer == self.number:
             if own is not None and own.frames != GAP:
                 self.seen.append(entry.m)
-                assert self.cursor.is_new(entry.m)
         elif entry.gap is not None:
             if self.cursor.hears(entry.gap) is not None:
                 self.seen.append(GAP)
@@ -233,7 +232,7 @@ class Cluster(RuleBasedStateMachine):
             self.began[m] = [len(each.seen) for each in self.nodes]
             pending = self.nodes[node].pending
             assert pending.reserve(1, self.now) is None
-            self.emitted[m] = (node, pending.add(m, [], m, 1, self.now))
+            self.emitted[m] = (node, pending.add(m, b"", m, 1, self.now))
 
     @rule(node=nodes, steps=st.lists(st.sampled_from(STEPS), min_size=1, max_size=8), number=st.integers(1, 5))
     def work(self, node: int, steps: list[str], number: int) -> None:
@@ -308,7 +307,7 @@ class Cluster(RuleBasedStateMachine):
         while connection is not None and connection.commands and most:
             most -= 1
             message = connection.commands.popleft()
-            gap = message.fields[0].decode() if message.fields else None
+            gap = message.command.decode() or None
             id = self.broker.add(message.m, number, message.again, gap)
             connection.replies.append((message.m, id))
 

@@ -22,17 +22,19 @@ from rtframework.cluster.messages import (
 )
 from rtframework.cluster.payloads import to_plain
 from rtframework.cluster.streams_wire import (
+    Entry,
     encode_data,
     encode_text,
     fields_of,
     frame_of,
     hash_of,
     is_for,
+    message_id,
+    read_event,
     read_fields,
     read_message,
     read_splice,
     room_of,
-    selects_any,
     stream_of,
     streams_to_read,
     text_with_offset,
@@ -187,6 +189,11 @@ def test_a_spliced_frame_is_the_serializers(
             '[ "hi" , 1 ]',
         ),
         (b'{"packet":{"type":2,"data":["connect", 1]},"opts":{"rooms":[],"except":[],"flags":{}}}', None),
+        (b'{"packet":{"type":2,"data":[ "connect", 1]},"opts":{"rooms":[],"except":[],"flags":{}}}', None),
+        (
+            b'{"packet":{"type":2,"data":["connect\\"", 1]},"opts":{"rooms":[],"except":[],"flags":{}}}',
+            '["connect\\"", 1]',
+        ),
         (b'{"packet":{"type":2,"data":[-7]},"opts":{"rooms":[],"except":[],"flags":{}}}', "[-7]"),
         (b'{"packet":{"type":2,"data":[]},"opts":{"rooms":[],"except":[],"flags":{}}}', None),
         (b'{"packet":{"type":2,"data":{}},"opts":{"rooms":[],"except":[],"flags":{}}}', None),
@@ -245,27 +252,35 @@ def test_entries_are_read_in_any_order() -> None:
     pairs = [fields[at : at + 2] for at in range(0, len(fields), 2)]
     turned = [part for pair in reversed(pairs) for part in pair]
     for each in (fields, turned):
-        assert read_fields([*each, b"x", b"y"]) == ("u", "/", 3, b"{}", b"m", b"r1", True, None)
-    assert read_fields(fields[:10]) == ("u", "/", 3, b"{}", b"m", None, False, None)
-    assert read_fields(fields[:12]) == ("u", "/", 3, b"{}", b"m", b"r1", False, None)
+        assert read_fields([*each, b"x", b"y"]) == Entry("u", "/", 3, b"{}", b"m", b"r1", True, None)
+    assert read_fields(fields[:10]) == Entry("u", "/", 3, b"{}", b"m", None, False, None)
+    assert read_fields(fields[:12]) == Entry("u", "/", 3, b"{}", b"m", b"r1", False, None)
     assert read_fields([*fields[:10], b"gap", b"1-0@a"]).gap == "1-0@a"
+    for each in (fields, turned, fields[:10], [*fields[:6], *fields[8:10]]):
+        assert message_id(each) == b"m"
+    assert message_id(fields[:8]) is None
     with pytest.raises(DecodeError):
         read_fields([*fields[:4], b"type", b"x", *fields[6:10]])
 
 
-def test_rooms_are_looked_up() -> None:
-    """A broadcast to several rooms would be dropped, or be delivered to nobody at some cost."""
-
-    def options(*rooms: str) -> Any:
-        splice = read_splice(encode_text('["x"]', Target(frozenset(rooms) or None)))
-        assert splice is not None
-        return splice.opts
-
-    assert selects_any(options(), {})
-    assert selects_any(options("a"), {"a"})
-    assert not selects_any(options("a"), {"b"})
-    assert selects_any(options("a", "b"), {"b"})
-    assert not selects_any(options("a", "b"), {"c"})
+def test_events_in_the_usual_order_are_told_from_everything_else() -> None:
+    """An order to join would be taken for an event, or each event would be decoded in full."""
+    data = encode_text('["x"]', Target(frozenset(["r1"])))
+    usual = fields_of(b"u", b"/", 3, data, b"m", b"r1")
+    for fields in (usual, usual[:10], usual[:8]):
+        found = read_event(fields)
+        assert found is not None
+        assert (found.args(), found.opts.rooms) == ('["x"]', ["r1"])
+    others = [
+        [*usual, b"a", b"1"],
+        [*usual[:10], b"a", b"1"],
+        [*usual[2:], b"uid", b"u"],
+        fields_of(b"u", b"/", 3, b'{"requestId":"1",' + data[1:], b"m"),
+        fields_of(b"u", b"/", 3, b"{}", b"m"),
+        fields_of(b"u", b"/", 4, b'{"opts":{"rooms":[],"except":[]},"rooms":["a"]}', b"m"),
+        [b"uid", b"u"],
+    ]
+    assert [read_event(each) for each in others] == [None] * len(others)
 
 
 @given(st.lists(st.binary(max_size=30), max_size=12))

@@ -16,12 +16,10 @@ import asyncio
 from typing import Any, Final
 
 from ...exceptions import ClusterUnavailable, ConfigurationError, EncodeError
-from ...packets import number_of
-from ...types import RESERVED_EVENTS
 from ..client import connect
 from ..endpoint import Endpoint, add_endpoint
 from ..errors import Exit, Failure
-from ..values import parse_seconds, parse_value, read_file, show
+from ..values import parse_event, parse_seconds, parse_value, read_file, show
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -75,28 +73,13 @@ def run(args: argparse.Namespace) -> int:
     return Exit.DONE
 
 
-def parse_event(text: str) -> str | int:
-    """Parse an event's name: ``1`` is a number, ``"1"`` in quotes and ``one`` are strings.
-
-    Raises ``Failure`` for a name that no event can have.
-    """
-    if not text:
-        raise Failure("an event needs a name", Exit.USAGE)
-    if text in RESERVED_EVENTS:
-        raise Failure(f'"{text}" can be no event: the name is reserved', Exit.USAGE)
-    if text[0] == text[-1] == '"' and number_of(text[1:-1]) is not None:
-        return text[1:-1]
-    number = number_of(text)
-    return text if number is None else number
-
-
 def _check(args: argparse.Namespace, url: str | None, words: list[str]) -> None:
     """Check that the arguments are there and belong together. Raises ``Failure``."""
     if url is not None and url.startswith(("redis:", "rediss:", "unix:", "redis+", "rediss+")):
         raise Failure(f"for the clients of all servers on a Redis, write --redis {url}", Exit.USAGE)
     if not words:
         missing = "EVENT" if args.redis is not None or url is not None else "URL, EVENT"
-        raise Failure(f"the following arguments are required: {missing}", Exit.USAGE)
+        raise Failure(f"the following arguments are required: {missing}\nSee rtframework emit --help", Exit.USAGE)
     misplaced = _OF_REDIS if args.redis is None else _OF_SERVERS
     for option in misplaced:
         if getattr(args, option.replace("-", "_").replace("except", "except_")):

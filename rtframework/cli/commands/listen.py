@@ -19,8 +19,7 @@ from ...packets import event_key, number_of
 from ..client import Connection, Received, connect
 from ..endpoint import Endpoint, add_endpoint
 from ..errors import Exit, Failure
-from ..values import parse_seconds, parse_value, show
-from .emit import parse_event
+from ..values import parse_event, parse_seconds, parse_value, show
 
 _DELAYS: Final = (1.0, 2.0, 5.0)
 """Seconds before each attempt to connect again."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Final
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, Final, TypeAlias
 
 from aiohttp import web
 
@@ -19,6 +19,9 @@ _PAYLOADS: Final = {
 _SWITCHING: Final = (
     b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: "
 )
+
+Send: TypeAlias = Callable[[Any], Awaitable[web.StreamResponse]]
+"""A handler for aiohttp, which sends an answer that is there already, or makes it with the task that it needs."""
 
 Begin = Callable[[bytes], web.StreamResponse]
 """Takes a TCP connection over, with the bytes that answer its request; returns what aiohttp's handler is to return."""
@@ -58,14 +61,26 @@ class Answer:
         response.answer = self
         return response
 
+    def write(self, request: web.Request) -> Answered | None:
+        """Write it at once and in one piece, if that may be done and nobody has anything to add; else do nothing."""
+        return None
+
+    def write_or_send(self, request: web.Request) -> Answered | Send:
+        """Write it, or return what sends it when there is a task to do so."""
+        written = self.write(request)
+        return self.send if written is None else written
+
     async def send(self, request: web.Request) -> web.StreamResponse:
         """Send it as it is. Return what the request's handler is to return."""
-        return self._make()
+        written = self.write(request)
+        return self._make() if written is None else written
 
     async def send_changed(self, request: web.Request, response: UnsentResponse) -> web.StreamResponse:
         """Send the response made of it. Return what the request's handler is to return."""
         if has_middlewares(request):
             return response  # aiohttp sends it when they are done with it
+        if "Upgrade" in request.headers:
+            response.force_close()  # see HttpProtocol.finish_response
         try:
             await response.prepare(request)
             await response.write_eof()
@@ -90,11 +105,9 @@ class Accepted(Answer):
     def __init__(self, headers: Mapping[str, str]) -> None:
         self._headers = headers
 
-    async def send(self, request: web.Request) -> web.StreamResponse:
-        """Write it in one piece, if nobody has anything to add to it; else leave it to aiohttp."""
-        if not self._headers and can_write(request):
-            return write(request, _OK, b"ok")
-        return self._make()
+    def write(self, request: web.Request) -> Answered | None:
+        """Write it at once and in one piece, if that may be done and nobody has anything to add; else do nothing."""
+        return write(request, _OK, self._headers, b"ok") if can_write(request) else None
 
     def _make(self) -> UnsentResponse:
         return UnsentResponse(text="ok", content_type="text/html", headers=self._headers)
@@ -123,6 +136,12 @@ class Opening(Answer):
     def lose(self) -> None:
         """Have the session of the packets end."""
         self._on_loss()
+
+    def write(self, request: web.Request) -> Answered | None:
+        """Write it at once and in one piece, if it need not be compressed, and nobody has anything to add to it."""
+        if self._coding is None and can_write(request):
+            return write(request, _PAYLOADS[self._content_type], self._headers, self._body)
+        return None
 
     def _make(self) -> UnsentResponse:
         headers = {**self._headers, "Content-Type": self._content_type, "Cache-Control": "no-store"}
@@ -155,11 +174,9 @@ class Payload(Opening):
         self._handed_over = handed_over
 
     async def send(self, request: web.Request) -> web.StreamResponse:
-        """Write it in one piece, if it need not be compressed and nobody has anything to add to it."""
-        if self._coding is None and can_write(request):
-            more = b"".join(map(header_line, self._headers.items())) if self._headers else b""
-            return write(request, _PAYLOADS[self._content_type] + more, self._body)
-        return await self.send_changed(request, self._make())
+        """Send it as it is. Return what the request's handler is to return."""
+        written = self.write(request)
+        return await self.send_changed(request, self._make()) if written is None else written
 
     async def send_changed(self, request: web.Request, response: UnsentResponse) -> web.StreamResponse:
         """Send the response made of it. Return what the request's handler is to return."""

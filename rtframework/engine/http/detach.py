@@ -11,11 +11,13 @@ from __future__ import annotations
 import asyncio
 import time
 from email.utils import formatdate
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Final, cast
 
 from aiohttp import HttpVersion11, web
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from aiohttp.abc import AbstractStreamWriter
 
     from .protocol import HttpProtocol
@@ -73,20 +75,24 @@ def can_write(request: web.Request) -> bool:
         transport is not None
         and not transport.is_closing()
         and request.keep_alive
+        and "Upgrade" not in request.headers  # behind which the connection is closed
         and request.version == HttpVersion11
         and not request.protocol.writing_paused
-        and not has_hooks(request)
-        and not has_middlewares(request)
+        and (request.task is None or not (has_hooks(request) or has_middlewares(request)))
     )
 
 
-def write(request: web.Request, head: bytes, body: bytes) -> Answered:
+def write(request: web.Request, head: bytes, headers: Mapping[str, str], body: bytes) -> Answered:
     """Answer a request in one write, if ``can_write``; ``head`` is the status line and the headers that are its own."""
     transport = request.transport
     assert transport is not None
-    transport.write(b"%bDate: %b\r\nContent-Length: %d\r\n\r\n%b" % (head, _date(), len(body), body))
-    return Answered(200, length=len(body), keep_alive=True)
+    more = b"".join(map(header_line, headers.items())) if headers else b""
+    transport.write(b"%b%bDate: %b\r\nContent-Length: %d\r\n\r\n%b" % (head, more, _date(), len(body), body))
+    return _WRITTEN if request.task is None else Answered(200, length=len(body), keep_alive=True)
 
+
+_WRITTEN: Final = Answered(200)
+"""For requests that are served directly, whose response nobody sees."""
 
 _dated = (0, b"")
 

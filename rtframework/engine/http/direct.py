@@ -1,32 +1,110 @@
-"""Websocket handshakes that are served where they are read, without the two tasks that aiohttp has for each request.
+"""Requests that are served where they are read, without the two tasks that aiohttp has for each.
 
-That is so while no code of the program would see the request before its connection is open: middleware, signals,
-a router or an ``Application`` of another kind. Then aiohttp serves it, as any other request.
+That is so while no code of the program would see the request or its answer: middleware, signals, a router or an
+``Application`` of another kind. Then aiohttp serves it, as any other request.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Final, TypeAlias
+import logging
+from collections.abc import Callable, Coroutine, Generator
+from typing import TYPE_CHECKING, Any, Final, Generic, Protocol, TypeAlias, TypeVar
 
 from aiohttp import web, web_app
 from aiohttp.web_urldispatcher import MatchedSubAppResource, UrlMappingMatchInfo
 
-ServeDirectly: TypeAlias = Callable[[web.Request], web.StreamResponse | None]
-"""Serves a request without waiting for anything. ``None``: nothing has happened, and aiohttp is to serve it."""
+if TYPE_CHECKING:
+    from ..transports.polling import Waiting
+    from .answers import Answer, Send
+    from .detach import Answered
+
+log: Final = logging.getLogger("rtframework.engine")
+
+T = TypeVar("T")
+
+Served: TypeAlias = "Answered | Poll | Send | None"
+"""What has become of a request: answered, a GET that waits, or begun, for aiohttp to go on with. ``None``: nothing has
+happened, and aiohttp is to serve it."""
+
+ServeDirectly: TypeAlias = Callable[[web.Request], Served]
+"""Serves a request without waiting for anything."""
 
 _ROUTES: Final = web.AppKey("rtframework_direct_routes", dict[str, "DirectRoute"])
+
+
+class Polling(Protocol):
+    """The transport of the client whose GET waits."""
+
+    def give_up(self, waiting: Waiting, /) -> None:
+        """End the session: its client has hung up."""
+
+
+class Poll:
+    """A GET that waits for something to be sent, without a task; ``make`` makes the answer of a payload."""
+
+    __slots__ = ("_make", "_polling", "_request", "answer")
+
+    def __init__(self, request: web.Request, polling: Polling, make: Callable[[bytes], Answer]) -> None:
+        self._request = request
+        self._polling = polling
+        self._make = make
+        self.answer: Answer | None = None
+        """The answer, if there is one."""
+
+    def done(self) -> bool:
+        """Return whether it has its answer."""
+        return self.answer is not None
+
+    def set_result(self, payload: bytes) -> None:
+        """Answer it. If its connection has not been told yet that it waits, its caller does."""
+        request = self._request
+        self.answer = answer = self._make(payload)
+        protocol: Any = request.protocol
+        if protocol.poll is self:
+            protocol.end_poll(answer.write_or_send(request))
+
+    def lose(self) -> None:
+        """Give it up, and the session with it: the client has hung up."""
+        self._polling.give_up(self)
+
+
+class Begun(Generic[T]):
+    """A coroutine that has been begun without a task, and waits for ``first``: a task can await the rest."""
+
+    __slots__ = ("_first", "_work")
+
+    def __init__(self, work: Coroutine[Any, Any, T], first: Any) -> None:
+        self._work = work
+        self._first = first
+
+    def __await__(self) -> Generator[Any, Any, T]:
+        waits_for = self._first
+        while True:
+            try:
+                try:
+                    value = yield waits_for
+                except BaseException as error:  # noqa: BLE001 - it is the coroutine's
+                    waits_for = self._work.throw(error)
+                else:
+                    waits_for = self._work.send(value)
+            except StopIteration as done:
+                result: T = done.value
+                return result
 
 
 class DirectRoute:
     """The route of a server at one path, which takes requests straight from the connection."""
 
-    __slots__ = ("_app", "_match_info", "_route", "serve")
+    __slots__ = ("_app", "_match_info", "_route", "is_canonical", "serve")
 
-    def __init__(self, app: web.Application, route: web.AbstractRoute, serve: ServeDirectly) -> None:
+    def __init__(
+        self, app: web.Application, route: web.AbstractRoute, serve: ServeDirectly, is_canonical: bool
+    ) -> None:
         self._app = app
         self._route = route
         self.serve = serve
+        self.is_canonical = is_canonical
+        """True if it takes a ``CanonicalRequest`` too."""
         self._match_info: UrlMappingMatchInfo | None = None
 
     def match(self, request: web.Request) -> None:
@@ -38,34 +116,50 @@ class DirectRoute:
         request._match_info = self._match_info
 
     @property
-    def is_open(self) -> bool:
-        """True if nothing but the route's handler would see a request of its path; of an application that is frozen."""
+    def obstacle(self) -> str | None:
+        """What but the route's handler would see a request of its path; of an application that is frozen."""
         app, resource = self._app, self._route.resource
-        if app.middlewares or app.on_response_prepare or resource is None:
-            return False
-        if getattr(type(app)._handle, "__globals__", None) is not vars(web_app):  # as some tools of tracing replace it
-            return False
-        if "_handle" in vars(app) or type(app.router) is not web.UrlDispatcher:
-            return False
-        for each in app.router.resources():
-            if isinstance(each, MatchedSubAppResource):
-                return False
+        if app.middlewares:
+            return "the application has middleware"
+        if app.on_response_prepare:
+            return "the application has a signal for responses"
+        replaced = getattr(type(app)._handle, "__globals__", None) is not vars(web_app)  # as some tools of tracing do
+        if replaced or "_handle" in vars(app):
+            return "the application's method is replaced"
+        if type(app.router) is not web.UrlDispatcher or resource is None:
+            return "the application's router is its own"
+        if any(isinstance(each, MatchedSubAppResource) for each in app.router.resources()):
+            return "the application has domains"
         key = _key_of(resource)
         first = next(each for each in app.router.resources() if _key_of(each) == key)
-        return first is resource and next(iter(resource)) is self._route
+        if first is not resource or next(iter(resource)) is not self._route:
+            return "another route of the application comes first"
+        return None
 
 
-def add_direct_route(app: web.Application, path: str, route: web.AbstractRoute, serve: ServeDirectly) -> None:
-    """Have websocket handshakes at a path served directly, if the application is run as itself and they may be."""
+def add_direct_route(
+    app: web.Application, path: str, route: web.AbstractRoute, serve: ServeDirectly, *, is_canonical: bool
+) -> None:
+    """Have requests at a path served directly, if the application is run as itself and they may be.
+
+    ``is_canonical``: ``serve`` takes a ``CanonicalRequest`` too, which is no ``aiohttp.web.Request``.
+    """
     routes = app.get(_ROUTES)
     if routes is None:
         routes = app[_ROUTES] = {}
-    routes.setdefault(path, DirectRoute(app, route, serve))
+    routes.setdefault(path, DirectRoute(app, route, serve, is_canonical))
 
 
 def open_routes(app: web.Application) -> dict[str, DirectRoute]:
     """Return the direct routes of an application that is about to be served, by their path."""
-    return {path: route for path, route in app.get(_ROUTES, {}).items() if route.is_open}
+    found: dict[str, DirectRoute] = {}
+    for path, route in app.get(_ROUTES, {}).items():
+        obstacle = route.obstacle
+        if obstacle is None:
+            found[path] = route
+        else:
+            log.debug("requests at %s are served by tasks of aiohttp: %s", path, obstacle, extra={"kind": obstacle})
+    return found
 
 
 def _key_of(resource: web.AbstractResource) -> str:

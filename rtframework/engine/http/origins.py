@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
@@ -87,6 +88,7 @@ def _matcher(pattern: re.Pattern[str]) -> Callable[[str], bool]:
 _PORTS: Final = {"http": 80, "ws": 80, "https": 443, "wss": 443}
 
 
+@lru_cache(maxsize=1024)  # of what clients send: not for ever, and not without bound
 def _same_host(origin: str, host: str) -> bool:
     try:
         parts = urlsplit(origin)

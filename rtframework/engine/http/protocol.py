@@ -21,14 +21,17 @@ from aiohttp.web_log import AccessLogger
 
 from ...logs import ThrottledLog
 from ...options import Limits
-from .direct import open_routes
+from .canonical import LARGEST, MOST_HEADERS, read
+from .detach import Answered
+from .direct import Poll, open_routes
 from .last_response import LastResponse
 
 if TYPE_CHECKING:
     from asyncio import BaseTransport, Transport
     from collections.abc import Callable
 
-    from .direct import DirectRoute
+    from .answers import Send
+    from .direct import DirectRoute, Served
 
 log: Final = logging.getLogger("rtframework.engine")
 
@@ -46,6 +49,8 @@ _late: Final = ThrottledLog(
 _BLOCKED: Final = 0.5
 """Seconds by which the event loop is late when something has blocked it: then the client has its time anew."""
 
+_END: Final = b"\r\n\r\n"
+_NOTHING: Final[Any] = ()
 _NO_WRITER_AND_TASK: Final[Any] = (None, None)
 _LATE: Final = b"HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 
@@ -110,33 +115,89 @@ class HttpServer(web.Server):
         self.head_timeout = head_timeout
         """Seconds for the head of a request."""
         self.routes = routes
-        """Routes that serve the first request of a connection, if it asks for a websocket, without aiohttp."""
+        """Routes that serve requests without a task, if the program sees none of them."""
         log = self._kwargs.get("access_log", access_logger)
         is_usual = self._kwargs.get("access_log_class", AccessLogger) is AccessLogger
         self._access_log: logging.Logger | None = log if is_usual and isinstance(log, logging.Logger) else None
         self._without_log = {**self._kwargs, "access_log": None}
+        self.largest = min(LARGEST, self._kwargs["max_line_size"], self._kwargs["max_field_size"])
+        """Bytes of the head of a request that need not be parsed by aiohttp."""
+        self.most_headers = min(MOST_HEADERS, self._kwargs.get("max_headers", MOST_HEADERS))
+        """Headers of such a request."""
+        self._wakes_late = any(route.is_canonical for route in routes.values())
+        self._has_made_one = False
+        """True when it is known that there are no other arguments than aiohttp's."""
 
     def __call__(self) -> web.RequestHandler:
         """Make the protocol of a connection."""
         log = self._access_log
-        kwargs = self._kwargs if log is None or log.isEnabledFor(logging.INFO) else self._without_log
+        is_quiet = log is not None and not log.isEnabledFor(logging.INFO)
+        if self._has_made_one and self._wakes_late and (is_quiet or self._kwargs.get("access_log", log) is None):
+            protocol = HttpProtocol.__new__(HttpProtocol)
+            protocol.sleep(self)
+            return protocol
         try:
-            protocol = HttpProtocol(self, loop=self._loop, **kwargs)
+            protocol = HttpProtocol(self, loop=self._loop, **(self._without_log if is_quiet else self._kwargs))
         except TypeError:  # an argument that there is not: aiohttp warns, and does without it
             return super().__call__()
-        protocol.head_timer = protocol.on_response = None
+        protocol.head_timer = protocol.on_response = protocol.poll = protocol._unparsed = None
+        protocol._is_clean = self._has_made_one = True
         return protocol
+
+    @property
+    def keepalive_timeout(self) -> float:
+        """Seconds that a connection may be idle."""
+        seconds: float = self._kwargs["keepalive_timeout"]
+        return seconds
+
+    def wake(self, protocol: HttpProtocol) -> None:
+        """Give a protocol that sleeps all that aiohttp's has: a parser, and thirty attributes more."""
+        web.RequestHandler.__init__(protocol, self, loop=self._loop, **self._without_log)
 
 
 class HttpProtocol(web.RequestHandler):
     """One connection: the head of a request has to arrive in time, and one that cannot be read is told quietly."""
 
-    __slots__ = ("head_timer", "on_response")
+    __slots__ = ("_is_clean", "_unparsed", "head_timer", "on_response", "poll")
 
     head_timer: TimerHandle | None
-    """Ends the time of a head that has begun. An ``HttpServer`` sets this and the next: a constructor would cost."""
+    """Ends the time of a head that has begun. An ``HttpServer`` sets this and the others: a constructor would cost."""
     on_response: Callable[[web.StreamResponse], None] | None
     """Called with the response to the request that is being served, when it has been written."""
+    poll: Poll | None
+    """The GET that waits without a task; its message, if it was parsed, is the first in the queue meanwhile."""
+    _unparsed: bytes | None
+    """The request that is served and was not parsed by aiohttp."""
+    _is_clean: bool
+    """True while aiohttp's parser is for certain between two requests."""
+
+    def sleep(self, server: HttpServer) -> None:
+        """Begin without what only aiohttp's parser and task need, of which many connections need none."""
+        self._manager = server
+        self._loop = server._loop
+        self._keepalive_timeout = server.keepalive_timeout
+        self._next_keepalive_close_time = 0.0
+        self._is_clean = self._keepalive = True
+        self._messages = _NOTHING
+        self._message_tail = b""
+        self._cache = {}
+        self._tcp_keepalive = self._logging_enabled = self._close = self._force_close = False
+        self._request_in_progress = self._paused = self._upgraded = False
+        self.transport = self._parser = self._waiter = self._task_handler = self._payload_parser = None
+        self._current_request = self._keepalive_handle = self._drain_waiter = None
+        self.head_timer = self.on_response = self.poll = self._unparsed = None
+
+    def _wake(self, server: HttpServer) -> None:
+        """Become what aiohttp knows."""
+        transport, paused, waiter, cache = self.transport, self._paused, self._drain_waiter, self._cache
+        close_time, handle, closes = self._next_keepalive_close_time, self._keepalive_handle, self._close
+        force_closes = self._force_close
+        server.wake(self)
+        self.transport, self._paused, self._drain_waiter, self._cache = transport, paused, waiter, cache
+        self._next_keepalive_close_time, self._keepalive_handle, self._close = close_time, handle, closes
+        self._force_close = force_closes
+        if self._tcp_keepalive and transport is not None:
+            tcp_keepalive(transport)
 
     def connection_made(self, transport: BaseTransport) -> None:
         """Begin as aiohttp does, but with its task when there is a request for it, and without ``TCP_NODELAY``.
@@ -153,51 +214,172 @@ class HttpProtocol(web.RequestHandler):
             self._keepalive_handle = self._loop.call_at(self._next_keepalive_close_time, self._process_keepalive)
 
     def data_received(self, data: bytes) -> None:
-        """Parse what has come. The beginning of a head starts the time that it has."""
-        is_first = not self._request_count
-        super().data_received(data)
-        if is_first and self._request_count:
-            if self._serve_directly():
-                return
-            self._task_handler = self._loop.create_task(self.start())
-        if self._waits:
-            if self.head_timer is None and data:
-                self.head_timer = self._loop.call_later(self._head_seconds, self._be_late)
-        elif self.head_timer is not None:
-            self._stop_timer()
+        """Parse what has come, and serve it. The beginning of a head starts the time that it has."""
+        is_idle = self._is_idle
+        if is_idle and self._is_clean and self._serve_unparsed(data):
+            return
+        if self._unparsed is not None and data:  # something comes behind a GET that waits
+            self._parse_unparsed()
+        self._parse(data, may_be_clean=is_idle)
+        if not is_idle:
+            return
+        if self._messages:
+            if self.head_timer is not None:
+                self._stop_timer()
+            self._serve()
+        elif self.head_timer is None and data and not self._force_close and not self._close:
+            self.head_timer = self._loop.call_later(self._head_seconds, self._be_late)
 
-    def _serve_directly(self) -> bool:
-        """Serve the first request if it asks for a websocket where the program sees none; ``False`` if it does not."""
-        message, payload = self._messages[0]
+    def _parse(self, data: bytes, *, may_be_clean: bool = False, is_whole: bool = False) -> None:
+        """Have aiohttp parse what has come. Its task is not to wake for what is served without it.
+
+        ``may_be_clean``: nothing waits; ``is_whole``: it is one request.
+        """
+        if self._parser is None and isinstance(self._manager, HttpServer):
+            self._wake(self._manager)
+        waiter, self._waiter = self._waiter, None
+        super().data_received(data)
+        self._waiter = waiter
+        if self._is_clean and data:
+            self._is_clean = (
+                may_be_clean
+                and len(self._messages) == 1
+                and self._messages[0][1].is_eof()
+                and not self._upgraded
+                # The head is all that has come:
+                and (is_whole or (data.find(_END) == len(data) - len(_END) and b"\n\n" not in data))
+            )
+
+    def _serve_unparsed(self, data: bytes) -> bool:
+        """Serve a request as browsers write it, without aiohttp's parser. ``False``: nothing has happened."""
         manager = self._manager
-        if self._logging_enabled or not (isinstance(message, RawRequestMessage) and message.upgrade):
+        if self._logging_enabled or self._close or self._force_close or not isinstance(manager, HttpServer):
             return False
-        if not isinstance(manager, HttpServer):
+        request = read(data, self, manager.largest, manager.most_headers)
+        route = None if request is None else manager.routes.get(request.path)
+        if request is None or route is None or not route.is_canonical:
             return False
-        route = manager.routes.get(message.path.partition("?")[0])
-        if route is None or "Expect" in message.headers:
-            return False
-        request: Any = manager.request_factory(message, payload, self, *_NO_WRITER_AND_TASK)
-        route.match(request)
+        self._unparsed = data
+        served: Served
         try:
-            response = route.serve(request)
+            served = route.serve(cast("web.Request", request))
         except Exception as error:
             if self._manager is None:
                 raise
-            self._request_handler = partial(_fail, error)
+            served = partial(_fail, error)
+        if self._manager is None:  # the connection is another protocol's
+            manager.requests_count += 1
+        elif isinstance(served, Poll):
+            self.poll = served
+        elif isinstance(served, Answered):
+            self._end_request()
+        elif served is None:
+            self._unparsed = None
+            return False
         else:
-            if self._manager is None:  # the connection is another protocol's
-                manager.requests_count += 1
-                return True
-            if response is not None:
-                self._request_handler = partial(_respond, response)
-        return False
+            self._hand_over(served)
+        return True
+
+    def _parse_unparsed(self) -> None:
+        """Have aiohttp parse the request that is being served, for what it is to do with it."""
+        data, self._unparsed = self._unparsed, None
+        if data is not None:
+            self._parse(data, may_be_clean=True, is_whole=True)
+
+    def _serve(self) -> None:
+        """Serve the requests that have come on an idle connection: one without a task, if it may be."""
+        message, payload = self._messages[0]
+        manager = self._manager
+        if (
+            self._logging_enabled
+            or len(self._messages) > 1
+            or not isinstance(message, RawRequestMessage)
+            or not isinstance(manager, HttpServer)
+        ):
+            self._hand_over()
+            return
+        route = manager.routes.get(_path_of(message.path))
+        if route is None or not payload.is_eof() or _is_odd(message):
+            self._hand_over()
+            return
+        request: Any = manager.request_factory(message, payload, self, *_NO_WRITER_AND_TASK)
+        route.match(request)
+        served: Served
+        try:
+            served = route.serve(request)
+        except Exception as error:
+            if self._manager is None:
+                raise
+            served = partial(_fail, error)
+        if self._manager is None:  # the connection is another protocol's
+            manager.requests_count += 1
+        elif isinstance(served, Poll):
+            self.poll = served
+        elif isinstance(served, Answered):
+            self._end_request()
+        else:
+            self._hand_over(served)
+
+    def _hand_over(self, send: Send | None = None) -> None:
+        """Have aiohttp's task serve the first request; ``send`` goes on with it, if it has been begun."""
+        self._parse_unparsed()
+        if send is not None:
+            self._request_handler = partial(self._serve_once, send)
+        waiter = self._waiter
+        if waiter is not None:
+            waiter.set_result(None)
+        else:
+            self._task_handler = self._loop.create_task(self.start())
+
+    async def _serve_once(self, send: Send, request: web.Request) -> web.StreamResponse:
+        """Serve one request by a handler of its own, those after it as usual."""
+        manager = self._manager
+        if isinstance(manager, HttpServer):
+            self._request_handler = manager.request_handler
+            manager.routes[_path_of(request.raw_path)].match(request)
+        return await send(request)
+
+    def end_poll(self, served: Answered | Send) -> None:
+        """Go on behind the GET that waits: it has been answered, or is to be, by aiohttp."""
+        poll, self.poll = self.poll, None
+        if (
+            poll is not None
+            and (self.transport is None or self.transport.is_closing())
+            and not isinstance(served, Answered)
+        ):
+            poll.lose()
+        elif isinstance(served, Answered):
+            self._end_request()
+        else:
+            self._hand_over(served)
+
+    def _end_request(self) -> None:
+        """Forget the first request, which has been answered without a task, and go on."""
+        if self._unparsed is not None:
+            self._unparsed = None
+        else:
+            self._messages.popleft()
+            if self._parser is not None:
+                self._parser.message_consumed()
+        if self._manager is not None:
+            self._manager.requests_count += 1
+        if self._close and self.transport is not None:  # the server stops
+            self.transport.close()
+            return
+        self._next_keepalive_close_time = self._loop.time() + self._keepalive_timeout
+        if self._keepalive_handle is None:
+            self._keepalive_handle = self._loop.call_at(self._next_keepalive_close_time, self._process_keepalive)
+        if self._messages:  # sent before the answer
+            self._hand_over()
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """Clean up."""
         if self.head_timer is not None:
             self._stop_timer()
         super().connection_lost(exc)
+        poll, self.poll = self.poll, None
+        if poll is not None:
+            poll.lose()
 
     def leave(self) -> bytes:
         """Let go of the connection, which is another protocol's now. Return what has come behind the request.
@@ -246,7 +428,7 @@ class HttpProtocol(web.RequestHandler):
         now = self._loop.time()
         if self.head_timer is None and now - self._next_keepalive_close_time <= _BLOCKED:
             super()._process_keepalive()
-            if self._keepalive_handle is None and not self._request_count:  # aiohttp's task does not wait yet
+            if self._keepalive_handle is None and self._waiter is None and self._is_idle:  # without a task
                 self.force_close()
             return
         self._next_keepalive_close_time = now + self._keepalive_timeout
@@ -258,19 +440,21 @@ class HttpProtocol(web.RequestHandler):
         return self._manager.head_timeout if isinstance(self._manager, HttpServer) else 0.0
 
     @property
-    def _waits(self) -> bool:
+    def _is_idle(self) -> bool:
         """True while no request is served and none is complete: bytes are the beginning of a head.
 
         For a moment after each response, aiohttp's task does not wait yet: bytes that come in it do not start the time;
         those after them do.
         """
-        return not self._request_count or (self._waiter is not None and not self._waiter.done())
+        if self._messages or self._unparsed is not None:
+            return False
+        return self._task_handler is None or (self._waiter is not None and not self._waiter.done())
 
     def _be_late(self) -> None:
         timer, self.head_timer = self.head_timer, None
         if timer is not None and self._loop.time() - timer.when() > _BLOCKED:  # the rest may wait unread
             self.head_timer = self._loop.call_later(self._head_seconds, self._be_late)
-        elif self._waits and self.transport is not None:
+        elif self._is_idle and self.transport is not None:
             _late(self._head_seconds, extra={"address": (self.peername or ("",))[0]})
             self.transport.write(_LATE)
             self.force_close()
@@ -281,8 +465,13 @@ class HttpProtocol(web.RequestHandler):
             self.head_timer = None
 
 
-async def _respond(response: web.StreamResponse, request: web.BaseRequest) -> web.StreamResponse:
-    return response
+def _path_of(target: str) -> str:
+    return target.partition("?")[0]
+
+
+def _is_odd(message: RawRequestMessage) -> bool:
+    """Return whether a request is left to aiohttp, which knows about all of HTTP."""
+    return message.should_close or message.chunked or message.compression is not None or "Expect" in message.headers
 
 
 async def _fail(error: Exception, request: web.BaseRequest) -> web.StreamResponse:

@@ -89,6 +89,8 @@ class EngineIOServer(EngineServer):
         if socket.connection.is_closed and not socket.inhabited:
             self.sockets.pop(socket.sid, None)
 
+    takes_canonical = False  # handlers get an environ, which is made of an aiohttp.web.Request
+
     # --- python-engineio's API --------------------------------------------------------------------------------------
 
     async def disconnect(self, sid: str | None = None) -> None:

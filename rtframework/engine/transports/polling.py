@@ -36,6 +36,16 @@ class Handed(Protocol):
     """True once the response has been written to its end."""
 
 
+class Waiting(Protocol):
+    """A GET that waits for a payload."""
+
+    def done(self) -> bool:
+        """Return whether it has its payload, or has been given up."""
+
+    def set_result(self, payload: bytes, /) -> None:
+        """Answer it."""
+
+
 class PollingTransport:
     """The polling side of one connection: at most one GET and one POST at a time, as the protocol says."""
 
@@ -47,7 +57,7 @@ class PollingTransport:
     """The type of the payload that ``poll`` has returned last."""
 
     def __init__(self) -> None:
-        self._waiting: asyncio.Future[bytes] | None = None
+        self._waiting: Waiting | None = None
         self._request: web.Request | None = None
         self._handed_over: Handed | None = None
         self._posting = False
@@ -98,17 +108,9 @@ class PollingTransport:
 
     async def poll(self, request: web.Request) -> bytes | None:
         """Serve a GET. Return the payload to answer with, ``None`` to answer 400."""
-        connection = self.connection
-        if self._waiting is not None or self.has_lost_packets:
-            # Two at a time, or the packets of the one before were lost in the application's middleware.
-            connection.fail(DisconnectReason.TRANSPORT_ERROR)
+        waiting: asyncio.Future[bytes] = self.connection.loop.create_future()
+        if not self.begin(request, waiting):
             return None
-        self._waiting = waiting = connection.loop.create_future()
-        self._request = request
-        if len(connection.outbox):
-            connection.outbox.flush()
-        elif connection.is_moving:  # not at once, or a client that goes on polling would spin
-            connection.loop.call_later(_PAUSE, self._end_pause, waiting)
         try:
             answer: bytes = await waiting
         except asyncio.CancelledError:
@@ -121,6 +123,27 @@ class PollingTransport:
             # The packets in this payload will not arrive, so the session must not go on as if they had.
             self._lost()
         return answer
+
+    def begin(self, request: web.Request, waiting: Waiting) -> bool:
+        """Answer a GET through ``waiting``, at once if something waits for it. ``False``: answer 400."""
+        connection = self.connection
+        if self._waiting is not None or self.has_lost_packets:
+            # Two at a time, or the packets of the one before were lost in the application's middleware.
+            connection.fail(DisconnectReason.TRANSPORT_ERROR)
+            return False
+        self._waiting = waiting
+        self._request = request
+        if len(connection.outbox):
+            connection.outbox.flush()
+        elif connection.is_moving:  # not at once, or a client that goes on polling would spin
+            connection.loop.call_later(_PAUSE, self._end_pause, waiting)
+        return True
+
+    def give_up(self, waiting: Waiting) -> None:
+        """End the session: the client of this GET has hung up, so that packets for it were lost, or would be."""
+        if self._waiting is waiting:
+            self._waiting = self._request = None
+        self._lost()
 
     async def post(self, request: web.Request, limits: Limits) -> int:
         """Take the packets of a POST, once what came before is being served. Return the HTTP status to answer with."""
@@ -242,7 +265,7 @@ class PollingTransport:
         if self.connection.uses(self):  # else the client has moved to a websocket meanwhile
             self.connection.lost(DisconnectReason.TRANSPORT_ERROR)
 
-    def _end_pause(self, waiting: asyncio.Future[bytes]) -> None:
+    def _end_pause(self, waiting: Waiting) -> None:
         if self._waiting is waiting:
             self.release(NOOP)
 

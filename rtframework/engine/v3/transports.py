@@ -30,18 +30,13 @@ class PollingTransport3(PollingTransport):
         self._base64 = base64
         self.content_type = TEXT
 
-    async def poll(self, request: web.Request) -> bytes | None:
-        """Serve a GET. Return the payload to answer with, ``None`` to answer 400."""
-        payload = await super().poll(request)
-        if payload is not None:
-            self.content_type = BINARY if payload[0] < ord("0") else TEXT  # text begins with a length in digits
-        return payload
-
     def _join(self, frames: list[Frames]) -> bytes:
         self.compress = any(each.compress for each in frames)
         forms = [_forms(each) for each in frames]
         if not self._base64 and any(each.has_binary for each in forms):
+            self.content_type = BINARY
             return b"".join([each.payload for each in forms])
+        self.content_type = TEXT
         return "".join([each.as_text for each in forms]).encode()
 
     def _decoder_of(self, request: web.Request) -> Callable[[bytes], Iterator[str | bytes]] | None:

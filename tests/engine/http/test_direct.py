@@ -1,20 +1,23 @@
-"""Websocket handshakes without aiohttp's tasks: all that a program has put in their way still sees them."""
+"""Requests without aiohttp's tasks: all that a program has put in their way still sees them."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import logging
+import random
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, Final
 
 import pytest
 from aiohttp import web
 
-from rtframework import ConnectionFailure, Server
+from rtframework import ConnectionFailure, Limits, Server
 from rtframework.engine.http.protocol import HttpProtocol
 from tests.engine import Wire, Witness, engine_of, eventually, wire
+from tests.support.both_ways import OPENING, PLAIN, check_both, steps_of
 from tests.support.server import HOST
+from tests.support.thorough import is_thorough
 
 PATH: Final = "/socket.io/?EIO=4&transport=websocket"
 UPGRADE: Final = (
@@ -24,15 +27,18 @@ UPGRADE: Final = (
     "Sec-WebSocket-Version: 13",
     "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
 )
+CASES: Final = 4_000 if is_thorough() else 500
+"""Made-up cases for both ways; ``python -m tests.fuzz`` takes more of them."""
+HANDSHAKE: Final = "GET /socket.io/?EIO=4&transport=polling HTTP/1.1"
 CONNECT: Final = b"\x81\x82\0\0\0\x0040"
 
 Arrange = Callable[[web.Application, Server, list[Any]], None]
 
 
 @contextlib.asynccontextmanager
-async def run(app: web.Application, access_log: logging.Logger | None = None) -> AsyncIterator[str]:
+async def run(app: web.Application, access_log: logging.Logger | None = None, **settings: Any) -> AsyncIterator[str]:
     """The URL of an application that is served."""
-    runner = web.AppRunner(app, access_log=access_log, shutdown_timeout=0.5)
+    runner = web.AppRunner(app, access_log=access_log, shutdown_timeout=0.5, **settings)
     await runner.setup()
     try:
         await web.TCPSite(runner, HOST, 0).start()
@@ -104,11 +110,10 @@ async def test_a_connection_moves_to_a_websocket_without_a_task(started: list[Ht
         await polling.send("GET /socket.io/?EIO=4&transport=polling HTTP/1.1")
         _, body = await polling.response()
         sid = body.split(b'"')[3].decode()
-        assert len(started) == 1
         await tcp.send(UPGRADE[0].replace("websocket ", f"websocket&sid={sid} "), *UPGRADE[1:])
         await tcp.more(b"\x81\x86\0\0\0\x002probe")
         assert await frames(tcp, 1) == [b"3probe"]
-        assert len(started) == 1
+        assert started == []
 
 
 @pytest.mark.parametrize(
@@ -194,20 +199,35 @@ def make_id(app: web.Application, io: Server, seen: list[Any]) -> None:
     io.engine.generate_id = note
 
 
-@pytest.mark.parametrize("arrange", [middleware, signal, engine_middleware, headers, make_id])
+WHY: Final[dict[Arrange, str]] = {
+    middleware: "requests at /socket.io/ are served by tasks of aiohttp: the application has middleware",
+    signal: "requests at /socket.io/ are served by tasks of aiohttp: the application has a signal for responses",
+    engine_middleware: "requests are served by tasks of aiohttp: the engine has middleware, or listeners for headers",
+    headers: "requests are served by tasks of aiohttp: the engine has middleware, or listeners for headers",
+    make_id: "requests are served by tasks of aiohttp: allow_request or generate_id is set",
+}
+
+
+@pytest.mark.parametrize("arrange", WHY)
 async def test_what_a_program_has_put_in_the_way_sees_the_handshake(
-    arrange: Arrange, started: list[HttpProtocol]
+    arrange: Arrange, started: list[HttpProtocol], caplog: pytest.LogCaptureFixture
 ) -> None:
     """Its middleware checks who may come, its signals add headers."""
     app, io = web.Application(), Server()
     io.attach(app)
     seen: list[Any] = []
     arrange(app, io, seen)
-    async with run(app) as url, wire(url) as tcp:
-        await tcp.send(*UPGRADE)
-        await frames(tcp, 1)
-        assert len(seen) == 1
-        assert len(started) == 1
+    with caplog.at_level(logging.DEBUG, "rtframework.engine"):
+        async with run(app) as url, wire(url) as tcp, wire(url) as polling:
+            await tcp.send(*UPGRADE)
+            await frames(tcp, 1)
+            assert len(seen) == 1
+            assert len(started) == 1
+            await polling.send(HANDSHAKE)
+            assert (await polling.response())[0] == 200
+            assert len(seen) == 2
+            assert len(started) == 2
+    assert caplog.messages.count(WHY[arrange]) == 1
 
 
 async def test_allow_request_is_asked_in_a_task() -> None:
@@ -240,6 +260,193 @@ async def test_listeners_hear_of_refusals_in_a_task() -> None:
         await tcp.send(UPGRADE[0].replace("websocket ", "websocket&sid=nobody "), *UPGRADE[1:])
         assert (await tcp.response())[0] == 400
         assert heard == [1]
+
+
+async def open_session(tcp: Wire) -> str:
+    """Open a session by polling; the path of its requests."""
+    await tcp.send(HANDSHAKE)
+    status, body = await tcp.response()
+    assert status == 200, body
+    sid = body.split(b'"')[3].decode()
+    return f"/socket.io/?EIO=4&transport=polling&sid={sid}"
+
+
+async def join(tcp: Wire) -> str:
+    """Open a session by polling and join the main namespace; the path of its requests."""
+    path = await open_session(tcp)
+    await tcp.send(f"POST {path} HTTP/1.1", "Content-Length: 2", body=b"40")
+    assert await tcp.response() == (200, b"ok")
+    await tcp.send(f"GET {path} HTTP/1.1")
+    status, body = await tcp.response()
+    assert (status, body[:10]) == (200, b'40{"sid":"')
+    return path
+
+
+async def test_polling_starts_no_task(started: list[HttpProtocol]) -> None:
+    """Half of what each request of a browser costs, which begins with five of them."""
+    app, witness = web.Application(), Witness()
+    witness.io.attach(app)
+    async with run(app) as url, wire(url) as tcp:
+        path = await join(tcp)
+        for number in range(2):  # a poll that waits, twice
+            await tcp.send(f"GET {path} HTTP/1.1")
+            await eventually(lambda: all(each.has_poll for each in witness.engine.connections.values()))
+            await witness.io.emit("news", number)
+            assert await tcp.response() == (200, b'42["news",%d]' % number)
+        await tcp.send("GET /socket.io/?EIO=4&transport=polling&sid=nobody HTTP/1.1")
+        assert (await tcp.response())[0] == 400  # which aiohttp writes
+        assert len(started) == 1
+        await tcp.send(f"GET {path} HTTP/1.1")
+        await eventually(lambda: all(each.has_poll for each in witness.engine.connections.values()))
+        assert started[0].poll is not None
+        await witness.io.emit("news", 2)
+        assert await tcp.response() == (200, b'42["news",2]')
+
+
+async def test_polling_follows_a_page_on_its_connection(started: list[HttpProtocol]) -> None:
+    """Browsers use the connection on which the page has come, and it would stay an expensive one."""
+
+    async def page(request: web.Request) -> web.Response:
+        return web.Response(text="a page")
+
+    app, witness = web.Application(), Witness()
+    app.router.add_get("/", page)
+    witness.io.attach(app)
+    async with run(app) as url, wire(url) as tcp:
+        await tcp.send("GET / HTTP/1.1")
+        assert await tcp.response() == (200, b"a page")
+        assert len(started) == 1
+        served = started[0]._manager.requests_count if started[0]._manager is not None else 0
+        await eventually(lambda: started[0]._waiter is not None)
+        waiter = started[0]._waiter
+        path = await join(tcp)
+        assert started[0]._waiter is waiter
+        assert started[0]._manager is not None
+        assert started[0]._manager.requests_count == served + 3
+        await tcp.send("GET / HTTP/1.1")
+        assert await tcp.response() == (200, b"a page")
+        await tcp.send(
+            UPGRADE[0].replace("polling", "websocket").replace(PATH, path.replace("polling", "websocket")), *UPGRADE[1:]
+        )
+        await tcp.more(b"\x81\x86\0\0\0\x002probe")
+        assert await frames(tcp, 1) == [b"3probe"]
+
+
+async def test_a_request_behind_a_waiting_poll_has_its_turn() -> None:
+    """Answers in another order would be taken for one another's."""
+    app, witness = web.Application(), Witness()
+    witness.io.attach(app)
+    async with run(app) as url, wire(url) as tcp:
+        path = await join(tcp)
+        await tcp.send(f"GET {path} HTTP/1.1")
+        await eventually(lambda: all(each.has_poll for each in witness.engine.connections.values()))
+        await tcp.send("GET /nowhere HTTP/1.1")
+        await tcp.send(f"GET {path} HTTP/1.1")
+        await witness.io.emit("news", 1)
+        assert await tcp.response() == (200, b'42["news",1]')
+        assert (await tcp.response())[0] == 404
+        await witness.io.emit("news", 2)
+        assert await tcp.response() == (200, b'42["news",2]')
+
+
+async def test_a_poll_waits_for_room_to_write(started: list[HttpProtocol]) -> None:
+    """A client that does not read would fill the memory of the server."""
+    app, witness = web.Application(), Witness()
+    witness.io.attach(app)
+    async with run(app) as url, wire(url) as tcp:
+        path = await join(tcp)
+        await tcp.send(f"GET {path} HTTP/1.1")
+        await eventually(lambda: all(each.has_poll for each in witness.engine.connections.values()))
+        assert started == []
+        (connection,) = witness.engine.connections.values()
+        polling = connection.polling
+        assert polling is not None
+        assert polling._request is not None
+        protocol = polling._request.protocol
+        protocol.pause_writing()
+        await witness.io.emit("news", 1)
+        await eventually(lambda: started == [protocol])
+        protocol.resume_writing()
+        assert await tcp.response() == (200, b'42["news",1]')
+
+
+async def test_a_post_that_waits_goes_on_in_a_task(started: list[HttpProtocol]) -> None:
+    """The packets of a client that sends faster than they are served would be lost, or fill the memory."""
+    app, witness = web.Application(), Witness(limits=Limits(max_pending_events=1))
+    witness.io.attach(app)
+    async with run(app) as url, wire(url) as tcp:
+        path = await join(tcp)
+        for body in (b'42["hold"]', b'42["note",1]'):
+            await tcp.send(f"POST {path} HTTP/1.1", f"Content-Length: {len(body)}", body=body)
+            if body == b'42["hold"]':
+                assert await tcp.response() == (200, b"ok")
+                await eventually(lambda: witness.holding)
+                assert started == []
+        await eventually(lambda: started)
+        assert witness.notes == []
+        witness.gate.set()
+        assert await tcp.response() == (200, b"ok")
+        await witness.noted(1)
+
+
+async def test_idle_connections_without_a_task_are_closed(started: list[HttpProtocol]) -> None:
+    """Every visitor would cost a connection for ever. One that polls is not idle."""
+    app, witness = web.Application(), Witness()
+    witness.io.attach(app)
+    async with run(app, keepalive_timeout=0.2) as url, wire(url) as tcp, wire(url) as other:
+        path = await join(tcp)
+        await tcp.send(f"GET {path} HTTP/1.1")
+        await open_session(other)
+        async with asyncio.timeout(3):
+            assert await other.reader.read() == b""
+        await witness.io.emit("news", 1)
+        assert await tcp.response() == (200, b'42["news",1]')
+        async with asyncio.timeout(3):
+            assert await tcp.reader.read() == b""
+        assert started == []
+
+
+async def test_a_head_without_a_task_has_to_arrive_in_time() -> None:
+    """Connections that never say what they want would fill the server, behind a first request too."""
+    app = web.Application()
+    Server(limits=Limits(head_timeout=0.2)).attach(app)
+    async with run(app) as url, wire(url) as tcp:
+        await open_session(tcp)
+        await tcp.more(HANDSHAKE[:20].encode())
+        assert (await tcp.response())[0] == 408
+
+
+async def test_a_poll_that_waits_hears_of_the_end(caplog: pytest.LogCaptureFixture) -> None:
+    """A client would take a restart for a network that is slow."""
+    app, witness = web.Application(), Witness()
+    witness.io.attach(app)
+    async with run(app) as url, wire(url) as tcp:
+        path = await join(tcp)
+        await tcp.send(f"GET {path} HTTP/1.1")
+        await eventually(lambda: all(each.has_poll for each in witness.engine.connections.values()))
+        ending = asyncio.create_task(witness.engine.shutdown())
+        assert (await tcp.response())[1] == b"1"
+        await ending
+    assert caplog.messages == []
+
+
+async def test_connections_that_wait_are_closed_at_the_end(caplog: pytest.LogCaptureFixture) -> None:
+    """A restart would wait for each of them."""
+    app, witness = web.Application(), Witness()
+    witness.io.attach(app)
+    served = run(app)
+    async with wire(await served.__aenter__()) as tcp:
+        await open_session(tcp)
+        await served.__aexit__(None, None, None)
+        async with asyncio.timeout(3):
+            assert await tcp.reader.read() == b""
+    assert caplog.messages == []
+
+
+def test_both_ways_answer_the_same() -> None:
+    """What the one way refuses, the other would serve, or a proxy in front see other requests than the server."""
+    check_both([(0, OPENING), (0, PLAIN[2]), (1, each)] for each in PLAIN)
+    check_both(steps_of(random.Random(seed)) for seed in range(CASES))
 
 
 @pytest.mark.parametrize("path", ["/socket.io/", "/socket.io/{rest:.*}"])

@@ -23,6 +23,18 @@ async def test_emits_keep_their_order(cluster: Found) -> None:
     assert (len(streams.writer.pending), streams.writer.pending.size) == (0, 0)
 
 
+async def test_who_may_not_use_transactions_emits_all_the_same(cluster: Found) -> None:
+    """Where an administrator allows few commands, each burst of events would be lost."""
+    servers, _ = cluster
+    io, running, streams = await servers.server()
+    client = await servers.clients.connect(running.url)
+    link = await streams.writer.link()
+    await link.send("ACL", "SETUSER", "default", "-multi", "-exec")
+    await asyncio.gather(*(io.emit("n", number) for number in range(600)))
+    assert await client.wait_for("n", 600) == [[number] for number in range(600)]
+    assert await link.send("XLEN", streams.stream) == 601  # with the one at the start
+
+
 async def test_what_redis_refuses_raises_at_once(cluster: Found) -> None:
     """A full Redis would look like one that is slow."""
     servers, _ = cluster
@@ -31,6 +43,8 @@ async def test_what_redis_refuses_raises_at_once(cluster: Found) -> None:
     await link.send("CONFIG", "SET", "maxmemory", "1")
     with pytest.raises(ClusterUnavailable, match="OOM"):
         await io.emit("news")
+    refused = await asyncio.gather(*(io.emit("news") for _ in range(3)), return_exceptions=True)
+    assert [type(each) for each in refused] == [ClusterUnavailable] * 3
     await link.send("CONFIG", "SET", "maxmemory", "0")
     await io.emit("news")
 

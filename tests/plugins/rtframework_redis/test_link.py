@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import itertools
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final
 
 import pytest
@@ -88,6 +88,111 @@ async def test_a_command_that_is_bytes_already() -> None:
         link.send_packed(begin(2, "GET") + bulk(b"c"))
     link.data_received(b"+a\r\n")
     assert await reply == b"a"
+    link.fail("end")
+
+
+MULTI: Final = b"*1\r\n$5\r\nMULTI\r\n"
+EXEC: Final = b"*1\r\n$4\r\nEXEC\r\n"
+THREE: Final = (begin(1, "ONE"), begin(1, "TWO"), begin(1, "SIX"))
+
+
+async def test_commands_that_were_sent_together_are_one_transaction() -> None:
+    """Each server would be woken for the first event of a burst, and again for the others."""
+    taken: list[list[Any]] = []
+    link, wire = make()
+    before = link.send("GET", "a")
+    link.send_all(THREE, lambda replies: taken.append(list(replies)))
+    after = link.send("GET", "b")
+    assert wire.writes == [b"*2\r\n$3\r\nGET\r\n$1\r\na\r\n" + MULTI + b"".join(THREE) + EXEC]
+    await asyncio.sleep(0)
+    assert wire.writes[1:] == [b"*2\r\n$3\r\nGET\r\n$1\r\nb\r\n"]
+    assert link.traffic.commands == 7
+    link.data_received(b"+a\r\n+OK\r\n+QUEUED\r\n")
+    assert taken == []
+    link.data_received(b"+QUEUED\r\n+QUEUED\r\n*3\r\n+1\r\n+2\r\n-WRONGTYPE no\r\n+b\r\n")
+    ((one, two, three),) = taken
+    assert (one, two, str(three)) == (b"1", b"2", "WRONGTYPE no")
+    assert (await before, await after, link.unanswered) == (b"a", b"b", 0)
+    link.fail("end")
+
+
+@pytest.mark.parametrize(
+    ("replies", "taken"),
+    [
+        (
+            b"+OK\r\n-OOM full\r\n+QUEUED\r\n+QUEUED\r\n-EXECABORT discarded\r\n",
+            ["OOM full", "EXECABORT discarded", "EXECABORT discarded"],
+        ),
+        (b"+OK\r\n+QUEUED\r\n+QUEUED\r\n+QUEUED\r\n-READONLY no\r\n", ["READONLY no"] * 3),
+        (b"-NOPERM MULTI\r\n+1\r\n-OOM full\r\n+3\r\n-NOPERM EXEC\r\n", ["b'1'", "OOM full", "b'3'"]),
+    ],
+)
+async def test_a_transaction_that_is_refused_is_told_by_command(replies: bytes, taken: list[str]) -> None:
+    """An event that was added would be taken for one that was not, or the other way round."""
+    stale: list[str] = []
+    found: list[Any] = []
+    link, wire = make(on_stale=lambda error: stale.append(error.code))
+    link.send_all(THREE, found.extend)
+    link.data_received(replies)
+    assert [str(each) for each in found] == taken
+    assert stale == ["READONLY"] * (b"READONLY" in replies)
+    link.send_all(THREE, found.extend)  # who may not use MULTI is not asked each time
+    assert wire.writes[-1].startswith(MULTI) is (b"NOPERM" not in replies)
+    link.fail("end")
+
+
+async def test_of_a_transaction_that_was_cut_nothing_is_told() -> None:
+    """An event would be taken for added though Redis has discarded it with the connection."""
+    taken: list[Any] = []
+
+    def end(push: list[Any]) -> None:
+        link.fail("end")
+
+    link, _ = make(on_push=end)
+    link.send_all(THREE, taken.extend)
+    link.data_received(b"+OK\r\n+QUEUED\r\n>2\r\n+message\r\n+x\r\n+QUEUED\r\n")
+    assert taken == []
+    with pytest.raises(LinkLost):
+        link.send_all([begin(1, "ONE")], taken.extend)
+
+
+async def test_commands_that_are_sent_together_need_room() -> None:
+    """A slow Redis would fill the memory."""
+    link, _ = make(options=LinkOptions(max_pending=10))
+    link.send_all(THREE, lambda _: None)
+    with pytest.raises(LinkFull):
+        link.send_all([begin(1, "ONE")], lambda _: None)
+    link.data_received(b"+OK\r\n" + b"+QUEUED\r\n" * 3 + b"*3\r\n+1\r\n+1\r\n+1\r\n")
+    link.send_all([begin(1, "ONE")], lambda _: None)
+    link.fail("end")
+
+
+async def test_each_command_asks_for_a_slot_that_is_moving() -> None:
+    """While a Cluster is changed all events but the first of each burst would be refused."""
+    taken: list[Any] = []
+    link, wire = make(asking=True)
+    link.send_all([begin(1, "ONE"), begin(1, "TWO")], taken.extend)
+    asking = b"*1\r\n$6\r\nASKING\r\n"
+    assert b"".join(wire.writes) == asking + b"*1\r\n$3\r\nONE\r\n" + asking + b"*1\r\n$3\r\nTWO\r\n"
+    link.data_received(b"+OK\r\n+1\r\n+OK\r\n+2\r\n")
+    assert taken == [b"1", b"2"]
+    link.fail("end")
+
+
+async def test_a_taker_of_replies_that_fails_is_reported() -> None:
+    """A mistake would be taken for one of Redis, and the connection be ended for it, again and again."""
+    complaints: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: complaints.append(context))
+
+    def take(replies: Sequence[Any]) -> None:
+        raise IndexError(replies[0])
+
+    link, _ = make()
+    link.send_all([begin(1, "ONE")], take)
+    after = link.send("GET", "b")
+    link.data_received(b"+1\r\n+b\r\n")
+    assert await after == b"b"
+    assert [str(context["exception"]) for context in complaints] == ["b'1'"]
     link.fail("end")
 
 

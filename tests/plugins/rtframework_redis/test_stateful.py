@@ -575,7 +575,7 @@ class Machine(RuleBasedStateMachine):
         found = set()
         for fields in self.redis.added:
             named = dict(zip(fields[::2], fields[1::2], strict=True))
-            if b"a" in named and b"data" in named:
+            if b"a" in named and named[b"type"] == b"3":
                 found.add(json.loads(named[b"data"])["packet"]["data"][1])
         return found
 

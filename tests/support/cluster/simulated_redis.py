@@ -99,6 +99,8 @@ class Connection(asyncio.Transport):
         self._there: deque[bytes] = deque()
         self._back: deque[bytes] = deque()
         self._queue: deque[list[bytes]] = deque()
+        self._transaction: list[list[bytes]] | None = None
+        """Commands since MULTI."""
         protocol.connection_made(self)
 
     # --- the server's side --------------------------------------------------------------------------------------------
@@ -171,13 +173,21 @@ class Connection(asyncio.Transport):
             command = self._queue.popleft()
             name = command[0].decode().upper()
             self.commands.add(name)
-            reply = self.redis.execute(self, name, command[1:])
-            if reply is not _WAIT:
+            if name == "MULTI":
+                self._transaction = []
+                self.reply(Simple(b"OK"))
+            elif name == "EXEC" and self._transaction is not None:
+                commands, self._transaction = self._transaction, None
+                self.reply([self.redis.execute(self, each[0].decode(), each[1:]) for each in commands], name)
+            elif self._transaction is not None:
+                self._transaction.append(command)
+                self.reply(Simple(b"QUEUED"))
+            elif (reply := self.redis.execute(self, name, command[1:])) is not _WAIT:
                 self.reply(reply, name)
 
     def reply(self, value: Any, name: str = "") -> None:
         """Send a reply or a push."""
-        if self.loses_reply and name == "XADD":
+        if self.loses_reply and name in ("XADD", "EXEC"):
             self.loses_reply = False
             self.lose()
         self._back.append(encode(value))

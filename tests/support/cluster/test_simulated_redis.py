@@ -57,6 +57,11 @@ async def _talk(url: str) -> list[Any]:
         ("DEL", "l"),
         ("PING",),
         ("NONSENSE",),
+        ("MULTI",),
+        ("SET", "k", "v", "PX", 60_000),
+        ("GET", "k"),
+        ("EXEC",),
+        ("EXEC",),
     ):
         found.append(await send(one, *command))  # noqa: PERF401 - one after the other
     reading = one.send_blocking(5, "XREAD", "COUNT", 9, "BLOCK", 5000, "STREAMS", "s", ids[3])
