@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, Never, TypeVar
 
 from aiohttp import web
 
+from .adapters.checking import check_adapter_factory
 from .adapters.memory import MemoryAdapter
 from .adapters.recovering import in_memory
 from .admin.namespace import AdminNamespace, Mode
@@ -46,7 +47,6 @@ from .options import (
     Recovery,
     TrustedProxies,
     allows_any,
-    check_factory,
     check_instance,
     check_object,
     whole_number,
@@ -575,13 +575,7 @@ def _check_objects(auth: object, serializer: object, adapter: object) -> None:
         )
     if serializer is not None:
         check_object("serializer", serializer, ("encode", "decoder"), "serializer=JSONSerializer()")
-    if isinstance(adapter, str) and "://" in adapter:  # the URL is not shown: it may have a password
-        raise ConfigurationError("adapter is no URL: write adapter=RedisStreams(url), with that of rtframework_redis")
-    check_factory("adapter", adapter, "broadcast")
-    if isinstance(adapter, type) and hasattr(adapter, "stop") and hasattr(adapter, "health"):
-        raise ConfigurationError(
-            f"adapter is a connection to a cluster, not its class: write adapter={adapter.__name__}(...)"
-        )
+    check_adapter_factory(adapter)
 
 
 supply(Server, "server", lambda scope: scope.caller.server)

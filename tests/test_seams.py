@@ -39,6 +39,11 @@ SEAMS: Final = {
     "engineio.async_server.AsyncServer.disconnect": "(self, sid=None)",
     "engineio.async_server.AsyncServer.start_background_task": "(self, target, *args, **kwargs)",
     "socketio.async_manager.AsyncManager.connect": "(self, sid, namespace)",
+    "socketio.async_manager.AsyncManager.enter_room": "(self, sid, namespace, room, eio_sid=None)",
+    "socketio.async_manager.AsyncManager.leave_room": "(self, sid, namespace, room)",
+    "socketio.async_manager.AsyncManager.close_room": "(self, room, namespace)",
+    "socketio.async_manager.AsyncManager.can_disconnect": "(self, sid, namespace)",
+    "socketio.base_manager.BaseManager.set_server": "(self, server)",
     "socketio.async_manager.AsyncManager.emit": (
         "(self, event, data, namespace, room=None, skip_sid=None, callback=None, to=None, **kwargs)"
     ),
@@ -82,7 +87,6 @@ SEAMS: Final = {
     "socketio.async_server.AsyncServer.save_session": "(self, sid, session, namespace=None)",
     "socketio.async_server.AsyncServer._send_packet": "(self, eio_sid, pkt)",
     "socketio.async_server.AsyncServer._send_eio_packet": "(self, eio_sid, eio_pkt)",
-    "socketio.async_manager.AsyncManager.can_disconnect": "(self, sid, namespace)",
     "socketio.async_manager.AsyncManager.disconnect": "(self, sid, namespace, **kwargs)",
     "socketio.async_namespace.AsyncNamespace.trigger_event": "(self, event, *args)",
     "engineio.async_server.AsyncServer.send_packet": "(self, sid, pkt)",

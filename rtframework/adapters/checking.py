@@ -8,6 +8,7 @@ from weakref import WeakSet
 
 from .. import protocols
 from ..exceptions import ConfigurationError
+from ..options import check_factory
 
 _ARGUMENTS: Final[dict[str, tuple[str, ...]]] = {
     "fetch_sockets": ("target", "timeout"),
@@ -17,6 +18,17 @@ _ARGUMENTS: Final[dict[str, tuple[str, ...]]] = {
 """The arguments of methods that had fewer before the first release."""
 
 _checked: Final[WeakSet[type]] = WeakSet()
+
+
+def check_adapter_factory(adapter: object) -> None:
+    """Check the option ``adapter=`` of a server. Raises ``ConfigurationError`` and says what to write."""
+    if isinstance(adapter, str) and "://" in adapter:  # the URL is not shown: it may have a password
+        raise ConfigurationError("adapter is no URL: write adapter=RedisStreams(url), with that of rtframework_redis")
+    check_factory("adapter", adapter, "broadcast")
+    if isinstance(adapter, type) and hasattr(adapter, "stop") and hasattr(adapter, "health"):
+        raise ConfigurationError(
+            f"adapter is a connection to a cluster, not its class: write adapter={adapter.__name__}(...)"
+        )
 
 
 def check_adapter(adapter: Any) -> None:

@@ -137,8 +137,8 @@ class Gateway(socketio.AsyncServer):  # type: ignore[misc]  # socketio is not ty
         A serializer of another format encodes them, and its decoder says what they are.
         """
         try:
-            if self._writes_json:
-                return cast("list[Any]", cast("JSONSerializer", self._serializer).plain(list(data)))
+            if self._writes_json and isinstance(self._serializer, JSONSerializer):
+                return cast("list[Any]", self._serializer.plain(list(data)))
             decoder, packet = self._serializer.decoder(), None
             for message in self._encode(Packet(_ACK, "/", list(data), 0)):
                 packet = decoder.decode(message)

@@ -18,10 +18,12 @@ from ...exceptions import ConnectionRefused, EncodeError
 from ...logs import ThrottledLog, place_of, printable, quote
 from ...types import DisconnectReason, Packet, PacketType
 from ..connection import Connection as EngineConnection
+from .adapter_manager import AdapterManager
 from .manager import Manager
 
 if TYPE_CHECKING:
     from ...protocols import Client
+    from ...types import Handshake
     from .engineio_socket import EngineIOSocket
     from .server import AsyncServer
 
@@ -56,7 +58,7 @@ _REASONS: Final[dict[str, str]] = {
 """Every other way to go is the server's doing."""
 
 
-class _Logs:
+class Logs:
     """The lines of a server's log that its clients can cause."""
 
     def __init__(self, logger: logging.Logger) -> None:
@@ -82,9 +84,9 @@ class Programs:
         self.server = server
 
     @cached_property
-    def logs(self) -> _Logs:
+    def logs(self) -> Logs:
         """The lines of the server's log that its clients can cause."""
-        return _Logs(self.server.logger)
+        return Logs(self.server.logger)
 
     async def connect(self, client: Client, nsp: str, auth: Any) -> None:
         """Let a client into a namespace, or refuse it."""
@@ -217,6 +219,7 @@ class Member:
 
     __slots__ = (
         "_admitted",
+        "_auth",
         "_client",
         "_in_turn",
         "_left",
@@ -244,6 +247,8 @@ class Member:
         self._left: str | None = None
         """The reason why it has gone, once it has."""
         self._waiting: set[asyncio.Future[Any]] | None = None
+        self._auth: Any = None
+        """What it has sent with CONNECT, if other servers may ask for it."""
 
     # --- coming -----------------------------------------------------------------------------------------------------
 
@@ -251,6 +256,8 @@ class Member:
         """Ask the connect handler, and let the client in or refuse it; whatever happens, no ghost of it stays."""
         server, socket = self._server, self._socket
         socket.move_in(self)
+        if isinstance(server.manager, AdapterManager):
+            self._auth = auth
         try:
             if not self._client.enter(self.nsp, self):
                 await self._forget()
@@ -386,6 +393,29 @@ class Member:
         self._leave(_reasons.SERVER_DISCONNECT)
         if self._settled:
             await self._depart(in_turn=False)  # it may be an event of this client that asks for it
+
+    def send_away(self, *, close: bool, reason: str | None, tell: bool = True) -> None:
+        """Disconnect the client, or refuse it, as another server wants; its disconnect handler runs in a task.
+
+        ``close``: also close its connection. ``reason``: what the handler hears. ``tell``: send the client a packet.
+        """
+        connection = self._socket.connection
+        if self._left is None:
+            self._client.leave(self.nsp)
+            if tell and self._admitted:
+                connection.send(self._server.encode(Packet(_DISCONNECT, self.nsp)))
+            elif tell:
+                connection.send(self._server.encode(Packet(_CONNECT_ERROR, self.nsp, _REJECTED)))
+            self._leave(reason or (_reasons.SERVER_DISCONNECT if tell else _reasons.TRANSPORT_CLOSE))
+            if self._settled:
+                self._programs.spawn(self._depart(in_turn=self._in_turn))
+        if close:
+            connection.close(DisconnectReason.FORCED_SERVER_CLOSE)
+
+    @property
+    def handshake(self) -> Handshake:
+        """The client's handshake with this namespace, as other servers get it."""
+        return self._client.handshake(self.nsp, self._auth)
 
     def _leave(self, reason: str) -> None:
         if self._left is not None:

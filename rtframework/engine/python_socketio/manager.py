@@ -77,7 +77,7 @@ class Manager(socketio.AsyncManager):  # type: ignore[misc]  # socketio is not t
         if space is None:
             return
         outlets = space.outlets
-        message = [event, *_arguments(data)]
+        message = [event, *arguments(data)]
         sids = self._select(space, room if to is None else to, skip_sid)
         if callback is None:
             frames = self.server.encode(Packet(_EVENT, namespace, message))
@@ -304,7 +304,7 @@ def is_many(room: Any) -> bool:
     return isinstance(room, Collection) and not isinstance(room, str | bytes)
 
 
-def _arguments(data: Any) -> list[Any]:
+def arguments(data: Any) -> list[Any]:
     """List the arguments of an event: several are a tuple, and ``None`` is none."""
     if isinstance(data, tuple):
         return list(data)

@@ -12,12 +12,14 @@ import socketio
 from socketio.exceptions import DisconnectedError
 from socketio.exceptions import TimeoutError as CallTimeout
 
-from ...exceptions import ConfigurationError
+from ...adapters.checking import check_adapter_factory
+from ...exceptions import AckTimeout, ConfigurationError
 from ...logs import printable
 from ...options import Cors, EngineOptions, Limits, check_instance, warn_of_unknown, whole_number
 from ...serializers import JSONDecoder
 from ..gateway import Gateway
 from ..http.mount import check_mount
+from .adapter_manager import AdapterManager
 from .application import Programs
 from .client import QueryingClient
 from .engineio_server import EngineIOServer
@@ -28,10 +30,11 @@ from .packet_classes import PacketClassSerializer, StandardSerializer, checked, 
 if TYPE_CHECKING:
     from aiohttp import web
 
-    from ...protocols import Serializer
+    from ...protocols import AdapterFactory, Serializer
     from ...types import Handshake
     from ..client import Client
     from ..connection import Connection
+    from .application import Logs, Member
     from .cors import CorsOrigins
     from .engineio_server import Cookie
 
@@ -53,6 +56,7 @@ class AsyncServer(Gateway):
     ``monitor_clients``: there for programs that give it; clients are always watched.
     ``unknown``: ignored, as by python-socketio, with a warning that names them.
     ``limits``: what one client may cost, see ``rtframework.Limits``; ``max_http_buffer_size`` goes before its own.
+    ``adapter``: joins the servers of a cluster, e.g. ``RedisStreams(url)``; not together with ``client_manager``.
 
     Example::
 
@@ -93,6 +97,7 @@ class AsyncServer(Gateway):
         transports: Sequence[str] | str | None = None,
         engineio_logger: bool | logging.Logger = False,
         limits: Limits | None = None,
+        adapter: AdapterFactory | None = None,
         **unknown: Any,
     ) -> None:
         if unknown:
@@ -115,7 +120,7 @@ class AsyncServer(Gateway):
             http_compression_threshold=compression_threshold,
             limits=limits,
         )
-        manager = Manager() if client_manager is None else client_manager
+        manager = _manager(client_manager, adapter)
         speaks, packet_class = _speech(serializer, json, limits.max_attachments)
         if packet_class is None and not isinstance(manager, Manager):
             raise ConfigurationError(
@@ -144,6 +149,8 @@ class AsyncServer(Gateway):
             namespaces=[namespaces] if isinstance(namespaces, str) and namespaces != "*" else namespaces,
             packet_class="default" if packet_class is None else packet_class,
         )
+        if isinstance(speaks, StandardSerializer):
+            self._writes_json = True  # also what it encodes in the slow way
         self.environ = Environs(self.eio.sockets)
         self.eio.watchdog.describe = self._programs.describe
         if engineio_logger is not False:
@@ -215,7 +222,21 @@ class AsyncServer(Gateway):
 
     async def _start(self, app: web.Application) -> None:
         self._running.add(app)
+        try:
+            await self.start()
+        except BaseException:
+            self._running.discard(app)
+            raise
+
+    async def start(self) -> None:
+        """Start the manager; with ``adapter``, join the cluster. ``attach`` has it called when the application starts.
+
+        A program without ``attach`` calls it before clients come. Raises what the adapter raises, e.g.
+        :class:`~rtframework.ClusterUnavailable`.
+        """
         self._initialize_manager()
+        if isinstance(self.manager, AdapterManager):
+            await self.manager.start()
 
     async def _stop(self, app: web.Application) -> None:
         self._running.discard(app)
@@ -237,6 +258,8 @@ class AsyncServer(Gateway):
         """
         await self.eio.shutdown()
         await self._programs.shutdown()
+        if isinstance(self.manager, AdapterManager):
+            await self.manager.stop()
         listener = getattr(self.manager, "thread", None)
         if isinstance(listener, asyncio.Task):  # of a manager that talks to other servers
             listener.cancel()
@@ -271,7 +294,8 @@ class AsyncServer(Gateway):
         """Emit an event to a client, a room, a list of rooms, or everybody (``None``); ``room`` is another word for it.
 
         An empty list, and ``""``, reach nobody. A tuple is several arguments. Clients that are slow are not waited for,
-        unless ``Limits`` says so. Raises ``EncodeError`` when the data cannot be sent.
+        unless ``Limits`` says so. Raises ``EncodeError`` when the data cannot be sent, and, with ``adapter``,
+        :class:`~rtframework.ClusterUnavailable` when the other servers do not get it.
         """
         namespace = namespace or "/"
         recipient = room if to is None else to
@@ -309,18 +333,25 @@ class AsyncServer(Gateway):
         """Emit an event to a client and wait for its answer: ``None``, one value, or a tuple of several.
 
         Raises ``socketio.exceptions.TimeoutError`` when there is none after ``timeout`` seconds, and
-        ``DisconnectedError`` as soon as the client has left.
+        ``DisconnectedError`` as soon as the client has left. With ``adapter``, the client may be on another server;
+        raises :class:`~rtframework.ClusterUnavailable` when that cannot be reached.
         """
         recipient = sid if to is None else to
         if recipient is None:
             raise ValueError("Cannot use call() to broadcast.")
+        if (
+            isinstance(self.manager, AdapterManager)
+            and not ignore_queue
+            and self.member(recipient, namespace or "/") is None
+        ):
+            return await self._call_elsewhere(self.manager, event, data, recipient, namespace or "/", timeout)
         answer: asyncio.Future[tuple[Any, ...]] = asyncio.get_running_loop().create_future()
 
         def answered(*args: Any) -> None:
             if not answer.done():
                 answer.set_result(args)
 
-        member = self._programs.member(recipient, namespace or "/")
+        member = self.member(recipient, namespace or "/")
         if member is not None:
             member.wait_for(answer)
         elif not self._may_be_elsewhere(recipient, namespace or "/"):
@@ -339,6 +370,18 @@ class AsyncServer(Gateway):
                 answer.exception()  # looked at, also when the asking itself was cancelled
             self._drop_callback(recipient, answered)
         return args if len(args) > 1 else args[0] if args else None
+
+    async def _call_elsewhere(
+        self, manager: AdapterManager, event: str | int, data: Any, recipient: Any, nsp: str, timeout: float | None
+    ) -> Any:
+        """Ask a client of another server, or a room. Return the first answer, when all are there."""
+        try:
+            answers = await manager.ask(event, data, nsp, recipient, timeout)
+        except AckTimeout:
+            raise CallTimeout from None
+        if not answers:
+            raise DisconnectedError("no such client, or it has disconnected")
+        return next(iter(answers.values()))
 
     def _may_be_elsewhere(self, recipient: Any, namespace: str) -> bool:
         """Return whether a recipient that is no client here may be a room, or a client of another server."""
@@ -372,6 +415,20 @@ class AsyncServer(Gateway):
         logger = self.logger
         return logger.isEnabledFor(logging.INFO) and (self._asked_for_logs or logger.level != logging.NOTSET)
 
+    def member(self, sid: Any, namespace: str) -> Member | None:
+        """Find a client of this server; for its manager."""
+        return self._programs.member(sid, namespace)
+
+    @property
+    def logs(self) -> Logs:
+        """The lines that clients can cause; for its manager."""
+        return self._programs.logs
+
+    def declared(self) -> set[str]:
+        """Return the namespaces that the program names: by handlers, or by ``namespaces=``."""
+        named = () if self.namespaces == "*" else self.namespaces
+        return {nsp for nsp in (*self.handlers, *self.namespace_handlers, *named) if nsp.startswith("/")}
+
     def _serves(self, namespace: str) -> bool:
         """Return whether clients may ask for a namespace."""
         return namespace.startswith("/") and (  # "*" is where catch-all handlers are
@@ -384,6 +441,19 @@ class AsyncServer(Gateway):
     async def _trigger_event(self, event: Any, namespace: str, *args: Any) -> Any:
         """Call an application's handler: every connect, disconnect and event passes here."""
         return await self._programs.trigger(event, namespace, args)
+
+
+def _manager(client_manager: socketio.AsyncManager | None, adapter: AdapterFactory | None) -> socketio.AsyncManager:
+    """Choose the manager. Raises ``ConfigurationError`` if two are asked for, or one that is none."""
+    if adapter is not None:
+        if client_manager is not None:
+            raise ConfigurationError("client_manager and adapter both join servers: leave out one of them")
+        check_adapter_factory(adapter)
+        return AdapterManager(adapter)
+    if client_manager is not None and hasattr(client_manager, "node") and hasattr(client_manager, "health"):
+        kind = type(client_manager).__name__
+        raise ConfigurationError(f"{kind} is no manager of python-socketio's: write adapter={kind}(...)")
+    return Manager() if client_manager is None else client_manager
 
 
 def _speech(serializer: Any, json: Any, max_attachments: int) -> tuple[Serializer, Any]:
