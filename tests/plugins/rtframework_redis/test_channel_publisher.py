@@ -91,8 +91,8 @@ async def test_the_others_get_time_to_subscribe_again(redis_server: Redis) -> No
         later = asyncio.ensure_future(found.publish(b"news", b"3"))
         assert await found.command("PING") is not None
         assert not waiting.done()
-        begins[0] = 0.0
         async with listener(redis.url) as heard:
+            begins[0] = 0.0
             await asyncio.gather(waiting, later)
             await until(lambda: len(heard) == 2)
             assert heard == [2, 3]
