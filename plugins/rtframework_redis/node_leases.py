@@ -14,7 +14,6 @@ import socket
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from functools import partial
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Final, Protocol
 
 import msgspec
@@ -23,6 +22,7 @@ from rtframework.cluster.leases import Lease, awaited, encode_lease, read_lease
 from rtframework.cluster.messages import EMITTER
 from rtframework.exceptions import ClusterUnavailable, DecodeError
 from rtframework.logs import ThrottledLog, quote
+from rtframework.namespaces.cluster import VERSION
 from rtframework.types import ClusterNode
 
 from .errors import LinkError, LinkLost, ReplyError
@@ -123,7 +123,7 @@ class NodeLeases:
         self._timeout = timeout
         self._sockets = sockets
         self._me = Lease(
-            name=name, uid=uid, host=socket.gethostname(), pid=os.getpid(), version=_version(), started=time.time()
+            name=name, uid=uid, host=socket.gethostname(), pid=os.getpid(), version=VERSION, started=time.time()
         )
         self._serving: dict[str, None] = {}
         self._alive: dict[str, Lease] = {}
@@ -461,10 +461,3 @@ def _texts(entries: Any) -> dict[str, str]:
 def _subscribers(reply: Any) -> int:
     """Read the reply to PUBSUB NUMSUB for one channel."""
     return int(next(iter(reply.values())) if isinstance(reply, dict) else reply[1])
-
-
-def _version() -> str:
-    try:
-        return version("rtframework")
-    except PackageNotFoundError:  # a checkout that was not installed
-        return ""

@@ -9,12 +9,12 @@ from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
-from rtframework.cluster.adapter import ClusterAdapter
+from rtframework.cluster.adapter import ClusterAdapter, wait_for_slow
 from rtframework.exceptions import ClusterUnavailable, ConfigurationError
 from rtframework.types import Packet, PacketType, Target
 
 if TYPE_CHECKING:
-    from rtframework.protocols import Emitter, Frames
+    from rtframework.protocols import Emitter
     from rtframework.types import SocketDetails
 
     from .pubsub import RedisPubSub
@@ -145,7 +145,7 @@ class PubSubAdapter(ClusterAdapter):
     async def broadcast(self, packet: Packet, target: Target) -> None:
         """Deliver a packet to the sockets that a target selects: to those of this server at once."""
         if packet.type != _EVENT or packet.id is not None:
-            await _wait(self._send(packet, target, None))
+            await wait_for_slow(self.send(packet, target, None))
             return
         text = self._emitter.text(packet)
         if text is None:
@@ -156,9 +156,9 @@ class PubSubAdapter(ClusterAdapter):
         if message is not None:
             self.check_size(message[1])
         frames = None if text is None else self._emitter.splice(text, compress=target.compress)
-        slow = self._send(packet, target, frames)
+        slow = self.send(packet, target, frames)
         if message is None:
-            await _wait(slow)
+            await wait_for_slow(slow)
             return
         try:
             await self._publish(*message, _OwnEmit(self, packet, target))
@@ -166,17 +166,12 @@ class PubSubAdapter(ClusterAdapter):
             error.local = True
             raise
         finally:
-            await _wait(slow)
+            await wait_for_slow(slow)
 
     def lost(self, packet: Packet, target: Target, error: ClusterUnavailable) -> None:
         """Tell of an event whose emitter waits no longer: the others do not get it."""
         error.local = True
         self._emitter.lost(packet, target, error)
-
-    def _send(self, packet: Packet, target: Target, frames: Frames | None) -> Awaitable[None] | None:
-        """Send a packet, or frames in its place, to the sockets of this server."""
-        sids = self.index.select(target.rooms, target.except_)
-        return self._emitter.send(sids, packet, volatile=target.volatile, compress=target.compress, frames=frames)
 
     def deliver_text(self, text: str, packet: Callable[[], Packet], target: Target) -> None:
         """Deliver an event of another server to the sockets here. ``text``: its arguments as JSON, not decoded."""
@@ -228,11 +223,6 @@ class _OwnEmit:
     def lost(self, error: ClusterUnavailable) -> None:
         """Handle that the other servers do not get it, though nobody waits any longer."""
         self._adapter.lost(self._packet, self._target, error)
-
-
-async def _wait(slow: Awaitable[None] | None) -> None:
-    if slow is not None:
-        await slow
 
 
 def _without_error(future: asyncio.Future[None]) -> asyncio.Future[None]:

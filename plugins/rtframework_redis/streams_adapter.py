@@ -7,7 +7,7 @@ import dataclasses
 from collections.abc import Awaitable, Callable, Collection, Iterable
 from typing import TYPE_CHECKING, Any, Final
 
-from rtframework.cluster.adapter import ClusterAdapter
+from rtframework.cluster.adapter import ClusterAdapter, wait_for_slow
 from rtframework.cluster.messages import (
     Broadcast,
     Data,
@@ -154,7 +154,7 @@ class StreamsAdapter(ClusterAdapter):
         the sockets of this server get it at once.
         """
         if packet.type != _EVENT or packet.id is not None:
-            await self._wait(self.send(packet, target, None))
+            await wait_for_slow(self.send(packet, target, None))
             return
         text = self._emitter.text(packet)
         if text is None:
@@ -162,7 +162,7 @@ class StreamsAdapter(ClusterAdapter):
         if target.rooms is not None and not target.rooms:
             return
         if target.local:
-            await self._wait(self.deliver(packet, text, target, self._backbone.at if self.recovers else None))
+            await wait_for_slow(self.deliver(packet, text, target, self._backbone.at if self.recovers else None))
             return
         if text is not None:
             data = encode_text(text, target)
@@ -204,15 +204,6 @@ class StreamsAdapter(ClusterAdapter):
             it = packet()
             frames = self._emitter.encode(Packet(it.type, it.nsp, [*it.data, offset]), compress=compress)
         return frames
-
-    def send(self, packet: Packet, target: Target, frames: Frames | None) -> Awaitable[None] | None:
-        """Send a packet, or frames in its place, to the sockets of this server."""
-        sids = self.index.select(target.rooms, target.except_)
-        return self._emitter.send(sids, packet, volatile=target.volatile, compress=target.compress, frames=frames)
-
-    async def _wait(self, slow: Awaitable[None] | None) -> None:
-        if slow is not None:
-            await slow
 
     async def _publish(self, kind: int, data: bytes, own: Any = None) -> str | None:
         backbone = self._backbone

@@ -42,7 +42,7 @@ from .payloads import as_javascript
 from .requests import FetchRequest, Requests, ServerSideRequest
 
 if TYPE_CHECKING:
-    from ..protocols import Emitter
+    from ..protocols import Emitter, Frames
     from ..types import SocketDetails
 
 log: Final = logging.getLogger("rtframework.cluster")
@@ -115,6 +115,11 @@ class ClusterAdapter(BaseAdapter):
         if len(message) > self.max_message:
             most = self.max_message
             raise EncodeError(f"cannot be sent to other servers: {len(message)} bytes, more than max_message={most}")
+
+    def send(self, packet: Packet, target: Target, frames: Frames | None) -> Awaitable[None] | None:
+        """Send a packet, or frames in its place, to the sockets of this server."""
+        sids = self.index.select(target.rooms, target.except_)
+        return self._emitter.send(sids, packet, volatile=target.volatile, compress=target.compress, frames=frames)
 
     # --- what arrives -------------------------------------------------------------------------------------------------
 
@@ -373,3 +378,9 @@ class ClusterAdapter(BaseAdapter):
 
 def _options(target: Target) -> Options:
     return options_of(target if target.rooms is None or target.rooms else Target())
+
+
+async def wait_for_slow(slow: Awaitable[None] | None) -> None:
+    """Wait for slow clients, if an emit has to."""
+    if slow is not None:
+        await slow
