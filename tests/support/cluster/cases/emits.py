@@ -135,11 +135,11 @@ async def absent(fleet: Fleet) -> None:
     """Node takes a key that is null for one that is there: a broadcast would wait for answers, or get no offset."""
     for here, there in fleet.ways():
         client = await fleet.connect(there)
-        await fleet.redis.trim()
+        await fleet.redis.trim(1)  # to nothing would be a gap, for which clients are closed
         await here.emit("plain")
         await here.emit("flagged", volatile=True)
         await client.wait_for("plain")
-        (_, plain), (_, flagged) = await fleet.redis.entries()
+        (_, plain), (_, flagged) = (await fleet.redis.entries())[-2:]
         data = json.loads(plain["data"])
         assert set(data) == {"opts", "packet"}
         assert set(data["packet"]) == {"type", "data"}
