@@ -89,12 +89,13 @@ async def golden(fleet: Fleet) -> None:
     """A server of the other kind would misread what this one writes."""
     for here, there in fleet.ways():
         client = await fleet.connect(there)
-        await fleet.redis.trim()
+        await fleet.redis.trim(1)  # to nothing would be a gap, for which clients are closed
+        kept = len(await fleet.redis.entries())
         await here.emit("e", "t", 1, None, rooms=["r"], except_=["x"])
         await here.emit("e")
         await here.emit("e", b"\x01\x02\x03")
         await client.wait_for("e", 2)
-        found = [fields for _, fields in await fleet.redis.entries()]
+        found = [fields for _, fields in (await fleet.redis.entries())[kept:]]
         for fields, wanted in zip(found, GOLDEN.values(), strict=True):
             assert fields["nsp"] == "/"
             assert fields["type"] == "3"
