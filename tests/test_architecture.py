@@ -36,6 +36,10 @@ MAP: Final = {
         "exceptions types logs counters concurrency packets options protocols adapters",
         "msgspec",
     ),
+    "workers": (
+        "exceptions types logs counters concurrency packets options protocols adapters cluster",
+        "msgspec",
+    ),
     "stats": ("types protocols counters", ""),
     # who is let in, what becomes of an event, whom to emit to
     "namespaces": ("exceptions types logs concurrency limits packets protocols options counters handlers adapters", ""),
@@ -56,7 +60,7 @@ MAP: Final = {
     "development": ("exceptions types logs protocols options handlers namespaces engine server", ""),
     "rtframework": ("*", ""),
     "cli": (
-        "exceptions types packets concurrency engine handlers namespaces server contracts development "
+        "exceptions types packets concurrency workers engine handlers namespaces server contracts development "
         "rtframework_msgpack rtframework_redis",
         "aiohttp",
     ),
