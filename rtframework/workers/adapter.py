@@ -20,6 +20,7 @@ from ..cluster.messages import (
     MessageType,
     Options,
     ServerSideEmit,
+    SocketsRooms,
     options_of,
     target_of,
 )
@@ -384,7 +385,11 @@ class WorkersAdapter(ClusterAdapter):
             group.publish(wire.TO_ALL, (), payload, own)
         else:
             opts: Options = data.opts  # type: ignore[union-attr]
-            group.publish(*self._buckets_of(opts.rooms), payload, own)
+            flags, buckets = self._buckets_of(opts.rooms)
+            if kind == MessageType.SOCKETS_JOIN and isinstance(data, SocketsRooms):
+                joined = [bucket_of(self.key, room) for room in data.rooms]
+                payload, flags = wire.encode_join(joined, payload[1:]), flags | wire.JOINS
+            group.publish(flags, buckets, payload, own)
 
     async def _others(self) -> Collection[str]:
         return self._group.serving(self.key)

@@ -9,6 +9,7 @@ import os
 import secrets
 import socket
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -74,6 +75,7 @@ class Broker:
         self._held: dict[_Worker, None] = {}
         self._server: asyncio.Server | None = None
         self._sweeper: asyncio.TimerHandle | None = None
+        self._emptied: asyncio.Future[None] | None = None
         self._questions = Questions()
 
     async def start(self) -> None:
@@ -97,8 +99,9 @@ class Broker:
             self._sweeper.cancel()
         for connection in list(self._connections):
             connection.abort()
-        while self._connections:
-            await asyncio.sleep(0)
+        if self._connections:
+            self._emptied = asyncio.get_running_loop().create_future()
+            await self._emptied
         with contextlib.suppress(OSError):
             (self.directory / SOCKET).unlink()
         self.table.close()
@@ -160,6 +163,8 @@ class Broker:
         """Forget a worker whose connection has ended, and tell the others."""
         self._connections.discard(worker)
         self._held.pop(worker, None)
+        if not self._connections and self._emptied is not None and not self._emptied.done():
+            self._emptied.set_result(None)
         if worker.rooms is None:
             return
         worker.rooms.release()
@@ -194,9 +199,9 @@ class Broker:
                     worker.out.append(wire.own(number))
                 continue
             if not flags & wire.TO_ALL:
-                rooms = worker.rooms
+                rooms, expected = worker.rooms, worker.expected
                 for bucket in buckets:
-                    if rooms[bucket]:  # type: ignore[index]  # those in _workers have them
+                    if rooms[bucket] or (expected and bucket in expected):  # type: ignore[index]  # it has them here
                         break
                 else:
                     continue
@@ -206,6 +211,8 @@ class Broker:
             if out is None:
                 out = wire.event(source.slot, number, payload)
             worker.out.append(out)
+            if flags & wire.JOINS:
+                worker.expected.update(wire.read_join(payload)[0])
             if worker.is_full:
                 self._held[source] = None
 
@@ -255,6 +262,10 @@ class Broker:
         for worker in self._workers.values():
             if worker is not source:
                 worker.out.append(told)
+
+    def _done(self, source: _Worker, message: wire.Done, now: float) -> None:
+        source.expected.subtract(message.buckets)
+        source.expected = +source.expected  # those that are left
 
     def _alive(self, source: _Worker, message: wire.Alive, now: float) -> None:
         source.out.append(_ALIVE)
@@ -318,6 +329,7 @@ class Broker:
 
 _HANDLERS: Final[dict[type, Callable[[Broker, Any, Any, float], None]]] = {
     wire.Serves: Broker._serves,
+    wire.Done: Broker._done,
     wire.Alive: Broker._alive,
     wire.KeepPackets: Broker._keep_packets,
     wire.KeepSession: Broker._keep,
@@ -346,6 +358,8 @@ class _Worker(asyncio.Protocol):
         self._transport: asyncio.Transport
         self.rooms: memoryview[int] | None = None
         """The counters of its rooms, once it is admitted."""
+        self.expected: Counter[int] = Counter()
+        """Buckets of rooms that its sockets are to join, by a message that it has not handled yet."""
         self.out: list[bytes] = []
         self.heard = time.monotonic()
         self.full_since: float | None = None

@@ -268,6 +268,15 @@ class Group:
             adapter = self.adapters.get(message.nsp)
             if adapter is not None:
                 adapter.take(number, message)
+        elif kind == wire.IS_JOIN:
+            buckets, start = wire.read_join(payload)
+            message = decode(payload[start:])
+            adapter = self.adapters.get(message.nsp)
+            try:
+                if adapter is not None:
+                    adapter.take(number, message)
+            finally:
+                self.link.send(wire.control(wire.Done(list(buckets))))
         elif kind == wire.IS_QUESTION:
             self.spawn(self._answer(slot, wire.read_question(payload)))
         elif kind == wire.IS_ANSWER and slot in self.members:

@@ -19,6 +19,8 @@ _SILENT: Final = 5.0
 """Seconds of silence after which the broker is taken to be away."""
 _CONNECT: Final = 10.0
 """Seconds in which a worker has to be welcomed."""
+_AT_ONCE: Final = 64 * 1024
+"""Bytes that are written before the turn of the event loop has ended."""
 _LONGEST_WELCOME: Final = 1 << 20
 
 
@@ -36,6 +38,8 @@ class Link(asyncio.Protocol):
         self._reader = wire.FrameReader()
         self._transport: asyncio.Transport | None = None
         self._out: list[bytes] = []
+        self._size = 0
+        """Bytes in it."""
         self._requests: dict[int, Callable[[Any], None]] = {}
         self._numbers = count(1)
         self._room: asyncio.Future[None] | None = None
@@ -102,8 +106,9 @@ class Link(asyncio.Protocol):
         return f"the broker has said nothing for {silence:.0f} s" if silence > _SILENT else ""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = transport  # type: ignore[assignment]
-        self._transport.set_write_buffer_limits(high=self._max_pending)
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+        transport.set_write_buffer_limits(high=self._max_pending)
         self.heard = time.monotonic()
 
     def connection_lost(self, error: Exception | None) -> None:
@@ -111,6 +116,7 @@ class Link(asyncio.Protocol):
             self._beating.cancel()
         self._ended.set_result(None)
         self._out.clear()
+        self._size = 0
         requests, self._requests = self._requests, {}
         for answered in requests.values():
             answered(None)
@@ -127,8 +133,7 @@ class Link(asyncio.Protocol):
     @property
     def pending(self) -> int:
         """Bytes that wait to be written."""
-        waiting = sum(map(len, self._out))
-        return waiting if self._transport is None else waiting + self._transport.get_write_buffer_size()
+        return self._size if self._transport is None else self._size + self._transport.get_write_buffer_size()
 
     def send(self, frame: bytes) -> None:
         """Write a frame at the end of this turn; it is lost if the connection has ended."""
@@ -136,6 +141,9 @@ class Link(asyncio.Protocol):
         if not out:
             asyncio.get_running_loop().call_soon(self._flush)
         out.append(frame)
+        self._size += len(frame)
+        if self._size > _AT_ONCE:
+            self._flush()
 
     def _flush(self) -> None:
         out = self._out
@@ -143,6 +151,7 @@ class Link(asyncio.Protocol):
         if out and transport is not None and not transport.is_closing():
             transport.write(out[0] if len(out) == 1 else b"".join(out))
         out.clear()
+        self._size = 0
 
     def pause_writing(self) -> None:
         if self._room is None:

@@ -32,6 +32,10 @@ READ_BACK: Final = 2
 TO_ALL: Final = 4
 """Write it to all other workers, whatever rooms they have."""
 
+JOINS: Final = 8
+"""Sockets are to join rooms, whose buckets stand in front of the message: from now on, the workers that get this are
+taken to have these rooms, until they say ``Done``."""
+
 BROKER: Final = 255
 """In the place of a slot: the broker."""
 
@@ -186,6 +190,12 @@ class Serves(Control):
     slot: int = -1
 
 
+class Done(Control):
+    """A worker has done what a publication with ``JOINS`` says: whether it has the rooms is in its table now."""
+
+    buckets: list[int]
+
+
 class KeepPackets(Control):
     """Keep packets for so many seconds at least, but not more than so many of them, and not more bytes."""
 
@@ -315,6 +325,7 @@ ToBroker: Final = (
     Hello
     | Alive
     | Serves
+    | Done
     | KeepPackets
     | KeepSession
     | NoteSession
@@ -353,6 +364,8 @@ IS_MESSAGE: Final = 1
 """A message of :mod:`rtframework.cluster.messages`, whose namespace is the key."""
 IS_QUESTION: Final = 2
 IS_ANSWER: Final = 3
+IS_JOIN: Final = 4
+"""A message after the number of buckets of its rooms (2 bytes), and these (2 each)."""
 
 VOLATILE: Final = 1
 NOT_COMPRESSED: Final = 2
@@ -408,6 +421,18 @@ def read_event(payload: bytes) -> Any:
         return _read_event(payload[1:])
     except msgspec.MsgspecError as error:
         raise DecodeError(f"invalid event of another worker: {error}") from None
+
+
+def encode_join(buckets: Sequence[int], message: bytes) -> bytes:
+    """Make the payload of a message that lets sockets join rooms."""
+    count = len(buckets)
+    return bytes([IS_JOIN]) + Struct(f"<H{count}H").pack(count, *buckets) + message
+
+
+def read_join(payload: bytes) -> tuple[Sequence[int], int]:
+    """Return the buckets of the rooms that are joined, and the position of the message."""
+    count = payload[1] | payload[2] << 8
+    return Struct(f"<{count}H").unpack_from(payload, 3), 3 + 2 * count
 
 
 def encode_question(question: Question) -> bytes:
