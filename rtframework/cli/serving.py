@@ -12,6 +12,7 @@ from aiohttp import web
 from aiohttp.log import access_logger
 
 from ..engine import limit_heads, tune_gc
+from ..engine.drain import drain_all
 from ..engine.http.readiness import Readiness
 from ..exceptions import ConfigurationError
 from ..server import Server
@@ -36,13 +37,14 @@ async def serve(
     access_log: bool,
     ready: str | None = None,
     tunes_gc: bool = True,
+    drains: float = 0.0,
 ) -> int:
     """Serve an application until a signal. Return the exit code. Raises ``Failure``.
 
     ``found``: the object loaded from the target: an application, a server or a factory. ``keep_alive``: seconds that a
     connection may be idle. ``shutdown_timeout``: seconds that pending requests have to end after the signal.
     ``ready``: the path that load balancers ask, for a server. ``tunes_gc``: keep Python's garbage collector from what
-    lives long.
+    lives long. ``drains``: seconds over which clients are sent away after the signal, before anything is closed.
     """
     ending = asyncio.Event()
     on_end(ending.set)
@@ -62,6 +64,8 @@ async def serve(
                 sock.listen(BACKLOG)  # not passed to the site: asyncio would accept as many in one turn
             print(f"Serving {target.text} on {', '.join(map(url_of, socks))} (Ctrl-C ends it)", flush=True)
             await told
+            if drains:
+                await drain_all(drains)
         finally:
             try:
                 await runner.cleanup()

@@ -62,6 +62,8 @@ class ConnectionTable:
         self.by_address: Shares[str] | None = None if limit is None else Shares()
         """Session ids of all connections by address, if they are limited."""
         self.is_closing = False
+        self.is_draining = False
+        """True when no more connections are opened, and clients are being sent away."""
         self.counts = Counters()
         self.guard = Guard(options.rate_limit, self.counts)
         self.cork = Cork(self.counts)
@@ -76,6 +78,7 @@ class ConnectionTable:
         """Begin to serve an application, in the running loop."""
         quieten(asyncio.get_running_loop())
         tables.add(self)
+        self.is_draining = False
         if self.is_closing:  # it has served another application, maybe in another event loop
             self.is_closing = False
             self.cork = self.runner.cork = Cork(self.counts)

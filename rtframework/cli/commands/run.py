@@ -95,6 +95,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=5.0,
         help="time that requests have to end when the server does (default: %(default)g)",
     )
+    parser.add_argument(
+        "--drain",
+        metavar="SECONDS",
+        type=parse_seconds,
+        default=0.0,
+        help="at the end, send clients away over that time, and take no new ones (default: close all at once)",
+    )
     # Passed to the child process of --reload.
     parser.add_argument("--inherit", help=argparse.SUPPRESS)
     parser.add_argument("--parent", type=int, help=argparse.SUPPRESS)
@@ -138,6 +145,7 @@ def run(args: argparse.Namespace) -> int:
                     access_log=args.access_log,
                     ready=args.ready,
                     tunes_gc=args.tune_gc,
+                    drains=args.drain,
                 )
             )
     finally:
