@@ -1,0 +1,188 @@
+"""Several workers on one port by one command, as a user has them."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from contextlib import AbstractAsyncContextManager
+from pathlib import Path
+
+import pytest
+
+from rtframework.cli.workers import count_cores
+from tests.cli.test_reloader import alive, children
+from tests.support.cli import Running, rtframework, running
+from tests.support.js import JSClients
+from tests.support.served_program import PROGRAM, get, url_of
+from tests.support.server import HOST
+from tests.support.until import until
+
+OURS = PROGRAM.replace('text="one"', 'text=f"one {os.getpid()}"')
+
+
+@pytest.fixture
+def program(tmp_path: Path) -> Path:
+    """A program whose page names the process, in a folder of its own."""
+    path = tmp_path / "program.py"
+    path.write_text(OURS)
+    return path
+
+
+def serve(program: Path, *more: str) -> AbstractAsyncContextManager[Running]:
+    """Two workers."""
+    args = ("run", "program:make_app()", "--port", "0", "--workers", "2", *more)
+    return running(*args, cwd=program.parent)
+
+
+async def pids_of(url: str, count: int = 2) -> set[int]:
+    """The processes that answer, when so many have done so; connections are given out by chance."""
+    found: set[int] = set()
+    async with asyncio.timeout(20):
+        while len(found) < count:
+            found.add(int((await get(url)).split()[1]))
+    return found
+
+
+async def test_all_workers_serve_one_port(program: Path) -> None:
+    """Only one core would work."""
+    async with serve(program) as command:
+        line = await command.see(r"Serving program:make_app\(\) on http://\S+ with 2 workers")
+        assert line
+        assert await pids_of(await url_of(command)) == set(children(command.process.pid))
+        workers = children(command.process.pid)
+        assert await command.end(signal.SIGTERM) == 0, command.printed
+        assert (command.out[1:], command.err) == (["cleaned up"] * 2, [])
+        assert not [pid for pid in workers if alive(pid)]
+
+
+async def test_a_killed_worker_is_replaced_and_nobody_is_refused(program: Path) -> None:
+    """Who connects at that moment would be refused, and a core be idle afterwards."""
+    async with serve(program) as command:
+        url = await url_of(command)
+        workers = await pids_of(url)
+        killed = min(workers)
+        os.kill(killed, signal.SIGKILL)
+        answers = [get(url) for _ in range(20)]  # those in the dead worker's queue are served by its successor
+        await asyncio.gather(*answers)
+        await command.see(rf"worker {killed} has ended \(signal 9\): another one is started", on="err")
+        assert killed not in await pids_of(url)
+        assert await command.end() == 0
+
+
+async def test_a_new_version_takes_over_worker_by_worker(program: Path, js: JSClients) -> None:
+    """Each new version would cut off everybody at once."""
+    async with serve(program, "--drain", "1") as command:
+        url = await url_of(command)
+        old = await pids_of(url)
+        clients = [
+            await js.connect(url, transports=["websocket"], reconnection=True, reconnectionDelay=50) for _ in range(4)
+        ]
+        program.write_text(OURS.replace("one", "two"))
+        command.process.send_signal(signal.SIGHUP)
+        await command.see("all workers were replaced", on="err")
+        assert (await get(url)).startswith("two")
+        for client in clients:
+            await client.reconnected()
+        assert not await pids_of(url) & old
+        assert await command.end() == 0, command.printed
+
+
+async def test_a_new_version_that_is_broken_changes_nothing(program: Path) -> None:
+    """A mistake would take the old version down with it."""
+    async with serve(program) as command:
+        url = await url_of(command)
+        old = await pids_of(url)
+        program.write_text("import nothing_like_it\n")
+        command.process.send_signal(signal.SIGHUP)
+        await command.see("before it served: the others stay as they are", on="err")
+        assert await pids_of(url) == old
+        assert await command.end() == 0
+
+
+async def test_a_program_that_cannot_be_started_is_told_once(program: Path) -> None:
+    """The reason would scroll away, once for each core and again for each attempt."""
+    program.write_text("import nothing_like_it\n")
+    done = await rtframework("run", "program:make_app()", "--port", "0", "--workers", "4", cwd=program.parent)
+    assert done.code == 1
+    assert done.err.count("nothing_like_it") < 4, done.err
+    assert 'the module "program" cannot be imported' in done.err.splitlines()[-1], done.err
+
+
+async def test_workers_end_when_the_supervisor_is_killed(program: Path) -> None:
+    """Servers that nobody sees would hold the port."""
+    async with serve(program) as command:
+        await url_of(command)
+        workers = children(command.process.pid)
+        command.process.kill()
+        await until(lambda: not [pid for pid in workers if alive(pid)], timeout=20)
+
+
+BLOCKS = """
+import time
+
+async def index(request):
+    if request.query_string == "block":
+        time.sleep(999)
+    return web.Response(text=f"one {os.getpid()}")
+"""
+
+
+async def test_a_worker_that_hangs_is_replaced(program: Path) -> None:
+    """Part of the clients would wait for ever."""
+    program.write_text(OURS + BLOCKS)
+    async with serve(program, "--worker-timeout", "2") as command:
+        url = await url_of(command)
+        asking = asyncio.create_task(get(f"{url}?block"))
+        found = await command.see(r"worker (\d+) has hung for 2 s", on="err")
+        await command.see(r"program.py", on="err")  # the traceback
+        await command.see(rf"worker {found[1]} has ended", on="err")
+        asking.cancel()
+        await asyncio.wait((asking,))
+        assert int(found[1]) not in await pids_of(url)
+        assert await command.end() == 0
+
+
+async def test_a_port_that_is_shared_with_nobody_else(program: Path) -> None:
+    """Two servers would answer on one port, by chance."""
+    async with serve(program) as command:
+        port = int((await url_of(command)).rpartition(":")[2])
+        done = await rtframework("run", "program:make_app()", "--port", str(port), "--workers", "2", cwd=program.parent)
+        assert done.complaint == f"rtframework run: {HOST}:{port} is in use: another program listens there"
+        assert await command.end() == 0
+
+
+async def test_a_change_restarts_one_after_another(program: Path) -> None:
+    """In development one would have to restart by hand."""
+    async with serve(program, "--reload") as command:
+        url = await url_of(command)
+        old = await pids_of(url)
+        program.write_text("def broken(:\n")
+        await command.see("program.py changed: starting the workers again, one by one", on="err")
+        await command.see("before it served", on="err")
+        assert await pids_of(url) == old
+        program.write_text(OURS.replace("one", "two"))
+        await command.see("all workers were replaced", on="err")
+        assert (await get(url)).startswith("two")
+        assert await command.end() == 0, command.printed
+
+
+async def test_a_unix_socket_is_shared(program: Path) -> None:
+    """Behind a proxy on the same machine, one would have to choose between a socket and all cores."""
+    args = ("run", "program:make_app()", "--path", "server.sock", "--workers", "2")
+    async with running(*args, cwd=program.parent) as command:
+        await command.see("unix:server.sock with 2 workers")
+        assert await command.end() == 0
+    assert not (program.parent / "server.sock").exists()
+
+
+@pytest.mark.parametrize("number", ["0", "33", "many", "-1"])
+async def test_a_number_that_is_none(program: Path, number: str) -> None:
+    """A typo would start nothing, or far too much."""
+    done = await rtframework("run", "program:make_app()", f"--workers={number}", cwd=program.parent)
+    assert (done.code, "is no number of workers: 1 to 32, or auto" in done.err) == (2, True)
+
+
+def test_as_many_as_there_are_cores() -> None:
+    """A container with two cores would get as many workers as the machine has."""
+    assert 1 <= count_cores() <= 32
