@@ -123,7 +123,7 @@ class Workers:
 
 @contextlib.asynccontextmanager
 async def passing_workers(count: int = 2, **options: Any) -> AsyncIterator[Workers]:
-    """Workers that run. Options: ``server`` (of ``Server``), ``loop``, ``drop_in``, ``middleware``, ``log``, ``tls``."""
+    """Workers that run. ``options``: ``loop``, ``drop_in``, ``middleware``, ``log``, ``tls``; ``server`` has its own."""
     with tempfile.TemporaryDirectory(prefix="rtf-workers-") as directory:
         fd = make_file()
         table = SharedTable(fd)
@@ -140,7 +140,7 @@ async def passing_workers(count: int = 2, **options: Any) -> AsyncIterator[Worke
 # --- one worker -------------------------------------------------------------------------------------------------------
 
 
-def _application(options: dict[str, Any], slot: int) -> web.Application:
+def _application(options: dict[str, Any], slot: int, table: SharedTable) -> web.Application:
     seen: list[str] = []
 
     @web.middleware
@@ -186,6 +186,8 @@ def _application(options: dict[str, Any], slot: int) -> web.Application:
             "slot": slot,
             "fds": len(os.listdir("/proc/self/fd")),
             "seen": list(seen),
+            "tasks": len(asyncio.all_tasks()),
+            "clients": table.clients(slot),
         }
         return web.json_response(what)
 
@@ -201,7 +203,7 @@ async def _serve(options: dict[str, Any]) -> None:
     slot = options["slot"]
     table = SharedTable(options["table"])
     passing = Passing(Path(options["dir"]), slot, table)
-    app = _application(options, slot)
+    app = _application(options, slot, table)
     join_workers(app, passing)
     runner = web.AppRunner(app, access_log=None if not options.get("log") else web.access_logger)
     await runner.setup()

@@ -77,6 +77,21 @@ class RoutedProtocol(HttpProtocol):
             data, self._held = self._held + data, b""
         super().data_received(data)
 
+    def _parse(self, data: bytes, *, may_be_clean: bool = False, is_whole: bool = False) -> None:
+        """Have aiohttp parse what has come; not yet, if its task is about to wait for just that."""
+        if (
+            data
+            and not may_be_clean
+            and self._is_clean
+            and self._task_handler is not None
+            and self._waiter is None
+            and not (self._messages or self._request_in_progress or self._unparsed)
+        ):
+            self._held = data
+            self._loop.call_soon(self._feed_held)
+        else:
+            super()._parse(data, may_be_clean=may_be_clean, is_whole=is_whole)
+
     def _serve_unparsed(self, data: bytes) -> bool:
         """Pass the connection on if the request that begins here is another worker's; else serve it, or hold it."""
         server: Any = self._manager
