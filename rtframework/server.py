@@ -16,7 +16,7 @@ from aiohttp import web
 
 from .adapters.checking import check_adapter_factory
 from .adapters.memory import MemoryAdapter
-from .adapters.recovering import in_memory
+from .adapters.recovering import default_factory
 from .admin.namespace import AdminNamespace, Mode
 from .engine.api import EngineIO
 from .engine.drain import drain
@@ -223,7 +223,7 @@ class Server(Registration, Broadcasting):
             Settings(
                 limits=limits,
                 authenticator=auth,
-                adapter_factory=in_memory if adapter is MemoryAdapter else adapter,
+                adapter_factory=default_factory() if adapter is MemoryAdapter else adapter,
                 recovery=connection_state_recovery,
                 linger=ping_interval + ping_timeout,
                 ordered=ordered,

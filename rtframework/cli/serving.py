@@ -51,7 +51,11 @@ async def serve(
     """
     ending = asyncio.Event()
     on_end(ending.set)
-    starting = asyncio.create_task(_start(target, found, keep_alive, shutdown_timeout, access_log, ready, tunes_gc))
+    if worker is not None:
+        await worker.join(ending.set)
+    starting = asyncio.create_task(
+        _start(target, found, keep_alive, shutdown_timeout, access_log, ready, tunes_gc, worker)
+    )
     told = asyncio.create_task(ending.wait())
     leaving = asyncio.Event()
     left = asyncio.create_task(leaving.wait())
@@ -73,11 +77,14 @@ async def serve(
                 worker.serve(leaving.set)
             await asyncio.wait((told, left), return_when=asyncio.FIRST_COMPLETED)
             if worker is not None and left.done():
+                worker.drains()
                 await _stop_listening(runner, socks)
                 await _drain(worker.drain, told)
             else:
                 await _drain(drains, told)
         finally:
+            if worker is not None:
+                worker.stop()
             try:
                 await runner.cleanup()
             except Exception as error:
@@ -85,6 +92,8 @@ async def serve(
     finally:
         told.cancel()
         left.cancel()
+        if worker is not None:
+            await worker.leave()
     return Exit.DONE
 
 
@@ -116,6 +125,7 @@ async def _start(
     access_log: bool,
     ready: str | None,
     tunes_gc: bool,
+    worker: Worker | None,
 ) -> web.AppRunner:
     if target.is_factory:
         found = await target.make(found)
@@ -128,6 +138,8 @@ async def _start(
         )
     app = found if isinstance(found, web.Application) else _attach(target, found, ready)
     limit_heads(app)  # of a server in a sub-application, it does not know
+    if worker is not None:
+        worker.connect(app)
     if tunes_gc:
         tune_gc(app)
     runner = web.AppRunner(

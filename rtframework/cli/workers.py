@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import signal
 import socket
 import sys
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
+from ..workers.broker import Broker
 from ..workers.processes import Command, Processes
+from ..workers.substitute import Substitute
 from ..workers.supervisor import Supervisor
-from .addresses import url_of
+from .addresses import BACKLOG, url_of
 from .reloader import Lifeline, describe_files, say, wait_for_change, watch
 from .signals import on_end
 
@@ -47,7 +51,7 @@ async def supervise(
         socks = [sock.fileno() for sock in places[place]]
         assert lifeline.reader is not None
         line = [sys.executable, "-m", "rtframework", *arguments, "--inherit", ",".join(map(str, socks))]
-        line += ["--parent", str(lifeline.reader), "--worker", str(pipe)]
+        line += ["--parent", str(lifeline.reader), "--worker", str(pipe), "--join", str(directory)]
         return Command(line, (*socks, lifeline.reader))
 
     def ready() -> None:
@@ -57,16 +61,35 @@ async def supervise(
 
     patience = shutdown_timeout + _PATIENCE + (drain if drains_at_end else 0)
     supervisor = Supervisor(len(places), timeout=timeout, patience=patience, drain=drain, waits=bool(folders))
-    processes = Processes(supervisor, command, say=say, on_ready=ready)
+    lifeline = Lifeline()
+    directory = Path(tempfile.mkdtemp(prefix="rtframework-"))  # for this user alone
+    broker = Broker(directory)
+    try:
+        await broker.start()
+        is_shared = len(places) > 1 and places[0] is places[1]  # one Unix socket: who is there accepts
+        substitute = None if is_shared else Substitute(places, directory, broker.table, BACKLOG)
+
+        def changed() -> None:
+            if substitute is not None:
+                substitute.serve(supervisor.unserved)
+
+        processes = Processes(supervisor, command, say=say, on_ready=ready, on_change=changed)
+        with lifeline:
+            return await _run(processes, folders)
+    finally:
+        await broker.stop()
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+async def _run(processes: Processes, folders: Sequence[Path]) -> int:
     on_end(processes.end)
     asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, processes.replace)
     watching = asyncio.create_task(_reload(processes, folders)) if folders else None
-    with Lifeline() as lifeline:
-        try:
-            return await processes.run()
-        finally:
-            if watching is not None:
-                watching.cancel()
+    try:
+        return await processes.run()
+    finally:
+        if watching is not None:
+            watching.cancel()
 
 
 async def _reload(processes: Processes, folders: Sequence[Path]) -> None:

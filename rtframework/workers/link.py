@@ -8,7 +8,7 @@ import socket
 import time
 from collections.abc import Callable
 from itertools import count
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from ..exceptions import ClusterUnavailable
 from . import wire
@@ -106,9 +106,8 @@ class Link(asyncio.Protocol):
         return f"the broker has said nothing for {silence:.0f} s" if silence > _SILENT else ""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
-        transport.set_write_buffer_limits(high=self._max_pending)
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's is none of asyncio's
+        self._transport.set_write_buffer_limits(high=self._max_pending)
         self.heard = time.monotonic()
 
     def connection_lost(self, error: Exception | None) -> None:

@@ -134,8 +134,8 @@ class Processes:
             try:
                 command = self._command(worker.place, writer)
                 descriptors = (*command.descriptors, writer)
-                # Of a group of its own: Ctrl-C in a terminal is for the supervisor, which tells its workers.
-                process = await create_subprocess_exec(*command.arguments, pass_fds=descriptors, process_group=0)
+                # Of a session of its own: Ctrl-C in a terminal is for the supervisor, which tells its workers.
+                process = await create_subprocess_exec(*command.arguments, pass_fds=descriptors, start_new_session=True)
             finally:
                 os.close(writer)
             self._running[worker.number] = process

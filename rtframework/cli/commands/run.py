@@ -122,6 +122,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--inherit", help=argparse.SUPPRESS)
     parser.add_argument("--parent", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--worker", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--join", type=Path, help=argparse.SUPPRESS)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -153,23 +154,27 @@ def run(args: argparse.Namespace) -> int:
                 return asyncio.run(
                     serve_and_reload(_arguments(args), socks, folders, shutdown_timeout=args.shutdown_timeout)
                 )
-            return asyncio.run(
-                supervise(
-                    args.target,
-                    _arguments(args),
-                    places or [socks] * args.workers,
-                    timeout=args.worker_timeout,
-                    shutdown_timeout=args.shutdown_timeout,
-                    drain=_drain(args),
-                    drains_at_end=bool(args.drain),
-                    folders=folders,
+            with asyncio.Runner(loop_factory=make_loop) as runner:
+                return runner.run(
+                    supervise(
+                        args.target,
+                        _arguments(args),
+                        places or [socks] * args.workers,
+                        timeout=args.worker_timeout,
+                        shutdown_timeout=args.shutdown_timeout,
+                        drain=_drain(args),
+                        drains_at_end=bool(args.drain),
+                        folders=folders,
+                    )
                 )
-            )
         if args.reload or args.dev:
             level = logging.getLevelNamesMapping()[args.log_level.upper()]
             develop(slow_callback=args.slow_callback, slow_provider=args.slow_provider, level=level)
         else:
             logging.basicConfig(format=_FORMAT, level=args.log_level.upper())
+        worker = None if args.worker is None else Worker(args.worker, args.join, _drain(args))
+        if worker is not None:
+            worker.take_default()
         found = target.load()
         with asyncio.Runner(loop_factory=make_loop) as runner:
             return runner.run(
@@ -183,7 +188,7 @@ def run(args: argparse.Namespace) -> int:
                     ready=args.ready,
                     tunes_gc=args.tune_gc,
                     drains=args.drain,
-                    worker=None if args.worker is None else Worker(args.worker, _drain(args)),
+                    worker=worker,
                 )
             )
     finally:
