@@ -16,6 +16,7 @@ from tests.support.cli import Running, rtframework, running
 from tests.support.js import JSClients
 from tests.support.served_program import PROGRAM, get, url_of
 from tests.support.server import HOST
+from tests.support.transports import Transport
 from tests.support.until import until
 
 OURS = PROGRAM.replace('text="one"', 'text=f"one {os.getpid()}"')
@@ -186,3 +187,86 @@ async def test_a_number_that_is_none(program: Path, number: str) -> None:
 def test_as_many_as_there_are_cores() -> None:
     """A container with two cores would get as many workers as the machine has."""
     assert 1 <= count_cores() <= 32
+
+
+CHAT = """
+import os
+from aiohttp import web
+from rtframework import Recovery, Server, Socket
+
+io = Server(connection_state_recovery=Recovery(max_disconnection_duration=60))
+
+@io.on("connection")
+async def connection(socket: Socket) -> None:
+    if not socket.recovered:
+        await socket.join("all")
+
+@io.on("say")
+async def say(socket: Socket, text: str) -> int:
+    await io.to("all").emit("said", text)
+    return os.getpid()
+"""
+
+
+async def test_workers_are_one_server(program: Path, js: JSClients, transport: Transport) -> None:
+    """Polling clients would get "Session ID unknown", and half of the people not see what others write."""
+    program.write_text(CHAT)
+    async with running("run", "program:io", "--port", "0", "--workers", "2", cwd=program.parent) as command:
+        url = await url_of(command)
+        clients = [await js.connect(url, via=transport) for _ in range(24)]
+        pids = {await client.emit_with_ack("say", str(number)) for number, client in enumerate(clients)}
+        assert pids == set(children(command.process.pid)), "they are spread"
+        for client in clients:
+            for _ in clients:
+                await client.wait_for("said")
+        assert await command.end() == 0, command.printed
+        assert command.err == []
+
+
+@pytest.mark.parametrize("how", ["SIGKILL", "SIGHUP"])
+async def test_clients_of_a_worker_that_goes_miss_nothing(program: Path, js: JSClients, how: str) -> None:
+    """What was said while a worker was replaced, or had died, would be lost for its clients."""
+    program.write_text(CHAT)
+    async with running(
+        *("run", "program:io", "--port", "0", "--workers", "2", "--drain", "1"), cwd=program.parent
+    ) as command:
+        url = await url_of(command)
+        clients = [
+            await js.connect(url, reconnection=True, reconnectionDelay=50, reconnectionDelayMax=100) for _ in range(20)
+        ]
+        pids = [await client.emit_with_ack("say", "before") for client in clients]
+        for client in clients:
+            for _ in clients:
+                await client.wait_for("said")
+        if how == "SIGKILL":
+            os.kill(pids[0], signal.SIGKILL)
+        else:
+            command.process.send_signal(signal.SIGHUP)
+        stays = next(client for client, pid in zip(clients, pids, strict=True) if pid != pids[0])
+        left = [client for client, pid in zip(clients, pids, strict=True) if how == "SIGHUP" or pid == pids[0]]
+        if how == "SIGKILL":
+            for number in range(5):
+                await stays.emit("say", str(number))
+        for client in left:
+            assert (await client.reconnected())["recovered"]
+        if how == "SIGHUP":
+            await command.see("all workers were replaced", on="err")
+            for number in range(5):
+                await stays.emit("say", str(number))
+        for client in clients:
+            assert [(await client.wait_for("said"))[0] for _ in range(5)] == ["0", "1", "2", "3", "4"]
+        assert await command.end() == 0, command.printed
+
+
+async def test_nothing_is_left_of_a_supervisor_that_was_killed(program: Path, tmp_path: Path) -> None:
+    """A folder with sockets would be left for each crash."""
+    place = tmp_path / "temporary"
+    place.mkdir()
+    args = ("run", "program:make_app()", "--port", "0", "--workers", "2")
+    async with running(*args, cwd=program.parent, env={"TMPDIR": str(place)}) as command:
+        await url_of(command)
+        assert len(list(place.iterdir())) == 1
+        workers = children(command.process.pid)
+        command.process.kill()
+        await until(lambda: not [pid for pid in workers if alive(pid)], timeout=20)
+        assert list(place.iterdir()) == []
