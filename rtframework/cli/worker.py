@@ -1,4 +1,4 @@
-"""This process, as one of several workers of a port."""
+"""One of several workers of a port: its place in the group, and what it tells its supervisor."""
 
 from __future__ import annotations
 

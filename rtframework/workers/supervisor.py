@@ -115,7 +115,7 @@ class Supervisor:
         self._is_ready = False
         self._failures = [0] * places
         self._again: dict[int, float] = {}
-        """When places without a worker get another one."""
+        """The times at which places without a worker get another one."""
         self._to_replace: list[int] = []
         """Places whose workers are still to be replaced, one after another."""
         self._is_replacing = False
