@@ -106,8 +106,8 @@ class Link(asyncio.Protocol):
         return f"the broker has said nothing for {silence:.0f} s" if silence > _SILENT else ""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast("asyncio.Transport", transport)  # uvloop's is none of asyncio's
-        self._transport.set_write_buffer_limits(high=self._max_pending)
+        it = self._transport = cast("asyncio.Transport", transport)  # uvloop's derive from nothing
+        it.set_write_buffer_limits(high=self._max_pending)
         self.heard = time.monotonic()
 
     def connection_lost(self, error: Exception | None) -> None:
