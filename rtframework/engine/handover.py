@@ -37,7 +37,7 @@ class Serve(Protocol):
     def __call__(self, sock: socket, data: bytes, *, is_settled: bool = False, peer: Peer | None = None) -> None:
         """Serve it. ``data``: what has been read of it.
 
-        ``is_settled``: its first request is to be served here, whoever else could. ``peer``: it brings one request that
+        ``is_settled``: its first request is to be served here. ``peer``: it brings one request that
         is forwarded, of this client.
         """
 

@@ -15,6 +15,7 @@ import logging
 import os
 import socket
 import struct
+from array import array
 from collections import deque
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
@@ -32,10 +33,6 @@ _lost: Final = ThrottledLog(
     logging.ERROR,
     "closed a connection that another worker has passed on: the process has no free file descriptor, see ulimit -n",
 )
-_full: Final = ThrottledLog(
-    log, logging.ERROR, "closed a connection of another worker's: it has not taken the %d before it, does it hang?"
-)
-
 _HEADER: Final = struct.Struct("!BBH")
 """Flags, the number of the receiver's server, bytes of the address."""
 _IS_SETTLED: Final = 1
@@ -50,6 +47,11 @@ _AT_ONCE: Final = 16
 """Connections that are taken in one turn of the event loop."""
 _MOST_WAITING: Final = 4_096
 """Connections that may wait for one worker that takes none: about as many as wait for one that does not accept."""
+_full: Final = ThrottledLog(
+    log,
+    logging.ERROR,
+    f"closed a connection of another worker's: it has not taken the {_MOST_WAITING} before it, does it hang?",
+)
 _RETRY: Final = 0.01
 """Seconds until the next try when the system has too many descriptors on their way (ETOOMANYREFS)."""
 _SHARE, _LEAST = 0.02, 8
@@ -116,15 +118,14 @@ class Passing:
         asyncio.get_running_loop().add_reader(self._socket, self._take)
 
     def stop(self) -> None:
-        """Take none any more; what others have sent before is served."""
-        if self._socket is None:
-            return
-        (self._directory / str(self.slot)).unlink(missing_ok=True)
-        asyncio.get_running_loop().remove_reader(self._socket)
-        while self._take_one():
-            pass
-        self._socket.close()
-        self._socket = None
+        """Take nothing any more, and serve what others have sent before."""
+        if self._socket is not None:
+            (self._directory / str(self.slot)).unlink(missing_ok=True)
+            asyncio.get_running_loop().remove_reader(self._socket)
+            while self._take_one():
+                pass
+            self._socket.close()
+            self._socket = None
         for other in self._others.values():
             other.close()
         self._others.clear()
@@ -192,7 +193,7 @@ class Passing:
         if self._socket is None:
             return False
         try:
-            message, fds, _, _ = socket.recv_fds(self._socket, _LARGEST, 2, socket.MSG_CMSG_CLOEXEC)
+            message, fds = _receive(self._socket)
         except BlockingIOError:
             return False
         except OSError as error:
@@ -237,7 +238,7 @@ class _Other:
             if sent is not None:
                 return sent
         if len(self._waiting) >= _MOST_WAITING:
-            _full(_MOST_WAITING)
+            _full()
             return True
         self._waiting.append(passed._replace(fd=os.dup(passed.fd)))
         return True
@@ -306,6 +307,18 @@ class _Other:
                 os.close(passed.fd)
             else:
                 self._give_back(passed)
+
+
+def _receive(sock: socket.socket) -> tuple[bytes, list[int]]:
+    """Receive a datagram and its descriptors, which children do not inherit: ``socket.recv_fds`` knows no flags."""
+    message, ancillary, _, _ = sock.recvmsg(
+        _LARGEST, socket.CMSG_SPACE(2 * array("i").itemsize), socket.MSG_CMSG_CLOEXEC
+    )
+    fds = array("i")
+    for level, kind, data in ancillary:
+        if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
+            fds.frombytes(data[: len(data) - len(data) % fds.itemsize])
+    return message, list(fds)
 
 
 def _send(sock: socket.socket, passed: _Passed) -> None:

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from aiohttp import ClientSession, web
+from aiohttp.log import access_logger
 
 from rtframework import Server, Socket
 from rtframework.engine import AsyncServer
@@ -123,7 +124,7 @@ class Workers:
 
 @contextlib.asynccontextmanager
 async def passing_workers(count: int = 2, **options: Any) -> AsyncIterator[Workers]:
-    """Workers that run. ``options``: ``loop``, ``drop_in``, ``middleware``, ``log``, ``tls``; ``server`` has its own."""
+    """Workers that run. ``options``: ``loop``, ``drop_in``, ``middleware``, ``log``, ``tls``; ``server`` has more."""
     with tempfile.TemporaryDirectory(prefix="rtf-workers-") as directory:
         fd = make_file()
         table = SharedTable(fd)
@@ -135,6 +136,63 @@ async def passing_workers(count: int = 2, **options: Any) -> AsyncIterator[Worke
             await workers.stop()
             table.close()
             os.close(fd)
+
+
+class WorkersHere:
+    """Workers in this process, each with a port of its own: what differs from other processes is the speed."""
+
+    def __init__(self, directory: Path, table: SharedTable) -> None:
+        self.directory = directory
+        self.table = table
+        self.passing: list[Passing] = []
+        self.runners: list[web.AppRunner] = []
+
+    async def start(self, app: web.Application, **settings: Any) -> None:
+        """Serve an application as the next worker."""
+        slot = len(self.passing)
+        passing = Passing(self.directory, slot, self.table)
+        join_workers(app, passing)
+        runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.5, **settings)
+        await runner.setup()
+        passing.start()
+        await web.TCPSite(runner, HOST, 0).start()
+        self.table.set_state(slot, SlotState.SERVING)
+        self.passing.append(passing)
+        self.runners.append(runner)
+
+    def url_of(self, slot: int) -> str:
+        """Without a slash at the end."""
+        return f"http://{HOST}:{self.runners[slot].addresses[0][1]}"
+
+    def connections_of(self, slot: int) -> int:
+        """Count the open TCP connections of a worker."""
+        server = self.runners[slot].server
+        assert server is not None
+        return len(server.connections)
+
+    async def stop(self) -> None:
+        """End all."""
+        for slot, (passing, runner) in enumerate(zip(self.passing, self.runners, strict=True)):
+            self.table.set_state(slot, SlotState.EMPTY)
+            passing.stop()
+            await runner.cleanup()
+
+
+@contextlib.asynccontextmanager
+async def workers_here(*apps: web.Application, **settings: Any) -> AsyncIterator[WorkersHere]:
+    """Workers in this process, one for each application; ``settings`` of their runners."""
+    with tempfile.TemporaryDirectory(prefix="rtf-workers-") as directory:
+        fd = make_file()
+        table = SharedTable(fd)
+        os.close(fd)
+        workers = WorkersHere(Path(directory), table)
+        try:
+            for app in apps:
+                await workers.start(app, **settings)
+            yield workers
+        finally:
+            await workers.stop()
+            table.close()
 
 
 # --- one worker -------------------------------------------------------------------------------------------------------
@@ -205,7 +263,7 @@ async def _serve(options: dict[str, Any]) -> None:
     passing = Passing(Path(options["dir"]), slot, table)
     app = _application(options, slot, table)
     join_workers(app, passing)
-    runner = web.AppRunner(app, access_log=None if not options.get("log") else web.access_logger)
+    runner = web.AppRunner(app, access_log=None if not options.get("log") else access_logger)
     await runner.setup()
     passing.start()
     context = None

@@ -76,13 +76,13 @@ def _is_chunked(request: web.BaseRequest) -> bool:
 
 async def _send_body(request: web.BaseRequest, writer: StreamWriter) -> None:
     """Send the body of a request, as fast as it comes and is taken."""
-    if "Content-Encoding" in request.headers or not request.can_read_body:
+    is_chunked = _is_chunked(request)
+    if "Content-Encoding" in request.headers or not (is_chunked or request.can_read_body):
         return
     if request.headers.get("Expect", "").lower() == "100-continue" and request.version >= HttpVersion11:
         transport = request.transport
         if transport is not None:
             transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-    is_chunked = _is_chunked(request)
     try:
         while data := await request.content.readany():
             writer.write(b"%x\r\n%b\r\n" % (len(data), data) if is_chunked else data)
@@ -125,8 +125,13 @@ async def _respond(request: web.BaseRequest, reader: StreamReader, writer: Strea
 
 
 async def _copy(reader: StreamReader, response: web.StreamResponse) -> None:
+    left = response.content_length
     while data := await reader.read(_PIECE):
+        if left is not None:
+            left -= len(data)
         await response.write(data)
+    if left:
+        raise asyncio.IncompleteReadError(b"", left)
 
 
 async def _copy_chunks(reader: StreamReader, response: web.StreamResponse) -> None:

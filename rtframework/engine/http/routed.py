@@ -29,14 +29,17 @@ _BEGINNING: Final = re.compile(rb"[A-Z]{1,20}(?:\Z| [!-~]*(?:\Z| (?:[!-~]*)\r?(?
 class RoutedProtocol(HttpProtocol):
     """One connection to one of several workers."""
 
-    __slots__ = ("_held", "_is_forwarded", "_is_settled", "_leaving")
+    __slots__ = ("_held", "_is_forwarded", "_is_settled", "_leaving", "is_logged_elsewhere")
+
+    is_logged_elsewhere: bool
+    """True if the request that is being served was forwarded."""
 
     _held: bytes
     """The beginning of a head, which nothing has been fed yet."""
     _leaving: tuple[int, bytes, bool] | None
     """The arguments of ``_leave`` for the request that waits until all answers to those before it have left."""
     _is_settled: bool
-    """True while the next request is served here, whoever it is for."""
+    """True while the next request is served here, whatever worker it is for."""
     _is_forwarded: bool
     """True if it brings one request of another worker's."""
 
@@ -44,7 +47,7 @@ class RoutedProtocol(HttpProtocol):
         """Set what a constructor would."""
         self._held = b""
         self._leaving = None
-        self._is_settled = self._is_forwarded = False
+        self._is_settled = self._is_forwarded = self.is_logged_elsewhere = False
 
     def take(self, data: bytes, is_settled: bool, peer: Peer | None) -> None:
         """Begin with what another worker has read."""
@@ -176,11 +179,10 @@ class RoutedProtocol(HttpProtocol):
 
     def log_access(self, request: web.BaseRequest, response: web.StreamResponse, time: float | None) -> None:
         """Leave a request that was forwarded to the log of the worker that has served it."""
-        if not request.get(_FORWARDED):
+        if self.is_logged_elsewhere:
+            self.is_logged_elsewhere = False
+        else:
             super().log_access(request, response, time)
-
-
-_FORWARDED: Final = "rtframework_forwarded"
 
 
 class RoutedServer(HttpServer):
@@ -208,7 +210,7 @@ class RoutedServer(HttpServer):
         self.request_handler = self._serve_or_forward
         self._taking: set[asyncio.Task[None]] = set()
         self.site = neighbours.listen(self.take)
-        """Its number among the servers of this process."""
+        """The number of this server among those of the process."""
 
     def __call__(self) -> web.RequestHandler:
         """Make the protocol of a connection."""
@@ -241,12 +243,12 @@ class RoutedServer(HttpServer):
     async def _serve_or_forward(self, request: web.BaseRequest) -> web.StreamResponse:
         """Serve a request whose connection could not be passed on."""
         protocol = request.protocol
-        if not (isinstance(protocol, RoutedProtocol) and protocol._is_forwarded):
+        if isinstance(protocol, RoutedProtocol) and not protocol._is_forwarded:
             slot = self.foreign_slot(request.raw_path)
             if slot != HERE:
                 response = await forward(request, slot, self.neighbours, self.site)
                 if response is not None:
-                    request[_FORWARDED] = True
+                    protocol.is_logged_elsewhere = True
                     return response
         return await self._serve_here(request)
 
