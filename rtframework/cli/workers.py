@@ -74,8 +74,12 @@ async def supervise(
                 substitute.serve(supervisor.unserved)
 
         processes = Processes(supervisor, command, say=say, on_ready=ready, on_change=changed)
-        with lifeline:
-            return await _run(processes, folders)
+        try:
+            with lifeline:
+                return await _run(processes, folders)
+        finally:
+            if substitute is not None:
+                substitute.close()
     finally:
         await broker.stop()
         shutil.rmtree(directory, ignore_errors=True)

@@ -29,7 +29,13 @@ class Substitute:
         self._backlog = backlog
         self._passing = Passing(directory, -1, table)
         self._passing.listen(self._pass_on)  # of those that a worker has died with
+        self._passing.start()
         self._serving: set[int] = set()
+
+    def close(self) -> None:
+        """Accept no more."""
+        self.serve(())
+        self._passing.stop()
 
     def serve(self, places: Collection[int]) -> None:
         """Accept for these places, and for no others."""

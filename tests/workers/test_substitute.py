@@ -53,7 +53,7 @@ class House:
 
     def close(self) -> None:
         """Leave nothing."""
-        self.substitute.serve(())
+        self.substitute.close()
         for passing in self.passing:
             passing.stop()
         for sock in [*self.places[0], *self.places[1], *(sock for taken in self.taken.values() for sock in taken)]:
@@ -113,4 +113,5 @@ async def test_a_worker_that_has_gone_meanwhile(house: House, clients: list[sock
     house.table.set_state(1, SlotState.EMPTY)
     house.table.set_state(2, SlotState.EMPTY)
     clients += [house.connect(0)]
+    clients[1].settimeout(10)
     assert await asyncio.get_running_loop().run_in_executor(None, clients[1].recv, 1) == b"", "there is nobody"
