@@ -24,12 +24,13 @@ from ..cluster.messages import (
     options_of,
     target_of,
 )
-from ..cluster.pubsub_wire import decode, encode_ephemeral
-from ..exceptions import ClusterUnavailable, DecodeError, EncodeError
+from ..cluster.pubsub_wire import encode_ephemeral
+from ..exceptions import ClusterUnavailable, EncodeError
 from ..types import Packet, PacketType, Target
 from . import wire
 from .own_messages import OwnEvent, OwnOrder
-from .sessions import KeptSession, encode_change, encode_session, read_session, was_for
+from .recovery import Returning, missed_frames, shelves_of
+from .sessions import encode_change, encode_session, read_session
 from .shared_table import bucket_of
 
 if TYPE_CHECKING:
@@ -52,13 +53,13 @@ class WorkersAdapter(ClusterAdapter):
     __slots__ = (
         "_at_work",
         "_backbone",
-        "_bucket",
         "_changes",
         "_present",
         "_renewal",
         "_restored",
         "_restoring",
         "_returning",
+        "bucket",
         "key",
         "recovers",
     )
@@ -69,12 +70,12 @@ class WorkersAdapter(ClusterAdapter):
         self.key = nsp
         self.recovers = False
         self._at_work: Group | None = None
-        self._bucket = -1
+        self.bucket = -1
         self._present: dict[str, Attendance] = {}
         """By socket id, with recovery: the rooms of a client over time."""
         self._restored: dict[str, Attendance] = {}
         self._restoring: set[str] = set()
-        self._returning: list[_Returning] = []
+        self._returning: list[Returning] = []
         """Clients that are on their way in, with the messages that they would miss meanwhile."""
         self._changes: dict[str, int] = {}
         self._renewal: asyncio.Task[None] | None = None
@@ -90,12 +91,12 @@ class WorkersAdapter(ClusterAdapter):
         group = self._backbone.group
         recovery = self._emitter.recovery
         self.key = self._backbone.key_of(self.nsp)
-        self._bucket = bucket_of(self.key)
+        self.bucket = bucket_of(self.key)
         self.recovers = recovery is not None
         group.open(self.key, self)
         self._at_work = group
         if len(self.index):  # sockets that have come before the start
-            group.rooms[self._bucket] += 1
+            group.rooms[self.bucket] += 1
             for room in self.index.all_rooms():
                 group.rooms[bucket_of(self.key, room)] += 1
         if recovery is not None:
@@ -114,7 +115,7 @@ class WorkersAdapter(ClusterAdapter):
             self._renewal = None
         group.shut(self.key)
         if len(self.index):
-            group.rooms[self._bucket] -= 1
+            group.rooms[self.bucket] -= 1
             self._uncount(group, self.index.all_rooms())
         self._present.clear()
         self._restored.clear()
@@ -130,7 +131,7 @@ class WorkersAdapter(ClusterAdapter):
         if group is not None:
             counters = group.rooms
             if not len(index):
-                counters[self._bucket] += 1
+                counters[self.bucket] += 1
             known = index.all_rooms()
             for room in dict.fromkeys(rooms):
                 if room not in known:
@@ -176,7 +177,7 @@ class WorkersAdapter(ClusterAdapter):
         rooms = index.remove_all(sid)
         self._uncount(group, ended)
         if is_last:
-            group.rooms[self._bucket] -= 1
+            group.rooms[self.bucket] -= 1
         return rooms
 
     def _ends_with(self, sid: str, rooms: Iterable[str]) -> list[str]:
@@ -252,7 +253,7 @@ class WorkersAdapter(ClusterAdapter):
     def _buckets_of(self, rooms: Collection[str] | None) -> tuple[int, Sequence[int]]:
         """Return the buckets of the sockets in these rooms, and the flags of messages for them."""
         if not rooms:
-            return 0, (self._bucket,)
+            return 0, (self.bucket,)
         key = self.key
         if len(rooms) == 1:
             (room,) = rooms
@@ -299,7 +300,7 @@ class WorkersAdapter(ClusterAdapter):
         """Deliver an event of another worker."""
         rooms, except_, flags, text = event.rooms or None, event.except_, event.flags, event.text
         volatile, compress = bool(flags & wire.VOLATILE), not flags & wire.NOT_COMPRESSED
-        packet = partial(self._decoded, text)
+        packet = partial(self.decoded, text)
         if self._returning and not volatile:
             for each in self._returning:
                 each.add(number, text, packet, rooms, except_, compress)
@@ -337,7 +338,7 @@ class WorkersAdapter(ClusterAdapter):
         if slow is not None:
             self._spawn(slow)
 
-    def _decoded(self, text: str) -> Packet:
+    def decoded(self, text: str) -> Packet:
         return Packet(_EVENT, self.nsp, msgspec.json.decode(text))
 
     def member_gone(self, name: str) -> None:
@@ -514,17 +515,17 @@ class WorkersAdapter(ClusterAdapter):
         kept = read_session(pid, found.version, found.value, found.changes)
         birth = kept.attendance.birth
         start = birth if after is None else max(after, birth)
-        shelves = self._shelves(kept.attendance, start)
+        shelves = shelves_of(self, kept.attendance, start)
         if shelves is None:
             return None
         packets = await self._ask_broker(lambda id: wire.ReadPackets(id, shelves))
-        missed = self._missed(kept, start, packets.found)
+        missed = missed_frames(self, kept, start, packets.found)
         if missed is None or not accept(dataclasses.replace(kept.session, missed=missed)):
             return None
-        rooms = [self._bucket, *(bucket_of(self.key, room) for room in kept.session.rooms)]
+        rooms = [self.bucket, *(bucket_of(self.key, room) for room in kept.session.rooms)]
         for bucket in rooms:  # messages for it are to come here from the moment on at which it is taken
             group.rooms[bucket] += 1
-        returning = _Returning()
+        returning = Returning()
         try:
             packets = await self._ask_broker(
                 lambda id: wire.TakeSession(id, pid, kept.version, shelves), partial(self._begin, returning)
@@ -534,66 +535,21 @@ class WorkersAdapter(ClusterAdapter):
             if returning in self._returning:
                 self._returning.remove(returning)
             asyncio.get_running_loop().call_soon(self._release, group, rooms)
-        missed = self._missed(kept, start, packets.found)
+        missed = missed_frames(self, kept, start, packets.found)
         if missed is None:
             return None
-        missed += [
-            frames
-            for number, text, packet, to, except_, compress in returning.events
-            if was_for(kept.attendance, to, except_, number, start)
-            and (frames := self._frames_of(text, packet, number, compress)) is not None
-        ]
+        missed += returning.frames(self, kept, start)
         self._restored[kept.session.sid] = kept.attendance
         return dataclasses.replace(kept.session, missed=missed)
 
-    def _begin(self, returning: _Returning) -> None:
+    def _begin(self, returning: Returning) -> None:
         self._returning.append(returning)
 
     def _release(self, group: Group, buckets: Iterable[int]) -> None:
         for bucket in buckets:
             group.rooms[bucket] -= 1
 
-    def _shelves(self, attendance: Attendance, after: int) -> list[tuple[int, int]] | None:
-        """Return the buckets of what a client may have missed, each with the number after which it may have."""
-        if after < attendance.known_from:
-            return None
-        shelves: dict[int, int] = {}
-        for room, start, _ in attendance.stays(after):
-            bucket = self._bucket if room is None else bucket_of(self.key, room)
-            shelves[bucket] = min(start, shelves.get(bucket, start))
-        return list(shelves.items())
-
-    def _missed(self, kept: KeptSession, after: int, found: Sequence[tuple[int, bytes]] | None) -> list[Frames] | None:
-        """Make the frames of what a client has missed."""
-        if found is None:
-            return None
-        missed = []
-        for number, payload in found:
-            try:
-                frames = self._missed_frames(kept.attendance, after, number, payload)
-            except DecodeError:
-                continue  # nobody has got it
-            if frames is not None:
-                missed.append(frames)
-        return missed
-
-    def _missed_frames(self, attendance: Attendance, after: int, number: int, payload: bytes) -> Frames | None:
-        if payload[0] == wire.IS_EVENT:
-            event = wire.read_event(payload)
-            if event.key != self.key or not was_for(attendance, event.rooms or None, event.except_, number, after):
-                return None
-            compress = not event.flags & wire.NOT_COMPRESSED
-            return self._frames_of(event.text, partial(self._decoded, event.text), number, compress)
-        message = decode(payload[1:])
-        data = message.data
-        if message.nsp != self.key or not isinstance(data, Broadcast):
-            return None
-        target = target_of(data.opts)
-        if not was_for(attendance, target.rooms, target.except_, number, after):
-            return None
-        return self._frames_of(None, Packet(_EVENT, self.nsp, data.packet.data), number, target.compress)
-
-    def _frames_of(
+    def numbered_frames(
         self, text: str | None, packet: Packet | Callable[[], Packet], number: int, compress: bool
     ) -> Frames | None:
         make = packet if callable(packet) else lambda: packet
@@ -622,24 +578,3 @@ class WorkersAdapter(ClusterAdapter):
         if found is None:
             raise ClusterUnavailable("the broker of the workers has gone")
         return found
-
-
-class _Returning:
-    """The messages that come while a client is on its way in."""
-
-    __slots__ = ("events",)
-
-    def __init__(self) -> None:
-        self.events: list[tuple[int, str | None, Any, Collection[str] | None, Collection[str], bool]] = []
-
-    def add(
-        self,
-        number: int,
-        text: str | None,
-        packet: Packet | Callable[[], Packet],
-        rooms: Collection[str] | None,
-        except_: Collection[str],
-        compress: bool,
-    ) -> None:
-        """Remember an event."""
-        self.events.append((number, text, packet, rooms, except_, compress))

@@ -23,7 +23,7 @@ from .shared_table import SLOTS, SharedTable, SlotState, make_file
 
 log: Final = logging.getLogger("rtframework.workers")
 
-_refused: Final = ThrottledLog(log, logging.WARNING, "a connection to the broker was refused: %s")
+_refused: Final = ThrottledLog(log, logging.WARNING, "a worker cannot join")
 _behind: Final = ThrottledLog(
     log, logging.ERROR, "worker %s does not read: messages for it are dropped, and its clients start anew when it does"
 )
@@ -140,7 +140,7 @@ class Broker:
         """Give a worker its slot, tell it of the others, and the others of it."""
         slot = next((each for each in range(SLOTS) if each not in self._workers), None)
         if slot is None:
-            _refused(f"all {SLOTS} slots are taken")
+            _refused(error=ConnectionRefusedError(f"all {SLOTS} slots are taken"))
             worker.abort()
             return
         member = hello.member
@@ -391,7 +391,7 @@ class _Worker(asyncio.Protocol):
         try:
             return socket.send_fds(ours, [frame], [fd]) == len(frame)
         except OSError as error:
-            _refused(str(error))
+            _refused(error=error)
             return False
         finally:
             ours.close()
@@ -436,7 +436,7 @@ class _Worker(asyncio.Protocol):
 
     def _out_of_patience(self, full_since: float) -> None:
         if self.full_since == full_since and self.rooms is not None:
-            _behind(self.member.name, key=self.member.name)
+            _behind(self.member.name, key=self.member.name, extra={"node": self.member.name})
             self.missed_since = time.time()
             self._broker.release()
 

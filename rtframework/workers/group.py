@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 log: Final = logging.getLogger("rtframework.workers")
 
 _failed: Final = ThrottledLog(log, logging.ERROR, "unhandled error in what another worker has sent")
+_alone: Final = ThrottledLog(
+    log, logging.ERROR, "the broker of the workers has gone: this worker is alone, and has to end"
+)
 
 Answering = Callable[[bytes], "Awaitable[bytes] | bytes"]
 
@@ -236,13 +239,11 @@ class Group:
         kind = frame[0]
         try:
             if kind == wire.EVENT:
-                number = wire.number_of(frame)
+                number = self.at = wire.number_of(frame)
                 self._take_payload(frame[1], number, frame[wire.EVENT_HEAD :])
-                self.at = number
             elif kind == wire.OWN:
-                number = wire.number_of(frame)
+                number = self.at = wire.number_of(frame)
                 self._own.popleft().read(number)
-                self.at = number
             elif kind == wire.DIRECT:
                 self._take_payload(frame[1], self.at, frame[2:])
             else:
@@ -264,23 +265,23 @@ class Group:
             if adapter is not None:
                 adapter.take_event(number, event)
         elif kind == wire.IS_MESSAGE:
-            message = decode(payload[1:])
-            adapter = self.adapters.get(message.nsp)
-            if adapter is not None:
-                adapter.take(number, message)
+            self._take_message(number, payload[1:])
         elif kind == wire.IS_JOIN:
             buckets, start = wire.read_join(payload)
-            message = decode(payload[start:])
-            adapter = self.adapters.get(message.nsp)
             try:
-                if adapter is not None:
-                    adapter.take(number, message)
+                self._take_message(number, payload[start:])
             finally:
                 self.link.send(wire.control(wire.Done(list(buckets))))
         elif kind == wire.IS_QUESTION:
             self.spawn(self._answer(slot, wire.read_question(payload)))
         elif kind == wire.IS_ANSWER and slot in self.members:
             self._questions.answer(wire.read_answer(payload), self.members[slot].name)
+
+    def _take_message(self, number: int, data: bytes) -> None:
+        message = decode(data)
+        adapter = self.adapters.get(message.nsp)
+        if adapter is not None:
+            adapter.take(number, message)
 
     def _joined(self, message: wire.Joined) -> None:
         self.members[message.member.slot] = message.member
@@ -326,7 +327,7 @@ class Group:
             self._left(wire.Left(member.slot))
         for adapter in list(self.adapters.values())[:1]:
             adapter.state(False)
-        log.error("the broker of the workers has gone: this worker is alone, and has to end")
+        _alone()
         if self.on_lost is not None:
             self.on_lost()
 
@@ -366,7 +367,7 @@ async def join(
 
     Example::
 
-        async with await join(directory) as group:
+        async with await join("/run/user/1000/workers") as group:
             print(group.slot)
     """
     group = Group(Path(directory), name or new_name(), on_lost, max_pending)

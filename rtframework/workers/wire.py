@@ -316,7 +316,7 @@ class Dropped(Control):
 
 
 class Missed(Control):
-    """This worker did not read, and messages since a time (seconds since the epoch) were not kept for it."""
+    """Messages for this worker since a time (seconds since the epoch) were dropped, because it did not read."""
 
     since: float
 

@@ -93,3 +93,41 @@ async def test_a_client_of_a_worker_that_was_killed_goes_on_at_another(js: JSCli
             assert await client.id() == sid
             assert await talker.emit_with_ack("who") == ["client", "talker"]
             assert len(broker.members) == 2
+
+
+async def test_nothing_is_lost_or_doubled_when_a_worker_is_killed_amid_a_flood(js: JSClients) -> None:
+    """What was on its way to a process that died would be missing, or come again after the client is back."""
+    async with workers(3, recovery=True) as (_, (one, two, three)):
+        talkers = [await js.connect(each.url, auth={"name": each.url}) for each in (two, three)]
+        async with running_proxy(one.url) as proxy:
+            clients = [
+                await js.connect(
+                    proxy.url,
+                    auth={"name": f"c{number}", "rooms": ["x"]},
+                    reconnection=True,
+                    reconnectionDelay=50,
+                    reconnectionDelayMax=200,
+                )
+                for number in range(5)
+            ]
+            floods = [
+                asyncio.create_task(talker.emit_with_ack("flood", "x", 10_000 * number, 2_000))
+                for number, talker in enumerate(talkers)
+            ]
+            for client in clients:  # each has an offset, and much is still to come
+                await client.wait_for("n")
+            proxy.lead_to(three.url)
+            await one.kill()
+            for flood in floods:
+                await flood
+            for client in clients:
+                assert (await client.reconnected())["recovered"]
+            for talker in talkers:
+                await talker.emit_with_ack("emit", {"to": ["x"]}, ["end"])
+            for client in clients:
+                for _ in talkers:
+                    await client.wait_for("end")
+                got = [event[0] for event in client.received("n")]
+                for number in range(len(talkers)):
+                    first = 10_000 * number
+                    assert [each for each in got if each // 10_000 == number] == list(range(first, first + 2_000))
