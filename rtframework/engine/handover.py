@@ -108,11 +108,14 @@ class RequestLines:
 
     def __init__(self, paths: Iterable[str]) -> None:
         prefixes = {re.escape(path.rstrip("/").encode()) for path in paths}
-        line = rb"(?!OPTIONS)[A-Z]+ (?:https?://[^/?#\s]*)?(?:%b)(?:/[^\s?]*)?\?(?:(?:\S*&)?sid=([^\s&]*))?\S* HTTP/1"
-        self.match: Final = re.compile(line % b"|".join(prefixes)).match
-        """Matches requests to the servers that have a query; the group is the session id."""
+        methods = rb"(?:GET|POST|HEAD|PUT|DELETE|PATCH)"  # any worker answers OPTIONS
+        url = rb"%b (?:https?://[^/ ]*)?(?:%b)(?:/[^ ?]*)?\?" % (methods, b"|".join(prefixes))
+        self.session: Final = re.compile(rb"%b(?:[^ ]*&)?sid=([\w-])" % url).match
+        """Matches requests to the servers that have a session id; the group is its first letter."""
+        self.handshake: Final = re.compile(rb"%b[^ ]* HTTP/1" % url).match
+        """Matches requests to the servers that have a query, of which those without a session id are handshakes."""
 
     def slot_of(self, target: str) -> int:
         """Return the slot that the URL of a request names; ``HERE``: it has no session id."""
-        found = self.match(b"GET %b HTTP/1.1" % target.encode(errors="surrogateescape"))
-        return SLOTS[found[1][0]] if found is not None and found[1] else HERE
+        found = self.session(b"GET %b HTTP/1.1" % target.encode(errors="surrogateescape"))
+        return HERE if found is None else SLOTS[found[1][0]]

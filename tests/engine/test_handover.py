@@ -43,8 +43,7 @@ def test_the_slot_of_a_request(target: str, slot: int) -> None:
     "line",
     [
         b"OPTIONS /socket.io/?sid=B HTTP/1.1\r\n",  # answered by any worker
-        b"GET /socket.io/?sid=B\r\nHost: x HTTP/1.1",
-        b"GET /socket.io/?sid=B HTTP/2.0\r\n",
+        b"GET /socket.io/ HTTP/1.1\r\nReferer: ?sid=B",
         b"get /socket.io/?sid=B HTTP/1.1\r\n",
         b"\x16\x03\x01\x02\x00\x01",
         b"GET /other HTTP/1.1\r\nReferer: /socket.io/?sid=B HTTP/1.1\r\n",
@@ -52,7 +51,7 @@ def test_the_slot_of_a_request(target: str, slot: int) -> None:
 )
 def test_what_is_no_such_request(line: bytes) -> None:
     """Bytes of something else would be taken for a session of another worker."""
-    assert LINES.match(line) is None
+    assert LINES.session(line) is None
 
 
 def test_the_root_of_an_application_may_be_the_path() -> None:

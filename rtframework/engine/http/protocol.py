@@ -118,8 +118,7 @@ class HttpProtocol(web.RequestHandler):
             return
         if self._unparsed is not None and data:  # something comes behind a GET that waits
             self._parse_unparsed()
-        self._parse(data, may_be_clean=is_idle)
-        if not is_idle:
+        if self._parse(data, may_be_clean=is_idle) or not is_idle:
             return
         if self._messages:
             if self.head_timer is not None:
@@ -128,10 +127,10 @@ class HttpProtocol(web.RequestHandler):
         elif self.head_timer is None and data and not self._force_close and not self._close:
             self.head_timer = self._loop.call_later(self._head_seconds, self._be_late)
 
-    def _parse(self, data: bytes, *, may_be_clean: bool = False, is_whole: bool = False) -> None:
+    def _parse(self, data: bytes, *, may_be_clean: bool = False, is_whole: bool = False) -> bool:
         """Have aiohttp parse what has come. Its task is not to wake for what is served without it.
 
-        ``may_be_clean``: nothing waits; ``is_whole``: it is one request.
+        Return whether that was put off. ``may_be_clean``: nothing waits; ``is_whole``: it is one request.
         """
         if self._parser is None and isinstance(self._manager, HttpServer):
             self._wake(self._manager)
@@ -142,6 +141,7 @@ class HttpProtocol(web.RequestHandler):
         made = self._request_count - count
         if data or made:
             self._is_clean = self._ends_request(data, made, starts_clean, is_whole)
+        return False
 
     def _ends_request(self, data: bytes, made: int, starts_clean: bool, is_whole: bool) -> bool:
         """Tell whether the parser is for certain between two requests, behind what it has just been fed.

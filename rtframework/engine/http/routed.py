@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from aiohttp import web
 
 from ..handover import HERE, Neighbours, Peer, RequestLines
-from ..ids import SLOTS
+from ..ids import LETTERS, SLOTS
 from .forwarding import forward
 from .protocol import HttpProtocol, HttpServer
 
@@ -51,7 +51,8 @@ class RoutedProtocol(HttpProtocol):
 
     def take(self, data: bytes, is_settled: bool, peer: Peer | None) -> None:
         """Begin with what another worker has read."""
-        self._held = data
+        if data:
+            self._hold(data)
         self._is_settled = is_settled or peer is not None
         if peer is not None:
             self._is_forwarded = True
@@ -70,18 +71,17 @@ class RoutedProtocol(HttpProtocol):
         if self._held and self.transport is not None:
             self.data_received(b"")
 
-    def data_received(self, data: bytes) -> None:
-        """Take what has come, behind what is held."""
+    def _parse(self, data: bytes, *, may_be_clean: bool = False, is_whole: bool = False) -> bool:
+        """Have aiohttp parse what has come, or put it off: behind what is held, or if its task is about to wait."""
         if self._leaving is not None:
             slot, begun, is_settled = self._leaving
             self._leaving = (slot, begun + data, is_settled)
-            return
+            return True
         if self._held:
             data, self._held = self._held + data, b""
-        super().data_received(data)
-
-    def _parse(self, data: bytes, *, may_be_clean: bool = False, is_whole: bool = False) -> None:
-        """Have aiohttp parse what has come; not yet, if its task is about to wait for just that."""
+            self._is_clean = True
+            self.data_received(data)
+            return True
         if (
             data
             and not may_be_clean
@@ -90,25 +90,29 @@ class RoutedProtocol(HttpProtocol):
             and self._waiter is None
             and not (self._messages or self._request_in_progress or self._unparsed)
         ):
-            self._held = data
+            self._hold(data)
             self._loop.call_soon(self._feed_held)
-        else:
-            super()._parse(data, may_be_clean=may_be_clean, is_whole=is_whole)
+            return True
+        return super()._parse(data, may_be_clean=may_be_clean, is_whole=is_whole)
+
+    def _hold(self, data: bytes) -> None:
+        """Keep the beginning of a request, for what comes to be joined to it: see ``_parse``."""
+        self._held = data
+        self._is_clean = False
 
     def _serve_unparsed(self, data: bytes) -> bool:
         """Pass the connection on if the request that begins here is another worker's; else serve it, or hold it."""
         server: Any = self._manager
-        found = server.match(data)
+        found = server.session(data)
         if found is not None:
-            sid = found[1]
-            if sid:
-                slot = SLOTS[sid[0]]
-                if slot != server.slot and self._may_leave(slot):
+            if found[1] != server.letter:
+                slot = SLOTS[found[1][0]]
+                if self._may_leave(slot):
                     return self._leave(slot, data)
-            elif not self._is_settled:
-                slot = server.neighbours.destination()
-                if slot is not None:
-                    return self._leave(slot, data, True) or super()._serve_unparsed(data)
+        elif not self._is_settled and server.handshake(data) is not None:
+            slot = server.neighbours.destination()
+            if slot is not None:
+                return self._leave(slot, data, True) or super()._serve_unparsed(data)
         if super()._serve_unparsed(data):
             if self.head_timer is not None:
                 self._stop_timer()
@@ -119,7 +123,7 @@ class RoutedProtocol(HttpProtocol):
             if self._is_settled and not self._is_forwarded:
                 self._is_settled = False
             return False
-        self._held = data
+        self._hold(data)
         if self.head_timer is None:
             self.head_timer = self._loop.call_later(self._head_seconds, self._be_late)
         return True
@@ -140,6 +144,7 @@ class RoutedProtocol(HttpProtocol):
             return False
         if transport.get_write_buffer_size():
             self._leaving = (slot, data, is_settled)
+            self._is_clean = False  # what comes goes to _parse
             transport.pause_reading()
             transport.set_write_buffer_limits(0)  # resume_writing is called when it is empty
             return True
@@ -161,6 +166,7 @@ class RoutedProtocol(HttpProtocol):
         if leaving is None or self.transport is None:
             return
         slot, data, is_settled = leaving
+        self._is_clean = True
         if not self._leave(slot, data, is_settled):
             self.transport.set_write_buffer_limits()
             self.transport.resume_reading()
@@ -204,8 +210,10 @@ class RoutedServer(HttpServer):
         self.slot = neighbours.slot
         """The number of this worker."""
         self._lines = RequestLines(paths)
-        self.match = self._lines.match
-        """Matches requests to the servers, see ``RequestLines.match``."""
+        self.session, self.handshake = self._lines.session, self._lines.handshake
+        """Match requests to the servers, see ``RequestLines``."""
+        self.letter = LETTERS[self.slot : self.slot + 1]
+        """The first letter of the session ids of this worker."""
         self._serve_here = self.request_handler
         self.request_handler = self._serve_or_forward
         self._taking: set[asyncio.Task[None]] = set()
