@@ -9,6 +9,7 @@ from rtframework.testing import TestServer
 from rtframework.workers import backbone
 from rtframework.workers.backbone import DIRECTORY
 from rtframework.workers.group import join
+from tests.support.in_process import NOT_ON_UVLOOP
 from tests.support.workers import running_broker
 
 
@@ -36,6 +37,7 @@ async def test_the_group_is_that_of_the_environment(monkeypatch: pytest.MonkeyPa
         assert not workers.health.up
 
 
+@NOT_ON_UVLOOP
 async def test_servers_of_one_process_do_not_meet() -> None:
     """What is emitted on one path would reach the clients of another."""
     async with running_broker() as broker, await join(broker.directory) as group:
