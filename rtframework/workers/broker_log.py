@@ -22,7 +22,7 @@ class _Chunk:
         self.count = self.size = self.last = 0
         self.begun = self.until = 0.0
         self.shelves: list[_Shelf] = []
-        """Those that have one of the packets."""
+        """The shelves that have one of the packets."""
 
 
 class _Shelf:

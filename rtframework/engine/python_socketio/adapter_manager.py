@@ -17,7 +17,7 @@ from .client_emitter import Answer, ClientEmitter
 from .manager import Manager, arguments, is_many
 
 if TYPE_CHECKING:
-    from ...protocols import Adapter, AdapterFactory, Outlet
+    from ...protocols import Adapter, AdapterFactory, Backbone, Outlet
     from ...types import Health
 
 log: Final = logging.getLogger("rtframework.cluster")
@@ -82,10 +82,14 @@ class AdapterManager(Manager):
         self._up = None
 
     @property
+    def backbone(self) -> Backbone | None:
+        """The way to the other servers, if the adapters have one in common."""
+        return self._table.backbone
+
+    @property
     def node(self) -> str:
         """The name of this server in its cluster; ``""`` if the adapter has none."""
-        backbone = self._table.backbone
-        return "" if backbone is None else backbone.node
+        return "" if self.backbone is None else self.backbone.node
 
     @property
     def health(self) -> Health:

@@ -18,6 +18,7 @@ from ...logs import printable
 from ...options import Cors, EngineOptions, Limits, check_instance, warn_of_unknown, whole_number
 from ...serializers import JSONDecoder
 from ..gateway import Gateway
+from ..handover import join_workers_of
 from ..http.mount import check_mount
 from .adapter_manager import AdapterManager
 from .application import Programs
@@ -227,6 +228,8 @@ class AsyncServer(Gateway):
         except BaseException:
             self._running.discard(app)
             raise
+        if isinstance(self.manager, AdapterManager):
+            join_workers_of(app, self.manager.backbone)
 
     async def start(self) -> None:
         """Start the manager; with ``adapter``, join the cluster. ``attach`` has it called when the application starts.
