@@ -131,10 +131,11 @@ async def _serve(directory: Path, parent: Parent, ready: int) -> None:
         if broker.is_used:
             alone_since = time.monotonic()
         elif told.is_set() or not parent.is_alive or time.monotonic() - alone_since > _ALONE:
-            with _locked(directory) as is_ours:  # else a worker is about to come
-                if is_ours and not broker.is_used:
+            with _locked(directory) as is_ours:  # else a worker is about to come, or nothing is there any more
+                if (is_ours or not directory.exists()) and not broker.is_used:
                     await broker.stop()
-                    shutil.rmtree(directory, ignore_errors=True)
+                    if is_ours:
+                        shutil.rmtree(directory, ignore_errors=True)
                     return
 
 

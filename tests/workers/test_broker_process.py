@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -75,7 +76,8 @@ async def test_it_ends_soon_when_its_parent_has_gone(directory: Path) -> None:
     child = await asyncio.create_subprocess_exec(sys.executable, "-c", "input()", stdin=subprocess.PIPE)
     parent = Parent(child.pid, started_at(child.pid) or "")
     group = await join_or_start(directory, parent, on_lost=ignore)
-    await child.communicate()
+    child.kill()
+    await child.wait()
     await group.leave()
     await until(lambda: not directory.exists() and pid_of(directory) is None, timeout=20)
 
@@ -96,6 +98,17 @@ async def test_a_broker_that_was_killed_is_replaced(directory: Path) -> None:
     await another.leave()
     os.kill(pid_of(directory) or 0, signal.SIGTERM)
     await until(lambda: not directory.exists(), timeout=20)
+
+
+async def test_it_ends_when_its_directory_was_removed(directory: Path) -> None:
+    """Nobody could find it any more, and it would be there until the machine is restarted."""
+    child = await asyncio.create_subprocess_exec(sys.executable, "-c", "input()", stdin=subprocess.PIPE)
+    group = await join_or_start(directory, Parent(child.pid, started_at(child.pid) or ""), on_lost=ignore)
+    shutil.rmtree(directory)
+    child.kill()
+    await child.wait()
+    await group.leave()
+    await until(lambda: pid_of(directory) is None, timeout=20)
 
 
 async def test_a_worker_waits_for_the_one_that_starts_the_broker(
