@@ -9,12 +9,13 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, Literal, NoReturn, TypeVar, overload
 
 import socketio
+from socketio.async_pubsub_manager import AsyncPubSubManager
 from socketio.exceptions import DisconnectedError
 from socketio.exceptions import TimeoutError as CallTimeout
 
 from ...adapters.checking import check_adapter_factory
 from ...exceptions import AckTimeout, ConfigurationError
-from ...logs import printable
+from ...logs import ThrottledLog, printable
 from ...options import Cors, EngineOptions, Limits, check_instance, warn_of_unknown, whole_number
 from ...serializers import JSONDecoder
 from ..gateway import Gateway
@@ -40,6 +41,15 @@ if TYPE_CHECKING:
     from .engineio_server import Cookie
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+log: Final = logging.getLogger("rtframework.engine")
+
+_alone: Final = ThrottledLog(
+    log,
+    logging.WARNING,
+    "an AsyncServer without an adapter reaches the clients of its own worker alone: write "
+    "AsyncServer(adapter=rtframework.Workers())",
+)
 
 _TRANSPORTS: Final = ("polling", "websocket")
 
@@ -230,6 +240,8 @@ class AsyncServer(Gateway):
             raise
         if isinstance(self.manager, AdapterManager):
             join_workers_of(app, self.manager.backbone)
+        elif self.eio.neighbours is not None and not isinstance(self.manager, AsyncPubSubManager):
+            _alone()
 
     async def start(self) -> None:
         """Start the manager; with ``adapter``, join the cluster. ``attach`` has it called when the application starts.
