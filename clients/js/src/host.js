@@ -28,6 +28,8 @@ export class Host {
   #questions = new Map();
   #ids = 0;
   #manager;
+  /** @type {string | undefined} a lock that is held while this worker lives, so that the tabs learn when it has died */
+  #lock;
 
   /**
    * @param {typeof import("socket.io-client").Manager | Promise<typeof import("socket.io-client").Manager>} Manager
@@ -38,6 +40,16 @@ export class Host {
     this.runsIn = runsIn;
     this.own = own;
     this.#manager = Promise.resolve(Manager);
+    if (runsIn !== "shared-worker" || !globalThis.navigator?.locks) return;
+    const lock = `rtframework:${crypto.randomUUID()}`;
+    const held = new Promise((taken) => {
+      void navigator.locks.request(lock, () => {
+        taken(undefined);
+        return new Promise(() => {});
+      });
+    });
+    this.#manager = Promise.all([Manager, held]).then(([Manager]) => Manager);
+    this.#lock = lock;
   }
 
   /** @param {Port} port */
@@ -104,7 +116,7 @@ export class Host {
       });
       this.#connection.status.subscribe((status) => this.#tellAll({ type: "status", status }));
     }
-    tab.post({ type: "ready", status: this.#connection.status.get() });
+    tab.post({ type: "ready", status: this.#connection.status.get(), lock: this.#lock });
     if (lock !== undefined) void navigator.locks.request(lock, () => this.#gone(tab)); // when the tab has let go of it
     else if (this.runsIn === "shared-worker") this.#ping(tab);
     return this.#connection;

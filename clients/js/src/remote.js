@@ -34,6 +34,8 @@ export class RemoteConnection {
   /** @type {string | undefined} */
   #lock;
   #release = () => {};
+  /** @type {string | undefined} */
+  #mourned;
   #unwatch;
   #closed = false;
   #settings;
@@ -107,8 +109,30 @@ export class RemoteConnection {
 
   async #begin() {
     await this.#takeLock();
-    const { settings, asks, renews } = { settings: this.#settings, asks: !!this.#page.credentials, renews: this.#page.renews };
-    this.#log?.unshift({ type: "open", settings, asks, renews, lock: this.#lock });
+    this.#log?.unshift(this.#opening());
+    this.#next();
+  }
+
+  #opening() {
+    const { credentials, renews } = this.#page;
+    return { type: "open", settings: this.#settings, asks: !!credentials, renews, lock: this.#lock };
+  }
+
+  /**
+   * Wait for the death of the worker, by the lock that it holds, and start another.
+   *
+   * @param {string} lock
+   */
+  async #mourn(lock) {
+    if (this.#mourned === lock) return;
+    this.#mourned = lock;
+    await navigator.locks.request(lock, { mode: "shared" }, () => {});
+    if (this.#mourned !== lock || this.#closed) return;
+    for (const socket of this.#sockets.values()) socket.lost();
+    this.#log = [this.#opening()];
+    this.#places.unshift(this.#page.runIn);
+    this.#link = null;
+    for (const socket of this.#sockets.values()) if (socket.active) socket.attach();
     this.#next();
   }
 
@@ -175,6 +199,7 @@ export class RemoteConnection {
     switch (message.type) {
       case "ready":
         this.#log = null;
+        if (message.lock) this.#mourn(message.lock);
         return this.status.set(message.status);
       case "failed":
         return this.#log ? this.#next() : undefined;
@@ -225,7 +250,7 @@ export class RemoteConnection {
   async #again() {
     for (const socket of this.#sockets.values()) socket.lost();
     await this.#takeLock();
-    this.#post({ type: "open", settings: this.#settings, asks: !!this.#page.credentials, renews: this.#page.renews, lock: this.#lock });
+    this.#post(this.#opening());
     for (const socket of this.#sockets.values()) if (socket.active) socket.attach();
   }
 }
