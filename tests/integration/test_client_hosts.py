@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
 from typing import Any, Final
 
 import pytest
@@ -23,13 +22,13 @@ REFUSED: Final = "Failed to load resource|WebSocket connection to|blocked by COR
 
 
 @pytest.fixture
-async def client(serve: Serve, browser: Pages) -> AsyncIterator[ClientPage]:
+async def client(serve: Serve, browser: Pages) -> ClientPage:
     """The page, which another server than those of the tests has served."""
     browser.expect_errors(REFUSED)
     pages = await serve(client_page())
     client = ClientPage(await browser.open())
     await client.load(pages.url)
-    yield client
+    return client
 
 
 def dead_host() -> str:
