@@ -21,6 +21,9 @@ const REASONS = /** @type {Record<string, TokenRequest["reason"]>} */ ({
 const TRIES = 3;
 const PAUSE = 2_000;
 
+/** The type of an event's packet, in the Socket.IO protocol. */
+const EVENT = 2;
+
 export const RETRY = { min: 1_000, max: 5_000, jitter: 0.5 };
 
 /**
@@ -86,6 +89,10 @@ export class Connection {
         if (state !== "idle" || !this.#isOver) this.#tell(state, detail);
       },
     });
+    this.#line.manager.on("packet", ({ type, nsp, data }) => {
+      // From the Manager: a socket keeps an event that comes with the end of a poll until it is connected again.
+      if (type === EVENT && data?.[0] === "kicked" && this.#sockets.has(nsp)) this.#kicked(data[1]);
+    });
     this.#unwatch = watchWaking((how) => this.wake(how), this.#timers);
   }
 
@@ -114,7 +121,6 @@ export class Connection {
       if (!socket.active) this.#refused(record, error);
     });
     socket.on("disconnect", (reason) => this.#left(reason));
-    socket.on("kicked", (kick) => this.#kicked(kick));
     if (this.renews) {
       socket.on("refresh_token", (detail, answer) => void this.#refresh(detail, answer));
     }
@@ -207,6 +213,7 @@ export class Connection {
 
   /** @param {Kick} kick */
   #kicked(kick) {
+    kick = { reason: kick?.reason ?? "", reconnect: Boolean(kick?.reconnect) };
     this.#kick = kick;
     if (kick.reconnect) this.#reason = "kicked";
     this.#around.onKicked?.(kick);
