@@ -16,12 +16,14 @@ from tests.support.react import MODULES
 
 PACKAGE: Final = ROOT / "clients" / "js"
 STOCK: Final = "socket.io-client/dist/socket.io.esm.min.js"
+VUE: Final = "vue/dist/vue.esm-browser.js"
 IMPORTS: Final = {
     "@rtframework/client": "/package/src/index.js",
     "@rtframework/client/react": "/package/src/react.js",
     "@rtframework/client/vue": "/package/src/vue.js",
     "@rtframework/client/worker": "/package/src/worker.js",
     "socket.io-client": f"/modules/{STOCK}",
+    "vue": f"/modules/{VUE}",
 }
 """The import map of a page, as the package's README has it."""
 
@@ -29,13 +31,16 @@ _PAGE: Final = """<!doctype html>
 <meta charset="utf-8"><link rel="icon" href="data:,"><title>client</title>
 <script type="importmap">{imports}</script>
 <div id="root"></div>
-<script type="module">
+{script}
+"""
+
+_SCRIPT: Final = """<script type="module">
 import * as client from "@rtframework/client";
 Object.assign(window, client);
 window.statuses = [];
 window.heard = [];
 // Connect, and note down what happens.
-window.start = (options = {{}}) => {{
+window.start = (options = {}) => {
   window.connection = connect(options);
   window.socket = connection.socket;
   connection.status.subscribe((status) => statuses.push(status));
@@ -43,20 +48,25 @@ window.start = (options = {{}}) => {{
   socket.on("disconnect", (reason) => heard.push(["disconnect", reason]));
   socket.on("connect_error", (error) => heard.push(["connect_error", error.message, error.data]));
   socket.onAny((...args) => heard.push(args.filter((each) => typeof each !== "function")));
-}};
+};
 window.state = () => connection.status.get().state;
 window.ready = true;
 </script>
 """
 
 
-def client_page(files: Mapping[str, str] | None = None) -> web.Application:
-    """An application with the page at ``/``, the package, the npm packages of the tests, and JavaScript of a test."""
+def client_page(files: Mapping[str, str] | None = None, *, main: bool = False) -> web.Application:
+    """Make an application with the page at ``/``, the package, the npm packages of the tests, and JavaScript of a test.
+
+    ``main``: the page runs ``main.js`` of these files, and nothing else.
+    """
     app = web.Application()
     served = {f"/{name}": text for name, text in (files or {}).items()}
 
     async def index(request: web.Request) -> web.Response:
-        return web.Response(text=_PAGE.format(imports=json.dumps({"imports": IMPORTS})), content_type="text/html")
+        script = '<script type="module" src="/main.js"></script>' if main else _SCRIPT
+        page = _PAGE.format(imports=json.dumps({"imports": IMPORTS}), script=script)
+        return web.Response(text=page, content_type="text/html")
 
     async def script(request: web.Request) -> web.Response:
         return web.Response(text=served[request.path], content_type="text/javascript")
@@ -67,6 +77,11 @@ def client_page(files: Mapping[str, str] | None = None) -> web.Application:
     for path in served:
         app.router.add_get(path, script)
     return app
+
+
+def has_vue() -> bool:
+    """Tell whether npm has installed Vue; ``make test`` does."""
+    return (MODULES / VUE).is_file()
 
 
 def open_server(**options: Any) -> Server:
