@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import pytest
 
-from rtframework import ConnectionRefused, Handshake, Server, Socket
+from rtframework import ConnectionRefused, DisconnectReason, Handshake, Server, Socket
 from tests.conftest import Serve
 from tests.support.browser import Pages
 from tests.support.client_page import ClientPage, client_page, open_server
@@ -67,7 +67,7 @@ class Gate:
     def cut(self) -> None:
         """Close the connections, not the sockets: clients come back by themselves."""
         for socket in list(self.here):
-            socket.conn.close()
+            socket.conn.close(DisconnectReason.FORCED_CLOSE)
 
 
 async def start(client: ClientPage, url: str, tokens: list[Any], place: str = "page", **options: Any) -> None:

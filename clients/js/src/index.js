@@ -9,7 +9,10 @@ export { presence } from "./presence.js";
 /** @type {import("../types/index.js").connect} */
 export const connect = /** @type {any} */ (open);
 
-/** @param {import("../types/index.js").ConnectOptions} [options] */
+/**
+ * @param {import("../types/index.js").ConnectOptions} [options]
+ * @returns {import("../types/index.js").Connection<any>}
+ */
 function open(options = {}) {
   const { settings, page, runIn = "page", timers, namespace, autoConnect, ...where } = sortOptions(options);
   const connection =

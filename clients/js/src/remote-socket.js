@@ -3,9 +3,14 @@ import { toPlain } from "./plain.js";
 
 const RESERVED = ["connect", "connect_error", "disconnect", "disconnecting", "newListener", "removeListener"];
 
+/** @typedef {import("../types/index.js").RemoteSocket<any, any>} Declared */
 /** @typedef {{ volatile?: boolean, compress?: boolean, timeout?: number }} Flags */
 
-/** A socket whose connection is in a worker, with the methods of the stock client's. */
+/**
+ * A socket whose connection is in a worker, with the methods of the stock client's.
+ *
+ * @implements {Declared}
+ */
 export class RemoteSocket extends Emitter {
   connected = false;
   recovered = false;

@@ -161,7 +161,7 @@ export interface RemoteSocket<Listen extends EventsMap = EventsMap, Emit extends
   on<E extends Name<Listen> | keyof Reserved>(event: E, listener: Listener<Listen, E>): this;
   once<E extends Name<Listen> | keyof Reserved>(event: E, listener: Listener<Listen, E>): this;
   off<E extends Name<Listen> | keyof Reserved>(event?: E, listener?: Listener<Listen, E>): this;
-  listeners<E extends Name<Listen> | keyof Reserved>(event: E): Array<Listener<Listen, E>>;
+  listeners(event: Name<Listen> | keyof Reserved): Array<(...args: any[]) => void>;
   hasListeners(event: string): boolean;
   onAny(listener: (event: string, ...args: any[]) => void): this;
   prependAny(listener: (event: string, ...args: any[]) => void): this;
@@ -177,7 +177,7 @@ export interface RemoteSocket<Listen extends EventsMap = EventsMap, Emit extends
     ...args: WithoutAck<Arguments<Emit, E>>
   ): Promise<Answer<Arguments<Emit, E>>>;
   send(...args: any[]): this;
-  timeout(milliseconds: number): RemoteSocket<Listen, EventsMap>;
+  timeout(milliseconds: number): RemoteSocket<Listen, any>;
   compress(compress: boolean): this;
   readonly volatile: this;
   connect(): this;
