@@ -11,8 +11,13 @@ from pathlib import Path
 from typing import Final
 
 import pytest
+from aiohttp import web
 
+from rtframework import Server, Socket
+from tests.conftest import Serve
+from tests.support.browser import Pages
 from tests.support.client_page import PACKAGE, has_vue
+from tests.support.markdown import read_page
 from tests.support.preload import ROOT
 from tests.support.react import MODULES
 
@@ -166,3 +171,31 @@ async def test_the_package_has_the_types_that_it_says(folder: Path) -> None:
         settings["exclude"] = ["src/react.js", "src/vue.js", "types/react.d.ts", "types/vue.d.ts"]
     (package / "tsconfig.json").write_text(json.dumps(settings), encoding="utf-8")
     await run("node", str(MODULES / "typescript" / "bin" / "tsc"), "-p", "tsconfig.json", cwd=package)
+
+
+async def test_the_page_of_the_readme(serve: Serve, browser: Pages) -> None:
+    """Somebody without a bundler would paste a page that does not find its modules, or whose worker does not."""
+    (block,) = [block for block in read_page(PACKAGE / "README.md").blocks if block.info[:1] == ("html",)]
+    hello: asyncio.Queue[Socket] = asyncio.Queue()
+    io = Server(serve_client=MODULES / "socket.io-client" / "dist")
+
+    @io.on("hello")
+    async def said_hello(socket: Socket) -> None:
+        hello.put_nowait(socket)
+
+    pages = {"/": block.code, "/worker": block.code.replace("connect()", 'connect({ runIn: "worker" })')}
+
+    async def page(request: web.Request) -> web.Response:
+        text = f'<!doctype html><link rel="icon" href="data:,">{pages[request.path]}'
+        return web.Response(text=text, content_type="text/html")
+
+    app = web.Application()
+    io.attach(app)
+    app.router.add_static("/client", PACKAGE)
+    for path in pages:
+        app.router.add_get(path, page)
+    server = await serve(app)
+    for path in pages:
+        await browser.open(server.url + path)
+        async with asyncio.timeout(15):
+            await hello.get()

@@ -27,7 +27,8 @@ onSignedOut: () => heard.push(['signed out']),
 
 @pytest.fixture
 async def client(serve: Serve, browser: Pages) -> ClientPage:
-    """A page."""
+    """A page. A poll that is on its way when the server closes the session is answered with 400."""
+    browser.expect_errors("Failed to load resource|WebSocket connection to")
     client = ClientPage(await browser.open())
     await client.load((await serve(client_page())).url)
     return client
