@@ -199,3 +199,25 @@ async def test_the_page_of_the_readme(serve: Serve, browser: Pages) -> None:
         await browser.open(server.url + path)
         async with asyncio.timeout(15):
             await hello.get()
+
+
+NODE: Final = """
+import { connect } from "@rtframework/client";
+
+const connection = connect({ hosts: process.argv[2] });
+console.log(await connection.socket.emitWithAck("echo", "hello"), connection.status.get().state);
+connection.close(); // the last thing that keeps the process alive
+"""
+
+
+async def test_in_node(serve: Serve, folder: Path) -> None:
+    """A page that is rendered on a server would end with an error; and a program in Node do without backup hosts."""
+    io = Server()
+
+    @io.on("echo")
+    async def echo(socket: Socket, text: str) -> str:
+        return text
+
+    server = await serve(io)
+    (folder / "in-node.js").write_text(NODE, encoding="utf-8")
+    assert await run("node", "in-node.js", server.url, cwd=folder) == "hello connected\n"

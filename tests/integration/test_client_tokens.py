@@ -166,8 +166,8 @@ async def test_namespaces_ask_for_one_token(serve: Serve, client: ClientPage) ->
     """Where a token may be used once only, one of two namespaces would be refused."""
     gate = Gate()
     server = await serve(gate.server())
-    await start(client, server.url, ["one", "two", "three", "four"])
-    await client.run("window.den = connection.of('/den'), undefined")
+    await start(client, server.url, ["one", "two", "three", "four"], autoConnect=False)
+    await client.run("window.den = connection.of('/den'), connection.connect()")
     await client.until("socket.connected && den.connected")
     assert [auth["token"] for auth in gate.seen] == ["one", "one"]
 

@@ -1,5 +1,5 @@
 import { Hosts, parseHost } from "./hosts.js";
-import { Line } from "./line.js";
+import { Reconnector } from "./reconnector.js";
 import { Observable } from "./observable.js";
 import { presenceOf } from "./presence.js";
 import { plainTimers } from "./timers.js";
@@ -52,7 +52,7 @@ export const RETRY = { min: 1_000, max: 5_000, jitter: 0.5 };
 export class Connection {
   /** @type {Map<string, { socket: Socket, refused: boolean }>} */
   #sockets = new Map();
-  #line;
+  #reconnector;
   #around;
   #timers;
   #unwatch;
@@ -77,19 +77,23 @@ export class Connection {
     this.stock = stock;
     this.renews = around.renews;
     this.status = new Observable(this.#status("idle"));
-    this.#line = new Line(around.Manager, { ...stock, path }, {
-      hosts: this.#hosts,
-      timers: this.#timers,
-      retry: { ...RETRY, ...retry },
-      recheck,
-      returnAfter,
-      check,
-      wanted: () => [...this.#sockets.values()].some(({ socket }) => socket.active),
-      tell: (state, detail) => {
-        if (state !== "idle" || !this.#isOver) this.#tell(state, detail);
+    this.#reconnector = new Reconnector(
+      around.Manager,
+      { ...stock, path },
+      {
+        hosts: this.#hosts,
+        timers: this.#timers,
+        retry: { ...RETRY, ...retry },
+        recheck,
+        returnAfter,
+        check,
+        wanted: () => [...this.#sockets.values()].some(({ socket }) => socket.active),
+        tell: (state, detail) => {
+          if (state !== "idle" || !this.#isOver) this.#tell(state, detail);
+        },
       },
-    });
-    this.#line.manager.on("packet", ({ type, nsp, data }) => {
+    );
+    this.#reconnector.manager.on("packet", ({ type, nsp, data }) => {
       // From the Manager: a socket keeps an event that comes with the end of a poll until it is connected again.
       if (type === EVENT && data?.[0] === "kicked" && this.#sockets.has(nsp)) this.#kicked(data[1]);
     });
@@ -106,7 +110,7 @@ export class Connection {
     const known = this.#sockets.get(nsp);
     if (known) return known.socket;
     const auth = (/** @type {(auth: object) => void} */ give) => this.#authenticate(give);
-    const socket = this.#line.manager.socket(nsp, { ...this.stock, ...(this.#around.credentials && { auth }) });
+    const socket = this.#reconnector.manager.socket(nsp, { ...this.stock, ...(this.#around.credentials && { auth }) });
     const record = { socket, refused: false };
     this.#sockets.set(nsp, record);
     presenceOf(socket);
@@ -114,7 +118,7 @@ export class Connection {
       record.refused = false;
       this.#reason = "connect";
       this.#kick = null;
-      this.#line.joined();
+      this.#reconnector.joined();
       this.#tell("connected");
     });
     socket.on("connect_error", (error) => {
@@ -132,12 +136,12 @@ export class Connection {
   }
 
   reconnect() {
-    this.#line.restart();
+    this.#reconnector.restart();
   }
 
   /** @param {import("./waking.js").Wake} how */
   wake(how) {
-    this.#line.wake(how);
+    this.#reconnector.wake(how);
   }
 
   signOut() {
@@ -150,25 +154,28 @@ export class Connection {
     this.#unwatch();
     this.#tell("closed");
     for (const { socket } of this.#sockets.values()) socket.disconnect();
-    this.#line.end();
+    this.#reconnector.end();
   }
 
-  // --- credentials ----------------------------------------------------------------------------------------------------
+  // --- credentials ---
 
   /** @param {(auth: object) => void} give */
   async #authenticate(give) {
-    const { engine } = this.#line.manager;
-    const current = () => engine === this.#line.manager.engine && engine.readyState === "open";
+    const { engine } = this.#reconnector.manager;
+    const current = () => engine === this.#reconnector.manager.engine && engine.readyState === "open";
     if (this.#asked?.engine !== engine || this.#asked.reason !== this.#reason) {
       this.#asked = { engine, reason: this.#reason, auth: this.#credentials({ reason: this.#reason }) };
     }
+    const asked = this.#asked; // for all namespaces that connect now
     try {
-      const auth = await this.#asked.auth; // the same for all namespaces
+      const auth = await asked.auth;
       if (!current()) return;
       if (auth === null) this.signOut();
       else give(auth);
     } catch (error) {
-      if (current()) this.#line.fail(asError(error));
+      if (current()) this.#reconnector.fail(asError(error));
+    } finally {
+      if (this.#asked === asked) this.#asked = null;
     }
   }
 
@@ -252,7 +259,7 @@ export class Connection {
       state,
       host: this.#hosts.current.url,
       isMain: this.#hosts.isMain,
-      failures: this.#line?.failures ?? 0,
+      failures: this.#reconnector?.failures ?? 0,
       retryAt,
       error: error && { message: error.message, data: error.data },
       kick: state === "kicked" ? (this.#kick ?? undefined) : undefined,

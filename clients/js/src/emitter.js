@@ -41,7 +41,11 @@ export class Emitter {
     else {
       const all = this.listeners(event);
       const at = all.findIndex((each) => each === listener || /** @type {any} */ (each).listener === listener);
-      if (at >= 0) this.#listeners.set(event, all.toSpliced(at, 1));
+      if (at >= 0)
+        this.#listeners.set(
+          event,
+          all.filter((_, number) => number !== at),
+        );
     }
     return this;
   }

@@ -1,7 +1,7 @@
 import { Manager } from "socket.io-client";
 import { Connection } from "./connection.js";
 import { sortOptions } from "./options.js";
-import { RemoteConnection } from "./remote.js";
+import { RemoteConnection } from "./remote-connection.js";
 import { timersOf } from "./timers.js";
 
 export { presence } from "./presence.js";

@@ -13,7 +13,10 @@ export function useStatus(connection) {
 
 /** @type {import("../types/react.js").usePresence} */
 export function usePresence(socket, room) {
-  const subscribe = useCallback((/** @type {() => void} */ changed) => presence(socket, room).subscribe(changed), [socket, room]);
+  const subscribe = useCallback(
+    (/** @type {() => void} */ changed) => presence(socket, room).subscribe(changed),
+    [socket, room],
+  );
   const get = () => presence(socket, room).get();
   return useSyncExternalStore(subscribe, get, get);
 }

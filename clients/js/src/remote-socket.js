@@ -117,13 +117,14 @@ export class RemoteSocket extends Emitter {
    */
   emitWithAck(event, ...args) {
     return new Promise((resolve, reject) => {
-      const done = (/** @type {Error | null} */ error, /** @type {any} */ answer) => (error ? reject(error) : resolve(answer));
+      const done = (/** @type {Error | null} */ error, /** @type {any} */ answer) =>
+        error ? reject(error) : resolve(answer);
       done.hearsErrors = true;
       this.emit(event, ...args, done);
     });
   }
 
-  // --- for the connection: what the worker says --------------------------------------------------------------------------
+  // --- for the connection: what the worker says ---
 
   /** Ask the worker for this namespace, after connect() or when there is a new worker. */
   attach() {

@@ -27,11 +27,6 @@ export class WorkerTimers {
     }
   }
 
-  /** Whether a Worker keeps the time. */
-  get kept() {
-    return this.#worker !== null;
-  }
-
   /**
    * @param {() => void} run
    * @param {number} ms

@@ -1,1 +1,1 @@
-export { serveWorker } from "./host.js";
+export { serveWorker } from "./tab-server.js";

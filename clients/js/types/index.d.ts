@@ -1,4 +1,4 @@
-import type { Manager, ManagerOptions, Socket, SocketOptions } from "socket.io-client";
+import type { ManagerOptions, Socket, SocketOptions } from "socket.io-client";
 
 /** Where a connection runs. */
 export type Place = "page" | "worker" | "shared-worker";
@@ -27,16 +27,7 @@ export interface Status {
    * - `signed-out`: by `signOut()`, here or in another tab, or since `getToken()` has none
    * - `closed`: by `close()`
    */
-  state:
-    | "idle"
-    | "connecting"
-    | "connected"
-    | "waiting"
-    | "offline"
-    | "refused"
-    | "kicked"
-    | "signed-out"
-    | "closed";
+  state: "idle" | "connecting" | "connected" | "waiting" | "offline" | "refused" | "kicked" | "signed-out" | "closed";
   /** The host that is in use, or whose turn it is. */
   host: string;
   /** Whether that is the first of `hosts`. */
@@ -96,7 +87,7 @@ type Owned =
 type StockOptions = Partial<Omit<ManagerOptions & SocketOptions, Owned>>;
 
 export interface ConnectOptions extends StockOptions {
-  /** The main host, then the backups, as origins: `["https://a.example.org", "https://b.example.org"]`. The page's own. */
+  /** The main host, then the backups, as origins such as `"https://a.example.org"`. By default the page's own. */
   hosts?: string | readonly string[];
   /** The path of the endpoint, `"/socket.io"`. */
   path?: string;
@@ -117,7 +108,7 @@ export interface ConnectOptions extends StockOptions {
   runIn?: Place;
   /** Tabs with the same hosts and the same session share a connection in a SharedWorker: the user's id, for example. */
   session?: string;
-  /** Where a worker finds `socket.io-client` as a module, for pages without a bundler. By default what the import map says. */
+  /** Where a worker finds `socket.io-client` as a module, for pages without a bundler. By default by the import map. */
   clientUrl?: string;
   /** Start a worker of your own, which calls `serveWorker()`. */
   worker?: () => Worker | SharedWorker;

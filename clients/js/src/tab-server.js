@@ -5,19 +5,26 @@ import { presenceOf } from "./presence.js";
 /** @typedef {import("../types/index.js").TokenRequest} TokenRequest */
 /** @typedef {Pick<MessagePort, "postMessage" | "onmessage">} Port */
 /** @typedef {{ post(message: object): void, missed: number }} Tab */
-/** @typedef {{ socket: Socket, tabs: Map<Tab, number>, acks: Map<number, Function> }} Binding */
-/** @typedef {{ request: TokenRequest, tried: Set<Tab>, give: (auth: object | null) => void, fail: (error: Error) => void }} Question */
+/** @typedef {{ socket: Socket, tabs: Map<Tab, number>, acks: Map<number, { answer: Function, silent: number }> }} Binding */
+/**
+ * @typedef {object} Question
+ * @property {TokenRequest} request
+ * @property {Set<Tab>} tried
+ * @property {Promise<object | null>} answer
+ * @property {(auth: object | null) => void} give
+ * @property {(error: Error) => void} fail
+ */
 
 /** Milliseconds after which another tab is asked for credentials as well. */
-const PATIENCE = 10_000;
-/** Milliseconds between two questions to a tab whether it is there, where there are no locks, and how many it may miss. */
-const PING = 20_000;
-const MISSED = 3;
+const ASK_ANOTHER = 10_000;
+/** Where there are no locks: milliseconds between two pings to a tab, and how many it may leave without an answer. */
+const PING_INTERVAL = 20_000;
+const MAX_MISSED = 3;
 /** The longest time of a timer: an ack without a timeout fails when the connection is lost. */
-const NEVER = 2 ** 31 - 1;
+const LONGEST = 2 ** 31 - 1;
 
 /** Holds a connection for tabs that speak to it over ports: in a Worker, in a SharedWorker, or beside the page. */
-export class Host {
+export class TabServer {
   /** @type {Connection | null} */
   #connection = null;
   /** @type {Tab[]} the one that somebody looked at last comes first */
@@ -105,19 +112,23 @@ export class Host {
     this.#tabs = [tab, ...this.#tabs.filter((each) => each !== tab)];
     if (!this.#connection) {
       const stock = { ...settings.stock, ...this.own.stock };
-      this.#connection = new Connection({ ...settings, stock }, {
-        Manager,
-        runsIn: this.runsIn,
-        timers: this.own.timers,
-        renews,
-        credentials: asks ? (request) => this.#ask(request) : null,
-        onKicked: (kick) => this.#tellAll({ type: "kicked", kick }),
-        onSignedOut: () => this.#tellAll({ type: "signedOut" }),
-      });
+      this.#connection = new Connection(
+        { ...settings, stock },
+        {
+          Manager,
+          runsIn: this.runsIn,
+          timers: this.own.timers,
+          renews,
+          credentials: asks ? (request) => this.#ask(request) : null,
+          onKicked: (kick) => this.#tellAll({ type: "kicked", kick }),
+          onSignedOut: () => this.#tellAll({ type: "signedOut" }),
+        },
+      );
       this.#connection.status.subscribe((status) => this.#tellAll({ type: "status", status }));
     }
     tab.post({ type: "ready", status: this.#connection.status.get(), lock: this.#lock });
-    if (lock !== undefined) void navigator.locks.request(lock, () => this.#gone(tab)); // when the tab has let go of it
+    if (lock !== undefined)
+      void navigator.locks.request(lock, () => this.#gone(tab)); // when the tab has let go of it
     else if (this.runsIn === "shared-worker") this.#ping(tab);
     return this.#connection;
   }
@@ -127,7 +138,7 @@ export class Host {
     for (const tab of this.#tabs) tab.post(message);
   }
 
-  // --- sockets --------------------------------------------------------------------------------------------------------
+  // --- sockets ---
 
   /** @param {string} nsp */
   #bindingOf(nsp) {
@@ -152,7 +163,7 @@ export class Host {
       const answer = typeof args.at(-1) === "function" ? args.pop() : undefined;
       if (answer && args[0] === "refresh_token" && this.#isRenewing) return;
       const ack = answer && ++this.#ids;
-      if (ack) binding.acks.set(ack, answer);
+      if (ack) binding.acks.set(ack, { answer, silent: 0 });
       tell({ type: "event", args, ack });
     });
     return binding;
@@ -196,7 +207,7 @@ export class Host {
     if (flags.volatile) socket = socket.volatile;
     if (flags.compress === false) socket = socket.compress(false);
     if (ack === undefined) return void socket.emit(event, ...others);
-    const timeout = flags.timeout ?? Number(this.#connection?.stock.ackTimeout ?? NEVER);
+    const timeout = flags.timeout ?? Number(this.#connection?.stock.ackTimeout ?? LONGEST);
     const done = (/** @type {Error | null} */ error, /** @type {any[]} */ ...answer) => {
       tab.post({ type: "ack", nsp, ack, error: error?.message, args: error ? [] : answer });
     };
@@ -206,13 +217,14 @@ export class Host {
   /** @param {{ nsp: string, ack: number, args?: any[], silent?: boolean }} message the first tab that answers counts */
   #answer({ nsp, ack, args, silent }) {
     const binding = this.#bindings.get(nsp);
-    const answer = binding?.acks.get(ack);
-    if (!binding || !answer || (silent && binding.tabs.size > 1)) return;
+    const waiting = binding?.acks.get(ack);
+    if (!binding || !waiting) return;
+    if (silent && ++waiting.silent < binding.tabs.size) return;
     binding.acks.delete(ack);
-    if (args) answer(...args);
+    if (args) waiting.answer(...args);
   }
 
-  // --- credentials ----------------------------------------------------------------------------------------------------
+  // --- credentials ---
 
   /**
    * Ask a tab, and after some time another.
@@ -221,11 +233,15 @@ export class Host {
    * @returns {Promise<object | null>}
    */
   #ask(request) {
-    return new Promise((give, fail) => {
-      const id = ++this.#ids;
-      this.#questions.set(id, { request, tried: new Set(), give, fail });
-      this.#askNext(id);
-    });
+    const open = [...this.#questions.values()].find((question) => question.request.reason === request.reason);
+    if (open) return open.answer; // of a connection that has ended meanwhile, while all tabs were frozen
+    const id = ++this.#ids;
+    /** @type {Pick<Question, "give" | "fail">} */
+    let settle = { give: () => {}, fail: () => {} };
+    const answer = new Promise((give, fail) => (settle = { give, fail }));
+    this.#questions.set(id, { request, tried: new Set(), answer, ...settle });
+    this.#askNext(id);
+    return answer;
   }
 
   /** @param {number} id */
@@ -236,7 +252,7 @@ export class Host {
     if (tab) {
       question.tried.add(tab);
       tab.post({ type: "ask", id, request: question.request });
-      setTimeout(() => this.#askNext(id), PATIENCE);
+      setTimeout(() => this.#askNext(id), ASK_ANOTHER);
     } else if (this.#tabs.length === 0) {
       this.#questions.delete(id);
       question.fail(new Error("there is no page to ask for a token"));
@@ -251,7 +267,7 @@ export class Host {
     else question?.give(auth ?? null);
   }
 
-  // --- tabs that go ---------------------------------------------------------------------------------------------------
+  // --- tabs that go ---
 
   /** @param {Tab} tab */
   #gone(tab) {
@@ -265,14 +281,14 @@ export class Host {
   #ping(tab) {
     setTimeout(() => {
       if (!this.#tabs.includes(tab)) return;
-      if (++tab.missed > MISSED) {
+      if (++tab.missed > MAX_MISSED) {
         tab.post({ type: "gone" }); // if it was only frozen, it comes back with this
         this.#gone(tab);
       } else {
         tab.post({ type: "ping" });
         this.#ping(tab);
       }
-    }, PING);
+    }, PING_INTERVAL);
   }
 }
 
@@ -280,7 +296,7 @@ export class Host {
 export function serveWorker({ Manager, ...stock }) {
   const scope = /** @type {any} */ (globalThis);
   const isShared = "onconnect" in scope;
-  const host = new Host(Manager, isShared ? "shared-worker" : "worker", { stock });
-  if (isShared) scope.onconnect = (/** @type {MessageEvent} */ { ports: [port] }) => host.add(port);
-  else host.add(scope);
+  const server = new TabServer(Manager, isShared ? "shared-worker" : "worker", { stock });
+  if (isShared) scope.onconnect = (/** @type {MessageEvent} */ { ports: [port] }) => server.add(port);
+  else server.add(scope);
 }

@@ -3,16 +3,16 @@ import { delayAfter, isLocal, isReachable, spread } from "./hosts.js";
 /** @typedef {import("socket.io-client").Manager} Manager */
 
 /** Failures in a row after which, and after as many again, it is asked whether there is a network at all. */
-const PATIENCE = 3;
+const FAILURES = 3;
 /** Milliseconds for that question. */
-const CHECK = 5_000;
+const CHECK_TIMEOUT = 5_000;
 /** Milliseconds that a server has, after a wake-up, to send what it has sent meanwhile. */
 const GRACE = 2_000;
 /** Milliseconds of an attempt to connect, after which a wake-up begins another. */
 const STALE = 2_000;
 
 /**
- * @typedef {object} LineOptions
+ * @typedef {object} ReconnectorOptions
  * @property {import("./hosts.js").Hosts} hosts
  * @property {import("./timers.js").Timers} timers
  * @property {import("./hosts.js").Retry} retry
@@ -27,7 +27,7 @@ const STALE = 2_000;
  * Keeps the connection of a Manager: opens it at one host or another, notices that it is dead, opens it again.
  * The Manager's own reconnection is off.
  */
-export class Line {
+export class Reconnector {
   failures = 0;
   #open = false; // Engine.IO
   #joined = false; // a namespace has let us in since
@@ -47,7 +47,7 @@ export class Line {
   /**
    * @param {typeof import("socket.io-client").Manager} Manager
    * @param {Partial<import("socket.io-client").ManagerOptions>} settings
-   * @param {LineOptions} options
+   * @param {ReconnectorOptions} options
    */
   constructor(Manager, settings, options) {
     this.options = options;
@@ -102,10 +102,10 @@ export class Line {
     if (how === "offline") {
       if (isLocal(this.options.hosts.current)) return;
       if (this.#open) this.#cut();
-      else if (this.#state === "waiting") this.#rest();
+      else if (this.#state === "waiting") this.#waitForNetwork();
       return;
     }
-    if (this.#open) return how === "restored" ? this.restart() : this.#doubt();
+    if (this.#open) return how === "restored" ? this.restart() : this.#checkAlive();
     if (this.#state === "opening" && Date.now() - this.#began < STALE) return;
     this.restart();
   }
@@ -117,7 +117,7 @@ export class Line {
     this.#probe = null;
   }
 
-  // --- attempts -------------------------------------------------------------------------------------------------------
+  // --- attempts ---
 
   #attempt() {
     this.#clear("retry");
@@ -187,8 +187,8 @@ export class Line {
   #retry(error) {
     this.#why = undefined;
     if (!this.#isWanted) return this.#idle();
-    if (!isOnline() && !this.options.hosts.all.some(isLocal)) return this.#rest(error);
-    if (this.failures && this.failures % PATIENCE === 0) return void this.#ask(error);
+    if (!isOnline() && !this.options.hosts.all.some(isLocal)) return this.#waitForNetwork(error);
+    if (this.failures && this.failures % FAILURES === 0) return void this.#checkNetwork(error);
     this.#wait(error);
   }
 
@@ -207,14 +207,14 @@ export class Line {
    *
    * @param {Error} [error]
    */
-  async #ask(error) {
+  async #checkNetwork(error) {
     const question = ++this.#question;
     this.#state = "waiting";
     const { hosts, check, timers } = this.options;
-    const reachable = await isReachable(hosts.all, check, CHECK, timers);
+    const reachable = await isReachable(hosts.all, check, CHECK_TIMEOUT, timers);
     if (question !== this.#question || this.#ended) return;
     if (reachable) this.#wait(error);
-    else this.#rest(error);
+    else this.#waitForNetwork(error);
   }
 
   /**
@@ -222,11 +222,11 @@ export class Line {
    *
    * @param {Error} [error]
    */
-  #rest(error) {
+  #waitForNetwork(error) {
     const { hosts, check, recheck, timers } = this.options;
     const question = ++this.#question;
     const look = async () => {
-      const reachable = await isReachable(hosts.all, check, CHECK, timers);
+      const reachable = await isReachable(hosts.all, check, CHECK_TIMEOUT, timers);
       if (question !== this.#question || this.#ended) return;
       if (reachable) this.restart();
       else this.#timer.retry = timers.set(look, spread(recheck, 0.2));
@@ -237,13 +237,13 @@ export class Line {
     this.options.tell("offline", { error });
   }
 
-  // --- is it alive? ---------------------------------------------------------------------------------------------------
+  // --- is it alive? ---
 
   /** Cut it when the server has missed its time; the stock client does that, too, with timers that may sleep. */
   #listen() {
     this.#clear("silence");
     const left = this.#heard + this.#rhythm.interval + this.#rhythm.timeout - Date.now();
-    const look = () => (this.#isDead() ? this.#lost() : this.#listen());
+    const look = () => (this.#isDead() ? this.#cutDead() : this.#listen());
     this.#timer.silence = this.options.timers.set(look, Math.max(left, 0) + 50);
   }
 
@@ -251,19 +251,19 @@ export class Line {
     return Date.now() >= this.#heard + this.#rhythm.interval + this.#rhythm.timeout;
   }
 
-  #lost() {
+  #cutDead() {
     this.#atOnce = true;
     this.#cut();
   }
 
   /** After a wake-up: a server that is alive has sent a ping in time. */
-  #doubt() {
-    if (this.#isDead()) return this.#lost();
+  #checkAlive() {
+    if (this.#isDead()) return this.#cutDead();
     this.#clear("check");
     const asked = Date.now();
     const wait = Math.max(this.#heard + this.#rhythm.interval + GRACE - asked, GRACE);
     const look = () => {
-      if (this.#open && this.#heard < asked) this.#lost();
+      if (this.#open && this.#heard < asked) this.#cutDead();
     };
     this.#timer.check = this.options.timers.set(look, wait);
   }
@@ -286,7 +286,7 @@ export class Line {
     engine.close();
   }
 
-  // --- back to the main host --------------------------------------------------------------------------------------------
+  // --- back to the main host ---
 
   #planReturn() {
     const { hosts, returnAfter, timers } = this.options;

@@ -1,4 +1,4 @@
-import { Host } from "./host.js";
+import { TabServer } from "./tab-server.js";
 import { Observable } from "./observable.js";
 import { presenceOf } from "./presence.js";
 import { RemoteSocket } from "./remote-socket.js";
@@ -35,7 +35,7 @@ export class RemoteConnection {
   #lock;
   #release = () => {};
   /** @type {string | undefined} */
-  #mourned;
+  #workerLock;
   #unwatch;
   #closed = false;
   #settings;
@@ -54,9 +54,13 @@ export class RemoteConnection {
     const nextBest = page.runIn === "shared-worker" && !page.worker ? ["worker", "page"] : ["page"];
     this.#places = /** @type {Place[]} */ ([page.runIn, ...nextBest]);
     this.status = new Observable(
-      /** @type {import("../types/index.js").Status} */ (
-        { state: "idle", host: settings.hosts[0], isMain: true, failures: 0, runsIn: page.runIn }
-      ),
+      /** @type {import("../types/index.js").Status} */ ({
+        state: "idle",
+        host: settings.hosts[0],
+        isMain: true,
+        failures: 0,
+        runsIn: page.runIn,
+      }),
     );
     this.#unwatch = watchWaking((how) => this.#woke(how), timersOf());
     globalThis.addEventListener?.("pagehide", this.#hidden);
@@ -99,7 +103,7 @@ export class RemoteConnection {
     this.status.set({ ...this.status.get(), state: "closed" });
   }
 
-  // --- the worker -----------------------------------------------------------------------------------------------------
+  // --- the worker ---
 
   /** @param {object} message */
   #post(message) {
@@ -123,11 +127,11 @@ export class RemoteConnection {
    *
    * @param {string} lock
    */
-  async #mourn(lock) {
-    if (this.#mourned === lock) return;
-    this.#mourned = lock;
+  async #watchWorker(lock) {
+    if (this.#workerLock === lock) return;
+    this.#workerLock = lock;
     await navigator.locks.request(lock, { mode: "shared" }, () => {});
-    if (this.#mourned !== lock || this.#closed) return;
+    if (this.#workerLock !== lock || this.#closed) return;
     for (const socket of this.#sockets.values()) socket.lost();
     this.#log = [this.#opening()];
     this.#places.unshift(this.#page.runIn);
@@ -153,7 +157,8 @@ export class RemoteConnection {
   #next() {
     const place = this.#places.shift();
     if (place === undefined) return;
-    if (place !== this.#page.runIn) console.info(`rtframework: no ${this.#page.runIn} here, the connection is in: ${place}`);
+    if (place !== this.#page.runIn)
+      console.info(`rtframework: no ${this.#page.runIn} here, the connection is in: ${place}`);
     try {
       this.#link = this.#start(place);
     } catch {
@@ -169,15 +174,19 @@ export class RemoteConnection {
   #start(place) {
     if (place === "page") {
       const { port1, port2 } = new MessageChannel();
-      new Host(this.#page.Manager, "page", { timers: timersOf() }).add(port1);
+      new TabServer(this.#page.Manager, "page", { timers: timersOf() }).add(port1);
       return this.#listen(port2, () => port2.close());
     }
-    const worker = this.#page.worker?.() ?? (place === "worker" ? startWorker(this.#page) : startShared(this.#page, this.#settings));
+    const worker =
+      this.#page.worker?.() ?? (place === "worker" ? startWorker(this.#page) : startShared(this.#page, this.#settings));
     const failed = () => {
       if (this.#log && this.#link?.post === link.post) this.#next();
     };
     worker.onerror = failed;
-    const link = "port" in worker ? this.#listen(worker.port, () => worker.port.close()) : this.#listen(worker, () => worker.terminate());
+    const link =
+      "port" in worker
+        ? this.#listen(worker.port, () => worker.port.close())
+        : this.#listen(worker, () => worker.terminate());
     return link;
   }
 
@@ -199,7 +208,7 @@ export class RemoteConnection {
     switch (message.type) {
       case "ready":
         this.#log = null;
-        if (message.lock) this.#mourn(message.lock);
+        if (message.lock) this.#watchWorker(message.lock);
         return this.status.set(message.status);
       case "failed":
         return this.#log ? this.#next() : undefined;
@@ -231,7 +240,7 @@ export class RemoteConnection {
     }
   }
 
-  // --- the page -------------------------------------------------------------------------------------------------------
+  // --- the page ---
 
   /** @param {import("./waking.js").Wake} how */
   #woke(how) {
@@ -240,10 +249,10 @@ export class RemoteConnection {
   }
 
   /** The page goes into the browser's cache, or for good. */
-  #hidden = () => {
+  #hidden = (/** @type {{ persisted?: boolean }} */ { persisted }) => {
     this.#post({ type: "bye" });
     this.#release();
-    for (const socket of this.#sockets.values()) socket.lost();
+    if (persisted) for (const socket of this.#sockets.values()) socket.lost();
   };
 
   /** The worker has let go of this page, which is here after all. */
@@ -286,14 +295,14 @@ function plainWorker(client) {
 
 /**
  * Where the page has socket.io-client: by the option, or by the page's import map. Pages of a bundler have none.
+ * Not by import.meta.resolve(), which bundlers take for theirs.
  *
  * @param {string} [given]
  */
 function clientAddress(given) {
   if (given !== undefined) return new URL(given, location.href).href;
-  try {
-    return import.meta.resolve("socket.io-client");
-  } catch {
-    return undefined;
+  for (const { textContent } of document.querySelectorAll('script[type="importmap"]')) {
+    const found = JSON.parse(textContent || "{}").imports?.["socket.io-client"];
+    if (found) return new URL(found, document.baseURI).href;
   }
 }
