@@ -29,7 +29,14 @@ async def serve_page(serve: Serve) -> str:
     stock = f'import {{ Manager }} from "{IMPORTS["socket.io-client"]}";\n'
     serving = f'import {{ serveWorker }} from "{IMPORTS["@rtframework/client/worker"]}";\nserveWorker({{ Manager }});\n'
     mortal = 'new BroadcastChannel("death").onmessage = () => self.close();\n'
-    return (await serve(client_page({"own-worker.js": stock + serving, "mortal.js": stock + serving + mortal}))).url
+    faster = "(run, ms) => after(run, [10_000, 20_000].includes(ms) ? ms / 100 : ms)"
+    fast = f"const after = setTimeout;\nself.setTimeout = {faster};\n"
+    workers = {
+        "own-worker.js": stock + serving,
+        "mortal.js": stock + serving + mortal,
+        "fast.js": stock + fast + serving,
+    }
+    return (await serve(client_page(workers))).url
 
 
 async def tab(url: str, browser: Pages, beside: ClientPage | None = None) -> ClientPage:
@@ -301,6 +308,48 @@ async def test_a_token_is_asked_of_a_tab_that_is_there(serve: Serve, browser: Pa
     await first.page.close()
     assert await here[0].timeout(10).emit_with_ack("refresh_token", {"expires_in": 30}) == {"token": "token"}
     assert await second.run(asked) == 1
+
+
+FAST_WORKER: Final = "timeout: 60_000, worker: () => new SharedWorker('/fast.js', { type: 'module' }), "
+"""A worker whose questions to its tabs come a hundred times as fast."""
+
+
+async def test_another_tab_is_asked_for_a_token(serve: Serve, browser: Pages) -> None:
+    """The tab that is asked is frozen, and all others stay without a connection."""
+    io, here = server_of_everything()
+    server = await serve(io)
+    token = "getToken: () => heard.push(['asked']) && (window.frozen ? new Promise(() => {}) : 'token')"
+    first, second = await two_tabs(serve, browser, server.url, FAST_WORKER + token)
+    await second.run("window.frozen = true")
+    assert await here[0].timeout(10).emit_with_ack("refresh_token", {"expires_in": 30}) == {"token": "token"}
+    asked = "heard.filter(([event]) => event === 'asked').length"
+    assert [await first.run(asked), await second.run(asked)] == [2, 1]
+
+
+async def test_without_locks_tabs_are_asked_whether_they_are_there(serve: Serve, browser: Pages) -> None:
+    """A page over plain HTTP has no locks: tabs that are gone would stay for ever, or who was frozen not return."""
+    io, here = server_of_everything()
+    server = await serve(io)
+    first = await tab(await serve_page(serve), browser)
+    second = await tab(first.page.url, browser, first)
+    for each in (first, second):
+        await each.page.add_init_script(
+            "delete Navigator.prototype.locks;"
+            "const post = MessagePort.prototype.postMessage;"
+            "MessagePort.prototype.postMessage = function (message) {"
+            "  if (message.type !== 'pong' || !window.frozen) post.call(this, message); }"
+        )
+        await each.load(each.page.url)
+        await each.start({"hosts": server.url, "runIn": "shared-worker"}, FAST_WORKER)
+        await each.until("socket.connected")
+    assert len(here) == 1
+    await second.run("window.frozen = true")
+    await second.until("heard.some(([event]) => event === 'disconnect')")  # the worker has let go of it
+    await second.run("window.frozen = false")
+    await second.until("socket.connected")
+    assert await second.run("socket.emitWithAck('echo', 1)") == [1]
+    assert await first.run("heard.filter(([event]) => event === 'disconnect')") == []
+    assert len(here) == 1
 
 
 async def test_a_shared_worker_that_dies_is_replaced(serve: Serve, browser: Pages) -> None:

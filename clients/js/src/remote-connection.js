@@ -208,7 +208,7 @@ export class RemoteConnection {
     switch (message.type) {
       case "ready":
         this.#log = null;
-        if (message.lock) this.#watchWorker(message.lock);
+        if (message.lock && globalThis.navigator?.locks) void this.#watchWorker(message.lock);
         return this.status.set(message.status);
       case "failed":
         return this.#log ? this.#next() : undefined;
