@@ -262,6 +262,9 @@ class Server(Registration, Broadcasting):
 
     def _mount(self, app: web.Application, path: str = "/socket.io", *, add_trailing_slash: bool | None = None) -> None:
         """Serve under a path of one more application, for tests: one of the applications may run at a time."""
+        mounted = getattr(self._host.settings.backbone, "mounted", None)
+        if mounted is not None:
+            mounted(path)
         app.on_startup.append(self._start)
         self._server.eio.attach(app, path, add_trailing_slash)
         app.on_shutdown.append(self._stop)

@@ -37,7 +37,7 @@ MAP: Final = {
         "msgspec",
     ),
     "workers": (
-        "exceptions types logs counters concurrency packets options protocols adapters cluster",
+        "exceptions types logs counters concurrency packets options protocols adapters cluster namespaces",
         "msgspec",
     ),
     "stats": ("types protocols counters", ""),
