@@ -198,6 +198,26 @@ async def test_a_connection_in_a_worker_comes_back(
         assert await client.run("heard.filter(([event]) => event === 'disconnect').length") == 1
 
 
+@pytest.mark.parametrize("transport", ["polling", "websocket"])
+@pytest.mark.parametrize("place", PLACES)
+async def test_reconnecting_by_hand(
+    serve: Serve, client: ClientPage, browser: Pages, place: str, transport: str
+) -> None:
+    """A "connect now" button would do nothing, or wait for a back-off."""
+    browser.expect_errors("Failed to load resource")  # a poll that was cut off
+    io, here = server_of_everything()
+    server = await serve(io)
+    never = {"min": 10_000_000, "max": 10_000_000}
+    await client.start({"hosts": server.url, "runIn": place, "transports": [transport], "retry": never})
+    await client.until("socket.connected")
+    (before,) = here
+    await client.run("socket.emit('wait', () => heard.push(['answered'])), connection.reconnect()")
+    await client.until("heard.length === 3")
+    assert await client.run("heard") == [["connect"], ["disconnect", "transport close"], ["connect"]]
+    assert await client.run("socket.emitWithAck('echo', 'again')") == ["again"]
+    await until(lambda: before not in here and len(here) == 1)
+
+
 # --- tabs -------------------------------------------------------------------------------------------------------------
 
 

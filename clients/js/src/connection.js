@@ -11,12 +11,14 @@ import { watchWaking } from "./waking.js";
 /** @typedef {import("../types/index.js").Kick} Kick */
 
 /** The codes of refusals that a new token may mend, and what getToken() is told. */
-const REASONS = /** @type {Record<string, TokenRequest["reason"]>} */ ({
-  expired: "expired",
-  token_expired: "expired",
-  token_revoked: "revoked",
-  kicked: "kicked",
-});
+const REASONS = new Map(
+  /** @type {Array<[string, TokenRequest["reason"]]>} */ ([
+    ["expired", "expired"],
+    ["token_expired", "expired"],
+    ["token_revoked", "revoked"],
+    ["kicked", "kicked"],
+  ]),
+);
 /** How often a new token is asked for while the server waits, and the milliseconds between. */
 const TRIES = 3;
 const PAUSE = 2_000;
@@ -126,7 +128,7 @@ export class Connection {
     });
     socket.on("disconnect", (reason) => this.#left(reason));
     if (this.renews) {
-      socket.on("refresh_token", (detail, answer) => void this.#refresh(detail, answer));
+      socket.on("refresh_token", (detail, answer) => void this.#refresh(socket, detail, answer));
     }
     return socket;
   }
@@ -187,13 +189,17 @@ export class Connection {
   /**
    * Answer the server, which wants a new token.
    *
+   * @param {Socket} socket
    * @param {{ expires_in?: number }} detail
    * @param {(answer: unknown) => void} answer
    */
-  async #refresh(detail, answer) {
-    for (let tries = 1; tries <= TRIES; tries++) {
+  async #refresh(socket, detail, answer) {
+    const { id } = socket;
+    for (let tries = 1; tries <= TRIES && socket.id === id; tries++) {
       try {
-        return answer(await this.#credentials({ reason: "refresh", expiresIn: detail?.expires_in }));
+        const auth = await this.#credentials({ reason: "refresh", expiresIn: detail?.expires_in });
+        if (socket.id === id) answer(auth); // on another connection it would answer another question
+        return;
       } catch {
         await new Promise((resolve) => this.#timers.set(() => resolve(undefined), PAUSE));
       }
@@ -206,7 +212,7 @@ export class Connection {
    * @param {Error & { data?: any }} error
    */
   #refused(record, error) {
-    const reason = REASONS[error.data?.code];
+    const reason = REASONS.get(error.data?.code);
     if (reason && this.renews && !record.refused) {
       record.refused = true; // a token that is refused when it is new does not become better
       this.#reason = reason;

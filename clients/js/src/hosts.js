@@ -8,7 +8,7 @@
  * @returns {Host}
  */
 export function parseHost(text, base) {
-  const url = new URL(text.replace(/^ws/, "http"), base);
+  const url = new URL(text.replace(/^ws(?=s?:)/, "http"), base);
   if (!/^https?:$/.test(url.protocol) || url.pathname !== "/" || url.search || url.hash) {
     throw new TypeError(`a host is an origin such as "https://chat.example.org", not "${text}"; see the option path`);
   }

@@ -210,6 +210,7 @@ export class Reconnector {
   async #checkNetwork(error) {
     const question = ++this.#question;
     this.#state = "waiting";
+    this.options.tell("waiting", { error });
     const { hosts, check, timers } = this.options;
     const reachable = await isReachable(hosts.all, check, CHECK_TIMEOUT, timers);
     if (question !== this.#question || this.#ended) return;
@@ -304,7 +305,7 @@ export class Reconnector {
       if (this.#probe !== probe) return;
       this.#probe = null;
       if (!error) probe.engine.close();
-      if (!this.#open) return;
+      if (!this.#open || this.options.hosts.isMain) return;
       if (error) return this.#planReturn();
       this.options.hosts.toMain();
       this.#atOnce = true;
