@@ -223,7 +223,7 @@ class ClusterGap:
 
 @dataclass(frozen=True, slots=True)
 class ClusterLoss:
-    """An emit that the other servers did not get, and will not get."""
+    """An emit that the other servers did not get, and will not get; if its error is ``uncertain``, they perhaps do."""
 
     namespace: str
     event: str | int
