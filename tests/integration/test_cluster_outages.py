@@ -10,7 +10,7 @@ from typing import Any, Final
 import pytest
 from redis.exceptions import RedisError
 
-from rtframework import ClusterUnavailable, Socket
+from rtframework import ClusterLoss, ClusterUnavailable, ConnectionRefused, Socket
 from rtframework_redis.link import wall_time
 from tests.support.cluster.clients import Refused, light_clients
 from tests.support.cluster.members import Member, members
@@ -243,19 +243,40 @@ async def test_what_a_restart_of_redis_loses(options: tuple[str, ...], orderly: 
         assert [each[0] for each in two.client.received("before")] == list(range(20))
 
 
-async def test_a_connection_handler_that_emits_refuses() -> None:
-    """The page would send its readers into a client that never comes back."""
+@pytest.mark.parametrize("recovery", [True, False], ids=["recovery", "local-first"])
+async def test_a_connection_handler_that_emits_keeps_nobody_out(recovery: bool) -> None:
+    """Nobody new would get in while Redis is away: the stock client does not come back after a refusal."""
     async with (
         running_redis() as redis,
         light_clients() as clients,
-        members(redis.url, clients, count=1, publish_timeout=TIMEOUT) as (one,),
+        members(redis.url, clients, count=1, recovery=recovery, publish_timeout=TIMEOUT) as (one,),
     ):
+        lost: list[ClusterLoss] = []
+        one.io.cluster.on("lost")(lost.append)
+        late: list[ClusterUnavailable] = []
 
         @one.io.on("connection")
         async def connection(socket: Socket) -> None:
+            await socket.join("lobby")
+            await one.io.emit("joined", socket.id)
             await socket.emit("welcome")
+            if socket.handshake.auth["data"].get("asks"):
+                await one.io.fetch_sockets()
+            if socket.handshake.auth["data"].get("banned"):
+                raise ConnectionRefused("banned")
+            socket.accept()
+            try:
+                await one.io.emit("late")
+            except ClusterUnavailable as error:
+                late.append(error)
 
         redis.kill()
         await until(lambda: not one.streams.health.up)
-        with pytest.raises(Refused, match="Internal server error"):
-            await clients.connect(one.running.url)
+        client = await clients.connect(one.running.url)
+        await client.wait_for("welcome")
+        await until(lambda: late)
+        assert [(each.event, each.local) for each in lost] == [("joined", not recovery), ("late", not recovery)]
+        with pytest.raises(Refused, match="banned"):
+            await clients.connect(one.running.url, data={"banned": True})
+        with pytest.raises(Refused, match="Internal server error"):  # what it asks for decides, perhaps
+            await clients.connect(one.running.url, data={"asks": True})

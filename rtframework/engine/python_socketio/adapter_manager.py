@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
+from ...adapters.connecting import is_connecting
 from ...concurrency import TaskSet, is_cancelled, maybe_await
 from ...exceptions import AckTimeout, ClusterUnavailable, RTFrameworkError
 from ...logs import ThrottledLog, quote, show_event
@@ -113,7 +114,7 @@ class AdapterManager(Manager):
         With a callback, it is called at once when the client is here, else when all have answered, at most after 60
         seconds. Raises ``EncodeError``, and :class:`~rtframework.ClusterUnavailable` if the other servers do not get
         it: then nobody has it, or, if the error is ``local``, only the clients of this server. The latter is counted
-        and logged instead if there is a callback.
+        and logged instead if there is a callback, and in a connect handler.
         """
         recipient = room if to is None else to
         if ignore_queue or self._is_here(recipient, namespace):
@@ -123,7 +124,12 @@ class AdapterManager(Manager):
         target = _target(recipient, skip_sid)
         if callback is None:
             adapter = self._adapters.get(namespace) or await self._table.open(namespace)
-            await adapter.broadcast(packet, target)
+            try:
+                await adapter.broadcast(packet, target)
+            except ClusterUnavailable:
+                if not is_connecting():
+                    raise
+                self.lose(namespace, packet)
         else:
             self.server.encode(Packet(_EVENT, namespace, packet.data, 0))  # raises before anybody has it
             self._callbacks.spawn(self._call_back(packet, target, callback))
@@ -239,7 +245,11 @@ class AdapterManager(Manager):
         if self._is_here(sid, namespace):
             entering = self.join_here(sid, namespace, room)
             if entering is not None:
-                await entering
+                try:
+                    await entering
+                except ClusterUnavailable:
+                    if not is_connecting():
+                        raise
         elif room is not None:
             await (await self._adapter(namespace)).add_sockets(_target(sid, None), [_name(room)])
 
