@@ -78,6 +78,11 @@ class ClusterChannels:
         return bool(self._shards) and not self._homeless and all(each.is_up for each in self._shards.values())
 
     @property
+    def is_listening(self) -> bool:
+        """True while there is a connection with all subscriptions to each master."""
+        return bool(self._shards) and not self._homeless and all(each.is_listening for each in self._shards.values())
+
+    @property
     def problem(self) -> str:
         """The reason why it is not up."""
         for shard in self._shards.values():

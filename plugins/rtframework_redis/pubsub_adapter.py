@@ -86,7 +86,7 @@ class PubSubAdapter(ClusterAdapter):
             channels.subscribe(self._subscribe, *self._mine),
             channels.subscribe("PSUBSCRIBE", *self._patterns()),
         ]
-        if channels.is_up:
+        if channels.is_listening:
             for each in waiting:
                 if each is not None:
                     with contextlib.suppress(ClusterUnavailable):  # it comes later, and what was missed is a gap
@@ -119,7 +119,7 @@ class PubSubAdapter(ClusterAdapter):
         waiting = self._backbone.channels.subscribe(self._subscribe, *channels)
         if waiting is None or sid not in rooms:
             return waiting
-        return _without_error(waiting) if self._backbone.channels.is_up else None
+        return _without_error(waiting) if self._backbone.channels.is_listening else None
 
     def remove(self, sid: str, rooms: Iterable[str]) -> Awaitable[None] | None:
         """Take a socket out of rooms."""
