@@ -152,11 +152,10 @@ AT_MOST_ONCE: Final = {
     "adapters/base.py": "once",
     "development/emits.py": "in development mode alone",
     "development/events.py": "in development mode alone",
-    "engine/python_socketio/adapter_manager.py": "once for each time that the cluster is lost",
     "engine/python_socketio/adapter_table.py": "adapters that fail to close; once, or for each namespace of clients",
     "namespaces/admission.py": "once",
     "plugins/rtframework_redis/starting.py": "once for each start",
-    "namespaces/cluster_events.py": "once for each time that the cluster is lost",
+    "adapters/cluster_events.py": "once for each time that the cluster is lost",
     "namespaces/host.py": "namespaces that the program makes; once, at shutdown",
 }
 """Modules with warnings or errors that no client can repeat at will, and why."""

@@ -174,15 +174,15 @@ class ClientEmitter:
 
     def gap(self, since: float) -> None:
         """Tell that packets may have been missed."""
-        self._manager.gap(self._nsp, since)
+        self._manager.cluster.gap(self._nsp, since)
 
     def state(self, up: bool) -> None:
         """Tell whether the other servers can be reached."""
-        self._manager.state(up)
+        self._manager.cluster.state(up)
 
     def lost(self, packet: Packet, target: Target, error: Exception) -> None:
         """Tell that the other servers do not get an event whose emitter has gone."""
-        self._manager.lose(self._nsp, packet)
+        self._manager.cluster.loss(self._nsp, packet, target, error)
 
 
 async def _wait(waiting: Sequence[Awaitable[None]], refused: EventError | None) -> None:
