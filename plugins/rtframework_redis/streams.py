@@ -340,7 +340,7 @@ class RedisStreams:
                 writer.pending.cover(first)
         else:
             writer.tell_gap(reader.cursor.notice)
-        self._tell_gap(gap)
+        self._tell_gap(reader.missing_after)
 
     def _hear_gap(self, notice: str) -> None:
         try:
@@ -349,11 +349,11 @@ class RedisStreams:
             _rubbish(error=error)
             return
         if gap is not None:
-            self._tell_gap(gap)
+            self._tell_gap(gap.since)
 
-    def _tell_gap(self, gap: Gap) -> None:
+    def _tell_gap(self, after: str) -> None:
         self.gaps += 1
-        since = parse_id(gap.since)[0] / 1000
+        since = parse_id(after)[0] / 1000
         for adapter in list(self._adapters.values()):
             adapter._emitter.gap(since)
 
