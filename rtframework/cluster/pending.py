@@ -111,6 +111,7 @@ class PendingMessages:
         "_unsent",
         "_waiters",
         "is_connected",
+        "problem",
     )
 
     def __init__(self, create_future: Callable[[], asyncio.Future[Any]], limits: PendingLimits | None = None) -> None:
@@ -129,6 +130,8 @@ class PendingMessages:
         """The last look at the time before which a message was found."""
         self.is_connected = False
         """True while messages may be sent: after ``settle``, until ``lost``."""
+        self.problem: Callable[[], str] = str
+        """Returns what is wrong with the broker, for errors; an empty string if that is not known."""
 
     def __len__(self) -> int:
         return len(self._messages)
@@ -316,7 +319,7 @@ class PendingMessages:
         for waiter in [each for each in waiters if each.deadline <= now or each.future.done()]:
             waiters.remove(waiter)
             if not waiter.future.done():
-                waiter.future.set_exception(ClusterUnavailable(_FULL))
+                waiter.future.set_exception(self._unavailable(_FULL))
         self._expire_messages(now)
         self._wake()
 
@@ -340,9 +343,9 @@ class PendingMessages:
         for message in late:
             message.deadline = math.inf
             if message.state is _WAITING and not message.may_be_known:
-                self._fail(message, ClusterUnavailable(_UNAVAILABLE))
+                self._fail(message, self._unavailable(_UNAVAILABLE))
                 continue
-            unknown = ClusterUnavailable(f"no answer in time, and {_UNKNOWN}", uncertain=True)
+            unknown = self._unavailable(f"no answer in time, and {_UNKNOWN}", uncertain=True)
             if self._limits.forgets or message.state is _WAITING:
                 self._fail(message, unknown)
             elif message.state is _ADDED:  # all servers will read it, this one too
@@ -354,6 +357,10 @@ class PendingMessages:
                     message.future.set_exception(unknown)
         if late:
             self._unsent = [each for each in self._unsent if each.state is _WAITING]
+
+    def _unavailable(self, why: str, *, uncertain: bool = False) -> ClusterUnavailable:
+        problem = self.problem()
+        return ClusterUnavailable(f"{why} ({problem})" if problem else why, uncertain=uncertain)
 
     def _fail(self, message: PendingMessage, error: BaseException) -> None:
         del self._messages[message.m]

@@ -85,6 +85,16 @@ async def test_of_what_may_have_been_added_nobody_says_that_nobody_has_it() -> N
     assert [each.m for each in pending] == [b"sent"]
 
 
+async def test_an_error_says_what_is_wrong_with_the_broker() -> None:
+    """Whoever reads the log would have to guess: a wrong password, a wrong address, or a network."""
+    pending = begin()
+    pending.problem = lambda: "WRONGPASS"
+    message = add(pending, "a")
+    pending.expire(6)
+    with pytest.raises(ClusterUnavailable, match=r"has reached nobody.*\(WRONGPASS\)"):
+        await message.future
+
+
 async def test_what_nobody_knew_of_is_delivered_if_it_comes() -> None:
     """The clients of this server would lack an event that the others' have."""
     pending = begin()
