@@ -37,6 +37,6 @@ def starting(problem: Callable[[], str]) -> Iterator[float]:
     try:
         yield seconds
     except (LinkError, TimeoutError) as error:
-        raise ClusterUnavailable(f"Redis cannot be reached: {problem() or error}") from error
+        raise ClusterUnavailable(f"Redis cannot be reached: {problem() or error}") from None
     finally:
         timer.cancel()
