@@ -50,6 +50,7 @@ static long asked, answered;
 static Times acks, acks_during;
 static struct {
     double sent;
+    double ended;  // when the last client had the one before
     long arrived;
     bool on_its_way;
     Times last;
@@ -59,12 +60,14 @@ static void on_packet(WebSocket *client, const char *packet, size_t length) {
     (void)client;
     if (length < 2) fail("not a packet");
     if (packet[0] == '3') {
-        double waited = now() - due[strtol(packet + 1, NULL, 10)];
+        double was_due = due[strtol(packet + 1, NULL, 10)], waited = now() - was_due;
         times_add(&acks, waited);
-        if (broadcasts.on_its_way) times_add(&acks_during, waited);
+        // Also those that come behind the broadcast because a server answers nobody meanwhile.
+        if (broadcasts.on_its_way || was_due < broadcasts.ended) times_add(&acks_during, waited);
         answered++;
     } else if (packet[0] == '2' && ++broadcasts.arrived == options.clients) {
-        times_add(&broadcasts.last, now() - broadcasts.sent);
+        broadcasts.ended = now();
+        times_add(&broadcasts.last, broadcasts.ended - broadcasts.sent);
         broadcasts.on_its_way = false;
     }
 }
