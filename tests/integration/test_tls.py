@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import ssl
 from asyncio.trsock import TransportSocket
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Final
 
@@ -19,19 +19,11 @@ from tests.cli.test_client import make_certificate
 from tests.conftest import Serve
 from tests.engine import Wire, eventually
 from tests.support.js import JSClients
-from tests.support.server import HOST
+from tests.support.server import HOST, see
 from tests.support.transports import WEBSOCKET, Transport
 
 LARGE: Final = "a" * 100_000
 """It needs several records."""
-
-
-@web.middleware
-async def see(
-    request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
-) -> web.StreamResponse:
-    """Have aiohttp's tasks serve all requests."""
-    return await handler(request)
 
 
 @pytest.fixture(params=["directly", "by aiohttp"])

@@ -3,8 +3,8 @@
 ``python -m tests.support.autobahn --port 9001`` serves requests directly, with ``--by-aiohttp`` by aiohttp's tasks. The
 client runs on Python 2.7 alone::
 
-    python2.7 -m virtualenv /tmp/autobahn && /tmp/autobahn/bin/pip install autobahntestsuite
-    /tmp/autobahn/bin/wstest --mode fuzzingclient --spec spec.json
+    python2.7 -m virtualenv autobahn && autobahn/bin/pip install autobahntestsuite
+    autobahn/bin/wstest --mode fuzzingclient --spec spec.json
 
 ``spec.json`` has ``"cases": ["*"]`` and, in ``"servers"``, a ``"url"``:
 ``ws://127.0.0.1:9001/engine.io/?EIO=4&transport=websocket``.
@@ -15,7 +15,7 @@ from __future__ import annotations
 import argparse
 import logging
 import sys
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Coroutine, Sequence
 from typing import Any
 
 from aiohttp import web
@@ -27,6 +27,7 @@ from rtframework.engine.engine_server import EngineServer
 from rtframework.engine.frames import EncodedFrames
 from rtframework.engine.versions import Version4
 from rtframework.options import Deflate, EngineOptions
+from tests.support.server import see
 
 LARGEST = 2**25
 """Bytes of a message: Autobahn sends 16 MiB."""
@@ -59,20 +60,14 @@ class Silent:
         """Do nothing."""
 
 
-@web.middleware
-async def see(
-    request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
-) -> web.StreamResponse:
-    """Have aiohttp's tasks serve all requests."""
-    return await handler(request)
-
-
 def make_app(*, by_aiohttp: bool) -> web.Application:
     """Make the application."""
     setattr(handshake, "frame_of", lambda packet: b"")  # noqa: B010 - the open packet, which no websocket expects
     limits = Limits(max_http_buffer_size=LARGEST, max_connect_size=LARGEST, max_outbox=4 * LARGEST)
     engine = EngineServer(
-        options=EngineOptions(ping_interval=3_600.0, connect_timeout=3_600.0, per_message_deflate=Deflate(), limits=limits),
+        options=EngineOptions(
+            ping_interval=3_600.0, connect_timeout=3_600.0, per_message_deflate=Deflate(), limits=limits
+        ),
         make_handler=lambda connection, handshake: Silent(),
         logger=logging.getLogger("autobahn"),
         version=EchoVersion(),

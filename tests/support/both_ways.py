@@ -9,7 +9,7 @@ import asyncio
 import random
 import re
 import zlib
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import count
 from typing import Any, Final, TypeAlias
@@ -20,6 +20,7 @@ from rtframework import Limits, Server, Socket
 from rtframework.engine import AsyncServer
 from rtframework.testing.idle import settle
 from rtframework.testing.memory_transport import MemoryTransport
+from tests.support.server import see
 from tests.support.simulation import client_frame
 
 Step: TypeAlias = tuple[int, bytes]
@@ -32,13 +33,6 @@ _NOT_COMPARED: Final = (b"date", b"server")
 _IDS: Final = re.compile(rb'"sid":"[\w-]{20}"')
 CONNECTIONS: Final = 3
 PAGE: Final = b"a page of the program"
-
-
-@web.middleware
-async def _see(
-    request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
-) -> web.StreamResponse:
-    return await handler(request)
 
 
 @dataclass
@@ -189,7 +183,7 @@ def _make_server(heard: list[Any], **options: Any) -> Server:
 
 
 async def _side(*, directly: bool, drop_in: bool, **options: Any) -> Side:
-    app = web.Application(middlewares=() if directly else (_see,))
+    app = web.Application(middlewares=() if directly else (see,))
     heard: list[Any] = []
     io: Any = _make_drop_in(heard) if drop_in else _make_server(heard, **options)
     io.attach(app)
