@@ -73,7 +73,7 @@ async def test_the_cookie_of_a_session(serve: Serve, cookie: Any, header: str | 
 
 @pytest.mark.parametrize("behind", [b"", b"\x81\x82\0\0\0\x0040"])
 async def test_a_client_that_offers_compression_stays(serve: Serve, behind: bytes) -> None:
-    """Browsers offer it with every websocket: python-socketio compresses its first packet then, and this one need not."""
+    """Browsers offer it with every websocket; python-socketio compresses its first packet then, the drop-in none."""
     sio = AsyncServer()
 
     async def echo(sid: str, data: Any) -> Any:
