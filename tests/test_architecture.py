@@ -37,7 +37,7 @@ MAP: Final = {
         "msgspec",
     ),
     "workers": (
-        "exceptions types logs counters concurrency packets options protocols adapters cluster namespaces",
+        "exceptions types logs counters concurrency packets options protocols adapters cluster",
         "msgspec",
     ),
     "stats": ("types protocols counters", ""),
@@ -60,7 +60,7 @@ MAP: Final = {
     "development": ("exceptions types logs protocols options handlers namespaces engine server", ""),
     "rtframework": ("*", ""),
     "cli": (
-        "exceptions types packets concurrency workers engine handlers namespaces server contracts development "
+        "exceptions types packets concurrency adapters workers engine handlers namespaces server contracts development "
         "rtframework_msgpack rtframework_redis",
         "aiohttp",
     ),
@@ -83,9 +83,9 @@ MAP: Final = {
     ),
 }
 
-MORE: Final = {"rtframework.cli.client": "socketio"}
+MORE: Final = {"rtframework.cli.client": "socketio", "rtframework.engine.http.full_request": "yarl"}
 """Libraries of single modules. The command line's client talks to any server: it is the one exception to what the
-engine alone may import."""
+engine alone may import. URLs of aiohttp's requests are yarl's."""
 
 UPWARD: Final = {
     ("rtframework.namespaces.host", "rtframework.server"),

@@ -107,6 +107,10 @@ class SharedTable:
         wanted = states or (SlotState.STARTING, SlotState.SERVING, SlotState.DRAINING)
         return [slot for slot, state in enumerate(self._words[_STATES : _STATES + SLOTS]) if state in wanted]
 
+    def states(self) -> bytes:
+        """Return the states of all slots in one value, which changes when one of them does."""
+        return self._words[_STATES : _STATES + SLOTS].tobytes()
+
     def clients(self, slot: int) -> int:
         """Return the number of connections of a worker."""
         return self._words[_CLIENTS + slot]

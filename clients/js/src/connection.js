@@ -244,7 +244,7 @@ export class Connection {
   }
 
   get #isOver() {
-    return ["signed-out", "closed"].includes(this.status.get().state);
+    return ["signed-out", "closed", "kicked", "refused"].includes(this.status.get().state);
   }
 
   /**

@@ -320,7 +320,8 @@ export class Reconnector {
   #idle() {
     this.#state = "idle";
     this.#forget();
-    this.options.tell("idle", {});
+    // Later: a socket that was refused may connect again at once, with a new token.
+    queueMicrotask(() => this.#state === "idle" && !this.#isWanted && this.options.tell("idle", {}));
   }
 
   #forget() {
