@@ -1,122 +1,116 @@
-"""The workers of pytest: which of them compiles a test module, and in which order they run the tests.
-
-pytest changes the assertions of a test module before it compiles it, and keeps the bytecode. In a new clone there is
-none, and workers that import the same modules in the same order would each compile all of them. Here each worker
-begins at another module, and finds what the others have compiled meanwhile.
-
-Tests that start programs come first, those of different folders at the same time: at the end are tests of milliseconds,
-so that no worker waits for another one, and while some tests wait others compute.
-"""
+"""Workers in one process, joined by one broker: the fast form of a group."""
 
 from __future__ import annotations
 
 import contextlib
-import importlib
-import os
-import warnings
-from collections import defaultdict
-from collections.abc import Iterator, Sequence
+import tempfile
+from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Final
+from typing import Any
 
-import pytest
-
-ROOT: Final = Path(__file__).parent.parent.parent
-
-SLOW: Final = (
-    "tests/test_wheel.py",
-    "tests/test_site.py",
-    "tests/cli/commands/test_new.py",
-    "tests/support/cluster",
-    "tests/integration",
-    "tests/plugins/rtframework_redis",
-    "tests/cli",
-    "tests/test_benchmarks.py",
-    "tests/plugins/test_rtframework_pytest.py",
-    "tests/test_docs.py",
-    "tests/support",
-    "tests/programs",
-    "tests/plugins/rtframework_msgpack",
-    "tests/testing/conformance",
-    "tests/engine",
-)
-"""Files and folders of tests that start programs or take long, the longest first."""
+from rtframework.testing import ClusterBroker
+from rtframework.workers.backbone import Workers
+from rtframework.workers.broker import Broker
+from rtframework.workers.group import Group, join
 
 
-def number_of_workers() -> int:
-    """Return how many workers this run has, or 1 in a process that is none of several."""
-    return int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")) if "PYTEST_XDIST_WORKER" in os.environ else 1
+@contextlib.asynccontextmanager
+async def running_broker(**options: Any) -> AsyncIterator[Broker]:
+    """Run a broker in a directory of its own."""
+    with tempfile.TemporaryDirectory(prefix="rtf-") as directory:
+        broker = Broker(Path(directory), **options)
+        await broker.start()
+        try:
+            yield broker
+        finally:
+            await broker.stop()
 
 
-# --- compiling --------------------------------------------------------------------------------------------------------
+class JoiningWorkers(Workers):
+    """A backbone that joins a group of its own name, as each process does."""
+
+    def __init__(self, broker: WorkersBroker, node: str) -> None:
+        super().__init__(publish_timeout=0.5)
+        self.renew = 0.05
+        self._at = broker
+        self._node = node
+        self.joined: Group | None = None
+
+    @property
+    def node(self) -> str:
+        """The name that the suite has chosen."""
+        return self._node
+
+    async def start(self) -> None:
+        """Join."""
+        self._given = self.joined = await join(self._at.broker.directory, name=self._node)
+        await super().start()
+
+    async def stop(self) -> None:
+        """Leave."""
+        await super().stop()
+        if self.joined is not None:
+            await self.joined.leave()
+            self.joined = None
 
 
-def rotated(names: Sequence[str], worker: str, count: int) -> list[str]:
-    """Return the names in the order in which a worker, such as ``gw1`` of 4, imports them."""
-    start = int(worker.removeprefix("gw")) % count * len(names) // count
-    return [*names[start:], *names[:start]]
+class WorkersBroker(ClusterBroker):
+    """The broker of a group for the conformance suite, with the faults that it can have."""
 
+    broker: Broker
 
-def modules_of(arguments: Sequence[str], folder: Path) -> Iterator[str]:
-    """Yield the names of the test modules that arguments of pytest select, relative to a folder."""
-    for argument in arguments:
-        path = (folder / argument.partition("::")[0]).resolve()
-        for file in sorted(path.rglob("test_*.py")) if path.is_dir() else [path]:
-            if file.is_relative_to(ROOT / "tests") and "node_modules" not in file.parts:
-                yield ".".join(file.relative_to(ROOT).with_suffix("").parts)
+    def __init__(self) -> None:
+        self._stack = contextlib.AsyncExitStack()
+        self._servers: dict[str, JoiningWorkers] = {}
 
+    async def start(self) -> None:
+        """Start the broker."""
+        self.broker = await self._stack.enter_async_context(running_broker())
 
-def import_in_turn(config: pytest.Config) -> None:
-    """Import the modules that this worker is going to collect; do nothing without several workers.
+    async def stop(self) -> None:
+        """Stop it."""
+        await self._stack.aclose()
 
-    A module that fails is imported again, and its error shown, when it is collected.
-    """
-    count = number_of_workers()
-    if count == 1:
-        return
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")  # as in the collection: a module that warns is not imported
-        names = list(modules_of(config.args, config.invocation_params.dir))
-        for name in rotated(names, os.environ["PYTEST_XDIST_WORKER"], count):
-            with contextlib.suppress(Exception, pytest.skip.Exception):
-                importlib.import_module(name)
+    def backbone(self, name: str) -> JoiningWorkers:
+        """Make a server's backbone."""
+        self._servers[name] = JoiningWorkers(self, name)
+        return self._servers[name]
 
+    async def freeze(self) -> None:
+        """Let the broker read nothing."""
+        for connection in self.broker._connections:
+            connection._transport.pause_reading()
 
-# --- the order --------------------------------------------------------------------------------------------------------
+    async def thaw(self) -> None:
+        """Let it go on."""
+        for connection in self.broker._connections:
+            connection._transport.resume_reading()
 
+    async def isolate(self, name: str) -> None:
+        """Let a worker read nothing, and nothing be read of it."""
+        group = self._servers[name].joined
+        assert group is not None
+        group.link.freeze()
+        self.broker._workers[group.slot]._transport.pause_reading()
 
-def rank(module: str) -> int:
-    """Return the place of a test module, such as ``tests/cli/test_main.py``, in :data:`SLOW`, or its length."""
-    found = (place for place, name in enumerate(SLOW) if module == name or module.startswith(f"{name}/"))
-    return next(found, len(SLOW))
+    async def rejoin(self, name: str) -> None:
+        """Let all pass."""
+        group = self._servers[name].joined
+        assert group is not None
+        group.link.thaw()
+        self.broker._workers[group.slot]._transport.resume_reading()
 
+    async def crash(self, name: str) -> None:
+        """End a worker as ``kill -9`` does."""
+        group = self._servers[name].joined
+        assert group is not None
+        group.crash()
 
-def dealt(modules: Sequence[str], count: int) -> list[int]:
-    """Return the order in which workers run tests whose modules are given, as indexes.
+    async def connections(self) -> int:
+        """Count the workers."""
+        return len(self.broker._workers)
 
-    At the beginning, ``--dist worksteal`` gives each worker an equal part of the tests, without a gap between them.
-    Here each part begins with its share of the slow modules, which stay in one piece.
-    """
-    tests = defaultdict(list)
-    for index, module in enumerate(modules):
-        tests[module].append(index)
-    slow = sorted((module for module in tests if rank(module) < len(SLOW)), key=lambda module: (rank(module), module))
-    fast = [index for module, indexes in tests.items() if rank(module) == len(SLOW) for index in indexes]
-    order: list[int] = []
-    for part in range(count):
-        share = slow[part::count]
-        start = len(share) * part // count  # the others run tests of other folders meanwhile
-        order += [index for module in (*share[start:], *share[:start]) for index in tests[module]]
-        wanted = len(modules) * (part + 1) // count - len(order)
-        if wanted > 0:
-            order += fast[:wanted]
-            del fast[:wanted]
-    return order + fast
-
-
-def deal(items: list[pytest.Item]) -> None:
-    """Put tests into the order in which several workers run them; leave it to pytest without."""
-    count = number_of_workers()
-    if count > 1:
-        modules = [item.nodeid.partition("::")[0] for item in items]
-        items[:] = [items[index] for index in dealt(modules, count)]
+    async def subscriptions(self) -> int:
+        """Count the rooms that workers say to have, and the namespaces."""
+        rooms = sum(sum(worker.rooms or ()) for worker in self.broker._workers.values())
+        return rooms + sum(len(member.serves) for member in self.broker.members.values())

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.workers import ROOT, SLOW, dealt, modules_of, rank, rotated
+from tests.support.pytest_workers import ROOT, SLOW, dealt, modules_of, rank, rotated
 
 
 def test_each_worker_begins_elsewhere() -> None:
@@ -24,10 +24,10 @@ def test_each_worker_begins_elsewhere() -> None:
 
 def test_the_modules_are_those_that_are_collected() -> None:
     """Somebody who runs one file would wait until all are imported."""
-    here = "tests.support.test_workers"
-    assert list(modules_of(["tests/support/test_workers.py::test_it", "README.md"], ROOT)) == [here]
+    here = "tests.support.test_pytest_workers"
+    assert list(modules_of(["tests/support/test_pytest_workers.py::test_it", "README.md"], ROOT)) == [here]
     assert here in modules_of(["support"], ROOT / "tests")
-    assert list(modules_of(["test_workers.py"], ROOT / "tests/support")) == [here]
+    assert list(modules_of(["test_pytest_workers.py"], ROOT / "tests/support")) == [here]
     names = list(modules_of(["tests"], ROOT))
     assert len(names) > 300
     assert not [name for name in names if not name.rpartition(".")[2].startswith("test_")]
@@ -76,11 +76,11 @@ def test_a_module_that_fails_is_told(tmp_path: Path) -> None:
     (tests / "support").mkdir(parents=True)
     for folder in (tests, tests / "support"):
         (folder / "__init__.py").touch()
-    shutil.copy(ROOT / "tests/support/workers.py", tests / "support")
+    shutil.copy(ROOT / "tests/support/pytest_workers.py", tests / "support")
     (tests / "conftest.py").write_text(
-        "from tests.support import workers\n"
-        "def pytest_configure(config): workers.import_in_turn(config)\n"
-        "def pytest_collection_modifyitems(items): workers.deal(items)\n"
+        "from tests.support import pytest_workers\n"
+        "def pytest_configure(config): pytest_workers.import_in_turn(config)\n"
+        "def pytest_collection_modifyitems(items): pytest_workers.deal(items)\n"
     )
     settings = "[pytest]\nfilterwarnings = error\nasyncio_default_fixture_loop_scope = function\n"
     (tmp_path / "pytest.ini").write_text(settings)
