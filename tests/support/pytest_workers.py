@@ -39,9 +39,8 @@ SLOW: Final = (
     "tests/programs",
     "tests/plugins/rtframework_msgpack",
     "tests/testing/conformance",
-    "tests/engine",
 )
-"""Files and folders of tests that start programs or take long, the longest first."""
+"""Files and folders of tests that start programs or wait, the longest first."""
 
 
 def number_of_workers() -> int:
