@@ -105,7 +105,7 @@ class RedisStreams:
         self.gaps = 0
         """Gaps that were found so far."""
         self.published = 0
-        """Messages that were sent to the other servers."""
+        """Messages that were sent to the other servers, but for those that the present writer has added."""
         self._received = self._reconnects = 0
         self._session_prefix = session_prefix
         self._max_len = max_len
@@ -164,10 +164,10 @@ class RedisStreams:
     @property
     def traffic(self) -> ClusterTraffic:
         """What was sent and received so far."""
-        pending = self._writer.pending.size if self._writer is not None else 0
+        pending, added = (0, 0) if self._writer is None else (self._writer.pending.size, self._writer.added)
         now = _reconnects(self._reader, self._writer)
         taken = self._reader.taken if self._reader is not None else 0
-        return ClusterTraffic(self.published, self._received + taken, pending, self._reconnects + now)
+        return ClusterTraffic(self.published + added, self._received + taken, pending, self._reconnects + now)
 
     @property
     def writer(self) -> StreamWriter:
@@ -238,6 +238,7 @@ class RedisStreams:
             await reader.close()
             self._reconnects += _reconnects(reader, writer)
             self._received += reader.taken
+            self.published += writer.added
         self._reader = self._writer = None
         self._is_up = False
         await self._background.stop()
@@ -281,7 +282,13 @@ class RedisStreams:
     def _take(self, id: str, fields: Fields) -> None:
         """Handle an entry of the stream."""
         if fields[1] == self._own:
-            self._take_own(id, message_id(fields))
+            writer = self._writer
+            m = fields[9] if len(fields) > 9 and fields[8] == b"m" else message_id(fields)
+            if m is not None and writer is not None:
+                self._received -= 1
+                message = writer.pending.read(m, id)
+                if message is not None and message.frames is not None:
+                    message.frames.read(id)
             return
         reader = self._reader
         if reader is None or not is_for(fields, self._uids, self._rooms):
@@ -302,15 +309,6 @@ class RedisStreams:
                 adapter.take(id, entry)
         except DecodeError as error:
             _rubbish(error=error)
-
-    def _take_own(self, id: str, m: bytes | None) -> None:
-        """Handle a message of this server that is read back."""
-        writer = self._writer
-        if m is not None and writer is not None:
-            self._received -= 1
-            message = writer.pending.read(m, id)
-            if message is not None and message.frames is not None:
-                message.frames.read(id)
 
     def _hear(self, channel: bytes, payload: bytes, by_pattern: bool) -> None:
         """Handle a message of a channel."""

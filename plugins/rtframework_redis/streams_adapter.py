@@ -25,7 +25,7 @@ from rtframework.cluster.streams_wire import (
     Fields,
     Splice,
     encode_data,
-    encode_text,
+    encode_options,
     read_fields,
     read_message,
     room_of,
@@ -33,6 +33,7 @@ from rtframework.cluster.streams_wire import (
 from rtframework.exceptions import ClusterUnavailable, EncodeError
 from rtframework.types import Packet, PacketType, Target
 
+from .entries import EventPacker, size_of
 from .errors import LinkError
 from .own_messages import OwnEvent, OwnOrder
 from .stream_recovery import missed_frames, packet_of, read_since
@@ -59,10 +60,11 @@ class StreamsAdapter(ClusterAdapter):
         "_at",
         "_backbone",
         "_is_open",
+        "_packer",
         "_renewal",
         "_restored",
         "_restoring",
-        "_stream_first",
+        "is_stream_first",
         "name",
         "recovers",
     )
@@ -71,20 +73,22 @@ class StreamsAdapter(ClusterAdapter):
         super().__init__(nsp, emitter, max_message=backbone.max_message)
         self._backbone = backbone
         self.name = nsp.encode()
-        self.recovers = self._stream_first = self._is_open = False
+        self.recovers = self.is_stream_first = self._is_open = False
         self._at: dict[str, dict[str | None, str]] = {}
         """By socket id: the positions at which it has come, under ``None``, and has joined its rooms."""
         self._restored: dict[str, dict[str | None, str]] = {}
         self._restoring: set[str] = set()
         self._renewal: Renewal | None = None
+        self._packer: EventPacker | None = None
 
     async def start(self) -> None:
         """Take part in the cluster."""
         backbone, recovery = self._backbone, self._emitter.recovery
         self.recovers = recovery is not None
-        self._stream_first = self.recovers or backbone.delivery == "stream"
+        self.is_stream_first = self.recovers or backbone.delivery == "stream"
         self._is_open = True
         backbone.open(self)
+        self._packer = backbone.writer.events_of(self.name)
         if recovery is not None:
             self._renewal = Renewal(lambda: self.sockets(Target()), self._renew, self._lifetime)
             self._renewal.start()
@@ -147,45 +151,45 @@ class StreamsAdapter(ClusterAdapter):
 
     # --- what is emitted ----------------------------------------------------------------------------------------------
 
-    async def broadcast(self, packet: Packet, target: Target) -> None:
+    def broadcast(self, packet: Packet, target: Target) -> Awaitable[None]:
         """Deliver a packet to the sockets that a target selects, here and on the other servers.
 
         With recovery, or with ``delivery="stream"``, everybody gets it when it is read back from the stream. Otherwise
         the sockets of this server get it at once.
         """
         if packet.type != _EVENT or packet.id is not None:
-            await wait_for_slow(self.send(packet, target, None))
-            return
+            return wait_for_slow(self.send(packet, target, None))
         text = self._emitter.text(packet)
         if text is None:
             packet = Packet(_EVENT, self.nsp, self._emitter.plain(packet.data))
         if target.rooms is not None and not target.rooms:
-            return
+            return wait_for_slow(None)
         if target.local:
-            await wait_for_slow(self.deliver(packet, text, target, self._backbone.at if self.recovers else None))
-            return
+            return wait_for_slow(self.deliver(packet, text, target, self._backbone.at if self.recovers else None))
         if text is not None:
-            data = encode_text(text, target)
+            data, opts = text.encode(), encode_options(target)
+            self.check_size(size_of(data, opts))
         else:
-            data = encode_data(3, Broadcast(EventPacket(_EVENT, packet.data), opts=options_of(target)))
-        self.check_size(data)
+            data, opts = encode_data(3, Broadcast(EventPacket(_EVENT, packet.data), opts=options_of(target))), None
+            self.check_size(len(data))
         event = OwnEvent(self, packet, text, target)
-        if self._stream_first:
-            await self._backbone.writer.publish(self.name, _BROADCAST, data, event, room=room_of(target), emit=event)
-            self._backbone.published += 1
-            if event.slow is not None:
-                await event.slow
-            return
+        if self.is_stream_first:
+            return _through_stream(event, self._add_event(event, data, opts, event))
         slow = self.deliver(packet, text, target, None)
+        adding = self._add_event(event, data, opts, None)
+        return adding if slow is None else _with_slow(adding, slow)
+
+    def _add_event(self, event: OwnEvent, data: bytes, opts: bytes | None, own: OwnEvent | None) -> Awaitable[Any]:
+        """Add an event to the stream. ``opts``: its options if ``data`` are its arguments, ``None`` if they are all."""
         try:
-            await self._backbone.writer.publish(self.name, _BROADCAST, data, room=room_of(target), emit=event)
-            self._backbone.published += 1
+            writer, room = self._backbone.writer, room_of(event.target)
+            if opts is not None:
+                packer = self._packer or writer.events_of(self.name)
+                return writer.publish_event(packer, data, opts, own, room, event)
+            return writer.publish(self.name, _BROADCAST, data, own, room=room, emit=event)
         except ClusterUnavailable as error:
-            error.local = True
-            raise
-        finally:
-            if slow is not None:
-                await slow
+            error.local = event.local
+            return _refused(error)
 
     def deliver(self, packet: Packet, text: str | None, target: Target, offset: str | None) -> Awaitable[None] | None:
         """Send an event to the sockets of this server. ``text``: its arguments as JSON, if there are no bytes."""
@@ -206,14 +210,11 @@ class StreamsAdapter(ClusterAdapter):
         return frames
 
     async def _publish(self, kind: int, data: bytes, own: Any = None) -> str | None:
-        backbone = self._backbone
-        id = await backbone.writer.publish(self.name, kind, data, own)
-        backbone.published += 1
-        return id
+        return await self._backbone.writer.publish(self.name, kind, data, own)
 
     def lost(self, packet: Packet, target: Target, error: ClusterUnavailable) -> None:
         """Tell of an event whose emitter waits no longer: the others do not get it."""
-        error.local = not self._stream_first
+        error.local = not self.is_stream_first
         self._emitter.lost(packet, target, error)
 
     # --- what is read from the stream ---------------------------------------------------------------------------------
@@ -275,7 +276,7 @@ class StreamsAdapter(ClusterAdapter):
         self, kind: MessageType, data: Data, target: Target, act: Callable[[], Awaitable[None] | None]
     ) -> None:
         """Have something done on all servers, in the order of the stream if events are in it."""
-        if target.local or not self._stream_first:
+        if target.local or not self.is_stream_first:
             await super()._order(kind, data, target, act)
         elif target.rooms is None or target.rooms:
             own = OwnOrder(act)
@@ -285,7 +286,7 @@ class StreamsAdapter(ClusterAdapter):
     async def _tell(self, kind: MessageType, data: Data) -> None:
         """Add a message to the stream, so that a broken connection does not lose it."""
         message = encode_data(kind, data)
-        self.check_size(message)
+        self.check_size(len(message))
         await self._publish(kind, message)
 
     async def _others(self) -> int | Collection[str]:
@@ -421,3 +422,20 @@ class StreamsAdapter(ClusterAdapter):
         restored.update({room: kept.since.get(room, start) for room in kept.session.rooms})
         self._restored[kept.session.sid] = restored
         return dataclasses.replace(kept.session, missed=missed)
+
+
+async def _through_stream(event: OwnEvent, adding: Awaitable[Any]) -> None:
+    await adding
+    if event.slow is not None:
+        await event.slow
+
+
+async def _with_slow(adding: Awaitable[Any], slow: Awaitable[None]) -> None:
+    try:
+        await adding
+    finally:
+        await slow
+
+
+async def _refused(error: ClusterUnavailable) -> None:
+    raise error

@@ -71,10 +71,29 @@ def streams_to_read(name: str = "socket.io", count: int = 1) -> list[str]:
 _TO_EVERYBODY: Final = to_json(options_of(EVERYBODY))
 
 
+EVENT_HEAD: Final = b'{"packet":{"type":2,"data":'
+"""The data of a broadcast up to its arguments."""
+EVENT_MIDDLE: Final = b'},"opts":'
+"""What is between the arguments and the options."""
+
+
 def encode_text(args: str, target: Target) -> bytes:
     """Make the data of a broadcast from the JSON text of its arguments, the serializer's, name first."""
-    opts = _TO_EVERYBODY if target is EVERYBODY else to_json(options_of(target))
-    return b'{"packet":{"type":2,"data":%b},"opts":%b}' % (args.encode(), opts)
+    return b"%b%b%b%b}" % (EVENT_HEAD, args.encode(), EVENT_MIDDLE, encode_options(target))
+
+
+def encode_options(target: Target) -> bytes:
+    """Make the options of a broadcast."""
+    if target is EVERYBODY:
+        return _TO_EVERYBODY
+    rooms = target.rooms
+    if rooms is not None and len(rooms) == 1 and not target.except_ and not target.volatile and target.compress:
+        (room,) = rooms  # by far the most
+        return _TO_ROOM % to_json(room)
+    return to_json(options_of(target))
+
+
+_TO_ROOM: Final = b'{"rooms":[%b],"except":[],"flags":{}}'
 
 
 def encode_data(kind: int, data: Data, only_plaintext: bool = False) -> bytes:
