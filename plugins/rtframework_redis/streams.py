@@ -16,7 +16,7 @@ from rtframework.cluster.pending import PendingLimits
 from rtframework.cluster.pubsub_wire import decode, public_channel
 from rtframework.cluster.python_socketio_wire import CHANNEL
 from rtframework.cluster.stream_ids import BEGINNING, parse_id
-from rtframework.cluster.streams_wire import Fields, is_for, message_id, read_event, read_fields
+from rtframework.cluster.streams_wire import Fields, is_for, message_id, read_event, read_fields, read_text
 from rtframework.exceptions import ClusterUnavailable, ConfigurationError, DecodeError
 from rtframework.logs import ThrottledLog
 from rtframework.protocols import Emitter
@@ -113,7 +113,7 @@ class RedisStreams:
         self._limits = PendingLimits(max_bytes=max_pending, timeout=publish_timeout)
         self._adapters: dict[str, StreamsAdapter] = {}
         self._named: dict[bytes, StreamsAdapter] = {}
-        self._rooms: dict[bytes, Container[bytes]] = {}
+        self._rooms: dict[bytes, Container[str]] = {}
         self._own = b""
         self._uids: frozenset[bytes] = frozenset()
         self._emitters = Emitters(channel_prefix, self._adapters) if emitters else None
@@ -247,7 +247,7 @@ class RedisStreams:
         """Let a namespace take part."""
         self._adapters[adapter.nsp] = adapter
         self._named[adapter.name] = adapter
-        self._rooms[adapter.name] = _Rooms(adapter)
+        self._rooms[adapter.name] = adapter.index.all_rooms()
 
     def close(self, adapter: StreamsAdapter) -> None:
         """Let a namespace take part no longer."""
@@ -294,6 +294,12 @@ class RedisStreams:
         if reader is None or not is_for(fields, self._uids, self._rooms):
             return
         try:
+            text = read_text(fields)
+            if text is not None:
+                adapter = self._named.get(fields[3])
+                if adapter is not None and reader.cursor.is_new(fields[9] if len(fields) > 8 else None):
+                    adapter.take_text(id, text, fields)
+                return
             event = read_event(fields)
             if event is not None:
                 adapter = self._named.get(fields[3])
@@ -381,15 +387,3 @@ class RedisStreams:
 def _reconnects(reader: StreamReader | None, writer: StreamWriter | None) -> int:
     keepers = [each.keeper for each in (reader, writer) if each is not None]
     return sum(max(0, each.health.connects - 1) for each in keepers)
-
-
-class _Rooms:
-    """The rooms of a namespace, as bytes of the wire."""
-
-    __slots__ = ("_rooms",)
-
-    def __init__(self, adapter: StreamsAdapter) -> None:
-        self._rooms = adapter.index.all_rooms()
-
-    def __contains__(self, room: object) -> bool:
-        return isinstance(room, bytes) and room.decode(errors="replace") in self._rooms

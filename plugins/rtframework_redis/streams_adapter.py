@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 from collections.abc import Awaitable, Callable, Collection, Iterable
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from rtframework.cluster.adapter import ClusterAdapter, wait_for_slow
@@ -219,6 +220,18 @@ class StreamsAdapter(ClusterAdapter):
 
     # --- what is read from the stream ---------------------------------------------------------------------------------
 
+    def take_text(self, id: str, text: str, fields: Fields) -> None:
+        """Deliver an event of another server to one room, or to everybody. ``text``: see ``read_text``."""
+        sids = self.index.select((fields[11].decode(),) if len(fields) > 10 else None, ())
+        if not sids:
+            return
+        emitter = self._emitter
+        frames = emitter.splice(text, id if self.recovers else None)
+        packet = partial(_packet_in, self.nsp, fields)
+        slow = emitter.send(sids, packet, frames=frames) if frames is not None else emitter.send(sids, packet())
+        if slow is not None:
+            self._spawn(slow)
+
     def take_event(self, id: str, event: Splice, fields: Fields) -> bool:
         """Deliver an event of another server. Return false if it has to be decoded: then use ``take``."""
         opts = event.opts
@@ -231,7 +244,7 @@ class StreamsAdapter(ClusterAdapter):
         flags = opts.flags
         compress = flags.get("compress") is not False
         self._give(
-            sids, text, lambda: packet_of(self.nsp, read_fields(fields)), id, bool(flags.get("volatile")), compress
+            sids, text, partial(_packet_in, self.nsp, fields), id, bool(flags.get("volatile")), compress
         )
         return True
 
@@ -439,3 +452,7 @@ async def _with_slow(adding: Awaitable[Any], slow: Awaitable[None]) -> None:
 
 async def _refused(error: ClusterUnavailable) -> None:
     raise error
+
+
+def _packet_in(nsp: str, fields: Fields) -> Packet:
+    return packet_of(nsp, read_fields(fields))

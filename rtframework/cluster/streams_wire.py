@@ -130,7 +130,7 @@ def room_of(target: Target) -> bytes | None:
 # --- reading ----------------------------------------------------------------------------------------------------------
 
 
-def is_for(fields: Fields, uids: Container[bytes], rooms: Mapping[bytes, Container[bytes]]) -> bool:
+def is_for(fields: Fields, uids: Container[bytes], rooms: Mapping[bytes, Container[str]]) -> bool:
     """Tell whether an entry may concern this server, by its fields alone.
 
     ``uids``: this server's, whose entries always concern it. ``rooms``: the rooms of each namespace that is served.
@@ -142,7 +142,7 @@ def is_for(fields: Fields, uids: Container[bytes], rooms: Mapping[bytes, Contain
         if here is None:
             return length > 8 and fields[8] == b"gap"
         if length == 12 and fields[10] == b"r" and fields[5] == b"3":
-            return fields[11] in here
+            return fields[11].decode(errors="replace") in here
     return True
 
 
@@ -264,6 +264,7 @@ def read_event(fields: Fields) -> Splice | None:
     length = len(fields)
     if (
         length in (8, 10, 12)
+        and fields[2] == b"nsp"
         and fields[5] == b"3"
         and fields[6] == b"data"
         and (length < 12 or fields[10] == b"r")
@@ -272,6 +273,42 @@ def read_event(fields: Fields) -> Splice | None:
     ):
         return found
     return None
+
+
+_TO_EACH: Final = EVENT_MIDDLE + _TO_EVERYBODY + b"}"
+_TO_ONE: Final = EVENT_MIDDLE + _TO_ROOM.replace(b"[%b]", b'["%b"]') + b"}"
+_ARGS_AT: Final = len(EVENT_HEAD)
+_RESERVED: Final = tuple(f'["{name}"' for name in RESERVED_EVENTS)
+_check_json: Final = msgspec.json.Decoder(Raw).decode
+
+
+def read_text(fields: Fields) -> str | None:
+    """Return the JSON text of an event's arguments, if it is for one room or for everybody, and nothing is said besides.
+
+    That is an entry as ``encode_text`` makes it, with the field ``r`` if it is for a room. Nothing is decoded, only
+    checked. ``None`` for anything else: then ask ``read_event``.
+    """
+    length = len(fields)
+    if length == 12:
+        if fields[10] != b"r":
+            return None
+        end = _TO_ONE % fields[11]  # a name that is written otherwise in JSON does not stand in the data
+    elif length == 10 or length == 8:
+        end = _TO_EACH
+    else:
+        return None
+    data = fields[7]
+    if fields[2] != b"nsp" or fields[5] != b"3" or fields[6] != b"data":
+        return None
+    if not data.startswith(EVENT_HEAD) or not data.endswith(end):
+        return None
+    args = data[_ARGS_AT : -len(end)]
+    try:
+        _check_json(args)
+        text = args.decode()
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        return None
+    return None if text[:2] != '["' or text.startswith(_RESERVED) else text
 
 
 def text_with_offset(args: str, offset: str) -> str:
