@@ -89,7 +89,7 @@ class JSONSerializer:
         return [head + body, *attachments]
 
     def text(self, data: Any) -> str | None:
-        """Return data as JSON, ``None`` if there are bytes in them; what :meth:`encode` refuses is refused here, too."""
+        """Return data as JSON, ``None`` if there are bytes in them. Raises as :meth:`encode` does."""
         if _is_plain(data):
             try:
                 return _encode_json(data).decode()
@@ -288,9 +288,7 @@ def _is_plain_within(data: Any) -> bool:
         budget -= len(value)
         if budget < 0:
             return False
-        for each in value:
-            if type(each) not in _PLAIN:
-                walk.append(each)
+        walk += [each for each in value if type(each) not in _PLAIN]
     return True
 
 

@@ -22,6 +22,7 @@ from .topology import ClusterTopology, Place, SingleServer, Topology
 
 if TYPE_CHECKING:
     from rtframework.cluster.pending import Emit
+
     from .node_leases import Connection
 
 PROBE: Final = 4.0

@@ -21,6 +21,7 @@ from .topology import ClusterTopology, Place, SingleServer, SlotTable
 
 if TYPE_CHECKING:
     from rtframework.cluster.pending import Emit
+
     from .link import Link
     from .node_leases import Connection
 

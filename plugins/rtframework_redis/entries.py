@@ -54,18 +54,14 @@ class EventPacker:
 
     def pack(self, args: bytes, opts: bytes, m: bytes, room: bytes | None) -> bytes:
         """Return the command for an event. ``args``: its arguments as JSON; ``opts``: its options, likewise."""
-        size = size_of(args, opts)
+        size = AROUND + len(args) + len(opts)
         if room is None:
             return _EVENT % (self._with_data, size, args, opts, len(m), m)
         return _ROOM_EVENT % (self._with_room, size, args, opts, len(m), m, len(room), room)
 
 
-def size_of(args: bytes, opts: bytes) -> int:
-    """Return the length of an event's data."""
-    return _AROUND + len(args) + len(opts)
-
-
-_AROUND: Final = len(EVENT_HEAD + EVENT_MIDDLE) + 1
+AROUND: Final = len(EVENT_HEAD + EVENT_MIDDLE) + 1
+"""Bytes of an event's data without its arguments and options."""
 _EVENT: Final = b"%%b$%%d\r\n%b%%b%b%%b}\r\n$1\r\nm\r\n$%%d\r\n%%b\r\n" % (EVENT_HEAD, EVENT_MIDDLE)
 _ROOM_EVENT: Final = _EVENT + b"$1\r\nr\r\n$%d\r\n%b\r\n"
 

@@ -116,7 +116,15 @@ class EntryWriter:
     ) -> Awaitable[str | None]:
         """Add an event as :meth:`publish` does. ``packer``: that of its namespace, which has the rest."""
         m = next(self._ids)
-        return self._add(m, packer.pack(args, opts, m, room), own, emit)
+        command = packer.pack(args, opts, m, room)
+        if self._timer is None or self._is_closed:
+            return self._add(m, command, own, emit)
+        future = self.pending.offer(m, command, own, wall_time(), emit)  # as ``_add`` does: the way of nearly all
+        if future is None:
+            return self._add(m, command, own, emit)
+        if not self._is_scheduled:
+            self._wake()
+        return future
 
     def events_of(self, nsp: bytes) -> EventPacker:
         """Return what packs the events of a namespace."""
@@ -125,7 +133,7 @@ class EntryWriter:
     def _add(self, m: bytes, command: bytes, own: Any, emit: Emit | None) -> Awaitable[str | None]:
         """Add a message in the order of the calls, and return what its emitter awaits."""
         if self._is_closed:
-            raise ClusterUnavailable("the message has reached nobody: the server is not connected to Redis")
+            return self._refuse(emit)
         if self._timer is None:
             self._arm()
         future = self.pending.offer(m, command, own, wall_time(), emit)
@@ -135,6 +143,10 @@ class EntryWriter:
         if not self._is_scheduled:
             self._wake()
         return future
+
+    async def _refuse(self, emit: Emit | None) -> str | None:
+        why = "the message has reached nobody: the server is not connected to Redis"
+        raise ClusterUnavailable(why, local=emit is not None and emit.local)
 
     async def _add_later(
         self, waiter: asyncio.Future[None] | None, m: bytes, command: bytes, own: Any, emit: Emit | None

@@ -16,7 +16,7 @@ from rtframework.cluster.pending import PendingLimits
 from rtframework.cluster.pubsub_wire import decode, public_channel
 from rtframework.cluster.python_socketio_wire import CHANNEL
 from rtframework.cluster.stream_ids import BEGINNING, parse_id
-from rtframework.cluster.streams_wire import Fields, is_for, message_id, read_event, read_fields, read_text
+from rtframework.cluster.streams_wire import Fields, is_for, is_of_room, message_id, read_event, read_fields, read_text
 from rtframework.exceptions import ClusterUnavailable, ConfigurationError, DecodeError
 from rtframework.logs import ThrottledLog
 from rtframework.protocols import Emitter
@@ -291,14 +291,20 @@ class RedisStreams:
                     message.frames.read(id)
             return
         reader = self._reader
-        if reader is None or not is_for(fields, self._uids, self._rooms):
+        if reader is None:
             return
         try:
-            text = read_text(fields)
-            if text is not None:
+            if is_of_room(fields):
                 adapter = self._named.get(fields[3])
-                if adapter is not None and reader.cursor.is_new(fields[9] if len(fields) > 8 else None):
-                    adapter.take_text(id, text, fields)
+                sids = () if adapter is None else adapter.index.members(fields[11].decode(errors="replace"))
+                if adapter is None or not sids:
+                    return
+                text = read_text(fields[7], fields[11])
+                if text is not None:
+                    if reader.cursor.is_new(fields[9]):
+                        adapter.take_text(id, text, sids, fields)
+                    return
+            elif not is_for(fields, self._uids, self._rooms):
                 return
             event = read_event(fields)
             if event is not None:

@@ -34,7 +34,7 @@ from rtframework.cluster.streams_wire import (
 from rtframework.exceptions import ClusterUnavailable, EncodeError
 from rtframework.types import Packet, PacketType, Target
 
-from .entries import EventPacker, size_of
+from .entries import AROUND, EventPacker
 from .errors import LinkError
 from .own_messages import OwnEvent, OwnOrder
 from .stream_recovery import missed_frames, packet_of, read_since
@@ -43,6 +43,7 @@ from .stream_sessions import Renewal
 if TYPE_CHECKING:
     from rtframework.protocols import Emitter, Frames, Session
 
+    from .stream_writer import StreamWriter
     from .streams import RedisStreams
 
 _CLOSE: Final = int(MessageType.ADAPTER_CLOSE)
@@ -65,6 +66,7 @@ class StreamsAdapter(ClusterAdapter):
         "_renewal",
         "_restored",
         "_restoring",
+        "_writer",
         "is_stream_first",
         "name",
         "recovers",
@@ -81,6 +83,7 @@ class StreamsAdapter(ClusterAdapter):
         self._restoring: set[str] = set()
         self._renewal: Renewal | None = None
         self._packer: EventPacker | None = None
+        self._writer: StreamWriter | None = None
 
     async def start(self) -> None:
         """Take part in the cluster."""
@@ -89,7 +92,8 @@ class StreamsAdapter(ClusterAdapter):
         self.is_stream_first = self.recovers or backbone.delivery == "stream"
         self._is_open = True
         backbone.open(self)
-        self._packer = backbone.writer.events_of(self.name)
+        self._writer = backbone.writer
+        self._packer = self._writer.events_of(self.name)
         if recovery is not None:
             self._renewal = Renewal(lambda: self.sockets(Target()), self._renew, self._lifetime)
             self._renewal.start()
@@ -152,7 +156,7 @@ class StreamsAdapter(ClusterAdapter):
 
     # --- what is emitted ----------------------------------------------------------------------------------------------
 
-    def broadcast(self, packet: Packet, target: Target) -> Awaitable[None]:
+    def broadcast(self, packet: Packet, target: Target) -> Awaitable[Any]:
         """Deliver a packet to the sockets that a target selects, here and on the other servers.
 
         With recovery, or with ``delivery="stream"``, everybody gets it when it is read back from the stream. Otherwise
@@ -167,30 +171,44 @@ class StreamsAdapter(ClusterAdapter):
             return wait_for_slow(None)
         if target.local:
             return wait_for_slow(self.deliver(packet, text, target, self._backbone.at if self.recovers else None))
-        if text is not None:
-            data, opts = text.encode(), encode_options(target)
-            self.check_size(size_of(data, opts))
-        else:
-            data, opts = encode_data(3, Broadcast(EventPacket(_EVENT, packet.data), opts=options_of(target))), None
-            self.check_size(len(data))
         event = OwnEvent(self, packet, text, target)
+        if text is None:
+            return self._add_binary(event)
+        args = text.encode()
+        opts, room = encode_options(target)
+        if AROUND + len(args) + len(opts) > self.max_message:
+            self.check_size(AROUND + len(args) + len(opts))
+        writer, packer = self._writer, self._packer
+        if writer is None or packer is None:
+            return self._before_start(event)
         if self.is_stream_first:
-            return _through_stream(event, self._add_event(event, data, opts, event))
+            return _through_stream(event, writer.publish_event(packer, args, opts, event, room, event))
         slow = self.deliver(packet, text, target, None)
-        adding = self._add_event(event, data, opts, None)
+        adding = writer.publish_event(packer, args, opts, None, room, event)
         return adding if slow is None else _with_slow(adding, slow)
 
-    def _add_event(self, event: OwnEvent, data: bytes, opts: bytes | None, own: OwnEvent | None) -> Awaitable[Any]:
-        """Add an event to the stream. ``opts``: its options if ``data`` are its arguments, ``None`` if they are all."""
-        try:
-            writer, room = self._backbone.writer, room_of(event.target)
-            if opts is not None:
-                packer = self._packer or writer.events_of(self.name)
-                return writer.publish_event(packer, data, opts, own, room, event)
-            return writer.publish(self.name, _BROADCAST, data, own, room=room, emit=event)
-        except ClusterUnavailable as error:
-            error.local = event.local
-            return _refused(error)
+    def _add_binary(self, event: OwnEvent) -> Awaitable[Any]:
+        """Do the same with an event that holds bytes, or that the serializer does not write as JSON."""
+        packet, target = event.packet, event.target
+        data = encode_data(3, Broadcast(EventPacket(_EVENT, packet.data), opts=options_of(target)))
+        self.check_size(len(data))
+        writer, room = self._writer, room_of(target)
+        if writer is None:
+            return self._before_start(event)
+        if self.is_stream_first:
+            adding = writer.publish(self.name, _BROADCAST, data, event, room=room, emit=event)
+            return _through_stream(event, adding)
+        slow = self.deliver(packet, None, target, None)
+        adding = writer.publish(self.name, _BROADCAST, data, room=room, emit=event)
+        return adding if slow is None else _with_slow(adding, slow)
+
+    async def _before_start(self, event: OwnEvent) -> None:
+        """Deliver an event to the sockets here, if that does not need the stream, and say that there is none."""
+        if not self.is_stream_first:
+            await wait_for_slow(self.deliver(event.packet, event.text, event.target, None))
+        raise ClusterUnavailable(
+            "the server has not started, and is not connected to Redis", local=not self.is_stream_first
+        )
 
     def deliver(self, packet: Packet, text: str | None, target: Target, offset: str | None) -> Awaitable[None] | None:
         """Send an event to the sockets of this server. ``text``: its arguments as JSON, if there are no bytes."""
@@ -220,11 +238,8 @@ class StreamsAdapter(ClusterAdapter):
 
     # --- what is read from the stream ---------------------------------------------------------------------------------
 
-    def take_text(self, id: str, text: str, fields: Fields) -> None:
-        """Deliver an event of another server to one room, or to everybody. ``text``: see ``read_text``."""
-        sids = self.index.select((fields[11].decode(),) if len(fields) > 10 else None, ())
-        if not sids:
-            return
+    def take_text(self, id: str, text: str, sids: Collection[str], fields: Fields) -> None:
+        """Deliver an event of another server. ``text``: see ``read_text``."""
         emitter = self._emitter
         frames = emitter.splice(text, id if self.recovers else None)
         packet = partial(_packet_in, self.nsp, fields)
@@ -243,9 +258,7 @@ class StreamsAdapter(ClusterAdapter):
             return False
         flags = opts.flags
         compress = flags.get("compress") is not False
-        self._give(
-            sids, text, partial(_packet_in, self.nsp, fields), id, bool(flags.get("volatile")), compress
-        )
+        self._give(sids, text, partial(_packet_in, self.nsp, fields), id, bool(flags.get("volatile")), compress)
         return True
 
     def take(self, id: str, entry: Entry) -> None:
@@ -448,10 +461,6 @@ async def _with_slow(adding: Awaitable[Any], slow: Awaitable[None]) -> None:
         await adding
     finally:
         await slow
-
-
-async def _refused(error: ClusterUnavailable) -> None:
-    raise error
 
 
 def _packet_in(nsp: str, fields: Fields) -> Packet:

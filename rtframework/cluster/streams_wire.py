@@ -79,18 +79,18 @@ EVENT_MIDDLE: Final = b'},"opts":'
 
 def encode_text(args: str, target: Target) -> bytes:
     """Make the data of a broadcast from the JSON text of its arguments, the serializer's, name first."""
-    return b"%b%b%b%b}" % (EVENT_HEAD, args.encode(), EVENT_MIDDLE, encode_options(target))
+    return b"%b%b%b%b}" % (EVENT_HEAD, args.encode(), EVENT_MIDDLE, encode_options(target)[0])
 
 
-def encode_options(target: Target) -> bytes:
-    """Make the options of a broadcast."""
+def encode_options(target: Target) -> tuple[bytes, bytes | None]:
+    """Make the options of a broadcast, and the field ``r``, see ``room_of``."""
     if target is EVERYBODY:
-        return _TO_EVERYBODY
+        return _TO_EVERYBODY, None
     rooms = target.rooms
     if rooms is not None and len(rooms) == 1 and not target.except_ and not target.volatile and target.compress:
         (room,) = rooms  # by far the most
-        return _TO_ROOM % to_json(room)
-    return to_json(options_of(target))
+        return _TO_ROOM % to_json(room), room.encode()
+    return to_json(options_of(target)), room_of(target)
 
 
 _TO_ROOM: Final = b'{"rooms":[%b],"except":[],"flags":{}}'
@@ -276,30 +276,26 @@ def read_event(fields: Fields) -> Splice | None:
 
 
 _TO_EACH: Final = EVENT_MIDDLE + _TO_EVERYBODY + b"}"
-_TO_ONE: Final = EVENT_MIDDLE + _TO_ROOM.replace(b"[%b]", b'["%b"]') + b"}"
+_ROOM_HEAD: Final = EVENT_MIDDLE + b'{"rooms":["'
+_ROOM_TAIL: Final = b'"],"except":[],"flags":{}}}'
 _ARGS_AT: Final = len(EVENT_HEAD)
+_OF_ROOM: Final = [b"uid", b"nsp", b"type", b"data", b"m", b"r"]
 _RESERVED: Final = tuple(f'["{name}"' for name in RESERVED_EVENTS)
 _check_json: Final = msgspec.json.Decoder(Raw).decode
 
 
-def read_text(fields: Fields) -> str | None:
-    """Return the JSON text of an event's arguments, if it is for one room or for everybody, and nothing is said besides.
+def is_of_room(fields: Fields) -> bool:
+    """Tell whether an entry is an event for exactly one room, which is then the last field: the most usual one."""
+    return fields[::2] == _OF_ROOM and fields[5] == b"3"
 
-    That is an entry as ``encode_text`` makes it, with the field ``r`` if it is for a room. Nothing is decoded, only
-    checked. ``None`` for anything else: then ask ``read_event``.
+
+def read_text(data: bytes, room: bytes | None) -> str | None:
+    """Return the JSON text of an event's arguments, if its data are as ``encode_text`` makes them.
+
+    ``room``: the one that it is for; ``None`` for everybody. Nothing is decoded, only checked. ``None`` for anything
+    else: then ask ``read_event``.
     """
-    length = len(fields)
-    if length == 12:
-        if fields[10] != b"r":
-            return None
-        end = _TO_ONE % fields[11]  # a name that is written otherwise in JSON does not stand in the data
-    elif length == 10 or length == 8:
-        end = _TO_EACH
-    else:
-        return None
-    data = fields[7]
-    if fields[2] != b"nsp" or fields[5] != b"3" or fields[6] != b"data":
-        return None
+    end = _TO_EACH if room is None else _ROOM_HEAD + room + _ROOM_TAIL  # names that JSON escapes do not stand there
     if not data.startswith(EVENT_HEAD) or not data.endswith(end):
         return None
     args = data[_ARGS_AT : -len(end)]

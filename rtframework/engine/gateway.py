@@ -157,9 +157,10 @@ class Gateway(socketio.AsyncServer):  # type: ignore[misc]  # socketio is not ty
         """Make an event of its arguments as JSON; ``tail``: one more. ``None`` with a serializer of another format."""
         if not self._writes_json:
             return None
-        head = "2" if nsp == "/" else f"2{nsp},"
-        text = f"{head}{args}" if tail is None else f"{head}{args[:-1]},{encode_basestring_ascii(tail)}]"
-        return (EncodedFrames if compress else PlainFrames).of_messages((text,), True)
+        if tail is not None:
+            args = f"{args[:-1]},{encode_basestring_ascii(tail)}]"
+        packet = f"42{args}" if nsp == "/" else f"42{nsp},{args}"
+        return (EncodedFrames if compress else PlainFrames).of_text(packet, True)
 
     def join(self, frames: Sequence[Frames]) -> Frames:
         """Join several packets to one: sent together, and not dropped for a slow client."""

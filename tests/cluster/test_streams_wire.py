@@ -29,6 +29,7 @@ from rtframework.cluster.streams_wire import (
     frame_of,
     hash_of,
     is_for,
+    is_of_room,
     message_id,
     read_event,
     read_fields,
@@ -284,10 +285,12 @@ def test_events_in_the_usual_order_are_told_from_everything_else() -> None:
     assert [read_event(each) for each in others] == [None] * len(others)
 
 
-names = st.sampled_from(["news", "connect", "disconnecting", 'disconnect"', "", "[", "Ω"]) | st.text(max_size=9)
+event_names = st.sampled_from(["news", "connect", "disconnecting", 'disconnect"', "", "[", "Ω"]) | st.text(max_size=9)
 
 
-@given(names | st.integers(-9, 9), st.lists(json_values, max_size=3), st.none() | st.text(max_size=9), st.booleans())
+@given(
+    event_names | st.integers(-9, 9), st.lists(json_values, max_size=3), st.none() | st.text(max_size=9), st.booleans()
+)
 def test_an_event_for_one_room_is_told_from_its_bytes(
     name: str | int, args: list[Any], room: str | None, flagged: bool
 ) -> None:
@@ -295,8 +298,10 @@ def test_an_event_for_one_room_is_told_from_its_bytes(
     target = Target(None if room is None else frozenset([room]), volatile=flagged)
     data = encode_text(msgspec.json.encode([name, *args]).decode(), target)
     fields = fields_of(b"u", b"/", 3, data, b"m", room_of(target))
-    text, found = read_text(fields), read_event(fields)
+    field = None if room is None else fields[-1]
+    text, found = read_text(data, field), read_event(fields)
     assert found is not None
+    assert is_of_room(fields) == (room is not None)
     if text is not None:
         assert text == found.args()
         assert found.opts.rooms == ([] if room is None else [room])
@@ -308,16 +313,14 @@ def test_an_event_for_one_room_is_told_from_its_bytes(
 def test_bytes_that_only_look_like_an_event_are_decoded() -> None:
     """A client would be sent what is no valid packet, and close the connection."""
     data = encode_text('["x"]', Target(frozenset(["r"])))
-    fields = fields_of(b"u", b"/", 3, data, b"m", b"r")
-    assert read_text(fields) == '["x"]'
+    assert read_text(data, b"r") == '["x"]'
     for args in (b'["x"],"nsp":"/"', b'["x"', b"[]", b'["\xff"]', b'["connect"]', b'{"a":1}', b"[1]"):
-        assert read_text([*fields[:7], data.replace(b'["x"]', args), *fields[8:]]) is None
-    assert read_text([*fields[:11], b"other"]) is None
-    assert read_text(fields[:10]) is None
-    assert read_text([*fields[2:4], *fields[:2], *fields[4:]]) is None
-    assert read_text([*fields, b"a", b"1"]) is None
-    assert read_text([*fields[:5], b"4", *fields[6:]]) is None
-    assert read_text([b"uid", b"u"]) is None
+        assert read_text(data.replace(b'["x"]', args), b"r") is None
+    assert read_text(data, b"other") is None
+    assert read_text(data, None) is None
+    usual = fields_of(b"u", b"/", 3, data, b"m", b"r")
+    others = [[*usual[2:4], *usual[:2], *usual[4:]], [*usual, b"a", b"1"], [*usual[:5], b"4", *usual[6:]], usual[:10]]
+    assert [is_of_room(each) for each in (usual, *others)] == [True, False, False, False, False]
 
 
 @given(st.lists(st.binary(max_size=30), max_size=12))
