@@ -92,8 +92,7 @@ class StreamsAdapter(ClusterAdapter):
         self.is_stream_first = self.recovers or backbone.delivery == "stream"
         self._is_open = True
         backbone.open(self)
-        self._writer = backbone.writer
-        self._packer = self._writer.events_of(self.name)
+        self._reach_writer()
         if recovery is not None:
             self._renewal = Renewal(lambda: self.sockets(Target()), self._renew, self._lifetime)
             self._renewal.start()
@@ -180,7 +179,10 @@ class StreamsAdapter(ClusterAdapter):
             self.check_size(AROUND + len(args) + len(opts))
         writer, packer = self._writer, self._packer
         if writer is None or packer is None:
-            return self._before_start(event)
+            try:
+                writer, packer = self._reach_writer()
+            except ClusterUnavailable as error:
+                return self._before_start(event, error)
         if self.is_stream_first:
             return _through_stream(event, writer.publish_event(packer, args, opts, event, room, event))
         slow = self.deliver(packet, text, target, None)
@@ -192,9 +194,11 @@ class StreamsAdapter(ClusterAdapter):
         packet, target = event.packet, event.target
         data = encode_data(3, Broadcast(EventPacket(_EVENT, packet.data), opts=options_of(target)))
         self.check_size(len(data))
-        writer, room = self._writer, room_of(target)
-        if writer is None:
-            return self._before_start(event)
+        room = room_of(target)
+        try:
+            writer, _ = self._reach_writer()
+        except ClusterUnavailable as error:
+            return self._before_start(event, error)
         if self.is_stream_first:
             adding = writer.publish(self.name, _BROADCAST, data, event, room=room, emit=event)
             return _through_stream(event, adding)
@@ -202,13 +206,18 @@ class StreamsAdapter(ClusterAdapter):
         adding = writer.publish(self.name, _BROADCAST, data, room=room, emit=event)
         return adding if slow is None else _with_slow(adding, slow)
 
-    async def _before_start(self, event: OwnEvent) -> None:
-        """Deliver an event to the sockets here, if that does not need the stream, and say that there is none."""
+    def _reach_writer(self) -> tuple[StreamWriter, EventPacker]:
+        """Return what adds events to the stream. Raises ``ClusterUnavailable`` before the server has started."""
+        writer = self._writer = self._backbone.writer
+        packer = self._packer = writer.events_of(self.name)
+        return writer, packer
+
+    async def _before_start(self, event: OwnEvent, error: ClusterUnavailable) -> None:
+        """Deliver an event to the sockets here, if they do not wait for the stream, and raise what the others get."""
         if not self.is_stream_first:
             await wait_for_slow(self.deliver(event.packet, event.text, event.target, None))
-        raise ClusterUnavailable(
-            "the server has not started, and is not connected to Redis", local=not self.is_stream_first
-        )
+        error.local = event.local
+        raise error
 
     def deliver(self, packet: Packet, text: str | None, target: Target, offset: str | None) -> Awaitable[None] | None:
         """Send an event to the sockets of this server. ``text``: its arguments as JSON, if there are no bytes."""
