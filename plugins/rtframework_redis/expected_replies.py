@@ -46,7 +46,7 @@ class Transaction(Batch):
         To read each of them costs as much as to read what EXEC returns for it.
         """
         queued = _BEGUN + _QUEUED * self._count
-        if not self.replies and data.startswith(queued):
+        if not self.replies and not self._is_queued and data.startswith(queued):
             self._is_queued = True
             self.left = 1
             return data[len(queued) :]
