@@ -59,6 +59,7 @@ if TYPE_CHECKING:
         PacketType,
         Target,
     )
+    from .workers.backbone import Workers
 
 __all__ = [
     "Ack",
@@ -117,6 +118,7 @@ __all__ = [
     "Stats",
     "Target",
     "TokenSources",
+    "Workers",
     "emits",
     "limited",
     "load",
@@ -177,6 +179,7 @@ _NAMES = {
         "PacketType",
         "Target",
     ),
+    "workers.backbone": ("Workers",),
 }
 """The public names of each module, which is imported when one is first used: ``rtframework --help`` needs none."""
 

@@ -210,6 +210,16 @@ def check_timeout(name: str, seconds: float | None) -> None:
         raise ConfigurationError(_too_long(name, seconds, LONGEST_WAIT))
 
 
+def cookie_of(cookie: object) -> Cookie | None:
+    """Return the cookie that the option ``cookie`` means. Raises :class:`~rtframework.ConfigurationError`."""
+    if isinstance(cookie, bool):
+        return Cookie() if cookie else None
+    if isinstance(cookie, str):
+        return Cookie(cookie)
+    check_instance("cookie", cookie, Cookie, 'Cookie(name="io")')
+    return cookie if isinstance(cookie, Cookie) else None
+
+
 def _too_long(name: str, seconds: float, most: float) -> str:
     return f"{name} is in seconds, at most {most:g}: write {seconds / 1000:g} for {seconds:g} milliseconds"
 

@@ -16,9 +16,10 @@ from aiohttp import web
 
 from .adapters.checking import check_adapter_factory
 from .adapters.memory import MemoryAdapter
-from .adapters.recovering import in_memory
+from .adapters.recovering import default_factory
 from .admin.namespace import AdminNamespace, Mode
 from .engine.api import EngineIO
+from .engine.drain import drain
 from .engine.gateway import Gateway
 from .engine.http.mount import check_mount
 from .exceptions import ConfigurationError
@@ -49,6 +50,8 @@ from .options import (
     allows_any,
     check_instance,
     check_object,
+    check_timeout,
+    cookie_of,
     whole_number,
 )
 from .serializers import JSONSerializer
@@ -201,7 +204,7 @@ class Server(Registration, Broadcasting):
             cors=cors,
             require_origin=require_origin,
             allow_request=allow_request,
-            cookie=_cookie(cookie),
+            cookie=cookie_of(cookie),
             trusted_proxies=trusted_proxies,
             proxy_headers=proxy_headers,
             serve_client=serve_client,
@@ -220,7 +223,7 @@ class Server(Registration, Broadcasting):
             Settings(
                 limits=limits,
                 authenticator=auth,
-                adapter_factory=in_memory if adapter is MemoryAdapter else adapter,
+                adapter_factory=default_factory() if adapter is MemoryAdapter else adapter,
                 recovery=connection_state_recovery,
                 linger=ping_interval + ping_timeout,
                 ordered=ordered,
@@ -262,6 +265,9 @@ class Server(Registration, Broadcasting):
 
     def _mount(self, app: web.Application, path: str = "/socket.io", *, add_trailing_slash: bool | None = None) -> None:
         """Serve under a path of one more application, for tests: one of the applications may run at a time."""
+        mounted = getattr(self._host.settings.backbone, "mounted", None)
+        if mounted is not None:
+            mounted(path)
         app.on_startup.append(self._start)
         self._server.eio.attach(app, path, add_trailing_slash)
         app.on_shutdown.append(self._stop)
@@ -412,6 +418,11 @@ class Server(Registration, Broadcasting):
         return self._host.started_at is not None
 
     @property
+    def is_draining(self) -> bool:
+        """True once :meth:`drain` was called."""
+        return self._server.eio.table.is_draining
+
+    @property
     def namespaces(self) -> Mapping[str, Namespace]:
         """The namespaces by name; a live view."""
         return MappingProxyType(self._host.namespaces)
@@ -522,6 +533,19 @@ class Server(Registration, Broadcasting):
 
     # --- with the application ---------------------------------------------------------------------------------------
 
+    async def drain(self, seconds: float = 10.0) -> None:
+        """Send all clients away before the server ends, a few at a time over so many seconds at most.
+
+        From now on new connections are refused (503 with ``Retry-After``) and :class:`~rtframework.Readiness` says
+        "draining". Clients are closed in batches at random moments, 100 a second or more; they come back by themselves,
+        to another server, and continue their session there if recovery allows. Returns when they have left, or 2.5
+        seconds after the last one was told to. A second call may hurry the first.
+
+        Raises :class:`~rtframework.ConfigurationError` for more than an hour.
+        """
+        check_timeout("seconds", seconds)
+        await drain(self._server.eio.table, seconds)
+
     async def _start(self, app: web.Application) -> None:
         if self._serving is not None:
             raise ConfigurationError("this server serves another application at this moment")
@@ -548,15 +572,6 @@ class Server(Registration, Broadcasting):
             self._host.stop()
             self._serving = None
             self._attached = False
-
-
-def _cookie(cookie: bool | str | Cookie) -> Cookie | None:
-    if isinstance(cookie, bool):
-        return Cookie() if cookie else None
-    if isinstance(cookie, str):
-        return Cookie(cookie)
-    check_instance("cookie", cookie, Cookie, 'Cookie(name="io")')
-    return cookie
 
 
 def _check_objects(auth: object, serializer: object, adapter: object) -> None:

@@ -37,7 +37,7 @@ MAP: Final = {
         "msgspec",
     ),
     "workers": (
-        "exceptions types logs counters concurrency packets options protocols adapters cluster",
+        "exceptions types logs counters concurrency packets options protocols adapters cluster namespaces",
         "msgspec",
     ),
     "stats": ("types protocols counters", ""),
@@ -60,7 +60,7 @@ MAP: Final = {
     "development": ("exceptions types logs protocols options handlers namespaces engine server", ""),
     "rtframework": ("*", ""),
     "cli": (
-        "exceptions types packets concurrency workers engine handlers namespaces server contracts development "
+        "exceptions types packets concurrency adapters workers engine handlers namespaces server contracts development "
         "rtframework_msgpack rtframework_redis",
         "aiohttp",
     ),

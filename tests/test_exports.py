@@ -72,6 +72,7 @@ EXPORTS: Final[dict[str, tuple[str, ...]]] = {
         "Stats",
         "Target",
         "TokenSources",
+        "Workers",
         "emits",
         "limited",
         "load",

@@ -29,6 +29,7 @@ FIELDS: Final = frozenset(
         "kind",
         "since",
         "node",
+        "count",
     }
 )
 """What extra fields are called, everywhere."""

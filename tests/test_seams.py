@@ -10,11 +10,14 @@ import asyncio
 import importlib
 import inspect
 import pkgutil
+import sys
 from collections.abc import Iterator
 from typing import Any, Final
 
 import pytest
+from aiohttp.base_protocol import BaseProtocol
 from aiohttp.http_parser import HttpRequestParser
+from aiohttp.web_protocol import RequestHandler
 
 import rtframework.engine
 from rtframework.engine.transports.rfc6455 import unmask, xor_mask
@@ -133,6 +136,16 @@ SEAMS: Final = {
     "aiohttp.web_urldispatcher.UrlDispatcher.resolve": "(self, request)",
     "aiohttp.web_urldispatcher.UrlMappingMatchInfo.__init__": "(self, match_dict, route)",
     "aiohttp.web_urldispatcher.UrlMappingMatchInfo.add_app": "(self, app)",
+    # Connections that come from, and go to, other workers, see rtframework/engine/http/routed.py.
+    "aiohttp.base_protocol.BaseProtocol.resume_writing": "(self)",
+    "aiohttp.web_protocol.RequestHandler.log_access": "(self, request, response, time)",
+    "aiohttp.web_server.Server.shutdown": "(self, timeout=None)",
+    "asyncio.base_events.BaseEventLoop.connect_accepted_socket": (
+        "(self, protocol_factory, sock, *, ssl=None, ssl_handshake_timeout=None, ssl_shutdown_timeout=None)"
+    ),
+    "asyncio.selector_events._SelectorTransport.abort": "(self)",
+    "asyncio.selector_events._SelectorTransport.get_write_buffer_size": "(self)",
+    "asyncio.transports._FlowControlMixin.set_write_buffer_limits": "(self, high=None, low=None)",
     # How clients of the test client come without a network, see rtframework/testing/network.py.
     "aiohttp.connector.BaseConnector._create_connection": "(self, req, traces, timeout)",
 }
@@ -191,6 +204,52 @@ def test_a_seam_is_as_it_was(name: str) -> None:
 def test_the_parser_is_told_that_a_request_is_served() -> None:
     """A connection would stop after 32 requests: see ``HttpProtocol._end_request``."""
     assert callable(HttpRequestParser.message_consumed)
+
+
+def test_the_address_of_a_client_can_be_given() -> None:
+    """The clients of requests that are forwarded would all be this machine: see ``RoutedProtocol.take``."""
+    cached = [type(vars(RequestHandler)[name]).__name__ for name in ("peername", "ssl_context")]
+    assert cached == ["under_cached_property"] * 2
+    assert "_cache" in RequestHandler.__slots__
+
+
+def test_the_parser_says_that_it_holds_something_back() -> None:
+    """A piece of a request would be taken for the beginning of the next: see ``HttpProtocol._ends_request``."""
+    assert {"_buffer_paused", "_reading_paused", "_upgraded"} <= set(BaseProtocol.__slots__)
+    assert {"_request_count", "_request_in_progress", "_waiter", "_task_handler"} <= set(RequestHandler.__slots__)
+
+
+@pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
+async def test_a_connection_survives_the_transport_that_had_it(loop: str) -> None:
+    """A connection that is passed on would be reset, or be read by two processes."""
+    program = f"""
+import asyncio, socket
+async def main():
+    ours, theirs = socket.socketpair()
+    kept = theirs.dup()
+    loop = asyncio.get_running_loop()
+    got = []
+    class Ends(asyncio.Protocol):
+        def data_received(self, data):
+            got.append(data)
+            self.transport.abort()
+        def connection_made(self, transport): self.transport = transport
+        def connection_lost(self, exc): got.append(exc)
+    theirs.setblocking(False)
+    await loop.connect_accepted_socket(Ends, theirs)
+    ours.sendall(b"one")
+    while len(got) < 2:
+        await asyncio.sleep(0.001)
+    ours.sendall(b"two")
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert (got, kept.recv(9)) == ([b"one", None], b"two"), got
+    kept.sendall(b"three")
+    assert ours.recv(9) == b"three"
+{"import uvloop; uvloop.run(main())" if loop == "uvloop" else "asyncio.run(main())"}
+"""
+    process = await asyncio.create_subprocess_exec(sys.executable, "-c", program)
+    assert await process.wait() == 0
 
 
 def test_the_test_client_sees_what_waits_in_the_event_loop() -> None:

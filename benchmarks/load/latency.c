@@ -49,7 +49,7 @@ static double *due;  // when each event was to be sent: one that leaves late has
 static long asked, answered;
 static Times acks, acks_during;
 static struct {
-    double sent;
+    double sent, ended;
     long arrived;
     bool on_its_way;
     Times last;
@@ -59,12 +59,14 @@ static void on_packet(WebSocket *client, const char *packet, size_t length) {
     (void)client;
     if (length < 2) fail("not a packet");
     if (packet[0] == '3') {
-        double waited = now() - due[strtol(packet + 1, NULL, 10)];
+        double since = due[strtol(packet + 1, NULL, 10)], waited = now() - since;
         times_add(&acks, waited);
-        if (broadcasts.on_its_way) times_add(&acks_during, waited);
+        // Also those that waited behind it, and are answered when all have it:
+        if (broadcasts.on_its_way || since < broadcasts.ended) times_add(&acks_during, waited);
         answered++;
     } else if (packet[0] == '2' && ++broadcasts.arrived == options.clients) {
-        times_add(&broadcasts.last, now() - broadcasts.sent);
+        broadcasts.ended = now();
+        times_add(&broadcasts.last, broadcasts.ended - broadcasts.sent);
         broadcasts.on_its_way = false;
     }
 }

@@ -6,6 +6,7 @@ import asyncio
 import dataclasses
 import math
 from collections.abc import Awaitable, Callable, Iterable
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Final
 
 from ..exceptions import ConfigurationError
@@ -15,7 +16,7 @@ from .packet_log import Attendance, PacketLog
 
 if TYPE_CHECKING:
     from ..options import Recovery
-    from ..protocols import Emitter, Session
+    from ..protocols import AdapterFactory, Emitter, Session
     from ..types import Target
 
 _EVENT: Final = int(PacketType.EVENT)
@@ -200,3 +201,15 @@ class SessionAwareAdapter(MemoryAdapter):
 def in_memory(nsp: str, emitter: Emitter) -> MemoryAdapter:
     """Make the default adapter of a namespace: one that recovers connections, if the server does."""
     return MemoryAdapter(nsp, emitter) if emitter.recovery is None else SessionAwareAdapter(nsp, emitter)
+
+
+instead_of_memory: Final[ContextVar[Callable[[], AdapterFactory] | None]] = ContextVar(
+    "instead_of_memory", default=None
+)
+"""Makes the factory of adapters for a server that names none; set where a program is run as one of several workers."""
+
+
+def default_factory() -> AdapterFactory:
+    """Return what makes the adapters of a server that names none."""
+    make = instead_of_memory.get()
+    return in_memory if make is None else make()

@@ -7,6 +7,7 @@ import errno
 import os
 import socket
 import stat
+import sys
 from typing import Final
 
 from .errors import Exit, Failure
@@ -42,6 +43,39 @@ def bind(host: str, port: int) -> list[socket.socket]:
         raise Failure(_explain(error, f"{host or '*'}:{port}")) from None
     if not bound:
         raise Failure(f"{host} has no address that this machine can listen on")
+    return bound
+
+
+def can_share() -> bool:
+    """Return whether several processes can listen on one port of this system, and get connections evenly."""
+    return sys.platform == "linux" and hasattr(socket, "SO_REUSEPORT")
+
+
+def bind_shared(host: str, port: int, count: int) -> list[list[socket.socket]]:
+    """Bind so many sockets to each address of a host, which share its connections. Raises ``Failure``.
+
+    A socket gets connections from the moment at which somebody listens on it.
+    """
+    first = bind(host, port)  # without sharing: a port in use would be shared with another program
+    addresses = [(sock.family, sock.proto, sock.getsockname()) for sock in first]
+    for sock in first:
+        sock.close()
+    bound: list[list[socket.socket]] = []
+    try:
+        for _ in range(count):
+            bound.append([])
+            for family, protocol, address in addresses:
+                sock = socket.socket(family, socket.SOCK_STREAM, protocol)
+                bound[-1].append(sock)
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+                if family == socket.AF_INET6:
+                    sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+                sock.bind(address)
+    except OSError as error:
+        for sock in (sock for each in bound for sock in each):
+            sock.close()
+        raise Failure(_explain(error, f"{host or '*'}:{port}")) from None
     return bound
 
 

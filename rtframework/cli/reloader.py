@@ -37,27 +37,33 @@ async def serve_and_reload(
     ending = asyncio.Event()
     on_end(ending.set)
     told = asyncio.create_task(ending.wait())
-    seen = take_snapshot(folders)
-    _say(f"watching {len(seen)} Python file{'s' * (len(seen) != 1)} in {', '.join(map(_relative, folders))}")
-    with _Lifeline() as lifeline:
+    seen = watch(folders)
+    with Lifeline() as lifeline:
         while True:
             child = await _start(arguments, socks, lifeline)
             ended = asyncio.create_task(child.wait())
-            changed = asyncio.create_task(_wait_for_change(seen, folders))
+            changed = asyncio.create_task(wait_for_change(seen, folders))
             try:
                 await asyncio.wait((ended, changed, told), return_when=asyncio.FIRST_COMPLETED)
                 if ended.done() and not told.done():
                     if ended.result() == Exit.USAGE:
                         return Exit.USAGE
-                    _say(f"the program has ended ({_describe(ended.result())}); save a file to try again")
+                    say(f"the program has ended ({_describe(ended.result())}); save a file to try again")
                     await asyncio.wait((changed, told), return_when=asyncio.FIRST_COMPLETED)
                 if told.done():
                     return Exit.DONE
                 seen, files = changed.result()
-                _say(f"{_shorten(files)} changed: starting again")
+                say(f"{describe_files(files)} changed: starting again")
             finally:
                 changed.cancel()
                 await _end(child, ended, shutdown_timeout + _PATIENCE)
+
+
+def watch(folders: Sequence[Path]) -> Snapshot:
+    """Return what the files of folders are now, and tell how many are watched."""
+    seen = take_snapshot(folders)
+    say(f"watching {len(seen)} Python file{'s' * (len(seen) != 1)} in {', '.join(map(_relative, folders))}")
+    return seen
 
 
 def inherit(descriptors: str, parent: int | None) -> list[socket.socket]:
@@ -71,7 +77,7 @@ def inherit(descriptors: str, parent: int | None) -> list[socket.socket]:
     return socks
 
 
-class _Lifeline:
+class Lifeline:
     """A pipe without data: the children read its end when this process is gone, even if it was killed."""
 
     def __init__(self) -> None:
@@ -80,7 +86,7 @@ class _Lifeline:
         if os.name == "posix":
             self.reader, self._writer = os.pipe()
 
-    def __enter__(self) -> _Lifeline:
+    def __enter__(self) -> Lifeline:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -96,7 +102,7 @@ def _follow(parent: int) -> None:
     os._exit(Exit.FAILED)
 
 
-async def _start(arguments: Sequence[str], socks: Sequence[socket.socket], lifeline: _Lifeline) -> Process:
+async def _start(arguments: Sequence[str], socks: Sequence[socket.socket], lifeline: Lifeline) -> Process:
     command = [sys.executable, "-m", "rtframework", *arguments]
     if os.name != "posix":  # descriptors cannot be inherited: the child binds its own sockets
         return await create_subprocess_exec(*command)
@@ -112,13 +118,13 @@ async def _end(child: Process, ended: asyncio.Task[int], patience: float) -> Non
             child.terminate()
         await asyncio.wait((ended,), timeout=patience)
     if not ended.done():
-        _say("the program does not end and is killed")
+        say("the program does not end and is killed")
         with contextlib.suppress(ProcessLookupError):
             child.kill()
     await ended
 
 
-async def _wait_for_change(seen: Snapshot, folders: Sequence[Path]) -> tuple[Snapshot, list[str]]:
+async def wait_for_change(seen: Snapshot, folders: Sequence[Path]) -> tuple[Snapshot, list[str]]:
     """Wait for the next change. Return the new snapshot and the changed files."""
     pause = _INTERVAL
     while True:
@@ -136,7 +142,8 @@ async def _wait_for_change(seen: Snapshot, folders: Sequence[Path]) -> tuple[Sna
         now = later
 
 
-def _shorten(files: Sequence[str]) -> str:
+def describe_files(files: Sequence[str]) -> str:
+    """Name a file, and say how many more there are."""
     names = [_relative(file) for file in files]
     return names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more"
 
@@ -152,5 +159,6 @@ def _describe(code: int) -> str:
     return f"exit code {code}" if code >= 0 else f"signal {-code}"
 
 
-def _say(text: str) -> None:
+def say(text: str) -> None:
+    """Tell the people who run the server, on stderr."""
     print(f"rtframework run: {text}", file=sys.stderr, flush=True)

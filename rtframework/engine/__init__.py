@@ -6,7 +6,7 @@ This package is the only place that imports socketio or engineio.
 from .api import EngineIO
 from .collector import tune_gc
 from .gateway import Gateway
-from .http.protocol import limit_heads
+from .http.heads import limit_heads
 from .python_socketio.manager import Manager
 from .python_socketio.server import AsyncServer
 

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from ..options import EngineOptions
     from ..protocols import Meter
     from .connection import Connection
+    from .handover import Neighbours
     from .heartbeat import Ticking
     from .interfaces import MessageHandler
     from .transports.polling import PollingTransport
@@ -61,7 +62,11 @@ class ConnectionTable:
         limit = options.limits.max_connections_per_address
         self.by_address: Shares[str] | None = None if limit is None else Shares()
         """Session ids of all connections by address, if they are limited."""
+        self.neighbours: Neighbours | None = None
+        """The other workers of the port, who are told how many connections there are."""
         self.is_closing = False
+        self.is_draining = False
+        """True when no more connections are opened, and clients are being sent away."""
         self.counts = Counters()
         self.guard = Guard(options.rate_limit, self.counts)
         self.cork = Cork(self.counts)
@@ -76,6 +81,7 @@ class ConnectionTable:
         """Begin to serve an application, in the running loop."""
         quieten(asyncio.get_running_loop())
         tables.add(self)
+        self.is_draining = False
         if self.is_closing:  # it has served another application, maybe in another event loop
             self.is_closing = False
             self.cork = self.runner.cork = Cork(self.counts)
@@ -112,6 +118,8 @@ class ConnectionTable:
         if self.by_address is not None:
             self.by_address.add(key, sid)
         self.counts.opened += 1
+        if self.neighbours is not None:
+            self.neighbours.count(1)
         if self.meters:
             for meter in self.meters:
                 meter.opened += 1
@@ -194,6 +202,8 @@ class ConnectionTable:
         self.by_sid.pop(connection.sid, None)
         if self.by_address is not None:
             self.by_address.remove(network_of(connection.address), connection.sid)
+        if self.neighbours is not None:
+            self.neighbours.count(-1)
         if not self.by_sid:
             self.runner.rest()
         self.cork.congested.discard(connection.outbox)

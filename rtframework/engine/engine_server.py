@@ -14,19 +14,20 @@ from ..logs import ThrottledLog
 from ..types import DisconnectReason
 from .backpressure import room_for
 from .connection_table import ConnectionTable
+from .handover import Joinable
 from .handshake import Handshakes, OpenPackets, coding_for, wants_websocket
 from .http.answers import Accepted, Answer, Payload, Switching, UnsentResponse
 from .http.client_files import ClientFiles
 from .http.cookies import set_cookie
 from .http.detach import Answered
 from .http.direct import Begun, Poll, add_direct_route
+from .http.heads import limit_heads
 from .http.listeners import Listeners
 from .http.middleware import Exchange
 from .http.origins import OriginPolicy
-from .http.protocol import limit_heads
 from .http.proxies import Proxies
 from .http.refusals import BAD_REQUEST, FORBIDDEN, SID_UNKNOWN, TRANSPORT_UNKNOWN, Refusals, error_response
-from .ids import new_id
+from .ids import new_id, new_id_of
 from .v3.version import Version3
 from .versions import Version4
 from .watchdog import Watchdog
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from ..protocols import EngineMiddleware, Meter, Outlet
     from .connection import Connection
     from .connection_table import MakeHandler
+    from .handover import Neighbours
     from .http.direct import Served
     from .transports.polling import PollingTransport
 
@@ -58,7 +60,7 @@ _lost_in_middleware: Final = ThrottledLog(
 )
 
 
-class EngineServer(engineio.AsyncServer):  # type: ignore[misc]  # engineio is not typed
+class EngineServer(engineio.AsyncServer, Joinable):  # type: ignore[misc]  # engineio is not typed
     """python-engineio's server with a protocol edge of its own for aiohttp.
 
     ``origins``: the policy for pages of other hosts, instead of the one in the options; ``told_interval``: the ping
@@ -125,7 +127,11 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]  # engineio is n
 
     def generate_id(self) -> str:
         """Make a session id. python-engineio's tell in their last bytes how many there were before."""
-        return new_id()
+        return new_id() if self.neighbours is None else new_id_of(self.neighbours.slot)
+
+    def join(self, neighbours: Neighbours) -> None:
+        """Be one of several workers from now on: session ids name it, and its clients are counted for all."""
+        self.neighbours = self.table.neighbours = neighbours
 
     # --- with the application ---------------------------------------------------------------------------------------
 

@@ -37,6 +37,7 @@ class Closed(NamedTuple):
 
 
 CLOSING: Final = Closed("SERVER_CLOSING", 503, "Forbidden")
+_DRAINING: Final = Closed("SERVER_DRAINING", 503, "Forbidden", 1, True)
 _FULL: Final = Closed("TOO_MANY_CONNECTIONS", 503, "Too many connections", RETRY_AFTER, True)
 _FULL_FOR_ADDRESS: Final = Closed("TOO_MANY_CONNECTIONS_OF_ADDRESS", 429, "Too many connections", RETRY_AFTER)
 
@@ -55,6 +56,8 @@ class Gate:
         """Return why a request may open no connection; ``None`` if it may. ``again``: it has been asked before."""
         if self._table.is_closing:
             return CLOSING
+        if self._table.is_draining:
+            return _DRAINING
         guard, address = self._table.guard, request.remote
         if guard.bans.until:
             left = guard.bans.left(address)

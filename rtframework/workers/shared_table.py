@@ -24,6 +24,8 @@ _BUCKETS: Final = 65_536
 _WORD: Final = 4
 _STATES: Final = 0
 _CLIENTS: Final = SLOTS
+_HEAD: Final = SLOTS
+"""Position of the head, in words of 8 bytes: after the numbers of clients."""
 _HEADER: Final = 1024
 """Words before the counters of rooms."""
 
@@ -62,15 +64,17 @@ def make_file() -> int:
 class SharedTable:
     """The table, in the memory of one process. ``fd``: its file, which may be closed afterwards."""
 
-    __slots__ = ("_map", "_words")
+    __slots__ = ("_longs", "_map", "_words")
 
     def __init__(self, fd: int) -> None:
         self._map = mmap.mmap(fd, SIZE)
         self._words = memoryview(self._map).cast("I")
+        self._longs = memoryview(self._map).cast("Q")
 
     def close(self) -> None:
         """Let go of the memory."""
         self._words.release()
+        self._longs.release()
         self._map.close()
 
     def clear(self, slot: int) -> None:
@@ -78,6 +82,15 @@ class SharedTable:
         start = _HEADER + slot * _BUCKETS
         self._words[_STATES + slot] = self._words[_CLIENTS + slot] = 0
         self._words[start : start + _BUCKETS] = memoryview(bytes(_WORD * _BUCKETS)).cast("I")
+
+    @property
+    def head(self) -> int:
+        """The number of the last message that the broker has put in order."""
+        return self._longs[_HEAD]
+
+    @head.setter
+    def head(self, number: int) -> None:
+        self._longs[_HEAD] = number
 
     # --- workers and their clients ------------------------------------------------------------------------------------
 
@@ -93,6 +106,10 @@ class SharedTable:
         """Return the slots in one of these states, or in any but ``EMPTY``."""
         wanted = states or (SlotState.STARTING, SlotState.SERVING, SlotState.DRAINING)
         return [slot for slot, state in enumerate(self._words[_STATES : _STATES + SLOTS]) if state in wanted]
+
+    def states(self) -> bytes:
+        """Return the states of all slots in one value, which changes when one of them does."""
+        return self._words[_STATES : _STATES + SLOTS].tobytes()
 
     def clients(self, slot: int) -> int:
         """Return the number of connections of a worker."""
@@ -111,6 +128,11 @@ class SharedTable:
     def remove(self, slot: int, bucket: int) -> None:
         """Count a room that a worker has no longer."""
         self._words[_HEADER + slot * _BUCKETS + bucket] -= 1
+
+    def rooms(self, slot: int) -> memoryview[int]:
+        """Return a live view of the counters of a worker; release it before :meth:`close`."""
+        start = _HEADER + slot * _BUCKETS
+        return self._words[start : start + _BUCKETS]
 
     def has(self, slot: int, buckets: Iterable[int]) -> bool:
         """Return whether a worker has one of these rooms; sometimes true for a room of the same hash."""

@@ -1,14 +1,9 @@
-"""HTTP as aiohttp's server speaks it, with limits on the heads of requests, for all that an application serves.
-
-aiohttp allows a URL or a header of 8 KB, a whole head of 1 MB, and as long as a client likes for it. Browsers send
-larger cookies, and Node's server takes 16 KB.
-"""
+"""HTTP as aiohttp's server speaks it; requests may be served where they are read, and heads have to come in time."""
 
 from __future__ import annotations
 
 import logging
-from asyncio import AbstractEventLoop, TimerHandle
-from dataclasses import dataclass
+from asyncio import TimerHandle
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, cast
 
@@ -20,23 +15,21 @@ from aiohttp.tcp_helpers import tcp_keepalive
 from aiohttp.web_log import AccessLogger
 
 from ...logs import ThrottledLog
-from ...options import Limits
 from .canonical import LARGEST, MOST_HEADERS, read
 from .detach import Answered
-from .direct import Poll, open_routes
+from .direct import Poll
 from .last_response import LastResponse
 
 if TYPE_CHECKING:
     from asyncio import BaseTransport, Transport
     from collections.abc import Callable
 
+    from aiohttp import StreamReader
+
     from .answers import Send
     from .direct import DirectRoute, Served
 
 log: Final = logging.getLogger("rtframework.engine")
-
-KEEP_ALIVE: Final = 75.0
-"""Seconds that a connection may be idle, unless the program passes ``keepalive_timeout``: as for ``web.run_app``."""
 
 _too_long: Final = ThrottledLog(
     log, logging.WARNING, "refused a request: its URL or a header is longer than %d bytes, see Limits.max_head_size"
@@ -55,110 +48,10 @@ _NO_WRITER_AND_TASK: Final[Any] = (None, None)
 _LATE: Final = b"HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 
 
-@dataclass
-class _HeadLimits:
-    """Bytes of a URL or a header, and seconds for a whole head."""
-
-    size: int
-    timeout: float
-
-
-_LIMITS: Final = web.AppKey("rtframework_head_limits", _HeadLimits)
-
-
-def limit_heads(app: web.Application, limits: Limits | None = None) -> None:
-    """Limit the heads of requests for an application, however it is run, and close idle connections.
-
-    ``Server.attach`` does so. For a server in a sub-application, call this with the outer application, which is the one
-    that is run. Of several servers in an application, the largest limits count. What the program passes to
-    ``web.run_app`` or ``web.AppRunner`` (``max_line_size``, ``max_field_size``, ``keepalive_timeout``) has precedence.
-
-    Example::
-
-        site = web.Application()
-        limit_heads(site)
-    """
-    found = app.get(_LIMITS)
-    if found is not None:
-        if limits is not None:
-            found.size = max(found.size, limits.max_head_size)
-            found.timeout = max(found.timeout, limits.head_timeout)
-        return
-    limits = limits or Limits()
-    app[_LIMITS] = _HeadLimits(limits.max_head_size, limits.head_timeout)
-    # An application has no setting for the class that speaks HTTP, and its runners no other place to ask for one.
-    vars(app)["_make_handler"] = partial(_make_server, app, app._make_handler)
-
-
-def _make_server(
-    app: web.Application, make: Callable[..., web.Server], *, loop: AbstractEventLoop | None = None, **kwargs: Any
-) -> web.Server:
-    """Make what runners serve an application with."""
-    limits = app[_LIMITS]
-    kwargs.setdefault("keepalive_timeout", KEEP_ALIVE)
-    kwargs.setdefault("max_line_size", limits.size)
-    kwargs.setdefault("max_field_size", limits.size)
-    return HttpServer(make(loop=loop, **kwargs), limits.timeout, open_routes(app))  # make() has frozen it
-
-
-class HttpServer(web.Server):
-    """aiohttp's server with another protocol for each connection."""
-
-    def __init__(self, server: web.Server, head_timeout: float, routes: dict[str, DirectRoute]) -> None:
-        super().__init__(
-            server.request_handler,
-            request_factory=server.request_factory,
-            handler_cancellation=server.handler_cancellation,
-            loop=server._loop,
-            **server._kwargs,
-        )
-        self.head_timeout = head_timeout
-        """Seconds for the head of a request."""
-        self.routes = routes
-        """Routes that serve requests without a task, if the program sees none of them."""
-        log = self._kwargs.get("access_log", access_logger)
-        is_usual = self._kwargs.get("access_log_class", AccessLogger) is AccessLogger
-        self._access_log: logging.Logger | None = log if is_usual and isinstance(log, logging.Logger) else None
-        self._without_log = {**self._kwargs, "access_log": None}
-        self.largest = min(LARGEST, self._kwargs["max_line_size"], self._kwargs["max_field_size"])
-        """Bytes of the head of a request that need not be parsed by aiohttp."""
-        self.most_headers = min(MOST_HEADERS, self._kwargs.get("max_headers", MOST_HEADERS))
-        """Headers of such a request."""
-        self._wakes_late = any(route.is_canonical for route in routes.values())
-        self._has_made_one = False
-        """True when it is known that there are no other arguments than aiohttp's."""
-
-    def __call__(self) -> web.RequestHandler:
-        """Make the protocol of a connection."""
-        log = self._access_log
-        is_quiet = log is not None and not log.isEnabledFor(logging.INFO)
-        if self._has_made_one and self._wakes_late and (is_quiet or self._kwargs.get("access_log", log) is None):
-            protocol = HttpProtocol.__new__(HttpProtocol)
-            protocol.sleep(self)
-            return protocol
-        try:
-            protocol = HttpProtocol(self, loop=self._loop, **(self._without_log if is_quiet else self._kwargs))
-        except TypeError:  # an argument that there is not: aiohttp warns, and does without it
-            return super().__call__()
-        protocol.head_timer = protocol.on_response = protocol.poll = protocol._unparsed = None
-        protocol._is_clean = self._has_made_one = True
-        return protocol
-
-    @property
-    def keepalive_timeout(self) -> float:
-        """Seconds that a connection may be idle."""
-        seconds: float = self._kwargs["keepalive_timeout"]
-        return seconds
-
-    def wake(self, protocol: HttpProtocol) -> None:
-        """Give a protocol that sleeps all that aiohttp's has: a parser, and thirty attributes more."""
-        web.RequestHandler.__init__(protocol, self, loop=self._loop, **self._without_log)
-
-
 class HttpProtocol(web.RequestHandler):
     """One connection: the head of a request has to arrive in time, and one that cannot be read is told quietly."""
 
-    __slots__ = ("_is_clean", "_unparsed", "head_timer", "on_response", "poll")
+    __slots__ = ("_body", "_is_clean", "_left", "_unparsed", "head_timer", "on_response", "poll")
 
     head_timer: TimerHandle | None
     """Ends the time of a head that has begun. An ``HttpServer`` sets this and the others: a constructor would cost."""
@@ -170,6 +63,10 @@ class HttpProtocol(web.RequestHandler):
     """The request that is served and was not parsed by aiohttp."""
     _is_clean: bool
     """True while aiohttp's parser is for certain between two requests."""
+    _body: StreamReader | None
+    """The body that is on its way."""
+    _left: int
+    """Bytes of it that have not come, if it has a length."""
 
     def sleep(self, server: HttpServer) -> None:
         """Begin without what only aiohttp's parser and task need, of which many connections need none."""
@@ -185,7 +82,8 @@ class HttpProtocol(web.RequestHandler):
         self._request_in_progress = self._paused = self._upgraded = False
         self.transport = self._parser = self._waiter = self._task_handler = self._payload_parser = None
         self._current_request = self._keepalive_handle = self._drain_waiter = None
-        self.head_timer = self.on_response = self.poll = self._unparsed = None
+        self.head_timer = self.on_response = self.poll = self._unparsed = self._body = None
+        self._left = 0
 
     def _wake(self, server: HttpServer) -> None:
         """Become what aiohttp knows."""
@@ -220,8 +118,7 @@ class HttpProtocol(web.RequestHandler):
             return
         if self._unparsed is not None and data:  # something comes behind a GET that waits
             self._parse_unparsed()
-        self._parse(data, may_be_clean=is_idle)
-        if not is_idle:
+        if self._parse(data, may_be_clean=is_idle) or not is_idle:
             return
         if self._messages:
             if self.head_timer is not None:
@@ -230,25 +127,60 @@ class HttpProtocol(web.RequestHandler):
         elif self.head_timer is None and data and not self._force_close and not self._close:
             self.head_timer = self._loop.call_later(self._head_seconds, self._be_late)
 
-    def _parse(self, data: bytes, *, may_be_clean: bool = False, is_whole: bool = False) -> None:
+    def _parse(self, data: bytes, *, may_be_clean: bool = False, is_whole: bool = False) -> bool:
         """Have aiohttp parse what has come. Its task is not to wake for what is served without it.
 
-        ``may_be_clean``: nothing waits; ``is_whole``: it is one request.
+        Return whether that was put off. ``may_be_clean``: nothing waits; ``is_whole``: it is one request.
         """
         if self._parser is None and isinstance(self._manager, HttpServer):
             self._wake(self._manager)
+        starts_clean, count = may_be_clean and self._is_clean, self._request_count
         waiter, self._waiter = self._waiter, None
         super().data_received(data)
         self._waiter = waiter
-        if self._is_clean and data:
-            self._is_clean = (
-                may_be_clean
-                and len(self._messages) == 1
-                and self._messages[0][1].is_eof()
-                and not self._upgraded
-                # The head is all that has come:
-                and (is_whole or (data.find(_END) == len(data) - len(_END) and b"\n\n" not in data))
-            )
+        made = self._request_count - count
+        if data or made:
+            self._is_clean = self._ends_request(data, made, starts_clean, is_whole)
+        return False
+
+    def _ends_request(self, data: bytes, made: int, starts_clean: bool, is_whole: bool) -> bool:
+        """Tell whether the parser is for certain between two requests, behind what it has just been fed.
+
+        ``made``: messages that it has made of that; ``starts_clean``: it was so before; ``is_whole``: one request.
+        """
+        body, self._body = self._body, None
+        left, self._left = self._left, 0
+        if self._upgraded or self._buffer_paused or self._reading_paused:
+            return False
+        if made:
+            message, payload = self._messages[-1]
+            if not isinstance(message, RawRequestMessage):
+                return False
+            if is_whole:
+                return made == 1 and payload.is_eof()
+            if made == 1 and starts_clean and not message.chunked:
+                end = data.find(_END) + len(_END)
+                # No parser sees the end of such a head anywhere else:
+                if data[:1] > b" " and data.count(b"\n", 0, end) == data.count(b"\r\n", 0, end):
+                    left = int(message.headers.get("Content-Length", "0")) - (len(data) - end)
+                    if left <= 0:
+                        return left == 0 and payload.is_eof()
+                    self._body, self._left = payload, left
+                    return False
+        elif body is None:
+            return False
+        else:
+            payload = body
+            if left > 0:
+                left -= len(data)
+                if left <= 0:
+                    return left == 0 and payload.is_eof()
+                self._body, self._left = payload, left
+                return False
+        if not payload.is_eof():
+            self._body = payload
+            return False
+        return data.endswith(_END)  # a head that had begun behind it would be whole now, and a message
 
     def _serve_unparsed(self, data: bytes) -> bool:
         """Serve a request as browsers write it, without aiohttp's parser. ``False``: nothing has happened."""
@@ -463,6 +395,63 @@ class HttpProtocol(web.RequestHandler):
         if self.head_timer is not None:
             self.head_timer.cancel()
             self.head_timer = None
+
+
+class HttpServer(web.Server):
+    """aiohttp's server with another protocol for each connection."""
+
+    protocol_class: type[HttpProtocol] = HttpProtocol
+
+    def __init__(self, server: web.Server, head_timeout: float, routes: dict[str, DirectRoute]) -> None:
+        super().__init__(
+            server.request_handler,
+            request_factory=server.request_factory,
+            handler_cancellation=server.handler_cancellation,
+            loop=server._loop,
+            **server._kwargs,
+        )
+        self.head_timeout = head_timeout
+        """Seconds for the head of a request."""
+        self.routes = routes
+        """Routes that serve requests without a task, if the program sees none of them."""
+        log = self._kwargs.get("access_log", access_logger)
+        is_usual = self._kwargs.get("access_log_class", AccessLogger) is AccessLogger
+        self._access_log: logging.Logger | None = log if is_usual and isinstance(log, logging.Logger) else None
+        self._without_log = {**self._kwargs, "access_log": None}
+        self.largest = min(LARGEST, self._kwargs["max_line_size"], self._kwargs["max_field_size"])
+        """Bytes of the head of a request that need not be parsed by aiohttp."""
+        self.most_headers = min(MOST_HEADERS, self._kwargs.get("max_headers", MOST_HEADERS))
+        """Headers of such a request."""
+        self._wakes_late = any(route.is_canonical for route in routes.values())
+        self._has_made_one = False
+        """True when it is known that there are no other arguments than aiohttp's."""
+
+    def __call__(self) -> web.RequestHandler:
+        """Make the protocol of a connection."""
+        log = self._access_log
+        is_quiet = log is not None and not log.isEnabledFor(logging.INFO)
+        if self._has_made_one and self._wakes_late and (is_quiet or self._kwargs.get("access_log", log) is None):
+            protocol = self.protocol_class.__new__(self.protocol_class)
+            protocol.sleep(self)
+            return protocol
+        try:
+            protocol = self.protocol_class(self, loop=self._loop, **(self._without_log if is_quiet else self._kwargs))
+        except TypeError:  # an argument that there is not: aiohttp warns, and does without it
+            return super().__call__()
+        protocol.head_timer = protocol.on_response = protocol.poll = protocol._unparsed = protocol._body = None
+        protocol._left = 0
+        protocol._is_clean = self._has_made_one = True
+        return protocol
+
+    @property
+    def keepalive_timeout(self) -> float:
+        """Seconds that a connection may be idle."""
+        seconds: float = self._kwargs["keepalive_timeout"]
+        return seconds
+
+    def wake(self, protocol: HttpProtocol) -> None:
+        """Give a protocol that sleeps all that aiohttp's has: a parser, and thirty attributes more."""
+        web.RequestHandler.__init__(protocol, self, loop=self._loop, **self._without_log)
 
 
 def _path_of(target: str) -> str:

@@ -36,6 +36,10 @@ class Serving(Protocol):
         """True while an application is served."""
 
     @property
+    def is_draining(self) -> bool:
+        """True when the server sends its clients away."""
+
+    @property
     def cluster(self) -> Reachable:
         """The servers that are one with it."""
 
@@ -66,7 +70,10 @@ class Readiness:
         """Time, by ``time.monotonic()``, at which the cluster was first found to be down."""
 
     def drain(self) -> None:
-        """Answer 503 from now on: the server is about to stop. It goes on with its clients, and takes new ones."""
+        """Answer 503 from now on: the server is about to stop. It goes on with its clients, and takes new ones.
+
+        ``Server.drain`` says so as well, and sends clients away.
+        """
         self._drains = True
 
     @property
@@ -75,7 +82,7 @@ class Readiness:
         if not self._io.is_serving:
             return "stopping" if self._has_served else "starting"
         self._has_served = True
-        if self._drains:
+        if self._drains or self._io.is_draining:
             return "draining"
         return "cluster" if self._is_cut_off() else None
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ...types import Packet, PacketType, Target
@@ -247,12 +248,14 @@ class ClusterConformance(ClusterFaults, ClusterRecovery):
                 if waiting is not None:
                     await waiting
                 await nodes[0].emit("n", "n0", number, target=Target(frozenset([room])))
+                if number:  # who leaves has got what was sent before
+                    await self._until(partial(_has_event, nodes[1], f"s{number - 1}"), f"event {number - 1} was lost")
                 left = nodes[1].adapter.remove(f"s{number - 1}", [f"room {number - 1}"])
                 if left is not None:
                     await left
             await self._met(nodes)
-            lost = [number for number in range(30) if len(nodes[1].heard.of(f"s{number}")) != 1]
-            check(not lost, f"the first events of {lost} were lost, or doubled")
+            doubled = [number for number in range(30) if len(nodes[1].heard.of(f"s{number}")) != 1]
+            check(not doubled, f"the first events of {doubled} were lost, or doubled")
 
         self._run_nodes(2, run)
 
@@ -303,6 +306,10 @@ class ClusterConformance(ClusterFaults, ClusterRecovery):
 
     async def _is_in(self, node: ClusterNode, sid: str, rooms: set[str]) -> None:
         await self._until(lambda: node.adapter.rooms(sid) == rooms, f"{sid} is in {node.adapter.rooms(sid)}")
+
+
+def _has_event(node: ClusterNode, sid: str) -> bool:
+    return bool(node.heard.of(sid))
 
 
 def _absent(value: Any, path: str = "") -> list[str]:

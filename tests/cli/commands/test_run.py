@@ -271,3 +271,15 @@ async def test_a_healthy_server_is_silent(
         await client.disconnect()
         assert await command.end() == 0
         assert command.err == []
+
+
+async def test_clients_are_sent_away_first(program: Path, js: JSClients) -> None:
+    """All clients of a server that is replaced would come back in one moment."""
+    args = ("run", "program:make_app()", "--port", "0", "--drain", "30", "--log-level", "info")
+    async with running(*args, cwd=program.parent) as command:
+        url = await url_of(command)
+        clients = [await js.connect(url) for _ in range(3)]
+        assert await command.end(signal.SIGTERM) == 0
+        assert [await each.disconnected() for each in clients] == ["transport close"] * 3
+        assert [line for line in command.err if "draining: 3 clients leave" in line], command.printed
+        assert command.out[-1] == "cleaned up"

@@ -11,7 +11,7 @@ import pytest
 from rtframework import Limits
 from tests.conftest import Serve
 from tests.engine import Witness, eventually, join, line, raw_client, wire
-from tests.engine.http.test_protocol import HANDSHAKE, UPGRADE, closed, statuses
+from tests.engine.http.test_heads import HANDSHAKE, UPGRADE, closed, statuses
 
 BOMB: Final = gzip.compress(b"4" * 50_000_000)
 

@@ -32,6 +32,7 @@ class FakeServer:
     """A server that is as a test wants it."""
 
     is_serving: bool = True
+    is_draining: bool = False
     cluster: FakeCluster = field(default_factory=FakeCluster)
 
 
@@ -50,6 +51,9 @@ async def test_a_server_on_its_way() -> None:
     assert await answer(readiness) == (503, {"ready": False, "reason": "starting"})
     io.is_serving = True
     assert await answer(readiness) == (200, {"ready": True})
+    io.is_draining = True
+    assert await answer(readiness) == (503, {"ready": False, "reason": "draining"})
+    io.is_draining = False
     readiness.drain()
     assert await answer(readiness) == (503, {"ready": False, "reason": "draining"})
     io.is_serving = False

@@ -1,0 +1,121 @@
+"""Workers that share a port: a request that has come to the wrong one takes its connection to the right one.
+
+The first letter of a session id names the worker that has the session. It is read in the request line, before anything
+is parsed: then the connection is passed on, with the bytes that have been read.
+"""
+
+from __future__ import annotations
+
+import re
+from abc import abstractmethod
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
+
+from .ids import SLOTS
+
+if TYPE_CHECKING:
+    from socket import socket
+
+    from aiohttp import web
+
+HERE: Final = -1
+"""The worker that is asked, or any, in the place of a slot."""
+
+
+class Peer(NamedTuple):
+    """The client of a request that another worker forwards, as that sees it."""
+
+    name: Any
+    """The address, as of ``socket.getpeername()``."""
+    is_secure: bool
+    """True if it came over TLS."""
+
+
+class Serve(Protocol):
+    """Serves a connection that another worker has passed on."""
+
+    def __call__(self, sock: socket, data: bytes, *, is_settled: bool = False, peer: Peer | None = None) -> None:
+        """Serve it. ``data``: what has been read of it.
+
+        ``is_settled``: its first request is to be served here. ``peer``: it brings one request that
+        is forwarded, of this client.
+        """
+
+
+class Neighbours(Protocol):
+    """The other workers of the same port."""
+
+    @property
+    def slot(self) -> int:
+        """The number of this worker, 0 to 63."""
+
+    def is_there(self, slot: int) -> bool:
+        """Return whether another worker serves the sessions of a slot."""
+
+    def pass_on(
+        self, slot: int, fd: int, data: bytes, *, site: int = 0, is_settled: bool = False, peer: Peer | None = None
+    ) -> bool:
+        """Pass a connection on, with what has been read of it. ``False``: that worker has gone.
+
+        The descriptor stays the caller's, to be closed. ``site``: the number that ``listen`` has returned. The others
+        are as for :class:`Serve`.
+        """
+
+    def destination(self) -> int | None:
+        """Return the slot of the worker that is to have a new session; ``None``: this one."""
+
+    def count(self, change: int) -> None:
+        """Count connections of clients that were opened, or, if negative, closed."""
+
+    def listen(self, serve: Serve) -> int:
+        """Have connections of others served by ``serve`` from now on. Return its number: others name it so."""
+
+
+class Joinable:
+    """A server that may be one of several workers."""
+
+    neighbours: Neighbours | None = None
+    """The other workers of its port."""
+
+    @abstractmethod
+    def join(self, neighbours: Neighbours) -> None:
+        """Be one of several workers from now on: before the first connection."""
+
+
+def join_workers(app: web.Application, neighbours: Neighbours) -> None:
+    """Make all servers of an application workers, those in sub-applications too; before it is served."""
+    for server, _ in _servers_of(app):
+        if server.neighbours is not neighbours:
+            server.join(neighbours)
+
+
+def neighbours_of(app: web.Application) -> tuple[Neighbours, list[str]] | None:
+    """Return the other workers of the servers of an application, and the paths of these; ``None`` if there are none."""
+    found = [(server.neighbours, path) for server, path in _servers_of(app) if server.neighbours is not None]
+    return (found[0][0], [path for _, path in found]) if found else None
+
+
+def _servers_of(app: web.Application) -> Iterator[tuple[Joinable, str]]:
+    """List the servers of an application, and the paths that are theirs."""
+    for route in app.router.routes():
+        server = getattr(route.handler, "__self__", None)
+        if isinstance(server, Joinable) and route.resource is not None and "{" not in route.resource.canonical:
+            yield server, route.resource.canonical
+
+
+class RequestLines:
+    """Reads in request lines which worker a request is for; ``paths``: those of the servers."""
+
+    def __init__(self, paths: Iterable[str]) -> None:
+        prefixes = {re.escape(path.rstrip("/").encode()) for path in paths}
+        methods = rb"(?:GET|POST|HEAD|PUT|DELETE|PATCH)"  # any worker answers OPTIONS
+        url = rb"%b (?:https?://[^/ ]*)?(?:%b)(?:/[^ ?]*)?\?" % (methods, b"|".join(prefixes))
+        self.session: Final = re.compile(rb"%b(?:[^ ]*&)?sid=([\w-])" % url).match
+        """Matches requests to the servers that have a session id; the group is its first letter."""
+        self.handshake: Final = re.compile(rb"%b[^ ]* HTTP/1" % url).match
+        """Matches requests to the servers that have a query, of which those without a session id are handshakes."""
+
+    def slot_of(self, target: str) -> int:
+        """Return the slot that the URL of a request names; ``HERE``: it has no session id."""
+        found = self.session(b"GET %b HTTP/1.1" % target.encode(errors="surrogateescape"))
+        return HERE if found is None else SLOTS[found[1][0]]

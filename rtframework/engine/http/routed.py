@@ -1,0 +1,268 @@
+"""Requests that are for another worker: their connection is passed on to it, or they are forwarded."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import re
+from typing import TYPE_CHECKING, Any, Final
+
+from aiohttp import web
+
+from ..handover import HERE, Neighbours, Peer, RequestLines
+from ..ids import LETTERS, SLOTS
+from .forwarding import forward
+from .protocol import HttpProtocol, HttpServer
+
+if TYPE_CHECKING:
+    from asyncio import BaseTransport
+    from collections.abc import Iterable
+    from socket import socket
+
+    from .direct import DirectRoute
+
+_END: Final = b"\r\n\r\n"
+_BEGINNING: Final = re.compile(rb"[A-Z]{1,20}(?:\Z| [!-~]*(?:\Z| (?:[!-~]*)\r?(?:\Z|\n)))")
+"""The beginning of a request."""
+
+
+class RoutedProtocol(HttpProtocol):
+    """One connection to one of several workers."""
+
+    __slots__ = ("_held", "_is_forwarded", "_is_settled", "_leaving", "is_logged_elsewhere")
+
+    is_logged_elsewhere: bool
+    """True if the request that is being served was forwarded."""
+
+    _held: bytes
+    """The beginning of a head, which nothing has been fed yet."""
+    _leaving: tuple[int, bytes, bool] | None
+    """The arguments of ``_leave`` for the request that waits until all answers to those before it have left."""
+    _is_settled: bool
+    """True while the next request is served here, whatever worker it is for."""
+    _is_forwarded: bool
+    """True if it brings one request of another worker's."""
+
+    def begin(self) -> None:
+        """Set what a constructor would."""
+        self._held = b""
+        self._leaving = None
+        self._is_settled = self._is_forwarded = self.is_logged_elsewhere = False
+
+    def take(self, data: bytes, is_settled: bool, peer: Peer | None) -> None:
+        """Begin with what another worker has read."""
+        if data:
+            self._hold(data)
+        self._is_settled = is_settled or peer is not None
+        if peer is not None:
+            self._is_forwarded = True
+            cache: dict[str, Any] = self._cache
+            name = peer.name
+            cache["peername"] = tuple(name) if isinstance(name, list) else name
+            cache["ssl_context"] = True if peer.is_secure else None
+
+    def connection_made(self, transport: BaseTransport) -> None:
+        """Begin; in the next turn of the event loop, with what another worker has read."""
+        super().connection_made(transport)
+        if self._held:
+            self._loop.call_soon(self._feed_held)
+
+    def _feed_held(self) -> None:
+        if self._held and self.transport is not None:
+            self.data_received(b"")
+
+    def _parse(self, data: bytes, *, may_be_clean: bool = False, is_whole: bool = False) -> bool:
+        """Have aiohttp parse what has come, or put it off: behind what is held, or if its task is about to wait."""
+        if self._leaving is not None:
+            slot, begun, is_settled = self._leaving
+            self._leaving = (slot, begun + data, is_settled)
+            return True
+        if self._held:
+            data, self._held = self._held + data, b""
+            self._is_clean = True
+            self.data_received(data)
+            return True
+        if (
+            data
+            and not may_be_clean
+            and self._is_clean
+            and self._task_handler is not None
+            and self._waiter is None
+            and not (self._messages or self._request_in_progress or self._unparsed)
+        ):
+            self._hold(data)
+            self._loop.call_soon(self._feed_held)
+            return True
+        return super()._parse(data, may_be_clean=may_be_clean, is_whole=is_whole)
+
+    def _hold(self, data: bytes) -> None:
+        """Keep the beginning of a request, for what comes to be joined to it: see ``_parse``."""
+        self._held = data
+        self._is_clean = False
+
+    def _serve_unparsed(self, data: bytes) -> bool:
+        """Pass the connection on if the request that begins here is another worker's; else serve it, or hold it."""
+        server: Any = self._manager
+        found = server.session(data)
+        if found is not None:
+            if found[1] != server.letter:
+                slot = SLOTS[found[1][0]]
+                if self._may_leave(slot):
+                    return self._leave(slot, data)
+        elif not self._is_settled and server.handshake(data) is not None:
+            slot = server.neighbours.destination()
+            if slot is not None:
+                return self._leave(slot, data, True) or super()._serve_unparsed(data)
+        if super()._serve_unparsed(data):
+            if self.head_timer is not None:
+                self._stop_timer()
+            if self._is_settled and not self._is_forwarded:
+                self._is_settled = False
+            return True
+        if _END in data or not data or len(data) > server.largest or _BEGINNING.match(data) is None:
+            if self._is_settled and not self._is_forwarded:
+                self._is_settled = False
+            return False
+        self._hold(data)
+        if self.head_timer is None:
+            self.head_timer = self._loop.call_later(self._head_seconds, self._be_late)
+        return True
+
+    def _may_leave(self, slot: int) -> bool:
+        server = self._manager
+        return not self._is_settled and isinstance(server, RoutedServer) and server.neighbours.is_there(slot)
+
+    def _leave(self, slot: int, data: bytes, is_settled: bool = False) -> bool:
+        """Pass the connection on, with what has been read; ``False`` if that cannot be."""
+        server, transport = self._manager, self.transport
+        if transport is None or transport.is_closing() or not isinstance(server, RoutedServer):
+            return True
+        if self._close or self._force_close:
+            return False
+        sock = transport.get_extra_info("socket")
+        if sock is None or self.ssl_context is not None:
+            return False
+        if transport.get_write_buffer_size():
+            self._leaving = (slot, data, is_settled)
+            self._is_clean = False  # what comes goes to _parse
+            transport.pause_reading()
+            transport.set_write_buffer_limits(0)  # resume_writing is called when it is empty
+            return True
+        if not server.neighbours.pass_on(slot, sock.fileno(), data, site=server.site, is_settled=is_settled):
+            return False
+        if self.head_timer is not None:
+            self._stop_timer()
+        transport.abort()
+        return True
+
+    def resume_writing(self) -> None:
+        """Go on, when what was written has left."""
+        super().resume_writing()
+        if self._leaving is not None:
+            self._loop.call_soon(self._leave_at_last)
+
+    def _leave_at_last(self) -> None:
+        leaving, self._leaving = self._leaving, None
+        if leaving is None or self.transport is None:
+            return
+        slot, data, is_settled = leaving
+        self._is_clean = True
+        if not self._leave(slot, data, is_settled):
+            self.transport.set_write_buffer_limits()
+            self.transport.resume_reading()
+            self._is_settled = True
+            self.data_received(data)
+
+    def _serve(self) -> None:
+        """Serve the requests that have come on an idle connection; by a task, if they are another worker's."""
+        server = self._manager
+        if isinstance(server, RoutedServer) and not self._is_forwarded:
+            path = getattr(self._messages[0][0], "path", "")
+            if server.foreign_slot(path) != HERE:
+                self._hand_over()
+                return
+        super()._serve()
+
+    def log_access(self, request: web.BaseRequest, response: web.StreamResponse, time: float | None) -> None:
+        """Leave a request that was forwarded to the log of the worker that has served it."""
+        if self.is_logged_elsewhere:
+            self.is_logged_elsewhere = False
+        else:
+            super().log_access(request, response, time)
+
+
+class RoutedServer(HttpServer):
+    """The server of one of several workers."""
+
+    protocol_class = RoutedProtocol
+
+    def __init__(
+        self,
+        server: web.Server,
+        head_timeout: float,
+        routes: dict[str, DirectRoute],
+        neighbours: Neighbours,
+        paths: Iterable[str],
+    ) -> None:
+        super().__init__(server, head_timeout, routes)
+        self.neighbours = neighbours
+        """The other workers."""
+        self.slot = neighbours.slot
+        """The number of this worker."""
+        self._lines = RequestLines(paths)
+        self.session, self.handshake = self._lines.session, self._lines.handshake
+        """Match requests to the servers, see ``RequestLines``."""
+        self.letter = LETTERS[self.slot : self.slot + 1]
+        """The first letter of the session ids of this worker."""
+        self._serve_here = self.request_handler
+        self.request_handler = self._serve_or_forward
+        self._taking: set[asyncio.Task[None]] = set()
+        self.site = neighbours.listen(self.take)
+        """The number of this server among those of the process."""
+
+    def __call__(self) -> web.RequestHandler:
+        """Make the protocol of a connection."""
+        protocol = super().__call__()
+        if isinstance(protocol, RoutedProtocol):
+            protocol.begin()
+        return protocol
+
+    def take(self, sock: socket, data: bytes, *, is_settled: bool = False, peer: Peer | None = None) -> None:
+        """Serve a connection that another worker has passed on, see ``Serve``."""
+        task = self._loop.create_task(self._take(sock, data, is_settled, peer))
+        self._taking.add(task)
+        task.add_done_callback(self._taking.discard)
+
+    async def _take(self, sock: socket, data: bytes, is_settled: bool, peer: Peer | None) -> None:
+        protocol = self()
+        if isinstance(protocol, RoutedProtocol):
+            protocol.take(data, is_settled, peer)
+        try:
+            sock.setblocking(False)
+            await self._loop.connect_accepted_socket(lambda: protocol, sock)
+        except OSError:  # the client has gone
+            sock.close()
+
+    def foreign_slot(self, target: str) -> int:
+        """Return the slot of the other worker that a URL is for; ``HERE`` if there is none."""
+        slot = self._lines.slot_of(target)
+        return slot if slot not in (HERE, self.slot) and self.neighbours.is_there(slot) else HERE
+
+    async def _serve_or_forward(self, request: web.BaseRequest) -> web.StreamResponse:
+        """Serve a request whose connection could not be passed on."""
+        protocol = request.protocol
+        if isinstance(protocol, RoutedProtocol) and not protocol._is_forwarded:
+            slot = self.foreign_slot(request.raw_path)
+            if slot != HERE:
+                response = await forward(request, slot, self.neighbours, self.site)
+                if response is not None:
+                    protocol.is_logged_elsewhere = True
+                    return response
+        return await self._serve_here(request)
+
+    async def shutdown(self, timeout: float | None = None) -> None:
+        """Close all connections."""
+        for task in list(self._taking):
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+        await super().shutdown(timeout)

@@ -1,0 +1,139 @@
+"""``Workers``: the adapter of a server that is served by several processes on one port."""
+
+from __future__ import annotations
+
+import os
+import socket
+from typing import TYPE_CHECKING, Final
+
+from ..exceptions import ClusterUnavailable, ConfigurationError
+from ..types import ClusterNode, ClusterTraffic, Health
+from .adapter import WorkersAdapter
+from .group import Group, join
+
+if TYPE_CHECKING:
+    from ..protocols import Emitter
+
+DIRECTORY: Final = "RTFRAMEWORK_WORKERS"
+"""Variable of the environment that names the directory of a worker's group."""
+
+_current: Group | None = None
+
+
+def use(group: Group | None) -> None:
+    """Let all servers of this process be in a group that was joined already."""
+    global _current
+    _current = group
+
+
+class Workers:
+    """Joins the servers of several processes that serve one port, without a broker to install.
+
+    ``rtframework run --workers`` gives it to programs that have no other adapter.
+
+    ``name``: tells the servers of one process apart; the path under which the server is attached by default.
+    ``publish_timeout``: seconds after which ``emit`` raises ``ClusterUnavailable`` if the others cannot be reached.
+    ``max_message``: bytes that one message may have.
+
+    Example::
+
+        io = Server(adapter=Workers())
+    """
+
+    def __init__(
+        self,
+        *,
+        name: str | None = None,
+        publish_timeout: float = 5.0,
+        max_message: int = 64 * 1024 * 1024,
+        group: Group | None = None,
+    ) -> None:
+        if not publish_timeout > 0:
+            raise ConfigurationError(f"publish_timeout is a time in seconds, not {publish_timeout!r}")
+        self.name = name
+        self.publish_timeout = publish_timeout
+        self.max_message = max_message
+        self.renew = 10.0
+        """Seconds between two looks at what programs have changed in ``socket.data``."""
+        self.gaps = 0
+        self._given = group
+        self._group: Group | None = None
+        self._has_joined = False
+
+    def __call__(self, nsp: str, emitter: Emitter) -> WorkersAdapter:
+        """Make the adapter of a namespace."""
+        return WorkersAdapter(self, nsp, emitter)
+
+    def __repr__(self) -> str:
+        return f"<Workers {self.node}>"
+
+    def mounted(self, path: str) -> None:
+        """Hear of the path under which the server is attached."""
+        if self.name is None:
+            self.name = path
+
+    def key_of(self, nsp: str) -> str:
+        """Return the key of a namespace in the group."""
+        return f"{self.name}\0{nsp}" if self.name else nsp
+
+    @property
+    def group(self) -> Group:
+        """The group. Raises :class:`~rtframework.ClusterUnavailable` before the start."""
+        if self._group is None:
+            raise ClusterUnavailable("the server has not started, and is not connected to the other workers")
+        return self._group
+
+    @property
+    def node(self) -> str:
+        """The name of this worker."""
+        group = self._group or self._given or _current
+        return f"{socket.gethostname()}-{os.getpid()}" if group is None else group.name
+
+    @property
+    def health(self) -> Health:
+        """The state of the connection to the broker."""
+        if self._group is None:
+            return Health(False, "not started")
+        problem = self._group.link.problem
+        return Health(not problem, problem)
+
+    async def nodes(self) -> list[ClusterNode]:
+        """Describe all workers, this one among them."""
+        if self._group is None:
+            return []
+        group = self._group
+        found = []
+        for member in (group._me, *group.members.values()):
+            sockets = group.table.clients(member.slot)
+            found.append(
+                ClusterNode(
+                    member.name, member.host, member.pid, member.version, member.started, sockets, member is group._me
+                )
+            )
+        return found
+
+    @property
+    def traffic(self) -> ClusterTraffic:
+        """What was sent and received so far, by all servers of this worker."""
+        group = self._group
+        return (
+            ClusterTraffic() if group is None else ClusterTraffic(group.published, group.received, group.link.pending)
+        )
+
+    async def start(self) -> None:
+        """Join the group. Raises :class:`~rtframework.ClusterUnavailable` if there is no broker."""
+        group = self._given or _current
+        if group is None:
+            directory = os.environ.get(DIRECTORY)
+            if directory is None:
+                raise ClusterUnavailable("this process has no other workers: start it with rtframework run --workers")
+            group = await join(directory)
+            self._has_joined = True
+        self._group = group
+
+    async def stop(self) -> None:
+        """Leave the group, if this server has joined it."""
+        group, self._group = self._group, None
+        if group is not None and self._has_joined:
+            self._has_joined = False
+            await group.leave()

@@ -1,0 +1,88 @@
+"""Messages of this worker on their way through the broker: what is done when it is their turn."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ..exceptions import ClusterUnavailable
+    from ..types import Packet, Target
+    from .adapter import WorkersAdapter
+
+
+class _Own:
+    """Something that somebody waits for until it is its turn."""
+
+    __slots__ = ("_done", "_error", "is_read")
+
+    def __init__(self) -> None:
+        self.is_read = False
+        self._error: Exception | None = None
+        self._done: asyncio.Future[None] | None = None
+
+    async def wait(self) -> None:
+        """Wait until it is its turn. Raises :class:`~rtframework.ClusterUnavailable`, or what doing it has raised."""
+        if not self.is_read:
+            self._done = asyncio.get_running_loop().create_future()
+            await self._done
+        if self._error is not None:
+            raise self._error
+
+    def fail(self, error: ClusterUnavailable) -> None:
+        """The connection has ended before."""
+        self._error = error
+        self._finish()
+
+    def _finish(self) -> None:
+        self.is_read = True
+        if self._done is not None and not self._done.done():
+            self._done.set_result(None)
+
+
+class OwnEvent(_Own):
+    """An event of this worker."""
+
+    __slots__ = ("_adapter", "_packet", "_target", "_text", "slow")
+
+    def __init__(self, adapter: WorkersAdapter, packet: Packet, text: str | None, target: Target) -> None:
+        super().__init__()
+        self._adapter = adapter
+        self._packet = packet
+        self._text = text
+        self._target = target
+        self.slow: Awaitable[None] | None = None
+        """What the emitter waits for, because of slow clients."""
+
+    def read(self, number: int) -> None:
+        """Send it to the sockets here: it is its turn."""
+        try:
+            self.slow = self._adapter.read_back(self._packet, self._text, self._target, number)
+        finally:
+            self._finish()
+
+
+class OwnOrder(_Own):
+    """Something to be done to the sockets of all workers."""
+
+    __slots__ = ("_act", "_waiting")
+
+    def __init__(self, act: Callable[[], Awaitable[None] | None]) -> None:
+        super().__init__()
+        self._act = act
+        self._waiting: Awaitable[None] | None = None
+
+    def read(self, number: int) -> None:
+        """Do it here."""
+        try:
+            self._waiting = self._act()
+        except Exception as error:  # noqa: BLE001 - for the program that has asked for it
+            self._error = error
+        self._finish()
+
+    async def outcome(self) -> None:
+        """Wait for what was done here. Raises what it has raised."""
+        await self.wait()
+        if self._waiting is not None:
+            await self._waiting

@@ -1,0 +1,365 @@
+"""TCP connections, passed from one worker to another: each has a Unix datagram socket in the group's directory.
+
+A datagram is a header, the address of the client if that cannot be seen on the connection, and the bytes that have been
+read of it. The connection's descriptor comes with it (SCM_RIGHTS, unix(7)), and a second one with the bytes if they are
+many.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import json
+import logging
+import os
+import socket
+import struct
+from array import array
+from collections import deque
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
+
+from ..logs import ThrottledLog
+from .shared_table import SharedTable, SlotState
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+log: Final = logging.getLogger("rtframework.workers")
+
+_lost: Final = ThrottledLog(
+    log,
+    logging.ERROR,
+    "closed a connection that another worker has passed on: the process has no free file descriptor, see ulimit -n",
+)
+_HEADER: Final = struct.Struct("!BBH")
+"""Flags, the number of the receiver's server, bytes of the address."""
+_IS_SETTLED: Final = 1
+_HAS_PEER: Final = 2
+_IS_SECURE: Final = 4
+_IS_IN_FILE: Final = 8
+
+_MOST_INLINE: Final = 65_536
+"""Bytes that have been read and go into the datagram itself."""
+_LARGEST: Final = _HEADER.size + 65_535 + _MOST_INLINE
+_AT_ONCE: Final = 16
+"""Connections that are taken in one turn of the event loop."""
+_MOST_WAITING: Final = 4_096
+"""Connections that may wait for one worker that takes none: about as many as wait for one that does not accept."""
+_full: Final = ThrottledLog(
+    log,
+    logging.ERROR,
+    f"closed a connection of another worker's: it has not taken the {_MOST_WAITING} before it, does it hang?",
+)
+_RETRY: Final = 0.01
+"""Seconds until the next try when the system has too many descriptors on their way (ETOOMANYREFS)."""
+_SHARE, _LEAST = 0.02, 8
+"""A worker is clearly busier than another if it has more clients by this share, and by this number."""
+_MEMORY: Final = 0.05
+"""Seconds for which connections that were passed on may not be counted where they went."""
+
+
+class Peer(Protocol):
+    """The client of a request that is forwarded."""
+
+    @property
+    def name(self) -> Any:
+        """The address, as of ``socket.getpeername()``."""
+
+    @property
+    def is_secure(self) -> bool:
+        """True if it came over TLS."""
+
+
+class _Passed(NamedTuple):
+    """A connection on its way."""
+
+    fd: int
+    data: bytes
+    site: int
+    is_settled: bool
+    peer: Any
+
+
+class _Peer(NamedTuple):
+    name: Any
+    is_secure: bool
+
+
+class Passing:
+    """Passes connections to the other workers of a group, and takes those that they pass: a ``Neighbours``.
+
+    ``directory``: the group's; ``slot``: the number of this worker; ``table``: where all see who is there.
+    """
+
+    def __init__(self, directory: Path, slot: int, table: SharedTable) -> None:
+        self.slot = slot
+        """The number of this worker."""
+        self._directory = directory
+        self._table = table
+        self._clients = 0
+        self._sites: list[Callable[..., None]] = []
+        self._socket: socket.socket | None = None
+        self._others: dict[int, _Other] = {}
+        self._states = b""
+        self._serving: list[int] = []
+        self._recent: deque[tuple[float, int]] = deque()
+
+    # --- start and stop -----------------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Take connections of others from now on, in the running loop."""
+        path = self._directory / str(self.slot)
+        path.unlink(missing_ok=True)  # of a worker that has died
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._socket.setblocking(False)
+        self._socket.bind(os.fspath(path))
+        asyncio.get_running_loop().add_reader(self._socket, self._take)
+
+    def stop(self) -> None:
+        """Take nothing any more, and serve what others have sent before."""
+        if self._socket is not None:
+            (self._directory / str(self.slot)).unlink(missing_ok=True)
+            asyncio.get_running_loop().remove_reader(self._socket)
+            while self._take_one():
+                pass
+            self._socket.close()
+            self._socket = None
+        for other in self._others.values():
+            other.close()
+        self._others.clear()
+
+    # --- what the engine asks -----------------------------------------------------------------------------------------
+
+    def listen(self, serve: Callable[..., None]) -> int:
+        """Have connections of others served by ``serve``. Return its number: others name it so."""
+        self._sites.append(serve)
+        return len(self._sites) - 1
+
+    def is_there(self, slot: int) -> bool:
+        """Return whether another worker serves the sessions of a slot."""
+        return slot != self.slot and self._table.state(slot) >= SlotState.SERVING
+
+    def count(self, change: int) -> None:
+        """Count connections of clients that were opened, or, if negative, closed."""
+        self._clients += change
+        self._table.set_clients(self.slot, self._clients)
+
+    def destination(self) -> int | None:
+        """Return the slot of the worker that is to have a new session; ``None``: this one."""
+        states = self._table.states()
+        if states != self._states:
+            self._states, self._serving = states, self._table.workers(SlotState.SERVING)
+        table = self._table
+        least, slot = min(((table.clients(each), each) for each in self._serving), default=(0, self.slot))
+        if slot == self.slot:
+            return None
+        if self._table.state(self.slot) == SlotState.SERVING:
+            margin = max(_LEAST, self._clients * _SHARE)
+            if self._clients - least <= margin or self._clients - least - self._count_recent(slot) <= margin:
+                return None
+        self._recent.append((asyncio.get_running_loop().time(), slot))
+        return slot
+
+    def _count_recent(self, slot: int) -> int:
+        """Count the sessions that were sent to a worker, and may not be counted there yet."""
+        recent, since = self._recent, asyncio.get_running_loop().time() - _MEMORY
+        while recent and recent[0][0] < since:
+            recent.popleft()
+        return sum(each == slot for _, each in recent)
+
+    def pass_on(
+        self, slot: int, fd: int, data: bytes, *, site: int = 0, is_settled: bool = False, peer: Peer | None = None
+    ) -> bool:
+        """Pass a connection on, with what has been read of it. ``False``: that worker has gone.
+
+        The descriptor stays the caller's, to be closed.
+        """
+        other = self._others.get(slot)
+        if other is None:
+            other = self._others[slot] = _Other(self._directory / str(slot), self._serve_here)
+        return other.send(_Passed(fd, data, site, is_settled, peer))
+
+    # --- what others send ---------------------------------------------------------------------------------------------
+
+    def _take(self) -> None:
+        for _ in range(_AT_ONCE):
+            if not self._take_one():
+                return
+
+    def _take_one(self) -> bool:
+        """Take one connection. ``False`` if there is none."""
+        if self._socket is None:
+            return False
+        try:
+            message, fds = _receive(self._socket)
+        except BlockingIOError:
+            return False
+        except OSError as error:
+            _lost(error=error)
+            return True
+        passed = _read(message, fds)
+        if passed is None:
+            _lost()
+        else:
+            self._serve(passed)
+        return True
+
+    def _serve(self, passed: _Passed) -> None:
+        sock = socket.socket(fileno=passed.fd)
+        if passed.site >= len(self._sites):
+            sock.close()
+            return
+        self._sites[passed.site](sock, passed.data, is_settled=passed.is_settled, peer=passed.peer)
+
+    def _serve_here(self, passed: _Passed) -> None:
+        """Serve a connection of which the other worker has gone before it took it."""
+        if passed.peer is not None:
+            os.close(passed.fd)
+        else:
+            self._serve(passed._replace(is_settled=True))
+
+
+class _Other:
+    """The way to one worker; ``give_back`` gets the connections that it does not take any more."""
+
+    def __init__(self, path: Path, give_back: Callable[[_Passed], None]) -> None:
+        self._path = path
+        self._give_back = give_back
+        self._socket: socket.socket | None = None
+        self._waiting: deque[_Passed] = deque()
+        self._timer: asyncio.TimerHandle | None = None
+
+    def send(self, passed: _Passed) -> bool:
+        """Send a connection, or keep it until there is room. ``False``: the worker has gone."""
+        if not self._waiting:
+            sent = self._try(passed)
+            if sent is not None:
+                return sent
+        if len(self._waiting) >= _MOST_WAITING:
+            _full()
+            return True
+        self._waiting.append(passed._replace(fd=os.dup(passed.fd)))
+        return True
+
+    def close(self) -> None:
+        """Give up what waits."""
+        self._stop_waiting()
+        while self._waiting:
+            os.close(self._waiting.popleft().fd)
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
+
+    def _try(self, passed: _Passed) -> bool | None:
+        """Send a connection. ``False``: the worker has gone; ``None``: there is no room."""
+        for _ in range(2):
+            try:
+                if self._socket is None:
+                    self._socket = self._connect()
+                _send(self._socket, passed)
+            except BlockingIOError:
+                asyncio.get_running_loop().add_writer(self._socket, self._go_on)  # type: ignore[arg-type]
+                return None
+            except OSError as error:
+                if error.errno in (errno.ETOOMANYREFS, errno.ENOBUFS, errno.ENOMEM, errno.EMFILE, errno.ENFILE):
+                    if self._timer is None:
+                        self._timer = asyncio.get_running_loop().call_later(_RETRY, self._go_on)
+                    return None
+                self._disconnect()  # it has gone; another may be there by now
+            else:
+                return True
+        return False
+
+    def _connect(self) -> socket.socket:
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        try:
+            sock.setblocking(False)
+            sock.connect(os.fspath(self._path))
+        except BaseException:
+            sock.close()
+            raise
+        return sock
+
+    def _disconnect(self) -> None:
+        self._stop_waiting()
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
+
+    def _stop_waiting(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._socket is not None:
+            asyncio.get_running_loop().remove_writer(self._socket)
+
+    def _go_on(self) -> None:
+        """Send what waits."""
+        self._stop_waiting()
+        while self._waiting:
+            sent = self._try(self._waiting[0])
+            if sent is None:
+                return
+            passed = self._waiting.popleft()
+            if sent:
+                os.close(passed.fd)
+            else:
+                self._give_back(passed)
+
+
+def _receive(sock: socket.socket) -> tuple[bytes, list[int]]:
+    """Receive a datagram and its descriptors, which children do not inherit: ``socket.recv_fds`` knows no flags."""
+    message, ancillary, _, _ = sock.recvmsg(
+        _LARGEST, socket.CMSG_SPACE(2 * array("i").itemsize), socket.MSG_CMSG_CLOEXEC
+    )
+    fds = array("i")
+    for level, kind, data in ancillary:
+        if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
+            fds.frombytes(data[: len(data) - len(data) % fds.itemsize])
+    return message, list(fds)
+
+
+def _send(sock: socket.socket, passed: _Passed) -> None:
+    """Send a connection. Raises ``BlockingIOError`` if there is no room, ``OSError`` if nobody is there."""
+    flags = _IS_SETTLED if passed.is_settled else 0
+    name, data, fds = b"", passed.data, [passed.fd]
+    if passed.peer is not None:
+        flags |= _HAS_PEER | (_IS_SECURE if passed.peer.is_secure else 0)
+        name = json.dumps(passed.peer.name).encode()
+    with contextlib.ExitStack() as stack:
+        if len(data) > _MOST_INLINE:
+            flags |= _IS_IN_FILE
+            fds.append(_file_of(data))
+            stack.callback(os.close, fds[1])
+            data = b""
+        socket.send_fds(sock, [_HEADER.pack(flags, passed.site, len(name)), name, data], fds)
+
+
+def _file_of(data: bytes) -> int:
+    """Write bytes into a file without a name. Return its descriptor."""
+    fd = os.memfd_create("rtframework-passing")
+    view = memoryview(data)
+    while view:
+        view = view[os.write(fd, view) :]
+    return fd
+
+
+def _read(message: bytes, fds: Sequence[int]) -> _Passed | None:
+    """Read a datagram; ``None`` if its descriptors did not arrive."""
+    flags, site, length = _HEADER.unpack_from(message)
+    if len(fds) < (2 if flags & _IS_IN_FILE else 1):
+        for fd in fds:
+            os.close(fd)
+        return None
+    start = _HEADER.size + length
+    data = message[start:]
+    if flags & _IS_IN_FILE:
+        with open(fds[1], "rb") as file:
+            file.seek(0)
+            data = file.read()
+    peer = None
+    if flags & _HAS_PEER:
+        peer = _Peer(json.loads(message[_HEADER.size : start]), bool(flags & _IS_SECURE))
+    return _Passed(fds[0], data, site, bool(flags & _IS_SETTLED), peer)

@@ -1,0 +1,272 @@
+"""Several workers on one port by one command, as a user has them."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from contextlib import AbstractAsyncContextManager
+from pathlib import Path
+
+import pytest
+
+from rtframework.cli.workers import count_cores
+from tests.cli.test_reloader import alive, children
+from tests.support.cli import Running, rtframework, running
+from tests.support.js import JSClients
+from tests.support.served_program import PROGRAM, get, url_of
+from tests.support.server import HOST
+from tests.support.transports import Transport
+from tests.support.until import until
+
+OURS = PROGRAM.replace('text="one"', 'text=f"one {os.getpid()}"')
+
+
+@pytest.fixture
+def program(tmp_path: Path) -> Path:
+    """A program whose page names the process, in a folder of its own."""
+    path = tmp_path / "program.py"
+    path.write_text(OURS)
+    return path
+
+
+def serve(program: Path, *more: str) -> AbstractAsyncContextManager[Running]:
+    """Two workers."""
+    args = ("run", "program:make_app()", "--port", "0", "--workers", "2", *more)
+    return running(*args, cwd=program.parent)
+
+
+async def pids_of(url: str, count: int = 2) -> set[int]:
+    """The processes that answer, when so many have done so; connections are given out by chance."""
+    found: set[int] = set()
+    async with asyncio.timeout(20):
+        while len(found) < count:
+            found.add(int((await get(url)).split()[1]))
+    return found
+
+
+async def test_all_workers_serve_one_port(program: Path) -> None:
+    """Only one core would work."""
+    async with serve(program) as command:
+        line = await command.see(r"Serving program:make_app\(\) on http://\S+ with 2 workers")
+        assert line
+        assert await pids_of(await url_of(command)) == set(children(command.process.pid))
+        workers = children(command.process.pid)
+        assert await command.end(signal.SIGTERM) == 0, command.printed
+        assert (command.out[1:], command.err) == (["cleaned up"] * 2, [])
+        assert not [pid for pid in workers if alive(pid)]
+
+
+async def test_a_killed_worker_is_replaced_and_nobody_is_refused(program: Path) -> None:
+    """Who connects at that moment would be refused, and a core be idle afterwards."""
+    async with serve(program) as command:
+        url = await url_of(command)
+        workers = await pids_of(url)
+        killed = min(workers)
+        os.kill(killed, signal.SIGKILL)
+        answers = [get(url) for _ in range(20)]  # those in the dead worker's queue are served by its successor
+        await asyncio.gather(*answers)
+        await command.see(rf"worker {killed} has ended \(signal 9\): another one is started", on="err")
+        assert killed not in await pids_of(url)
+        assert await command.end() == 0
+
+
+async def test_a_new_version_takes_over_worker_by_worker(program: Path, js: JSClients) -> None:
+    """Each new version would cut off everybody at once."""
+    async with serve(program, "--drain", "1") as command:
+        url = await url_of(command)
+        old = await pids_of(url)
+        clients = [
+            await js.connect(url, transports=["websocket"], reconnection=True, reconnectionDelay=50) for _ in range(4)
+        ]
+        program.write_text(OURS.replace("one", "two"))
+        command.process.send_signal(signal.SIGHUP)
+        await command.see("all workers were replaced", on="err")
+        assert (await get(url)).startswith("two")
+        for client in clients:
+            await client.reconnected()
+        assert not await pids_of(url) & old
+        assert await command.end() == 0, command.printed
+
+
+async def test_a_new_version_that_is_broken_changes_nothing(program: Path) -> None:
+    """A mistake would take the old version down with it."""
+    async with serve(program) as command:
+        url = await url_of(command)
+        old = await pids_of(url)
+        program.write_text("import nothing_like_it\n")
+        command.process.send_signal(signal.SIGHUP)
+        await command.see("before it served: the others stay as they are", on="err")
+        assert await pids_of(url) == old
+        assert await command.end() == 0
+
+
+async def test_a_program_that_cannot_be_started_is_told_once(program: Path) -> None:
+    """The reason would scroll away, once for each core and again for each attempt."""
+    program.write_text("import nothing_like_it\n")
+    done = await rtframework("run", "program:make_app()", "--port", "0", "--workers", "4", cwd=program.parent)
+    assert done.code == 1
+    assert done.err.count("nothing_like_it") < 4, done.err
+    assert 'the module "program" cannot be imported' in done.err.splitlines()[-1], done.err
+
+
+async def test_workers_end_when_the_supervisor_is_killed(program: Path) -> None:
+    """Servers that nobody sees would hold the port."""
+    async with serve(program) as command:
+        await url_of(command)
+        workers = children(command.process.pid)
+        command.process.kill()
+        await until(lambda: not [pid for pid in workers if alive(pid)], timeout=20)
+
+
+BLOCKS = """
+import time
+
+async def index(request):
+    if request.query_string == "block":
+        time.sleep(999)
+    return web.Response(text=f"one {os.getpid()}")
+"""
+
+
+async def test_a_worker_that_hangs_is_replaced(program: Path) -> None:
+    """Part of the clients would wait for ever."""
+    program.write_text(OURS + BLOCKS)
+    async with serve(program, "--worker-timeout", "2") as command:
+        url = await url_of(command)
+        asking = asyncio.create_task(get(f"{url}?block"))
+        found = await command.see(r"worker (\d+) has hung for 2 s", on="err")
+        await command.see(r"program.py", on="err")  # the traceback
+        await command.see(rf"worker {found[1]} has ended", on="err")
+        asking.cancel()
+        await asyncio.wait((asking,))
+        assert int(found[1]) not in await pids_of(url)
+        assert await command.end() == 0
+
+
+async def test_a_port_that_is_shared_with_nobody_else(program: Path) -> None:
+    """Two servers would answer on one port, by chance."""
+    async with serve(program) as command:
+        port = int((await url_of(command)).rpartition(":")[2])
+        done = await rtframework("run", "program:make_app()", "--port", str(port), "--workers", "2", cwd=program.parent)
+        assert done.complaint == f"rtframework run: {HOST}:{port} is in use: another program listens there"
+        assert await command.end() == 0
+
+
+async def test_a_change_restarts_one_after_another(program: Path) -> None:
+    """In development one would have to restart by hand."""
+    async with serve(program, "--reload") as command:
+        url = await url_of(command)
+        old = await pids_of(url)
+        program.write_text("def broken(:\n")
+        await command.see("program.py changed: starting the workers again, one by one", on="err")
+        await command.see("before it served", on="err")
+        assert await pids_of(url) == old
+        program.write_text(OURS.replace("one", "two"))
+        await command.see("all workers were replaced", on="err")
+        assert (await get(url)).startswith("two")
+        assert await command.end() == 0, command.printed
+
+
+async def test_a_unix_socket_is_shared(program: Path) -> None:
+    """Behind a proxy on the same machine, one would have to choose between a socket and all cores."""
+    args = ("run", "program:make_app()", "--path", "server.sock", "--workers", "2")
+    async with running(*args, cwd=program.parent) as command:
+        await command.see("unix:server.sock with 2 workers")
+        assert await command.end() == 0
+    assert not (program.parent / "server.sock").exists()
+
+
+@pytest.mark.parametrize("number", ["0", "33", "many", "-1"])
+async def test_a_number_that_is_none(program: Path, number: str) -> None:
+    """A typo would start nothing, or far too much."""
+    done = await rtframework("run", "program:make_app()", f"--workers={number}", cwd=program.parent)
+    assert (done.code, "is no number of workers: 1 to 32, or auto" in done.err) == (2, True)
+
+
+def test_as_many_as_there_are_cores() -> None:
+    """A container with two cores would get as many workers as the machine has."""
+    assert 1 <= count_cores() <= 32
+
+
+CHAT = """
+import os
+from aiohttp import web
+from rtframework import Recovery, Server, Socket
+
+io = Server(connection_state_recovery=Recovery(max_disconnection_duration=60))
+
+@io.on("connection")
+async def connection(socket: Socket) -> None:
+    if not socket.recovered:
+        await socket.join("all")
+
+@io.on("say")
+async def say(socket: Socket, text: str) -> int:
+    await io.to("all").emit("said", text)
+    return os.getpid()
+"""
+
+
+async def test_workers_are_one_server(program: Path, js: JSClients, transport: Transport) -> None:
+    """Polling clients would get "Session ID unknown", and half of the people not see what others write."""
+    program.write_text(CHAT)
+    async with running("run", "program:io", "--port", "0", "--workers", "2", cwd=program.parent) as command:
+        url = await url_of(command)
+        clients = [await js.connect(url, via=transport) for _ in range(24)]
+        pids = {await client.emit_with_ack("say", str(number)) for number, client in enumerate(clients)}
+        assert pids == set(children(command.process.pid)), "they are spread"
+        for client in clients:
+            for _ in clients:
+                await client.wait_for("said")
+        assert await command.end() == 0, command.printed
+        assert command.err == []
+
+
+@pytest.mark.parametrize("how", ["SIGKILL", "SIGHUP"])
+async def test_clients_of_a_worker_that_goes_miss_nothing(program: Path, js: JSClients, how: str) -> None:
+    """What was said while a worker was replaced, or had died, would be lost for its clients."""
+    program.write_text(CHAT)
+    async with running(
+        *("run", "program:io", "--port", "0", "--workers", "2", "--drain", "1"), cwd=program.parent
+    ) as command:
+        url = await url_of(command)
+        clients = [
+            await js.connect(url, reconnection=True, reconnectionDelay=50, reconnectionDelayMax=100) for _ in range(20)
+        ]
+        pids = [await client.emit_with_ack("say", "before") for client in clients]
+        for client in clients:
+            for _ in clients:
+                await client.wait_for("said")
+        if how == "SIGKILL":
+            os.kill(pids[0], signal.SIGKILL)
+        else:
+            command.process.send_signal(signal.SIGHUP)
+        stays = next(client for client, pid in zip(clients, pids, strict=True) if pid != pids[0])
+        left = [client for client, pid in zip(clients, pids, strict=True) if how == "SIGHUP" or pid == pids[0]]
+        if how == "SIGKILL":
+            for number in range(5):
+                await stays.emit("say", str(number))
+        for client in left:
+            assert (await client.reconnected())["recovered"]
+        if how == "SIGHUP":
+            await command.see("all workers were replaced", on="err")
+            for number in range(5):
+                await stays.emit("say", str(number))
+        for client in clients:
+            assert [(await client.wait_for("said"))[0] for _ in range(5)] == ["0", "1", "2", "3", "4"]
+        assert await command.end() == 0, command.printed
+
+
+async def test_nothing_is_left_of_a_supervisor_that_was_killed(program: Path, tmp_path: Path) -> None:
+    """A folder with sockets would be left for each crash."""
+    place = tmp_path / "temporary"
+    place.mkdir()
+    args = ("run", "program:make_app()", "--port", "0", "--workers", "2")
+    async with running(*args, cwd=program.parent, env={"TMPDIR": str(place)}) as command:
+        await url_of(command)
+        assert len(list(place.iterdir())) == 1
+        workers = children(command.process.pid)
+        command.process.kill()
+        await until(lambda: not [pid for pid in workers if alive(pid)], timeout=20)
+        assert list(place.iterdir()) == []
