@@ -165,7 +165,7 @@ class ClassicAdapter(PubSubAdapter):
 
     async def _tell(self, kind: MessageType, data: Data) -> None:
         message = encode_request(request_of(Message(int(kind), data, self._backbone.uid, self.nsp)))
-        self.check_size(len(message))
+        self.check_size(message)
         await self._publish(self._requests_to, message)
 
     def _reply(self, uid: str, kind: MessageType, data: Data) -> None:

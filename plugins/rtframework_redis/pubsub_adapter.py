@@ -154,7 +154,7 @@ class PubSubAdapter(ClusterAdapter):
             return
         message = None if target.local else self._encode_event(packet, text, target)
         if message is not None:
-            self.check_size(len(message[1]))
+            self.check_size(message[1])
         frames = None if text is None else self._emitter.splice(text, compress=target.compress)
         slow = self.send(packet, target, frames)
         if message is None:

@@ -103,7 +103,7 @@ class ShardedAdapter(PubSubAdapter):
 
     async def _tell(self, kind: MessageType, data: Data) -> None:
         message = self._encode(kind, data)
-        self.check_size(len(message))
+        self.check_size(message)
         await self._publish(self._public.encode(), message)
 
     def _reply(self, uid: str, kind: MessageType, data: Data) -> None:

@@ -27,6 +27,7 @@ from rtframework.cluster.streams_wire import (
     Splice,
     encode_data,
     encode_options,
+    encode_text,
     read_fields,
     read_message,
     room_of,
@@ -176,7 +177,7 @@ class StreamsAdapter(ClusterAdapter):
         args = text.encode()
         opts, room = encode_options(target)
         if AROUND + len(args) + len(opts) > self.max_message:
-            self.check_size(AROUND + len(args) + len(opts))
+            self.check_size(encode_text(text, target))
         writer, packer = self._writer, self._packer
         if writer is None or packer is None:
             try:
@@ -193,7 +194,7 @@ class StreamsAdapter(ClusterAdapter):
         """Do the same with an event that holds bytes, or that the serializer does not write as JSON."""
         packet, target = event.packet, event.target
         data = encode_data(3, Broadcast(EventPacket(_EVENT, packet.data), opts=options_of(target)))
-        self.check_size(len(data))
+        self.check_size(data)
         room = room_of(target)
         try:
             writer, _ = self._reach_writer()
@@ -321,7 +322,7 @@ class StreamsAdapter(ClusterAdapter):
     async def _tell(self, kind: MessageType, data: Data) -> None:
         """Add a message to the stream, so that a broken connection does not lose it."""
         message = encode_data(kind, data)
-        self.check_size(len(message))
+        self.check_size(message)
         await self._publish(kind, message)
 
     async def _others(self) -> int | Collection[str]:

@@ -110,11 +110,11 @@ class ClusterAdapter(BaseAdapter):
     def _spawn(self, work: Awaitable[Any]) -> None:
         """Run something in the background, until the server stops."""
 
-    def check_size(self, size: int) -> None:
-        """Raise ``EncodeError`` for a message that has too many bytes for the other servers."""
-        if size > self.max_message:
+    def check_size(self, message: bytes) -> None:
+        """Raise ``EncodeError`` for a message that is too long for the other servers."""
+        if len(message) > self.max_message:
             most = self.max_message
-            raise EncodeError(f"cannot be sent to other servers: {size} bytes, more than max_message={most}")
+            raise EncodeError(f"cannot be sent to other servers: {len(message)} bytes, more than max_message={most}")
 
     def send(self, packet: Packet, target: Target, frames: Frames | None) -> Awaitable[None] | None:
         """Send a packet, or frames in its place, to the sockets of this server."""

@@ -99,7 +99,7 @@ class BusAdapter(ClusterAdapter):
 
     async def _tell(self, kind: MessageType, data: Data) -> None:
         message = Message(int(kind), data, self.uid, self.nsp)
-        self.check_size(len(encode_ephemeral(message)))
+        self.check_size(encode_ephemeral(message))
         self._bus.carry(message)
 
     def _spawn(self, work: Awaitable[Any]) -> None:
