@@ -106,6 +106,7 @@ class StreamsAdapter(ClusterAdapter):
         if not self._is_open:
             return
         self._is_open = False
+        self._writer = self._packer = None
         backbone = self._backbone
         if self._renewal is not None:
             await self._renewal.close()
