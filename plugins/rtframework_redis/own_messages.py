@@ -1,9 +1,9 @@
-"""Messages of this server on their way through the stream: what is done when they are read back."""
+"""Messages of this server on their way to the others: what is done when they are read back, or are lost."""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
@@ -12,6 +12,30 @@ if TYPE_CHECKING:
     from rtframework.types import Packet, Target
 
     from .streams_adapter import StreamsAdapter
+
+
+class Loser(Protocol):
+    """An adapter that tells what is lost."""
+
+    def lost(self, packet: Packet, target: Target, error: ClusterUnavailable) -> None:
+        """Tell of an event whose emitter waits no longer: the others do not get it."""
+
+
+class OwnEmit:
+    """An event of this server on its way to the others, which the sockets here have got."""
+
+    __slots__ = ("_loser", "_packet", "_target")
+
+    local = True
+
+    def __init__(self, loser: Loser, packet: Packet, target: Target) -> None:
+        self._loser = loser
+        self._packet = packet
+        self._target = target
+
+    def lost(self, error: ClusterUnavailable) -> None:
+        """Handle that the other servers do not get it, though nobody waits any longer."""
+        self._loser.lost(self._packet, self._target, error)
 
 
 class OwnEvent(msgspec.Struct, eq=False):
