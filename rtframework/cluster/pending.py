@@ -13,7 +13,6 @@ from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from functools import partial
 from typing import Any, Final, Protocol
 
 import msgspec
@@ -427,8 +426,6 @@ class PendingMessages:
         if emit is not None:
             error.local = emit.local
         if not future.done():
-            if emit is not None:
-                future.add_done_callback(partial(_missed, emit))
             future.set_exception(error)
         elif emit is not None and future.cancelled():
             emit.lost(error)
@@ -454,14 +451,6 @@ class PendingMessages:
 
     def _fits(self, size: int) -> bool:
         return not self._bytes or self._bytes + size <= self._limits.max_bytes
-
-
-def _missed(emit: Emit, future: asyncio.Future[str | None]) -> None:
-    """Tell of an error that an emitter has not got, because it was cancelled at that moment."""
-    if future._log_traceback:  # who awaits it was called before this, and takes the error then
-        error = future.exception()
-        if isinstance(error, ClusterUnavailable):
-            emit.lost(error)
 
 
 _UNAVAILABLE: Final = "the message has reached nobody: the broker did not take it in time"

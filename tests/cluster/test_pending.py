@@ -402,21 +402,3 @@ async def test_replies_that_come_together_are_taken_as_each_by_itself() -> None:
     taken(pending)
     pending.added_all([late], [b"2-9"])
     assert late.future.result() is None
-
-
-@pytest.mark.parametrize("is_cancelled", [True, False])
-async def test_an_error_that_its_emitter_has_missed_is_told(is_cancelled: bool) -> None:
-    """A handler that is cancelled at that very moment would leave an event behind that is lost, unknown to all."""
-    pending, emit = begin(), Emitted()
-    found = pending.offer(b"a", b"x", None, 0, emit)
-    assert found is not None
-    waiting = asyncio.ensure_future(asyncio.wait_for(found, None))
-    await asyncio.sleep(0)
-    taken(pending)
-    pending.refused(b"a", ClusterUnavailable("OOM"))
-    if is_cancelled:
-        waiting.cancel()
-    (outcome,) = await asyncio.gather(waiting, return_exceptions=True)
-    await asyncio.sleep(0)
-    assert isinstance(outcome, asyncio.CancelledError if is_cancelled else ClusterUnavailable)
-    assert len(emit) == is_cancelled
