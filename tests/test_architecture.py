@@ -83,9 +83,9 @@ MAP: Final = {
     ),
 }
 
-MORE: Final = {"rtframework.cli.client": "socketio"}
+MORE: Final = {"rtframework.cli.client": "socketio", "rtframework.engine.http.full_request": "yarl"}
 """Libraries of single modules. The command line's client talks to any server: it is the one exception to what the
-engine alone may import."""
+engine alone may import. URLs of aiohttp's requests are yarl's."""
 
 UPWARD: Final = {
     ("rtframework.namespaces.host", "rtframework.server"),

@@ -170,6 +170,7 @@ class Gateway(socketio.AsyncServer):  # type: ignore[misc]  # socketio is not ty
         """Hand frames to many outlets: no task, no await, no copy per recipient."""
         cork = self.eio.table.cork if len(outlets) >= _MANY else None
         if cork is not None:
+            self.eio.table.runner.begin_broadcast()
             cork.broadcast()
         try:
             if volatile:
@@ -181,4 +182,5 @@ class Gateway(socketio.AsyncServer):  # type: ignore[misc]  # socketio is not ty
         finally:
             if cork is not None:
                 cork.end_broadcast()
+                self.eio.table.runner.end_broadcast()
         return self.eio.room_for(outlets)
