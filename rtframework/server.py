@@ -22,6 +22,7 @@ from .admin.namespace import AdminNamespace, Mode
 from .engine.api import EngineIO
 from .engine.drain import drain
 from .engine.gateway import Gateway
+from .engine.handover import join_workers_of
 from .engine.http.mount import check_mount
 from .exceptions import ConfigurationError
 from .handlers.declarations import NOTHING
@@ -554,6 +555,7 @@ class Server(Registration, Broadcasting):
         if prepare is not None:
             prepare(self)
         await self._host.start()
+        join_workers_of(app, self._host.settings.backbone)
 
     async def _until_cleaned_up(self, app: web.Application) -> AsyncIterator[None]:
         yield

@@ -162,6 +162,8 @@ class EngineServer(engineio.AsyncServer, Joinable):  # type: ignore[misc]  # eng
         self, reason: str = DisconnectReason.SERVER_SHUTTING_DOWN, timeout: float = SHUTDOWN_TIMEOUT
     ) -> None:
         """Close every connection, wait for what waits to be sent, at most ``timeout`` seconds; then cut the rest."""
+        if self.neighbours is not None:
+            self.neighbours.stop()
         await self.table.shutdown(reason, timeout)
         self.watchdog.stop()
 

@@ -70,6 +70,9 @@ class Neighbours(Protocol):
     def listen(self, serve: Serve) -> int:
         """Have connections of others served by ``serve`` from now on. Return its number: others name it so."""
 
+    def stop(self) -> None:
+        """Take no connections of the others any more: this process ends."""
+
 
 class Joinable:
     """A server that may be one of several workers."""
@@ -87,6 +90,13 @@ def join_workers(app: web.Application, neighbours: Neighbours) -> None:
     for server, _ in _servers_of(app):
         if server.neighbours is not neighbours:
             server.join(neighbours)
+
+
+def join_workers_of(app: web.Application, backbone: object) -> None:
+    """Make all servers of an application workers if a backbone that was started knows the others."""
+    neighbours: Neighbours | None = getattr(backbone, "neighbours", None)
+    if neighbours is not None:
+        join_workers(app, neighbours)
 
 
 def neighbours_of(app: web.Application) -> tuple[Neighbours, list[str]] | None:

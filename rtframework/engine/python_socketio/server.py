@@ -9,16 +9,18 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, Literal, NoReturn, TypeVar, overload
 
 import socketio
+from socketio.async_pubsub_manager import AsyncPubSubManager
 from socketio.exceptions import DisconnectedError
 from socketio.exceptions import TimeoutError as CallTimeout
 
 from ...adapters.checking import check_adapter_factory
 from ...adapters.cluster_view import Cluster
 from ...exceptions import AckTimeout, ConfigurationError
-from ...logs import printable
+from ...logs import ThrottledLog, printable
 from ...options import Cors, EngineOptions, Limits, check_instance, warn_of_unknown, whole_number
 from ...serializers import JSONDecoder
 from ..gateway import Gateway
+from ..handover import join_workers_of
 from ..http.mount import check_mount
 from .adapter_manager import AdapterManager
 from .application import Programs
@@ -40,6 +42,15 @@ if TYPE_CHECKING:
     from .engineio_server import Cookie
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+log: Final = logging.getLogger("rtframework.engine")
+
+_alone: Final = ThrottledLog(
+    log,
+    logging.WARNING,
+    "an AsyncServer without an adapter reaches the clients of its own worker alone: write "
+    "AsyncServer(adapter=rtframework.Workers())",
+)
 
 _TRANSPORTS: Final = ("polling", "websocket")
 
@@ -201,6 +212,11 @@ class AsyncServer(Gateway):
             return self.manager.started_at is not None
         return bool(self._running)
 
+    @property
+    def is_draining(self) -> bool:
+        """True once its clients are being sent away."""
+        return self.eio.table.is_draining
+
     # --- registration -----------------------------------------------------------------------------------------------
 
     @overload
@@ -248,6 +264,10 @@ class AsyncServer(Gateway):
         except BaseException:
             self._running.discard(app)
             raise
+        if isinstance(self.manager, AdapterManager):
+            join_workers_of(app, self.manager.backbone)
+        elif self.eio.neighbours is not None and not isinstance(self.manager, AsyncPubSubManager):
+            _alone()
 
     async def start(self) -> None:
         """Start the manager; with ``adapter``, join the cluster. ``attach`` has it called when the application starts.
