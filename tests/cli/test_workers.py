@@ -47,7 +47,8 @@ async def pids_of(url: str, count: int = 2) -> set[int]:
 
 async def test_all_workers_serve_one_port(program: Path) -> None:
     """Only one core would work."""
-    async with serve(program) as command:
+    args = ("run", "program:make_app()", "--port", "0", "--workers", "2")
+    async with running(*args, cwd=program.parent, cold=True) as command:
         line = await command.see(r"Serving program:make_app\(\) on http://\S+ with 2 workers")
         assert line
         assert await pids_of(await url_of(command)) == set(children(command.process.pid))
