@@ -423,6 +423,12 @@ class Server(Registration, Broadcasting):
         return self._server.eio.table.is_draining
 
     @property
+    def others_serve(self) -> bool:
+        """True while another worker of the same port takes new clients, see ``rtframework run --workers``."""
+        neighbours = self._server.eio.neighbours
+        return neighbours is not None and neighbours.others_serve()
+
+    @property
     def namespaces(self) -> Mapping[str, Namespace]:
         """The namespaces by name; a live view."""
         return MappingProxyType(self._host.namespaces)

@@ -26,6 +26,11 @@ def use(group: Group | None) -> None:
     _current = group
 
 
+def current_group() -> Group | None:
+    """Return the group that this process has joined, ``None`` if it is not one of several workers."""
+    return _current
+
+
 class Workers:
     """Joins the servers of several processes that serve one port, without a broker to install.
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
+import aiohttp
 import pytest
 
 from rtframework.cli.workers import count_cores
@@ -224,12 +226,25 @@ async def test_workers_are_one_server(program: Path, js: JSClients, transport: T
         assert command.err == []
 
 
+async def statuses(url: str) -> set[int]:
+    """What a load balancer is answered, by a connection that it keeps, until this is cancelled."""
+    found = set()
+    with contextlib.suppress(asyncio.CancelledError):
+        async with aiohttp.ClientSession() as session:
+            while True:
+                with contextlib.suppress(aiohttp.ClientConnectionError):  # its worker has ended
+                    async with session.get(url) as response:
+                        found.add(response.status)
+                await asyncio.sleep(0.02)
+    return found
+
+
 @pytest.mark.parametrize("how", ["SIGKILL", "SIGHUP"])
 async def test_clients_of_a_worker_that_goes_miss_nothing(program: Path, js: JSClients, how: str) -> None:
     """What was said while a worker was replaced, or had died, would be lost for its clients."""
     program.write_text(CHAT)
     async with running(
-        *("run", "program:io", "--port", "0", "--workers", "2", "--drain", "1"), cwd=program.parent
+        *("run", "program:io", "--port", "0", "--workers", "2", "--drain", "1", "--ready", "/ready"), cwd=program.parent
     ) as command:
         url = await url_of(command)
         clients = [
@@ -243,6 +258,7 @@ async def test_clients_of_a_worker_that_goes_miss_nothing(program: Path, js: JSC
             os.kill(pids[0], signal.SIGKILL)
         else:
             command.process.send_signal(signal.SIGHUP)
+        asked = asyncio.create_task(statuses(f"{url}/ready"))
         stays = next(client for client, pid in zip(clients, pids, strict=True) if pid != pids[0])
         left = [client for client, pid in zip(clients, pids, strict=True) if how == "SIGHUP" or pid == pids[0]]
         if how == "SIGKILL":
@@ -256,6 +272,9 @@ async def test_clients_of_a_worker_that_goes_miss_nothing(program: Path, js: JSC
                 await stays.emit("say", str(number))
         for client in clients:
             assert [(await client.wait_for("said"))[0] for _ in range(5)] == ["0", "1", "2", "3", "4"]
+        asked.cancel()
+        if how == "SIGHUP":
+            assert await asked == {200}, "a load balancer would have taken the port out of service"
         assert await command.end() == 0, command.printed
 
 
