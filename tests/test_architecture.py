@@ -37,7 +37,7 @@ MAP: Final = {
         "msgspec",
     ),
     "workers": (
-        "exceptions types logs counters concurrency packets options protocols adapters cluster namespaces",
+        "exceptions types logs counters concurrency packets options protocols adapters cluster",
         "msgspec",
     ),
     "stats": ("types protocols counters", ""),

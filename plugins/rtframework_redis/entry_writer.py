@@ -129,8 +129,9 @@ class EntryWriter:
         try:
             return await message.future
         except asyncio.CancelledError:
-            if emit is not None and m in pending:
-                message.future = self._loop.create_future()
+            if emit is not None:
+                if m in pending:
+                    message.future = self._loop.create_future()
                 message.future.add_done_callback(partial(_abandoned, emit))
             raise
 

@@ -1,9 +1,9 @@
-"""Messages of this server on their way through the stream: what is done when they are read back."""
+"""Messages of this server on their way to the others: what is done when they are read back, or are lost."""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from rtframework.exceptions import ClusterUnavailable
@@ -12,16 +12,37 @@ if TYPE_CHECKING:
     from .streams_adapter import StreamsAdapter
 
 
-class OwnEvent:
+class Loser(Protocol):
+    """An adapter that tells what is lost."""
+
+    def lost(self, packet: Packet, target: Target, error: ClusterUnavailable) -> None:
+        """Tell of an event whose emitter waits no longer: the others do not get it."""
+
+
+class OwnEmit:
+    """An event of this server on its way to the others."""
+
+    __slots__ = ("_loser", "_packet", "_target")
+
+    def __init__(self, loser: Loser, packet: Packet, target: Target) -> None:
+        self._loser = loser
+        self._packet = packet
+        self._target = target
+
+    def lost(self, error: ClusterUnavailable) -> None:
+        """Handle that the other servers do not get it, though nobody waits any longer."""
+        self._loser.lost(self._packet, self._target, error)
+
+
+class OwnEvent(OwnEmit):
     """An event of this server on its way through the stream."""
 
-    __slots__ = ("_adapter", "_packet", "_target", "_text", "slow")
+    __slots__ = ("_adapter", "_text", "slow")
 
     def __init__(self, adapter: StreamsAdapter, packet: Packet, text: str | None, target: Target) -> None:
+        super().__init__(adapter, packet, target)
         self._adapter = adapter
-        self._packet = packet
         self._text = text
-        self._target = target
         self.slow: Awaitable[None] | None = None
         """What the emitter waits for, because of slow clients."""
 
@@ -29,10 +50,6 @@ class OwnEvent:
         """Send it to the sockets here: it was read back."""
         adapter = self._adapter
         self.slow = adapter.deliver(self._packet, self._text, self._target, id if adapter.recovers else None)
-
-    def lost(self, error: ClusterUnavailable) -> None:
-        """Handle that the other servers do not get it, though nobody waits any longer."""
-        self._adapter.lost(self._packet, self._target, error)
 
 
 class OwnOrder:

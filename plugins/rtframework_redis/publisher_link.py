@@ -38,7 +38,7 @@ class PublisherLink(EntryWriter):
             uid=EMITTER,
             name="rtframework-publisher",
             max_len=max_len,
-            limits=PendingLimits(timeout=timeout, stall=timeout / 10, gives_up=True),
+            limits=PendingLimits(timeout=timeout, stall=timeout / 10, forgets=True),
             on_failure=self._failed,
         )
         self._since = BEGINNING

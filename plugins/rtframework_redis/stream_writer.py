@@ -56,6 +56,7 @@ class StreamWriter(EntryWriter, Commander):
             limits=limits,
             on_push=self.subscriptions.push,
         )
+        self.pending.problem = lambda: self.keeper.health.problem
         self._reader = reader
         self._on_state = on_state
         self._on_up = on_up

@@ -24,9 +24,9 @@ from rtframework.types import ClusterNode, ClusterTraffic, Health, Target
 
 from .background import Background
 from .emitters import Emitters
-from .errors import LinkError
 from .link import Link
 from .node_leases import NodeLeases
+from .starting import starting
 from .stream_reader import StreamReader
 from .stream_sessions import Sessions
 from .stream_writer import StreamWriter
@@ -38,9 +38,6 @@ log: Final = logging.getLogger("rtframework.cluster")
 _rubbish: Final = ThrottledLog(log, logging.WARNING, "a message of another server is not understood")
 
 _MANAGERS: Final = CHANNEL.encode()
-
-_START: Final = 10.0
-"""Seconds in which Redis has to be reached when the application starts."""
 
 _CATCH_UP: Final = 5.0
 """Seconds that a client that comes back waits until this server has read what the others have."""
@@ -218,16 +215,13 @@ class RedisStreams:
             sockets=self._count_sockets,
             timeout=self._limits.timeout,
         )
-        try:
-            await reader.start(_START)
+        with starting(lambda: reader.keeper.health.problem or writer.keeper.health.problem) as seconds:
+            await reader.start(seconds)
             if self._emitters is not None:
                 await writer.subscribe(*self._emitters.patterns, pattern=True)
                 await writer.subscribe(CHANNEL)
-            await writer.start(_START)
+            await writer.start(seconds)
             await self.leases.start()
-        except (LinkError, TimeoutError) as error:
-            reason = reader.keeper.health.problem or str(error)
-            raise ClusterUnavailable(f"Redis cannot be reached: {reason}") from error
 
     async def stop(self) -> None:
         """Write what is to be written, and disconnect."""
@@ -346,7 +340,7 @@ class RedisStreams:
                 writer.pending.cover(first)
         else:
             writer.tell_gap(reader.cursor.notice)
-        self._tell_gap(gap)
+        self._tell_gap(reader.missing_after)
 
     def _hear_gap(self, notice: str) -> None:
         try:
@@ -355,11 +349,11 @@ class RedisStreams:
             _rubbish(error=error)
             return
         if gap is not None:
-            self._tell_gap(gap)
+            self._tell_gap(gap.since)
 
-    def _tell_gap(self, gap: Gap) -> None:
+    def _tell_gap(self, after: str) -> None:
         self.gaps += 1
-        since = parse_id(gap.since)[0] / 1000
+        since = parse_id(after)[0] / 1000
         for adapter in list(self._adapters.values()):
             adapter._emitter.gap(since)
 

@@ -346,22 +346,27 @@ class StreamsAdapter(ClusterAdapter):
 
     def keep_session(self, session: Session) -> None:
         """Write down the session of a client that is in."""
-        self._backbone.sessions.keep(session, self.nsp, self._lifetime, self._at.get(session.sid, {}))
+        sessions = self._backbone.sessions
+        try:
+            sessions.keep(session, self.nsp, self._lifetime, self._at.get(session.sid, {}))
+        except EncodeError as error:
+            sessions.give_up(session.pid, self.nsp, error)
 
     def _renew(self, sid: str) -> None:
         session = self._emitter.session(sid)
         if session is not None and self._backbone.sessions.has(session.pid):
-            try:
-                self.keep_session(session)
-            except EncodeError:
-                self._backbone.sessions.forget(session.pid)  # what is there is old, and would be wrong
+            self.keep_session(session)
 
     def persist_session(self, session: Session) -> None:
         """Write down the session of a client that has left and may come back."""
         recovery = self._emitter.recovery
         if recovery is not None:
             at = self._at.get(session.sid) or self._restored.pop(session.sid, {})
-            self._backbone.sessions.persist(session, self.nsp, recovery.max_disconnection_duration, at)
+            sessions = self._backbone.sessions
+            try:
+                sessions.persist(session, self.nsp, recovery.max_disconnection_duration, at)
+            except EncodeError as error:
+                sessions.give_up(session.pid, self.nsp, error)
 
     def forget_session(self, pid: str) -> None:
         """Forget a session."""

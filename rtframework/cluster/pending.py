@@ -62,7 +62,9 @@ class PendingMessage(msgspec.Struct, eq=False):
     again: bool = False
     """True if it has been sent before: other servers then drop it if they know it."""
     may_be_known: bool = False
-    """True if others may have read it before the stream lost it: then it does not fail."""
+    """True if others may have read it before the stream lost it: nobody can say then that nobody has it."""
+    is_given_up: bool = False
+    """True if its emitter was told that nobody knows: it is delivered if it is read back, and not sent again."""
 
 
 @dataclass(slots=True)
@@ -78,22 +80,23 @@ class PendingLimits:
 
     ``max_bytes``: bytes pending before emitters wait. ``timeout``: seconds after which an emitter is told that the
     cluster is unavailable. ``stall``: seconds without a reply after which nothing more is sent: what was not sent
-    can still be taken back. ``gives_up``: the time-out holds for messages that may have been added, too; their error is
-    ``uncertain``. It then begins anew whenever ``found`` settles a message: many that wait for each other do not fail.
+    can still be taken back. ``forgets``: nobody reads the stream, so that what may have been added is forgotten after
+    the time-out, and not kept until it is read back. The time-out then begins anew whenever ``found`` settles a
+    message: many that wait for each other do not fail.
     """
 
     max_bytes: int = 8 * 1024 * 1024
     timeout: float = 5.0
     stall: float = 1.0
-    gives_up: bool = False
+    forgets: bool = False
 
 
 class PendingMessages:
     """The pending messages of one writer, in the order of the emits. Times are seconds of one clock, given as ``now``.
 
-    A message that was never sent, or was found not to have been added, raises ``ClusterUnavailable`` after the
-    time-out: then nobody has it. One that may have been added does not, unless the limits say so: ``read``, ``found``,
-    ``settle`` or ``cover`` settle it.
+    After the time-out, a message that was never sent, or was found not to have been added, raises
+    ``ClusterUnavailable``: nobody has it, and nobody will. If it may have been added, the error is ``uncertain``: it is
+    not sent again, and delivered if it is read back. If it has been added, its emitter is told so without waiting on.
     """
 
     __slots__ = (
@@ -108,6 +111,7 @@ class PendingMessages:
         "_unsent",
         "_waiters",
         "is_connected",
+        "problem",
     )
 
     def __init__(self, create_future: Callable[[], asyncio.Future[Any]], limits: PendingLimits | None = None) -> None:
@@ -126,6 +130,8 @@ class PendingMessages:
         """The last look at the time before which a message was found."""
         self.is_connected = False
         """True while messages may be sent: after ``settle``, until ``lost``."""
+        self.problem: Callable[[], str] = str
+        """Returns what is wrong with the broker, for errors; an empty string if that is not known."""
 
     def __len__(self) -> int:
         return len(self._messages)
@@ -237,14 +243,17 @@ class PendingMessages:
         """Begin a connection: the old one is dead, and the reader has passed the end that the stream had then.
 
         Doubtful messages were not added: they will be sent again, or fail if their time is over. So will those that the
-        stream has lost after it had replied. ``same_server``: false if another process answers now (``run_id`` of
-        INFO). Then others may have read what is lost here: it is sent again in any case, and they drop it.
+        stream has lost after it had replied. Those that were given up end here. ``same_server``: false if another
+        process answers now (``run_id`` of INFO). Then others may have read what is lost here, and drop it if it is sent
+        again.
         """
         self.is_connected = True
         if not same_server:
             self._cut_before = None
         for message in list(self._messages.values()):
-            if message.state is not _WAITING:
+            if message.is_given_up:
+                self._fail(message, ClusterUnavailable(_UNAVAILABLE, uncertain=True))
+            elif message.state is not _WAITING:
                 message.again = True
                 message.may_be_known |= not same_server
                 message.state = _WAITING
@@ -300,7 +309,7 @@ class PendingMessages:
     # --- time ---------------------------------------------------------------------------------------------------------
 
     def expire(self, now: float) -> None:
-        """Fail what has waited too long and has certainly not been added, and emitters that wait for room."""
+        """Tell the emitters of what has waited too long, and those that wait for room."""
         if self._has_moved:
             self._has_moved, self._moved_at = False, now
         if self._moves(now):
@@ -310,7 +319,7 @@ class PendingMessages:
         for waiter in [each for each in waiters if each.deadline <= now or each.future.done()]:
             waiters.remove(waiter)
             if not waiter.future.done():
-                waiter.future.set_exception(ClusterUnavailable(_FULL))
+                waiter.future.set_exception(self._unavailable(_FULL))
         self._expire_messages(now)
         self._wake()
 
@@ -327,17 +336,31 @@ class PendingMessages:
             self._fail(message, ClusterUnavailable(why, uncertain=not is_known))
 
     def _moves(self, now: float) -> bool:
-        return self._limits.gives_up and now - self._moved_at < self._limits.timeout
+        return self._limits.forgets and now - self._moved_at < self._limits.timeout
 
     def _expire_messages(self, now: float) -> None:
         late = [each for each in self._messages.values() if each.deadline <= now]
         for message in late:
+            message.deadline = math.inf
             if message.state is _WAITING and not message.may_be_known:
-                self._fail(message, ClusterUnavailable(_UNAVAILABLE))
-            elif self._limits.gives_up:
-                self._fail(message, ClusterUnavailable(f"no answer in time, and {_UNKNOWN}", uncertain=True))
+                self._fail(message, self._unavailable(_UNAVAILABLE))
+                continue
+            unknown = self._unavailable(f"no answer in time, and {_UNKNOWN}", uncertain=True)
+            if self._limits.forgets or message.state is _WAITING:
+                self._fail(message, unknown)
+            elif message.state is _ADDED:  # all servers will read it, this one too
+                if not message.future.done():
+                    message.future.set_result(message.id)
+            else:
+                message.is_given_up = True
+                if not message.future.done():
+                    message.future.set_exception(unknown)
         if late:
             self._unsent = [each for each in self._unsent if each.state is _WAITING]
+
+    def _unavailable(self, why: str, *, uncertain: bool = False) -> ClusterUnavailable:
+        problem = self.problem()
+        return ClusterUnavailable(f"{why} ({problem})" if problem else why, uncertain=uncertain)
 
     def _fail(self, message: PendingMessage, error: BaseException) -> None:
         del self._messages[message.m]

@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Never, Protocol
 
+from ..adapters.connecting import is_connecting
 from ..exceptions import ClusterUnavailable, ConfigurationError, Disconnected, FetchTimeout
 from ..handlers.mistakes import Advising, unknown_keywords
 from ..options import check_timeout
@@ -107,7 +108,8 @@ class BroadcastOperator(Advising):
 
         It is encoded once for all receivers. Raises ``EncodeError`` when the arguments cannot be sent: then nobody
         receives anything. In a cluster it raises :class:`~rtframework.ClusterUnavailable` when the other servers do not
-        get it: then nobody has it, or, if the error is ``local``, this server's clients alone.
+        get it: then nobody has it, or, if the error is ``local``, this server's clients alone; if it is ``uncertain``,
+        nobody can know. A connection handler whose client is not in yet goes on instead: see docs/guarantees.md.
         """
         if unknown:
             raise unknown_keywords("emit", unknown)
@@ -116,7 +118,8 @@ class BroadcastOperator(Advising):
             await self._audience.adapter.broadcast(packet, self._target)
         except ClusterUnavailable as error:
             self._audience._lost(packet, self._target, error)
-            raise
+            if not is_connecting():
+                raise
 
     async def emit_with_ack(self, event: str | int, *args: Any, **unknown: Never) -> AckResponses:
         """Emit an event and collect the acknowledgement of every selected socket, by socket id.
@@ -226,7 +229,8 @@ class Broadcasting(Advising):
             await audience.adapter.broadcast(packet, everybody._target)
         except ClusterUnavailable as error:
             audience._lost(packet, everybody._target, error)
-            raise
+            if not is_connecting():
+                raise
 
     async def emit_with_ack(self, event: str | int, *args: Any, **unknown: Never) -> AckResponses:
         """Emit an event to every socket of the namespace and collect the acknowledgements."""

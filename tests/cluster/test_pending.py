@@ -67,22 +67,72 @@ async def test_what_was_added_is_not_sent_again() -> None:
     assert b"b" in pending
 
 
-async def test_what_may_have_been_added_does_not_fail_before_it_is_known() -> None:
-    """An emit would raise, and everybody would have the message all the same."""
+async def test_of_what_may_have_been_added_nobody_says_that_nobody_has_it() -> None:
+    """An emit would wait without a bound, or say that nobody has the message, and everybody would have it."""
     pending = begin()
     sent = add(pending, "sent")
     taken(pending)
     waiting = add(pending, "waiting")
     pending.lost()
-    pending.expire(6)
+    pending.expire(4.9)
     assert not sent.future.done()
-    with pytest.raises(ClusterUnavailable) as caught:
-        await waiting.future
-    assert not caught.value.local
-    pending.settle(7)
-    with pytest.raises(ClusterUnavailable):
-        await sent.future
+    pending.expire(6)
+    for message, uncertain in ((sent, True), (waiting, False)):
+        error = message.future.exception()
+        assert isinstance(error, ClusterUnavailable)
+        assert (error.uncertain, error.local) == (uncertain, False)
+    pending.expire(12)
+    assert [each.m for each in pending] == [b"sent"]
+
+
+async def test_an_error_says_what_is_wrong_with_the_broker() -> None:
+    """Whoever reads the log would have to guess: a wrong password, a wrong address, or a network."""
+    pending = begin()
+    pending.problem = lambda: "WRONGPASS"
+    message = add(pending, "a")
+    pending.expire(6)
+    with pytest.raises(ClusterUnavailable, match=r"has reached nobody.*\(WRONGPASS\)"):
+        await message.future
+
+
+async def test_what_nobody_knew_of_is_delivered_if_it_comes() -> None:
+    """The clients of this server would lack an event that the others' have."""
+    pending = begin()
+    message = add(pending, "a")
+    taken(pending)
+    pending.expire(6)
+    pending.added(b"a", "1-0")
+    assert pending.read(b"a", "1-0") is message
     assert (len(pending), pending.size) == (0, 0)
+
+
+async def test_what_nobody_knew_of_is_not_sent_again() -> None:
+    """A program that has emitted it again would have it twice."""
+    pending = begin()
+    add(pending, "a")
+    taken(pending)
+    kept = add(pending, "b", 3)
+    assert taken(pending, 0.5) == [b"b"]
+    pending.lost()
+    pending.expire(6)
+    pending.settle(7)
+    assert taken(pending, 7) == [b"b"]
+    assert (pending.size, kept.again) == (10, True)
+
+
+async def test_who_emits_does_not_wait_for_a_reader_that_is_away() -> None:
+    """An emit that all servers will read would wait, or raise, while this one's own reader is cut off."""
+    pending = begin()
+    message = add(pending, "a")
+    taken(pending)
+    pending.added(b"a", "1-0")
+    pending.expire(6)
+    assert message.future.result() == "1-0"
+    pending.lost()
+    pending.settle(7)  # Redis has lost it meanwhile
+    pending.expire(8)
+    assert taken(pending, 8) == [b"a"]
+    assert pending.read(b"a", "2-0") is message
 
 
 async def test_what_has_failed_is_not_sent_later() -> None:
@@ -159,14 +209,31 @@ async def test_what_may_have_been_cut_off_does_not_fail() -> None:
         pending.cover("10-0")  # it was added, read by others and trimmed, or it was not added
         if is_late:
             pending.lost()
-        pending.expire(100)
-        pending.settle(100)
-        pending.expire(101)
+        pending.expire(3)
+        pending.settle(3)
+        pending.expire(4)
         assert not message.future.done()
-        assert [each.m for each in pending.take(101)] == [b"a"]
+        assert [each.m for each in pending.take(4)] == [b"a"]
         assert message.again
         pending.read(b"a", "11-0")
         assert message.future.result() == "11-0"
+
+
+async def test_of_what_may_have_been_cut_off_nobody_says_that_nobody_has_it() -> None:
+    """An emit would wait for as long as the broker is away, or be told what is not true."""
+    pending = begin()
+    message = add(pending, "a")
+    taken(pending)
+    pending.cover("10-0")
+    pending.lost()
+    pending.settle(4)
+    pending.lost()
+    pending.expire(6)
+    error = message.future.exception()
+    assert isinstance(error, ClusterUnavailable)
+    assert error.uncertain
+    pending.settle(7)
+    assert (taken(pending, 7), pending.size) == ([], 0)
 
 
 async def test_what_was_cut_off_is_covered_when_it_becomes_known() -> None:
@@ -248,7 +315,7 @@ async def test_what_was_found_in_the_stream_ends() -> None:
 
 async def test_who_may_not_wait_is_told_what_is_not_known() -> None:
     """A page of a website would load until Redis is back; or it would say that nobody has what somebody has."""
-    pending = begin(PendingLimits(timeout=5, gives_up=True))
+    pending = begin(PendingLimits(timeout=5, forgets=True))
     sent = add(pending, "a")
     assert taken(pending) == [b"a"]
     waiting = add(pending, "b", now=1)
@@ -264,7 +331,7 @@ async def test_who_may_not_wait_is_told_what_is_not_known() -> None:
 
 async def test_many_that_wait_for_each_other_do_not_fail() -> None:
     """Who emits thousands of events at once would be told that Redis is away, while it takes one after the other."""
-    pending = begin(PendingLimits(timeout=5, max_bytes=20, gives_up=True))
+    pending = begin(PendingLimits(timeout=5, max_bytes=20, forgets=True))
     first, second = add(pending, "a"), add(pending, "b")
     waiter = pending.reserve(10, 0)
     assert waiter is not None
