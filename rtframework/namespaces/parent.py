@@ -16,6 +16,7 @@ from ..handlers.declarations import Declaration, declarations_of
 from ..handlers.mistakes import given_a_function
 from ..types import AckResponses, Packet, Target
 from .namespace import Namespace
+from .partial_views import looked_at
 from .patterns import Pattern, Question
 
 if TYPE_CHECKING:
@@ -78,6 +79,7 @@ class ParentNamespace(Namespace):
     @property
     def sockets(self) -> Mapping[str, Socket]:
         """The sockets of all present children, by id."""
+        looked_at("sockets", self.name)
         return MappingProxyType(ChainMap(*(child._membership.sockets for child in self._members.values())))
 
     # --- what sockets and operators ask -----------------------------------------------------------------------------
@@ -270,7 +272,7 @@ class _Adapters:
             child.adapter.off(event, function)
 
     def _of(self, sid: str) -> list[Adapter]:
-        return [child.adapter for child in self._members.values() if sid in child.sockets]
+        return [child.adapter for child in self._members.values() if sid in child._membership.sockets]
 
     def _try(self, packet: Packet) -> None:
         if not self._members:

@@ -7,6 +7,7 @@ import socket
 from typing import TYPE_CHECKING, Final
 
 from ..exceptions import ClusterUnavailable, ConfigurationError
+from ..namespaces.partial_views import warn_while
 from ..types import ClusterNode, ClusterTraffic, Health
 from .adapter import WorkersAdapter
 from .group import Group, join
@@ -24,6 +25,7 @@ def use(group: Group | None) -> None:
     """Let all servers of this process be in a group that was joined already."""
     global _current
     _current = group
+    warn_while(None if group is None else lambda: bool(group.members))
 
 
 def current_group() -> Group | None:

@@ -201,6 +201,16 @@ class AsyncServer(Gateway):
             return self.manager.started_at is not None
         return bool(self._running)
 
+    @property
+    def is_draining(self) -> bool:
+        """True when the process sends its clients away; for ``Readiness``."""
+        return self.eio.table.is_draining
+
+    @property
+    def others_serve(self) -> bool:
+        """True while another worker of the same port takes new clients; for ``Readiness``."""
+        return self.eio.others_serve
+
     # --- registration -----------------------------------------------------------------------------------------------
 
     @overload
