@@ -14,6 +14,7 @@ from socketio.exceptions import TimeoutError as CallTimeout
 
 from ...adapters.checking import check_adapter_factory
 from ...adapters.cluster_view import Cluster
+from ...adapters.recovering import instead_of_memory
 from ...exceptions import AckTimeout, ConfigurationError
 from ...logs import printable
 from ...options import Cors, EngineOptions, Limits, check_instance, warn_of_unknown, whole_number
@@ -247,6 +248,10 @@ class AsyncServer(Gateway):
         a path that is taken.
         """
         check_mount(app, socketio_path)
+        if isinstance(self.manager, AdapterManager):
+            mounted = getattr(self.manager.backbone, "mounted", None)
+            if mounted is not None:
+                mounted(socketio_path)
         super().attach(app, socketio_path)
         app.on_startup.append(self._start)
         app.on_shutdown.append(self._stop)
@@ -484,7 +489,10 @@ def _manager(client_manager: socketio.AsyncManager | None, adapter: AdapterFacto
     if client_manager is not None and hasattr(client_manager, "node") and hasattr(client_manager, "health"):
         kind = type(client_manager).__name__
         raise ConfigurationError(f"{kind} is no manager of python-socketio's: write adapter={kind}(...)")
-    return Manager() if client_manager is None else client_manager
+    if client_manager is not None:
+        return client_manager
+    make = instead_of_memory.get()  # one of several workers
+    return Manager() if make is None else AdapterManager(make())
 
 
 def _speech(serializer: Any, json: Any, max_attachments: int) -> tuple[Serializer, Any]:
