@@ -10,6 +10,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, Never, Protocol, TypeVar
 
 from ..adapters.checking import check_adapter
+from ..adapters.partial_views import looked_at
 from ..counters import add
 from ..exceptions import ConfigurationError
 from ..handlers.declarations import NOTHING, Declaration, Declarations, declarations_of, declare, unchanged
@@ -30,7 +31,6 @@ from .limited_receiver import LimitedReceiver
 from .membership import Membership
 from .operators import Broadcasting, BroadcastOperator
 from .outgoing import OutgoingCatchAlls
-from .partial_views import looked_at
 from .patterns import NO_PARAMS, is_namespace
 from .socket import Socket
 

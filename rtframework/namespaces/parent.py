@@ -9,6 +9,7 @@ from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
+from ..adapters.partial_views import looked_at
 from ..adapters.room_events import RoomEvents
 from ..concurrency import TaskSet, run_abreast
 from ..exceptions import AckTimeout, ClusterUnavailable, ConfigurationError, FetchTimeout
@@ -16,7 +17,6 @@ from ..handlers.declarations import Declaration, declarations_of
 from ..handlers.mistakes import given_a_function
 from ..types import AckResponses, Packet, Target
 from .namespace import Namespace
-from .partial_views import looked_at
 from .patterns import Pattern, Question
 
 if TYPE_CHECKING:

@@ -6,8 +6,8 @@ import os
 import socket
 from typing import TYPE_CHECKING, Final
 
+from ..adapters.partial_views import warn_while
 from ..exceptions import ClusterUnavailable, ConfigurationError
-from ..namespaces.partial_views import warn_while
 from ..types import ClusterNode, ClusterTraffic, Health
 from .adapter import WorkersAdapter
 from .group import Group, join

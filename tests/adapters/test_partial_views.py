@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from rtframework import Server
-from rtframework.namespaces.partial_views import warn_while
+from rtframework.adapters.partial_views import warn_while
 
 OTHERS = [True]
 
