@@ -11,7 +11,7 @@ import signal
 import socket
 import struct
 import sys
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, Self, TypeAlias
 
@@ -20,6 +20,8 @@ from aiohttp import web
 from tests.support.preload import Process, start
 
 HOST = "127.0.0.1"
+BY_AIOHTTP = os.environ.get("RTF_TEST_WAY") == "aiohttp"
+"""True if aiohttp's tasks are to serve the requests of tests, which are else served where they are read."""
 
 
 class Attachable(Protocol):
@@ -30,6 +32,14 @@ class Attachable(Protocol):
 
 
 Served: TypeAlias = Attachable | web.Application | Callable[[], web.Application]
+
+
+@web.middleware
+async def see(
+    request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+) -> web.StreamResponse:
+    """Have aiohttp's tasks serve all requests of an application: the program would see them."""
+    return await handler(request)
 
 
 def reset(transport: asyncio.BaseTransport) -> None:
@@ -103,6 +113,8 @@ class RunningServer:
         if self._runner is not None:
             raise RuntimeError("the server runs already")
         self.app = self._application()
+        if BY_AIOHTTP and see not in self.app.middlewares:
+            self.app.middlewares.append(see)
         runner = web.AppRunner(self.app, shutdown_timeout=self._shutdown_timeout)
         try:
             await runner.setup()

@@ -114,7 +114,7 @@ class RoutedProtocol(HttpProtocol):
             if slot is not None:
                 return self._leave(slot, data, True) or super()._serve_unparsed(data)
         if super()._serve_unparsed(data):
-            if self.head_timer is not None:
+            if self.head_timer is not None and self.post is None:
                 self._stop_timer()
             if self._is_settled and not self._is_forwarded:
                 self._is_settled = False
