@@ -64,6 +64,9 @@ class Neighbours(Protocol):
     def destination(self) -> int | None:
         """Return the slot of the worker that is to have a new session; ``None``: this one."""
 
+    def others_serve(self) -> bool:
+        """Return whether another worker takes new sessions."""
+
     def count(self, change: int) -> None:
         """Count connections of clients that were opened, or, if negative, closed."""
 

@@ -8,6 +8,7 @@ import signal
 import socket
 from typing import TYPE_CHECKING, Final
 
+from ..adapters.partial_views import warn_while
 from ..exceptions import ClusterUnavailable, ConfigurationError
 from ..types import ClusterNode, ClusterTraffic, Health
 from .adapter import WorkersAdapter
@@ -32,6 +33,13 @@ def use(group: Group | None) -> None:
     """Let all servers of this process be in a group that was joined already."""
     global _current
     _current = group
+    warn_while(None if group is None else lambda: bool(group.members))
+
+
+def current_group() -> Group | None:
+    """Return the group that this process has joined, ``None`` if it is not one of several workers."""
+    membership = _process.membership
+    return _current if membership is None else membership.group
 
 
 class Workers:
@@ -178,6 +186,7 @@ class _Process:
                 parent = this_parent()
                 group = await join_or_start(directory_of(parent), parent, on_lost=_end)
                 self.membership = Membership(group, serves_at_once=True)
+                warn_while(lambda: bool(group.members))
             self._servers += 1
             return self.membership.group
 
@@ -187,6 +196,7 @@ class _Process:
             self._servers -= 1
             if not self._servers and self.membership is not None:
                 membership, self.membership = self.membership, None
+                warn_while(None)
                 await membership.leave()
 
 

@@ -73,12 +73,13 @@ async def test_the_drop_in_is_one_server_with_an_adapter(tmp_path: Path, js: JSC
         await one.emit("kick", await two.id())
         assert await two.disconnected() == "io server disconnect"
         assert await command.end() == 0, command.printed
-        assert "without an adapter" not in command.printed
+        assert "whose client_manager" not in command.printed
 
 
-async def test_the_drop_in_says_that_it_is_alone_without_one(tmp_path: Path, js: JSClients) -> None:
+async def test_the_drop_in_says_that_its_manager_knows_one_process(tmp_path: Path, js: JSClients) -> None:
     """Half of the clients would miss every emit, and nothing would say why."""
-    (tmp_path / "program.py").write_text(PROGRAM.replace("{adapter}", ""))
+    manager = ', client_manager=__import__("socketio").AsyncManager()'
+    (tmp_path / "program.py").write_text(PROGRAM.replace("{adapter}", manager))
     async with running("run", "program:app", "--port", "0", "--workers", "2", cwd=tmp_path) as command:
         one, two = await two_workers(js, await url_of(command))
         await one.emit("say", "hello")

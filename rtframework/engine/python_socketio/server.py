@@ -15,6 +15,7 @@ from socketio.exceptions import TimeoutError as CallTimeout
 
 from ...adapters.checking import check_adapter_factory
 from ...adapters.cluster_view import Cluster
+from ...adapters.recovering import instead_of_memory
 from ...exceptions import AckTimeout, ConfigurationError
 from ...logs import ThrottledLog, printable
 from ...options import Cors, EngineOptions, Limits, check_instance, warn_of_unknown, whole_number
@@ -48,8 +49,8 @@ log: Final = logging.getLogger("rtframework.engine")
 _alone: Final = ThrottledLog(
     log,
     logging.WARNING,
-    "an AsyncServer without an adapter reaches the clients of its own worker alone: write "
-    "AsyncServer(adapter=rtframework.Workers())",
+    "an AsyncServer whose client_manager knows one process reaches the clients of its own worker alone: leave it out, "
+    "or write AsyncServer(adapter=rtframework.Workers())",
 )
 
 _TRANSPORTS: Final = ("polling", "websocket")
@@ -214,8 +215,13 @@ class AsyncServer(Gateway):
 
     @property
     def is_draining(self) -> bool:
-        """True once its clients are being sent away."""
+        """True when the process sends its clients away; for ``Readiness``."""
         return self.eio.table.is_draining
+
+    @property
+    def others_serve(self) -> bool:
+        """True while another worker of the same port takes new clients; for ``Readiness``."""
+        return self.eio.others_serve
 
     # --- registration -----------------------------------------------------------------------------------------------
 
@@ -253,6 +259,10 @@ class AsyncServer(Gateway):
         a path that is taken.
         """
         check_mount(app, socketio_path)
+        if isinstance(self.manager, AdapterManager):
+            mounted = getattr(self.manager.backbone, "mounted", None)
+            if mounted is not None:
+                mounted(socketio_path)
         super().attach(app, socketio_path)
         app.on_startup.append(self._start)
         app.on_shutdown.append(self._stop)
@@ -494,7 +504,10 @@ def _manager(client_manager: socketio.AsyncManager | None, adapter: AdapterFacto
     if client_manager is not None and hasattr(client_manager, "node") and hasattr(client_manager, "health"):
         kind = type(client_manager).__name__
         raise ConfigurationError(f"{kind} is no manager of python-socketio's: write adapter={kind}(...)")
-    return Manager() if client_manager is None else client_manager
+    if client_manager is not None:
+        return client_manager
+    make = instead_of_memory.get()  # one of several workers
+    return Manager() if make is None else AdapterManager(make())
 
 
 def _speech(serializer: Any, json: Any, max_attachments: int) -> tuple[Serializer, Any]:
