@@ -306,11 +306,13 @@ class _Other:
             sent = self._try(self._waiting[0])
             if sent is None:
                 return
-            passed = self._waiting.popleft()
-            if sent:
-                os.close(passed.fd)
-            else:
-                self._give_back(passed)
+            if not sent:
+                break
+            os.close(self._waiting.popleft().fd)
+        # It has gone. All leave the queue first: one that is passed to this worker again would wait behind the rest.
+        gone, self._waiting = self._waiting, deque()
+        for passed in gone:
+            self._give_back(passed)
 
 
 def _receive(sock: socket.socket) -> tuple[bytes, list[int]]:

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 import socket
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -115,3 +116,18 @@ async def test_a_worker_that_has_gone_meanwhile(house: House, clients: list[sock
     clients += [house.connect(0)]
     clients[1].settimeout(10)
     assert await asyncio.get_running_loop().run_in_executor(None, clients[1].recv, 1) == b"", "there is nobody"
+
+
+async def test_a_worker_that_dies_while_many_wait_for_it(house: House, clients: list[socket.socket]) -> None:
+    """The supervisor would offer them to the dead worker for ever, and all workers would be cut off with it."""
+    house.table.set_state(1, SlotState.SERVING)
+    hangs = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)  # the worker with the fewest clients takes nothing
+    hangs.bind(str(house.directory / "1"))
+    house.work(2, clients=5)
+    size = Path("/proc/sys/net/unix/max_dgram_qlen").read_text() if sys.platform == "linux" else "16"
+    pairs = [socket.socketpair() for _ in range(int(size) + 20)]  # so that some wait for room
+    clients += [ours for ours, _ in pairs]
+    for _, theirs in pairs:
+        house.substitute._pass_on(theirs, b"")
+    hangs.close()  # and it dies, before anybody has noticed
+    await until(lambda: len(house.taken[2]) >= 10)
