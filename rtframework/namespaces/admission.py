@@ -20,6 +20,7 @@ from ..logs import ThrottledLog, quote
 from ..protocols import UNKNOWN
 from ..types import DisconnectReason, Packet, PacketType
 from .membership import State
+from .own_rooms import is_of_another, own_rooms, rooms_of
 
 if TYPE_CHECKING:
     from ..options import Recovery
@@ -88,6 +89,8 @@ class Admission:
                 socket = nsp._make_socket(client, client.new_id(nsp.name), handshake, user)
             else:
                 socket = await self._make_socket(client, handshake, user, recovery)
+            if user is not None:
+                socket._last_rooms |= rooms_of(user, nsp.name)
             if user is not None and not nsp._take_seat(socket):
                 guard = self._host.guard
                 guard.hit(MAX_CONNECTIONS_PER_USER, address=client.address, user=user, nsp=nsp.name)
@@ -334,10 +337,11 @@ class Admission:
                 nsp._membership.evict(before)  # its middleware still runs
         outcome = outcomes.NOT_FOUND
         identity = recovery.identity(user)
+        own = rooms_of(user, nsp.name) if user is not None else frozenset()
 
         def accept(session: Session) -> bool:
             nonlocal outcome
-            outcome = self._judge(session, offset, identity) if client.conn.is_open else outcomes.GONE
+            outcome = self._judge(session, offset, identity, own) if client.conn.is_open else outcomes.GONE
             return outcome == outcomes.RECOVERED
 
         session = await self._restore(pid, offset, accept)
@@ -361,7 +365,11 @@ class Admission:
             socket.user = session.user
         socket._state = State.RESUMED
         self._hold(socket)
-        nsp.adapter.add(socket.id, session.rooms)  # what it returns is asked for again, and waited for, in _join
+        # What these return is asked for again, and waited for, in _join.
+        nsp.adapter.add(socket.id, session.rooms | own)
+        stale = own_rooms(session.rooms) - own
+        if stale:
+            nsp.adapter.remove(socket.id, stale)
         nsp._membership.by_pid[pid] = socket
         return socket
 
@@ -372,9 +380,13 @@ class Admission:
             _not_restored(error=error, key=self._nsp.label, extra={"nsp": self._nsp.name})
             return None
 
-    def _judge(self, session: Session, offset: str | None, identity: Any) -> str:
-        """Decide whether a client may have a session. Return one of ``rtframework.counters.RECOVERIES``."""
-        if session.identity is not UNKNOWN and session.identity != identity:
+    def _judge(self, session: Session, offset: str | None, identity: Any, own: frozenset[str]) -> str:
+        """Decide whether a client may have a session. Return one of ``rtframework.counters.RECOVERIES``.
+
+        ``own``: the rooms of its user. No session gives a client what was said in the room of another.
+        """
+        is_known_as_another = session.identity is not UNKNOWN and session.identity != identity
+        if is_known_as_another or is_of_another(session.rooms, own):
             _another_user(self._nsp.name, extra={"nsp": self._nsp.name, "sid": session.sid})
             return outcomes.ANOTHER_USER
         if session.replayed == (offset or ""):

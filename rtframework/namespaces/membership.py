@@ -5,15 +5,17 @@ from __future__ import annotations
 import asyncio
 import enum
 import logging
+import re
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Final
 
 from ..adapters.packet_log import RECOVERABLE
 from ..concurrency import is_cancelled
-from ..exceptions import Disconnected
+from ..exceptions import Disconnected, EventError
 from ..handlers.event import DISCONNECT, DISCONNECTING
 from ..logs import ThrottledLog
 from ..protocols import Session
-from ..types import DisconnectReason, Packet, PacketType
+from ..types import DisconnectReason, Packet, PacketType, Target
 
 if TYPE_CHECKING:
     from ..protocols import Outlet
@@ -27,6 +29,9 @@ _failed: Final = ThrottledLog(log, logging.ERROR, "unhandled error in a %r handl
 _still_runs: Final = ThrottledLog(
     log, logging.WARNING, "a disconnect handler of %s still runs: its client has come back meanwhile"
 )
+
+_LIKE_AN_ID: Final = re.compile("[0-9A-Za-z_-]{20}")
+"""Ids as this server and Node make them."""
 
 _FAREWELL_TIMEOUT: Final = 10.0
 """Seconds for which a client that has come back waits for the disconnect handlers of the socket that it continues."""
@@ -174,6 +179,27 @@ class Membership:
         if socket._pid is not None:
             self.by_pid.pop(socket._pid, None)
         self._nsp.adapter.remove_all(socket.id)
+
+    # --- rooms ------------------------------------------------------------------------------------------------------
+
+    async def check_no_ids(self, names: Iterable[str], own: str) -> None:
+        """Check rooms that a socket wants to join. Raises ``EventError`` for the id of another socket.
+
+        Other servers are asked about names that look like ids. Raises ``FetchTimeout`` if one does not answer.
+        """
+        here = self.sockets
+        backbone = self._nsp._host.settings.backbone if self._nsp._host is not None else None
+        for name in names:
+            if name == own:
+                continue
+            is_id = name in here
+            if not is_id and backbone is not None and _LIKE_AN_ID.fullmatch(name):
+                found = await self._nsp.adapter.fetch_sockets(Target(frozenset((name,))), None)
+                is_id = any(each.id == name for each in found)
+            if is_id:
+                raise EventError(
+                    "room_of_a_socket", "that room is another socket's own: join(id, socket_ids=True) joins it"
+                )
 
     # --- sessions ---------------------------------------------------------------------------------------------------
 

@@ -25,10 +25,11 @@ from ..options import check_timeout
 from ..packets import check_event_name, event_key
 from ..types import EVERYBODY, AckResponses, Packet, PacketType, SocketDetails, Target
 from .admission import Admission
+from .broadcasting import Broadcasting
 from .emitter import NamespaceEmitter
 from .limited_receiver import LimitedReceiver
 from .membership import Membership
-from .operators import Broadcasting, BroadcastOperator
+from .operators import BroadcastOperator
 from .outgoing import OutgoingCatchAlls
 from .patterns import NO_PARAMS, is_namespace
 from .socket import Socket
@@ -411,6 +412,12 @@ class Namespace(Registration, Broadcasting):
             return 0
         identity = recovery.identity(user)
         return await self.adapter.forget_sessions(lambda session: bool(session.identity == identity))
+
+    async def _forget_sessions_in(self, room: str) -> int:
+        """Forget the sessions that are kept for sockets in a room. Return their number."""
+        if self._host is None or self._host.settings.recovery is None:
+            return 0
+        return await self.adapter.forget_sessions(lambda session: room in session.rooms)
 
     # --- inside -----------------------------------------------------------------------------------------------------
 

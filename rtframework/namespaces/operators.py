@@ -11,6 +11,7 @@ from ..exceptions import ClusterUnavailable, ConfigurationError, Disconnected, F
 from ..handlers.mistakes import Advising, unknown_keywords
 from ..options import check_timeout
 from ..types import AckResponses, Packet, Target
+from .own_rooms import check_names
 
 if TYPE_CHECKING:
     from typing import Self
@@ -41,6 +42,9 @@ class Audience(Protocol):
 
     def _lost(self, packet: Packet, target: Target, error: ClusterUnavailable) -> None:
         """Tell the program that the other servers do not get an event."""
+
+    async def _forget_sessions_in(self, room: str) -> int:
+        """Forget the sessions that are kept for sockets in a room. Return their number."""
 
 
 class BroadcastOperator(Advising):
@@ -160,13 +164,21 @@ class BroadcastOperator(Advising):
     async def sockets_join(self, *rooms: Rooms) -> None:
         """Make the selected sockets join rooms.
 
-        Raises :class:`~rtframework.EventError` when ``Limits`` forbid it to one of this server's; the others join.
+        Raises :class:`~rtframework.EventError` when ``Limits`` forbid it to one of this server's; the others join. Also
+        for a room whose name begins with ``$``: those are the server's own.
         """
-        await self._audience.adapter.add_sockets(self._target, room_names(rooms))
+        names = room_names(rooms)
+        check_names(names)
+        await self._audience.adapter.add_sockets(self._target, names)
 
     async def sockets_leave(self, *rooms: Rooms) -> None:
-        """Make the selected sockets leave rooms. Rooms that one is not in are skipped."""
-        await self._audience.adapter.del_sockets(self._target, room_names(rooms))
+        """Make the selected sockets leave rooms. Rooms that one is not in are skipped.
+
+        Raises :class:`~rtframework.EventError` for a room whose name begins with ``$``.
+        """
+        names = room_names(rooms)
+        check_names(names)
+        await self._audience.adapter.del_sockets(self._target, names)
 
     async def disconnect_sockets(self, *, close: bool = False, reason: str | None = None) -> None:
         """Disconnect the selected sockets, or, with ``close=True``, close their connections.
@@ -178,81 +190,6 @@ class BroadcastOperator(Advising):
 
     def _with(self, **changes: Any) -> Self:
         return type(self)(self._audience, dataclasses.replace(self._target, **changes), self._timeout)
-
-
-class Broadcasting(Advising):
-    """The selections of a server and of a namespace: all sockets, until a room is named."""
-
-    __slots__ = ()
-
-    def _everybody(self) -> BroadcastOperator:
-        raise NotImplementedError
-
-    def to(self, *rooms: Rooms) -> BroadcastOperator:
-        """Select the sockets in any of these rooms; an empty list selects nobody."""
-        return self._everybody().to(*rooms)
-
-    def in_(self, *rooms: Rooms) -> BroadcastOperator:
-        """Select as :meth:`to` does; Node's ``in``."""
-        return self._everybody().to(*rooms)
-
-    def except_(self, *rooms: Rooms) -> BroadcastOperator:
-        """Select all sockets except those in any of these rooms."""
-        return self._everybody().except_(*rooms)
-
-    @property
-    def volatile(self) -> BroadcastOperator:
-        """Drop the packet for clients that cannot take it at once."""
-        return self._everybody().volatile
-
-    @property
-    def local(self) -> BroadcastOperator:
-        """Select only sockets of this server, when there is a cluster."""
-        return self._everybody().local
-
-    def timeout(self, seconds: float) -> BroadcastOperator:
-        """Limit the time for which ``emit_with_ack`` and ``fetch_sockets`` wait."""
-        return self._everybody().timeout(seconds)
-
-    def compress(self, compress: bool) -> BroadcastOperator:
-        """Choose if packets are compressed where the transport can do that; they are by default."""
-        return self._everybody().compress(compress)
-
-    async def emit(self, event: str | int, *args: Any, **unknown: Never) -> None:
-        """Emit an event to every socket of the namespace."""
-        if unknown:
-            raise unknown_keywords("emit", unknown)
-        everybody = self._everybody()
-        audience = everybody._audience
-        packet = audience._packet(event, args)
-        try:
-            await audience.adapter.broadcast(packet, everybody._target)
-        except ClusterUnavailable as error:
-            audience._lost(packet, everybody._target, error)
-            if not is_connecting():
-                raise
-
-    async def emit_with_ack(self, event: str | int, *args: Any, **unknown: Never) -> AckResponses:
-        """Emit an event to every socket of the namespace and collect the acknowledgements."""
-        if unknown:
-            raise unknown_keywords("emit_with_ack", unknown)
-        return await self._everybody().emit_with_ack(event, *args)
-
-    async def fetch_sockets(self) -> list[RemoteSocket]:
-        """Describe the sockets of the namespace, of all servers of a cluster."""
-        return await self._everybody().fetch_sockets()
-
-    async def sockets_join(self, *rooms: Rooms) -> None:
-        """Make every socket of the namespace join rooms."""
-        await self._everybody().sockets_join(*rooms)
-
-    async def sockets_leave(self, *rooms: Rooms) -> None:
-        """Make every socket of the namespace leave rooms."""
-        await self._everybody().sockets_leave(*rooms)
-
-    async def disconnect_sockets(self, *, close: bool = False, reason: str | None = None) -> None:
-        """Disconnect every socket of the namespace, or, with ``close=True``, close their connections."""
-        await self._everybody().disconnect_sockets(close=close, reason=reason)
 
 
 def check_reason(reason: object) -> None:

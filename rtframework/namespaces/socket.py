@@ -18,6 +18,7 @@ from ..types import Packet, Target
 from .dispatch import EventDispatch
 from .membership import State
 from .operators import BroadcastOperator, Rooms, SocketOperator, check_reason, room_names
+from .own_rooms import check_names, own_rooms
 
 if TYPE_CHECKING:
     from ..handlers.handler import Handler, LifecycleHandler
@@ -133,16 +134,25 @@ class Socket(EventDispatch, Registration):
         """The rooms it is in, its own id among them; in a "disconnecting" handler, those it has just left."""
         return self._nsp.adapter.rooms(self.id) if self._has_rooms else self._last_rooms
 
-    async def join(self, *rooms: Rooms) -> None:
+    async def join(self, *rooms: Rooms, socket_ids: bool = False) -> None:
         """Join rooms. A socket that has left joins nothing.
 
         It is in the rooms at once. In a cluster this returns when what other servers emit to them reaches it, too.
 
-        Raises :class:`~rtframework.EventError` for more rooms, or longer names, than ``Limits`` allows, and, except in
-        its connection handlers, :class:`~rtframework.ClusterUnavailable` when the other servers will not reach it; it
-        is in the rooms all the same.
+        Names may come from a client: :class:`~rtframework.EventError` refuses those that begin with ``$``, which are
+        the server's own, and the ids of other sockets, whose rooms are theirs alone. ``socket_ids=True``: join the
+        rooms of other sockets, too. In a cluster, other servers are asked about a name of 20 characters that may be an
+        id; then this may raise :class:`~rtframework.FetchTimeout`, and nothing is joined.
+
+        Raises ``EventError`` also for more rooms, or longer names, than ``Limits`` allows, and, except in its
+        connection handlers, :class:`~rtframework.ClusterUnavailable` when the other servers will not reach it; it is in
+        the rooms all the same.
         """
-        entering = self._enter_rooms(room_names(rooms))
+        names = room_names(rooms)
+        check_names(names)
+        if not socket_ids:
+            await self._nsp._membership.check_no_ids(names, self.id)
+        entering = self._enter_rooms(names)
         if entering is not None:
             try:
                 await entering
@@ -158,7 +168,7 @@ class Socket(EventDispatch, Registration):
         if any(len(name) > limits.max_room_name for name in names):
             raise EventError("room_name_too_long", f"a room's name has at most {limits.max_room_name} characters")
         joined = self.rooms if self._has_rooms else self._last_rooms.union((self.id,))  # that room is yet to come
-        if len(joined) + len(names) > limits.max_rooms and len(joined.union(names)) > limits.max_rooms:
+        if len(joined) + len(names) > limits.max_rooms and _count(joined.union(names)) > limits.max_rooms:
             raise EventError("too_many_rooms", f"a socket is in at most {limits.max_rooms} rooms")
         if not self._has_rooms:  # in middleware: they count from the moment it is in
             self._last_rooms |= frozenset(names)
@@ -166,8 +176,13 @@ class Socket(EventDispatch, Registration):
         return self._nsp.adapter.add(self.id, names)
 
     async def leave(self, *rooms: Rooms) -> None:
-        """Leave rooms. Rooms that it is not in are skipped."""
-        leaving = self._leave_rooms(room_names(rooms))
+        """Leave rooms. Rooms that it is not in are skipped.
+
+        Raises :class:`~rtframework.EventError` for a room whose name begins with ``$``: it stays its user's socket.
+        """
+        names = room_names(rooms)
+        check_names(names)
+        leaving = self._leave_rooms(names)
         if leaving is not None:
             await leaving
 
@@ -376,6 +391,11 @@ class Socket(EventDispatch, Registration):
         """Stop waiting for an answer."""
         if self._acks is not None:
             self._acks.pop(id, None)
+
+
+def _count(rooms: Collection[str]) -> int:
+    """Count rooms for ``Limits.max_rooms``: those that the server itself has put a socket into are free."""
+    return len(rooms) - len(own_rooms(rooms))
 
 
 def _too_early() -> ConfigurationError:

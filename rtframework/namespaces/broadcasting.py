@@ -1,0 +1,103 @@
+"""What a server and a namespace can select: everybody, rooms, a user."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Never
+
+from ..adapters.connecting import is_connecting
+from ..exceptions import ClusterUnavailable
+from ..handlers.mistakes import Advising, unknown_keywords
+from .own_rooms import room_of_user
+from .user import UserOperator
+
+if TYPE_CHECKING:
+    from ..types import AckResponses
+    from .operators import BroadcastOperator, RemoteSocket, Rooms
+
+
+class Broadcasting(Advising):
+    """The selections of a server and of a namespace: all sockets, until a room is named."""
+
+    __slots__ = ()
+
+    def _everybody(self) -> BroadcastOperator:
+        raise NotImplementedError
+
+    def to(self, *rooms: Rooms) -> BroadcastOperator:
+        """Select the sockets in any of these rooms; an empty list selects nobody."""
+        return self._everybody().to(*rooms)
+
+    def in_(self, *rooms: Rooms) -> BroadcastOperator:
+        """Select as :meth:`to` does; Node's ``in``."""
+        return self._everybody().to(*rooms)
+
+    def except_(self, *rooms: Rooms) -> BroadcastOperator:
+        """Select all sockets except those in any of these rooms."""
+        return self._everybody().except_(*rooms)
+
+    def user(self, id: object) -> UserOperator:
+        """Select the sockets of one user, by the ``id`` of what the authenticator returns, on all servers of a cluster.
+
+        ``id``: a string, a whole number or a UUID; they are compared as text.
+
+        Example::
+
+            await io.user("42").emit("mail", 3)
+            await io.user("42").disconnect(reason="banned")
+        """
+        room = room_of_user(id)
+        return UserOperator(str(id), room, self._everybody().to(room))
+
+    @property
+    def volatile(self) -> BroadcastOperator:
+        """Drop the packet for clients that cannot take it at once."""
+        return self._everybody().volatile
+
+    @property
+    def local(self) -> BroadcastOperator:
+        """Select only sockets of this server, when there is a cluster."""
+        return self._everybody().local
+
+    def timeout(self, seconds: float) -> BroadcastOperator:
+        """Limit the time for which ``emit_with_ack`` and ``fetch_sockets`` wait."""
+        return self._everybody().timeout(seconds)
+
+    def compress(self, compress: bool) -> BroadcastOperator:
+        """Choose if packets are compressed where the transport can do that; they are by default."""
+        return self._everybody().compress(compress)
+
+    async def emit(self, event: str | int, *args: Any, **unknown: Never) -> None:
+        """Emit an event to every socket of the namespace."""
+        if unknown:
+            raise unknown_keywords("emit", unknown)
+        everybody = self._everybody()
+        audience = everybody._audience
+        packet = audience._packet(event, args)
+        try:
+            await audience.adapter.broadcast(packet, everybody._target)
+        except ClusterUnavailable as error:
+            audience._lost(packet, everybody._target, error)
+            if not is_connecting():
+                raise
+
+    async def emit_with_ack(self, event: str | int, *args: Any, **unknown: Never) -> AckResponses:
+        """Emit an event to every socket of the namespace and collect the acknowledgements."""
+        if unknown:
+            raise unknown_keywords("emit_with_ack", unknown)
+        return await self._everybody().emit_with_ack(event, *args)
+
+    async def fetch_sockets(self) -> list[RemoteSocket]:
+        """Describe the sockets of the namespace, of all servers of a cluster."""
+        return await self._everybody().fetch_sockets()
+
+    async def sockets_join(self, *rooms: Rooms) -> None:
+        """Make every socket of the namespace join rooms."""
+        await self._everybody().sockets_join(*rooms)
+
+    async def sockets_leave(self, *rooms: Rooms) -> None:
+        """Make every socket of the namespace leave rooms."""
+        await self._everybody().sockets_leave(*rooms)
+
+    async def disconnect_sockets(self, *, close: bool = False, reason: str | None = None) -> None:
+        """Disconnect every socket of the namespace, or, with ``close=True``, close their connections."""
+        await self._everybody().disconnect_sockets(close=close, reason=reason)
