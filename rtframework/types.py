@@ -63,6 +63,7 @@ class DisconnectReason(enum.StrEnum):
     SLOW_CONSUMER = "slow consumer"
     RATE_LIMITED = "rate limited"
     MISSED_PACKETS = "missed packets"
+    KICKED = "kicked"
 
 
 _EMPTY: Final[Mapping[str, Any]] = MappingProxyType({})

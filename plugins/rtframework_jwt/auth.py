@@ -10,7 +10,7 @@ from typing import Any, Final, TypeAlias
 
 import jwt
 
-from rtframework.authenticators import TokenSources, refusal
+from rtframework.authenticators import TokenDetails, TokenSources, refusal, tell_of_token
 from rtframework.concurrency import maybe_await
 from rtframework.exceptions import ConfigurationError, ConnectionRefused
 from rtframework.types import Handshake, Identity
@@ -124,6 +124,7 @@ class JWTAuth:
         user = await maybe_await(self._identity(claims))
         if user is None:
             raise refusal("unknown_user", "The token is good, but its user is not known")
+        tell_of_token(_details(claims, self._leeway))
         return user
 
     async def _find_key(self, lookup: KeyLookup, header: Mapping[str, Any], algorithm: str) -> Any:
@@ -229,6 +230,16 @@ def _check_times(claims: Mapping[str, Any], now: float, leeway: float) -> None:
         raise refusal("expired", "The token has expired")
     if any(claim in claims and claims[claim] > now + leeway for claim in ("nbf", "iat")):
         raise refusal("not_yet_valid", "The token is not valid yet")
+
+
+def _details(claims: Mapping[str, Any], leeway: float) -> TokenDetails:
+    """Tell what the server has to know of a token whose claims are verified."""
+    expires_at, id = claims.get("exp"), claims.get("jti")
+    return TokenDetails(
+        id=id if isinstance(id, str) else None,
+        issued_at=claims.get("iat"),
+        expires_at=None if expires_at is None else expires_at + leeway,
+    )
 
 
 def _is_finite(moment: float) -> bool:

@@ -7,7 +7,7 @@ import difflib
 import logging
 import re
 import time
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Collection, Coroutine
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeGuard, TypeVar
@@ -31,6 +31,7 @@ from .dynamic import DynamicNamespaces
 from .namespace import Namespace
 from .parent import ParentNamespace
 from .patterns import Pattern, Question, is_template
+from .revocations import REVOKED, Revocations
 
 if TYPE_CHECKING:
     from ..counters import Counters
@@ -111,6 +112,8 @@ class Host:
         most = settings.limits.max_connections_per_user
         self.seats = None if most is None else Seats(most)
         """The sockets of each user in each namespace, if they are limited."""
+        self.revocations = Revocations()
+        """The credentials that are not accepted any more."""
         self.has_told_of_skipping = False
         """True once the log says that recovered clients pass middleware by."""
         self._observed_connect: Callable[..., Awaitable[str]] | None = None
@@ -264,6 +267,18 @@ class Host:
         if guard.refusals is not None and guard.refusals.take(client, address):
             guard.hit(REFUSALS, address=address, user=user, nsp=nsp)
             client.conn.close(DisconnectReason.RATE_LIMITED)
+
+    async def revoke(self, keys: Collection[str], code: str) -> None:
+        """Refuse credentials that were issued until now, here and on the other servers.
+
+        ``keys``: the rooms of users or tokens. ``code``: what the clients are told. Raises ``ClusterUnavailable`` if
+        the other servers are not told.
+        """
+        told = [self.revocations.make(key, code) for key in keys]
+        for each in told:
+            self.revocations.add(each)
+        if self.settings.backbone is not None:
+            await self.namespaces["/"].adapter.server_side_emit([REVOKED, *(each.to_plain() for each in told)])
 
     def _hint_at(self, nsp: str) -> str:
         """Say what a client may have meant that asked for a namespace in vain, and what would let it in."""

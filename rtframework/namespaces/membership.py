@@ -16,6 +16,7 @@ from ..handlers.event import DISCONNECT, DISCONNECTING
 from ..logs import ThrottledLog
 from ..protocols import Session
 from ..types import DisconnectReason, Packet, PacketType, Target
+from .kick import coming_back, kicked, read_reason
 
 if TYPE_CHECKING:
     from ..protocols import Outlet
@@ -75,20 +76,37 @@ class Membership:
     def disconnect(self, socket: Socket, close: bool, reason: str | None = None) -> None:
         """Disconnect a client from the namespace, or, with ``close``, close its connection. Nothing here waits.
 
-        ``reason``: what its disconnect handlers hear in place of "server namespace disconnect".
+        ``reason``: what its disconnect handlers hear in place of "server namespace disconnect"; one of
+        :func:`coming_back` closes the connection so that a stock client comes back by itself.
         """
         if not socket.connected:
             return
         socket.accept()
+        reason, comes_back = read_reason(reason)
         if self._nsp._guard.audit.is_on:
-            socket._audit("kick")
+            socket._audit("kick", reason)
         if reason is not None:
             self._told[socket.id] = reason
-        if close:
+        if comes_back:
+            socket._client.conn.close(DisconnectReason.KICKED)
+        elif close:
             socket._client.conn.close(DisconnectReason.SERVER_NAMESPACE_DISCONNECT)
         else:
             socket._client.leave(self._nsp.name)
             self.disconnected(socket, DisconnectReason.SERVER_NAMESPACE_DISCONNECT)
+
+    def kick(self, socket: Socket, close: bool, reason: str | None, reconnect: bool) -> None:
+        """Tell a client that it is thrown out, and disconnect it; ``reconnect``: it is to come back."""
+        if not socket.connected:
+            return
+        socket.accept()
+        nsp = self._nsp
+        packet = kicked(nsp.name, reason, reconnect)
+        if nsp._outgoing.tapped:
+            nsp._outgoing.show((socket.id,), packet)
+        if socket._outlet is not None:
+            socket._outlet.send(nsp._engine.encode(packet))
+        self.disconnect(socket, close, coming_back(reason) if reconnect else reason)
 
     def hand_over(self, socket: Socket, close: bool, reason: str | None = None) -> None:
         """Take out a socket that another continues, mostly on another server: its session is that one's now.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping, Sequence
 from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, Never, Protocol, TypeVar
@@ -412,6 +412,11 @@ class Namespace(Registration, Broadcasting):
             return 0
         identity = recovery.identity(user)
         return await self.adapter.forget_sessions(lambda session: bool(session.identity == identity))
+
+    async def _revoke(self, keys: Collection[str], code: str) -> None:
+        """Refuse credentials of users or tokens, by their rooms, that were issued until now; on all servers."""
+        assert self._host is not None
+        await self._host.revoke(keys, code)
 
     async def _forget_sessions_in(self, room: str) -> int:
         """Forget the sessions that are kept for sockets in a room. Return their number."""

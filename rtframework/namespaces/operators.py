@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Never, Protocol
 
 from ..adapters.connecting import is_connecting
@@ -11,7 +11,8 @@ from ..exceptions import ClusterUnavailable, ConfigurationError, Disconnected, F
 from ..handlers.mistakes import Advising, unknown_keywords
 from ..options import check_timeout
 from ..types import AckResponses, Packet, Target
-from .own_rooms import check_names
+from .kick import check_reason, kick
+from .own_rooms import check_names, keys_of
 
 if TYPE_CHECKING:
     from typing import Self
@@ -42,6 +43,9 @@ class Audience(Protocol):
 
     def _lost(self, packet: Packet, target: Target, error: ClusterUnavailable) -> None:
         """Tell the program that the other servers do not get an event."""
+
+    async def _revoke(self, keys: Collection[str], code: str) -> None:
+        """Refuse credentials of users or tokens, by their rooms, that were issued until now; on all servers."""
 
     async def _forget_sessions_in(self, room: str) -> int:
         """Forget the sessions that are kept for sockets in a room. Return their number."""
@@ -192,12 +196,6 @@ class BroadcastOperator(Advising):
         return type(self)(self._audience, dataclasses.replace(self._target, **changes), self._timeout)
 
 
-def check_reason(reason: object) -> None:
-    """Check the reason of a disconnect. Raises ``ConfigurationError`` if it is given and no string, or empty."""
-    if reason is not None and (not isinstance(reason, str) or not reason):
-        raise ConfigurationError(f"reason is a string, not {reason!r}: what disconnect handlers hear")
-
-
 def room_names(rooms: tuple[Rooms, ...]) -> list[str]:
     """Flatten rooms that are given one by one or in collections. Raises ``ConfigurationError`` for a non-string."""
     names: list[Any] = []
@@ -346,12 +344,20 @@ class RemoteSocket(Advising):
             return answer
         raise Disconnected("socket has been disconnected")
 
-    async def disconnect(self, close: bool = False, *, reason: str | None = None) -> None:
+    async def disconnect(
+        self, close: bool = False, *, reason: str | None = None, reconnect: bool | None = None
+    ) -> None:
         """Disconnect the client from this namespace, or, with ``close=True``, from all of them and the transport.
 
-        ``reason``: what its disconnect handlers hear in place of "server namespace disconnect".
+        ``reason``: what its disconnect handlers hear in place of "server namespace disconnect". ``reconnect``: tell the
+        client before, see :meth:`Socket.disconnect`.
         """
-        await self._operator.disconnect_sockets(close=close, reason=reason)
+        if reconnect is None:
+            await self._operator.disconnect_sockets(close=close, reason=reason)
+            return
+        check_reason(reason)
+        target = Target(frozenset((self.id,)))
+        await kick(self._operator._audience, target, close, reason, reconnect, keys_of(self.rooms))
 
     def timeout(self, seconds: float) -> RemoteSocket:
         """Limit the time for which :meth:`emit_with_ack` waits."""

@@ -1,4 +1,4 @@
-"""Rooms that the server itself puts sockets into, which no client can name: those of users."""
+"""Rooms that the server itself puts sockets into, which no client can name: those of users and tokens."""
 
 from __future__ import annotations
 
@@ -17,6 +17,8 @@ RESERVED: Final = "$"
 """The first character of the names of such rooms."""
 
 _USER: Final = "$user:"
+
+_TOKEN: Final = "$token:"
 
 _no_room: Final = ThrottledLog(
     log,
@@ -49,6 +51,17 @@ def rooms_of(user: Any, nsp: str) -> frozenset[str]:
         _no_room(nsp, key=nsp, extra={"nsp": nsp})
         return frozenset()
     return frozenset((_USER + text,))
+
+
+def room_of_token(id: str | None) -> frozenset[str]:
+    """Return the room of the sockets that were let in by a token with this id; none without one."""
+    return frozenset((_TOKEN + id,)) if id is not None and _is_text(id) else frozenset()
+
+
+def keys_of(rooms: Iterable[str]) -> frozenset[str]:
+    """Return the room of a socket's token, or, if its token has no id, that of its user. ``rooms``: the socket's."""
+    own = own_rooms(rooms)
+    return frozenset(room for room in own if room.startswith(_TOKEN)) or own
 
 
 def own_rooms(rooms: Iterable[str]) -> frozenset[str]:

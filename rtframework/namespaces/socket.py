@@ -16,11 +16,13 @@ from ..options import check_timeout
 from ..packets import from_ack
 from ..types import Packet, Target
 from .dispatch import EventDispatch
+from .kick import KICKED, check_reason, credentials_unknown
 from .membership import State
-from .operators import BroadcastOperator, Rooms, SocketOperator, check_reason, room_names
-from .own_rooms import check_names, own_rooms
+from .operators import BroadcastOperator, Rooms, SocketOperator, room_names
+from .own_rooms import check_names, keys_of, own_rooms
 
 if TYPE_CHECKING:
+    from ..authenticators import TokenDetails
     from ..handlers.handler import Handler, LifecycleHandler
     from ..handlers.registry import HandlerRegistry
     from ..protocols import Client, Connection, Session
@@ -55,6 +57,7 @@ class Socket(EventDispatch, Registration):
         "_left",
         "_pid",
         "_session",
+        "_token",
         "_was_accepted",
         "data",
         "handshake",
@@ -72,6 +75,8 @@ class Socket(EventDispatch, Registration):
         self._client = client
         self._authenticated = user
         """The user that the authenticator returned, whatever middleware makes of ``user``."""
+        self._token: TokenDetails | None = None
+        """What the authenticator has told of its token."""
         self._pid = pid
         """A secret between this client and the server, by which it is known again; ``None`` without recovery."""
         self._session: Session | None = None
@@ -267,12 +272,24 @@ class Socket(EventDispatch, Registration):
         """
         self._nsp._admission.accept(self)
 
-    async def disconnect(self, close: bool = False, *, reason: str | None = None) -> None:
+    async def disconnect(
+        self, close: bool = False, *, reason: str | None = None, reconnect: bool | None = None
+    ) -> None:
         """Disconnect the client from this namespace, or, with ``close=True``, from all of them and the transport.
 
         ``reason``: what the disconnect handlers hear in place of "server namespace disconnect".
+        ``reconnect``: tell the client before, by the event ``"kicked"`` with ``{"reason": reason or "", "reconnect":
+        reconnect}``. With ``False`` it stays away. With ``True`` its connection is closed, and it comes back by itself;
+        it is refused with the code ``"kicked"`` unless its token was issued later. This holds for its token, if that
+        has an id, else for its user.
 
-        Raises :class:`~rtframework.ConfigurationError` in connect middleware, where there is nothing to disconnect yet.
+        Raises :class:`~rtframework.ConfigurationError` in connect middleware, where there is nothing to disconnect yet,
+        and for ``reconnect=True`` without a user; :class:`~rtframework.ClusterUnavailable` when the other servers do
+        not hear that the token is refused.
+
+        Example::
+
+            await socket.disconnect(reason="spam", reconnect=False)
         """
         if self._state < _JOINED:
             raise ConfigurationError(
@@ -280,16 +297,27 @@ class Socket(EventDispatch, Registration):
                 "raise ConnectionRefused(message)"
             )
         check_reason(reason)
-        self._nsp._membership.disconnect(self, close, reason)
+        membership = self._nsp._membership
+        if reconnect is None:
+            membership.disconnect(self, close, reason)
+            return
+        keys = keys_of(self.rooms) if reconnect else frozenset()
+        if reconnect and not keys:
+            raise credentials_unknown()
+        try:
+            if reconnect:
+                await self._nsp._revoke(keys, KICKED)
+        finally:
+            membership.kick(self, close, reason, reconnect)
 
     def _disconnected(self, reason: str) -> None:
         """Hear from the engine that the client has left."""
         self._nsp._membership.disconnected(self, reason)
 
-    def _audit(self, kind: Literal["login", "kick"]) -> None:
-        """Write an entry to the audit log."""
-        user = self._authenticated
-        self._nsp._guard.audit.write(kind, address=self._client.address, user=user, nsp=self.nsp, sid=self.id)
+    def _audit(self, kind: Literal["login", "kick"], code: str | None = None) -> None:
+        """Write an entry to the audit log. ``code``: the reason that the program has given."""
+        audit, user = self._nsp._guard.audit, self._authenticated
+        audit.write(kind, address=self._client.address, user=user, nsp=self.nsp, sid=self.id, code=code)
 
     # --- handlers of its own ------------------------------------------------------------------------------------------
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Never
 
 from ..handlers.mistakes import Advising, unknown_keywords
+from .kick import check_reason, kick
 
 if TYPE_CHECKING:
     from ..types import AckResponses
@@ -91,14 +92,30 @@ class UserOperator(Advising):
         """Make the user's sockets leave rooms. Rooms that one is not in are skipped."""
         await self._operator.sockets_leave(*rooms)
 
-    async def disconnect(self, close: bool = False, *, reason: str | None = None) -> None:
-        """Disconnect the user's sockets from the namespace, or, with ``close=True``, close their connections.
+    async def disconnect(self, close: bool = False, *, reason: str | None = None, reconnect: bool = False) -> None:
+        """Throw out the user: tell its clients why, by the event ``"kicked"``, and disconnect its sockets.
+
+        Clients get ``{"reason": reason or "", "reconnect": reconnect}``. ``reconnect=False``: they are disconnected
+        from the namespace, or with ``close=True`` from all of them, and stay away. ``reconnect=True``: their
+        connections are closed; they come back by themselves, and are refused with the code ``"kicked"`` unless they
+        have credentials that were issued later, as ``JWTAuth`` tells by ``iat``. Without a time of issue the user is
+        refused for a day.
 
         Sessions that are kept for sockets whose connection was lost are forgotten, so that none of them is recovered.
-        ``reason``: what disconnect handlers hear in place of "server namespace disconnect".
+        ``reason``: also what disconnect handlers hear, in place of "server namespace disconnect" or "kicked".
+        Raises :class:`~rtframework.ClusterUnavailable` when the other servers are not told; this one's sockets are
+        thrown out all the same.
+
+        Example::
+
+            await io.user("42").disconnect(reason="password changed", reconnect=True)
         """
-        await self._operator.disconnect_sockets(close=close, reason=reason)
-        await self._operator._audience._forget_sessions_in(self.room)
+        check_reason(reason)
+        audience = self._operator._audience
+        try:
+            await kick(audience, self._operator._target, close, reason, reconnect, (self.room,))
+        finally:
+            await audience._forget_sessions_in(self.room)
 
     def _with(self, operator: BroadcastOperator) -> UserOperator:
         return UserOperator(self.id, self.room, operator)

@@ -35,6 +35,7 @@ async def test_each_request_is_for_the_room_of_the_user() -> None:
         ("fetch_sockets", target, None),
         ("add_sockets", target, ["x", "y"]),
         ("del_sockets", target, ["x"]),
+        ("broadcast", ["kicked", {"reason": "banned", "reconnect": False}], target),
         ("disconnect_sockets", target, True, "banned"),
     ]
 

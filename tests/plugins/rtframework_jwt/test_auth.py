@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rtframework.authenticators import TokenSources
+from rtframework.authenticators import TokenDetails, TokenSources, authenticate
 from rtframework.exceptions import ConfigurationError, ConnectionRefused
 from rtframework.testing import AuthenticatorConformance
 from rtframework.types import Handshake, Identity
@@ -546,3 +546,22 @@ async def test_nothing_is_logged(caplog: pytest.LogCaptureFixture) -> None:
     await auth.authenticate(by_auth(token()))
     await refused(auth, token(exp=1))
     assert not [record for record in caplog.records if record.name != "asyncio"]
+
+
+# --- what the server is told of the token -----------------------------------------------------------------------------
+
+
+async def test_the_server_is_told_of_the_token() -> None:
+    """A server could not tell a token that was issued after its owner was thrown out from an older one."""
+    now = int(time.time())
+    auth = JWTAuth(key=KEY, algorithms=HS256, leeway=5, require=())
+
+    async def told(**changes: Any) -> TokenDetails | None:
+        user, details = await authenticate(auth, Handshake(auth={"token": token(**changes)}))
+        assert user.id == "42"
+        return details
+
+    assert await told(jti="t1", iat=now, exp=now + 60) == TokenDetails("t1", now, now + 65)
+    assert await told(exp=None) == TokenDetails()
+    with pytest.raises(ConnectionRefused):
+        await told(exp=now - 60)
