@@ -29,6 +29,13 @@ class TokenDetails:
     """Time at which it was issued, in seconds since the epoch."""
     expires_at: float | None = None
     """Time from which on it is not accepted, in seconds since the epoch."""
+    refresh_before: float | None = None
+    """Seconds before ``expires_at`` at which the client is asked for a new token; ``None``: the connection outlives its
+    token."""
+    refresh_grace: float = 15.0
+    """Seconds that the client has for its answer at least, also if its token has run out meanwhile."""
+    key: str = "token"
+    """The key of ``auth`` under which a new token is put that the client sends as a string."""
 
 
 _token: Final[ContextVar[list[TokenDetails] | None]] = ContextVar("token", default=None)

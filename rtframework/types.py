@@ -64,6 +64,7 @@ class DisconnectReason(enum.StrEnum):
     RATE_LIMITED = "rate limited"
     MISSED_PACKETS = "missed packets"
     KICKED = "kicked"
+    TOKEN_EXPIRED = "token_expired"
 
 
 _EMPTY: Final[Mapping[str, Any]] = MappingProxyType({})

@@ -85,7 +85,7 @@ class Admission:
         try:
             authenticator = nsp._authenticator
             user, token = (None, None) if authenticator is None else await self._authenticate(authenticator, handshake)
-            own = self._own_rooms(user, token)
+            own = self.own_rooms(user, token)
             recovery = self._host.settings.recovery
             if recovery is None or client.conn.protocol < 4:  # older clients cannot ask for it
                 recovery = None
@@ -147,6 +147,8 @@ class Admission:
         if socket._pid is not None:
             nsp._membership.keep(socket)
         held.open()
+        if socket._token is not None:
+            self._host.renewals.add(socket)
         if nsp._watcher is not None:
             nsp._watcher.admitted(socket)
         if socket._authenticated is not None and nsp._guard.audit.is_on:
@@ -163,7 +165,7 @@ class Admission:
             raise ConnectionRefused("Unauthorized", {"code": "unauthorized"})
         return user, token
 
-    def _own_rooms(self, user: Any, token: TokenDetails | None) -> frozenset[str]:
+    def own_rooms(self, user: Any, token: TokenDetails | None) -> frozenset[str]:
         """Return the rooms of a client's user and token. Raise ``ConnectionRefused`` if they are refused by now."""
         if user is None:
             return frozenset()

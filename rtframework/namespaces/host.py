@@ -31,6 +31,7 @@ from .dynamic import DynamicNamespaces
 from .namespace import Namespace
 from .parent import ParentNamespace
 from .patterns import Pattern, Question, is_template
+from .renewals import Renewals
 from .revocations import REVOKED, Revocations
 
 if TYPE_CHECKING:
@@ -114,6 +115,7 @@ class Host:
         """The sockets of each user in each namespace, if they are limited."""
         self.revocations = Revocations()
         """The credentials that are not accepted any more."""
+        self.renewals = Renewals(self)
         self.has_told_of_skipping = False
         """True once the log says that recovered clients pass middleware by."""
         self._observed_connect: Callable[..., Awaitable[str]] | None = None
@@ -357,6 +359,7 @@ class Host:
         """Forget the children that were made for clients: the application has stopped."""
         for observer in self.observers:
             observer.stop()
+        self.renewals.stop()
         self.dynamic.clear()
         self.cluster.reset()
         self.started = False

@@ -392,7 +392,11 @@ class Socket(EventDispatch, Registration):
         volatile: bool = False,
         compress: bool = True,
     ) -> Any:
-        packet = self._nsp._packet(event, args)
+        return await self._ask_packet(self._nsp._packet(event, args), timeout, volatile, compress)
+
+    async def _ask_packet(
+        self, packet: Packet, timeout: float | None = None, volatile: bool = False, compress: bool = True
+    ) -> Any:
         packet.id = id = self._nsp._next_ack_id()
         self.accept()
         if self._state is not _CONNECTED:
