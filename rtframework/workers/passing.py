@@ -418,11 +418,12 @@ class _Other:
             sent = self._try(self._waiting[0])
             if sent is None:
                 return
-            passed = self._waiting.popleft()
-            if sent:
-                os.close(passed.fd)
-            else:
-                self._give_back(passed)
+            if not sent:
+                lost, self._waiting = self._waiting, deque()  # first: to give one back may be to send it again
+                for passed in lost:
+                    self._give_back(passed)
+                return
+            os.close(self._waiting.popleft().fd)
 
 
 def _receive(sock: socket.socket) -> tuple[bytes, list[int]]:

@@ -11,6 +11,7 @@ import os
 import re
 import ssl
 from collections.abc import AsyncIterator
+from functools import partial
 from io import BytesIO
 from operator import sub
 from pathlib import Path
@@ -326,8 +327,11 @@ async def test_programs_of_all_kinds(options: dict[str, Any], js: JSClients) -> 
                 def logged(slot: int, sid: str) -> int:
                     return len(re.findall(rf"POST \S+sid={sid}", (workers.directory / f"log{slot}").read_text()))
 
+                def is_logged(slot: int, sid: str) -> bool:
+                    return logged(slot, sid) == 5
+
                 for slot, sid in enumerate(sids):
-                    await until(lambda slot=slot, sid=sid: logged(slot, sid) == 5)
+                    await until(partial(is_logged, slot, sid))
                     assert logged(1 - slot, sid) == 0
 
 

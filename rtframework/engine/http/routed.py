@@ -27,6 +27,9 @@ _BEGINNING: Final = re.compile(rb"[A-Z]{1,20}(?:\Z| [!-~]*(?:\Z| (?:[!-~]*)\r?(?
 """The beginning of a request."""
 
 
+_serve_unparsed: Final = HttpProtocol._serve_unparsed
+
+
 class RoutedProtocol(HttpProtocol):
     """One connection to one of several workers."""
 
@@ -103,10 +106,11 @@ class RoutedProtocol(HttpProtocol):
 
     def _serve_unparsed(self, data: bytes) -> bool:
         """Serve a request of this worker's; pass the connection on if it is another's; else hold it, or decline."""
-        if super()._serve_unparsed(data):
+        if _serve_unparsed(self, data):
             if self.head_timer is not None:
                 self._stop_timer()
-            self._end_settled()
+            if self._is_settled:
+                self._end_settled()
             return True
         if self._leaves(data):
             return True
@@ -134,9 +138,11 @@ class RoutedProtocol(HttpProtocol):
             if not is_handshake:
                 return False
             self._is_settled = True
-            served = super()._serve_unparsed(data)
+            served = _serve_unparsed(self, data)
             self._end_settled()
             return served
+        if server.begins(data) is None:
+            return False
         found = server.session(data)
         if found is not None:
             slot = SLOTS[found[1][0]]
@@ -220,7 +226,7 @@ class RoutedServer(HttpServer):
         self.going: tuple[int, bool] | None = None
         """The first and last argument of ``_leave`` for the request that was just declined."""
         self._lines = RequestLines(paths)
-        self.session, self.handshake = self._lines.session, self._lines.handshake
+        self.begins, self.session, self.handshake = self._lines.begins, self._lines.session, self._lines.handshake
         """Match requests to the servers, see ``RequestLines``."""
         self.letter = LETTERS[self.slot : self.slot + 1]
         """The first letter of the session ids of this worker."""
@@ -296,7 +302,8 @@ class RoutedServer(HttpServer):
         """Serve a request whose connection could not be passed on."""
         protocol = request.protocol
         if isinstance(protocol, RoutedProtocol) and not protocol._is_forwarded:
-            slot = self.foreign_slot(request.raw_path)
+            target = request.raw_path
+            slot = self.foreign_slot(target) if "sid=" in target else HERE
             if slot != HERE:
                 response = await forward(request, slot, self.neighbours, self.site)
                 if response is not None:
