@@ -31,6 +31,8 @@ class Suite:
         self._quick = quick
         self._reports: dict[tuple[str, str], tuple[Server, Report]] = {}
         self.failures = 0
+        self.errors: dict[str, int] = {}
+        """The errors that servers have logged."""
 
     def table(self, rows: list[Row], rounds: int) -> dict[str, dict[str, list[float]]]:
         """Each row for each peer, round by round, so that a disturbance does not hit one peer alone."""
@@ -54,7 +56,7 @@ class Suite:
                 steps = list(curve.steps.items())
                 for step, options in steps[:2] if self._quick else steps:
                     try:
-                        with running(peer, self._load, self._cores) as server:
+                        with running(peer, self._load, self._cores, self._hear) as server:
                             chosen = {**options, **(curve.patient if peer.patience else {})}
                             points[str(step)] = server.drive(curve.scenario, chosen)[curve.reads]
                     except Failed as failed:
@@ -66,11 +68,16 @@ class Suite:
             return []
         values: list[tuple[Row, float]] = []
         try:
-            with running(peer, self._load, self._cores) as server:
+            with running(peer, self._load, self._cores, self._hear) as server:
                 values.extend((row, self._drive(server, peer, row)) for row in rows)
         except Failed as failed:
             self._lament(peer, failed)
         return values
+
+    def _hear(self, peer: Peer, errors: int) -> None:
+        """Note that a server has logged errors: they are no reason not to count its run, but to be told."""
+        self.errors[peer.key] = self.errors.get(peer.key, 0) + errors
+        print(f"    {peer.title} has logged {errors} errors", file=sys.stderr, flush=True)
 
     def _drive(self, server: Server, peer: Peer, row: Row) -> float:
         options: Options = {
@@ -136,8 +143,8 @@ def arguments() -> argparse.Namespace:
     options = parser.parse_args()
     if options.rounds < 1:
         parser.error("at least one round")
-    if options.publish and (options.only or options.peer or options.quick or options.latency):
-        parser.error("only whole results are published: without --only, --peer, --quick and --latency")
+    if options.publish and (options.only or options.peer or options.quick):
+        parser.error("only whole results are published: without --only, --peer and --quick")
     return options
 
 
@@ -182,6 +189,8 @@ def main() -> int:
         results["curves"] = suite.curves(list(CURVES.values()))
     else:
         results["rounds"] = suite.table(chosen, rounds)
+    if suite.errors:
+        results["errors"] = suite.errors
     results["machine"] = {**machine.describe(), "pinned": cores.server is not None, "others": round(others.share(), 3)}
     show(results)
     write(results, name, for_docs=options.publish and not suite.failures)
@@ -223,7 +232,8 @@ def write(results: report.Json, name: str, *, for_docs: bool) -> None:
     picture.write_text(chart.curves(results) if name == "curves" else chart.bars(results), encoding="utf-8")
     if for_docs:
         shutil.copy(data, publish.RESULTS / f"{name}.json")
-        shutil.copy(picture, IMAGES / ("performance.svg" if name == "table" else f"performance-{name}.svg"))
+        if name != "latency":
+            shutil.copy(picture, IMAGES / ("performance.svg" if name == "table" else f"performance-{name}.svg"))
         publish.update_pages()
 
 

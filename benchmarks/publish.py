@@ -30,12 +30,16 @@ def update_pages() -> None:
 
 
 def _blocks() -> dict[str, str]:
-    table, curves = (_read(RESULTS / name) for name in ("table.json", "curves.json"))
+    table, latency, curves = (_read(RESULTS / name) for name in ("table.json", "latency.json", "curves.json"))
     return {
         "table": report.markdown(report.table(table)),
         "spreads": report.markdown(report.spreads(table)),
         "targets": "\n".join(f"- {line}" for line in report.missed(table)) or "None is missed.",
         "conditions": _paragraph(report.conditions(table)),
+        "latency": report.markdown(report.table(latency)),
+        "latency-spreads": report.markdown(report.spreads(latency)),
+        "latency-targets": "\n".join(f"- {line}" for line in report.missed(latency)) or "None is missed.",
+        "latency-conditions": _paragraph(report.conditions(latency)),
         "curves-conditions": _paragraph(report.conditions(curves)),
         **{key: report.markdown(lines) for key, lines in report.curve_tables(curves).items()},
     }

@@ -153,5 +153,7 @@ def conditions(results: Json) -> list[str]:
     others = machine["others"]
     quiet = "The machine was quiet" if others < QUIET else "Measured under load"
     lines.append(f"{quiet}: others used {others:.0%} of a core.")
+    for name, count in results.get("errors", {}).items():
+        lines.append(f"{PEERS[name].title} has logged {count:,} errors meanwhile.")
     lines += [f"{PEERS[name].title}: {versions_in_words(results['versions'][name])}." for name in peers_of(results)]
     return lines

@@ -73,7 +73,7 @@ ROWS: Final = {
             "acks",
             {"clients": 100, "window": 4, "count": 100_000, "warm-up": 20_000},
             quick={"count": 10_000, "warm-up": 10_000},
-            targets={"python-socketio": 0.12, "node": 0.75, "bun": 1.5},
+            targets={"python-socketio": 0.12, "node": 0.75, "bun": 1.05},
         ),
         Row(
             "polling",
@@ -81,7 +81,7 @@ ROWS: Final = {
             "polling",
             {"clients": 50, "count": 10_000, "warm-up": 3_000},
             quick={"count": 2_000, "warm-up": 1_000},
-            targets={"python-socketio": 0.5, "node": 0.9},
+            targets={"python-socketio": 0.5, "node": 0.6, "bun": 1.0},
         ),
         Row(
             "connect",
@@ -89,7 +89,7 @@ ROWS: Final = {
             "connect",
             {"clients": 2000, "warm-up": 1000},
             quick={"clients": 500, "warm-up": 500},
-            targets={"python-socketio": 0.4, "node": 0.8},
+            targets={"python-socketio": 0.4, "node": 0.6},
         ),
         Row(
             "memory",
@@ -137,6 +137,7 @@ ROWS: Final = {
                 reads=f"ack_{key}",
                 patient={"others": 300},
                 quick={"clients": 1000, "others": 100, "seconds": 1},
+                targets={"node": 1.0} if key == "p99" else {},
                 fresh=True,
                 waits=True,
             )
@@ -152,6 +153,7 @@ ROWS: Final = {
                 reads=reads,
                 patient={"rate": 100},
                 quick={"clients": 500, "seconds": 1},
+                targets={"node": 0.15} if reads == "during_p99" else {},
                 fresh=True,
                 waits=True,
             )
@@ -169,6 +171,7 @@ ROWS: Final = {
             unit="s",
             reads="all_s",
             quick={"clients": 300},
+            targets={"node": 0.5},
             fresh=True,
             waits=True,
         ),
@@ -181,6 +184,7 @@ ROWS: Final = {
                 unit=unit,
                 reads=reads,
                 quick={"clients": 200, "warm-up": 100},
+                targets={"node": 0.55, "bun": 1.15} if reads == "cpu_us" else {},
                 fresh=True,
                 waits=True,
             )

@@ -6,11 +6,13 @@ import contextlib
 import json
 import os
 import random
+import re
 import resource
 import socket
 import subprocess
+import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -76,21 +78,39 @@ class Server:
 
 
 @contextlib.contextmanager
-def running(peer: Peer, load: Path, cores: Cores) -> Iterator[Server]:
-    """A peer, started for the time of a ``with`` block. Raises ``Failed`` when it does not come up."""
+def running(peer: Peer, load: Path, cores: Cores, hear: Callable[[Peer, int], None] | None = None) -> Iterator[Server]:
+    """A peer, started for the time of a ``with`` block. Raises ``Failed`` when it does not come up.
+
+    What it logs is not shown: ``hear`` is called at the end with the errors in it, if there are any.
+    """
     port = free_port()
-    process = subprocess.Popen(
-        peer.command,
-        env={**os.environ, "PORT": str(port), "NODE_ENV": "production"},
-        preexec_fn=_pin(cores.server),
-        stdin=subprocess.DEVNULL,
-    )
-    try:
-        _wait_until_it_serves(process, port)
-        yield Server(process.pid, port, load, cores.load)
-    finally:
-        process.kill()
-        process.wait()
+    with tempfile.TemporaryFile() as log:
+        process = subprocess.Popen(
+            peer.command,
+            env={**os.environ, "PORT": str(port), "NODE_ENV": "production"},
+            preexec_fn=_pin(cores.server),
+            stdin=subprocess.DEVNULL,
+            stderr=log,
+        )
+        try:
+            try:
+                _wait_until_it_serves(process, port)
+            except Failed as failed:
+                log.seek(0)
+                raise Failed(f"{failed}: {log.read()[-2000:].decode(errors='replace').strip()}") from None
+            yield Server(process.pid, port, load, cores.load)
+        finally:
+            process.kill()
+            process.wait()
+            log.seek(0)
+            errors = count_errors(log.read())
+            if errors and hear is not None:
+                hear(peer, errors)
+
+
+def count_errors(log: bytes) -> int:
+    """Count the errors in what a server has logged: tracebacks of Python, stacks of Node and Bun."""
+    return log.count(b"Traceback (most recent call last)") or len(re.findall(rb"^\w*Error\b", log, re.MULTILINE))
 
 
 def _pin(core: int | None) -> partial[None] | None:

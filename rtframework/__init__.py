@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .adapters import BaseAdapter, MemoryAdapter
+    from .adapters.cluster_view import Cluster
     from .authenticators import StaticTokenAuth, TokenSources
     from .engine.http.readiness import Readiness
     from .exceptions import (
@@ -34,7 +35,6 @@ if TYPE_CHECKING:
     from .limits.audit import AuditEntry
     from .limits.rate_limiter import RateLimiter
     from .limits.rates import Rate, RateLimit
-    from .namespaces.cluster import Cluster
     from .namespaces.namespace import Namespace
     from .namespaces.operators import BroadcastOperator, RemoteSocket
     from .namespaces.socket import Socket
@@ -154,7 +154,7 @@ _NAMES = {
     "limits.audit": ("AuditEntry",),
     "limits.rate_limiter": ("RateLimiter",),
     "limits.rates": ("Rate", "RateLimit"),
-    "namespaces.cluster": ("Cluster",),
+    "adapters.cluster_view": ("Cluster",),
     "namespaces.namespace": ("Namespace",),
     "namespaces.operators": ("BroadcastOperator", "RemoteSocket"),
     "namespaces.socket": ("Socket",),

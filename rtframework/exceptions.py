@@ -171,7 +171,8 @@ class ClusterUnavailable(RTFrameworkError, ConnectionError):
     """The message has not reached the other servers of the cluster, and will not.
 
     ``local``: true if this server's clients have got it, false if nobody has. ``uncertain``: true if it cannot be known
-    whether the message was sent, because the connection to the broker ended, or stayed silent, after it was written.
+    whether the message was sent, because the connection to the broker ended, or stayed silent, after it was written;
+    it is not sent again.
     """
 
     def __init__(

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, Never, TypeVar
 from aiohttp import web
 
 from .adapters.checking import check_adapter_factory
+from .adapters.cluster_view import Cluster
 from .adapters.memory import MemoryAdapter
 from .adapters.recovering import default_factory
 from .admin.namespace import AdminNamespace, Mode
@@ -31,7 +32,6 @@ from .handlers.registration import Registration
 from .handlers.strict import Auditor
 from .limits.audit import AuditListener
 from .limits.rates import RateLimit, Rates
-from .namespaces.cluster import Cluster
 from .namespaces.functions import describe_functions
 from .namespaces.host import Host, Settings
 from .namespaces.namespace import Namespace

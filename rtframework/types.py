@@ -218,12 +218,13 @@ class ClusterGap:
     namespaces: tuple[str, ...]
     """The namespaces in which packets may be missing."""
     since: float
-    """Time of the last packet that is surely there, in seconds since the epoch; 0.0 if nothing is."""
+    """Time of the last packet that is surely there, in seconds since the epoch; 0.0 if another server has told of the
+    gap, and nothing is left from before."""
 
 
 @dataclass(frozen=True, slots=True)
 class ClusterLoss:
-    """An emit that the other servers did not get, and will not get."""
+    """An emit that the other servers did not get, and will not get; if its error is ``uncertain``, they perhaps do."""
 
     namespace: str
     event: str | int

@@ -15,7 +15,7 @@ import pytest
 
 from rtframework import Rate
 from rtframework.logs import ThrottledLog
-from tests.support import preload, thorough
+from tests.support import preload, pytest_workers, thorough
 from tests.support.js import JSClients, NodeProcess, js_clients
 from tests.support.pyclient import PyClients, py_clients
 from tests.support.server import RunningServer, Served, SubprocessServer, running_server
@@ -46,6 +46,13 @@ def pytest_configure(config: pytest.Config) -> None:
     """Before the modules of the tests are imported."""
     thorough.configure(config.getoption("thorough"))
     gc.disable()  # until all tests are collected: next to nothing of what is made is let go of
+    pytest_workers.import_in_turn(config)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Let several workers begin with what takes long."""
+    pytest_workers.deal(items)
 
 
 def pytest_collection_finish() -> None:

@@ -2,7 +2,8 @@
 
 In turn: made-up frames and bodies for the decoders, as in ``tests/engine/test_fuzz.py``, made-up connections to a
 server on a socket, while an honest client asks for an echo, and made-up requests to two servers, which serve them in
-different ways and have to answer the same. ``--ways 100000`` makes up so many of the last, and nothing else. The exit
+different ways and have to answer the same. ``--ways 100000`` makes up so many of the last, and nothing else, with
+``--drop-in`` for servers of python-socketio programs. The exit
 code is 0 when nothing was found, and 1 otherwise. ``--seed`` repeats a run. Each finding is printed with its seed.
 """
 
@@ -116,17 +117,17 @@ async def differ(seed: int) -> None:
             await both.check(steps_of(random.Random(seed * CASES + number)))
 
 
-async def compare(first: int, count: int) -> int:
+async def compare(first: int, count: int, *, drop_in: bool) -> int:
     """Send made-up cases to both ways of serving, and print those that they answer differently. Return how many."""
     logging.disable(logging.CRITICAL)
     found = 0
-    async with BothWays() as both:
+    async with BothWays(drop_in=drop_in) as both:
         for seed in range(first, first + count):
             try:
                 await both.check(steps_of(random.Random(seed)))
             except AssertionError as error:
                 found += 1
-                sys.stdout.write(f"--ways 1 --seed {seed}:\n{error}\n")
+                sys.stdout.write(f"--ways 1{' --drop-in' * drop_in} --seed {seed}:\n{error}\n")
     return found
 
 
@@ -196,6 +197,7 @@ def main(argv: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.fuzz", description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--seconds", type=float, default=60.0, help="how long (default: %(default)g)")
     parser.add_argument("--ways", type=int, default=0, metavar="COUNT", help="so many requests to two servers, alone")
+    parser.add_argument("--drop-in", action="store_true", help="with --ways: to servers of the drop-in")
     parser.add_argument("--seed", type=int, default=None, help="where to begin; by default it is another each time")
     given = parser.parse_args(argv)
     first = random.SystemRandom().randrange(10**6) if given.seed is None else given.seed
@@ -204,7 +206,7 @@ def main(argv: Sequence[str]) -> int:
     logs.PERIOD = 0.0  # each error is a finding
     logging.getLogger("aiohttp").setLevel(logging.CRITICAL)  # which tells of each request that is none
     if given.ways:
-        different = asyncio.run(compare(first, given.ways))
+        different = asyncio.run(compare(first, given.ways, drop_in=given.drop_in))
         sys.stdout.write(f"{given.ways} cases for both ways from --seed {first}: {different} findings\n")
         return 1 if different else 0
     rounds = found = 0

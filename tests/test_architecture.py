@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import ast
+import functools
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -37,7 +38,7 @@ MAP: Final = {
         "msgspec",
     ),
     "workers": (
-        "exceptions types logs counters concurrency packets options protocols adapters cluster namespaces",
+        "exceptions types logs counters concurrency packets options protocols adapters cluster",
         "msgspec",
     ),
     "stats": ("types protocols counters", ""),
@@ -83,9 +84,9 @@ MAP: Final = {
     ),
 }
 
-MORE: Final = {"rtframework.cli.client": "socketio"}
+MORE: Final = {"rtframework.cli.client": "socketio", "rtframework.engine.http.full_request": "yarl"}
 """Libraries of single modules. The command line's client talks to any server: it is the one exception to what the
-engine alone may import."""
+engine alone may import. URLs of aiohttp's requests are yarl's."""
 
 UPWARD: Final = {
     ("rtframework.namespaces.host", "rtframework.server"),
@@ -139,8 +140,9 @@ def find_modules() -> dict[str, Path]:
 MODULES: Final = find_modules()
 
 
-def imports_of(name: str) -> Iterator[Import]:
-    """What a module imports, wherever in it the statement stands."""
+@functools.cache
+def imports_of(name: str) -> Sequence[Import]:
+    """List what a module imports, wherever in it the statement stands."""
     path = MODULES[name]
     package = name if path.name == "__init__.py" else name.rpartition(".")[0]
 
@@ -168,7 +170,7 @@ def imports_of(name: str) -> Iterator[Import]:
             for child in ast.iter_child_nodes(node):
                 yield from walk(child, for_types)
 
-    yield from walk(ast.parse(path.read_text(encoding="utf-8")), False)
+    return list(walk(ast.parse(path.read_text(encoding="utf-8")), False))
 
 
 def row_of(name: str) -> str:

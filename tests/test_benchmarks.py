@@ -15,11 +15,11 @@ from xml.etree import ElementTree
 
 import pytest
 
-from benchmarks import chart, cluster, cluster_servers, observing, publish, redis_link, report, slow_consumer
+from benchmarks import chart, cluster, cluster_servers, flames, observing, publish, redis_link, report, slow_consumer
 from benchmarks.install import Missing, build_load
 from benchmarks.peers import HERE, OURS, PEERS, SERVERS
 from benchmarks.rows import CURVES, ROWS
-from benchmarks.runner import Cores, Failed, Server, running
+from benchmarks.runner import Cores, Failed, Server, count_errors, running
 from tests.support.thorough import is_thorough
 
 ROOT: Final = Path(__file__).parent.parent
@@ -157,6 +157,36 @@ def test_the_pictures_are_pictures() -> None:
     for picture in (chart.bars(results), chart.curves(results)):
         assert ElementTree.fromstring(picture).tag == "{http://www.w3.org/2000/svg}svg"
         assert "A &lt;processor&gt;" in picture
+
+
+def test_a_flame_graph_is_a_picture() -> None:
+    """Whoever wants to know where the time goes needs a picture that shows it, and not the event loop's own frames."""
+    text = (
+        "<module> (ours.py);run_app (aiohttp/web.py);data_received (rtframework/protocol.py);read<> (canonical.py) 30\n"
+        "<module> (ours.py);run_app (aiohttp/web.py);start (aiohttp/web_protocol.py) 60\n"
+        "<module> (ours.py);run_app (aiohttp/web.py) 10\nwait (threading.py) 5\n"
+    )
+    stacks = flames.read(text)
+    assert stacks.total() == 100
+    assert dict(flames.shares(stacks)) == {"aiohttp": 0.6, "others": 0.4}
+    root = flames.tree(stacks)
+    assert root.calls["data_received (rtframework/protocol.py)"].calls["read<> (canonical.py)"].count == 30
+    picture = flames.draw({"before": flames.Profile(stacks, 800.0), "after": flames.Profile(stacks, 400.0)}, "then")
+    assert ElementTree.fromstring(picture).tag == "{http://www.w3.org/2000/svg}svg"
+    assert "before: 800 µs" in picture
+    assert "read&lt;&gt;" in picture
+
+
+def test_errors_of_a_server_are_counted() -> None:
+    """Clients that were served with errors would pass for served, or fill the screen."""
+    assert count_errors(b"") == 0
+    assert (
+        count_errors(b"x\nTraceback (most recent call last):\n  a\nValueError: b\nTraceback (most recent call last)")
+        == 2
+    )
+    assert count_errors(b"node:events\nTypeError: a is not a function\n    at b") == 1
+    busy = {**RESULTS, "errors": {"node": 1_200}}
+    assert any("has logged 1,200 errors meanwhile" in line for line in report.conditions(busy))
 
 
 def test_every_row_and_curve_names_a_scenario() -> None:

@@ -1,8 +1,13 @@
-"""The benchmark's server on rtframework: default settings, typed handlers, uvloop, as ``rtframework run`` serves."""
+"""The benchmark's server on rtframework: default settings, typed handlers, uvloop, as ``rtframework run`` serves.
+
+``--middleware``: with middleware that does nothing, so that aiohttp's tasks serve all requests.
+"""
 
 from __future__ import annotations
 
 import os
+import sys
+from collections.abc import Awaitable, Callable
 
 import uvloop
 from aiohttp import web
@@ -29,8 +34,15 @@ async def join(socket: Socket, prefix: str, count: int) -> int:
     return count
 
 
+@web.middleware
+async def see(
+    request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+) -> web.StreamResponse:
+    return await handler(request)
+
+
 if __name__ == "__main__":
-    app = web.Application()
+    app = web.Application(middlewares=[see] if "--middleware" in sys.argv else [])
     io.attach(app)
     tune_gc(app)
     web.run_app(

@@ -91,6 +91,8 @@ class BlockingWriter:
                 raise _unavailable(str(problem), task.uncertain) from problem
             if not was_idle:  # one that was idle has perhaps ended long ago
                 time.sleep(min(pauses.take(), max(deadline - wall_time(), 0)))
+                if wall_time() >= deadline:  # another attempt would only find that there is no time
+                    raise _unavailable(str(problem), task.uncertain) from problem
 
     # --- connections --------------------------------------------------------------------------------------------------
 

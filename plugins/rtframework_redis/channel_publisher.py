@@ -21,7 +21,7 @@ from .link import STALE, Link, LinkOptions, wall_time
 from .topology import Topology
 
 if TYPE_CHECKING:
-    from .entry_writer import Emit
+    from rtframework.cluster.pending import Emit
 
 TICK: Final = 0.1
 """Seconds between two looks at what has waited too long."""
@@ -86,7 +86,7 @@ class ChannelPublisher(Commander):
         self._watched: deque[tuple[float, asyncio.Future[Any]]] = deque()
         """What awaits its reply, with the time at which its publisher is told that there is none."""
         self._may_begin = may_begin
-        self._is_held = self._is_stalled = self._is_closed = False
+        self._is_held = self._is_stalled = self._is_silent = self._is_closed = False
         self._replies = 0
         self._replied_at = 0.0
         self._timer: asyncio.TimerHandle | None = None
@@ -94,8 +94,15 @@ class ChannelPublisher(Commander):
 
     @property
     def is_up(self) -> bool:
-        """True while messages are sent."""
-        return self._link is not None and self._link.is_usable
+        """True while messages are sent, and Redis has not failed to answer in time."""
+        return self._link is not None and self._link.is_usable and not (self._is_held or self._is_silent)
+
+    @property
+    def problem(self) -> str:
+        """The reason why it is not up."""
+        if self._is_held and self._link is not None:
+            return "messages wait until the other servers have subscribed again"
+        return self.keeper.health.problem or "Redis does not answer"
 
     @property
     def pending(self) -> int:
@@ -238,6 +245,7 @@ class ChannelPublisher(Commander):
             if self._is_held:
                 self._arm()
                 return
+            self._on_state()
         while queue and link is not None and not self._is_stalled:
             waiting = queue[0][1]
             if not waiting.sent.done():
@@ -269,10 +277,9 @@ class ChannelPublisher(Commander):
         link = opened.link
         link.lost.add_done_callback(lambda _: self._lost(link))
         self._link = link
-        self._is_stalled = False
+        self._is_stalled = self._is_silent = False
         self._is_held = True
         self._loop.call_soon(self._flush)
-        self._loop.call_soon(self._on_state)
 
     def _lost(self, link: Link) -> None:
         if self._link is link:
@@ -291,15 +298,24 @@ class ChannelPublisher(Commander):
         watched = self._watched
         while watched and watched[0][1].done():
             watched.popleft()
+        is_late = False
         for deadline, reply in watched:
-            if deadline <= now:
+            if deadline <= now and not reply.done():
+                is_late = True
                 _fail(reply, ClusterUnavailable(f"Redis did not answer in time: {_UNKNOWN}", uncertain=True))
         for _, waiting in self._queue:
-            if waiting.deadline <= now:
-                _fail(waiting.sent, ClusterUnavailable(f"the message was not published: {self._problem}"))
+            if waiting.deadline <= now and not waiting.sent.done():
+                is_late = True
+                _fail(waiting.sent, ClusterUnavailable(f"the message was not published: {self.problem}"))
+        link = self._link
+        has_answered = link is None or not link.unanswered or link.traffic.replies != self._replies
         self._is_stalled = self._has_stalled(now)
+        is_silent = is_late or (self._is_silent and not has_answered)
+        if is_silent is not self._is_silent:
+            self._is_silent = is_silent
+            self._on_state()
         self._flush()
-        if watched or self._queue or self._is_stalled:
+        if watched or self._queue or self._is_stalled or self._is_silent:
             self._arm()
 
     def _has_stalled(self, now: float) -> bool:
@@ -311,10 +327,6 @@ class ChannelPublisher(Commander):
         if not link.unanswered or replies != self._replies:
             self._replies, self._replied_at = replies, now
         return now - self._replied_at >= STALL
-
-    @property
-    def _problem(self) -> str:
-        return self.keeper.health.problem or "Redis does not answer"
 
 
 def _sent(emit: Emit, sent: asyncio.Future[asyncio.Future[Any]]) -> None:

@@ -21,7 +21,8 @@ from .subscriptions import Command, Subscriptions
 from .topology import ClusterTopology, Place, SingleServer, Topology
 
 if TYPE_CHECKING:
-    from .entry_writer import Emit
+    from rtframework.cluster.pending import Emit
+
     from .node_leases import Connection
 
 PROBE: Final = 4.0
@@ -51,6 +52,10 @@ class ChannelSet(Protocol):
     @property
     def is_up(self) -> bool:
         """True while everything that is published arrives, here and elsewhere."""
+
+    @property
+    def is_listening(self) -> bool:
+        """True while what is subscribed to arrives; new subscriptions take a moment."""
 
     @property
     def problem(self) -> str:
@@ -186,15 +191,17 @@ class Channels:
     @property
     def is_up(self) -> bool:
         """True while both connections are."""
-        return self.publisher.is_up and self.subscriptions.is_restored
+        return self.publisher.is_up and self.is_listening
+
+    @property
+    def is_listening(self) -> bool:
+        """True while there is a connection with all subscriptions."""
+        return self.subscriptions.is_restored
 
     @property
     def problem(self) -> str:
         """The reason why it is not up."""
-        for keeper in (self.subscriber, self.publisher.keeper):
-            if keeper.health.problem:
-                return keeper.health.problem
-        return "the connections to Redis are being opened"
+        return self.subscriber.health.problem or self.publisher.problem
 
     @property
     def pending(self) -> int:

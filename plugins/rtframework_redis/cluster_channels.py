@@ -17,10 +17,11 @@ from .commander import ignore
 from .errors import LinkError, LinkRefused, ReplyError
 from .link import STALE, wall_time
 from .subscriptions import Command, all_of
-from .topology import ClusterTopology, Place, SingleServer, SlotTable
+from .topology import ClusterTopology, Place, SingleServer
 
 if TYPE_CHECKING:
-    from .entry_writer import Emit
+    from rtframework.cluster.pending import Emit
+
     from .link import Link
     from .node_leases import Connection
 
@@ -65,9 +66,10 @@ class ClusterChannels:
         self._homeless: dict[bytes, Command] = {}
         """Channels whose slot no node has."""
         self._refreshing: asyncio.Task[None] | None = None
-        self._reading: asyncio.Task[SlotTable] | None = None
         self._closing: set[asyncio.Task[None]] = set()
         self._is_closed = self._is_stale = False
+        self._problem = f"connecting to {topology}"
+        """The reason why the nodes are not known; empty if they are."""
         self._reconnects = 0
         """Count of the connections to nodes that have left."""
 
@@ -77,12 +79,17 @@ class ClusterChannels:
         return bool(self._shards) and not self._homeless and all(each.is_up for each in self._shards.values())
 
     @property
+    def is_listening(self) -> bool:
+        """True while there is a connection with all subscriptions to each master."""
+        return bool(self._shards) and not self._homeless and all(each.is_listening for each in self._shards.values())
+
+    @property
     def problem(self) -> str:
         """The reason why it is not up."""
         for shard in self._shards.values():
             if not shard.is_up:
                 return shard.problem
-        return "the nodes of the Redis Cluster are not known yet, or slots have none"
+        return self._problem or "slots of the Redis Cluster have no node"
 
     @property
     def pending(self) -> int:
@@ -96,10 +103,12 @@ class ClusterChannels:
 
     async def start(self, timeout: float) -> None:
         """Read the table of slots, and connect to all masters."""
-        async with asyncio.timeout(timeout):
-            self._masters = (await self._topology.table()).masters
-        if not self._masters:
-            raise LinkRefused(f"{self._topology}: no node has any slot")
+        try:
+            async with asyncio.timeout(timeout):
+                await self._find_masters()
+        except TimeoutError:
+            raise LinkRefused(self._problem) from None
+        self._problem = ""
         homeless, self._homeless = self._homeless, {}
         for channel, command in homeless.items():
             self.subscribe(command, channel)
@@ -110,14 +119,24 @@ class ClusterChannels:
         ]
         await asyncio.gather(*links)
 
+    async def _find_masters(self) -> None:
+        for pause in _forever(_PAUSES):
+            try:
+                self._masters = (await self._topology.table()).masters
+            except LinkError as error:
+                self._problem = str(error)
+            else:
+                if self._masters:
+                    return
+                self._problem = f"{self._topology}: no node has any slot"
+            await asyncio.sleep(pause)
+
     async def close(self) -> None:
         """Disconnect."""
         self._is_closed = True
         if self._refreshing is not None:
             self._refreshing.cancel()
             await asyncio.wait([self._refreshing])
-        if self._reading is not None:
-            await asyncio.wait([self._reading])
         shards, self._shards = self._shards, {}
         await asyncio.gather(*(each.close() for each in shards.values()), *self._closing)
         await self._topology.close()
@@ -289,10 +308,7 @@ class ClusterChannels:
         for pause in _forever(_PAUSES):
             self._is_stale = False
             try:
-                # A question that is cancelled leaves a connection of redis-py's behind; its own time-outs end it.
-                self._reading = self._loop.create_task(self._topology.table())
-                self._reading.add_done_callback(ignore)
-                table = await asyncio.shield(self._reading)
+                table = await self._topology.table()
             except LinkError:
                 await asyncio.sleep(pause)
                 continue

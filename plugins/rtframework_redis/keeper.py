@@ -165,7 +165,7 @@ class Keeper:
     def start(self) -> None:
         """Begin to connect in the background."""
         if self._task is None and not self._closed:
-            self._problem = "connecting"
+            self._problem = f"connecting to {self._topology}"
             self._task = asyncio.get_running_loop().create_task(self._keep())
 
     async def up(self, timeout: float | None = None) -> Link:

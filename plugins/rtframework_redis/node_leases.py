@@ -18,11 +18,11 @@ from typing import Any, Final, Protocol
 
 import msgspec
 
+from rtframework.adapters.cluster_view import VERSION
 from rtframework.cluster.leases import Lease, awaited, encode_lease, read_lease
 from rtframework.cluster.messages import EMITTER
 from rtframework.exceptions import ClusterUnavailable, DecodeError
 from rtframework.logs import ThrottledLog, quote
-from rtframework.namespaces.cluster import VERSION
 from rtframework.types import ClusterNode
 
 from .errors import LinkError, LinkLost, ReplyError

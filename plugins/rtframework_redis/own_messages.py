@@ -1,9 +1,11 @@
-"""Messages of this server on their way through the stream: what is done when they are read back."""
+"""Messages of this server on their way to the others: what is done when they are read back, or are lost."""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
+
+import msgspec
 
 if TYPE_CHECKING:
     from rtframework.exceptions import ClusterUnavailable
@@ -12,27 +14,55 @@ if TYPE_CHECKING:
     from .streams_adapter import StreamsAdapter
 
 
-class OwnEvent:
-    """An event of this server on its way through the stream."""
+class Loser(Protocol):
+    """An adapter that tells what is lost."""
 
-    __slots__ = ("_adapter", "_packet", "_target", "_text", "slow")
+    def lost(self, packet: Packet, target: Target, error: ClusterUnavailable) -> None:
+        """Tell of an event whose emitter waits no longer: the others do not get it."""
 
-    def __init__(self, adapter: StreamsAdapter, packet: Packet, text: str | None, target: Target) -> None:
-        self._adapter = adapter
+
+class OwnEmit:
+    """An event of this server on its way to the others, which the sockets here have got."""
+
+    __slots__ = ("_loser", "_packet", "_target")
+
+    local = True
+
+    def __init__(self, loser: Loser, packet: Packet, target: Target) -> None:
+        self._loser = loser
         self._packet = packet
-        self._text = text
         self._target = target
-        self.slow: Awaitable[None] | None = None
-        """What the emitter waits for, because of slow clients."""
-
-    def read(self, id: str) -> None:
-        """Send it to the sockets here: it was read back."""
-        adapter = self._adapter
-        self.slow = adapter.deliver(self._packet, self._text, self._target, id if adapter.recovers else None)
 
     def lost(self, error: ClusterUnavailable) -> None:
         """Handle that the other servers do not get it, though nobody waits any longer."""
-        self._adapter.lost(self._packet, self._target, error)
+        self._loser.lost(self._packet, self._target, error)
+
+
+class OwnEvent(msgspec.Struct, eq=False):
+    """An event of this server on its way through the stream. ``text``: its arguments as JSON, unless there are bytes.
+
+    ``slow``: what the emitter waits for when it was read back, because of slow clients.
+    """
+
+    adapter: StreamsAdapter
+    packet: Packet
+    text: str | None
+    target: Target
+    slow: Awaitable[None] | None = None
+
+    @property
+    def local(self) -> bool:
+        """True if the sockets here have got it already."""
+        return not self.adapter.is_stream_first
+
+    def read(self, id: str) -> None:
+        """Send it to the sockets here: it was read back."""
+        adapter = self.adapter
+        self.slow = adapter.deliver(self.packet, self.text, self.target, id if adapter.recovers else None)
+
+    def lost(self, error: ClusterUnavailable) -> None:
+        """Handle that the other servers do not get it, though nobody waits any longer."""
+        self.adapter.lost(self.packet, self.target, error)
 
 
 class OwnOrder:

@@ -22,19 +22,16 @@ from .channels import Channels, ChannelSet, CountingChannels
 from .classic_adapter import ClassicAdapter
 from .cluster_channels import ClusterChannels
 from .emitters import Emitters
-from .errors import LinkError
 from .node_leases import NodeLeases
 from .pubsub_adapter import PubSubAdapter, Take
 from .sharded_adapter import ShardedAdapter
+from .starting import starting
 from .topology import ClusterTopology, Source, make_topology
 
 _MANAGERS: Final = CHANNEL.encode()
 
 _STOP: Final = 2.0
 """Seconds in which the lease is given back at the end."""
-
-_START: Final = 10.0
-"""Seconds in which Redis has to be reached when the application starts."""
 
 _MODES: Final = {False: ("dynamic", "static"), True: ("dynamic", "static", "dynamic-private")}
 
@@ -173,11 +170,9 @@ class RedisPubSub:
             channels.subscribe("SUBSCRIBE", _MANAGERS)
             if self._sharded:
                 channels.subscribe("PSUBSCRIBE", *(each.encode() for each in self._emitters.patterns))
-        try:
-            await channels.start(_START)
+        with starting(lambda: channels.problem) as seconds:
+            await channels.start(seconds)
             await self.leases.start()
-        except (LinkError, TimeoutError) as error:
-            raise ClusterUnavailable(f"Redis cannot be reached: {channels.problem or error}") from error
 
     def _make_channels(self) -> ChannelSet:
         probe = f"{self.channel_prefix}-probe#{self.uid}#"

@@ -13,6 +13,8 @@ from rtframework.cluster.adapter import ClusterAdapter, wait_for_slow
 from rtframework.exceptions import ClusterUnavailable, ConfigurationError
 from rtframework.types import Packet, PacketType, Target
 
+from .own_messages import OwnEmit
+
 if TYPE_CHECKING:
     from rtframework.protocols import Emitter
     from rtframework.types import SocketDetails
@@ -86,7 +88,7 @@ class PubSubAdapter(ClusterAdapter):
             channels.subscribe(self._subscribe, *self._mine),
             channels.subscribe("PSUBSCRIBE", *self._patterns()),
         ]
-        if channels.is_up:
+        if channels.is_listening:
             for each in waiting:
                 if each is not None:
                     with contextlib.suppress(ClusterUnavailable):  # it comes later, and what was missed is a gap
@@ -119,7 +121,7 @@ class PubSubAdapter(ClusterAdapter):
         waiting = self._backbone.channels.subscribe(self._subscribe, *channels)
         if waiting is None or sid not in rooms:
             return waiting
-        return _without_error(waiting) if self._backbone.channels.is_up else None
+        return _without_error(waiting) if self._backbone.channels.is_listening else None
 
     def remove(self, sid: str, rooms: Iterable[str]) -> Awaitable[None] | None:
         """Take a socket out of rooms."""
@@ -161,7 +163,7 @@ class PubSubAdapter(ClusterAdapter):
             await wait_for_slow(slow)
             return
         try:
-            await self._publish(*message, _OwnEmit(self, packet, target))
+            await self._publish(*message, OwnEmit(self, packet, target))
         except ClusterUnavailable as error:
             error.local = True
             raise
@@ -193,7 +195,7 @@ class PubSubAdapter(ClusterAdapter):
     def _name_of(self, uid: str) -> str:
         return self._backbone.leases.heard(self.nsp, uid)
 
-    async def _publish(self, channel: bytes, payload: bytes, emit: _OwnEmit | None = None) -> None:
+    async def _publish(self, channel: bytes, payload: bytes, emit: OwnEmit | None = None) -> None:
         backbone = self._backbone
         await backbone.channels.publish(channel, payload, emit)
         backbone.published += 1
@@ -208,21 +210,6 @@ class PubSubAdapter(ClusterAdapter):
     async def fetch_sockets(self, target: Target, timeout: float | None) -> list[SocketDetails]:
         """Describe the sockets of all servers."""
         return await super().fetch_sockets(target, self._backbone.requests_timeout if timeout is None else timeout)
-
-
-class _OwnEmit:
-    """An event of this server on its way to the others."""
-
-    __slots__ = ("_adapter", "_packet", "_target")
-
-    def __init__(self, adapter: PubSubAdapter, packet: Packet, target: Target) -> None:
-        self._adapter = adapter
-        self._packet = packet
-        self._target = target
-
-    def lost(self, error: ClusterUnavailable) -> None:
-        """Handle that the other servers do not get it, though nobody waits any longer."""
-        self._adapter.lost(self._packet, self._target, error)
 
 
 def _without_error(future: asyncio.Future[None]) -> asyncio.Future[None]:

@@ -74,6 +74,8 @@ class StreamReader:
         self.cursor = Cursor()
         self.at = BEGINNING
         """Id of the entry that is being taken, or that was taken last."""
+        self.missing_after = BEGINNING
+        """Id of the last entry that is surely here, of those before the last gap."""
         self.taken = 0
         """Entries that were taken so far, this server's own among them."""
         self.is_reading = False
@@ -168,11 +170,13 @@ class StreamReader:
             last = await link.send("XREVRANGE", stream, "+", "-", "COUNT", 1)
             return (first[0][0].decode(), last[0][0].decode()) if first and last else None
 
+        before = self.cursor.position
         found = await drive(self.cursor.resume(server), ask)
         start = "-" if found.start == BEGINNING else next_id(found.start)
         entries: Sequence[Entry] = await link.send("XRANGE", stream, start, "+", "COUNT", self._count)
         self.at = found.start
         if found.gap is not None:
+            self.missing_after = before if found.gap.since == BEGINNING else found.gap.since
             self._on_gap(found.gap, entries[0][0].decode() if entries else None)
         return entries
 

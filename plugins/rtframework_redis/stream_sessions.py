@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import binascii
+import logging
 import time
 from base64 import b64decode, b64encode
 from collections.abc import Callable, Mapping, Sequence
@@ -14,6 +15,7 @@ import msgspec
 
 from rtframework.cluster.payloads import to_msgpack, to_plain
 from rtframework.exceptions import EncodeError
+from rtframework.logs import ThrottledLog
 from rtframework.protocols import UNKNOWN, Session
 
 from .errors import ReplyError
@@ -21,6 +23,12 @@ from .errors import ReplyError
 if TYPE_CHECKING:
     from .link import Link
     from .stream_writer import StreamWriter
+
+log: Final = logging.getLogger("rtframework.cluster")
+
+_not_kept: Final = ThrottledLog(
+    log, logging.WARNING, "the session of a client of %s is not kept, so that it is not recovered: %s", period=60.0
+)
 
 _RENEW: Final = 10.0
 """Seconds, at most, between two looks at what programs have changed in ``socket.data``."""
@@ -95,6 +103,12 @@ class Sessions:
         self._written.pop(pid, None)
         self._send(pid, "DEL", self._key(pid))
 
+    def give_up(self, pid: str, nsp: str, error: EncodeError) -> None:
+        """Keep no session that cannot be written down: what Redis has of it is old, and would be wrong."""
+        if pid in self._written:
+            self.forget(pid)
+        _not_kept(nsp, error, key=nsp, extra={"nsp": nsp})
+
     def has(self, pid: str) -> bool:
         """Tell whether the session of a client that is in has been written down."""
         return pid in self._written
@@ -140,14 +154,11 @@ class Sessions:
             x["replayed"] = session.replayed
         if not here:
             x["left_at"] = time.time() if session.left_at is None else session.left_at
-        value = {
-            "sid": session.sid,
-            "pid": session.pid,
-            "rooms": sorted(session.rooms),
-            "data": to_plain(session.data),
-            "x": x,
-        }
-        return b64encode(to_msgpack(value))
+        value = {"sid": session.sid, "pid": session.pid, "rooms": sorted(session.rooms), "data": session.data, "x": x}
+        try:
+            return b64encode(to_msgpack({**value, "data": to_plain(session.data)}))
+        except EncodeError as error:
+            raise EncodeError(f"socket.data {error}") from error
 
     # --- reading ------------------------------------------------------------------------------------------------------
 
@@ -231,7 +242,7 @@ def _readable(identity: Any) -> Any:
             return identity
     except (msgspec.MsgspecError, TypeError, ValueError, OverflowError):
         pass
-    raise EncodeError("the session cannot be kept: Recovery.identity has made a key that cannot be read back")
+    raise EncodeError("Recovery.identity has made a key that cannot be read back")
 
 
 def _escape(text: str) -> str:

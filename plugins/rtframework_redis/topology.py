@@ -5,6 +5,7 @@ redis-py asks the servers. Each reconnect asks a topology again.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -148,6 +149,7 @@ class ClusterTopology:
         self._last: dict[int, tuple[str, int]] = {}
         self._found: list[tuple[str, int]] = []
         """All nodes of the last table: the one whose address the program knows may have gone."""
+        self._reading: set[asyncio.Task[SlotTable]] = set()
 
     def __str__(self) -> str:
         return f"redis+cluster://{','.join(f'{host}:{port}' for host, port in self._seeds)}"
@@ -173,11 +175,24 @@ class ClusterTopology:
             self._redirects[slot] = (host, redirect.port, redirect.asking)
 
     async def close(self) -> None:
-        """Do nothing: connections are closed as soon as the table is read."""
+        """Wait for questions whose askers were cancelled; their connections are closed as soon as the table is read."""
+        if self._reading:
+            await asyncio.wait(self._reading, timeout=PATIENCE)
 
     async def table(self) -> SlotTable:
-        """Read the table of slots. Raises ``LinkRefused`` if no node answers."""
-        return await self._read()
+        """Read the table of slots. Raises ``LinkRefused`` if no node answers.
+
+        A question goes on when who asks is cancelled: redis-py would leave its connections behind. It has time-outs.
+        """
+        reading = asyncio.get_running_loop().create_task(self._read())
+        self._reading.add(reading)
+        reading.add_done_callback(self._read_it)
+        return await asyncio.shield(reading)
+
+    def _read_it(self, reading: asyncio.Task[SlotTable]) -> None:
+        self._reading.discard(reading)
+        if not reading.cancelled():
+            reading.exception()  # perhaps nobody waits any more
 
     def address_of(self, place: Place, *, must_be_master: bool = True) -> Address:
         """Return the address of a node of the table."""
@@ -185,7 +200,7 @@ class ClusterTopology:
         return replace(_make_address({**self._settings, "host": host, "port": port}), must_be_master=must_be_master)
 
     async def _look_up(self, slot: int) -> Place:
-        masters = (await self._read()).masters
+        masters = (await self.table()).masters
         if slot not in masters:
             raise LinkRefused(f"{self}: no node has the slot {slot}")
         return masters[slot]

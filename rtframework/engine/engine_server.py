@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
 
 import engineio
 from aiohttp import web
@@ -20,7 +20,7 @@ from .http.answers import Accepted, Answer, Payload, Switching, UnsentResponse
 from .http.client_files import ClientFiles
 from .http.cookies import set_cookie
 from .http.detach import Answered
-from .http.direct import Begun, Poll, add_direct_route
+from .http.direct import Begun, Poll, Post, add_direct_route
 from .http.heads import limit_heads
 from .http.listeners import Listeners
 from .http.middleware import Exchange
@@ -33,13 +33,14 @@ from .versions import Version4
 from .watchdog import Watchdog
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 
     from ..options import EngineOptions
     from ..protocols import EngineMiddleware, Meter, Outlet
     from .connection import Connection
     from .connection_table import MakeHandler
     from .handover import Neighbours
+    from .http.canonical import Body
     from .http.direct import Served
     from .transports.polling import PollingTransport
 
@@ -48,6 +49,9 @@ log: Final = logging.getLogger("rtframework.engine")
 _middleware_failed: Final = ThrottledLog(log, logging.ERROR, "unhandled error in engine middleware")
 _silent: Final = logging.Logger("rtframework.engine", logging.CRITICAL)
 """For python-engineio's constructor, which says that it has finished."""
+
+_Result: TypeAlias = Answer | web.Response | Poll | Post
+"""What becomes of a request; the last two only of one that is served without a task."""
 
 SHUTDOWN_TIMEOUT: Final = 2.5
 """Seconds that clients have, at shutdown, to take what waits for them."""
@@ -67,9 +71,6 @@ class EngineServer(engineio.AsyncServer, Joinable):  # type: ignore[misc]  # eng
     interval in seconds that clients are told, when it is not the one of the server; ``version``: the parts that serve
     clients of Engine.IO 4.
     """
-
-    takes_canonical = True
-    """True if nothing of it needs an ``aiohttp.web.Request`` for a handshake."""
 
     def __init__(
         self,
@@ -143,7 +144,7 @@ class EngineServer(engineio.AsyncServer, Joinable):  # type: ignore[misc]  # eng
         with_slash = path if path == "/" else path + "/"
         if add_trailing_slash is not False:  # first: it is what clients ask for
             route = app.router.add_route("*", with_slash, self.handle_request)
-            add_direct_route(app, with_slash, route, self.serve_directly, is_canonical=self.takes_canonical)
+            add_direct_route(app, with_slash, route, self.serve_directly)
         if not add_trailing_slash and path != "/":
             app.router.add_route("*", path, self.handle_request)
         if self._client_files is not None:
@@ -186,21 +187,7 @@ class EngineServer(engineio.AsyncServer, Joinable):  # type: ignore[misc]  # eng
             return None
         if self._proxies is not None:
             request = self._proxies.seen_through(request)
-        work = self._route(request, query)
-        try:
-            first = work.send(None)
-        except StopIteration as done:
-            answer: Answer | web.Response | Poll = done.value
-        else:
-            return partial(_finish, Begun(work, first))
-        if isinstance(answer, Poll):
-            return answer
-        if isinstance(answer, Switching):
-            switched = answer.send_at_once()
-            return switched if isinstance(switched, Answered) else partial(_return, switched)
-        if isinstance(answer, Answer):
-            return answer.write_or_send(request)
-        return partial(_return, answer)
+        return _begin(self._route(request, query), request)
 
     def _tell_why(self) -> None:
         """Write to the log, once, why requests are left to aiohttp."""
@@ -219,9 +206,7 @@ class EngineServer(engineio.AsyncServer, Joinable):  # type: ignore[misc]  # eng
         """Serve a request that nothing stands in front of."""
         return await _send(request, await self._route(request))
 
-    async def _route(
-        self, request: web.Request, query: Mapping[str, str] | None = None
-    ) -> Answer | web.Response | Poll:
+    async def _route(self, request: web.Request, query: Mapping[str, str] | None = None) -> _Result:
         """Check a request, find the handshake or the session that it is for, and have it answered."""
         headers: dict[str, str] = {}
         origin = request.headers.get("Origin")
@@ -249,7 +234,7 @@ class EngineServer(engineio.AsyncServer, Joinable):  # type: ignore[misc]  # eng
 
     async def _serve_session(
         self, request: web.Request, query: Mapping[str, str], headers: dict[str, str], sid: str
-    ) -> Answer | web.Response | Poll:
+    ) -> _Result:
         """Have a request with a session id served by its connection."""
         transport = query["transport"]
         connection = self.table.find(sid)
@@ -265,15 +250,16 @@ class EngineServer(engineio.AsyncServer, Joinable):  # type: ignore[misc]  # eng
 
     async def _poll(
         self, request: web.Request, headers: dict[str, str], connection: Connection, polling: PollingTransport
-    ) -> Answer | web.Response | Poll:
+    ) -> _Result:
         """Serve a GET or a POST of a session by polling."""
         if request.method == "POST":
             if is_coded(request):
                 connection.fail(DisconnectReason.TRANSPORT_ERROR)
                 context = {"name": "CONTENT_ENCODING_NOT_SUPPORTED"}
                 return await self._refusals.refuse(request, BAD_REQUEST, context, headers, status=415)
-            status = await polling.post(request, self.options.limits)
-            return Accepted(headers) if status == 200 else error_response(request, BAD_REQUEST, status, headers)
+            if request.task is None and not request.content.is_eof():
+                return self._begin_post(request, headers, connection, polling)
+            return await self._take(headers, polling, None, request)
         if request.method != "GET":
             return await self._refusals.refuse(request, BAD_REQUEST, {"method": request.method}, headers)
         if polling.has_lost_packets:
@@ -288,6 +274,29 @@ class EngineServer(engineio.AsyncServer, Joinable):  # type: ignore[misc]  # eng
         if payload is None:
             return error_response(request, BAD_REQUEST, headers=headers)
         return answer(payload)
+
+    async def _take(
+        self, headers: dict[str, str], polling: PollingTransport, since: float | None, request: web.Request
+    ) -> _Result:
+        """Take the packets of a POST; ``since``: when it was begun, if its body was on its way."""
+        status = await polling.post(request, self.options.limits, since)
+        return Accepted(headers) if status == 200 else error_response(request, BAD_REQUEST, status, headers)
+
+    def _begin_post(
+        self, request: web.Request, headers: dict[str, str], connection: Connection, polling: PollingTransport
+    ) -> Post:
+        """Begin to serve a POST whose body is on its way, without a task."""
+        body = cast("Body", request.content)
+        is_begun = polling.begin_post(request, body.length)
+        take = partial(self._take, headers, polling, connection.loop.time() if is_begun else None)
+        return Post(
+            body,
+            polling,
+            lambda: _begin(take(request), request),
+            partial(_take_and_send, take),
+            is_begun=is_begun,
+            timeout=self.options.limits.body_timeout,
+        )
 
     def _payload(
         self,
@@ -402,13 +411,38 @@ class EngineServer(engineio.AsyncServer, Joinable):  # type: ignore[misc]  # eng
         return room_for(outlets, congested, self.options.limits.slow_consumer_timeout) if congested else None
 
 
-async def _send(request: web.Request, answer: Answer | web.Response | Poll) -> web.StreamResponse:
+def _begin(work: Coroutine[Any, Any, _Result], request: web.Request) -> Served:
+    """Serve a request without a task, as far as it does not wait for anything."""
+    try:
+        first = work.send(None)
+    except StopIteration as done:
+        answer: _Result = done.value
+    else:
+        return partial(_finish, Begun(work, first))
+    if isinstance(answer, Poll):
+        return answer
+    if isinstance(answer, Post):
+        return answer if answer.is_begun else answer.send
+    if isinstance(answer, Switching):
+        switched = answer.send_at_once()
+        return switched if isinstance(switched, Answered) else partial(_return, switched)
+    if isinstance(answer, Answer):
+        return answer.write_or_send(request)
+    return partial(_return, answer)
+
+
+async def _send(request: web.Request, answer: _Result) -> web.StreamResponse:
     """Send an answer as it is. Return what the request's handler is to return."""
-    assert not isinstance(answer, Poll)  # which is for requests without a task
+    assert not isinstance(answer, Poll | Post)  # which are for requests without a task
     return await answer.send(request) if isinstance(answer, Answer) else answer
 
 
-async def _finish(work: Begun[Answer | web.Response | Poll], request: web.Request) -> web.StreamResponse:
+async def _take_and_send(take: Callable[[web.Request], Awaitable[_Result]], request: web.Request) -> web.StreamResponse:
+    """Serve a POST to its end that was begun without a task."""
+    return await _send(request, await take(request))
+
+
+async def _finish(work: Begun[_Result], request: web.Request) -> web.StreamResponse:
     """Serve a request to its end that was begun without a task."""
     return await _send(request, await work)
 

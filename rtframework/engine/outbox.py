@@ -110,6 +110,11 @@ class Cork:
         """Leave it to the caller to call :meth:`flush`, before it lets the event loop have its turn."""
         self._held = True
 
+    @property
+    def is_held(self) -> bool:
+        """True while :meth:`hold` is not taken back."""
+        return self._held
+
     def release(self) -> None:
         """Take back :meth:`hold`: flush in the next turn of the event loop."""
         self._held = False

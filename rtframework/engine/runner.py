@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine
 from contextvars import Context, copy_context
@@ -30,6 +31,8 @@ _PER_VISIT: Final = 32
 """Packets of one connection that are served before the next connection has its turn."""
 _PER_TURN: Final = 128
 """Packets that are served before the event loop has its turn: others have to be read, and written to."""
+_LONGEST: Final = 0.005
+"""Seconds for which events to many hold up the event loop; one of them is never cut."""
 
 
 class Served(Protocol):
@@ -62,10 +65,20 @@ class Runner:
     handlers send leaves through it, as soon as nobody waits to be served.
     """
 
-    def __init__(self, tasks: set[asyncio.Task[Any]], idle: Callable[[], bool], inbound: Inbound, cork: Cork) -> None:
+    def __init__(
+        self,
+        tasks: set[asyncio.Task[Any]],
+        idle: Callable[[], bool],
+        inbound: Inbound,
+        cork: Cork,
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
         self.inbound = inbound
         self.cork = cork
+        self._clock = clock
         self._yields = False
+        self._end = 0.0
+        """The time at which this turn of the event loop is to end; 0 before the first event to many."""
         self._tasks = tasks
         self._idle = idle
         self._ready: deque[Served] = deque()
@@ -118,8 +131,18 @@ class Runner:
         return self._deferred
 
     def yield_soon(self) -> None:
-        """Let the event loop have its turn after this connection's: what it has sent takes long."""
+        """Let the event loop have its turn after this packet: it takes long."""
         self._yields = True
+
+    def begin_broadcast(self) -> None:
+        """Hear that an event is about to go to many."""
+        if not self._end and self.cork.is_held:
+            self._end = self._clock() + _LONGEST
+
+    def end_broadcast(self) -> None:
+        """Hear that it went: when such events have taken long, the event loop has its turn after this packet."""
+        if self._end and self.cork.is_held and self._clock() >= self._end:
+            self._yields = True
 
     def rest(self) -> None:
         """End the leader, if there is nothing to do: there may be nothing for a while."""
@@ -179,6 +202,7 @@ class Runner:
                     one = self._turn = heavy.popleft()
                 else:
                     served, due = 0, 2
+                    self._end = 0.0
                     cork.flush()
                     await asyncio.sleep(0)
                     cork.hold()
@@ -187,7 +211,7 @@ class Runner:
                 if inbox is None or one.blocked:
                     continue
                 left = _PER_VISIT
-                while inbox and left:
+                while inbox and left and not self._yields:
                     left -= 1
                     try:
                         packet = inbox.popleft()
@@ -238,6 +262,7 @@ class Runner:
                 if self._yields:
                     self._yields = False
                     served, due = 0, 2
+                    self._end = 0.0
                     cork.flush()
                     await asyncio.sleep(0)
                     cork.hold()
@@ -248,6 +273,7 @@ class Runner:
             if self._idle():
                 return
             served, due = 0, 2
+            self._end = 0.0
             self._waiter = waiter = loop.create_future()
             await waiter
             cork.hold()

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from .. import counters as outcomes
 from ..adapters.buffered_outlet import BufferedOutlet
+from ..adapters.connecting import connecting
 from ..concurrency import is_cancelled
 from ..counters import MAX_CONNECTIONS_PER_USER
 from ..exceptions import ConnectionRefused, Disconnected, EncodeError, EventError
@@ -230,8 +231,9 @@ class Admission:
     async def _run_connection_handlers(self, socket: Socket) -> None:
         warning = asyncio.get_running_loop().call_later(_HANDLER_WARNING, self._warn, socket)
         try:
-            for handler in self._nsp._listening.take(CONNECTION):
-                await handler(socket)
+            with connecting(lambda: socket._state is State.JOINED):
+                for handler in self._nsp._listening.take(CONNECTION):
+                    await handler(socket)
         finally:
             warning.cancel()
 

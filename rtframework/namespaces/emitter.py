@@ -10,6 +10,7 @@ from functools import partial
 from inspect import isawaitable
 from typing import TYPE_CHECKING, Any, Final
 
+from ..adapters.moving import all_moved
 from ..concurrency import is_cancelled
 from ..exceptions import EventError
 from ..logs import ThrottledLog, quote, show_event
@@ -136,7 +137,7 @@ class NamespaceEmitter:
                 if waiting is not None:
                     entering.append(waiting)
         if entering:
-            return _all(entering, refused)
+            return all_moved(entering, refused)
         if refused is not None:
             raise refused
         return None
@@ -145,7 +146,7 @@ class NamespaceEmitter:
         """Make the sockets leave rooms."""
         leaving = [socket._leave_rooms(rooms) for socket in self._here(sids)]
         waiting = [each for each in leaving if each is not None]
-        return _all(waiting) if waiting else None
+        return all_moved(waiting) if waiting else None
 
     def disconnect(
         self, sids: Collection[str], close: bool, *, reason: str | None = None, persist: bool = True
@@ -216,18 +217,3 @@ def _forget_question(socket: Socket, id: int, answer: asyncio.Future[list[Any]])
 def _close(socket: Socket) -> None:
     if socket._state is not State.DISCONNECTED:
         socket._client.conn.close(DisconnectReason.MISSED_PACKETS)
-
-
-async def _wait(waiting: Sequence[Awaitable[None]], refused: EventError | None) -> None:
-    for each in await asyncio.gather(*waiting, return_exceptions=True):
-        if isinstance(each, BaseException):
-            raise each
-    if refused is not None:
-        raise refused
-
-
-def _all(waiting: Sequence[Awaitable[None]], refused: EventError | None = None) -> Awaitable[None]:
-    """Wait for all, then raise the first error; a socket that was refused comes last."""
-    if len(waiting) == 1 and refused is None:
-        return waiting[0]
-    return _wait(waiting, refused)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeGuard, TypeVar
 
+from ..adapters.cluster_events import ClusterEvents
 from ..concurrency import TaskSet, is_cancelled
 from ..counters import CONNECT_RATE, INTERNAL_ERROR, INVALID_NAMESPACE, LIMITED_CONNECT, REFUSALS
 from ..exceptions import ConfigurationError, ConnectionRefused, RateLimited
@@ -26,7 +27,6 @@ from ..logs import Lazy, ThrottledLog, quote
 from ..types import DisconnectReason
 from .admission import code_of, refuse
 from .announcements import Announcements
-from .cluster_events import ClusterEvents
 from .dynamic import DynamicNamespaces
 from .namespace import Namespace
 from .parent import ParentNamespace
@@ -346,6 +346,14 @@ class Host:
         self.cluster.reset()
         self.started = False
 
+    @property
+    def backbone(self) -> Backbone | None:
+        """What joins the server to others, if anything does."""
+        return self.settings.backbone
+
+    def count_sockets(self) -> int:
+        """Count the sockets of all namespaces."""
+        return sum(len(namespace) for namespace in self.namespaces.values())
+
     def _why_down(self) -> str:
-        backbone = self.settings.backbone
-        return "" if backbone is None else backbone.health.reason
+        return "" if self.backbone is None else self.backbone.health.reason

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 from collections.abc import Awaitable, Collection
 from typing import TYPE_CHECKING, Any, Final, Literal, Never
 
+from ..adapters.connecting import is_connecting
 from ..exceptions import AckTimeout, ClusterUnavailable, ConfigurationError, Disconnected, EventError
 from ..handlers.dependencies import supply
 from ..handlers.mistakes import unknown_keywords
@@ -136,13 +138,17 @@ class Socket(EventDispatch, Registration):
 
         It is in the rooms at once. In a cluster this returns when what other servers emit to them reaches it, too.
 
-        Raises :class:`~rtframework.EventError` for more rooms, or longer names, than ``Limits`` allows, and
-        :class:`~rtframework.ClusterUnavailable` when the other servers will not reach it; it is in the rooms all the
-        same.
+        Raises :class:`~rtframework.EventError` for more rooms, or longer names, than ``Limits`` allows, and, except in
+        its connection handlers, :class:`~rtframework.ClusterUnavailable` when the other servers will not reach it; it
+        is in the rooms all the same.
         """
         entering = self._enter_rooms(room_names(rooms))
         if entering is not None:
-            await entering
+            try:
+                await entering
+            except ClusterUnavailable:
+                if not is_connecting():
+                    raise
 
     def _enter_rooms(self, names: Collection[str]) -> Awaitable[None] | None:
         """Join rooms; does not wait. Return what the adapter has returned."""
@@ -315,8 +321,12 @@ class Socket(EventDispatch, Registration):
                 try:
                     await self._nsp.adapter.broadcast(packet, target)
                 except ClusterUnavailable as error:
+                    if is_connecting() and not error.uncertain:  # its client is here, and is not known elsewhere yet
+                        await self._nsp.adapter.broadcast(packet, dataclasses.replace(target, local=True))
+                        return
                     self._nsp._lost(packet, target, error)
-                    raise
+                    if not is_connecting():
+                        raise
                 return
         outlet = self._outlet
         if outlet is not None:

@@ -14,12 +14,12 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
+from ..adapters.cluster_view import VERSION
 from ..cluster.messages import Message
 from ..cluster.pubsub_wire import decode
 from ..concurrency import TaskSet, is_cancelled, maybe_await
 from ..exceptions import ClusterUnavailable, ConfigurationError
 from ..logs import ThrottledLog
-from ..namespaces.cluster import VERSION
 from . import wire
 from .broker import SOCKET
 from .link import Link

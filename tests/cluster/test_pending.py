@@ -67,22 +67,72 @@ async def test_what_was_added_is_not_sent_again() -> None:
     assert b"b" in pending
 
 
-async def test_what_may_have_been_added_does_not_fail_before_it_is_known() -> None:
-    """An emit would raise, and everybody would have the message all the same."""
+async def test_of_what_may_have_been_added_nobody_says_that_nobody_has_it() -> None:
+    """An emit would wait without a bound, or say that nobody has the message, and everybody would have it."""
     pending = begin()
     sent = add(pending, "sent")
     taken(pending)
     waiting = add(pending, "waiting")
     pending.lost()
-    pending.expire(6)
+    pending.expire(4.9)
     assert not sent.future.done()
-    with pytest.raises(ClusterUnavailable) as caught:
-        await waiting.future
-    assert not caught.value.local
-    pending.settle(7)
-    with pytest.raises(ClusterUnavailable):
-        await sent.future
+    pending.expire(6)
+    for message, uncertain in ((sent, True), (waiting, False)):
+        error = message.future.exception()
+        assert isinstance(error, ClusterUnavailable)
+        assert (error.uncertain, error.local) == (uncertain, False)
+    pending.expire(12)
+    assert [each.m for each in pending] == [b"sent"]
+
+
+async def test_an_error_says_what_is_wrong_with_the_broker() -> None:
+    """Whoever reads the log would have to guess: a wrong password, a wrong address, or a network."""
+    pending = begin()
+    pending.problem = lambda: "WRONGPASS"
+    message = add(pending, "a")
+    pending.expire(6)
+    with pytest.raises(ClusterUnavailable, match=r"has reached nobody.*\(WRONGPASS\)"):
+        await message.future
+
+
+async def test_what_nobody_knew_of_is_delivered_if_it_comes() -> None:
+    """The clients of this server would lack an event that the others' have."""
+    pending = begin()
+    message = add(pending, "a")
+    taken(pending)
+    pending.expire(6)
+    pending.added(b"a", "1-0")
+    assert pending.read(b"a", "1-0") is message
     assert (len(pending), pending.size) == (0, 0)
+
+
+async def test_what_nobody_knew_of_is_not_sent_again() -> None:
+    """A program that has emitted it again would have it twice."""
+    pending = begin()
+    add(pending, "a")
+    taken(pending)
+    kept = add(pending, "b", 3)
+    assert taken(pending, 0.5) == [b"b"]
+    pending.lost()
+    pending.expire(6)
+    pending.settle(7)
+    assert taken(pending, 7) == [b"b"]
+    assert (pending.size, kept.again) == (10, True)
+
+
+async def test_who_emits_does_not_wait_for_a_reader_that_is_away() -> None:
+    """An emit that all servers will read would wait, or raise, while this one's own reader is cut off."""
+    pending = begin()
+    message = add(pending, "a")
+    taken(pending)
+    pending.added(b"a", "1-0")
+    pending.expire(6)
+    assert message.future.result() == "1-0"
+    pending.lost()
+    pending.settle(7)  # Redis has lost it meanwhile
+    pending.expire(8)
+    assert taken(pending, 8) == [b"a"]
+    assert pending.read(b"a", "2-0") is message
 
 
 async def test_what_has_failed_is_not_sent_later() -> None:
@@ -159,14 +209,31 @@ async def test_what_may_have_been_cut_off_does_not_fail() -> None:
         pending.cover("10-0")  # it was added, read by others and trimmed, or it was not added
         if is_late:
             pending.lost()
-        pending.expire(100)
-        pending.settle(100)
-        pending.expire(101)
+        pending.expire(3)
+        pending.settle(3)
+        pending.expire(4)
         assert not message.future.done()
-        assert [each.m for each in pending.take(101)] == [b"a"]
+        assert [each.m for each in pending.take(4)] == [b"a"]
         assert message.again
         pending.read(b"a", "11-0")
         assert message.future.result() == "11-0"
+
+
+async def test_of_what_may_have_been_cut_off_nobody_says_that_nobody_has_it() -> None:
+    """An emit would wait for as long as the broker is away, or be told what is not true."""
+    pending = begin()
+    message = add(pending, "a")
+    taken(pending)
+    pending.cover("10-0")
+    pending.lost()
+    pending.settle(4)
+    pending.lost()
+    pending.expire(6)
+    error = message.future.exception()
+    assert isinstance(error, ClusterUnavailable)
+    assert error.uncertain
+    pending.settle(7)
+    assert (taken(pending, 7), pending.size) == ([], 0)
 
 
 async def test_what_was_cut_off_is_covered_when_it_becomes_known() -> None:
@@ -248,7 +315,7 @@ async def test_what_was_found_in_the_stream_ends() -> None:
 
 async def test_who_may_not_wait_is_told_what_is_not_known() -> None:
     """A page of a website would load until Redis is back; or it would say that nobody has what somebody has."""
-    pending = begin(PendingLimits(timeout=5, gives_up=True))
+    pending = begin(PendingLimits(timeout=5, forgets=True))
     sent = add(pending, "a")
     assert taken(pending) == [b"a"]
     waiting = add(pending, "b", now=1)
@@ -264,7 +331,7 @@ async def test_who_may_not_wait_is_told_what_is_not_known() -> None:
 
 async def test_many_that_wait_for_each_other_do_not_fail() -> None:
     """Who emits thousands of events at once would be told that Redis is away, while it takes one after the other."""
-    pending = begin(PendingLimits(timeout=5, max_bytes=20, gives_up=True))
+    pending = begin(PendingLimits(timeout=5, max_bytes=20, forgets=True))
     first, second = add(pending, "a"), add(pending, "b")
     waiter = pending.reserve(10, 0)
     assert waiter is not None
@@ -277,3 +344,61 @@ async def test_many_that_wait_for_each_other_do_not_fail() -> None:
     assert (first.future.done(), second.future.done(), waiter.done()) == (True, False, True)
     pending.expire(11)
     assert isinstance(second.future.exception(), ClusterUnavailable)
+
+
+class Emitted(list[ClusterUnavailable]):
+    """What is told of an event whose emitter was cancelled."""
+
+    local = True
+
+    def lost(self, error: ClusterUnavailable) -> None:
+        self.append(error)
+
+
+async def test_what_is_lost_after_its_emitter_was_cancelled_is_told() -> None:
+    """A handler that was cancelled would leave an event behind that no other server gets, unknown to all."""
+    pending, emits = begin(), [Emitted() for _ in range(3)]
+    futures = [pending.offer(b"%d" % number, b"x", None, 0, emit) for number, emit in enumerate(emits)]
+    assert None not in futures
+    for found in futures[:2]:
+        assert found is not None
+        found.cancel()
+    assert taken(pending) == [b"0", b"1", b"2"]
+    pending.read(b"0", "1-0")
+    pending.lost()
+    pending.settle(6)
+    assert futures[2] is not None
+    with pytest.raises(ClusterUnavailable) as caught:
+        await futures[2]
+    assert caught.value.local
+    assert [len(each) for each in emits] == [0, 1, 0]
+    assert emits[1][0].local
+    assert (len(pending), pending.size) == (0, 0)
+
+
+async def test_a_message_for_which_there_is_no_room_is_not_taken() -> None:
+    """What is emitted while the broker is slow would fill the memory, or pass what waits for room."""
+    pending = begin(PendingLimits(max_bytes=10))
+    assert pending.offer(b"large", b"x" * 30, None, 0) is not None
+    assert pending.offer(b"a", b"x", None, 0) is None
+    waiter = pending.reserve(1, 0)
+    assert waiter is not None
+    pending.read(b"large", "1-0")
+    assert waiter.done()
+    assert pending.offer(b"b", b"x" * 9, None, 0) is not None
+    assert pending.size == 10
+
+
+async def test_replies_that_come_together_are_taken_as_each_by_itself() -> None:
+    """An emit whose entry was trimmed at once would wait for ever."""
+    pending = begin()
+    messages = [add(pending, name) for name in "abc"]
+    taken(pending)
+    pending.read(b"a", "1-0")
+    pending.added_all(messages, [b"1-0", b"2-0", b"3-0"])
+    assert [each.state for each in messages] == [State.SETTLED, State.ADDED, State.ADDED]
+    assert pending.cover("3-0") == [messages[1]]
+    late = add(pending, "d")
+    taken(pending)
+    pending.added_all([late], [b"2-9"])
+    assert late.future.result() is None

@@ -353,7 +353,7 @@ class Cluster(RuleBasedStateMachine):
                 seen = node.seen[self.began[m][node.number] :]
                 if failed is not None:
                     assert isinstance(failed, ClusterUnavailable)
-                    assert m not in seen, (m, writer, node.number)
+                    assert failed.uncertain or m not in seen, (m, writer, node.number)
                 else:
                     assert m in seen or GAP in seen, (m, writer, node.number)
         # What is on its way when the broker loses entries is sent again, rather than lost. Then it comes late to a

@@ -194,6 +194,58 @@ async def test_the_event_loop_has_its_turn_between_many_packets(stage: Stage) ->
     assert max(after - before for before, after in itertools.pairwise(seen)) <= 200
 
 
+async def test_events_to_many_do_not_hold_up_the_event_loop(stage: Stage) -> None:
+    """A burst of broadcasts to thousands would stop everybody for as long as all of them take."""
+    now = 0.0
+    stage.runner = runner = Runner(stage.tasks, lambda: stage.over, roomy(), Cork(), lambda: now)
+    served = 0
+    seen: list[int] = []
+
+    async def handler() -> None:
+        nonlocal now, served
+        runner.begin_broadcast()
+        now += 0.003  # of the clock that the runner looks at
+        runner.end_broadcast()
+        served += 1
+
+    def look() -> None:
+        seen.append(served)
+        if served < 60:
+            asyncio.get_running_loop().call_soon(look)
+
+    stage.client().send(*[handler] * 30)  # of one client, and of many
+    for _ in range(30):
+        stage.client().send(handler)
+    look()
+    await turns_until(lambda: served == 60)
+    assert max(after - before for before, after in itertools.pairwise(seen)) <= 2
+
+
+async def test_events_to_many_that_are_seldom_cost_no_turn(stage: Stage) -> None:
+    """Each would cost a turn of the event loop, and its acknowledgement come later."""
+    now = 0.0
+    stage.runner = runner = Runner(stage.tasks, lambda: stage.over, roomy(), Cork(), lambda: now)
+    served = 0
+
+    async def handler() -> None:
+        nonlocal now, served
+        runner.begin_broadcast()
+        now += 0.003
+        runner.end_broadcast()
+        served += 1
+
+    client = stage.client()
+    for number in range(3):
+        client.send(handler)
+        await turns_until(lambda number=number: served > number)  # type: ignore[misc]
+        now += 1.0
+        assert not runner._yields
+    runner.begin_broadcast()  # of a task of the program
+    now += 1.0
+    runner.end_broadcast()
+    assert not runner._yields
+
+
 async def test_a_blocked_client_waits_and_the_others_do_not(stage: Stage) -> None:
     """Back-pressure on one client would be a stop for all."""
     gate = asyncio.Event()

@@ -280,7 +280,7 @@ async def test_without_the_rights_to_end_connections() -> None:
 
 async def test_without_emitters_fewer_channels_are_needed(monkeypatch: pytest.MonkeyPatch) -> None:
     """What the page says may be left out would be needed after all."""
-    monkeypatch.setattr("rtframework_redis.streams._START", 1.0)
+    monkeypatch.setattr("rtframework_redis.starting.START", 1.0)
     less = ["resetchannels", "&socket.io#*", "-psubscribe"]
     async with running_redis() as redis, light_clients() as clients:
         await redis.command("ACL", "SETUSER", "chat", *rules_of("acl"), *less)

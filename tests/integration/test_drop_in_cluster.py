@@ -218,6 +218,27 @@ async def test_an_emit_raises_while_redis_is_away(kind: str, js: JSClients) -> N
         assert await clients["two"].wait_for("again") == [2]
 
 
+@pytest.mark.parametrize("kind", ["streams", "classic"])
+async def test_a_connect_handler_that_emits_keeps_nobody_out(kind: str, js: JSClients) -> None:
+    """A program that announces everybody who comes would let nobody in while Redis is away."""
+    async with cluster(kind, publish_timeout=0.5) as found:
+
+        @found.one.event
+        async def connect(sid: str, environ: Any, auth: dict[str, bool] | None) -> bool:
+            await found.one.enter_room(sid, "lobby")
+            await found.one.emit("joined", sid, skip_sid=sid)
+            await found.one.emit("welcome", to=sid)
+            return not (auth or {}).get("banned", False)
+
+        found.redis.kill()
+        await until(lambda: not found.one.manager.health.up)
+        client = await js.connect(found.urls["one"], via=WEBSOCKET)
+        await client.wait_for("welcome")
+        assert found.one.manager.lost == 1
+        banned = await js.connect(found.urls["one"], via=WEBSOCKET, auth={"banned": True}, wait=False)
+        await banned.refused()
+
+
 async def emitted(sio: AsyncServer, event: str, data: Any) -> bool:
     """Emit, and return whether the other servers get it; it takes a moment until all connections are there again."""
     try:

@@ -9,16 +9,18 @@ import asyncio
 import random
 import re
 import zlib
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import count
-from typing import Any, Final, TypeAlias, cast
+from typing import Any, Final, TypeAlias
 
 from aiohttp import web
 
 from rtframework import Limits, Server, Socket
+from rtframework.engine import AsyncServer
 from rtframework.testing.idle import settle
 from rtframework.testing.memory_transport import MemoryTransport
+from tests.support.server import see
 from tests.support.simulation import client_frame
 
 Step: TypeAlias = tuple[int, bytes]
@@ -33,26 +35,20 @@ CONNECTIONS: Final = 3
 PAGE: Final = b"a page of the program"
 
 
-@web.middleware
-async def _see(
-    request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
-) -> web.StreamResponse:
-    return await handler(request)
-
-
 @dataclass
 class Side:
     """One of the two servers, with the connections of the case that runs."""
 
     runner: web.AppRunner
-    io: Server
+    io: Any
+    """A ``Server``, or the drop-in's ``AsyncServer``."""
     heard: list[Any]
     wires: list[MemoryTransport] = field(default_factory=list)
     received: list[Received] = field(default_factory=list)
 
     def engine(self) -> Any:
         """Its inside."""
-        return cast("Any", self.io)._server.eio
+        return self.io._server.eio if isinstance(self.io, Server) else self.io.eio
 
     def connect(self) -> None:
         """Open the connections of a case."""
@@ -83,9 +79,22 @@ class Side:
                 (sid, each.transport, each.is_open, each.has_poll, each.upgrade is not None)
                 for sid, each in self.engine().connections.items()
             ),
-            "handshakes": [_handshake_of(each) for each in self.io.sockets.values()],
+            "handshakes": self._handshakes(),
             "heard": list(self.heard),
         }
+
+    def _handshakes(self) -> list[Any]:
+        if isinstance(self.io, Server):
+            return [_handshake_of(each) for each in self.io.sockets.values()]
+        return [_environ_of(each.environ) for each in self.engine().sockets.values()]
+
+
+def _environ_of(environ: Mapping[str, Any]) -> Any:
+    """What a program of python-socketio sees of it, which may look at aiohttp's request, too."""
+    its = environ["aiohttp.request"]
+    fields = (its.method, its.path_qs, its.rel_url, its.version, its.remote, its.scheme, its.host, its.raw_headers)
+    more = (dict(its.query), dict(its.cookies), [*its.headers.items()], its.match_info.route.method)
+    return [(name, value) for name, value in environ.items() if isinstance(value, str)], fields, more
 
 
 def _handshake_of(socket: Socket) -> Any:
@@ -135,15 +144,31 @@ def answers_of(data: bytes) -> list[Any]:
     return [*found, _IDS.sub(b"<id>", data)]
 
 
-async def _side(*, directly: bool, **options: Any) -> Side:
-    app = web.Application(middlewares=() if directly else (_see,))
+def _make_drop_in(heard: list[Any]) -> AsyncServer:
+    """The drop-in, with the same handlers."""
+    sio = AsyncServer(
+        async_mode="aiohttp", cors_allowed_origins=["https://friend.example"], max_http_buffer_size=20_000
+    )
+
+    async def note(sid: str, value: Any = None) -> Any:
+        heard.append(value)
+        return value
+
+    async def disconnect(sid: str, reason: str) -> None:
+        heard.append(reason)
+
+    sio.on("note", note)
+    sio.on("disconnect", disconnect)
+    return sio
+
+
+def _make_server(heard: list[Any], **options: Any) -> Server:
     io = Server(
         allow_eio3=True,
         cors_allowed_origins=["https://friend.example"],
         limits=Limits(max_http_buffer_size=20_000),
         **options,
     )
-    heard: list[Any] = []
 
     @io.on("note")
     def note(socket: Socket, value: Any = None) -> Any:
@@ -154,6 +179,13 @@ async def _side(*, directly: bool, **options: Any) -> Side:
     def disconnect(socket: Socket, reason: str) -> None:
         heard.append(reason)
 
+    return io
+
+
+async def _side(*, directly: bool, drop_in: bool, **options: Any) -> Side:
+    app = web.Application(middlewares=() if directly else (see,))
+    heard: list[Any] = []
+    io: Any = _make_drop_in(heard) if drop_in else _make_server(heard, **options)
     io.attach(app)
 
     async def page(request: web.Request) -> web.Response:
@@ -192,10 +224,10 @@ async def run(sides: Sequence[Side], steps: Sequence[Step]) -> list[Any]:
 
 
 class BothWays:
-    """Two servers that differ in nothing but the way in which they serve requests."""
+    """Two servers that differ in nothing but the way in which they serve requests; ``drop_in``: of python-socketio."""
 
-    def __init__(self, **options: Any) -> None:
-        self._options = options
+    def __init__(self, *, drop_in: bool = False, **options: Any) -> None:
+        self._options = {"drop_in": drop_in, **options}
         self.sides: list[Side] = []
 
     async def __aenter__(self) -> BothWays:
@@ -215,11 +247,11 @@ class BothWays:
         return directly
 
 
-def check_both(cases: Iterable[Sequence[Step]]) -> list[Any]:
+def check_both(cases: Iterable[Sequence[Step]], *, drop_in: bool = False) -> list[Any]:
     """Do the steps of these cases with both, in an event loop that shows when nothing more will come."""
 
     async def check() -> list[Any]:
-        async with BothWays() as both:
+        async with BothWays(drop_in=drop_in) as both:
             return [await both.check(steps) for steps in cases]
 
     with asyncio.Runner(loop_factory=asyncio.SelectorEventLoop) as runner:
@@ -369,6 +401,10 @@ def steps_of(rng: random.Random) -> list[Step]:
         data = b"".join(_request(rng) for _ in range(rng.choice((1, 1, 1, 1, 2, 3))))
         data = _broken(rng, data)
         steps += [(number, piece) for piece in _pieces(rng, data)]
+    if len(steps) > 1 and rng.random() < 0.3:  # something else between two pieces
+        at = rng.randrange(len(steps) - 1)
+        if steps[at][0] != steps[at + 1][0]:
+            steps[at : at + 2] = reversed(steps[at : at + 2])
     return steps
 
 
@@ -427,6 +463,7 @@ def _pieces(rng: random.Random, data: bytes) -> list[bytes]:
     if rng.random() < 0.6 or len(data) < 2:
         return [data]
     cuts = sorted(rng.sample(range(1, len(data)), min(rng.randint(1, 3), len(data) - 1)))
-    if b"\r\n\r\n" in data and rng.random() < 0.3:
-        cuts = [data.index(b"\r\n\r\n") + 4]
+    behind = data.find(b"\r\n\r\n") + 4
+    if 4 <= behind < len(data) and rng.random() < 0.5:  # as browsers do
+        cuts = [behind] if rng.random() < 0.6 else sorted({behind, rng.randrange(behind, len(data))})
     return [data[start:end] for start, end in zip([0, *cuts], [*cuts, len(data)], strict=True)]

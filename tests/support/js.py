@@ -62,6 +62,7 @@ class ClientOptions(TypedDict, total=False):
     forceBase64: bool
     protocols: list[str]
     perMessageDeflate: bool
+    rejectUnauthorized: bool
     v2: bool
     """Not an option of JavaScript's: use socket.io-client 2."""
 

@@ -11,15 +11,17 @@ import signal
 import socket
 import struct
 import sys
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol, Self, TypeAlias
+from typing import Any, Final, Protocol, Self, TypeAlias
 
 from aiohttp import web
 
 from tests.support.preload import Process, start
 
 HOST = "127.0.0.1"
+BY_AIOHTTP = os.environ.get("RTF_TEST_WAY") == "aiohttp"
+"""True if aiohttp's tasks are to serve the requests of tests, which are else served where they are read."""
 
 
 class Attachable(Protocol):
@@ -30,6 +32,14 @@ class Attachable(Protocol):
 
 
 Served: TypeAlias = Attachable | web.Application | Callable[[], web.Application]
+
+
+@web.middleware
+async def see(
+    request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+) -> web.StreamResponse:
+    """Have aiohttp's tasks serve all requests of an application: the program would see them."""
+    return await handler(request)
 
 
 def reset(transport: asyncio.BaseTransport) -> None:
@@ -49,11 +59,17 @@ def backlog_of(sock: socket.socket) -> int:
     return found
 
 
+NO_PAGES: Final = frozenset({3659, 4045, 4190, 5060, 5061, 6000, 6566, *range(6665, 6670), 6679, 6697, 10080})
+"""Ports between 3000 and 12000 that browsers refuse to connect to (the Fetch standard, "port blocking")."""
+
+
 def free_port() -> int:
-    """A port that nobody listens on at this moment, and that no outgoing connection is given meanwhile."""
+    """A port, good for pages too, that nobody listens on now, and that no outgoing connection is given meanwhile."""
     chance = random.SystemRandom()
     while True:
         port = chance.randrange(3_000, 12_000)
+        if port in NO_PAGES:
+            continue
         with socket.socket() as sock, contextlib.suppress(OSError):
             sock.bind((HOST, port))
             return port
@@ -103,6 +119,8 @@ class RunningServer:
         if self._runner is not None:
             raise RuntimeError("the server runs already")
         self.app = self._application()
+        if BY_AIOHTTP and see not in self.app.middlewares:
+            self.app.middlewares.append(see)
         runner = web.AppRunner(self.app, shutdown_timeout=self._shutdown_timeout)
         try:
             await runner.setup()

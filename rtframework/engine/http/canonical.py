@@ -1,8 +1,8 @@
 """Requests as browsers and clients write them, read in one piece without aiohttp's parser.
 
-Only what can be read in one way is read here (RFC 9112, 3 and 5): a whole request and nothing behind it, of a session
-or a handshake, with headers of plain ASCII that come once each, and a body whose length is told. The reader says no to
-all else, and aiohttp's parser gets the same bytes.
+Only what can be read in one way is read here (RFC 9112, 3 and 5): a request and nothing behind it, of a session or a
+handshake, with headers of plain ASCII that come once each, and a body whose length is told. A short body may come
+later, as browsers send it. The reader says no to all else, and aiohttp's parser gets the same bytes.
 """
 
 from __future__ import annotations
@@ -28,6 +28,8 @@ _LENGTH: Final = re.compile(r"0|[1-9]\d{0,6}", re.ASCII)
 LARGEST: Final = 8_190
 """Bytes of a head."""
 MOST_HEADERS: Final = 60
+_LATER: Final = 32_768
+"""Bytes of a body that may come behind its head; each piece of it is copied, so a larger one is aiohttp's."""
 _FOR_AIOHTTP: Final = frozenset(
     {
         "transfer-encoding",
@@ -80,22 +82,36 @@ _recent: Final[dict[bytes, _Fields]] = {}
 _MOST_RECENT: Final = 256
 
 
-class _Body:
-    """The body of a request, which is there."""
+class Body:
+    """The body of a request, or what has come of it."""
 
-    __slots__ = ("_data",)
+    __slots__ = ("_data", "missing")
 
-    def __init__(self, data: bytes) -> None:
+    def __init__(self, data: bytes, missing: int = 0) -> None:
         self._data = data
+        self.missing = missing
+        """Bytes that are still to come; negative when more has come."""
+
+    @property
+    def length(self) -> int:
+        """Bytes of the whole."""
+        return len(self._data) + self.missing
 
     def is_eof(self) -> bool:
-        return True
+        """Return whether all of it has come."""
+        return self.missing <= 0
 
     def read_nowait(self) -> bytes:
+        """Return what has come."""
         return self._data
 
+    def feed(self, data: bytes) -> None:
+        """Add what has come."""
+        self._data += data
+        self.missing -= len(data)
 
-_NO_BODY: Final = _Body(b"")
+
+_NO_BODY: Final = Body(b"")
 
 
 class CanonicalRequest:
@@ -126,7 +142,7 @@ class CanonicalRequest:
         path: str,
         headers: CIMultiDictProxy[str],
         host: str,
-        content: _Body,
+        content: Body,
         head_size: int,
     ) -> None:
         self.protocol = protocol
@@ -175,9 +191,9 @@ class CanonicalRequest:
 def read(
     data: bytes, protocol: HttpProtocol, largest: int = LARGEST, most_headers: int = MOST_HEADERS
 ) -> CanonicalRequest | None:
-    """Read a request that is whole and has nothing behind it; ``None`` if it is for aiohttp to read.
+    """Read a request that has nothing behind it; ``None`` if it is for aiohttp to read.
 
-    ``largest``: bytes of the whole head.
+    Its head is whole, of at most ``largest`` bytes; of a short body, some may be missing.
     """
     end = data.find(_END) + 4
     start = data.find(_CRLF) + 2
@@ -199,9 +215,12 @@ def read(
         return None
     method, target, path = found.groups()
     if method == b"POST":
-        if fields.length is None or end + fields.length != len(data) or fields.upgrades:
+        if fields.length is None or fields.upgrades:
             return None
-        body = _Body(data[end:])
+        missing = end + fields.length - len(data)
+        if missing and not 0 < missing <= fields.length <= _LATER:
+            return None
+        body = Body(data[end:], missing)
     elif fields.length is not None or end != len(data):
         return None
     else:
@@ -216,6 +235,13 @@ def read(
         body,
         len(target) + len(block),
     )
+
+
+def raw_headers(data: bytes) -> tuple[tuple[bytes, bytes], ...]:
+    """Return the headers of a request that was read, as the client has written them."""
+    block = data[data.find(_CRLF) + 2 : data.find(_END)]
+    names_and_values = (line.partition(b": ")[::2] for line in block.split(_CRLF))
+    return tuple(names_and_values)
 
 
 def _fields_of(block: bytes) -> _Fields | None:

@@ -16,27 +16,37 @@ from aiohttp.web_urldispatcher import MatchedSubAppResource, UrlMappingMatchInfo
 if TYPE_CHECKING:
     from ..transports.polling import Waiting
     from .answers import Answer, Send
+    from .canonical import Body
     from .detach import Answered
 
 log: Final = logging.getLogger("rtframework.engine")
 
 T = TypeVar("T")
 
-Served: TypeAlias = "Answered | Poll | Send | None"
-"""What has become of a request: answered, a GET that waits, or begun, for aiohttp to go on with. ``None``: nothing has
-happened, and aiohttp is to serve it."""
+Served: TypeAlias = "Answered | Poll | Post | Send | None"
+"""What has become of a request: answered, a GET that waits, a POST whose body is on its way, or begun, for aiohttp to
+go on with. ``None``: nothing has happened, and aiohttp is to serve it."""
 
 ServeDirectly: TypeAlias = Callable[[web.Request], Served]
-"""Serves a request without waiting for anything."""
+"""Serves a request, which may be a ``CanonicalRequest``, without waiting for anything."""
 
+_PATIENCE: Final = 1.0
+"""Seconds for which a body that is on its way is awaited without a task, at most."""
 _ROUTES: Final = web.AppKey("rtframework_direct_routes", dict[str, "DirectRoute"])
 
 
 class Polling(Protocol):
-    """The transport of the client whose GET waits."""
+    """The transport of the client whose GET waits, or whose POST is on its way."""
+
+    @property
+    def is_open(self) -> bool:
+        """True while packets of the client are served."""
 
     def give_up(self, waiting: Waiting, /) -> None:
         """End the session: its client has hung up."""
+
+    def lose_post(self) -> None:
+        """End the session: its client has hung up while it sent something."""
 
 
 class Poll:
@@ -68,6 +78,46 @@ class Poll:
         self._polling.give_up(self)
 
 
+class Post:
+    """A POST whose body is on its way, without a task: browsers send it behind the head.
+
+    ``serve`` serves it when it is whole. ``send`` is for aiohttp's task, which begins the body anew.
+    """
+
+    __slots__ = ("_body", "_polling", "_serve", "is_begun", "patience", "send")
+
+    def __init__(
+        self,
+        body: Body,
+        polling: Polling,
+        serve: Callable[[], Served],
+        send: Send,
+        *,
+        is_begun: bool,
+        timeout: float,
+    ) -> None:
+        self._body = body
+        self._polling = polling
+        self._serve = serve
+        self.send = send
+        self.is_begun = is_begun
+        """True if it need not be left to aiohttp at once."""
+        self.patience = min(_PATIENCE, timeout)
+        """Seconds after which it is left to aiohttp."""
+
+    def feed(self, data: bytes) -> Served:
+        """Take what has come: ``None`` if more is to come. What is more than the body, or too late, is aiohttp's."""
+        body = self._body
+        body.feed(data)
+        if body.missing > 0 and self._polling.is_open:
+            return None
+        return self.send if body.missing else self._serve()
+
+    def lose(self) -> None:
+        """Give it up, and the session with it: the client has hung up."""
+        self._polling.lose_post()
+
+
 class Begun(Generic[T]):
     """A coroutine that has been begun without a task, and waits for ``first``: a task can await the rest."""
 
@@ -95,16 +145,12 @@ class Begun(Generic[T]):
 class DirectRoute:
     """The route of a server at one path, which takes requests straight from the connection."""
 
-    __slots__ = ("_app", "_match_info", "_route", "is_canonical", "serve")
+    __slots__ = ("_app", "_match_info", "_route", "serve")
 
-    def __init__(
-        self, app: web.Application, route: web.AbstractRoute, serve: ServeDirectly, is_canonical: bool
-    ) -> None:
+    def __init__(self, app: web.Application, route: web.AbstractRoute, serve: ServeDirectly) -> None:
         self._app = app
         self._route = route
         self.serve = serve
-        self.is_canonical = is_canonical
-        """True if it takes a ``CanonicalRequest`` too."""
         self._match_info: UrlMappingMatchInfo | None = None
 
     def match(self, request: web.Request) -> None:
@@ -137,17 +183,12 @@ class DirectRoute:
         return None
 
 
-def add_direct_route(
-    app: web.Application, path: str, route: web.AbstractRoute, serve: ServeDirectly, *, is_canonical: bool
-) -> None:
-    """Have requests at a path served directly, if the application is run as itself and they may be.
-
-    ``is_canonical``: ``serve`` takes a ``CanonicalRequest`` too, which is no ``aiohttp.web.Request``.
-    """
+def add_direct_route(app: web.Application, path: str, route: web.AbstractRoute, serve: ServeDirectly) -> None:
+    """Have requests at a path served directly, if the application is run as itself and they may be."""
     routes = app.get(_ROUTES)
     if routes is None:
         routes = app[_ROUTES] = {}
-    routes.setdefault(path, DirectRoute(app, route, serve, is_canonical))
+    routes.setdefault(path, DirectRoute(app, route, serve))
 
 
 def open_routes(app: web.Application) -> dict[str, DirectRoute]:

@@ -17,7 +17,7 @@ from aiohttp.web_log import AccessLogger
 from ...logs import ThrottledLog
 from .canonical import LARGEST, MOST_HEADERS, read
 from .detach import Answered
-from .direct import Poll
+from .direct import Poll, Post
 from .last_response import LastResponse
 
 if TYPE_CHECKING:
@@ -51,14 +51,16 @@ _LATE: Final = b"HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nContent-Le
 class HttpProtocol(web.RequestHandler):
     """One connection: the head of a request has to arrive in time, and one that cannot be read is told quietly."""
 
-    __slots__ = ("_body", "_is_clean", "_left", "_unparsed", "head_timer", "on_response", "poll")
+    __slots__ = ("_body", "_is_clean", "_left", "_unparsed", "head_timer", "on_response", "poll", "post")
 
     head_timer: TimerHandle | None
-    """Ends the time of a head that has begun. An ``HttpServer`` sets this and the others: a constructor would cost."""
+    """Ends the time of a head, or of a ``post``. An ``HttpServer`` sets this and others: a constructor would cost."""
     on_response: Callable[[web.StreamResponse], None] | None
     """Called with the response to the request that is being served, when it has been written."""
     poll: Poll | None
     """The GET that waits without a task; its message, if it was parsed, is the first in the queue meanwhile."""
+    post: Post | None
+    """The POST whose body is on its way, without a task; it was not parsed."""
     _unparsed: bytes | None
     """The request that is served and was not parsed by aiohttp."""
     _is_clean: bool
@@ -82,7 +84,7 @@ class HttpProtocol(web.RequestHandler):
         self._request_in_progress = self._paused = self._upgraded = False
         self.transport = self._parser = self._waiter = self._task_handler = self._payload_parser = None
         self._current_request = self._keepalive_handle = self._drain_waiter = None
-        self.head_timer = self.on_response = self.poll = self._unparsed = self._body = None
+        self.head_timer = self.on_response = self.poll = self.post = self._unparsed = self._body = None
         self._left = 0
 
     def _wake(self, server: HttpServer) -> None:
@@ -116,8 +118,11 @@ class HttpProtocol(web.RequestHandler):
         is_idle = self._is_idle
         if is_idle and self._is_clean and self._serve_unparsed(data):
             return
-        if self._unparsed is not None and data:  # something comes behind a GET that waits
-            self._parse_unparsed()
+        if self._unparsed is not None and data:
+            if self.post is not None:
+                self._go_on(self.post, data)
+                return
+            self._parse_unparsed()  # something comes behind a GET that waits
         if self._parse(data, may_be_clean=is_idle) or not is_idle:
             return
         if self._messages:
@@ -189,7 +194,7 @@ class HttpProtocol(web.RequestHandler):
             return False
         request = read(data, self, manager.largest, manager.most_headers)
         route = None if request is None else manager.routes.get(request.path)
-        if request is None or route is None or not route.is_canonical:
+        if request is None or route is None:
             return False
         self._unparsed = data
         served: Served
@@ -205,6 +210,10 @@ class HttpProtocol(web.RequestHandler):
             self.poll = served
         elif isinstance(served, Answered):
             self._end_request()
+        elif isinstance(served, Post):
+            self._stop_timer()
+            self.post = served
+            self.head_timer = self._loop.call_later(served.patience, self._leave_post)
         elif served is None:
             self._unparsed = None
             return False
@@ -212,11 +221,44 @@ class HttpProtocol(web.RequestHandler):
             self._hand_over(served)
         return True
 
+    def _go_on(self, post: Post, data: bytes) -> None:
+        """Take more of the body that is on its way, and serve the request when it is whole."""
+        served: Served
+        try:
+            served = post.feed(data)
+        except Exception as error:
+            if self._manager is None:
+                raise
+            served = partial(_fail, error)
+        if served is post.send:
+            self._leave_post()
+            self._parse(data)  # by itself: if it cannot be read, what came before it has its answer
+            return
+        self._unparsed = (self._unparsed or b"") + data
+        if served is None:
+            return
+        self._stop_timer()
+        self.post = None
+        if isinstance(served, Answered):
+            self._end_request()
+        else:
+            self._hand_over(cast("Send", served))
+
+    def _leave_post(self) -> None:
+        """Have aiohttp's task read the body that is on its way."""
+        self._stop_timer()
+        post = self.post
+        if post is not None:
+            self._hand_over(post.send)
+            self.post = None
+
     def _parse_unparsed(self) -> None:
         """Have aiohttp parse the request that is being served, for what it is to do with it."""
         data, self._unparsed = self._unparsed, None
         if data is not None:
-            self._parse(data, may_be_clean=True, is_whole=True)
+            closes, self._close = self._close, False  # with which it parses nothing; this has begun before
+            self._parse(data, may_be_clean=True, is_whole=self.post is None)
+            self._close = closes
 
     def _serve(self) -> None:
         """Serve the requests that have come on an idle connection: one without a task, if it may be."""
@@ -250,7 +292,7 @@ class HttpProtocol(web.RequestHandler):
         elif isinstance(served, Answered):
             self._end_request()
         else:
-            self._hand_over(served)
+            self._hand_over(cast("Send | None", served))
 
     def _hand_over(self, send: Send | None = None) -> None:
         """Have aiohttp's task serve the first request; ``send`` goes on with it, if it has been begun."""
@@ -309,7 +351,8 @@ class HttpProtocol(web.RequestHandler):
         if self.head_timer is not None:
             self._stop_timer()
         super().connection_lost(exc)
-        poll, self.poll = self.poll, None
+        poll, self.poll = self.poll or self.post, None
+        self.post = None
         if poll is not None:
             poll.lose()
 
@@ -422,7 +465,7 @@ class HttpServer(web.Server):
         """Bytes of the head of a request that need not be parsed by aiohttp."""
         self.most_headers = min(MOST_HEADERS, self._kwargs.get("max_headers", MOST_HEADERS))
         """Headers of such a request."""
-        self._wakes_late = any(route.is_canonical for route in routes.values())
+        self._wakes_late = bool(routes)
         self._has_made_one = False
         """True when it is known that there are no other arguments than aiohttp's."""
 
@@ -438,7 +481,8 @@ class HttpServer(web.Server):
             protocol = self.protocol_class(self, loop=self._loop, **(self._without_log if is_quiet else self._kwargs))
         except TypeError:  # an argument that there is not: aiohttp warns, and does without it
             return super().__call__()
-        protocol.head_timer = protocol.on_response = protocol.poll = protocol._unparsed = protocol._body = None
+        protocol.head_timer = protocol.on_response = protocol.poll = protocol.post = None
+        protocol._unparsed = protocol._body = None
         protocol._left = 0
         protocol._is_clean = self._has_made_one = True
         return protocol

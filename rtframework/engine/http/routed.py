@@ -107,7 +107,7 @@ class RoutedProtocol(HttpProtocol):
     def _serve_unparsed(self, data: bytes) -> bool:
         """Serve a request of this worker's; pass the connection on if it is another's; else hold it, or decline."""
         if _serve_unparsed(self, data):
-            if self.head_timer is not None:
+            if self.head_timer is not None and self.post is None:
                 self._stop_timer()
             if self._is_settled:
                 self._end_settled()
@@ -257,7 +257,7 @@ class RoutedServer(HttpServer):
                 return serve(request)
             return None
 
-        return DirectRoute(route._app, route._route, serve_here, route.is_canonical)
+        return DirectRoute(route._app, route._route, serve_here)
 
     def _is_for_here(self, request: web.Request) -> bool:
         """Return whether this worker serves a request. If not, ``going`` says where it goes, unless it was parsed."""

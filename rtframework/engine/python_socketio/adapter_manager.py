@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
+from ...adapters.cluster_events import ClusterEvents
+from ...adapters.connecting import is_connecting
 from ...concurrency import TaskSet, is_cancelled, maybe_await
 from ...exceptions import AckTimeout, ClusterUnavailable, RTFrameworkError
 from ...logs import ThrottledLog, quote, show_event
@@ -17,15 +20,11 @@ from .client_emitter import Answer, ClientEmitter
 from .manager import Manager, arguments, is_many
 
 if TYPE_CHECKING:
-    from ...protocols import Adapter, AdapterFactory, Outlet
+    from ...protocols import Adapter, AdapterFactory, Backbone, Outlet
     from ...types import Health
 
 log: Final = logging.getLogger("rtframework.cluster")
 
-_gap: Final = ThrottledLog(
-    log, logging.ERROR, "packets of other servers may be missing in %s: clients may not have got them"
-)
-_lost: Final = ThrottledLog(log, logging.WARNING, "an emit of %s in %s has not reached the other servers")
 _ignored: Final = ThrottledLog(
     log,
     logging.WARNING,
@@ -37,6 +36,8 @@ _refused: Final = ThrottledLog(
 )
 
 _EVENT: Final = int(PacketType.EVENT)
+_LISTENERS_TIME: Final = 1.5
+"""Seconds for listeners of the cluster's events to end when the server stops."""
 _CALLBACK_TIME: Final = 60.0
 """Seconds in which clients of other servers may answer an ``emit`` with a callback; python-socketio's for ``call``."""
 _NOBODY: Final[Mapping[str, Any]] = {}
@@ -56,11 +57,10 @@ class AdapterManager(Manager):
         self._asking: Counter[str] = Counter()
         """By namespace: the questions to other servers that are open."""
         self._callbacks = TaskSet()
-        self._up: bool | None = None
-        self.gaps = 0
-        """Times that packets of other servers may have been missed; each namespace counts."""
-        self.lost = 0
-        """Emits that the other servers did not get, and whose error nobody was there to catch."""
+        self.cluster = ClusterEvents(lambda: self.health.reason)
+        """What the server hears of the others."""
+        self.started_at: float | None = None
+        """Time at which the cluster was joined, in seconds since the epoch; ``None`` while it is not."""
         self.ignored = 0
         """Events for servers, which have no handlers here."""
 
@@ -74,18 +74,39 @@ class AdapterManager(Manager):
     async def start(self) -> None:
         """Join the cluster. What the adapter raises is why the application does not start."""
         await self._table.start(["/", *self.server.declared(), *self._spaces])
+        self.started_at = time.time()
 
     async def stop(self) -> None:
         """Leave the cluster; callbacks that still wait are not called any more."""
+        self.started_at = None
         await self._callbacks.cancel()
+        await self.cluster.close(_LISTENERS_TIME)
         await self._table.stop()
-        self._up = None
+        self.cluster.reset()
+
+    @property
+    def backbone(self) -> Backbone | None:
+        """What joins the server to others; ``None`` if the adapter joins none."""
+        return self._table.backbone
 
     @property
     def node(self) -> str:
         """The name of this server in its cluster; ``""`` if the adapter has none."""
-        backbone = self._table.backbone
-        return "" if backbone is None else backbone.node
+        return "" if self.backbone is None else self.backbone.node
+
+    @property
+    def gaps(self) -> int:
+        """Times that packets of other servers may have been missed."""
+        return self.cluster.gaps
+
+    @property
+    def lost(self) -> int:
+        """Emits that the other servers did not get."""
+        return self.cluster.lost
+
+    def count_sockets(self) -> int:
+        """Count the clients of all namespaces."""
+        return sum(len(space.outlets) for space in self._spaces.values())
 
     @property
     def health(self) -> Health:
@@ -113,7 +134,7 @@ class AdapterManager(Manager):
         With a callback, it is called at once when the client is here, else when all have answered, at most after 60
         seconds. Raises ``EncodeError``, and :class:`~rtframework.ClusterUnavailable` if the other servers do not get
         it: then nobody has it, or, if the error is ``local``, only the clients of this server. The latter is counted
-        and logged instead if there is a callback.
+        and logged instead if there is a callback, and in a connect handler.
         """
         recipient = room if to is None else to
         if ignore_queue or self._is_here(recipient, namespace):
@@ -123,7 +144,12 @@ class AdapterManager(Manager):
         target = _target(recipient, skip_sid)
         if callback is None:
             adapter = self._adapters.get(namespace) or await self._table.open(namespace)
-            await adapter.broadcast(packet, target)
+            try:
+                await adapter.broadcast(packet, target)
+            except ClusterUnavailable as error:
+                self.cluster.loss(namespace, packet, target, error)
+                if not is_connecting():
+                    raise
         else:
             self.server.encode(Packet(_EVENT, namespace, packet.data, 0))  # raises before anybody has it
             self._callbacks.spawn(self._call_back(packet, target, callback))
@@ -158,8 +184,8 @@ class AdapterManager(Manager):
             answers = await self._ask(packet, target, _CALLBACK_TIME)
         except AckTimeout:
             return
-        except ClusterUnavailable:
-            self.lose(packet.nsp, packet)
+        except ClusterUnavailable as error:
+            self.cluster.loss(packet.nsp, packet, target, error)
             return
         except (Exception, asyncio.CancelledError) as error:
             if is_cancelled(error):
@@ -239,7 +265,11 @@ class AdapterManager(Manager):
         if self._is_here(sid, namespace):
             entering = self.join_here(sid, namespace, room)
             if entering is not None:
-                await entering
+                try:
+                    await entering
+                except ClusterUnavailable:
+                    if not is_connecting():
+                        raise
         elif room is not None:
             await (await self._adapter(namespace)).add_sockets(_target(sid, None), [_name(room)])
 
@@ -323,25 +353,6 @@ class AdapterManager(Manager):
         """Count an event for servers."""
         self.ignored += 1
         _ignored(quote(event), namespace, key=id(self), extra={"nsp": namespace, "event": show_event(event)})
-
-    def gap(self, namespace: str, since: float) -> None:
-        """Count packets that may be missing since a time, in seconds since the epoch. No client can recover them."""
-        self.gaps += 1
-        _gap(namespace, key=id(self), extra={"nsp": namespace, "since": since})
-
-    def state(self, up: bool) -> None:
-        """Log that the others cannot be reached, or can again, once for each change."""
-        before, self._up = self._up, up
-        if up and before is False:
-            log.info("the other servers of the cluster can be reached again")
-        elif not up and before is not False:
-            log.warning("the other servers of the cluster cannot be reached")
-
-    def lose(self, namespace: str, packet: Packet) -> None:
-        """Count an emit that the other servers do not get."""
-        self.lost += 1
-        name = packet.data[0]
-        _lost(quote(name), namespace, key=id(self), extra={"nsp": namespace, "event": show_event(name)})
 
     # --- inside -------------------------------------------------------------------------------------------------------
 

@@ -14,6 +14,7 @@ import socketio
 from socketio.exceptions import ConnectionRefusedError as RefusedByProgram
 from socketio.exceptions import DisconnectedError
 
+from ...adapters.connecting import connecting
 from ...exceptions import ConnectionRefused, EncodeError
 from ...logs import ThrottledLog, place_of, printable, quote
 from ...types import DisconnectReason, Packet, PacketType
@@ -283,7 +284,8 @@ class Member:
         """Run the connect handler. Return what the client is to be told if it is refused."""
         server = self._server
         try:
-            answer = await server._trigger_event("connect", self.nsp, self.sid, self._socket.environ, auth or None)
+            with connecting(lambda: not self._settled):
+                answer = await server._trigger_event("connect", self.nsp, self.sid, self._socket.environ, auth or None)
         except RefusedByProgram as refused:
             return dict(refused.error_args)
         except ConnectionRefused as refused:

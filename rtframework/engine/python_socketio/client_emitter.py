@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from typing import TYPE_CHECKING, Any
 
+from ...adapters.moving import all_moved
 from ...exceptions import Disconnected, EventError
 from ...types import Packet, SocketDetails
 
@@ -146,7 +147,7 @@ class ClientEmitter:
                 if entering is not None:
                     waiting.append(entering)
         if waiting:
-            return _wait(waiting, refused)
+            return all_moved(waiting, refused)
         if refused is not None:
             raise refused
         return None
@@ -155,7 +156,7 @@ class ClientEmitter:
         """Make clients leave rooms."""
         leaving = [self._manager.leave_here(sid, self._nsp, room) for sid in sids for room in rooms]
         waiting = [each for each in leaving if each is not None]
-        return _wait(waiting, None) if waiting else None
+        return all_moved(waiting) if waiting else None
 
     def disconnect(
         self, sids: Collection[str], close: bool, *, reason: str | None = None, persist: bool = True
@@ -174,20 +175,12 @@ class ClientEmitter:
 
     def gap(self, since: float) -> None:
         """Tell that packets may have been missed."""
-        self._manager.gap(self._nsp, since)
+        self._manager.cluster.gap(self._nsp, since)
 
     def state(self, up: bool) -> None:
         """Tell whether the other servers can be reached."""
-        self._manager.state(up)
+        self._manager.cluster.state(up)
 
     def lost(self, packet: Packet, target: Target, error: Exception) -> None:
         """Tell that the other servers do not get an event whose emitter has gone."""
-        self._manager.lose(self._nsp, packet)
-
-
-async def _wait(waiting: Sequence[Awaitable[None]], refused: EventError | None) -> None:
-    for each in await asyncio.gather(*waiting, return_exceptions=True):
-        if isinstance(each, BaseException):
-            raise each
-    if refused is not None:
-        raise refused
+        self._manager.cluster.loss(self._nsp, packet, target, error)

@@ -12,6 +12,7 @@ from ...types import DisconnectReason
 from ..engine_server import SHUTDOWN_TIMEOUT, EngineServer, query_of
 from ..frames import EncodedFrames
 from ..handshake import wants_websocket
+from ..http.full_request import full_request
 from .cors import CorsRules
 from .engineio_socket import EngineIOSocket
 from .packet_log import LoggedVersion
@@ -68,6 +69,7 @@ class EngineIOServer(EngineServer):
 
     def environ_of(self, request: web.Request, peer: Any = None) -> dict[str, Any]:
         """Describe a request as python-engineio's WSGI environ, with the client's own address."""
+        request = full_request(request)
         environ: dict[str, Any] = self._async["translate_request"](request)
         environ["REMOTE_ADDR"] = request.remote or ""
         peer = peer or request.get_extra_info("peername")
@@ -88,8 +90,6 @@ class EngineIOServer(EngineServer):
         """Drop a socket whose connection is closed and that nobody needs."""
         if socket.connection.is_closed and not socket.inhabited:
             self.sockets.pop(socket.sid, None)
-
-    takes_canonical = False  # handlers get an environ, which is made of an aiohttp.web.Request
 
     # --- python-engineio's API --------------------------------------------------------------------------------------
 
@@ -129,7 +129,7 @@ class EngineIOServer(EngineServer):
         return {**query, "transport": "websocket" if upgrades else "polling"}
 
     def _opened(self, connection: Connection, request: web.Request) -> Mapping[str, str]:
-        self.sockets[connection.sid] = EngineIOSocket(self, connection, request)
+        self.sockets[connection.sid] = EngineIOSocket(self, connection, full_request(request))
         if self._packet_log is not None:
             self._packet_log.opened(connection, self.open_packets.of(connection))
         cookie = self.cookie

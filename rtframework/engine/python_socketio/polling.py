@@ -30,7 +30,11 @@ class PatientPollingTransport(PollingTransport):
         self._turn = asyncio.Lock()
         self._posts = 0
 
-    async def post(self, request: web.Request, limits: Limits) -> int:
+    def begin_post(self, request: web.Request, length: int) -> bool:
+        """Leave a POST whose body is on its way to a task, in which it waits for the one before it."""
+        return False
+
+    async def post(self, request: web.Request, limits: Limits, since: float | None = None) -> int:
         """Take the packets of a POST, after those that came before it. Return the HTTP status to answer with."""
         if self._posts == _MOST_POSTS:
             self.connection.fail(DisconnectReason.TRANSPORT_ERROR)

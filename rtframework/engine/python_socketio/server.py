@@ -13,6 +13,7 @@ from socketio.exceptions import DisconnectedError
 from socketio.exceptions import TimeoutError as CallTimeout
 
 from ...adapters.checking import check_adapter_factory
+from ...adapters.cluster_view import Cluster
 from ...exceptions import AckTimeout, ConfigurationError
 from ...logs import printable
 from ...options import Cors, EngineOptions, Limits, check_instance, warn_of_unknown, whole_number
@@ -135,6 +136,7 @@ class AsyncServer(Gateway):
         self._cors_allowed_origins = cors_allowed_origins
         self._grace = grace
         self._manager_started = False
+        self._cluster = Cluster(manager) if isinstance(manager, AdapterManager) else None
         self._running: set[web.Application] = set()
         self._programs = Programs()
         self._programs.bind(self)
@@ -179,6 +181,25 @@ class AsyncServer(Gateway):
             decoder=decoder,
             limits=self._engine_options.limits,
         )
+
+    # --- the cluster ------------------------------------------------------------------------------------------------
+
+    @property
+    def cluster(self) -> Cluster:
+        """The servers that are one with this one by its ``adapter``, as ``io.cluster`` of ``rtframework.Server``.
+
+        Raises ``ConfigurationError`` without an adapter: managers of python-socketio tell nothing of other servers.
+        """
+        if self._cluster is None:
+            raise ConfigurationError("a server without an adapter has no cluster: write AsyncServer(adapter=...)")
+        return self._cluster
+
+    @property
+    def is_serving(self) -> bool:
+        """True while an application is served, with ``adapter``: since the cluster was joined; for ``Readiness``."""
+        if isinstance(self.manager, AdapterManager):
+            return self.manager.started_at is not None
+        return bool(self._running)
 
     # --- registration -----------------------------------------------------------------------------------------------
 

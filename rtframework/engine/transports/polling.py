@@ -145,11 +145,38 @@ class PollingTransport:
             self._waiting = self._request = None
         self._lost()
 
-    async def post(self, request: web.Request, limits: Limits) -> int:
-        """Take the packets of a POST, once what came before is being served. Return the HTTP status to answer with."""
+    @property
+    def is_open(self) -> bool:
+        """True while packets of the client are served."""
+        return self.connection.is_open
+
+    def begin_post(self, request: web.Request, length: int) -> bool:
+        """Note that a body of so many bytes is on its way, which :meth:`post` takes. ``False``: it takes it now."""
+        connection = self.connection
+        if (
+            self._posting
+            or length > connection.message_limit
+            or connection.blocked
+            or connection.inbox is not None
+            or self._decoder_of(request) is None
+        ):
+            return False
+        self._posting = True
+        return True
+
+    def lose_post(self) -> None:
+        """End the session: its client has hung up in the middle of a body."""
+        self._posting = False
+        self.connection.lost(DisconnectReason.TRANSPORT_ERROR)
+
+    async def post(self, request: web.Request, limits: Limits, since: float | None = None) -> int:
+        """Take the packets of a POST, once what came before is being served. Return the HTTP status to answer with.
+
+        ``since``: the time of the event loop when it was begun by :meth:`begin_post`.
+        """
         connection = self.connection
         decode = self._decoder_of(request)
-        if self._posting or decode is None:
+        if (self._posting and since is None) or decode is None:
             connection.fail(DisconnectReason.TRANSPORT_ERROR)
             return 400
         self._posting = True
@@ -164,7 +191,7 @@ class PollingTransport:
                 if len(body) > most:
                     body = None
             else:
-                body = await self._read(request, limits, most)
+                body = await self._read(request, limits, most, since)
             if body is None:
                 connection.fail_of_size()
                 return 413
@@ -189,7 +216,7 @@ class PollingTransport:
             if read:
                 connection.arrive(-read)
 
-    async def _read(self, request: web.Request, limits: Limits, most: int) -> bytes | None:
+    async def _read(self, request: web.Request, limits: Limits, most: int, since: float | None) -> bytes | None:
         """Read a body, in however many pieces it comes; ``None`` when it is longer than ``most`` bytes.
 
         Raises ``TimeoutError`` when it comes too slowly: each ``body_timeout`` has to bring ``least_rate``.
@@ -200,7 +227,8 @@ class PollingTransport:
         body = bytearray()
         enough = step = int(limits.least_rate * limits.body_timeout)
         try:
-            async with asyncio.timeout(limits.body_timeout) as timer:
+            start = connection.loop.time() if since is None else since
+            async with asyncio.timeout_at(start + limits.body_timeout) as timer:
                 async for chunk in request.content.iter_any():
                     body += chunk
                     self.received += len(chunk)

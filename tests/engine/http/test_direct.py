@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 import random
+import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, Final
 
@@ -13,7 +14,9 @@ import pytest
 from aiohttp import web
 
 from rtframework import ConnectionFailure, Limits, Server
+from rtframework.engine.http import direct
 from rtframework.engine.http.protocol import HttpProtocol
+from rtframework.engine.transports.polling import PollingTransport
 from tests.engine import Wire, Witness, engine_of, eventually, wire
 from tests.support.both_ways import OPENING, PLAIN, check_both, steps_of
 from tests.support.server import HOST
@@ -31,6 +34,7 @@ CASES: Final = 4_000 if is_thorough() else 500
 """Made-up cases for both ways; ``python -m tests.fuzz`` takes more of them."""
 HANDSHAKE: Final = "GET /socket.io/?EIO=4&transport=polling HTTP/1.1"
 CONNECT: Final = b"\x81\x82\0\0\0\x0040"
+NOTE: Final = b'42["note",1]'
 
 Arrange = Callable[[web.Application, Server, list[Any]], None]
 
@@ -389,6 +393,157 @@ async def test_a_post_that_waits_goes_on_in_a_task(started: list[HttpProtocol]) 
         await witness.noted(1)
 
 
+async def begin_post(tcp: Wire, witness: Witness, length: int, begun: bytes = b"") -> str:
+    """Join the main namespace, and send the head of a POST and the beginning of its body; the path."""
+    path = await join(tcp)
+    await tcp.send(f"POST {path} HTTP/1.1", f"Content-Length: {length}", body=begun)
+    await eventually(lambda: polling_of(witness)._posting)
+    return path
+
+
+def polling_of(witness: Witness) -> PollingTransport:
+    """The transport of the only client."""
+    (connection,) = witness.engine.connections.values()
+    assert connection.polling is not None
+    return connection.polling
+
+
+@pytest.mark.parametrize("pieces", [(b"", NOTE), (NOTE[:5], NOTE[5:]), (b"", NOTE[:1], NOTE[1:])])
+async def test_a_body_behind_its_head_starts_no_task(started: list[HttpProtocol], pieces: tuple[bytes, ...]) -> None:
+    """Browsers write head and body one after the other: each packet of a client that polls would cost twice as much."""
+    app, witness = web.Application(), Witness()
+    witness.io.attach(app)
+    async with run(app) as url, wire(url) as tcp:
+        path = await begin_post(tcp, witness, len(NOTE), pieces[0])
+        for piece in pieces[1:]:
+            assert witness.notes == []
+            await tcp.more(piece)
+            await asyncio.sleep(0)
+        assert await tcp.response() == (200, b"ok")
+        await witness.noted(1)
+        await tcp.send(f"GET {path} HTTP/1.1")  # the connection is good for more
+        await eventually(lambda: polling_of(witness).writable)
+        await witness.io.emit("news", 1)
+        assert await tcp.response() == (200, b'42["news",1]')
+        assert started == []
+
+
+async def test_a_body_that_takes_long_is_read_by_a_task(
+    started: list[HttpProtocol], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A phone that loses its network for a moment would lose what it has sent, too."""
+    monkeypatch.setattr(direct, "_PATIENCE", 0.02)
+    app, witness = web.Application(), Witness()
+    witness.io.attach(app)
+    async with run(app) as url, wire(url) as tcp:
+        await begin_post(tcp, witness, len(NOTE), NOTE[:3])
+        await eventually(lambda: started)
+        await tcp.more(NOTE[3:])
+        assert await tcp.response() == (200, b"ok")
+        await witness.noted(1)
+
+
+@pytest.mark.parametrize("patience", [0.02, 1.0])
+async def test_a_body_has_to_arrive_in_time(monkeypatch: pytest.MonkeyPatch, patience: float) -> None:
+    """Clients that begin and never end would fill the server, and the time is not to begin anew with the task."""
+    monkeypatch.setattr(direct, "_PATIENCE", patience)
+    app, witness = web.Application(), Witness(limits=Limits(body_timeout=0.2))
+    witness.io.attach(app)
+    async with run(app) as url, wire(url) as tcp:
+        await begin_post(tcp, witness, len(NOTE), NOTE[:3])
+        assert (await tcp.response())[0] == 408
+        assert await witness.reason() == "transport error"
+
+
+async def test_a_body_that_is_too_large_is_refused_before_it_comes() -> None:
+    """A client that is not let in yet could fill the memory."""
+    app, witness = web.Application(), Witness(limits=Limits(max_connect_size=100))
+    witness.io.attach(app)
+    async with run(app) as url, wire(url) as tcp:
+        path = await open_session(tcp)
+        await tcp.send(f"POST {path} HTTP/1.1", "Content-Length: 101")
+        assert (await tcp.response())[0] == 413
+        await eventually(lambda: not witness.engine.connections)
+
+
+async def test_a_client_that_hangs_up_in_a_body_has_left(started: list[HttpProtocol]) -> None:
+    """Others would see it as present until its ping times out, and an event of it would be missing."""
+    app, witness = web.Application(), Witness()
+    witness.io.attach(app)
+    async with run(app) as url:
+        async with wire(url) as tcp:
+            await begin_post(tcp, witness, len(NOTE))
+        assert await witness.reason() == "transport error"
+        assert started == []
+    witness.assert_nothing_left()
+
+
+async def test_two_bodies_at_a_time_end_the_session() -> None:
+    """Packets would come in no order (Engine.IO v4, "HTTP long-polling")."""
+    app, witness = web.Application(), Witness()
+    witness.io.attach(app)
+    async with run(app) as url, wire(url) as tcp, wire(url) as other:
+        path = await begin_post(tcp, witness, len(NOTE))
+        await other.send(f"POST {path} HTTP/1.1", f"Content-Length: {len(NOTE)}", body=NOTE)
+        assert (await other.response())[0] == 400
+        assert await witness.reason() == "transport error"
+        await tcp.more(NOTE[:3])
+        assert (await tcp.response())[0] == 400
+        assert witness.notes == []
+
+
+async def test_a_request_behind_a_body_has_its_turn() -> None:
+    """It would be taken for a part of the body, or be lost."""
+    app, witness = web.Application(), Witness()
+    witness.io.attach(app)
+    async with run(app) as url, wire(url) as tcp:
+        path = await begin_post(tcp, witness, len(NOTE))
+        await tcp.more(NOTE + f"GET {path} HTTP/1.1\r\nHost: a\r\n\r\n".encode())
+        assert await tcp.response() == (200, b"ok")
+        await witness.noted(1)
+        await witness.io.emit("news", 1)
+        assert await tcp.response() == (200, b'42["news",1]')
+
+
+async def test_an_error_behind_a_body_is_answered_and_logged(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A mistake in the engine would leave the client waiting."""
+
+    def fail(*args: object) -> None:
+        raise KeyError("a mistake")
+
+    app, witness = web.Application(), Witness()
+    witness.io.attach(app)
+    async with run(app) as url, wire(url) as tcp:
+        await begin_post(tcp, witness, len(NOTE))
+        monkeypatch.setattr(PollingTransport, "_hand_over", fail)
+        await tcp.more(NOTE)
+        assert (await tcp.response())[0] == 500
+    assert "a mistake" in caplog.text
+
+
+async def test_a_poll_that_is_compressed_at_the_end_arrives() -> None:
+    """What an application says good-bye with would be lost, for it is aiohttp that compresses it."""
+    app, witness = web.Application(), Witness()
+    witness.io.attach(app)
+
+    async def say_goodbye(app: web.Application) -> None:
+        await witness.io.emit("news", "a" * 5_000)
+
+    app.on_shutdown.insert(0, say_goodbye)
+    served = run(app)
+    async with wire(await served.__aenter__()) as tcp:
+        path = await join(tcp)
+        await tcp.send(f"GET {path} HTTP/1.1", "Accept-Encoding: gzip")
+        await eventually(lambda: polling_of(witness).writable)
+        ending = asyncio.create_task(served.__aexit__(None, None, None))
+        status, body = await tcp.response()
+        assert status == 200
+        assert b"a" * 5_000 in zlib.decompress(body, 47)
+        await ending
+
+
 async def test_idle_connections_without_a_task_are_closed(started: list[HttpProtocol]) -> None:
     """Every visitor would cost a connection for ever. One that polls is not idle."""
     app, witness = web.Application(), Witness()
@@ -443,10 +598,11 @@ async def test_connections_that_wait_are_closed_at_the_end(caplog: pytest.LogCap
     assert caplog.messages == []
 
 
-def test_both_ways_answer_the_same() -> None:
+@pytest.mark.parametrize("drop_in", [False, True])
+def test_both_ways_answer_the_same(drop_in: bool) -> None:
     """What the one way refuses, the other would serve, or a proxy in front see other requests than the server."""
-    check_both([(0, OPENING), (0, PLAIN[2]), (1, each)] for each in PLAIN)
-    check_both(steps_of(random.Random(seed)) for seed in range(CASES))
+    check_both(([(0, OPENING), (0, PLAIN[2]), (1, each)] for each in PLAIN), drop_in=drop_in)
+    check_both((steps_of(random.Random(seed)) for seed in range(CASES)), drop_in=drop_in)
 
 
 @pytest.mark.parametrize("path", ["/socket.io/", "/socket.io/{rest:.*}"])

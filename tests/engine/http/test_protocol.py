@@ -15,6 +15,8 @@ from rtframework.testing.idle import settle
 from rtframework.testing.memory_transport import MemoryTransport
 from tests.support.both_ways import Received
 
+pytestmark = pytest.mark.asyncio(loop_factories=["asyncio"])  # only that shows when nothing more will come
+
 PAGE = b"GET /page HTTP/1.1\r\nHost: x\r\n\r\n"
 POST = b"POST /page HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n0123456789"
 CHUNKED = b"POST /page HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n"

@@ -96,6 +96,7 @@ async def test_a_backbone_that_tells_nothing(monkeypatch: pytest.MonkeyPatch) ->
 
 
 @NOT_ON_UVLOOP
+@pytest.mark.asyncio(loop_factories=["asyncio"])  # which a test server needs
 async def test_a_real_server() -> None:
     """The states of the double would not be those of a server."""
     io = Server()

@@ -12,6 +12,8 @@ import pytest
 from aiohttp import web
 
 from rtframework import Limits, Server
+from rtframework.engine.http import direct
+from rtframework.engine.http.protocol import HttpProtocol
 from rtframework.engine.http.routed import RoutedProtocol
 from rtframework.workers.shared_table import SlotState
 from tests.engine import Wire, engine_of, wire
@@ -69,6 +71,32 @@ async def test_a_connection_moves_with_its_request(workers: WorkersHere) -> None
         await tcp.send(post(sid), "Content-Length: 2", body=b"40")
         assert await tcp.response() == (200, b"ok")
         assert (workers.connections_of(0), workers.connections_of(1)) == (0, 2)
+
+
+@pytest.mark.parametrize("patience", [1.0, 0.02])
+async def test_a_body_behind_its_head_is_served_where_the_session_is(
+    workers: WorkersHere, monkeypatch: pytest.MonkeyPatch, patience: float
+) -> None:
+    """What browsers send would be lost, or a body that never comes be awaited for ever."""
+    started: list[HttpProtocol] = []
+    start = HttpProtocol.start
+
+    async def note(self: HttpProtocol) -> None:
+        started.append(self)
+        await start(self)
+
+    monkeypatch.setattr(HttpProtocol, "start", note)
+    monkeypatch.setattr(direct, "_PATIENCE", patience)
+    async with wire(workers.url_of(0)) as tcp, wire(workers.url_of(1)) as other:
+        sid = await open_session(other)
+        await tcp.send(post(sid), "Content-Length: 2")
+        await until(lambda: workers.connections_of(1) == 2)
+        if patience < 1:
+            await until(lambda: started)
+        await tcp.more(b"4")
+        await tcp.more(b"0")
+        assert await tcp.response() == (200, b"ok")
+        assert len(started) == (patience < 1)
 
 
 async def test_a_head_that_never_ends_is_answered(workers: WorkersHere) -> None:

@@ -11,7 +11,7 @@ from aiohttp.test_utils import make_mocked_request
 
 from rtframework.engine import AsyncServer
 from tests.conftest import Serve
-from tests.engine import eventually
+from tests.engine import eventually, wire
 from tests.support.raw import raw_client
 
 
@@ -69,6 +69,36 @@ async def test_the_cookie_of_a_session(serve: Serve, cookie: Any, header: str | 
         answer = await raw.request("GET", query={"EIO": "4", "transport": "polling"})
     (sid,) = sio.eio.sockets
     assert answer.headers.get("Set-Cookie") == (None if header is None else header.format(sid=sid))
+
+
+@pytest.mark.parametrize("behind", [b"", b"\x81\x82\0\0\0\x0040"])
+async def test_a_client_that_offers_compression_stays(serve: Serve, behind: bytes) -> None:
+    """Browsers offer it with every websocket; python-socketio compresses its first packet then, the drop-in none."""
+    sio = AsyncServer()
+
+    async def echo(sid: str, data: Any) -> Any:
+        return data
+
+    sio.on("echo", echo)
+    server = await serve(sio)
+    async with wire(server.url) as tcp:
+        await tcp.send(
+            "GET /socket.io/?EIO=4&transport=websocket HTTP/1.1",
+            *("Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Version: 13"),
+            "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
+            "Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits",
+            body=behind,
+        )
+        head = await tcp.reader.readuntil(b"\r\n\r\n")
+        assert b"Sec-WebSocket-Extensions" not in head
+        if not behind:
+            await tcp.more(b"\x81\x82\0\0\0\x0040")
+        await tcp.more(b"\x81\x90\0\0\0\x00" + b'421["echo","hi"]')
+        found = b""
+        while b'431["hi"]' not in found:
+            data = await tcp.reader.read(4_096)
+            assert data, found
+            found += data
 
 
 async def test_disconnecting_closes_connections(serve: Serve) -> None:

@@ -118,6 +118,17 @@ async def test_what_cannot_be_known_is_said(fake_server: Fake) -> None:
     assert sum(command[0] == b"PUBLISH" for peer in server.peers for command in peer.received) == 1
 
 
+async def test_the_last_reason_is_told(fake_server: Fake, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever has a wrong password would read that Redis is slow: each attempt but the last one says what is wrong."""
+    monkeypatch.setattr("rtframework_redis.blocking_writer.Pauses.take", lambda self: 1.0)
+    server = await fake_server({b"AUTH": b"-WRONGPASS invalid\r\n"})
+    with (
+        writing(server.url.replace("redis://", "redis://:secret@"), timeout=0.3) as writer,
+        pytest.raises(ClusterUnavailable, match="WRONGPASS"),
+    ):
+        await send(writer)
+
+
 async def test_what_was_not_written_is_tried_again(fake_server: Fake) -> None:
     """A Redis that loads its data, or is to be found elsewhere, would cost events."""
     states = [b"-LOADING wait\r\n", b"-READONLY no\r\n", None]

@@ -11,22 +11,19 @@ from typing import Any, Final
 from unittest import SkipTest
 
 import pytest
-from aiohttp import web
 
 from rtframework import ClusterUnavailable, Server
 from rtframework.exceptions import ConfigurationError
 from rtframework.testing import ClusterBroker, ClusterConformance
 from rtframework_redis import RedisPubSub
 from rtframework_redis import channels as channels_module
-from tests.plugins.rtframework_redis.conftest import Cluster, RedisServer, free_port
+from tests.plugins.rtframework_redis.conftest import Cluster, RedisServer
 from tests.support.cluster.cases.running import run_cases
 from tests.support.cluster.cases.table import CASES
 from tests.support.cluster.fleet import KINDS, RECOVERY, REMOTE, STREAM, add_kind, add_kind_in_process, running_fleet
 from tests.support.cluster.needs import needs
 from tests.support.cluster.redis_broker import RedisBroker
 from tests.support.cluster.redis_fleets import MASTER, running_cluster, running_sentinels
-from tests.support.cluster.redis_server import running_redis
-from tests.support.server import RunningServer
 from tests.support.thorough import is_thorough
 from tests.support.until import until
 
@@ -224,47 +221,6 @@ async def test_many_namespaces_come_and_go_on_two_connections(cluster: tuple[Clu
         while await pubsub.channels.count(last):  # noqa: ASYNC110 - no event tells it
             await asyncio.sleep(0.02)
     assert len(pubsub.channels.subscriptions) < 10  # type: ignore[attr-defined]
-
-
-async def test_nothing_is_left_at_the_end() -> None:
-    """Servers that have left would be counted, and every request would wait for them."""
-    async with running_redis() as redis:
-        pubsub = RedisPubSub(redis.url)
-        io = Server(adapter=pubsub)
-        io.of("/chat")
-
-        def make_app() -> web.Application:
-            app = web.Application()
-            io.attach(app)
-            return app
-
-        running = RunningServer(make_app)
-        before = asyncio.all_tasks()
-        await running.start()
-        assert await redis.subscribers("socket.io-request#/#") == 1
-        assert await redis.subscribers("socket.io-request#/chat#") == 1
-        await running.stop()
-        await until(lambda: asyncio.all_tasks() <= before)
-        assert await redis.subscribers("socket.io-request#/#") == 0
-        assert [each for each in await redis.clients() if "rtframework" in each["name"]] == []
-        assert not pubsub.health.up
-        with pytest.raises(ClusterUnavailable, match="has not started"):
-            await io.emit("news")
-        await running.start()  # again
-        await io.emit("news")
-        await running.stop()
-
-
-async def test_an_application_does_not_start_without_redis(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A wrong address would be found out by the users."""
-    monkeypatch.setattr("rtframework_redis.pubsub._START", 0.2)
-    for scheme in ("redis", "redis+cluster"):
-        for sharded in (False, True):
-            pubsub = RedisPubSub(f"{scheme}://127.0.0.1:{free_port()}", sharded=sharded)
-            with pytest.raises(ClusterUnavailable, match="cannot be reached"):
-                await pubsub.start()
-            assert not pubsub.health.up
-            await pubsub.stop()
 
 
 @pytest.mark.parametrize(

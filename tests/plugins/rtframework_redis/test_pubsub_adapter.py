@@ -134,6 +134,44 @@ async def test_clients_are_let_in_while_redis_is_away(cluster: Found) -> None:
     assert [each[0] for each in servers.told if each[0] != "up"] == ["down", "gap"]
 
 
+async def test_a_server_is_not_up_while_it_cannot_publish(cluster: Found) -> None:
+    """A load balancer would send clients to a server whose emits fail; and the program would not hear of it."""
+    servers, redis = cluster
+    io, _, pubsub = await servers.pubsub(publish_timeout=0.3)
+    redis.freeze()
+    with pytest.raises(ClusterUnavailable) as caught:
+        await io.emit("perhaps")
+    assert caught.value.uncertain
+    await until(lambda: not pubsub.health.up)
+    assert pubsub.health.reason == "Redis does not answer"
+    redis.thaw()
+    await until(lambda: pubsub.health.up)
+    await io.emit("news")
+    await redis.kill()
+    await redis.start()
+    for _ in range(3):
+        await until(lambda: pubsub.health.up)
+        await io.emit("news")  # also right after it is up again, when the others may not have subscribed yet
+    assert [each[0] for each in servers.told if each[0] != "gap"] == ["down", "up"] * 2
+
+
+async def test_a_connection_handler_that_joins_a_room_keeps_nobody_out(cluster: Found) -> None:
+    """Nobody new would get in while Redis is away: almost every program joins rooms there."""
+    servers, redis = cluster
+    io, running, pubsub = await servers.pubsub(publish_timeout=0.3)
+
+    @io.on("connection")
+    async def connection(socket: Socket) -> None:
+        await socket.join("red")
+        await socket.to("red").emit("joined")
+
+    await redis.kill()
+    await until(lambda: not pubsub.health.up)
+    client = await servers.clients.connect(running.url)
+    await io.local.to("red").emit("red")
+    await client.wait_for("red")
+
+
 async def test_a_frozen_redis_keeps_nobody_out(cluster: Found) -> None:
     """Clients would be refused because another machine is slow."""
     servers, redis = cluster

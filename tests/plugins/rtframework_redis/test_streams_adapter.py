@@ -172,6 +172,32 @@ async def test_all_sessions_of_a_user_are_forgotten(cluster: Found) -> None:
     assert not client.recovered
 
 
+async def test_a_session_that_cannot_be_written_down_is_told(cluster: Found, caplog: pytest.LogCaptureFixture) -> None:
+    """Nobody would know why clients are not recovered; or one would come back with data from before."""
+    servers, _ = cluster
+    io, running, streams = await servers.server()
+
+    @io.on("connection")
+    async def connection(socket: Socket) -> None:
+        socket.data["cart"] = {"apples", "pears"}
+
+    client = await servers.clients.connect(running.url)
+    socket = io.sockets[client.sid]
+    pid = socket._pid
+    assert pid is not None
+    await io.emit("mark")
+    await client.wait_for("mark")
+    assert await streams.writer.command("EXISTS", f"sio:session:{pid}") == 1
+    socket.data["connection"] = object()
+    client.cut()
+    await until(lambda: not streams.sessions.has(pid))
+    assert await streams.writer.command("EXISTS", f"sio:session:{pid}") == 0
+    assert "the session of a client of / is not kept" in caplog.text
+    assert "socket.data cannot be sent to other servers: Encoding objects of type object is unsupported" in caplog.text
+    await client.admitted(2)
+    assert not client.recovered
+
+
 async def test_values_of_other_programs_are_sent_as_clients_get_them(cluster: Found) -> None:
     """Clients of two servers would get different values."""
     servers, _ = cluster

@@ -20,6 +20,7 @@ from rtframework_redis.handshake import connect
 from rtframework_redis.keeper import Keeper
 from rtframework_redis.topology import ClusterTopology, SentinelTopology, SingleServer, make_topology
 from tests.plugins.rtframework_redis.conftest import Fake, FakeServer, Peer, RedisServer, free_port
+from tests.support.until import until
 
 Start = Callable[..., Awaitable[RedisServer]]
 
@@ -233,6 +234,24 @@ async def test_a_real_sentinel(redis_server: Start, tmp_path: Path) -> None:
     finally:
         process.kill()
         await process.wait()
+
+
+async def test_a_question_that_is_given_up_leaves_no_connection(fake_server: Fake) -> None:
+    """Each server that is stopped, or that stops waiting, would leave connections behind."""
+    server, slots = await cluster_node(fake_server)
+    slots.second = server.port
+    topology = ClusterTopology([("127.0.0.1", server.port)], {"protocol": 2})
+    for steps in range(1, 10_000):
+        asking = asyncio.create_task(topology.table())
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        if asking.done():
+            break
+        asking.cancel()
+        await asyncio.wait([asking])
+        await topology.close()
+    assert (await asking).nodes == (("127.0.0.1", server.port),)
+    await until(lambda: all(peer.writer.transport.is_closing() for peer in server.peers))
 
 
 async def test_a_real_cluster_of_one(redis_server: Start) -> None:

@@ -55,11 +55,14 @@ class Floods:
 
     async def start(self, command: dict[str, Any]) -> None:
         """Start a flood: an emit every ``interval`` milliseconds, none of which waits for the one before."""
-        record = self._records[command["name"]] = {"times": [], "raised": [], "done": False}
+        record = self._records[command["name"]] = {"times": [], "raised": [], "uncertain": [], "done": False}
         self._keep(self._run(command, record))
 
     async def state(self, command: dict[str, Any]) -> dict[str, Any]:
-        """Return the times of the emits so far (milliseconds since 1970) and the numbers of those that raised."""
+        """Return the times of the emits so far (milliseconds since 1970) and the numbers of those that raised.
+
+        Those of which nobody knows whether they were sent are among them, and in ``uncertain`` as well.
+        """
         return self._records[command["name"]]
 
     async def stop(self) -> None:
@@ -88,5 +91,7 @@ class Floods:
     async def _one(self, command: dict[str, Any], number: int, record: dict[str, Any]) -> None:
         try:
             await self._emit(command, command["event"], [command["name"], number, round(right_time() * 1000)])
-        except (OSError, RuntimeError):  # ClusterUnavailable is a ConnectionError
+        except (OSError, RuntimeError) as error:  # ClusterUnavailable is a ConnectionError
             record["raised"].append(number)
+            if getattr(error, "uncertain", False):
+                record["uncertain"].append(number)

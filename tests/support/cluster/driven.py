@@ -20,7 +20,7 @@ import signal
 import subprocess
 import threading
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -41,11 +41,15 @@ class Answers:
 
 @dataclass(frozen=True, slots=True)
 class Flood:
-    """What a server emitted in a row: the time of each (seconds since 1970), and the numbers of those that raised."""
+    """What a server emitted in a row: the time of each (seconds since 1970), and the numbers of those that raised.
+
+    ``uncertain``: those of them that may have been sent all the same.
+    """
 
     times: list[float]
     raised: list[int]
     done: bool
+    uncertain: list[int] = field(default_factory=list)
 
 
 class DrivenServer:
@@ -162,7 +166,8 @@ class DrivenServer:
         while True:
             found = await self.do("flooded", name=name)
             if found["done"] or timeout is None:
-                return Flood([each / 1000 for each in found["times"]], found["raised"], found["done"])
+                times = [each / 1000 for each in found["times"]]
+                return Flood(times, found["raised"], found["done"], found.get("uncertain", []))
             if asyncio.get_running_loop().time() > deadline:
                 raise TimeoutError(f"{self.name}: the flood {name} has not ended")
             await asyncio.sleep(0.02)

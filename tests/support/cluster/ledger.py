@@ -14,13 +14,14 @@ Message: TypeAlias = tuple[str, int]
 
 @dataclass(frozen=True, slots=True)
 class Emitted:
-    """One emit. ``raised``: the program was told that nobody has it."""
+    """One emit. ``raised``: the program was told that nobody has it, or, with ``uncertain``, that nobody knows."""
 
     message: Message
     at: float
     rooms: frozenset[str] = frozenset()
     excluded: frozenset[str] = frozenset()
     raised: bool = False
+    uncertain: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,19 +105,26 @@ class Ledger:
         rooms: Collection[str] = (),
         excluded: Collection[str] = (),
         raised: bool = False,
+        uncertain: bool = False,
     ) -> None:
         """Enter an emit. Raises ``ValueError`` if it is entered already."""
         message = (origin, number)
         if message in self._emitted:
             raise ValueError(f"{message} was emitted already")
-        self._emitted[message] = Emitted(message, at, frozenset(rooms), frozenset(excluded), raised)
+        self._emitted[message] = Emitted(message, at, frozenset(rooms), frozenset(excluded), raised, uncertain)
 
     def flood(
-        self, origin: str, times: Iterable[float], *, raised: Collection[int] = (), rooms: Collection[str] = ()
+        self,
+        origin: str,
+        times: Iterable[float],
+        *,
+        raised: Collection[int] = (),
+        uncertain: Collection[int] = (),
+        rooms: Collection[str] = (),
     ) -> None:
         """Enter the emits of one origin, numbered from 0."""
         for number, at in enumerate(times):
-            self.emit(origin, number, at=at, rooms=rooms, raised=number in raised)
+            self.emit(origin, number, at=at, rooms=rooms, raised=number in raised, uncertain=number in uncertain)
 
     def client(
         self, name: str, *, rooms: Collection[str] = (), since: float = 0.0, until: float = float("inf")
@@ -164,7 +172,7 @@ class Ledger:
                     continue
                 seen[each.message] = None
                 if emitted is not None and emitted.raised:
-                    totals["contradicted"] += 1
+                    totals["contradicted"] += not emitted.uncertain
                 elif emitted is None or not _selects(emitted, reader.rooms):
                     totals["stray"] += 1
                 if emitted is not None:

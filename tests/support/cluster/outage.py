@@ -84,7 +84,7 @@ async def measure(kind: str, fault: Fault, seconds: float, *, before: float = _B
 
         def balance(client: LightClient) -> Result:
             ledger = Ledger()
-            ledger.flood("a", flood.times, raised=flood.raised)
+            ledger.flood("a", flood.times, raised=flood.raised, uncertain=flood.uncertain)
             ledger.client(client.name)
             client.enter(ledger, "n")
             return ledger.result()

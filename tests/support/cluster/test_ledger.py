@@ -7,10 +7,10 @@ import pytest
 from tests.support.cluster.ledger import Ledger
 
 
-def books(*numbers: int, emitted: int = 4, raised: tuple[int, ...] = ()) -> Ledger:
+def books(*numbers: int, emitted: int = 4, raised: tuple[int, ...] = (), uncertain: tuple[int, ...] = ()) -> Ledger:
     """Enter four emits, a second apart, and what one client got, each half a second after its emit."""
     ledger = Ledger()
-    ledger.flood("a", [float(number) for number in range(emitted)], raised=raised)
+    ledger.flood("a", [float(number) for number in range(emitted)], raised=raised, uncertain=uncertain)
     ledger.client("c")
     for number in numbers:
         ledger.deliver("c", "a", number, at=number + 0.5)
@@ -75,6 +75,14 @@ def test_an_emit_that_raised_is_owed_to_nobody() -> None:
     assert books(0, 1, 3, raised=(2,)).result().is_clean
     result = books(0, 1, 2, 3, raised=(2,)).result()
     assert (result.contradicted, result.raised, result.is_clean) == (1, 1, False)
+
+
+def test_of_an_emit_that_is_uncertain_both_is_right() -> None:
+    """What nobody can know would look like a fault, whichever way it went."""
+    for numbers in ((0, 1, 3), (0, 1, 2, 3)):
+        ledger = books(*numbers, raised=(2,), uncertain=(2,))
+        assert ledger.result().is_clean
+        assert ledger.result().raised == 1
 
 
 def test_rooms_select() -> None:

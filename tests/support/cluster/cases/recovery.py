@@ -75,7 +75,7 @@ async def hops(fleet: Fleet) -> None:
         assert client.sid == sid
     flood = await fleet.a.flooded("hops", timeout=10)
     ledger = Ledger()
-    ledger.flood("hops", flood.times, raised=flood.raised)
+    ledger.flood("hops", flood.times, raised=flood.raised, uncertain=flood.uncertain)
     ledger.client(client.name)
     try:
         await client.wait_for("n", 100, timeout=2)

@@ -82,7 +82,7 @@ async def balance(fleet: Fleet, *clients: LightClient, count: int) -> Ledger:
     ledger = Ledger()
     for server in (fleet.a, fleet.b):
         flood = await server.flooded(server.name, timeout=30)
-        ledger.flood(server.name, flood.times, raised=flood.raised)
+        ledger.flood(server.name, flood.times, raised=flood.raised, uncertain=flood.uncertain)
     with contextlib.suppress(TimeoutError):  # the ledger says what is missing
         await until(lambda: all(len(client.received("n")) >= 2 * count for client in clients), timeout=3)
     for client in clients:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from rtframework import ClusterDown, ClusterGap, ClusterLoss, ClusterUnavailable, ClusterUp, ConfigurationError
-from rtframework.namespaces.cluster_events import ClusterEvents
+from rtframework.adapters.cluster_events import ClusterEvents
 from rtframework.types import Packet, Target
 from tests.support.until import until
 

@@ -1,4 +1,4 @@
-"""The cluster as a program sees it: ``io.cluster``."""
+"""The cluster as a program sees it: ``io.cluster``, and ``sio.cluster`` of the drop-in."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, TypeVar, overlo
 from ..types import ClusterDown, ClusterGap, ClusterLoss, ClusterNode, ClusterTraffic, ClusterUp, Health
 
 if TYPE_CHECKING:
-    from .host import Host
+    from ..protocols import Backbone
+    from .cluster_events import ClusterEvents
 
 U = TypeVar("U", bound=Callable[[ClusterUp], Any])
 D = TypeVar("D", bound=Callable[[ClusterDown], Any])
@@ -48,6 +49,25 @@ class CountsTraffic(Protocol):
         """The counts so far."""
 
 
+class Member(Protocol):
+    """A server, as far as its cluster is concerned."""
+
+    @property
+    def backbone(self) -> Backbone | None:
+        """What joins it to the others, if anything does."""
+
+    @property
+    def cluster(self) -> ClusterEvents:
+        """What it hears of them."""
+
+    @property
+    def started_at(self) -> float | None:
+        """Time at which the application that is served had started, in seconds since the epoch."""
+
+    def count_sockets(self) -> int:
+        """Count the sockets of all namespaces."""
+
+
 class Cluster:
     """The cluster of a server: ``io.cluster``. Without an adapter of several servers it is this server alone.
 
@@ -61,8 +81,8 @@ class Cluster:
             print(node.name, node.sockets)
     """
 
-    def __init__(self, host: Host) -> None:
-        self._host = host
+    def __init__(self, member: Member) -> None:
+        self._member = member
         self._name = f"{socket.gethostname()}-{os.getpid()}"
 
     def __repr__(self) -> str:
@@ -71,19 +91,19 @@ class Cluster:
     @property
     def node(self) -> str:
         """The name of this server in the cluster."""
-        backbone = self._host.settings.backbone
+        backbone = self._member.backbone
         return self._name if backbone is None else backbone.node
 
     @property
     def health(self) -> Health:
         """The state of the connection to the other servers; without a cluster it is up."""
-        backbone = self._host.settings.backbone
+        backbone = self._member.backbone
         return Health(True) if backbone is None else backbone.health
 
     @property
     def traffic(self) -> ClusterTraffic:
         """Counts of what was sent to the other servers and received; zeros if nobody counts it. See ``io.stats()``."""
-        backbone = self._host.settings.backbone
+        backbone = self._member.backbone
         return backbone.traffic if isinstance(backbone, CountsTraffic) else ClusterTraffic()
 
     async def nodes(self) -> list[ClusterNode]:
@@ -92,15 +112,15 @@ class Cluster:
         Servers of Node are only counted, see :class:`~rtframework.types.ClusterNode`. A server that was killed is
         listed for up to 15 seconds. Raises :class:`~rtframework.ClusterUnavailable` if the others cannot be asked.
         """
-        backbone = self._host.settings.backbone
+        backbone = self._member.backbone
         others: list[ClusterNode] = await backbone.nodes() if isinstance(backbone, ListsNodes) else []
         here = ClusterNode(
             name=self.node,
             host=socket.gethostname(),
             pid=os.getpid(),
             version=VERSION,
-            started=self._host.started_at,
-            sockets=sum(len(namespace) for namespace in self._host.namespaces.values()),
+            started=self._member.started_at,
+            sockets=self._member.count_sockets(),
             is_self=True,
         )
         return [here, *sorted((each for each in others if not each.is_self), key=_order)]
@@ -126,19 +146,19 @@ class Cluster:
         """
 
         def register(function: F) -> F:
-            self._host.cluster.on(event, function)
+            self._member.cluster.on(event, function)
             return function
 
         return register
 
     def off(self, event: Literal["up", "down", "gap", "lost"], function: Callable[..., Any] | None = None) -> None:
         """Remove a function, or all functions of an event."""
-        self._host.cluster.off(event, function)
+        self._member.cluster.off(event, function)
 
     @property
     def down_for(self) -> float:
         """Seconds for which the other servers could not be reached; 0.0 while they can."""
-        since = self._host.cluster.down_at
+        since = self._member.cluster.down_at
         return 0.0 if since is None else time.monotonic() - since
 
 

@@ -26,6 +26,7 @@ _gap: Final = ThrottledLog(
     "packets of other servers may be missing in %s%s: clients that can recover are closed and start anew",
 )
 _lost: Final = ThrottledLog(log, logging.WARNING, "an emit of %s in %s has not reached the other servers")
+_uncertain: Final = ThrottledLog(log, logging.WARNING, "an emit of %s in %s may not have reached the other servers")
 
 ClusterEvent: TypeAlias = Literal["up", "down", "gap", "lost"]
 EVENTS: Final = ("up", "down", "gap", "lost")
@@ -135,7 +136,8 @@ class ClusterEvents:
         """Note that the other servers do not get an event."""
         self.lost += 1
         name, *args = packet.data
-        _lost(quote(name), nsp, key=nsp, extra={"nsp": nsp, "event": show_event(name)})
+        tell = _uncertain if getattr(error, "uncertain", False) else _lost
+        tell(quote(name), nsp, key=nsp, extra={"nsp": nsp, "event": show_event(name)})
         self._call("lost", ClusterLoss(nsp, name, tuple(args), target, getattr(error, "local", False), error))
 
     async def close(self, timeout: float) -> None:
