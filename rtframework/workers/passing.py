@@ -24,7 +24,7 @@ from ..logs import ThrottledLog
 from .shared_table import SLOTS, SharedTable, SlotState
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
 log: Final = logging.getLogger("rtframework.workers")
 
@@ -61,6 +61,8 @@ _PAUSE: Final = 0.1
 """Seconds until connections are taken again if no file descriptor was free."""
 _LOOK: Final = 0.01
 """Seconds until the next look whether connections that were sent have been taken."""
+_STUCK: Final = 10
+"""Looks after which no new sessions go to a worker that has taken nothing."""
 _ASK: Final = 100
 """Looks after which a worker that has not taken one is asked if it is still there."""
 _SHARE, _LEAST = 0.02, 8
@@ -161,8 +163,9 @@ class Passing:
         states = self._table.states()
         if states != self._states:
             self._states, self._serving = states, self._table.workers(SlotState.SERVING)
-        table = self._table
-        least, slot = min(((table.clients(each), each) for each in self._serving), default=(0, self.slot))
+        least, slot = self._least_of(self._serving)
+        if slot != self.slot and self._is_stuck(slot):
+            least, slot = self._least_of([each for each in self._serving if not self._is_stuck(each)])
         if slot == self.slot:
             return None
         if self._table.state(self.slot) == SlotState.SERVING:
@@ -171,6 +174,16 @@ class Passing:
                 return None
         self._recent.append((asyncio.get_running_loop().time(), slot))
         return slot
+
+    def _least_of(self, slots: Iterable[int]) -> tuple[int, int]:
+        """Return the smallest number of clients that one of these workers has, and its slot."""
+        clients = self._table.clients
+        return min(((clients(each), each) for each in slots), default=(0, self.slot))
+
+    def _is_stuck(self, slot: int) -> bool:
+        """Return whether a worker has not taken for a while what it was sent."""
+        other = self._others.get(slot)
+        return other is not None and other.is_stuck
 
     def _count_recent(self, slot: int) -> int:
         """Count the sessions that were sent to a worker, and may not be counted there yet."""
@@ -290,6 +303,11 @@ class _Other:
         self._looking: asyncio.TimerHandle | None = None
         self._looks = 0
 
+    @property
+    def is_stuck(self) -> bool:
+        """True if the worker has not taken for a while what it was sent."""
+        return bool(self._waiting) or self._looks >= _STUCK
+
     def send(self, passed: _Passed) -> bool:
         """Send a connection, or keep it until there is room. ``False``: the worker has gone."""
         if not self._waiting:
@@ -363,6 +381,7 @@ class _Other:
         self._looking = None
         self._forget_taken()
         if not self._on_the_way:
+            self._looks = 0
             return
         self._looks += 1
         if self._table.state(self._receiver) < SlotState.SERVING or self._looks % _ASK == 0:

@@ -285,6 +285,28 @@ async def test_a_new_session_goes_to_a_worker_that_has_clearly_fewer(tmp_path: P
     assert passing.destination() == 1
 
 
+async def test_no_new_session_goes_to_a_worker_that_hangs(tmp_path: Path, table: SharedTable) -> None:
+    """It has the fewest clients: all that come would wait until it is killed."""
+    group = Group(tmp_path, table)
+    passing = group.members[0]
+    ours, theirs = socket.socketpair()
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as hanging:
+        hanging.bind(str(tmp_path / "1"))
+        passing.count(100)
+        table.set_clients(1, 10)
+        table.set_clients(2, 50)
+        assert passing.destination() == 1
+        assert passing.pass_on(1, theirs.fileno(), b"")
+        await until(lambda: passing.destination() == 2)
+        table.set_state(2, SlotState.EMPTY)
+        assert passing.destination() is None
+        table.add_taken(0, 1)  # it goes on
+        await until(lambda: passing.destination() == 1)
+    ours.close()
+    theirs.close()
+    group.close()
+
+
 async def test_sessions_that_are_on_their_way_count(tmp_path: Path, table: SharedTable) -> None:
     """A burst would go to one worker as a whole, which would then have too many."""
     passing = Passing(tmp_path, 0, table)
