@@ -115,7 +115,7 @@ class RequestLines:
         self.session: Final = re.compile(rb"%b(?:[^ ]*&)?sid=([\w-])" % url).match
         """Matches requests to the servers that have a session id; the group is its first letter."""
         self.handshake: Final = re.compile(rb"%b[^ ]* HTTP/1" % url).match
-        """The same if the line is whole: those without a session id are handshakes."""
+        """Matches requests to the servers whose line is whole: those without a session id are handshakes."""
 
     def slot_of(self, target: str) -> int:
         """Return the slot that the URL of a request names; ``HERE``: it has no session id."""
