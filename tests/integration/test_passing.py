@@ -24,6 +24,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from rtframework.engine.ids import LETTERS
 from rtframework.workers.shared_table import SlotState
 from tests.engine import Wire, raw_client, wire
 from tests.support.front import nginx, program
@@ -276,6 +277,44 @@ async def test_a_worker_that_hangs_dies(mortals: Workers) -> None:
         await mortals.kill(1)
         for tcp in wires:  # those that were in the queue of the dead, too
             assert (await tcp.response())[0] == 400
+
+
+async def test_made_up_session_ids(workers: Workers) -> None:
+    """A client that names all workers in turn would have its connection go round for ever, or end a worker."""
+    async with sessions(workers) as sids, wire(workers.url_of(0)) as tcp:
+        for letter in LETTERS.decode() * 2:
+            await tcp.send(line("GET", letter + "x" * 19))
+            status, body = await tcp.response()
+            assert (status, json.loads(body)["message"]) == (400, "Session ID unknown")
+        for sid in sids:
+            await post(tcp, sid, b'421["echo",1]')
+            assert await get(tcp, sid) == b"431[1]"
+
+
+async def test_a_worker_ends_while_connections_are_passed_on(mortals: Workers) -> None:
+    """Those on their way would be answered by nobody, or the worker would not end."""
+    ended = asyncio.Event()
+    answered: list[int] = []
+
+    async def alternate(sids: list[str]) -> None:
+        async with wire(mortals.url_of(0)) as tcp:
+            with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
+                while not ended.is_set():
+                    for sid in sids:
+                        await tcp.send(line("POST", sid), "Content-Length: 1", body=b"3")
+                        status, _ = await tcp.response()
+                        answered.append(status)
+
+    async with sessions(mortals) as sids, sessions(mortals) as others, asyncio.TaskGroup() as group:
+        for each in (sids, others) * 3:
+            group.create_task(alternate(each))
+        await until(lambda: len(answered) > 30)
+        await mortals.end(1)
+        async with wire(mortals.url_of(0)) as tcp:
+            await tcp.send("GET /tell HTTP/1.1")
+            assert (await tcp.response())[0] == 200
+        ended.set()
+    assert set(answered) <= {200, 400}  # two at a time are refused, and those of a session that has gone
 
 
 # --- where new sessions go --------------------------------------------------------------------------------------------

@@ -113,6 +113,12 @@ class Workers:
         self._processes[slot].kill()
         await self._processes[slot].wait()
 
+    async def end(self, slot: int) -> None:
+        """End a worker in order."""
+        self._processes[slot].send_signal(signal.SIGTERM)
+        async with asyncio.timeout(WITHIN):
+            await self._processes[slot].wait()
+
     def is_alive(self, slot: int) -> bool:
         """Tell whether a worker has not ended."""
         return self._processes[slot].returncode is None

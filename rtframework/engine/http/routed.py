@@ -17,7 +17,7 @@ from .protocol import HttpProtocol, HttpServer
 
 if TYPE_CHECKING:
     from asyncio import BaseTransport
-    from collections.abc import Iterable
+    from collections.abc import Awaitable, Iterable
     from socket import socket
 
     from .direct import Served
@@ -298,12 +298,14 @@ class RoutedServer(HttpServer):
         slot = self._lines.slot_of(target)
         return slot if slot not in (HERE, self.slot) and self.neighbours.is_there(slot) else HERE
 
-    async def _serve_or_forward(self, request: web.BaseRequest) -> web.StreamResponse:
+    def _serve_or_forward(self, request: web.BaseRequest) -> Awaitable[web.StreamResponse]:
         """Serve a request whose connection could not be passed on."""
+        return self._forward(request) if "sid=" in request.raw_path else self._serve_here(request)
+
+    async def _forward(self, request: web.BaseRequest) -> web.StreamResponse:
         protocol = request.protocol
         if isinstance(protocol, RoutedProtocol) and not protocol._is_forwarded:
-            target = request.raw_path
-            slot = self.foreign_slot(target) if "sid=" in target else HERE
+            slot = self.foreign_slot(request.raw_path)
             if slot != HERE:
                 response = await forward(request, slot, self.neighbours, self.site)
                 if response is not None:
