@@ -163,12 +163,20 @@ class Passing:
         states = self._table.states()
         if states != self._states:
             self._states, self._serving = states, self._table.workers(SlotState.SERVING)
+        serves = self.slot in self._serving
+        if serves:  # and nobody has clearly fewer clients, as most times
+            clients, enough = self._table.clients, self._clients - _LEAST
+            for each in self._serving:
+                if clients(each) < enough:
+                    break
+            else:
+                return None
         least, slot = self._least_of(self._serving)
         if slot != self.slot and self._is_stuck(slot):
             least, slot = self._least_of([each for each in self._serving if not self._is_stuck(each)])
         if slot == self.slot:
             return None
-        if self._table.state(self.slot) == SlotState.SERVING:
+        if serves:
             margin = max(_LEAST, self._clients * _SHARE)
             if self._clients - least <= margin or self._clients - least - self._count_recent(slot) <= margin:
                 return None
