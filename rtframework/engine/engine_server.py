@@ -130,6 +130,11 @@ class EngineServer(engineio.AsyncServer, Joinable):  # type: ignore[misc]  # eng
         """Make a session id. python-engineio's tell in their last bytes how many there were before."""
         return new_id() if self.neighbours is None else new_id_of(self.neighbours.slot)
 
+    @property
+    def others_serve(self) -> bool:
+        """True while another worker of the same port takes new clients."""
+        return self.neighbours is not None and self.neighbours.others_serve()
+
     def join(self, neighbours: Neighbours) -> None:
         """Be one of several workers from now on: session ids name it, and its clients are counted for all."""
         self.neighbours = self.table.neighbours = neighbours
@@ -162,6 +167,8 @@ class EngineServer(engineio.AsyncServer, Joinable):  # type: ignore[misc]  # eng
         self, reason: str = DisconnectReason.SERVER_SHUTTING_DOWN, timeout: float = SHUTDOWN_TIMEOUT
     ) -> None:
         """Close every connection, wait for what waits to be sent, at most ``timeout`` seconds; then cut the rest."""
+        if self.neighbours is not None:
+            self.neighbours.stop()
         await self.table.shutdown(reason, timeout)
         self.watchdog.stop()
 

@@ -64,11 +64,17 @@ class Neighbours(Protocol):
     def destination(self) -> int | None:
         """Return the slot of the worker that is to have a new session; ``None``: this one."""
 
+    def others_serve(self) -> bool:
+        """Return whether another worker takes new sessions."""
+
     def count(self, change: int) -> None:
         """Count connections of clients that were opened, or, if negative, closed."""
 
     def listen(self, serve: Serve) -> int:
         """Have connections of others served by ``serve`` from now on. Return its number: others name it so."""
+
+    def stop(self) -> None:
+        """Take no connections of the others any more: this process ends."""
 
 
 class Joinable:
@@ -87,6 +93,13 @@ def join_workers(app: web.Application, neighbours: Neighbours) -> None:
     for server, _ in _servers_of(app):
         if server.neighbours is not neighbours:
             server.join(neighbours)
+
+
+def join_workers_of(app: web.Application, backbone: object) -> None:
+    """Make all servers of an application workers if a backbone that was started knows the others."""
+    neighbours: Neighbours | None = getattr(backbone, "neighbours", None)
+    if neighbours is not None:
+        join_workers(app, neighbours)
 
 
 def neighbours_of(app: web.Application) -> tuple[Neighbours, list[str]] | None:

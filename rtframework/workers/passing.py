@@ -153,6 +153,10 @@ class Passing:
         """Return whether another worker serves the sessions of a slot."""
         return slot != self.slot and self._table.state(slot) >= SlotState.SERVING
 
+    def others_serve(self) -> bool:
+        """Return whether another worker takes new sessions."""
+        return any(slot != self.slot for slot in self._table.workers(SlotState.SERVING))
+
     def count(self, change: int) -> None:
         """Count connections of clients that were opened, or, if negative, closed."""
         self._clients += change

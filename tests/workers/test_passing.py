@@ -330,6 +330,16 @@ async def test_a_worker_that_drains_passes_all_on(tmp_path: Path, table: SharedT
     assert passing.destination() is None
 
 
+def test_whether_others_take_clients(tmp_path: Path, table: SharedTable) -> None:
+    """A load balancer would take the port out of service when one worker is replaced, or send clients to nobody."""
+    passing = Passing(tmp_path, 0, table)
+    assert passing.others_serve()
+    table.set_state(1, SlotState.DRAINING)
+    assert passing.others_serve()
+    table.set_state(2, SlotState.EMPTY)
+    assert not passing.others_serve()
+
+
 def test_who_is_there(tmp_path: Path, table: SharedTable) -> None:
     """A request would go to a worker that serves nobody, or to the worker that has it already, for ever."""
     passing = Passing(tmp_path, 0, table)
