@@ -25,7 +25,7 @@ test:
 	@scripts/bootstrap test
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
-	$(PY) -m mypy
+	$(PY) -m mypy --num-workers 2
 	$(WITH_BYTECODE) $(PY) -m pytest $(WORKERS) $(ARGS)
 
 docs:

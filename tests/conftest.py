@@ -15,8 +15,9 @@ import pytest
 
 from rtframework import Rate
 from rtframework.logs import ThrottledLog
-from tests.support import preload, thorough
+from tests.support import preload, pytest_workers, thorough
 from tests.support.js import JSClients, NodeProcess, js_clients
+from tests.support.port import Port, shared_port
 from tests.support.pyclient import PyClients, py_clients
 from tests.support.server import RunningServer, Served, SubprocessServer, running_server
 from tests.support.transports import TRANSPORTS, Transport
@@ -46,6 +47,13 @@ def pytest_configure(config: pytest.Config) -> None:
     """Before the modules of the tests are imported."""
     thorough.configure(config.getoption("thorough"))
     gc.disable()  # until all tests are collected: next to nothing of what is made is let go of
+    pytest_workers.import_in_turn(config)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Let several workers begin with what takes long."""
+    pytest_workers.deal(items)
 
 
 def pytest_collection_finish() -> None:
@@ -187,6 +195,13 @@ async def page(browser: Pages) -> Page:
 def _preloaded() -> Iterator[None]:
     yield
     preload.close()
+
+
+@pytest.fixture(scope="session")
+def port(_preloaded: None) -> Iterator[Port]:
+    """Two workers on one port, ``port.url``, which all tests share: names of rooms have to be a test's own."""
+    with shared_port() as found:
+        yield found
 
 
 @pytest.fixture(autouse=True)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import ast
+import functools
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -76,8 +77,8 @@ MAP: Final = {
         "opentelemetry",
     ),
     "rtframework_prometheus": (
-        "exceptions concurrency protocols counters namespaces rtframework",
-        "aiohttp prometheus_client",
+        "exceptions concurrency protocols counters namespaces workers rtframework",
+        "aiohttp msgspec prometheus_client",
     ),
     "rtframework_pytest": ("protocols testing", "pytest"),
     "rtframework_redis": (
@@ -142,8 +143,9 @@ def find_modules() -> dict[str, Path]:
 MODULES: Final = find_modules()
 
 
-def imports_of(name: str) -> Iterator[Import]:
-    """What a module imports, wherever in it the statement stands."""
+@functools.cache
+def imports_of(name: str) -> Sequence[Import]:
+    """List what a module imports, wherever in it the statement stands."""
     path = MODULES[name]
     package = name if path.name == "__init__.py" else name.rpartition(".")[0]
 
@@ -171,7 +173,7 @@ def imports_of(name: str) -> Iterator[Import]:
             for child in ast.iter_child_nodes(node):
                 yield from walk(child, for_types)
 
-    yield from walk(ast.parse(path.read_text(encoding="utf-8")), False)
+    return list(walk(ast.parse(path.read_text(encoding="utf-8")), False))
 
 
 def row_of(name: str) -> str:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Any, Never
 
 from ..adapters.connecting import is_connecting
 from ..exceptions import ClusterUnavailable
 from ..handlers.mistakes import Advising, unknown_keywords
+from .operators import tell_missed
 from .own_rooms import room_of_user
 from .user import UserOperator
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable
+
     from ..types import AckResponses
     from .operators import BroadcastOperator, RemoteSocket, Rooms
 
@@ -73,12 +77,17 @@ class Broadcasting(Advising):
         everybody = self._everybody()
         audience = everybody._audience
         packet = audience._packet(event, args)
+        delivery: Awaitable[None] | None = None
         try:
-            await audience.adapter.broadcast(packet, everybody._target)
+            delivery = audience.adapter.broadcast(packet, everybody._target)
+            await delivery
         except ClusterUnavailable as error:
             audience._lost(packet, everybody._target, error)
             if not is_connecting():
                 raise
+        except asyncio.CancelledError:
+            tell_missed(audience, packet, everybody._target, delivery)
+            raise
 
     async def emit_with_ack(self, event: str | int, *args: Any, **unknown: Never) -> AckResponses:
         """Emit an event to every socket of the namespace and collect the acknowledgements."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Awaitable, Collection, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Never, Protocol
 
 from ..adapters.connecting import is_connecting
@@ -122,12 +123,17 @@ class BroadcastOperator(Advising):
         if unknown:
             raise unknown_keywords("emit", unknown)
         packet = self._audience._packet(event, args)
+        delivery: Awaitable[None] | None = None
         try:
-            await self._audience.adapter.broadcast(packet, self._target)
+            delivery = self._audience.adapter.broadcast(packet, self._target)
+            await delivery
         except ClusterUnavailable as error:
             self._audience._lost(packet, self._target, error)
             if not is_connecting():
                 raise
+        except asyncio.CancelledError:
+            tell_missed(self._audience, packet, self._target, delivery)
+            raise
 
     async def emit_with_ack(self, event: str | int, *args: Any, **unknown: Never) -> AckResponses:
         """Emit an event and collect the acknowledgement of every selected socket, by socket id.
@@ -194,6 +200,14 @@ class BroadcastOperator(Advising):
 
     def _with(self, **changes: Any) -> Self:
         return type(self)(self._audience, dataclasses.replace(self._target, **changes), self._timeout)
+
+
+def tell_missed(audience: Audience, packet: Packet, target: Target, delivery: Awaitable[None] | None) -> None:
+    """Tell of an error of an event whose emitter was cancelled at the moment at which it came."""
+    if isinstance(delivery, asyncio.Future) and delivery.done() and not delivery.cancelled():
+        error = delivery.exception()
+        if isinstance(error, ClusterUnavailable):
+            audience._lost(packet, target, error)
 
 
 def room_names(rooms: tuple[Rooms, ...]) -> list[str]:
