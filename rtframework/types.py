@@ -65,6 +65,7 @@ class DisconnectReason(enum.StrEnum):
     MISSED_PACKETS = "missed packets"
     KICKED = "kicked"
     TOKEN_EXPIRED = "token_expired"
+    TOKEN_REVOKED = "token_revoked"
 
 
 _EMPTY: Final[Mapping[str, Any]] = MappingProxyType({})

@@ -52,6 +52,29 @@ class Broadcasting(Advising):
         room = room_of_user(id)
         return UserOperator(str(id), room, self._everybody().to(room))
 
+    async def revoke_tokens(
+        self, *, id: str | None = None, user: object = None, issued_before: float | None = None
+    ) -> None:
+        """Take tokens back, in all namespaces and on all servers of a cluster.
+
+        ``id``: the token with this id (``jti``). ``user``: the tokens of the user with this id that were issued
+        before ``issued_before``, in seconds since the epoch; by default all that were issued until now.
+        ``issued_before`` alone: such tokens of all users.
+
+        Connections that were opened with one of them are closed at once ("token_revoked"), and recovery sessions
+        forgotten. Clients come back by themselves, and are refused with the code ``"token_revoked"`` until the tokens
+        have run out. A token without a time of issue counts as issued before.
+
+        Raises :class:`~rtframework.ConfigurationError` without any of them or for ``id`` with another one, and
+        :class:`~rtframework.ClusterUnavailable` when the other servers are not told; it holds on this server then.
+
+        Example::
+
+            await io.revoke_tokens(user="42")
+            await io.revoke_tokens(id="5f3c")
+        """
+        await self._everybody()._audience._revoke_tokens(id, user, issued_before)
+
     @property
     def volatile(self) -> BroadcastOperator:
         """Drop the packet for clients that cannot take it at once."""

@@ -108,6 +108,15 @@ class Membership:
             socket._outlet.send(nsp._engine.encode(packet))
         self.disconnect(socket, close, coming_back(reason) if reconnect else reason)
 
+    def revoke(self, socket: Socket) -> None:
+        """Close the connection of a client whose token is taken back; it has no session to come back to."""
+        if not socket.connected:
+            return
+        if self._nsp._guard.audit.is_on:
+            socket._audit("kick", DisconnectReason.TOKEN_REVOKED)
+        self.forgo_recovery(socket)
+        socket._client.conn.close(DisconnectReason.TOKEN_REVOKED)
+
     def hand_over(self, socket: Socket, close: bool, reason: str | None = None) -> None:
         """Take out a socket that another continues, mostly on another server: its session is that one's now.
 

@@ -419,7 +419,17 @@ class Namespace(Registration, Broadcasting):
     async def _revoke(self, keys: Collection[str], code: str) -> None:
         """Refuse credentials of users or tokens, by their rooms, that were issued until now; on all servers."""
         assert self._host is not None
-        await self._host.revoke(keys, code)
+        await self._host.revoke(*(self._host.revocations.make(key, code) for key in keys))
+
+    async def _revoke_tokens(self, id: str | None, user: object, issued_before: float | None) -> None:
+        """Take tokens back, see :meth:`revoke_tokens`."""
+        if self._host is None:
+            raise _homeless(self.name)
+        revocation = self._host.revocations.of_request(id, user, issued_before)
+        try:
+            await self._host.revoke(revocation)
+        finally:
+            await self._host.forget_revoked(revocation)
 
     async def _forget_sessions_in(self, room: str) -> int:
         """Forget the sessions that are kept for sockets in a room. Return their number."""

@@ -58,6 +58,10 @@ def room_of_token(id: str | None) -> frozenset[str]:
     return frozenset((_TOKEN + id,)) if id is not None and _is_text(id) else frozenset()
 
 
+EVERY_TOKEN: Final = "$tokens"
+"""Stands for all users and tokens, where rooms of the server's own stand for one of them; nobody is in it."""
+
+
 def keys_of(rooms: Iterable[str]) -> frozenset[str]:
     """Return the room of a socket's token, or, if its token has no id, that of its user. ``rooms``: the socket's."""
     own = own_rooms(rooms)

@@ -3,17 +3,29 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Final
 
+from ..exceptions import ConfigurationError
 from ..logs import ThrottledLog
+from .own_rooms import EVERY_TOKEN, room_of_token, room_of_user
 
 log: Final = logging.getLogger("rtframework.namespace")
 
 REVOKED: Final = "$revoked"
 """The event by which servers tell each other."""
+
+REVOCATIONS: Final = "$revocations"
+"""The event by which a server that has started asks the others for what it has missed."""
+
+TOKEN_REVOKED: Final = "token_revoked"
+"""The code that refuses a client whose token was taken back."""
+
+MOST_TOLD: Final = 10_000
+"""Entries that one server tells another which has started; the latest."""
 
 MAX_REVOCATIONS: Final = 100_000
 """Entries of one server; the oldest goes for one more."""
@@ -74,10 +86,33 @@ class Revocations:
         """Note that there are tokens which live as long as that."""
         self._longest = max(self._longest, seconds)
 
-    def make(self, key: str, code: str) -> Revocation:
-        """Make an entry for credentials that were issued until now."""
+    def make(self, key: str, code: str, before: float | None = None) -> Revocation:
+        """Make an entry for credentials that were issued before a time, in seconds since the epoch; by default now."""
         now = self._clock()
-        return Revocation(key, now, now + self._longest, code)
+        return Revocation(key, now if before is None else before, now + self._longest, code)
+
+    def make_for_token(self, key: str) -> Revocation:
+        """Make an entry for one token, whenever it was issued."""
+        until = self._clock() + self._longest
+        return Revocation(key, until, until, TOKEN_REVOKED)
+
+    def of_request(self, id: str | None, user: object, issued_before: float | None) -> Revocation:
+        """Make an entry of what a program asks for. Raises ``ConfigurationError`` for what makes no sense."""
+        if issued_before is not None and (
+            isinstance(issued_before, bool)
+            or not isinstance(issued_before, int | float)
+            or not 0 <= issued_before < math.inf
+        ):
+            raise ConfigurationError(f"issued_before is a time in seconds since the epoch, not {issued_before!r}")
+        if id is None:
+            if user is None and issued_before is None:
+                raise ConfigurationError("say which tokens: id=..., user=... or issued_before=...")
+            key = EVERY_TOKEN if user is None else room_of_user(user)
+            return self.make(key, TOKEN_REVOKED, issued_before)
+        keys = room_of_token(id) if isinstance(id, str) and user is None and issued_before is None else ()
+        for key in keys:
+            return self.make_for_token(key)
+        raise ConfigurationError("a token's id is a text that is not empty, and stands alone: revoke_tokens(id=...)")
 
     def add(self, revocation: Revocation) -> None:
         """Refuse credentials from now on. What was refused already stays refused."""
@@ -102,7 +137,7 @@ class Revocations:
         """
         if not self._entries:
             return None
-        for key in keys:
+        for key in (*keys, EVERY_TOKEN):
             found = self._entries.get(key)
             if found is None:
                 continue
@@ -112,8 +147,14 @@ class Revocations:
                 return found.code
         return None
 
-    def serve(self, told: Mapping[str, Any]) -> None:
-        """Take over what another server tells. What makes no sense is passed over."""
+    def tell(self) -> list[dict[str, Any]]:
+        """Return what another server is told that has started."""
+        now = self._clock()
+        return [each.to_plain() for each in list(self._entries.values())[-MOST_TOLD:] if each.until > now]
+
+    def serve(self, told: object) -> Revocation | None:
+        """Take over what another server tells, and return it. What makes no sense is passed over."""
         revocation = Revocation.of_plain(told)
         if revocation is not None:
             self.add(revocation)
+        return revocation

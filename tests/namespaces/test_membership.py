@@ -238,6 +238,7 @@ async def test_who_may_come_back(dropped: bool) -> None:
             DisconnectReason.RATE_LIMITED,
             DisconnectReason.MISSED_PACKETS,
             DisconnectReason.KICKED,
+            DisconnectReason.TOKEN_REVOKED,
         )
         assert (session is None) == (dropped or reason in lost), reason
         assert session is None or (session.sid, set(session.rooms)) == (sid, {sid})

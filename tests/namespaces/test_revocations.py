@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from rtframework import ConfigurationError
 from rtframework.namespaces import revocations as module
 from rtframework.namespaces.revocations import DAY, Revocation, Revocations
 
@@ -107,3 +108,39 @@ def test_other_servers_hear_the_same() -> None:
     other.serve(revocation.to_plain())
     assert other.find(["$user:1"], 0) == "kicked"
     assert Revocation.of_plain(revocation.to_plain()) == revocation
+
+
+def test_what_a_program_asks_for() -> None:
+    """Another token than the one that was meant would be taken back; or none."""
+    clock = Clock()
+    revocations = Revocations(clock)
+    token = revocations.of_request("a", None, None)
+    assert (token.key, token.code, token.before > clock.now + DAY / 2) == ("$token:a", "token_revoked", True)
+    user = revocations.of_request(None, 42, None)
+    assert (user.key, user.before) == ("$user:42", clock.now)
+    everybody = revocations.of_request(None, None, 5.0)
+    revocations.add(everybody)
+    assert revocations.find(["$user:1"], 4) == revocations.find([], None) == "token_revoked"
+    assert revocations.find(["$user:1"], 5) is None
+
+
+@pytest.mark.parametrize(
+    ("id", "user", "before"),
+    [(None, None, None), ("", None, None), ("a", "b", None), ("a", None, 1.0), (None, None, float("inf"))],
+)
+def test_what_makes_no_sense_is_an_error(id: str | None, user: object, before: float | None) -> None:
+    """A program would believe that a token is not good any more."""
+    with pytest.raises(ConfigurationError):
+        Revocations(Clock()).of_request(id, user, before)
+
+
+def test_what_a_server_is_told_that_has_started(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would let in who was thrown out before; or get a message that is too large for the cluster."""
+    monkeypatch.setattr(module, "MOST_TOLD", 2)
+    clock = Clock()
+    revocations = Revocations(clock)
+    revocations.add(Revocation("$user:0", clock.now, clock.now + 1, "kicked"))
+    for number in (1, 2, 3):
+        revocations.add(revocations.make(f"$user:{number}", "kicked"))
+    clock.now += 1
+    assert [each["key"] for each in revocations.tell()] == ["$user:2", "$user:3"]
