@@ -21,7 +21,7 @@ from ..logs import ThrottledLog, quote
 from ..protocols import UNKNOWN
 from ..types import DisconnectReason, Packet, PacketType
 from .membership import State
-from .own_rooms import is_of_another, own_rooms, room_of_token, rooms_of
+from .own_rooms import EVERY_TOKEN, is_of_another, own_rooms, room_of_token, rooms_of
 
 if TYPE_CHECKING:
     from ..authenticators import TokenDetails
@@ -179,7 +179,8 @@ class Admission:
 
     def _check(self, own: frozenset[str], token: TokenDetails | None) -> None:
         """Raise ``ConnectionRefused`` for credentials that are not accepted any more. ``own``: the client's rooms."""
-        code = self._host.revocations.find(own, None if token is None else token.issued_at)
+        find = self._host.revocations.find
+        code = find(own, None) if token is None else find((*own, EVERY_TOKEN), token.issued_at)
         if code is not None:
             raise ConnectionRefused("These credentials are not accepted any more", {"code": code})
 

@@ -63,7 +63,8 @@ class Broadcasting(Advising):
 
         Connections that were opened with one of them are closed at once ("token_revoked"), and recovery sessions
         forgotten. Clients come back by themselves, and are refused with the code ``"token_revoked"`` until the tokens
-        have run out. A token without a time of issue counts as issued before.
+        have run out. A token without a time of issue counts as issued before; ``issued_before`` alone does not concern
+        clients of whose token nothing is known, such as those of a ``StaticTokenAuth``.
 
         Raises :class:`~rtframework.ConfigurationError` without any of them or for ``id`` with another one, and
         :class:`~rtframework.ClusterUnavailable` when the other servers are not told; it holds on this server then.

@@ -313,8 +313,8 @@ class Host:
         for namespace in list(self.namespaces.values()):
             for sid in namespace.adapter.sockets(target):
                 socket = namespace._membership.sockets.get(sid)
-                if socket is not None and socket._authenticated is not None:
-                    token = socket._token
+                token = None if socket is None else socket._token
+                if socket is not None and (token is not None or key != EVERY_TOKEN):
                     issued_at = None if token is None else token.issued_at
                     if self.revocations.find((key,), issued_at) is not None:
                         namespace._membership.revoke(socket)

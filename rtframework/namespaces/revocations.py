@@ -137,7 +137,7 @@ class Revocations:
         """
         if not self._entries:
             return None
-        for key in (*keys, EVERY_TOKEN):
+        for key in keys:
             found = self._entries.get(key)
             if found is None:
                 continue

@@ -8,7 +8,7 @@ from typing import Any, Final
 import jwt
 import pytest
 
-from rtframework import AuditEntry, ConfigurationError, Recovery, Server
+from rtframework import AuditEntry, ConfigurationError, Recovery, Server, StaticTokenAuth
 from rtframework_jwt import JWTAuth
 from tests.conftest import Serve
 from tests.support.backbone import Broker, FakeBackbone
@@ -105,6 +105,20 @@ async def test_a_server_that_starts_later(js: JSClients) -> None:
             for auth, code in ((token("ada", jti="stolen"), "token_revoked"), (token("bob"), "kicked")):
                 with pytest.raises(AssertionError, match=code):
                     await js.connect(server.url, auth=auth)
+
+
+async def test_those_without_a_token_stay(serve: Serve, js: JSClients) -> None:
+    """Who takes all tokens back would lock everybody out of the Admin UI, and of namespaces without a door."""
+    io = Server(auth=StaticTokenAuth({"a": "ada"}))
+    io.instrument(auth=False)
+    server = await serve(io)
+    ada = await js.connect(server.url, auth={"token": "a"})
+    admin = await ada.of("/admin")
+    await io.revoke_tokens(issued_before=time.time())
+    for client in (ada, admin):
+        assert (await client.state()).id is not None
+    again = await js.connect(server.url, auth={"token": "a"})
+    await again.of("/admin")
 
 
 @pytest.mark.parametrize(
