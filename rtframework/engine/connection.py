@@ -52,6 +52,10 @@ _slow: Final = ThrottledLog(
 )
 
 
+_TOLD_BEFORE: Final = frozenset({DisconnectReason.SERVER_NAMESPACE_DISCONNECT, DisconnectReason.KICKED})
+"""Reasons before which the client is told something, which a stock client that polls has to get by itself."""
+
+
 class Connection(Inbox):
     """A client's connection by Engine.IO; see ``rtframework.protocols.Connection`` for what the framework uses.
 
@@ -165,7 +169,7 @@ class Connection(Inbox):
 
     def close(self, reason: str = DisconnectReason.FORCED_CLOSE) -> None:
         """Close once what waits was sent. Receivers hear the reason at once; nothing is read any more."""
-        apart = reason == DisconnectReason.SERVER_NAMESPACE_DISCONNECT and self.close_apart
+        apart = reason in _TOLD_BEFORE and self.close_apart
         self._close(reason, CLOSE, apart=apart)
 
     def _close(self, reason: str, last: Frames, *, apart: bool) -> None:
