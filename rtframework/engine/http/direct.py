@@ -106,7 +106,7 @@ class Post:
         self.is_begun = is_begun
         """True if it need not be left to aiohttp at once."""
         self.patience = min(_PATIENCE, timeout / 2)
-        """Seconds after which it is left to aiohttp, in whose task it has the rest of its time, and more as it comes."""
+        """Seconds after which it is left to aiohttp, in whose task it has the rest of its time, and more."""
 
     def feed(self, data: bytes) -> Served:
         """Take what has come: ``None`` if more is to come. What is more than the body, or too late, is aiohttp's."""
