@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import json
 import os
+import signal
 import socket
 import ssl
 import sys
@@ -26,9 +27,9 @@ from rtframework.engine import AsyncServer
 from rtframework.engine.handover import join_workers
 from rtframework.workers.passing import Passing
 from rtframework.workers.shared_table import SharedTable, SlotState, make_file
+from tests.support.preload import ROOT, Forked, Process, start
 from tests.support.server import HOST
 
-ROOT: Final = Path(__file__).parent.parent.parent
 WITHIN: Final = 15.0
 BACKLOG: Final = 512
 
@@ -43,7 +44,7 @@ class Workers:
         self._options = options
         self._scheme = "https" if "tls" in options else "http"
         self._listeners: list[list[socket.socket]] = []
-        self._processes: list[asyncio.subprocess.Process] = []
+        self._processes: list[Process] = []
 
     @property
     def url(self) -> str:
@@ -77,11 +78,11 @@ class Workers:
         fds = [each.fileno() for each in self._listeners[slot]]
         for each in self._listeners[slot]:
             each.listen(BACKLOG)
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "tests.support.passing_workers"),
-            json.dumps({**self._options, "dir": str(self.directory), "slot": slot, "table": self._fd, "fds": fds}),
+        options = {**self._options, "dir": str(self.directory), "slot": slot, "table": self._fd, "fds": fds}
+        process = await start(
+            [sys.executable, "-m", "tests.support.passing_workers", json.dumps(options)],
             pass_fds=(*fds, self._fd),
-            stdout=asyncio.subprocess.PIPE,
+            shown=True,
             cwd=ROOT,
             env={**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'plugins'}"},
         )
@@ -97,21 +98,21 @@ class Workers:
     async def kill(self, slot: int) -> None:
         """End a worker at once, and forget it, as a broker does."""
         self._processes[slot].kill()
-        await self._processes[slot].wait()
+        await _wait(self._processes[slot])
         self.table.clear(slot)
 
     async def stop(self) -> None:
         """End all."""
         for each in self._processes:
             if each.returncode is None:
-                each.terminate()
+                each.send_signal(signal.SIGTERM)
         for each in self._processes:
             try:
                 async with asyncio.timeout(WITHIN):
-                    await each.wait()
+                    await _wait(each)
             except TimeoutError:
                 each.kill()
-                await each.wait()
+                await _wait(each)
         for sock in (sock for pair in self._listeners for sock in pair):
             sock.close()
 
@@ -120,6 +121,12 @@ class Workers:
         verify: Any = False
         async with ClientSession() as session, session.get(f"{self.url_of(slot)}/{question}", ssl=verify) as response:
             return await response.json()
+
+
+async def _wait(process: Process) -> None:
+    await process.wait()
+    if isinstance(process, Forked):
+        await process.close()
 
 
 @contextlib.asynccontextmanager

@@ -34,6 +34,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import IO, Any, Final, NoReturn, Protocol
 
+if sys.platform != "win32":
+    import fcntl
+
 ROOT: Final = Path(__file__).parent.parent.parent
 _PRELOADED: Final = (
     *("argparse", "asyncio.base_subprocess", "logging", "traceback", "unittest.mock"),
@@ -41,6 +44,7 @@ _PRELOADED: Final = (
     *("rtframework.server", "rtframework.contracts", "rtframework.cli.client", "rtframework.testing"),
     *("rtframework.cli.main", "rtframework.cli.commands.run", "rtframework_msgpack", "rtframework_jwt"),
     *("redis.asyncio", "rtframework_redis", "rtframework_redis.keeper"),
+    *("rtframework.engine.handover", "rtframework.workers.passing"),
     *("tests.support.markdown", "tests.support.tutorials", "tests.support.server"),
     *("tests.support.cluster.command_loop", "tests.support.cluster.driven", "tests.support.cluster.redis_server"),
 )
@@ -84,8 +88,13 @@ async def start(
     stdin: bytes | None = None,
     merged: bool = False,
     cold: bool = False,
+    shown: bool = False,
+    pass_fds: Sequence[int] = (),
 ) -> Process:
-    """Start ``[sys.executable, …]``; ``stdin`` is what it reads, ``merged`` sends stderr where stdout goes."""
+    """Start ``[sys.executable, …]``; ``stdin`` is what it reads, ``merged`` sends stderr where stdout goes.
+
+    ``shown``: it writes to the stderr of this process. ``pass_fds``: descriptors that it has under the same numbers.
+    """
     if cold or not can_fork(command):
         with _file_of(stdin) as file:
             return await asyncio.create_subprocess_exec(
@@ -94,9 +103,10 @@ async def start(
                 cwd=cwd,
                 stdin=file,
                 stdout=asyncio.subprocess.PIPE,
-                stderr=asyncio.subprocess.STDOUT if merged else asyncio.subprocess.PIPE,
+                stderr=None if shown else asyncio.subprocess.STDOUT if merged else asyncio.subprocess.PIPE,
+                pass_fds=pass_fds,
             )
-    return await Forked.start(_forker(), command[1:], env, cwd, stdin, merged)
+    return await Forked.start(_forker(), command[1:], env, cwd, stdin, merged, shown, pass_fds)
 
 
 def can_fork(command: Sequence[str]) -> bool:
@@ -132,14 +142,22 @@ class Forked:
         cwd: Path | None,
         stdin: bytes | None,
         merged: bool,
+        shown: bool,
+        pass_fds: Sequence[int],
     ) -> Forked:
         """Ask for a fork."""
         out, out_of_program = os.pipe()
-        err, err_of_program = (None, out_of_program) if merged else os.pipe()
-        request = {"arguments": list(arguments), "env": dict(env), "cwd": str(cwd or Path.cwd())}
+        err, err_of_program = (None, os.dup(2)) if shown else (None, out_of_program) if merged else os.pipe()
+        request = {
+            "arguments": list(arguments),
+            "env": dict(env),
+            "cwd": str(cwd or Path.cwd()),
+            "fds": list(pass_fds),
+        }
         try:
             with _file_of(stdin) as file:
-                connection, pid = await forker.fork(request, [file.fileno(), out_of_program, err_of_program])
+                descriptors = [file.fileno(), out_of_program, err_of_program, *pass_fds]
+                connection, pid = await forker.fork(request, descriptors)
         finally:
             for each in {out_of_program, err_of_program}:
                 os.close(each)
@@ -351,7 +369,7 @@ def _serve(address: str) -> tuple[dict[str, Any], list[int]] | None:
                         connection.sendall(b"%d\n" % os.waitstatus_to_exitcode(status))
             if listener.fileno() in ready:
                 connection, _ = listener.accept()
-                message, descriptors, _, _ = socket.recv_fds(connection, 1 << 20, 3)
+                message, descriptors, _, _ = socket.recv_fds(connection, 1 << 20, 16)
                 while not message.endswith(b"\n"):
                     message += connection.recv(1 << 20)
                 asked: dict[str, Any] = json.loads(message)
@@ -389,7 +407,12 @@ def _die_with_parent() -> None:
 
 def _become(request: Mapping[str, Any], descriptors: Sequence[int], installed: Sequence[str]) -> None:
     """Run what is asked for as ``python`` would."""
-    for number, descriptor in enumerate(descriptors):
+    numbers = [0, 1, 2, *request.get("fds", ())]
+    # One that was received may have the number that another one is to have: move all out of the way first.
+    above = [fcntl.fcntl(descriptor, fcntl.F_DUPFD, max(numbers) + 1) for descriptor in descriptors]
+    for descriptor in descriptors:
+        os.close(descriptor)
+    for number, descriptor in zip(numbers, above, strict=True):
         os.dup2(descriptor, number)
         os.close(descriptor)
     if request.get("group"):
