@@ -140,6 +140,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--handlers", action="store_true", help="what typed and injected parameters cost")
     parser.add_argument("--slow-consumer", action="store_true", help="memory when a client never reads")
     parser.add_argument("--cluster", action="store_true", help="what several servers over Redis cost; with --curve too")
+    parser.add_argument("--workers", action="store_true", help="what several workers of one port cost")
     options = parser.parse_args()
     if options.rounds < 1:
         parser.error("at least one round")
@@ -158,6 +159,8 @@ def main() -> int:
         return slow_consumer.main()
     if options.cluster:
         return in_cluster(options)
+    if options.workers:
+        return with_workers(options)
     files, needed = raise_file_limit(), _FILES_NEEDED_BY_LATENCY if options.latency else _FILES_NEEDED
     if files < needed:
         print(f"Only {files} files may be open, {needed} are needed: raise the limit (ulimit -Hn).")
@@ -206,6 +209,14 @@ def in_cluster(options: argparse.Namespace) -> int:
         print(missing, file=sys.stderr)
     command = [str(PYTHON), "-m", "benchmarks.cluster", "--rounds", str(options.rounds)]
     command += ["--quick"] * options.quick + ["--curve"] * options.curve
+    return subprocess.run(command, cwd=publish.ROOT, check=False).returncode
+
+
+def with_workers(options: argparse.Namespace) -> int:
+    """Measure several workers of one port, with the packages of the benchmarks."""
+    install.install_python()
+    install.build_load()
+    command = [str(PYTHON), "-m", "benchmarks.workers", "--rounds", str(options.rounds)] + ["--quick"] * options.quick
     return subprocess.run(command, cwd=publish.ROOT, check=False).returncode
 
 

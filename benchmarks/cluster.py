@@ -36,7 +36,7 @@ RATE: Final = 2_000
 class Bench:
     """Two servers, with a client each."""
 
-    redis: Redis
+    redis: Redis | None
     servers: Sequence[Server]
     clients: Sequence[Client]
     scale: float
@@ -114,6 +114,7 @@ async def namespaces(bench: Bench) -> float:
     Raises ``Failed`` if there are other connections to Redis than before.
     """
     server, client = bench.servers[0], bench.clients[0]
+    assert bench.redis is not None
     count = round(NAMESPACES * bench.scale)
     connections = await bench.redis.connections()
     before = await server.do("cpu")

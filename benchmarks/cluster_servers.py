@@ -155,8 +155,9 @@ class Server:
 
 
 @contextlib.asynccontextmanager
-async def running_servers(kind: Kind, redis: Redis, count: int) -> AsyncIterator[list[Server]]:
-    """Start servers on one Redis."""
+async def running_servers(kind: Kind, redis: Redis | Path, count: int) -> AsyncIterator[list[Server]]:
+    """Start servers on one Redis, or workers whose broker is in a directory."""
+    where = str(redis.port if isinstance(redis, Redis) else redis)
     servers: list[Server] = []
     try:
         for _ in range(count):
@@ -167,11 +168,11 @@ async def running_servers(kind: Kind, redis: Redis, count: int) -> AsyncIterator
                     str(SERVERS / "cluster.mjs"),
                     kind.key,
                     str(port),
-                    str(redis.port),
+                    where,
                     str(node_folder()),
                 ]
             else:
-                command = [sys.executable, str(SERVERS / "cluster.py"), kind.key, str(port), str(redis.port)]
+                command = [sys.executable, str(SERVERS / "cluster.py"), kind.key, str(port), where]
             pipe = asyncio.subprocess.PIPE
             process = await asyncio.create_subprocess_exec(*command, stdin=pipe, stdout=pipe)
             servers.append(Server(kind, port, process))

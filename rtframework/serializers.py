@@ -88,6 +88,20 @@ class JSONSerializer:
             head = f"{head}{packet.id}"
         return [head + body, *attachments]
 
+    def text(self, data: Any) -> str | None:
+        """Return data as JSON, ``None`` if there are bytes in them. Raises as :meth:`encode` does."""
+        if _is_plain(data):
+            try:
+                return _encode_json(data).decode()
+            except (TypeError, ValueError, RecursionError) as error:
+                raise EncodeError(f"cannot be sent as JSON: {error}") from error
+        attachments: list[bytes] = []
+        body = self._encode_any(data, attachments)
+        if not attachments:
+            return body
+        check_attachments(body, len(attachments), self._max_attachments)
+        return None
+
     def plain(self, data: Any) -> Any:
         """Turn data into JSON's own types and ``bytes``, as :meth:`encode` does. Raises :class:`EncodeError`."""
         try:
@@ -242,31 +256,39 @@ def _is_plain(data: Any) -> bool:
 
     msgspec would not refuse NaN, and would encode bytes as base64.
     """
-    if type(data) is list and len(data) <= _MAX_WALK:
-        for value in data:
-            if type(value) not in _PLAIN:
-                break
-        else:
-            return True
-        walk = [value for value in data if type(value) not in _PLAIN]
-        budget = _MAX_WALK - len(data)
-    else:
-        walk = [data]
-        budget = _MAX_WALK
+    if type(data) is not list or (budget := _MAX_WALK - len(data)) < 0:
+        return _is_plain_within(data)
+    for value in data:
+        kind = type(value)
+        if kind in _PLAIN:
+            continue
+        if kind is not dict:
+            return _is_plain_within(data)
+        budget -= len(value)  # an object of plain values: by far the most frequent of the others
+        if budget < 0:
+            return False
+        for each in value.values():
+            if type(each) not in _PLAIN:
+                return _is_plain_within(data)
+    return True
+
+
+def _is_plain_within(data: Any) -> bool:
+    """Do the same for data of any depth."""
+    walk = [data]
+    budget = _MAX_WALK
     for value in walk:  # grows meanwhile
         kind = type(value)
         if kind is dict:
             value = value.values()
         elif kind is not list and kind is not tuple:
-            if kind is float and math.isfinite(value):
+            if kind in _PLAIN or (kind is float and math.isfinite(value)):
                 continue
             return False
         budget -= len(value)
         if budget < 0:
             return False
-        for each in value:
-            if type(each) not in _PLAIN:
-                walk.append(each)
+        walk += [each for each in value if type(each) not in _PLAIN]
     return True
 
 

@@ -22,6 +22,7 @@ from .admin.namespace import AdminNamespace, Mode
 from .engine.api import EngineIO
 from .engine.drain import drain
 from .engine.gateway import Gateway
+from .engine.handover import join_workers_of
 from .engine.http.mount import check_mount
 from .exceptions import ConfigurationError
 from .handlers.declarations import NOTHING
@@ -55,7 +56,7 @@ from .options import (
     whole_number,
 )
 from .serializers import JSONSerializer
-from .stats import ClusterStats, Stats, take_stats
+from .stats import Stats, cluster_stats, take_stats
 
 if TYPE_CHECKING:
     from .handlers.dependencies import Provider
@@ -365,21 +366,10 @@ class Server(Registration, Broadcasting):
         It looks at each connection and each namespace; call it in the event loop. Events are not counted here: see
         :meth:`observe`, and the plugin ``rtframework_prometheus``.
         """
-        return take_stats(self._host.counts, self._server.eio, self._host.namespaces.values(), self._cluster_stats())
-
-    def _cluster_stats(self) -> ClusterStats | None:
-        if self._host.settings.backbone is None:
-            return None
-        events, traffic = self._host.cluster, self.cluster.traffic
-        return ClusterStats(
-            up=self.cluster.health.up,
-            pending_bytes=traffic.pending_bytes,
-            gaps=events.gaps,
-            lost=events.lost,
-            published=traffic.published,
-            received=traffic.received,
-            reconnects=traffic.reconnects,
-        )
+        host, cluster = self._host, None
+        if host.settings.backbone is not None:
+            cluster = cluster_stats(self.cluster.health, host.cluster, self.cluster.traffic)
+        return take_stats(host.counts, self._server.eio, host.namespaces.values(), cluster)
 
     def observe(self, observer: Observer) -> None:
         """Let a plugin see every client that asks for a namespace and every event, in all namespaces, also later ones.
@@ -421,6 +411,11 @@ class Server(Registration, Broadcasting):
     def is_draining(self) -> bool:
         """True once :meth:`drain` was called."""
         return self._server.eio.table.is_draining
+
+    @property
+    def others_serve(self) -> bool:
+        """True while another worker of the same port takes new clients, see ``rtframework run --workers``."""
+        return self._server.eio.others_serve
 
     @property
     def namespaces(self) -> Mapping[str, Namespace]:
@@ -554,6 +549,7 @@ class Server(Registration, Broadcasting):
         if prepare is not None:
             prepare(self)
         await self._host.start()
+        join_workers_of(app, self._host.settings.backbone)
 
     async def _until_cleaned_up(self, app: web.Application) -> AsyncIterator[None]:
         yield

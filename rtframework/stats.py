@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 if TYPE_CHECKING:
     from .counters import Counters
     from .protocols import Adapter, ConnectionMonitor
+    from .types import ClusterTraffic, Health
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +118,26 @@ class Counted(Protocol):
         """The adapter with the namespace's rooms."""
 
     def __len__(self) -> int: ...
+
+
+class ClusterEvents(Protocol):
+    """What has happened to a server's connection to the others."""
+
+    gaps: int
+    lost: int
+
+
+def cluster_stats(health: Health, events: ClusterEvents, traffic: ClusterTraffic) -> ClusterStats:
+    """Return the current statistics of a connection to other servers."""
+    return ClusterStats(
+        up=health.up,
+        pending_bytes=traffic.pending_bytes,
+        gaps=events.gaps,
+        lost=events.lost,
+        published=traffic.published,
+        received=traffic.received,
+        reconnects=traffic.reconnects,
+    )
 
 
 def take_stats(

@@ -17,6 +17,7 @@ from rtframework import Rate
 from rtframework.logs import ThrottledLog
 from tests.support import preload, pytest_workers, thorough
 from tests.support.js import JSClients, NodeProcess, js_clients
+from tests.support.port import Port, shared_port
 from tests.support.pyclient import PyClients, py_clients
 from tests.support.server import RunningServer, Served, SubprocessServer, running_server
 from tests.support.transports import TRANSPORTS, Transport
@@ -194,6 +195,13 @@ async def page(browser: Pages) -> Page:
 def _preloaded() -> Iterator[None]:
     yield
     preload.close()
+
+
+@pytest.fixture(scope="session")
+def port(_preloaded: None) -> Iterator[Port]:
+    """Two workers on one port, ``port.url``, which all tests share: names of rooms have to be a test's own."""
+    with shared_port() as found:
+        yield found
 
 
 @pytest.fixture(autouse=True)

@@ -74,8 +74,8 @@ MAP: Final = {
         "opentelemetry",
     ),
     "rtframework_prometheus": (
-        "exceptions concurrency protocols counters namespaces rtframework",
-        "aiohttp prometheus_client",
+        "exceptions concurrency protocols counters namespaces workers rtframework",
+        "aiohttp msgspec prometheus_client",
     ),
     "rtframework_pytest": ("protocols testing", "pytest"),
     "rtframework_redis": (

@@ -26,7 +26,7 @@ README: Final = ROOT / "README.md"
 PAGES: Final = [*([README] if README.is_file() else []), *sorted(ROOT.glob("docs/**/*.md"))]
 ALL_MARKDOWN: Final = sorted(
     path
-    for pattern in ("*.md", "docs/**/*.md", "examples/**/*.md", "benchmarks/**/*.md")
+    for pattern in ("*.md", "docs/**/*.md", "examples/**/*.md", "benchmarks/**/*.md", "clients/**/*.md")
     for path in ROOT.glob(pattern)
     if "node_modules" not in path.parts
 )
@@ -116,7 +116,8 @@ def scripts_of(path: Path) -> list[tuple[int, str]]:
             found.append((block.line, block.code))
         elif block.info[:1] == ("html",):
             scripts = _SCRIPT.finditer(block.code)
-            found += [(block.line, match["code"]) for match in scripts if match["code"].strip()]
+            modules = [each for each in scripts if each["code"].strip() and "importmap" not in each["attributes"]]
+            found += [(block.line, match["code"]) for match in modules]
     return found
 
 

@@ -155,6 +155,7 @@ AT_MOST_ONCE: Final = {
     "development/events.py": "in development mode alone",
     "engine/python_socketio/adapter_table.py": "adapters that fail to close; once, or for each namespace of clients",
     "namespaces/admission.py": "once",
+    "adapters/partial_views.py": "once",
     "plugins/rtframework_redis/starting.py": "once for each start",
     "adapters/cluster_events.py": "once for each time that the cluster is lost",
     "namespaces/host.py": "namespaces that the program makes; once, at shutdown",

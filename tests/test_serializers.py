@@ -265,6 +265,33 @@ def test_what_python_has_and_json_has_not() -> None:
     assert blob == b"\xff"
 
 
+@pytest.mark.parametrize(
+    "data",
+    [
+        ["a"],
+        ["a", {"b": 1, "c": None}],
+        ["a", {"b": [1, {"c": 1.5}]}, [True], (1, 2)],
+        ["a", {str(number): number for number in range(150)}],
+        ["a", *range(150)],
+        ["a", {"at": datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)}],
+    ],
+)
+def test_text_is_what_stands_in_a_packet(data: list[Any]) -> None:
+    """Clients of other servers would get something else than those of this one."""
+    serializer = JSONSerializer()
+    assert [f"2{serializer.text(data)}"] == serializer.encode(Packet(EVENT, data=data))
+
+
+def test_text_has_no_bytes_and_no_nan() -> None:
+    """Bytes would arrive at other servers as their base64, and NaN as null."""
+    serializer = JSONSerializer()
+    for value in (b"x", {"a": b"x"}, {"a": {"b": [b"x"]}}):
+        assert serializer.text(["a", value]) is None
+    for wrong in (math.nan, {"a": math.nan}, [{"a": [math.inf]}], object(), [b"x"] * 11):
+        with pytest.raises(EncodeError):
+            serializer.text(["a", wrong])
+
+
 def test_the_hook_is_for_the_rest() -> None:
     """Objects of a library could not be sent without being converted by hand."""
 

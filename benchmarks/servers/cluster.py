@@ -1,12 +1,14 @@
-"""A server of a cluster, for benchmarks/cluster.py: rtframework's or python-socketio's, with uvloop.
+"""A server of a cluster, for benchmarks/cluster.py and workers.py: rtframework's or python-socketio's, with uvloop.
 
-``cluster.py KIND PORT REDIS_PORT``. Commands come by standard input, one JSON object a line, and are answered likewise.
+``cluster.py KIND PORT WHERE``, the port of Redis or the directory of a group of workers. Commands come by standard
+input, one JSON object a line, and are answered likewise.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
+import os
 import sys
 import time
 from collections.abc import Awaitable, Callable
@@ -43,6 +45,21 @@ class Ours:
     def gaps(self) -> int:
         """Return how often packets were missing."""
         return getattr(self.adapter, "gaps", 0)
+
+
+class OneOfWorkers(Ours):
+    """A worker of a port, whose group has a directory; ``adapter``: ``recovering`` keeps packets and sessions."""
+
+    def __init__(self, directory: str, adapter: str) -> None:
+        from rtframework import RateLimit, Recovery, Server, Workers
+
+        os.environ["RTFRAMEWORK_WORKERS"] = directory
+        self.adapter = Workers()
+        self.io = Server(
+            adapter=self.adapter,
+            rate_limit=RateLimit(connects=None, refusals=None),
+            connection_state_recovery=Recovery() if adapter == "recovering" else None,
+        )
 
 
 class PythonSocketIO:
@@ -131,7 +148,11 @@ class Program:
 async def main(kind: str, port: str, redis: str, *ignored: str) -> None:
     """Serve until standard input ends."""
     family, _, adapter = kind.partition(":")
-    server = (Ours if family == "ours" else PythonSocketIO)(f"redis://127.0.0.1:{redis}", adapter)
+    server: Any
+    if family == "workers":
+        server = OneOfWorkers(redis, adapter)
+    else:
+        server = (Ours if family == "ours" else PythonSocketIO)(f"redis://127.0.0.1:{redis}", adapter)
     program, app = Program(server), web.Application()
     server.io.attach(app)
     runner = web.AppRunner(app, access_log=None)

@@ -3,6 +3,7 @@
 ::
 
     python examples/chat/server.py        # then open http://127.0.0.1:8080
+    rtframework run 'examples/chat/server.py:make_app()' --workers 2
 
 =========  ================================  ===================================================================
 event      payload                           what happens
@@ -22,7 +23,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import itertools
 import os
 import secrets
 import time
@@ -39,13 +39,22 @@ import msgspec
 from aiohttp import web
 from msgspec import Meta, Struct
 
-from rtframework import ConnectionRefused, Event, EventError, Server, Socket
+from rtframework import (
+    AckTimeout,
+    ClusterUnavailable,
+    ConnectionRefused,
+    Event,
+    EventError,
+    FetchTimeout,
+    Server,
+    Socket,
+)
 from rtframework.engine import tune_gc
 from rtframework.protocols import CallNext
 from rtframework_jwt import JWTAuth
 
 # A random key signs everybody out when the server restarts; set CHAT_KEY to keep them signed in.
-KEY = os.environ.get("CHAT_KEY") or secrets.token_urlsafe(32)
+key = os.environ.get("CHAT_KEY") or secrets.token_urlsafe(32)
 SESSION = timedelta(hours=12)
 GRACE = 5.0  # seconds: who is back by then has not left
 HISTORY = 100  # messages kept for each conversation
@@ -123,6 +132,18 @@ class Session(Struct):
     expires_in: float  # seconds
 
 
+class RoomMemory(Struct):
+    name: str
+    people: list[tuple[Person, list[str]]]  # with their tabs
+    messages: list[Message]
+
+
+class Memory(Struct):
+    key: str
+    rooms: list[RoomMemory]
+    private: list[list[Message]]
+
+
 class SignIn(Struct):
     name: Annotated[str, Meta(max_length=100)]
 
@@ -131,7 +152,7 @@ def person_of(claims: Mapping[str, Any]) -> Person:
     return Person(claims["sub"], claims["name"])
 
 
-auth = JWTAuth(key=KEY, algorithms=["HS256"], require=["exp", "sub", "name"], identity=person_of)
+auth = JWTAuth(key=lambda kid, header: key, algorithms=["HS256"], require=["exp", "sub", "name"], identity=person_of)
 io = Server(auth=auth)  # what person_of returns is socket.user
 
 
@@ -141,7 +162,7 @@ io = Server(auth=auth)  # what person_of returns is socket.user
 class Conversation:
     """The last messages of a room, or of two people."""
 
-    numbers = itertools.count(time.time_ns())
+    number = 0
 
     def __init__(self) -> None:
         self.messages: deque[Message] = deque(maxlen=HISTORY)
@@ -152,13 +173,18 @@ class Conversation:
         if (author.id, data.key) in self.posted:
             return self.posted[author.id, data.key], False
         room = data.room if isinstance(data, ToRoom) else None
-        number = f"{next(self.numbers):x}"
-        message = Message(number, data.key, author, data.text, datetime.now(UTC), room, to)
+        Conversation.number = max(Conversation.number + 1, time.time_ns())
+        message = Message(f"{self.number:x}", data.key, author, data.text, datetime.now(UTC), room, to)
+        self.add(message)
+        return message, True
+
+    def add(self, message: Message) -> None:
+        if (message.author.id, message.key) in self.posted:
+            return
         self.messages.append(message)
-        self.posted[author.id, data.key] = message
+        self.posted[message.author.id, message.key] = message
         if len(self.posted) > 10 * HISTORY:
             del self.posted[next(iter(self.posted))]
-        return message, True
 
 
 class Room(Conversation):
@@ -184,7 +210,16 @@ class Room(Conversation):
         if tab not in tabs:
             return False
         tabs.remove(tab)
+        if not tabs:
+            self.away[person] = time.monotonic()
         return not tabs
+
+    def forget(self, person: Person) -> None:
+        """The room goes with the last person."""
+        self.tabs.pop(person, None)
+        self.away.pop(person, None)
+        if not self.tabs and self is not lobby:
+            rooms.pop(self.name, None)
 
     def info(self) -> RoomInfo:
         return RoomInfo(self.name, len(self.tabs))
@@ -212,6 +247,21 @@ def room_of(socket: Socket, name: str | None) -> Room:
     if room is None or room.channel not in socket.rooms:
         raise EventError("not_in_room", "You are not in this room")
     return room
+
+
+def room_called(name: str) -> Room:
+    """A room, which is made if need be."""
+    return rooms.get(name) or rooms.setdefault(name, Room(name))
+
+
+def talk_of(one: Person, other: Person) -> Conversation:
+    """The conversation of two people."""
+    pair = frozenset({one, other})
+    talk = private.pop(pair) if pair in private else Conversation()
+    private[pair] = talk  # last in the dict: used last
+    if len(private) > MAX_PRIVATE:
+        del private[next(iter(private))]
+    return talk
 
 
 def person_online(id: str | None) -> Person:
@@ -245,12 +295,9 @@ async def join(socket: Socket, data: RoomName) -> Joined:
     name = tidy(data.room, 32).casefold().replace(" ", "-")
     if not name:
         raise EventError("bad_name", "A room's name has 1 to 32 letters")
-    room = rooms.get(name)
-    if room is None:
-        if len(rooms) >= MAX_ROOMS:
-            raise EventError("too_many_rooms", f"There are {MAX_ROOMS} rooms already: join one of them")
-        room = rooms[name] = Room(name)
-    return await enter(socket, room)
+    if name not in rooms and len(rooms) >= MAX_ROOMS:
+        raise EventError("too_many_rooms", f"There are {MAX_ROOMS} rooms already: join one of them")
+    return await enter(socket, room_called(name))
 
 
 @io.on("leave")
@@ -261,53 +308,136 @@ async def leave(socket: Socket, data: RoomName) -> None:
         raise EventError("lobby", "Everyone is in the lobby")
     await socket.leave(room.channel)
     if room.close(socket.user, socket.id):
-        await say_goodbye(room, socket.user)
+        room.forget(socket.user)
+        await say_goodbye(room, socket.user, io)
+    await tell("closed", room.name, socket.user, socket.id, True)
 
 
 @io.on("disconnecting")
 async def disconnecting(socket: Socket, reason: str) -> None:
     me: Person = socket.user
-    for room in rooms.values():
-        if room.close(me, socket.id):
-            room.away[me] = time.monotonic()
+    here = [room for room in rooms.values() if socket.id in room.tabs.get(me, ())]
+    for room in here:
+        room.close(me, socket.id)
+    for room in here:
+        await tell("closed", room.name, me, socket.id, False)
 
 
 @io.emits("joined", str, Person, names=("room", "person"), description="Somebody has entered a room.")
 @io.emits("room", RoomInfo, description="How many are in a room now; it is gone when nobody is.")
 async def enter(socket: Socket, room: Room) -> Joined:
     await socket.join(room.channel)
-    if room.enter(socket.user, socket.id):
+    new = room.enter(socket.user, socket.id)
+    await tell("entered", room.name, socket.user, socket.id)
+    if new:
         await socket.to(room.channel).emit("joined", room.name, socket.user)
         await io.emit("room", room.info())
     return Joined(room.name, list(room.tabs), list(room.messages))
 
 
 @io.emits("left", str, Person, names=("room", "person"), description="Somebody has left a room.")
-async def say_goodbye(room: Room, person: Person) -> None:
-    del room.tabs[person]
-    room.away.pop(person, None)
-    if not room.tabs and room is not lobby:
-        del rooms[room.name]
-    await io.to(room.channel).emit("left", room.name, person)
-    await io.emit("room", room.info())
+async def say_goodbye(room: Room, person: Person, clients: Any) -> None:
+    await clients.to(room.channel).emit("left", room.name, person)
+    await clients.emit("room", room.info())
 
 
 async def goodbyes(app: web.Application) -> AsyncIterator[None]:
     """While the application runs, let the people go who did not come back in time."""
 
     async def watch() -> None:
+        lost: set[str] = set()
         while True:
-            await asyncio.sleep(1)
-            now = time.monotonic()
-            for room in list(rooms.values()):
-                for person in [person for person, since in room.away.items() if now - since > GRACE]:
-                    await say_goodbye(room, person)
+            for _ in range(5):
+                await asyncio.sleep(1)
+                now = time.monotonic()
+                for room in list(rooms.values()):
+                    for person in [person for person, since in room.away.items() if now - since > GRACE]:
+                        room.forget(person)
+                        await say_goodbye(room, person, io.local)  # each worker tells its own clients
+            lost = await close_lost_tabs(lost)
 
     task = asyncio.create_task(watch())
     yield
     task.cancel()
     with suppress(asyncio.CancelledError):
         await task
+
+
+# --- several workers: each knows all, and tells the others what it changes --------------------------------------------
+
+
+async def tell(event: str, *args: Any) -> None:
+    with suppress(ClusterUnavailable):  # this worker ends
+        if len(await io.cluster.nodes()) > 1:
+            await io.server_side_emit(event, *args)
+
+
+@io.on_server_side("entered")
+async def entered(name: str, person: Person, tab: str) -> None:
+    room_called(name).enter(person, tab)
+
+
+@io.on_server_side("closed")
+async def closed(name: str, person: Person, tab: str, at_once: bool) -> None:
+    room = rooms.get(name)
+    if room is not None and room.close(person, tab) and at_once:
+        room.forget(person)
+
+
+@io.on_server_side("posted")
+async def posted(message: Message) -> None:
+    if message.to is None:
+        room_called(message.room or "").add(message)
+    else:
+        talk_of(message.author, message.to).add(message)
+
+
+@io.on_server_side("copy")
+async def copy() -> Memory:
+    copies = [
+        RoomMemory(room.name, [(person, list(tabs)) for person, tabs in room.tabs.items()], list(room.messages))
+        for room in rooms.values()
+    ]
+    return Memory(key, copies, [list(talk.messages) for talk in private.values()])
+
+
+async def learn(app: web.Application) -> None:
+    """Ask the other workers, before this one serves anybody."""
+    global key
+    if len(await io.cluster.nodes()) < 2:
+        return
+    answers: Mapping[str, Any]
+    try:
+        answers = await io.server_side_emit_with_ack("copy", timeout=5)
+    except AckTimeout as error:
+        answers = error.responses
+    for answer in list(answers.values())[:1]:
+        memory = msgspec.convert(answer, Memory)
+        key = memory.key
+        for kept in memory.rooms:
+            room = room_called(kept.name)
+            for message in kept.messages:
+                room.add(message)
+            for person, tabs in kept.people:
+                for tab in tabs:
+                    room.enter(person, tab)
+        for messages in memory.private:
+            for message in messages:
+                if message.to is not None:
+                    talk_of(message.author, message.to).add(message)
+
+
+async def close_lost_tabs(before: set[str]) -> set[str]:
+    """Close the tabs that nobody has any more: their worker was killed. ``before``: those not found the last time."""
+    known = [(room, person, tab) for room in rooms.values() for person in room.tabs for tab in room.tabs[person]]
+    try:
+        here = {each.id for each in await io.fetch_sockets()}
+    except (FetchTimeout, ClusterUnavailable):
+        return set()
+    for room, person, tab in known:
+        if tab in before and tab not in here:
+            room.close(person, tab)
+    return {tab for _, _, tab in known} - here
 
 
 # --- talking ----------------------------------------------------------------------------------------------------------
@@ -320,6 +450,7 @@ async def message(socket: Socket, data: ToRoom) -> Message:
     room = room_of(socket, data.room)
     posted, new = room.post(socket.user, data)
     if new:
+        await tell("posted", posted)
         await socket.to(room.channel).emit("message", posted)  # not to the sender: the ack confirms it there
     return posted
 
@@ -331,13 +462,9 @@ async def private_message(socket: Socket, data: ToPerson) -> Message:
     me, other = socket.user, person_online(data.person)
     if me == other:
         raise EventError("yourself", "This is you")
-    pair = frozenset({me, other})
-    talk = private.pop(pair) if pair in private else Conversation()
-    private[pair] = talk  # last in the dict: used last
-    if len(private) > MAX_PRIVATE:
-        del private[next(iter(private))]
-    posted, new = talk.post(me, data, to=other)
+    posted, new = talk_of(me, other).post(me, data, to=other)
     if new:
+        await tell("posted", posted)
         await socket.to(tabs_of(me), tabs_of(other)).emit("private", posted)
     return posted
 
@@ -373,7 +500,7 @@ def name_taken(person: Person) -> bool:
 
 def session_for(person: Person) -> Session:
     claims = {"sub": person.id, "name": person.name, "exp": datetime.now(UTC) + SESSION}
-    return Session(jwt.encode(claims, KEY, algorithm="HS256"), person, SESSION.total_seconds())
+    return Session(jwt.encode(claims, key, algorithm="HS256"), person, SESSION.total_seconds())
 
 
 async def sign_in(request: web.Request) -> web.Response:
@@ -437,6 +564,7 @@ def make_app() -> web.Application:
     app.router.add_post("/sign-in", sign_in)
     app.cleanup_ctx.append(goodbyes)
     io.attach(app)
+    app.on_startup.append(learn)  # after the server, which has joined the other workers then
     return app
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import threading
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -17,10 +18,12 @@ from prometheus_client.registry import Collector
 from rtframework.concurrency import is_cancelled
 from rtframework.exceptions import ConfigurationError, EventError
 from rtframework.namespaces.labels import label_of
+from rtframework.workers.backbone import current_group
 
 from .event_counts import EventCounts
 from .histogram import Histogram
 from .lag import EventLoopLag
+from .of_workers import MetricsOfWorkers
 from .traffic import Traffic
 
 if TYPE_CHECKING:
@@ -31,6 +34,8 @@ HANDLER_BUCKETS: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 
 LAG_BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
 OK: Final = "ok"
 
+_numbers: Final = itertools.count()
+"""Metrics are made in the same order in each worker: by their number, they find each other."""
 _PATIENCE: Final = 5.0
 """Seconds that another thread waits for the event loop, at most."""
 
@@ -46,6 +51,9 @@ class Metrics(Collector):
     The number of labels is bounded: dynamic namespaces are counted under the name of their parent, events without a
     handler under ``(unknown)``. The registry may be read in another thread, which then waits for the event loop.
     prometheus_client's multiprocess mode is not supported.
+
+    With several workers on one port (``rtframework run --workers``), ``handler`` shows the sum of all, whichever of
+    them is asked. The registry itself has this process's own values.
 
     Raises :class:`~rtframework.ConfigurationError` for buckets that do not rise and times that are not above zero, and
     ``ValueError`` if the registry has a server's metrics already.
@@ -75,6 +83,8 @@ class Metrics(Collector):
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread = 0
         self._traffic = Traffic()
+        self._of_workers: MetricsOfWorkers | None = None
+        self._topic = f"prometheus {next(_numbers)}"
         self.registry.register(self)
         io.engine.measure(self._traffic)
         io.observe(self)
@@ -82,7 +92,8 @@ class Metrics(Collector):
     async def handler(self, request: web.Request) -> web.Response:
         """Respond with the whole registry, in the format that the request asks for: a handler for aiohttp."""
         encode, content_type = choose_encoder(request.headers.get("Accept", ""))
-        response = web.Response(body=encode(self.registry), headers={"Content-Type": content_type})
+        found: Any = self.registry if self._of_workers is None else await self._of_workers.sum()
+        response = web.Response(body=encode(found), headers={"Content-Type": content_type})
         response.enable_compression()
         return response
 
@@ -119,9 +130,15 @@ class Metrics(Collector):
         self._loop = asyncio.get_running_loop()
         self._thread = threading.get_ident()
         self._lag_timer.start()
+        group = current_group()
+        if group is not None:
+            self._of_workers = MetricsOfWorkers(group, self._topic, self.registry)
 
     def stop(self) -> None:
         """Stop measuring."""
+        if self._of_workers is not None:
+            self._of_workers.keep()
+            self._of_workers = None
         self._lag_timer.stop()
         self._loop = None
 

@@ -21,7 +21,7 @@ from .link import STALE, Link, LinkOptions, wall_time
 from .topology import Topology
 
 if TYPE_CHECKING:
-    from .entry_writer import Emit
+    from rtframework.cluster.pending import Emit
 
 TICK: Final = 0.1
 """Seconds between two looks at what has waited too long."""

@@ -21,7 +21,8 @@ from .subscriptions import Command, Subscriptions
 from .topology import ClusterTopology, Place, SingleServer, Topology
 
 if TYPE_CHECKING:
-    from .entry_writer import Emit
+    from rtframework.cluster.pending import Emit
+
     from .node_leases import Connection
 
 PROBE: Final = 4.0

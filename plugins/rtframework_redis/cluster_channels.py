@@ -20,7 +20,8 @@ from .subscriptions import Command, all_of
 from .topology import ClusterTopology, Place, SingleServer
 
 if TYPE_CHECKING:
-    from .entry_writer import Emit
+    from rtframework.cluster.pending import Emit
+
     from .link import Link
     from .node_leases import Connection
 

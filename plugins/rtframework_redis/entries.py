@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Final
 
+from rtframework.cluster.messages import MessageType
+from rtframework.cluster.streams_wire import EVENT_HEAD, EVENT_MIDDLE
+
 from .commands import begin, bulk, pack
 
 _DATA: Final = b"%b$%d\r\n%b\r\n$4\r\ntype\r\n$%d\r\n%d\r\n$4\r\ndata\r\n$%d\r\n%b\r\n$1\r\nm\r\n$%d\r\n%b\r\n"
@@ -30,9 +33,37 @@ class EntryPacker:
         command = _DATA % (start, len(nsp), nsp, 1 if kind < 10 else 2, kind, len(data), data, len(m), m)
         return command if room is None else _ROOM % (command, len(room), room)
 
+    def of_namespace(self, nsp: bytes) -> EventPacker:
+        """Return the packer of a namespace's events."""
+        return EventPacker(nsp, self._with_data, self._with_room)
+
     def pack_fields(self, fields: list[bytes]) -> bytes:
         """Return the command for any fields."""
         return pack((*self._start, *fields))
+
+
+class EventPacker:
+    """Packs the XADD of each event of one namespace, as ``EntryPacker`` does with the data of ``encode_text``."""
+
+    __slots__ = ("_with_data", "_with_room")
+
+    def __init__(self, nsp: bytes, with_data: bytes, with_room: bytes) -> None:
+        fields = b"".join(map(bulk, (nsp, b"type", b"%d" % MessageType.BROADCAST, b"data")))
+        self._with_data = with_data + fields
+        self._with_room = with_room + fields
+
+    def pack(self, args: bytes, opts: bytes, m: bytes, room: bytes | None) -> bytes:
+        """Return the command for an event. ``args``: its arguments as JSON; ``opts``: its options, likewise."""
+        size = AROUND + len(args) + len(opts)
+        if room is None:
+            return _EVENT % (self._with_data, size, args, opts, len(m), m)
+        return _ROOM_EVENT % (self._with_room, size, args, opts, len(m), m, len(room), room)
+
+
+AROUND: Final = len(EVENT_HEAD + EVENT_MIDDLE) + 1
+"""Bytes of an event's data without its arguments and options."""
+_EVENT: Final = b"%%b$%%d\r\n%b%%b%b%%b}\r\n$1\r\nm\r\n$%%d\r\n%%b\r\n" % (EVENT_HEAD, EVENT_MIDDLE)
+_ROOM_EVENT: Final = _EVENT + b"$1\r\nr\r\n$%d\r\n%b\r\n"
 
 
 def marked_again(command: bytes) -> bytes:

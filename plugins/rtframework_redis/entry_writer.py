@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from functools import partial
-from typing import Any, Final, Protocol
+from itertools import islice
+from typing import Any, Final
 
 from rtframework.cluster.messages import message_ids
-from rtframework.cluster.pending import PendingLimits, PendingMessage, PendingMessages
+from rtframework.cluster.pending import Emit, PendingLimits, PendingMessage, PendingMessages
 from rtframework.exceptions import ClusterUnavailable
 
-from .entries import EntryPacker, marked_again
+from .entries import EntryPacker, EventPacker, marked_again
 from .errors import LinkError, LinkLost, ReplyError
 from .keeper import Keeper, Opened
 from .link import STALE, Link, LinkOptions, OnPush, wall_time
@@ -27,12 +28,8 @@ GRACE: Final = 1.0
 _TOGETHER: Final = 256
 """Messages of one transaction: Redis does nothing else meanwhile."""
 
-
-class Emit(Protocol):
-    """An event whose emitter may be cancelled while it is on its way."""
-
-    def lost(self, error: ClusterUnavailable) -> None:
-        """Handle that the other servers do not get it."""
+_IDS: Final = frozenset({bytes})
+"""The types of replies of which none is an error."""
 
 
 class EntryWriter:
@@ -77,6 +74,8 @@ class EntryWriter:
         self._is_late = False
         self._is_scheduled = False
         self._is_closed = False
+        self.added = 0
+        """Messages that Redis has added."""
 
     @property
     def is_writing(self) -> bool:
@@ -93,7 +92,7 @@ class EntryWriter:
         await self.keeper.close()
         self.pending.close()
 
-    async def publish(
+    def publish(
         self,
         nsp: bytes,
         kind: int,
@@ -102,38 +101,71 @@ class EntryWriter:
         *,
         room: bytes | None = None,
         emit: Emit | None = None,
-    ) -> str | None:
+    ) -> Awaitable[str | None]:
         """Add a message to the stream, and return the id of its entry when it is settled; ``None`` if a gap covers it.
 
         ``own``: what a reader gets back with it. ``emit``: is told if the message is lost after its emitter was
         cancelled. Raises :class:`~rtframework.ClusterUnavailable`: nobody has it, unless
         the error is ``uncertain``.
         """
-        if self._is_closed:
-            raise ClusterUnavailable("the message has reached nobody: the server is not connected to Redis")
-        size, pending = 256 + len(data), self.pending
-        if self._timer is None:
-            self._arm()
-        waiter = pending.reserve(size, wall_time())
-        if waiter is not None:
-            try:
-                await pending.admitted(waiter, size)
-            except asyncio.CancelledError:
-                if emit is not None:
-                    emit.lost(ClusterUnavailable("the emitter was cancelled while it waited for room"))
-                raise
         m = next(self._ids)
-        message = pending.add(m, self._packer.pack(nsp, kind, data, m, room), own, size, wall_time())
+        return self._add(m, self._packer.pack(nsp, kind, data, m, room), own, emit)
+
+    def publish_event(
+        self, packer: EventPacker, args: bytes, opts: bytes, own: Any, room: bytes | None, emit: Emit
+    ) -> Awaitable[str | None]:
+        """Add an event as :meth:`publish` does. ``packer``: that of its namespace, which has the rest."""
+        m = next(self._ids)
+        command = packer.pack(args, opts, m, room)
+        if self._timer is None or self._is_closed:
+            return self._add(m, command, own, emit)
+        future = self.pending.offer(m, command, own, wall_time(), emit)  # as ``_add`` does: the way of nearly all
+        if future is None:
+            return self._add(m, command, own, emit)
         if not self._is_scheduled:
             self._wake()
+        return future
+
+    def events_of(self, nsp: bytes) -> EventPacker:
+        """Return what packs the events of a namespace."""
+        return self._packer.of_namespace(nsp)
+
+    def _add(self, m: bytes, command: bytes, own: Any, emit: Emit | None) -> Awaitable[str | None]:
+        """Add a message in the order of the calls, and return what its emitter awaits."""
+        if self._is_closed:
+            return self._refuse(emit)
+        if self._timer is None:
+            self._arm()
+        future = self.pending.offer(m, command, own, wall_time(), emit)
+        if future is None:
+            waiter = self.pending.reserve(len(command), wall_time())
+            return self._add_later(waiter, m, command, own, emit)
+        if not self._is_scheduled:
+            self._wake()
+        return future
+
+    async def _refuse(self, emit: Emit | None) -> str | None:
+        why = "the message has reached nobody: the server is not connected to Redis"
+        raise ClusterUnavailable(why, local=emit is not None and emit.local)
+
+    async def _add_later(
+        self, waiter: asyncio.Future[None] | None, m: bytes, command: bytes, own: Any, emit: Emit | None
+    ) -> str | None:
+        pending, size = self.pending, len(command)
         try:
-            return await message.future
+            if waiter is not None:
+                await pending.admitted(waiter, size)
         except asyncio.CancelledError:
             if emit is not None:
-                if m in pending:
-                    message.future = self._loop.create_future()
-                message.future.add_done_callback(partial(_abandoned, emit))
+                emit.lost(ClusterUnavailable("the emitter was cancelled while it waited for room"))
             raise
+        except ClusterUnavailable as error:
+            if emit is not None:
+                error.local = emit.local
+            raise
+        message = pending.add(m, command, own, size, wall_time(), emit)
+        self._wake()
+        return await message.future
 
     def _wake(self) -> None:
         if not self._is_scheduled and self._link is not None:
@@ -160,12 +192,18 @@ class EntryWriter:
         """Take the next replies to messages that were sent together."""
         if link is not self._link:
             return
-        for reply, message in zip(replies, messages, strict=False):
-            if type(reply) is bytes:
-                self._added(message.m, reply.decode())
-            elif isinstance(reply, ReplyError) and reply.code not in STALE:
-                why = f"the message has reached nobody: Redis refused it: {reply}"
-                self.pending.refused(message.m, ClusterUnavailable(why))
+        some = list(islice(messages, len(replies)))
+        if _IDS.issuperset(map(type, replies)):
+            self.added += len(replies)
+            self._added_all(some, replies)
+        else:
+            for reply, message in zip(replies, some, strict=False):
+                if type(reply) is bytes:
+                    self.added += 1
+                    self._added_all([message], [reply])
+                elif isinstance(reply, ReplyError) and reply.code not in STALE:
+                    why = f"the message has reached nobody: Redis refused it: {reply}"
+                    self.pending.refused(message.m, ClusterUnavailable(why))
         self._wake_waiting()
 
     def _wake_waiting(self) -> None:
@@ -200,8 +238,8 @@ class EntryWriter:
 
     # --- for subclasses -----------------------------------------------------------------------------------------------
 
-    def _added(self, m: bytes, id: str) -> None:
-        """Handle that Redis has added a message."""
+    def _added_all(self, messages: Sequence[PendingMessage], ids: Sequence[bytes]) -> None:
+        """Handle that Redis has added messages, with the ids of their entries."""
         raise NotImplementedError
 
     async def _up(self, opened: Opened) -> None:
@@ -221,9 +259,3 @@ class EntryWriter:
         self._link = None
         self.pending.lost()
         return True
-
-
-def _abandoned(emit: Emit, future: asyncio.Future[str | None]) -> None:
-    error = None if future.cancelled() else future.exception()
-    if isinstance(error, ClusterUnavailable):
-        emit.lost(error)

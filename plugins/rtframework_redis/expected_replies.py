@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from .errors import ReplyError
 
@@ -31,24 +31,48 @@ class Batch:
 class Transaction(Batch):
     """The replies to MULTI, commands and EXEC, which are given on as if the commands had been sent without these."""
 
-    __slots__ = ("_on_refused",)
+    __slots__ = ("_count", "_is_queued", "_on_refused")
 
     def __init__(self, count: int, on_replies: OnReplies, on_refused: Callable[[], None]) -> None:
         super().__init__(count + 2, on_replies)
+        self._count = count
         self._on_refused = on_refused
+        self._is_queued = False
+        """True if the replies before the last one were skipped."""
+
+    def skip(self, data: bytes) -> bytes:
+        """Take bytes that begin with the first reply: leave out those that only say that all is queued, if all do.
+
+        To read each of them costs as much as to read what EXEC returns for it.
+        """
+        queued = _BEGUN + _QUEUED * self._count
+        if not self.replies and not self._is_queued and data.startswith(queued):
+            self._is_queued = True
+            self.left = 1
+            return data[len(queued) :]
+        return data
 
     def take(self) -> list[Any]:
         """Return the replies when all have come."""
         if self.left:
             return []
+        found: list[Any]
+        if self._is_queued:
+            (done,) = super().take()
+            found = [done] * self._count if type(done) is ReplyError else done
+            return found
         begun, *queued, done = super().take()
         if type(begun) is ReplyError:
             self._on_refused()
             return queued
         if type(done) is ReplyError:  # one was refused, so none is executed
             return [each if type(each) is ReplyError else done for each in queued]
-        found: list[Any] = done
+        found = done
         return found
+
+
+_BEGUN: Final = b"+OK\r\n"
+_QUEUED: Final = b"+QUEUED\r\n"
 
 
 class Confirmation:

@@ -12,6 +12,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final, TypeAlias, cast
 
 from hiredis import PushNotification, Reader
@@ -42,13 +43,12 @@ _TICKS: Final = (0.02, 1.0)
 _CLOCK: Final = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
 
-def wall_time() -> float:
-    """Return seconds that have passed in the world.
+wall_time: Final = partial(time.clock_gettime, _CLOCK)
+"""Return seconds that have passed in the world.
 
-    Unlike the event loop's time it goes on while the machine is suspended, where the system has such a clock; unlike
-    ``time.time()`` it does not jump when the clock is set.
-    """
-    return time.clock_gettime(_CLOCK)
+Unlike the event loop's time it goes on while the machine is suspended, where the system has such a clock; unlike
+``time.time()`` it does not jump when the clock is set.
+"""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -354,7 +354,12 @@ class Link(asyncio.Protocol):
         self._heard = True
         pending = self._pending
         replies = pushes = 0
+        length = len(data)
         try:
+            if pending and type(batch := pending[0][2]) is Transaction and not self._reader.has_data():
+                left = batch.left
+                data = batch.skip(data)
+                replies = left - batch.left
             self._reader.feed(data)
             gets = self._reader.gets
             while (reply := gets()) is not _MORE:
@@ -393,19 +398,19 @@ class Link(asyncio.Protocol):
         except Exception as error:  # noqa: BLE001 - hiredis raises errors of many kinds for bytes that are no reply
             self.fail(f"Redis sent something that is no reply: {error}")
         traffic = self.traffic
-        traffic.bytes_read += len(data)
+        traffic.bytes_read += length
         traffic.replies += replies
         traffic.pushes += pushes
         if replies or pushes:
             self._fed = 0
-            if pending and isinstance(batch := pending[0][2], Batch):
-                self._give(batch)
+            if pending and isinstance(first := pending[0][2], Batch):
+                self._give(first)
             if self._waiters:
                 self._wake()
             if self._retiring and not pending:
                 self.fail(self._refusal or "")
         else:
-            self._fed += len(data)
+            self._fed += length
             if self._fed > self.options.max_reply:
                 self.fail(f"Redis sent a reply of more than {self.options.max_reply} bytes")
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Protocol
 
+import msgspec
+
 if TYPE_CHECKING:
     from rtframework.exceptions import ClusterUnavailable
     from rtframework.types import Packet, Target
@@ -20,9 +22,11 @@ class Loser(Protocol):
 
 
 class OwnEmit:
-    """An event of this server on its way to the others."""
+    """An event of this server on its way to the others, which the sockets here have got."""
 
     __slots__ = ("_loser", "_packet", "_target")
+
+    local = True
 
     def __init__(self, loser: Loser, packet: Packet, target: Target) -> None:
         self._loser = loser
@@ -34,22 +38,31 @@ class OwnEmit:
         self._loser.lost(self._packet, self._target, error)
 
 
-class OwnEvent(OwnEmit):
-    """An event of this server on its way through the stream."""
+class OwnEvent(msgspec.Struct, eq=False):
+    """An event of this server on its way through the stream. ``text``: its arguments as JSON, unless there are bytes.
 
-    __slots__ = ("_adapter", "_text", "slow")
+    ``slow``: what the emitter waits for when it was read back, because of slow clients.
+    """
 
-    def __init__(self, adapter: StreamsAdapter, packet: Packet, text: str | None, target: Target) -> None:
-        super().__init__(adapter, packet, target)
-        self._adapter = adapter
-        self._text = text
-        self.slow: Awaitable[None] | None = None
-        """What the emitter waits for, because of slow clients."""
+    adapter: StreamsAdapter
+    packet: Packet
+    text: str | None
+    target: Target
+    slow: Awaitable[None] | None = None
+
+    @property
+    def local(self) -> bool:
+        """True if the sockets here have got it already."""
+        return not self.adapter.is_stream_first
 
     def read(self, id: str) -> None:
         """Send it to the sockets here: it was read back."""
-        adapter = self._adapter
-        self.slow = adapter.deliver(self._packet, self._text, self._target, id if adapter.recovers else None)
+        adapter = self.adapter
+        self.slow = adapter.deliver(self.packet, self.text, self.target, id if adapter.recovers else None)
+
+    def lost(self, error: ClusterUnavailable) -> None:
+        """Handle that the other servers do not get it, though nobody waits any longer."""
+        self.adapter.lost(self.packet, self.target, error)
 
 
 class OwnOrder:

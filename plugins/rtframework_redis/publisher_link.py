@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import Any, Final
 
 from rtframework.cluster.messages import EMITTER
-from rtframework.cluster.pending import PendingLimits, State
+from rtframework.cluster.pending import PendingLimits, PendingMessage, State
 from rtframework.cluster.search import find
 from rtframework.cluster.stream_ids import BEGINNING
 from rtframework.exceptions import ClusterUnavailable
@@ -125,9 +125,10 @@ class PublisherLink(EntryWriter):
 
     # --- the connection -----------------------------------------------------------------------------------------------
 
-    def _added(self, m: bytes, id: str) -> None:
-        self._since = id
-        self.pending.found({m: id})
+    def _added_all(self, messages: Sequence[PendingMessage], ids: Sequence[bytes]) -> None:
+        found = {message.m: id.decode() for message, id in zip(messages, ids, strict=True)}
+        self._since = found[messages[-1].m]
+        self.pending.found(found)
 
     async def _up(self, opened: Opened) -> None:
         link = opened.link

@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from rtframework.cluster.messages import MessageType
-from rtframework.cluster.pending import PendingLimits
+from rtframework.cluster.pending import PendingLimits, PendingMessage
 from rtframework.cluster.streams_wire import fields_of
 from rtframework.exceptions import ClusterUnavailable
 
@@ -70,10 +70,15 @@ class StreamWriter(EntryWriter, Commander):
 
     async def close(self) -> None:
         """Stop: wait a moment for what is on its way, then fail what is left."""
-        waiting = [message.future for message in self.pending if not message.future.done()]
+        abandoned = [message for message in self.pending if message.future.done()]  # their emitters were cancelled
+        for message in abandoned:
+            message.future = self._loop.create_future()
+        waiting = [message.future for message in self.pending]
         if waiting and self._link is not None:
             self._flush()
             await asyncio.wait(waiting, timeout=1.0)
+        for message in abandoned:
+            message.future.cancel()
         await self._end_settling()
         self.subscriptions.close()
         await super().close()
@@ -125,8 +130,8 @@ class StreamWriter(EntryWriter, Commander):
         self._on_state()
         self._on_up(link)
 
-    def _added(self, m: bytes, id: str) -> None:
-        self.pending.added(m, id)
+    def _added_all(self, messages: Sequence[PendingMessage], ids: Sequence[bytes]) -> None:
+        self.pending.added_all(messages, ids)
 
     def _lost(self, link: Link) -> bool:
         if self._settling is not None and self._link is None:

@@ -16,7 +16,7 @@ from rtframework.cluster.pending import PendingLimits
 from rtframework.cluster.pubsub_wire import decode, public_channel
 from rtframework.cluster.python_socketio_wire import CHANNEL
 from rtframework.cluster.stream_ids import BEGINNING, parse_id
-from rtframework.cluster.streams_wire import Fields, is_for, message_id, read_event, read_fields
+from rtframework.cluster.streams_wire import Fields, is_for, is_of_room, message_id, read_event, read_fields, read_text
 from rtframework.exceptions import ClusterUnavailable, ConfigurationError, DecodeError
 from rtframework.logs import ThrottledLog
 from rtframework.protocols import Emitter
@@ -102,7 +102,7 @@ class RedisStreams:
         self.gaps = 0
         """Gaps that were found so far."""
         self.published = 0
-        """Messages that were sent to the other servers."""
+        """Messages that were sent to the other servers, but for those that the present writer has added."""
         self._received = self._reconnects = 0
         self._session_prefix = session_prefix
         self._max_len = max_len
@@ -110,7 +110,7 @@ class RedisStreams:
         self._limits = PendingLimits(max_bytes=max_pending, timeout=publish_timeout)
         self._adapters: dict[str, StreamsAdapter] = {}
         self._named: dict[bytes, StreamsAdapter] = {}
-        self._rooms: dict[bytes, Container[bytes]] = {}
+        self._rooms: dict[bytes, Container[str]] = {}
         self._own = b""
         self._uids: frozenset[bytes] = frozenset()
         self._emitters = Emitters(channel_prefix, self._adapters) if emitters else None
@@ -161,10 +161,10 @@ class RedisStreams:
     @property
     def traffic(self) -> ClusterTraffic:
         """What was sent and received so far."""
-        pending = self._writer.pending.size if self._writer is not None else 0
+        pending, added = (0, 0) if self._writer is None else (self._writer.pending.size, self._writer.added)
         now = _reconnects(self._reader, self._writer)
         taken = self._reader.taken if self._reader is not None else 0
-        return ClusterTraffic(self.published, self._received + taken, pending, self._reconnects + now)
+        return ClusterTraffic(self.published + added, self._received + taken, pending, self._reconnects + now)
 
     @property
     def writer(self) -> StreamWriter:
@@ -232,6 +232,7 @@ class RedisStreams:
             await reader.close()
             self._reconnects += _reconnects(reader, writer)
             self._received += reader.taken
+            self.published += writer.added
         self._reader = self._writer = None
         self._is_up = False
         await self._background.stop()
@@ -240,7 +241,7 @@ class RedisStreams:
         """Let a namespace take part."""
         self._adapters[adapter.nsp] = adapter
         self._named[adapter.name] = adapter
-        self._rooms[adapter.name] = _Rooms(adapter)
+        self._rooms[adapter.name] = adapter.index.all_rooms()
 
     def close(self, adapter: StreamsAdapter) -> None:
         """Let a namespace take part no longer."""
@@ -275,12 +276,30 @@ class RedisStreams:
     def _take(self, id: str, fields: Fields) -> None:
         """Handle an entry of the stream."""
         if fields[1] == self._own:
-            self._take_own(id, message_id(fields))
+            writer = self._writer
+            m = fields[9] if len(fields) > 9 and fields[8] == b"m" else message_id(fields)
+            if m is not None and writer is not None:
+                self._received -= 1
+                message = writer.pending.read(m, id)
+                if message is not None and message.frames is not None:
+                    message.frames.read(id)
             return
         reader = self._reader
-        if reader is None or not is_for(fields, self._uids, self._rooms):
+        if reader is None:
             return
         try:
+            if is_of_room(fields):
+                adapter = self._named.get(fields[3])
+                sids = () if adapter is None else adapter.index.members(fields[11].decode(errors="replace"))
+                if adapter is None or not sids:
+                    return
+                text = read_text(fields[7], fields[11])
+                if text is not None:
+                    if reader.cursor.is_new(fields[9]):
+                        adapter.take_text(id, text, sids, fields)
+                    return
+            elif not is_for(fields, self._uids, self._rooms):
+                return
             event = read_event(fields)
             if event is not None:
                 adapter = self._named.get(fields[3])
@@ -296,15 +315,6 @@ class RedisStreams:
                 adapter.take(id, entry)
         except DecodeError as error:
             _rubbish(error=error)
-
-    def _take_own(self, id: str, m: bytes | None) -> None:
-        """Handle a message of this server that is read back."""
-        writer = self._writer
-        if m is not None and writer is not None:
-            self._received -= 1
-            message = writer.pending.read(m, id)
-            if message is not None and message.frames is not None:
-                message.frames.read(id)
 
     def _hear(self, channel: bytes, payload: bytes, by_pattern: bool) -> None:
         """Handle a message of a channel."""
@@ -377,15 +387,3 @@ class RedisStreams:
 def _reconnects(reader: StreamReader | None, writer: StreamWriter | None) -> int:
     keepers = [each.keeper for each in (reader, writer) if each is not None]
     return sum(max(0, each.health.connects - 1) for each in keepers)
-
-
-class _Rooms:
-    """The rooms of a namespace, as bytes of the wire."""
-
-    __slots__ = ("_rooms",)
-
-    def __init__(self, adapter: StreamsAdapter) -> None:
-        self._rooms = adapter.index.all_rooms()
-
-    def __contains__(self, room: object) -> bool:
-        return isinstance(room, bytes) and room.decode(errors="replace") in self._rooms

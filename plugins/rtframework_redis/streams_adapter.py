@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 from collections.abc import Awaitable, Callable, Collection, Iterable
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from rtframework.cluster.adapter import ClusterAdapter, wait_for_slow
@@ -25,6 +26,7 @@ from rtframework.cluster.streams_wire import (
     Fields,
     Splice,
     encode_data,
+    encode_options,
     encode_text,
     read_fields,
     read_message,
@@ -33,6 +35,7 @@ from rtframework.cluster.streams_wire import (
 from rtframework.exceptions import ClusterUnavailable, EncodeError
 from rtframework.types import Packet, PacketType, Target
 
+from .entries import AROUND, EventPacker
 from .errors import LinkError
 from .own_messages import OwnEvent, OwnOrder
 from .stream_recovery import missed_frames, packet_of, read_since
@@ -41,6 +44,7 @@ from .stream_sessions import Renewal
 if TYPE_CHECKING:
     from rtframework.protocols import Emitter, Frames, Session
 
+    from .stream_writer import StreamWriter
     from .streams import RedisStreams
 
 _CLOSE: Final = int(MessageType.ADAPTER_CLOSE)
@@ -59,10 +63,12 @@ class StreamsAdapter(ClusterAdapter):
         "_at",
         "_backbone",
         "_is_open",
+        "_packer",
         "_renewal",
         "_restored",
         "_restoring",
-        "_stream_first",
+        "_writer",
+        "is_stream_first",
         "name",
         "recovers",
     )
@@ -71,20 +77,23 @@ class StreamsAdapter(ClusterAdapter):
         super().__init__(nsp, emitter, max_message=backbone.max_message)
         self._backbone = backbone
         self.name = nsp.encode()
-        self.recovers = self._stream_first = self._is_open = False
+        self.recovers = self.is_stream_first = self._is_open = False
         self._at: dict[str, dict[str | None, str]] = {}
         """By socket id: the positions at which it has come, under ``None``, and has joined its rooms."""
         self._restored: dict[str, dict[str | None, str]] = {}
         self._restoring: set[str] = set()
         self._renewal: Renewal | None = None
+        self._packer: EventPacker | None = None
+        self._writer: StreamWriter | None = None
 
     async def start(self) -> None:
         """Take part in the cluster."""
         backbone, recovery = self._backbone, self._emitter.recovery
         self.recovers = recovery is not None
-        self._stream_first = self.recovers or backbone.delivery == "stream"
+        self.is_stream_first = self.recovers or backbone.delivery == "stream"
         self._is_open = True
         backbone.open(self)
+        self._reach_writer()
         if recovery is not None:
             self._renewal = Renewal(lambda: self.sockets(Target()), self._renew, self._lifetime)
             self._renewal.start()
@@ -97,6 +106,7 @@ class StreamsAdapter(ClusterAdapter):
         if not self._is_open:
             return
         self._is_open = False
+        self._writer = self._packer = None
         backbone = self._backbone
         if self._renewal is not None:
             await self._renewal.close()
@@ -147,45 +157,69 @@ class StreamsAdapter(ClusterAdapter):
 
     # --- what is emitted ----------------------------------------------------------------------------------------------
 
-    async def broadcast(self, packet: Packet, target: Target) -> None:
+    def broadcast(self, packet: Packet, target: Target) -> Awaitable[Any]:
         """Deliver a packet to the sockets that a target selects, here and on the other servers.
 
         With recovery, or with ``delivery="stream"``, everybody gets it when it is read back from the stream. Otherwise
         the sockets of this server get it at once.
         """
         if packet.type != _EVENT or packet.id is not None:
-            await wait_for_slow(self.send(packet, target, None))
-            return
+            return wait_for_slow(self.send(packet, target, None))
         text = self._emitter.text(packet)
         if text is None:
             packet = Packet(_EVENT, self.nsp, self._emitter.plain(packet.data))
         if target.rooms is not None and not target.rooms:
-            return
+            return wait_for_slow(None)
         if target.local:
-            await wait_for_slow(self.deliver(packet, text, target, self._backbone.at if self.recovers else None))
-            return
-        if text is not None:
-            data = encode_text(text, target)
-        else:
-            data = encode_data(3, Broadcast(EventPacket(_EVENT, packet.data), opts=options_of(target)))
-        self.check_size(data)
+            return wait_for_slow(self.deliver(packet, text, target, self._backbone.at if self.recovers else None))
         event = OwnEvent(self, packet, text, target)
-        if self._stream_first:
-            await self._backbone.writer.publish(self.name, _BROADCAST, data, event, room=room_of(target), emit=event)
-            self._backbone.published += 1
-            if event.slow is not None:
-                await event.slow
-            return
+        if text is None:
+            return self._add_binary(event)
+        args = text.encode()
+        opts, room = encode_options(target)
+        if AROUND + len(args) + len(opts) > self.max_message:
+            self.check_size(encode_text(text, target))
+        writer, packer = self._writer, self._packer
+        if writer is None or packer is None:
+            try:
+                writer, packer = self._reach_writer()
+            except ClusterUnavailable as error:
+                return self._before_start(event, error)
+        if self.is_stream_first:
+            return _through_stream(event, writer.publish_event(packer, args, opts, event, room, event))
         slow = self.deliver(packet, text, target, None)
+        adding = writer.publish_event(packer, args, opts, None, room, event)
+        return adding if slow is None else _with_slow(adding, slow)
+
+    def _add_binary(self, event: OwnEvent) -> Awaitable[Any]:
+        """Do the same with an event that holds bytes, or that the serializer does not write as JSON."""
+        packet, target = event.packet, event.target
+        data = encode_data(3, Broadcast(EventPacket(_EVENT, packet.data), opts=options_of(target)))
+        self.check_size(data)
+        room = room_of(target)
         try:
-            await self._backbone.writer.publish(self.name, _BROADCAST, data, room=room_of(target), emit=event)
-            self._backbone.published += 1
+            writer, _ = self._reach_writer()
         except ClusterUnavailable as error:
-            error.local = True
-            raise
-        finally:
-            if slow is not None:
-                await slow
+            return self._before_start(event, error)
+        if self.is_stream_first:
+            adding = writer.publish(self.name, _BROADCAST, data, event, room=room, emit=event)
+            return _through_stream(event, adding)
+        slow = self.deliver(packet, None, target, None)
+        adding = writer.publish(self.name, _BROADCAST, data, room=room, emit=event)
+        return adding if slow is None else _with_slow(adding, slow)
+
+    def _reach_writer(self) -> tuple[StreamWriter, EventPacker]:
+        """Return what adds events to the stream. Raises ``ClusterUnavailable`` before the server has started."""
+        writer = self._writer = self._backbone.writer
+        packer = self._packer = writer.events_of(self.name)
+        return writer, packer
+
+    async def _before_start(self, event: OwnEvent, error: ClusterUnavailable) -> None:
+        """Deliver an event to the sockets here, if they do not wait for the stream, and raise what the others get."""
+        if not self.is_stream_first:
+            await wait_for_slow(self.deliver(event.packet, event.text, event.target, None))
+        error.local = event.local
+        raise error
 
     def deliver(self, packet: Packet, text: str | None, target: Target, offset: str | None) -> Awaitable[None] | None:
         """Send an event to the sockets of this server. ``text``: its arguments as JSON, if there are no bytes."""
@@ -206,17 +240,23 @@ class StreamsAdapter(ClusterAdapter):
         return frames
 
     async def _publish(self, kind: int, data: bytes, own: Any = None) -> str | None:
-        backbone = self._backbone
-        id = await backbone.writer.publish(self.name, kind, data, own)
-        backbone.published += 1
-        return id
+        return await self._backbone.writer.publish(self.name, kind, data, own)
 
     def lost(self, packet: Packet, target: Target, error: ClusterUnavailable) -> None:
         """Tell of an event whose emitter waits no longer: the others do not get it."""
-        error.local = not self._stream_first
+        error.local = not self.is_stream_first
         self._emitter.lost(packet, target, error)
 
     # --- what is read from the stream ---------------------------------------------------------------------------------
+
+    def take_text(self, id: str, text: str, sids: Collection[str], fields: Fields) -> None:
+        """Deliver an event of another server. ``text``: see ``read_text``."""
+        emitter = self._emitter
+        frames = emitter.splice(text, id if self.recovers else None)
+        packet = partial(_packet_in, self.nsp, fields)
+        slow = emitter.send(sids, packet, frames=frames) if frames is not None else emitter.send(sids, packet())
+        if slow is not None:
+            self._spawn(slow)
 
     def take_event(self, id: str, event: Splice, fields: Fields) -> bool:
         """Deliver an event of another server. Return false if it has to be decoded: then use ``take``."""
@@ -229,9 +269,7 @@ class StreamsAdapter(ClusterAdapter):
             return False
         flags = opts.flags
         compress = flags.get("compress") is not False
-        self._give(
-            sids, text, lambda: packet_of(self.nsp, read_fields(fields)), id, bool(flags.get("volatile")), compress
-        )
+        self._give(sids, text, partial(_packet_in, self.nsp, fields), id, bool(flags.get("volatile")), compress)
         return True
 
     def take(self, id: str, entry: Entry) -> None:
@@ -275,7 +313,7 @@ class StreamsAdapter(ClusterAdapter):
         self, kind: MessageType, data: Data, target: Target, act: Callable[[], Awaitable[None] | None]
     ) -> None:
         """Have something done on all servers, in the order of the stream if events are in it."""
-        if target.local or not self._stream_first:
+        if target.local or not self.is_stream_first:
             await super()._order(kind, data, target, act)
         elif target.rooms is None or target.rooms:
             own = OwnOrder(act)
@@ -426,3 +464,20 @@ class StreamsAdapter(ClusterAdapter):
         restored.update({room: kept.since.get(room, start) for room in kept.session.rooms})
         self._restored[kept.session.sid] = restored
         return dataclasses.replace(kept.session, missed=missed)
+
+
+async def _through_stream(event: OwnEvent, adding: Awaitable[Any]) -> None:
+    await adding
+    if event.slow is not None:
+        await event.slow
+
+
+async def _with_slow(adding: Awaitable[Any], slow: Awaitable[None]) -> None:
+    try:
+        await adding
+    finally:
+        await slow
+
+
+def _packet_in(nsp: str, fields: Fields) -> Packet:
+    return packet_of(nsp, read_fields(fields))

@@ -78,7 +78,7 @@ class BaseAdapter(ABC):
     # --- to be implemented by each adapter --------------------------------------------------------------------------
 
     @abstractmethod
-    async def broadcast(self, packet: Packet, target: Target) -> None:
+    def broadcast(self, packet: Packet, target: Target) -> Awaitable[None]:
         """Deliver a packet to the sockets that a target selects."""
 
     @abstractmethod

@@ -81,6 +81,8 @@ async def serve(
                 await _stop_listening(runner, socks)
                 await _drain(worker.drain, told)
             else:
+                if worker is not None and drains:
+                    worker.drains()
                 await _drain(drains, told)
         finally:
             if worker is not None:

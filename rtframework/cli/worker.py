@@ -15,10 +15,9 @@ from typing import TYPE_CHECKING, Final
 from ..adapters.recovering import instead_of_memory
 from ..engine.handover import join_workers
 from ..workers.backbone import Workers, use
-from ..workers.group import Group, join
-from ..workers.passing import Passing
+from ..workers.group import join
+from ..workers.membership import Membership
 from ..workers.processes import ALIVE, SERVING
-from ..workers.shared_table import SlotState
 
 if TYPE_CHECKING:
     from aiohttp import web
@@ -34,8 +33,7 @@ class Worker:
     it sends its clients away when it is replaced.
     """
 
-    _group: Group
-    _passing: Passing
+    _membership: Membership
 
     def __init__(self, pipe: int, directory: Path, drain: float) -> None:
         os.set_inheritable(pipe, False)
@@ -51,41 +49,34 @@ class Worker:
 
     async def join(self, on_lost: Callable[[], None]) -> None:
         """Join the group. ``on_lost``: called when the supervisor has gone. Raises ``ClusterUnavailable``."""
-        self._group = await join(self._directory, on_lost=on_lost)
-        self._passing = Passing(self._directory, self._group.slot, self._group.table)
-        use(self._group)
+        self._membership = Membership(await join(self._directory, on_lost=on_lost))
+        use(self._membership.group)
 
     def connect(self, app: web.Application) -> None:
         """Let the servers of an application have the other workers as neighbours, before it is served."""
-        join_workers(app, self._passing)
+        join_workers(app, self._membership)
 
     def serve(self, leave: Callable[[], None]) -> None:
         """Take part, and tell so, in the running loop. ``leave``: called when this worker is replaced."""
-        self._passing.start()
-        self._group.set_state(SlotState.SERVING)
+        self._membership.serve()
         asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, leave)
         self._write(SERVING)
         self._beat()
 
     def drains(self) -> None:
         """Have the others take new clients, and go on with those that are here."""
-        self._set_state(SlotState.DRAINING)
+        self._membership.drain()
 
     def stop(self) -> None:
         """Take no connections of the others any more."""
-        self._set_state(SlotState.EMPTY)
-        self._passing.stop()
+        self._membership.stop()
 
     async def leave(self) -> None:
         """Leave the group; the last one whose supervisor was killed removes its directory."""
         use(None)
-        if not self._group.up:
+        if not self._membership.group.up:
             shutil.rmtree(self._directory, ignore_errors=True)
-        await self._group.leave()
-
-    def _set_state(self, state: SlotState) -> None:
-        if self._group.up:  # the slot is another's otherwise
-            self._group.set_state(state)
+        await self._membership.leave()
 
     def _beat(self) -> None:
         self._write(ALIVE)

@@ -59,6 +59,8 @@ async def supervise(
         many = f"{len(places)} worker{'s' * (len(places) != 1)}"
         print(f"Serving {name} on {', '.join(urls)} with {many} (Ctrl-C ends it)", flush=True)
 
+    told = asyncio.Event()
+    on_end(told.set)  # from here on: a signal must not leave the directory behind
     patience = shutdown_timeout + _PATIENCE + (drain if drains_at_end else 0)
     supervisor = Supervisor(len(places), timeout=timeout, patience=patience, drain=drain, waits=bool(folders))
     lifeline = Lifeline()
@@ -76,7 +78,7 @@ async def supervise(
         processes = Processes(supervisor, command, say=say, on_ready=ready, on_change=changed)
         try:
             with lifeline:
-                return await _run(processes, folders)
+                return await _run(processes, folders, told)
         finally:
             if substitute is not None:
                 substitute.close()
@@ -85,8 +87,10 @@ async def supervise(
         shutil.rmtree(directory, ignore_errors=True)
 
 
-async def _run(processes: Processes, folders: Sequence[Path]) -> int:
+async def _run(processes: Processes, folders: Sequence[Path], told: asyncio.Event) -> int:
     on_end(processes.end)
+    if told.is_set():
+        return 0
     asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, processes.replace)
     watching = asyncio.create_task(_reload(processes, folders)) if folders else None
     try:

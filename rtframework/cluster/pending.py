@@ -10,10 +10,10 @@ from __future__ import annotations
 import asyncio
 import math
 from collections import OrderedDict, deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import msgspec
 
@@ -44,6 +44,17 @@ _DOUBTFUL: Final = State.DOUBTFUL
 _SETTLED: Final = State.SETTLED
 
 
+class Emit(Protocol):
+    """An event of a program, whose emitter may be cancelled while it is on its way."""
+
+    @property
+    def local(self) -> bool:
+        """True if this server's clients have got it, whatever becomes of it."""
+
+    def lost(self, error: ClusterUnavailable) -> None:
+        """Handle that the other servers do not get it, though nobody waits for it any longer. Must not raise."""
+
+
 class PendingMessage(msgspec.Struct, eq=False):
     """A message that has not been read back. ``future``: its entry's id, ``None`` if a gap covers it; or an error."""
 
@@ -55,6 +66,8 @@ class PendingMessage(msgspec.Struct, eq=False):
     size: int
     deadline: float
     future: asyncio.Future[str | None]
+    emit: Emit | None = None
+    """What is told if the message is lost after its emitter was cancelled."""
     state: State = _WAITING
     id: str | None = None
     """Id of the entry, once the reply has told it."""
@@ -105,9 +118,11 @@ class PendingMessages:
         "_cut_before",
         "_has_moved",
         "_limits",
+        "_max_bytes",
         "_messages",
         "_moved_at",
         "_sent",
+        "_timeout",
         "_unsent",
         "_waiters",
         "is_connected",
@@ -116,7 +131,8 @@ class PendingMessages:
 
     def __init__(self, create_future: Callable[[], asyncio.Future[Any]], limits: PendingLimits | None = None) -> None:
         self._create_future = create_future
-        self._limits = limits or PendingLimits()
+        self._limits = limits = limits or PendingLimits()
+        self._max_bytes, self._timeout = limits.max_bytes, limits.timeout
         self._messages: OrderedDict[bytes, PendingMessage] = OrderedDict()  # a dict is slow to tell its first
         self._unsent: list[PendingMessage] = []
         """Messages that wait, in their order, and some that have failed since."""
@@ -170,19 +186,36 @@ class PendingMessages:
     def reserve(self, size: int, now: float) -> asyncio.Future[None] | None:
         """Reserve bytes at once and return ``None``, or return a future that ends when they are reserved."""
         taken = self._bytes
-        if not self._waiters and (not taken or taken + size <= self._limits.max_bytes):
+        if not self._waiters and (not taken or taken + size <= self._max_bytes):
             self._bytes = taken + size
             return None
         future = self._create_future()
-        self._waiters.append(_Waiter(future, size, now + self._limits.timeout))
+        self._waiters.append(_Waiter(future, size, now + self._timeout))
         return future
 
-    def add(self, m: bytes, command: bytes, frames: Any, size: int, now: float) -> PendingMessage:
+    def add(
+        self, m: bytes, command: bytes, frames: Any, size: int, now: float, emit: Emit | None = None
+    ) -> PendingMessage:
         """Add a message whose bytes are reserved. With ``math.inf`` for ``now`` it never fails."""
-        message = PendingMessage(m, command, frames, size, now + self._limits.timeout, self._create_future())
+        message = PendingMessage(m, command, frames, size, now + self._timeout, self._create_future(), emit)
         self._messages[m] = message
         self._unsent.append(message)
         return message
+
+    def offer(
+        self, m: bytes, command: bytes, frames: Any, now: float, emit: Emit | None = None
+    ) -> asyncio.Future[str | None] | None:
+        """Reserve the bytes of a command, add the message and return its future; ``None`` if there is no room now."""
+        size = len(command)
+        taken = self._bytes
+        if self._waiters or (taken and taken + size > self._max_bytes):
+            return None
+        self._bytes = taken + size
+        future = self._create_future()
+        message = PendingMessage(m, command, frames, size, now + self._timeout, future, emit)
+        self._messages[m] = message
+        self._unsent.append(message)
+        return future
 
     # --- the writer ---------------------------------------------------------------------------------------------------
 
@@ -217,6 +250,17 @@ class PendingMessages:
             if self._cut_before is not None and parse_id(id) < self._cut_before:
                 self._cover(message)
 
+    def added_all(self, messages: Sequence[PendingMessage], ids: Sequence[bytes]) -> None:
+        """Take the replies to messages, in their order: they have been added. ``ids``: as Redis sends them."""
+        if self._cut_before is not None:
+            for message, id in zip(messages, ids, strict=True):
+                self.added(message.m, id.decode())
+            return
+        for message, id in zip(messages, ids, strict=True):
+            if message.state is _SENT:
+                message.state = _ADDED
+                message.id = id.decode()
+
     def found(self, ids: Mapping[bytes, str]) -> None:
         """Settle the messages that are in the stream, with the ids of their entries, for a writer without a reader."""
         self._has_moved = True
@@ -225,7 +269,7 @@ class PendingMessages:
             if message is not None:
                 self._end(message, id)
 
-    def refused(self, m: bytes, error: BaseException) -> None:
+    def refused(self, m: bytes, error: ClusterUnavailable) -> None:
         """Take an error as the reply to a message: it has not been added, and nobody has it."""
         message = self._messages.get(m)
         if message is not None and message.state is _SENT:
@@ -270,13 +314,20 @@ class PendingMessages:
         The caller delivers ``frames``. The future ends with the id. Messages sent before this one were added before it:
         one of them that has not been read was cut off, and the reader has told of a gap.
         """
-        message = self._messages.get(m)
+        messages = self._messages
+        message = messages.get(m)
         if message is None:
             return None
-        if next(iter(self._messages)) is not message.m:
+        if next(iter(messages)) is not message.m:
             self._cover_before(message)
-        del self._messages[m]
-        self._end(message, id)
+        del messages[m]
+        message.state = _SETTLED  # as ``_end`` does: this is the way of nearly all
+        future = message.future
+        if not future.done():
+            future.set_result(id)
+        self._bytes -= message.size
+        if self._waiters:
+            self._wake()
         return message
 
     def cover(self, first: str) -> list[PendingMessage]:
@@ -349,12 +400,12 @@ class PendingMessages:
             if self._limits.forgets or message.state is _WAITING:
                 self._fail(message, unknown)
             elif message.state is _ADDED:  # all servers will read it, this one too
+                message.emit = None
                 if not message.future.done():
                     message.future.set_result(message.id)
             else:
                 message.is_given_up = True
-                if not message.future.done():
-                    message.future.set_exception(unknown)
+                self._tell(message, unknown)
         if late:
             self._unsent = [each for each in self._unsent if each.state is _WAITING]
 
@@ -362,12 +413,22 @@ class PendingMessages:
         problem = self.problem()
         return ClusterUnavailable(f"{why} ({problem})" if problem else why, uncertain=uncertain)
 
-    def _fail(self, message: PendingMessage, error: BaseException) -> None:
+    def _fail(self, message: PendingMessage, error: ClusterUnavailable) -> None:
         del self._messages[message.m]
         message.state = _SETTLED
-        if not message.future.done():
-            message.future.set_exception(error)
+        self._tell(message, error)
         self._free(message.size)
+
+    def _tell(self, message: PendingMessage, error: ClusterUnavailable) -> None:
+        """Raise an error in the emitter of a message, or tell that there is none any more; once."""
+        emit, message.emit = message.emit, None
+        future = message.future
+        if emit is not None:
+            error.local = emit.local
+        if not future.done():
+            future.set_exception(error)
+        elif emit is not None and future.cancelled():
+            emit.lost(error)
 
     def _end(self, message: PendingMessage, id: str | None) -> None:
         message.state = _SETTLED

@@ -71,10 +71,29 @@ def streams_to_read(name: str = "socket.io", count: int = 1) -> list[str]:
 _TO_EVERYBODY: Final = to_json(options_of(EVERYBODY))
 
 
+EVENT_HEAD: Final = b'{"packet":{"type":2,"data":'
+"""The data of a broadcast up to its arguments."""
+EVENT_MIDDLE: Final = b'},"opts":'
+"""What is between the arguments and the options."""
+
+
 def encode_text(args: str, target: Target) -> bytes:
     """Make the data of a broadcast from the JSON text of its arguments, the serializer's, name first."""
-    opts = _TO_EVERYBODY if target is EVERYBODY else to_json(options_of(target))
-    return b'{"packet":{"type":2,"data":%b},"opts":%b}' % (args.encode(), opts)
+    return b"%b%b%b%b}" % (EVENT_HEAD, args.encode(), EVENT_MIDDLE, encode_options(target)[0])
+
+
+def encode_options(target: Target) -> tuple[bytes, bytes | None]:
+    """Make the options of a broadcast, and the field ``r``, see ``room_of``."""
+    if target is EVERYBODY:
+        return _TO_EVERYBODY, None
+    rooms = target.rooms
+    if rooms is not None and len(rooms) == 1 and not target.except_ and not target.volatile and target.compress:
+        (room,) = rooms  # by far the most
+        return _TO_ROOM % to_json(room), room.encode()
+    return to_json(options_of(target)), room_of(target)
+
+
+_TO_ROOM: Final = b'{"rooms":[%b],"except":[],"flags":{}}'
 
 
 def encode_data(kind: int, data: Data, only_plaintext: bool = False) -> bytes:
@@ -111,7 +130,7 @@ def room_of(target: Target) -> bytes | None:
 # --- reading ----------------------------------------------------------------------------------------------------------
 
 
-def is_for(fields: Fields, uids: Container[bytes], rooms: Mapping[bytes, Container[bytes]]) -> bool:
+def is_for(fields: Fields, uids: Container[bytes], rooms: Mapping[bytes, Container[str]]) -> bool:
     """Tell whether an entry may concern this server, by its fields alone.
 
     ``uids``: this server's, whose entries always concern it. ``rooms``: the rooms of each namespace that is served.
@@ -123,7 +142,7 @@ def is_for(fields: Fields, uids: Container[bytes], rooms: Mapping[bytes, Contain
         if here is None:
             return length > 8 and fields[8] == b"gap"
         if length == 12 and fields[10] == b"r" and fields[5] == b"3":
-            return fields[11] in here
+            return fields[11].decode(errors="replace") in here
     return True
 
 
@@ -245,6 +264,7 @@ def read_event(fields: Fields) -> Splice | None:
     length = len(fields)
     if (
         length in (8, 10, 12)
+        and fields[2] == b"nsp"
         and fields[5] == b"3"
         and fields[6] == b"data"
         and (length < 12 or fields[10] == b"r")
@@ -253,6 +273,38 @@ def read_event(fields: Fields) -> Splice | None:
     ):
         return found
     return None
+
+
+_TO_EACH: Final = EVENT_MIDDLE + _TO_EVERYBODY + b"}"
+_ROOM_HEAD: Final = EVENT_MIDDLE + b'{"rooms":["'
+_ROOM_TAIL: Final = b'"],"except":[],"flags":{}}}'
+_ARGS_AT: Final = len(EVENT_HEAD)
+_OF_ROOM: Final = [b"uid", b"nsp", b"type", b"data", b"m", b"r"]
+_RESERVED: Final = tuple(f'["{name}"' for name in RESERVED_EVENTS)
+_check_json: Final = msgspec.json.Decoder(Raw).decode
+
+
+def is_of_room(fields: Fields) -> bool:
+    """Tell whether an entry is an event for exactly one room, which is then the last field: the most usual one."""
+    return fields[::2] == _OF_ROOM and fields[5] == b"3"
+
+
+def read_text(data: bytes, room: bytes | None) -> str | None:
+    """Return the JSON text of an event's arguments, if its data are as ``encode_text`` makes them.
+
+    ``room``: the one that it is for; ``None`` for everybody. Nothing is decoded, only checked. ``None`` for anything
+    else: then ask ``read_event``.
+    """
+    end = _TO_EACH if room is None else _ROOM_HEAD + room + _ROOM_TAIL  # names that JSON escapes do not stand there
+    if not data.startswith(EVENT_HEAD) or not data.endswith(end):
+        return None
+    args = data[_ARGS_AT : -len(end)]
+    try:
+        _check_json(args)
+        text = args.decode()
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        return None
+    return None if text[:2] != '["' or text.startswith(_RESERVED) else text
 
 
 def text_with_offset(args: str, offset: str) -> str:

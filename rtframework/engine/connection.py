@@ -19,7 +19,7 @@ from .inbound import LARGE, Weighed, count_and_estimate, estimate, widest
 from .inbox import Inbox
 from .metering import MeteredHandler, MeteredSink, WatchedSink
 from .outbox import Cork, Outbox
-from .transports.nothing import NO_POLLING, NO_WEBSOCKET, NOBODY, NoTransport
+from .transports.nothing import NO_POLLING, NO_WEBSOCKET, NOBODY, UNHEARD_POLLING, NoTransport
 from .transports.polling import PollingTransport
 from .transports.websocket import WebSocketTransport
 
@@ -211,6 +211,11 @@ class Connection(Inbox):
         if self._on_connected is None:
             return limits.max_http_buffer_size
         return min(limits.max_connect_size, limits.max_http_buffer_size)
+
+    @property
+    def is_unheard(self) -> bool:
+        """True if the client has left by polling while no GET waited: one may be on its way, on another connection."""
+        return self._transport is UNHEARD_POLLING
 
     @property
     def has_poll(self) -> bool:
@@ -571,7 +576,9 @@ class Connection(Inbox):
         self._count_as_connected()
         self._transport.release(CLOSE)
         if self._transport.name == "polling":  # a websocket may still have to say goodbye
-            self._transport = self.outbox.sink = NO_POLLING
+            polling = self.polling
+            is_unheard = polling is not None and polling.is_unheard
+            self._transport = self.outbox.sink = UNHEARD_POLLING if is_unheard else NO_POLLING
         self.outbox.clear()
         self._forget_inbox()
         self._let_read()

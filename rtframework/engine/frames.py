@@ -90,6 +90,23 @@ class EncodedFrames:
             return frames
         return cls([f"4{message}" if isinstance(message, str) else message for message in messages], droppable)
 
+    @classmethod
+    def of_text(cls, packet: str, droppable: bool = False) -> EncodedFrames:
+        """Make the frame of one Engine.IO packet that is text, its type digit included."""
+        payload = packet.encode()
+        length = len(payload)
+        if length >= 65536:
+            return cls((packet,), droppable)
+        frames = _new(cls)
+        frames._packets = (packet,)
+        frames._polling = packet
+        frames._deflated = None
+        frames.droppable = droppable
+        head = _SHORT_TEXT[length] if length < 126 else _pack_head(0x81, 126, length)
+        frames.websocket = head + payload
+        frames.size = length + len(head)
+        return frames
+
     @property
     def packets(self) -> Sequence[str | bytes]:
         """The packets, as they were given."""

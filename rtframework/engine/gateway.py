@@ -65,6 +65,7 @@ class Gateway(socketio.AsyncServer):  # type: ignore[misc]  # socketio is not ty
         self._encode = serializer.encode
         self._writes_json = getattr(type(serializer), "encode", None) is JSONSerializer.encode
         """True if its packets are Socket.IO's own: a type, a namespace and an id in front of JSON."""
+        self._text = serializer.text if self._writes_json and isinstance(serializer, JSONSerializer) else None
         # python-socketio sets a level and adds a handler to its own logger unless it is given another one.
         super().__init__(
             client_manager=manager,
@@ -124,12 +125,14 @@ class Gateway(socketio.AsyncServer):  # type: ignore[misc]  # socketio is not ty
             self.encode(packet)  # a mistake shows at once all the same
             return None
         try:
+            if self._text is not None:
+                return self._text(packet.data)
             messages = self._encode(Packet(_EVENT, "/", packet.data))
+            return cast("str", messages[0])[1:] if len(messages) == 1 else None
         except EncodeError as error:
             raise explain_failure(packet, error, self._encode) from error
         except Exception as error:
             raise EncodeError(f"cannot be sent: {error!r}") from error
-        return cast("str", messages[0])[1:] if len(messages) == 1 else None
 
     def plain(self, data: Sequence[Any]) -> list[Any]:
         """Turn arguments into JSON's own types and ``bytes``, as the serializer would. Raises ``EncodeError``.
@@ -154,9 +157,10 @@ class Gateway(socketio.AsyncServer):  # type: ignore[misc]  # socketio is not ty
         """Make an event of its arguments as JSON; ``tail``: one more. ``None`` with a serializer of another format."""
         if not self._writes_json:
             return None
-        head = "2" if nsp == "/" else f"2{nsp},"
-        text = f"{head}{args}" if tail is None else f"{head}{args[:-1]},{encode_basestring_ascii(tail)}]"
-        return (EncodedFrames if compress else PlainFrames).of_messages((text,), True)
+        if tail is not None:
+            args = f"{args[:-1]},{encode_basestring_ascii(tail)}]"
+        packet = f"42{args}" if nsp == "/" else f"42{nsp},{args}"
+        return (EncodedFrames if compress else PlainFrames).of_text(packet, True)
 
     def join(self, frames: Sequence[Frames]) -> Frames:
         """Join several packets to one: sent together, and not dropped for a slow client."""

@@ -64,11 +64,17 @@ class Neighbours(Protocol):
     def destination(self) -> int | None:
         """Return the slot of the worker that is to have a new session; ``None``: this one."""
 
+    def others_serve(self) -> bool:
+        """Return whether another worker takes new sessions."""
+
     def count(self, change: int) -> None:
         """Count connections of clients that were opened, or, if negative, closed."""
 
     def listen(self, serve: Serve) -> int:
         """Have connections of others served by ``serve`` from now on. Return its number: others name it so."""
+
+    def stop(self) -> None:
+        """Take no connections of the others any more: this process ends."""
 
 
 class Joinable:
@@ -87,6 +93,13 @@ def join_workers(app: web.Application, neighbours: Neighbours) -> None:
     for server, _ in _servers_of(app):
         if server.neighbours is not neighbours:
             server.join(neighbours)
+
+
+def join_workers_of(app: web.Application, backbone: object) -> None:
+    """Make all servers of an application workers if a backbone that was started knows the others."""
+    neighbours: Neighbours | None = getattr(backbone, "neighbours", None)
+    if neighbours is not None:
+        join_workers(app, neighbours)
 
 
 def neighbours_of(app: web.Application) -> tuple[Neighbours, list[str]] | None:
@@ -110,10 +123,12 @@ class RequestLines:
         prefixes = {re.escape(path.rstrip("/").encode()) for path in paths}
         methods = rb"(?:GET|POST|HEAD|PUT|DELETE|PATCH)"  # any worker answers OPTIONS
         url = rb"%b (?:https?://[^/ ]*)?(?:%b)(?:/[^ ?]*)?\?" % (methods, b"|".join(prefixes))
+        self.begins: Final = re.compile(url).match
+        """Matches requests to the servers that have a query."""
         self.session: Final = re.compile(rb"%b(?:[^ ]*&)?sid=([\w-])" % url).match
         """Matches requests to the servers that have a session id; the group is its first letter."""
         self.handshake: Final = re.compile(rb"%b[^ ]* HTTP/1" % url).match
-        """Matches requests to the servers that have a query, of which those without a session id are handshakes."""
+        """Matches requests to the servers whose line is whole: those without a session id are handshakes."""
 
     def slot_of(self, target: str) -> int:
         """Return the slot that the URL of a request names; ``HERE``: it has no session id."""

@@ -10,6 +10,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, Never, Protocol, TypeVar
 
 from ..adapters.checking import check_adapter
+from ..adapters.partial_views import looked_at
 from ..counters import add
 from ..exceptions import ConfigurationError
 from ..handlers.declarations import NOTHING, Declaration, Declarations, declarations_of, declare, unchanged
@@ -119,10 +120,11 @@ class Namespace(Registration, Broadcasting):
         self._collect()
 
     def __repr__(self) -> str:
-        return f"<{type(self).__name__} {self.name} with {len(self)} socket(s)>"
+        return f"<{type(self).__name__} {self.name} with {len(self._membership.sockets)} socket(s)>"
 
     def __len__(self) -> int:
         """Count its sockets on this server."""
+        looked_at("the number of sockets of a namespace", self.name)
         return len(self._membership.sockets)
 
     def __bool__(self) -> bool:
@@ -226,6 +228,7 @@ class Namespace(Registration, Broadcasting):
     @property
     def sockets(self) -> Mapping[str, Socket]:
         """The sockets of this namespace on this server, by id; a live view."""
+        looked_at("sockets", self.name)
         return MappingProxyType(self._membership.sockets)
 
     @property

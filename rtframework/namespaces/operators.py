@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
-from collections.abc import Iterable, Mapping
+from collections.abc import Awaitable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Never, Protocol
 
 from ..adapters.connecting import is_connecting
@@ -114,12 +115,17 @@ class BroadcastOperator(Advising):
         if unknown:
             raise unknown_keywords("emit", unknown)
         packet = self._audience._packet(event, args)
+        delivery: Awaitable[None] | None = None
         try:
-            await self._audience.adapter.broadcast(packet, self._target)
+            delivery = self._audience.adapter.broadcast(packet, self._target)
+            await delivery
         except ClusterUnavailable as error:
             self._audience._lost(packet, self._target, error)
             if not is_connecting():
                 raise
+        except asyncio.CancelledError:
+            tell_missed(self._audience, packet, self._target, delivery)
+            raise
 
     async def emit_with_ack(self, event: str | int, *args: Any, **unknown: Never) -> AckResponses:
         """Emit an event and collect the acknowledgement of every selected socket, by socket id.
@@ -225,12 +231,17 @@ class Broadcasting(Advising):
         everybody = self._everybody()
         audience = everybody._audience
         packet = audience._packet(event, args)
+        delivery: Awaitable[None] | None = None
         try:
-            await audience.adapter.broadcast(packet, everybody._target)
+            delivery = audience.adapter.broadcast(packet, everybody._target)
+            await delivery
         except ClusterUnavailable as error:
             audience._lost(packet, everybody._target, error)
             if not is_connecting():
                 raise
+        except asyncio.CancelledError:
+            tell_missed(audience, packet, everybody._target, delivery)
+            raise
 
     async def emit_with_ack(self, event: str | int, *args: Any, **unknown: Never) -> AckResponses:
         """Emit an event to every socket of the namespace and collect the acknowledgements."""
@@ -253,6 +264,14 @@ class Broadcasting(Advising):
     async def disconnect_sockets(self, *, close: bool = False, reason: str | None = None) -> None:
         """Disconnect every socket of the namespace, or, with ``close=True``, close their connections."""
         await self._everybody().disconnect_sockets(close=close, reason=reason)
+
+
+def tell_missed(audience: Audience, packet: Packet, target: Target, delivery: Awaitable[None] | None) -> None:
+    """Tell of an error of an event whose emitter was cancelled at the moment at which it came."""
+    if isinstance(delivery, asyncio.Future) and delivery.done() and not delivery.cancelled():
+        error = delivery.exception()
+        if isinstance(error, ClusterUnavailable):
+            audience._lost(packet, target, error)
 
 
 def check_reason(reason: object) -> None:

@@ -9,6 +9,7 @@ from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
+from ..adapters.partial_views import looked_at
 from ..adapters.room_events import RoomEvents
 from ..concurrency import TaskSet, run_abreast
 from ..exceptions import AckTimeout, ClusterUnavailable, ConfigurationError, FetchTimeout
@@ -78,6 +79,7 @@ class ParentNamespace(Namespace):
     @property
     def sockets(self) -> Mapping[str, Socket]:
         """The sockets of all present children, by id."""
+        looked_at("sockets", self.name)
         return MappingProxyType(ChainMap(*(child._membership.sockets for child in self._members.values())))
 
     # --- what sockets and operators ask -----------------------------------------------------------------------------
@@ -270,7 +272,7 @@ class _Adapters:
             child.adapter.off(event, function)
 
     def _of(self, sid: str) -> list[Adapter]:
-        return [child.adapter for child in self._members.values() if sid in child.sockets]
+        return [child.adapter for child in self._members.values() if sid in child._membership.sockets]
 
     def _try(self, packet: Packet) -> None:
         if not self._members:

@@ -130,7 +130,7 @@ class Adapter(Protocol):
     def sockets(self, target: Target) -> list[str]:
         """Return the ids of this process's sockets that a target selects."""
 
-    async def broadcast(self, packet: Packet, target: Target) -> None:
+    def broadcast(self, packet: Packet, target: Target) -> Awaitable[None]:
         """Deliver a packet to the sockets that a target selects, here and on the other servers of a cluster.
 
         Raise ``EncodeError``, before anything is delivered, if the packet cannot be encoded. Raise

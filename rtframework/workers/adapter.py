@@ -212,21 +212,18 @@ class WorkersAdapter(ClusterAdapter):
         payload = self._payload(packet, text, target)
         flags, buckets = self._buckets_of(target.rooms)
         if self.recovers:
-            if group.link.is_full:
-                await group.link.room(self._backbone.publish_timeout)
-            group.link.check()
+            if not group.link.is_ready:
+                await group.link.ready(self._backbone.publish_timeout)
             own = OwnEvent(self, packet, text, target)
             group.publish(flags if target.volatile else flags | wire.KEEP, buckets, payload, own)
-            if not own.is_read:
-                await own.wait()
+            await own.done
             if own.slow is not None:
                 await own.slow
             return
         slow = self.deliver(packet, text, target, None)
         try:
-            if group.link.is_full:
-                await group.link.room(self._backbone.publish_timeout)
-            group.link.check()
+            if not group.link.is_ready:
+                await group.link.ready(self._backbone.publish_timeout)
             group.publish(flags, buckets, payload)
         except ClusterUnavailable as error:
             error.local = True
@@ -379,9 +376,8 @@ class WorkersAdapter(ClusterAdapter):
         group = self._group
         payload = self._encode(kind, data)
         self.check_size(payload)
-        if group.link.is_full:
-            await group.link.room(self._backbone.publish_timeout)
-        group.link.check()
+        if not group.link.is_ready:
+            await group.link.ready(self._backbone.publish_timeout)
         if isinstance(data, ServerSideEmit):
             group.publish(wire.TO_ALL, (), payload, own)
         else:

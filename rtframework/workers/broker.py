@@ -114,6 +114,11 @@ class Broker:
         """The workers that are connected, by slot."""
         return {slot: worker.member for slot, worker in self._workers.items()}
 
+    @property
+    def is_used(self) -> bool:
+        """True while a worker is connected, or about to be."""
+        return bool(self._connections)
+
     def silent(self, pid: int) -> float | None:
         """Return the seconds for which a process has said nothing; ``None`` if it is not connected."""
         now = time.monotonic()

@@ -45,6 +45,8 @@ class Link(asyncio.Protocol):
         self._room: asyncio.Future[None] | None = None
         """Done when there is room for more bytes; ``None`` while there is."""
         self._is_closing = False
+        self.is_ready = False
+        """True while something can be sent at once: the connection is open, and not too much waits."""
         self._beating: asyncio.TimerHandle | None = None
         self._ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.heard = time.monotonic()
@@ -75,7 +77,7 @@ class Link(asyncio.Protocol):
 
     async def close(self) -> None:
         """Write what waits, and end the connection."""
-        self._is_closing = True
+        self._is_closing, self.is_ready = True, False
         if self._transport is not None and not self._ended.done():
             self._flush()
             self._transport.close()
@@ -86,7 +88,7 @@ class Link(asyncio.Protocol):
 
     def abort(self) -> None:
         """End the connection as a crash does."""
-        self._is_closing = True
+        self._is_closing, self.is_ready = True, False
         if self._transport is not None:
             self._transport.abort()
 
@@ -109,6 +111,7 @@ class Link(asyncio.Protocol):
         it = self._transport = cast("asyncio.Transport", transport)  # uvloop's derive from nothing
         it.set_write_buffer_limits(high=self._max_pending)
         self.heard = time.monotonic()
+        self.is_ready = True
 
     def connection_lost(self, error: Exception | None) -> None:
         if self._beating is not None:
@@ -155,9 +158,11 @@ class Link(asyncio.Protocol):
     def pause_writing(self) -> None:
         if self._room is None:
             self._room = asyncio.get_running_loop().create_future()
+            self.is_ready = False
 
     def resume_writing(self) -> None:
         room, self._room = self._room, None
+        self.is_ready = self.is_open
         if room is not None and not room.done():
             room.set_result(None)
 
@@ -166,13 +171,9 @@ class Link(asyncio.Protocol):
         if not self.is_open:
             raise ClusterUnavailable("the broker of the workers has gone" if self._ended.done() else "not started")
 
-    @property
-    def is_full(self) -> bool:
-        """True while too many bytes wait: :meth:`room` waits until some have left."""
-        return self._room is not None
-
-    async def room(self, timeout: float) -> None:
-        """Wait until there is room. Raises :class:`~rtframework.ClusterUnavailable`, also after ``timeout`` seconds."""
+    async def ready(self, timeout: float) -> None:
+        """Wait until bytes that wait have left. Raises :class:`~rtframework.ClusterUnavailable`, also after ``timeout``
+        seconds."""
         while self._room is not None:
             done, _ = await asyncio.wait([self._room], timeout=timeout)
             if not done:

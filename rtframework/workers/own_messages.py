@@ -13,32 +13,24 @@ if TYPE_CHECKING:
 
 
 class _Own:
-    """Something that somebody waits for until it is its turn."""
+    """Something that somebody waits for until it is its turn.
 
-    __slots__ = ("_done", "_error", "is_read")
+    ``done``: set then, or an error when the connection has ended before.
+    """
+
+    __slots__ = ("done",)
 
     def __init__(self) -> None:
-        self.is_read = False
-        self._error: Exception | None = None
-        self._done: asyncio.Future[None] | None = None
-
-    async def wait(self) -> None:
-        """Wait until it is its turn. Raises :class:`~rtframework.ClusterUnavailable`, or what doing it has raised."""
-        if not self.is_read:
-            self._done = asyncio.get_running_loop().create_future()
-            await self._done
-        if self._error is not None:
-            raise self._error
+        self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def fail(self, error: ClusterUnavailable) -> None:
         """The connection has ended before."""
-        self._error = error
-        self._finish()
+        if not self.done.done():
+            self.done.set_exception(error)
 
     def _finish(self) -> None:
-        self.is_read = True
-        if self._done is not None and not self._done.done():
-            self._done.set_result(None)
+        if not self.done.done():
+            self.done.set_result(None)
 
 
 class OwnEvent(_Own):
@@ -66,12 +58,13 @@ class OwnEvent(_Own):
 class OwnOrder(_Own):
     """Something to be done to the sockets of all workers."""
 
-    __slots__ = ("_act", "_waiting")
+    __slots__ = ("_act", "_error", "_waiting")
 
     def __init__(self, act: Callable[[], Awaitable[None] | None]) -> None:
         super().__init__()
         self._act = act
         self._waiting: Awaitable[None] | None = None
+        self._error: Exception | None = None
 
     def read(self, number: int) -> None:
         """Do it here."""
@@ -83,6 +76,8 @@ class OwnOrder(_Own):
 
     async def outcome(self) -> None:
         """Wait for what was done here. Raises what it has raised."""
-        await self.wait()
+        await self.done
+        if self._error is not None:
+            raise self._error
         if self._waiting is not None:
             await self._waiting

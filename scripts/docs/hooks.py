@@ -33,6 +33,7 @@ ELSEWHERE: Final = {
     "CONTRIBUTING.md": "contributing.md",
     "SECURITY.md": "reporting.md",
     "benchmarks/README.md": "benchmarks.md",
+    "clients/js/README.md": "clients/js.md",
     "examples/README.md": "examples/README.md",
     **{
         path.relative_to(ROOT).as_posix(): f"examples/{path.parent.name}.md"

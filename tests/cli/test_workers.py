@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import json
 import os
 import signal
+import socket
+import tempfile
 from contextlib import AbstractAsyncContextManager
+from functools import partial
 from pathlib import Path
 
+import aiohttp
 import pytest
 
-from rtframework.cli.workers import count_cores
+from rtframework.cli.workers import count_cores, supervise
+from rtframework.workers.broker import Broker
 from tests.cli.test_reloader import alive, children
 from tests.support.cli import Running, rtframework, running
 from tests.support.js import JSClients
@@ -47,7 +54,8 @@ async def pids_of(url: str, count: int = 2) -> set[int]:
 
 async def test_all_workers_serve_one_port(program: Path) -> None:
     """Only one core would work."""
-    async with serve(program) as command:
+    args = ("run", "program:make_app()", "--port", "0", "--workers", "2")
+    async with running(*args, cwd=program.parent, cold=True) as command:
         line = await command.see(r"Serving program:make_app\(\) on http://\S+ with 2 workers")
         assert line
         assert await pids_of(await url_of(command)) == set(children(command.process.pid))
@@ -144,6 +152,28 @@ async def test_a_worker_that_hangs_is_replaced(program: Path) -> None:
         assert await command.end() == 0
 
 
+async def test_a_signal_before_the_first_worker(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A folder with sockets would be left for each start that is given up at once."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    start = Broker.start
+
+    async def start_when_told(broker: Broker) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+        await start(broker)
+
+    monkeypatch.setattr(Broker, "start", start_when_told)
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        with socket.socket() as sock:
+            sock.bind((HOST, 0))
+            command = partial(supervise, "nothing", ["run", "nothing:app"], [[sock]], timeout=5.0, drain=0.0)
+            code = await command(shutdown_timeout=1.0, drains_at_end=False)
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+    assert (code, list(tmp_path.iterdir())) == (0, [])
+
+
 async def test_a_port_that_is_shared_with_nobody_else(program: Path) -> None:
     """Two servers would answer on one port, by chance."""
     async with serve(program) as command:
@@ -168,11 +198,32 @@ async def test_a_change_restarts_one_after_another(program: Path) -> None:
         assert await command.end() == 0, command.printed
 
 
+async def ask(place: str, query: str, *, data: str | None = None) -> str:
+    """Make a request by a Unix socket, with a connection of its own."""
+    connector = aiohttp.UnixConnector(place)
+    async with (
+        aiohttp.ClientSession(connector=connector) as session,
+        session.request("POST" if data else "GET", f"http://server/socket.io/?{query}", data=data) as response,
+    ):
+        assert response.status == 200, await response.text()
+        return await response.text()
+
+
 async def test_a_unix_socket_is_shared(program: Path) -> None:
     """Behind a proxy on the same machine, one would have to choose between a socket and all cores."""
     args = ("run", "program:make_app()", "--path", "server.sock", "--workers", "2")
     async with running(*args, cwd=program.parent) as command:
         await command.see("unix:server.sock with 2 workers")
+        place = str(program.parent / "server.sock")
+        sids: set[str] = set()
+        async with asyncio.timeout(20):
+            while len({sid[0] for sid in sids}) < 2:  # until both workers have one
+                opened = await ask(place, "EIO=4&transport=polling")
+                sids.add(json.loads(opened[1:])["sid"])
+        for sid in sids:
+            for _ in range(8):  # by connections of their own, to whichever worker
+                assert await ask(place, f"EIO=4&transport=polling&sid={sid}", data="40") == "ok"
+                assert (await ask(place, f"EIO=4&transport=polling&sid={sid}")).startswith("40{")
         assert await command.end() == 0
     assert not (program.parent / "server.sock").exists()
 
@@ -223,12 +274,25 @@ async def test_workers_are_one_server(program: Path, js: JSClients, transport: T
         assert command.err == []
 
 
+async def statuses(url: str) -> set[int]:
+    """What a load balancer is answered, by a connection that it keeps, until this is cancelled."""
+    found = set()
+    with contextlib.suppress(asyncio.CancelledError):
+        async with aiohttp.ClientSession() as session:
+            while True:
+                with contextlib.suppress(aiohttp.ClientConnectionError):  # its worker has ended
+                    async with session.get(url) as response:
+                        found.add(response.status)
+                await asyncio.sleep(0.02)
+    return found
+
+
 @pytest.mark.parametrize("how", ["SIGKILL", "SIGHUP"])
 async def test_clients_of_a_worker_that_goes_miss_nothing(program: Path, js: JSClients, how: str) -> None:
     """What was said while a worker was replaced, or had died, would be lost for its clients."""
     program.write_text(CHAT)
     async with running(
-        *("run", "program:io", "--port", "0", "--workers", "2", "--drain", "1"), cwd=program.parent
+        *("run", "program:io", "--port", "0", "--workers", "2", "--drain", "1", "--ready", "/ready"), cwd=program.parent
     ) as command:
         url = await url_of(command)
         clients = [
@@ -242,6 +306,7 @@ async def test_clients_of_a_worker_that_goes_miss_nothing(program: Path, js: JSC
             os.kill(pids[0], signal.SIGKILL)
         else:
             command.process.send_signal(signal.SIGHUP)
+        asked = asyncio.create_task(statuses(f"{url}/ready"))
         stays = next(client for client, pid in zip(clients, pids, strict=True) if pid != pids[0])
         left = [client for client, pid in zip(clients, pids, strict=True) if how == "SIGHUP" or pid == pids[0]]
         if how == "SIGKILL":
@@ -255,6 +320,9 @@ async def test_clients_of_a_worker_that_goes_miss_nothing(program: Path, js: JSC
                 await stays.emit("say", str(number))
         for client in clients:
             assert [(await client.wait_for("said"))[0] for _ in range(5)] == ["0", "1", "2", "3", "4"]
+        asked.cancel()
+        if how == "SIGHUP":
+            assert await asked == {200}, "a load balancer would have taken the port out of service"
         assert await command.end() == 0, command.printed
 
 

@@ -344,3 +344,61 @@ async def test_many_that_wait_for_each_other_do_not_fail() -> None:
     assert (first.future.done(), second.future.done(), waiter.done()) == (True, False, True)
     pending.expire(11)
     assert isinstance(second.future.exception(), ClusterUnavailable)
+
+
+class Emitted(list[ClusterUnavailable]):
+    """What is told of an event whose emitter was cancelled."""
+
+    local = True
+
+    def lost(self, error: ClusterUnavailable) -> None:
+        self.append(error)
+
+
+async def test_what_is_lost_after_its_emitter_was_cancelled_is_told() -> None:
+    """A handler that was cancelled would leave an event behind that no other server gets, unknown to all."""
+    pending, emits = begin(), [Emitted() for _ in range(3)]
+    futures = [pending.offer(b"%d" % number, b"x", None, 0, emit) for number, emit in enumerate(emits)]
+    assert None not in futures
+    for found in futures[:2]:
+        assert found is not None
+        found.cancel()
+    assert taken(pending) == [b"0", b"1", b"2"]
+    pending.read(b"0", "1-0")
+    pending.lost()
+    pending.settle(6)
+    assert futures[2] is not None
+    with pytest.raises(ClusterUnavailable) as caught:
+        await futures[2]
+    assert caught.value.local
+    assert [len(each) for each in emits] == [0, 1, 0]
+    assert emits[1][0].local
+    assert (len(pending), pending.size) == (0, 0)
+
+
+async def test_a_message_for_which_there_is_no_room_is_not_taken() -> None:
+    """What is emitted while the broker is slow would fill the memory, or pass what waits for room."""
+    pending = begin(PendingLimits(max_bytes=10))
+    assert pending.offer(b"large", b"x" * 30, None, 0) is not None
+    assert pending.offer(b"a", b"x", None, 0) is None
+    waiter = pending.reserve(1, 0)
+    assert waiter is not None
+    pending.read(b"large", "1-0")
+    assert waiter.done()
+    assert pending.offer(b"b", b"x" * 9, None, 0) is not None
+    assert pending.size == 10
+
+
+async def test_replies_that_come_together_are_taken_as_each_by_itself() -> None:
+    """An emit whose entry was trimmed at once would wait for ever."""
+    pending = begin()
+    messages = [add(pending, name) for name in "abc"]
+    taken(pending)
+    pending.read(b"a", "1-0")
+    pending.added_all(messages, [b"1-0", b"2-0", b"3-0"])
+    assert [each.state for each in messages] == [State.SETTLED, State.ADDED, State.ADDED]
+    assert pending.cover("3-0") == [messages[1]]
+    late = add(pending, "d")
+    taken(pending)
+    pending.added_all([late], [b"2-9"])
+    assert late.future.result() is None

@@ -29,11 +29,13 @@ from rtframework.cluster.streams_wire import (
     frame_of,
     hash_of,
     is_for,
+    is_of_room,
     message_id,
     read_event,
     read_fields,
     read_message,
     read_splice,
+    read_text,
     room_of,
     stream_of,
     streams_to_read,
@@ -227,11 +229,11 @@ def test_rooms_that_are_numbers_have_their_names() -> None:
 
 def test_entries_for_nobody_here_are_dropped_by_their_fields() -> None:
     """Every message of a large cluster would be decoded by every server."""
-    here = {b"/": {b"r1"}}
+    here = {b"/": {"r1"}}
     fields = fields_of(b"u", b"/", 3, b"{}", b"m", b"r1")
     assert is_for(fields, {b"me"}, here)
-    assert not is_for(fields, {b"me"}, {b"/": {b"r2"}})
-    assert not is_for(fields, {b"me"}, {b"/chat": {b"r1"}})
+    assert not is_for(fields, {b"me"}, {b"/": {"r2"}})
+    assert not is_for(fields, {b"me"}, {b"/chat": {"r1"}})
     assert is_for(fields, {b"u"}, {})
     assert is_for(fields_of(b"u", b"/", 4, b"{}", b"m", b"r9"), {b"me"}, here)
     assert is_for([b"type", b"3", b"uid", b"u", b"nsp", b"/"], {b"me"}, here)
@@ -241,9 +243,9 @@ def test_entries_for_nobody_here_are_dropped_by_their_fields() -> None:
 def test_a_gap_concerns_servers_of_all_namespaces() -> None:
     """A server without the main namespace would not hear that its stream has lost entries."""
     fields = [*fields_of(b"u", b"/", 2, None, b"m"), b"gap", b"1-0@a"]
-    assert is_for(fields, {b"me"}, {b"/chat": {b"r1"}})
+    assert is_for(fields, {b"me"}, {b"/chat": {"r1"}})
     assert is_for([*fields, b"a", b"1"], {b"me"}, {})
-    assert not is_for(fields_of(b"u", b"/", 2, None, b"m", again=True), {b"me"}, {b"/chat": {b"r1"}})
+    assert not is_for(fields_of(b"u", b"/", 2, None, b"m", again=True), {b"me"}, {b"/chat": {"r1"}})
 
 
 def test_entries_are_read_in_any_order() -> None:
@@ -281,6 +283,44 @@ def test_events_in_the_usual_order_are_told_from_everything_else() -> None:
         [b"uid", b"u"],
     ]
     assert [read_event(each) for each in others] == [None] * len(others)
+
+
+event_names = st.sampled_from(["news", "connect", "disconnecting", 'disconnect"', "", "[", "Ω"]) | st.text(max_size=9)
+
+
+@given(
+    event_names | st.integers(-9, 9), st.lists(json_values, max_size=3), st.none() | st.text(max_size=9), st.booleans()
+)
+def test_an_event_for_one_room_is_told_from_its_bytes(
+    name: str | int, args: list[Any], room: str | None, flagged: bool
+) -> None:
+    """Clients would get another text than the one that was emitted, or an event of a room that they are not in."""
+    target = Target(None if room is None else frozenset([room]), volatile=flagged)
+    data = encode_text(msgspec.json.encode([name, *args]).decode(), target)
+    fields = fields_of(b"u", b"/", 3, data, b"m", room_of(target))
+    field = None if room is None else fields[-1]
+    text, found = read_text(data, field), read_event(fields)
+    assert found is not None
+    assert is_of_room(fields) == (room is not None)
+    if text is not None:
+        assert text == found.args()
+        assert found.opts.rooms == ([] if room is None else [room])
+        assert not found.opts.flags
+    elif name == "news":
+        assert flagged or (room is not None and msgspec.json.encode(room) != f'"{room}"'.encode())
+
+
+def test_bytes_that_only_look_like_an_event_are_decoded() -> None:
+    """A client would be sent what is no valid packet, and close the connection."""
+    data = encode_text('["x"]', Target(frozenset(["r"])))
+    assert read_text(data, b"r") == '["x"]'
+    for args in (b'["x"],"nsp":"/"', b'["x"', b"[]", b'["\xff"]', b'["connect"]', b'{"a":1}', b"[1]"):
+        assert read_text(data.replace(b'["x"]', args), b"r") is None
+    assert read_text(data, b"other") is None
+    assert read_text(data, None) is None
+    usual = fields_of(b"u", b"/", 3, data, b"m", b"r")
+    others = [[*usual[2:4], *usual[:2], *usual[4:]], [*usual, b"a", b"1"], [*usual[:5], b"4", *usual[6:]], usual[:10]]
+    assert [is_of_room(each) for each in (usual, *others)] == [True, False, False, False, False]
 
 
 @given(st.lists(st.binary(max_size=30), max_size=12))

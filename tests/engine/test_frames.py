@@ -37,6 +37,21 @@ def test_messages_get_their_type_and_binary_goes_as_it_is() -> None:
     assert frames.size == len(frames.websocket)
 
 
+@pytest.mark.parametrize("length", [1, 120, 125, 126, 127, 65_535, 65_536, 70_000])
+def test_text_gets_the_same_frame_by_the_short_way(length: int) -> None:
+    """What other servers emit would be closed connections for clients here."""
+    message = "é" + "x" * (length - 2)
+    one, other = EncodedFrames.of_messages([message], True), EncodedFrames.of_text(f"4{message}", True)
+    assert one.websocket == other.websocket
+    assert (one.polling, one.packets, one.size, one.droppable) == (
+        other.polling,
+        other.packets,
+        other.size,
+        other.droppable,
+    )
+    assert one.deflated(15, 0, 6) == other.deflated(15, 0, 6)
+
+
 def test_frames_can_be_joined() -> None:
     """What a client has missed would be sent in a form of its own, or dropped on the way because it is slow."""
     one, two = (

@@ -112,6 +112,7 @@ async def test_calls_while_redis_is_away(how: str, recovery: bool) -> None:
                 new = await clients.connect(one.running.url)
                 waits = asyncio.create_task(outcome(lambda: io.emit("during", 1)))
             result = await waits
+            await until(lambda: one.streams.health.up)
             await io.emit("after", 1)
             for client in (one.client, two.client, new):
                 await client.wait_for("after")

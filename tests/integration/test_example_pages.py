@@ -14,7 +14,7 @@ from tests.support.chat import LAST_POLL, RECONNECTED_WITHIN, SERVER_DOWN, Chat
 from tests.support.cluster.example import running_cluster_example
 from tests.support.cluster.needs import needs
 from tests.support.legibility import SCHEMES, faint_texts, nameless_controls, unmarked_focus
-from tests.support.server import SubprocessServer
+from tests.support.server import SubprocessServer, free_port
 
 EXAMPLES: Final = Path(__file__).resolve().parents[2] / "examples"
 SIZES: Final = ({"width": 375, "height": 800}, {"width": 1280, "height": 800})
@@ -128,6 +128,21 @@ async def test_the_page_of_the_existing_application(serve_program: ServeProgram,
     await page.locator("#item").press("Enter")
     await expect(page.locator("#orders li")).to_have_count(1)
     await check(page, "inside")
+
+
+async def test_the_page_of_a_connection_that_lasts(serve_program: ServeProgram, browser: Pages) -> None:
+    """People would not read what happens, or not find the buttons."""
+    browser.expect_errors(f"{LAST_POLL}|{SERVER_DOWN}")
+    server = await serve_program(EXAMPLES / "resilient/server.py", args=["--main-port", str(free_port())])
+    page = await browser.open(server.url)
+    await check(page, "signing in")
+    await page.locator("#name").fill("Ada")
+    await page.locator("#name").press("Enter")
+    await expect(page.locator("#status")).to_have_attribute("data-state", "connected")
+    await check(page, "inside")
+    await page.locator("#sign-out").click()
+    await expect(page.locator("#status")).to_have_text("Signed out")
+    await check(page, "signed out")
 
 
 @needs("redis-server")

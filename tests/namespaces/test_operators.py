@@ -10,8 +10,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rtframework import ConfigurationError, Disconnected, EncodeError, MemoryAdapter, Packet, Server, Target
-from rtframework.namespaces.operators import BroadcastOperator, room_names
+from rtframework import (
+    ClusterUnavailable,
+    ConfigurationError,
+    Disconnected,
+    EncodeError,
+    MemoryAdapter,
+    Packet,
+    Server,
+    Target,
+)
+from rtframework.namespaces.operators import Broadcasting, BroadcastOperator, room_names
 from rtframework.types import AckResponses, Handshake, SocketDetails
 from tests.support.clients import FakeClient, make_host, turn
 
@@ -263,3 +272,41 @@ async def test_operators_are_immutable() -> None:
     assert operator._target == Target(rooms=frozenset({"a"}))
     with pytest.raises(AttributeError):
         operator.other = 1  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("is_for_all", [True, False])
+@pytest.mark.parametrize("is_cancelled", [True, False])
+async def test_an_error_that_comes_while_its_emitter_is_cancelled_is_told(is_cancelled: bool, is_for_all: bool) -> None:
+    """A handler that is cancelled at that very moment would leave an event behind that is lost, unknown to all."""
+    found: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    class Adapter:
+        def broadcast(self, packet: Packet, target: Target) -> asyncio.Future[None]:
+            return found
+
+    class Namespace(Broadcasting):
+        __slots__ = ("lost",)
+        name = "/"
+        adapter: Any = Adapter()
+
+        def __init__(self) -> None:
+            self.lost: list[Exception] = []
+
+        def _everybody(self) -> BroadcastOperator:
+            return BroadcastOperator(self, Target())  # type: ignore[arg-type]
+
+        def _packet(self, event: str, args: tuple[Any, ...]) -> Packet:
+            return Packet(2, "/", [event, *args])
+
+        def _lost(self, packet: Packet, target: Target, error: ClusterUnavailable) -> None:
+            self.lost.append(error)
+
+    nsp = Namespace()
+    emitting = asyncio.create_task((nsp if is_for_all else nsp._everybody()).emit("news"))
+    await asyncio.sleep(0)
+    found.set_exception(ClusterUnavailable())
+    if is_cancelled:
+        emitting.cancel()
+    (outcome,) = await asyncio.gather(emitting, return_exceptions=True)
+    assert isinstance(outcome, asyncio.CancelledError if is_cancelled else ClusterUnavailable)
+    assert len(nsp.lost) == 1

@@ -29,13 +29,13 @@ import sys
 import tempfile
 import threading
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import IO, Any, Final, NoReturn, Protocol
 
-if sys.platform != "win32":
-    import fcntl
+from rtframework.workers import processes
 
 ROOT: Final = Path(__file__).parent.parent.parent
 _PRELOADED: Final = (
@@ -88,13 +88,8 @@ async def start(
     stdin: bytes | None = None,
     merged: bool = False,
     cold: bool = False,
-    shown: bool = False,
-    pass_fds: Sequence[int] = (),
 ) -> Process:
-    """Start ``[sys.executable, …]``; ``stdin`` is what it reads, ``merged`` sends stderr where stdout goes.
-
-    ``shown``: it writes to the stderr of this process. ``pass_fds``: descriptors that it has under the same numbers.
-    """
+    """Start ``[sys.executable, …]``; ``stdin`` is what it reads, ``merged`` sends stderr where stdout goes."""
     if cold or not can_fork(command):
         with _file_of(stdin) as file:
             return await asyncio.create_subprocess_exec(
@@ -103,10 +98,9 @@ async def start(
                 cwd=cwd,
                 stdin=file,
                 stdout=asyncio.subprocess.PIPE,
-                stderr=None if shown else asyncio.subprocess.STDOUT if merged else asyncio.subprocess.PIPE,
-                pass_fds=pass_fds,
+                stderr=asyncio.subprocess.STDOUT if merged else asyncio.subprocess.PIPE,
             )
-    return await Forked.start(_forker(), command[1:], env, cwd, stdin, merged, shown, pass_fds)
+    return await Forked.start(_forker(), command[1:], env, cwd, stdin, merged)
 
 
 def can_fork(command: Sequence[str]) -> bool:
@@ -142,22 +136,14 @@ class Forked:
         cwd: Path | None,
         stdin: bytes | None,
         merged: bool,
-        shown: bool,
-        pass_fds: Sequence[int],
     ) -> Forked:
         """Ask for a fork."""
         out, out_of_program = os.pipe()
-        err, err_of_program = (None, os.dup(2)) if shown else (None, out_of_program) if merged else os.pipe()
-        request = {
-            "arguments": list(arguments),
-            "env": dict(env),
-            "cwd": str(cwd or Path.cwd()),
-            "fds": list(pass_fds),
-        }
+        err, err_of_program = (None, out_of_program) if merged else os.pipe()
+        request = {"arguments": list(arguments), "env": dict(env), "cwd": str(cwd or Path.cwd())}
         try:
             with _file_of(stdin) as file:
-                descriptors = [file.fileno(), out_of_program, err_of_program, *pass_fds]
-                connection, pid = await forker.fork(request, descriptors)
+                connection, pid = await forker.fork(request, [file.fileno(), out_of_program, err_of_program])
         finally:
             for each in {out_of_program, err_of_program}:
                 os.close(each)
@@ -369,7 +355,7 @@ def _serve(address: str) -> tuple[dict[str, Any], list[int]] | None:
                         connection.sendall(b"%d\n" % os.waitstatus_to_exitcode(status))
             if listener.fileno() in ready:
                 connection, _ = listener.accept()
-                message, descriptors, _, _ = socket.recv_fds(connection, 1 << 20, 16)
+                message, descriptors, _, _ = socket.recv_fds(connection, 1 << 20, 3)
                 while not message.endswith(b"\n"):
                     message += connection.recv(1 << 20)
                 asked: dict[str, Any] = json.loads(message)
@@ -407,12 +393,7 @@ def _die_with_parent() -> None:
 
 def _become(request: Mapping[str, Any], descriptors: Sequence[int], installed: Sequence[str]) -> None:
     """Run what is asked for as ``python`` would."""
-    numbers = [0, 1, 2, *request.get("fds", ())]
-    # One that was received may have the number that another one is to have: move all out of the way first.
-    above = [fcntl.fcntl(descriptor, fcntl.F_DUPFD, max(numbers) + 1) for descriptor in descriptors]
-    for descriptor in descriptors:
-        os.close(descriptor)
-    for number, descriptor in zip(numbers, above, strict=True):
+    for number, descriptor in enumerate(descriptors):
         os.dup2(descriptor, number)
         os.close(descriptor)
     if request.get("group"):
@@ -445,6 +426,12 @@ def _become(request: Mapping[str, Any], descriptors: Sequence[int], installed: S
         sys.warnoptions[:] = ["error"]
         warnings.resetwarnings()
         warnings.simplefilter("error")
+    if arguments[:2] == ["-m", "rtframework"] and "--workers" in arguments:
+        vars(processes)["create_subprocess_exec"] = partial(_fork_worker, installed)
+    _execute(arguments, installed)
+
+
+def _execute(arguments: Sequence[str], installed: Sequence[str]) -> None:
     named = [str(Path(each).resolve()) for each in os.environ.get("PYTHONPATH", "").split(os.pathsep) if each]
     is_module = arguments[0] == "-m"
     sys.argv[:] = arguments[1:] if is_module else arguments
@@ -456,7 +443,7 @@ def _become(request: Mapping[str, Any], descriptors: Sequence[int], installed: S
         runpy.run_path(sys.argv[0], run_name="__main__")
 
 
-def _run(request: Mapping[str, Any], descriptors: Sequence[int], installed: Sequence[str]) -> NoReturn:
+def _run(act: Callable[[], None]) -> NoReturn:
     """Run what is asked for, and end as an interpreter does, in the order in which it does.
 
     What was imported before is left to the system: to free it object by object copies all of the memory that the fork
@@ -464,7 +451,7 @@ def _run(request: Mapping[str, Any], descriptors: Sequence[int], installed: Sequ
     """
     ours = set(sys.modules)
     try:
-        _become(request, descriptors, installed)
+        act()
     except SystemExit as error:
         code = _exit_code(error)
     except BaseException as error:  # noqa: BLE001 - as the interpreter
@@ -486,6 +473,59 @@ def _run(request: Mapping[str, Any], descriptors: Sequence[int], installed: Sequ
         signal.signal(signal.SIGINT, signal.SIG_DFL)
         os.kill(os.getpid(), signal.SIGINT)
     os._exit(code & 0xFF)
+
+
+class _Worker:
+    """A worker that a supervisor has forked: as much of a process as that one uses."""
+
+    def __init__(self, pid: int) -> None:
+        self.pid = pid
+        self._ended: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        self._fd = os.pidfd_open(pid)
+        asyncio.get_running_loop().add_reader(self._fd, self._end)
+
+    async def wait(self) -> int:
+        """The exit code."""
+        return await asyncio.shield(self._ended)
+
+    def send_signal(self, number: int) -> None:
+        """Raises ``ProcessLookupError`` when it has ended."""
+        if self._ended.done():
+            raise ProcessLookupError
+        os.kill(self.pid, number)
+
+    def _end(self) -> None:
+        asyncio.get_running_loop().remove_reader(self._fd)
+        os.close(self._fd)
+        self._ended.set_result(os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1]))
+
+
+async def _fork_worker(
+    installed: Sequence[str], *command: str, pass_fds: Sequence[int], start_new_session: bool
+) -> _Worker:
+    """Start a worker without an interpreter of its own, which would do all imports again.
+
+    It runs where it is forked, within a callback of the supervisor's event loop: whatever is on the stack stays there,
+    and no object of the supervisor's is freed, which would close what has its descriptor's number by then.
+    """
+    assert command[0] == sys.executable
+    assert start_new_session
+    _flush()
+    pid = os.fork()
+    if pid:
+        return _Worker(pid)
+    gc.freeze()
+    os.setsid()
+    signal.set_wakeup_fd(-1)
+    for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD):
+        signal.signal(number, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    asyncio._set_running_loop(None)
+    for each in map(int, os.listdir("/proc/self/fd")):
+        if each > 2 and each not in pass_fds:
+            with contextlib.suppress(OSError):  # of the list itself
+                os.close(each)
+    _run(partial(_execute, list(command[1:]), installed))
 
 
 def _exit_code(error: SystemExit) -> int:
@@ -517,7 +557,7 @@ def _main() -> None:
             importlib.import_module(name)
     asked = _serve(sys.argv[1])
     if asked is not None:
-        _run(*asked, installed)
+        _run(partial(_become, *asked, installed))
 
 
 if __name__ == "__main__":

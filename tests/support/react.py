@@ -43,21 +43,22 @@ def has_react() -> bool:
     return all((MODULES / path).is_file() for path in _REACT.values())
 
 
-def add_page(app: web.Application, files: Mapping[str, str]) -> None:
+def add_page(app: web.Application, files: Mapping[str, str], more: Mapping[str, str] | None = None) -> None:
     """Serve a page at ``/`` that runs ``main.js``; ``files``: it and the modules of the program that it imports.
 
-    They may import ``react``, ``react-dom/client`` and ``socket.io-client``.
+    They may import ``react``, ``react-dom/client``, ``socket.io-client``, and the names of ``more``, which has paths.
     """
     scripts = {
         f"/cjs/{number}.js": f"load({json.dumps(name)}, (module, exports, require) => {{\n{_read(path)}\n}});"
         for number, (name, path) in enumerate(_REACT.items())
     }
-    names = {"react": "useEffect, useState, createElement, StrictMode", "react-dom/client": "createRoot"}
+    hooks = "useCallback, useEffect, useState, useSyncExternalStore"
+    names = {"react": f"{hooks}, createElement, StrictMode", "react-dom/client": "createRoot"}
     esm = {
         f"/esm/{number}.js": f"export const {{ {exports} }} = loaded[{json.dumps(name)}];"
         for number, (name, exports) in enumerate(names.items())
     }
-    imports = {**dict(zip(names, esm, strict=True)), "socket.io-client": "/client.js"}
+    imports = {**dict(zip(names, esm, strict=True)), "socket.io-client": "/client.js", **(more or {})}
     page = _PAGE.format(
         imports=json.dumps(imports), scripts="\n".join(f'<script src="{at}"></script>' for at in scripts)
     )

@@ -13,7 +13,7 @@ import struct
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol, Self, TypeAlias
+from typing import Any, Final, Protocol, Self, TypeAlias
 
 from aiohttp import web
 
@@ -59,11 +59,17 @@ def backlog_of(sock: socket.socket) -> int:
     return found
 
 
+NO_PAGES: Final = frozenset({3659, 4045, 4190, 5060, 5061, 6000, 6566, *range(6665, 6670), 6679, 6697, 10080})
+"""Ports between 3000 and 12000 that browsers refuse to connect to (the Fetch standard, "port blocking")."""
+
+
 def free_port() -> int:
-    """A port that nobody listens on at this moment, and that no outgoing connection is given meanwhile."""
+    """A port, good for pages too, that nobody listens on now, and that no outgoing connection is given meanwhile."""
     chance = random.SystemRandom()
     while True:
         port = chance.randrange(3_000, 12_000)
+        if port in NO_PAGES:
+            continue
         with socket.socket() as sock, contextlib.suppress(OSError):
             sock.bind((HOST, port))
             return port

@@ -25,7 +25,7 @@ from tests.support.js import ConnectError, JSClients, JSError
 from tests.support.proxy import running_proxy
 from tests.support.pyclient import PyClients
 from tests.support.raw import Closed, raw_client
-from tests.support.server import running_server
+from tests.support.server import HOST, NO_PAGES, running_server
 from tests.support.transports import POLLING, WEBSOCKET, Transport
 
 
@@ -407,3 +407,12 @@ async def test_a_driver_that_cannot_be_shared_is_not(tmp_path: Path, monkeypatch
                 assert not drivers.is_shared
     finally:
         drivers.close()
+
+
+@pytest.mark.parametrize("port", [6000, 6666])
+async def test_pages_are_given_no_port_that_browsers_refuse(browser: Pages, port: int) -> None:
+    """One test in six hundred would fail, since its server was given port 6666."""
+    page = await browser.open()
+    with pytest.raises(Exception, match="ERR_UNSAFE_PORT"):
+        await page.goto(f"http://{HOST}:{port}")
+    assert port in NO_PAGES

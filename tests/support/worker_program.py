@@ -13,9 +13,9 @@ from aiohttp import web
 from rtframework import AckTimeout, Recovery, Server, Socket, Workers
 
 
-def make_server() -> Server:
+def make_server(**options: Any) -> Server:
     """Make the server."""
-    io = Server(adapter=Workers(), connection_state_recovery=Recovery() if os.environ.get("RECOVERY") else None)
+    io = Server(**options)
 
     @io.on("connection")
     async def connection(socket: Socket) -> None:
@@ -84,5 +84,6 @@ def make_server() -> Server:
 
 if __name__ == "__main__":
     app = web.Application()
-    make_server().attach(app)
+    recovery = Recovery() if os.environ.get("RECOVERY") else None
+    make_server(adapter=Workers(), connection_state_recovery=recovery).attach(app)
     web.run_app(app, host="127.0.0.1", port=int(os.environ["PORT"]), shutdown_timeout=0.5)

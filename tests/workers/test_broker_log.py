@@ -62,3 +62,31 @@ def test_the_longest_wish_counts() -> None:
     it.append(1, (1,), b"x", 0.0)
     it.trim(9.0)
     assert it.read([(1, 0)]) == [(1, b"x")]
+
+
+def test_a_long_log_keeps_nearly_what_it_may() -> None:
+    """A client would be refused though its packets were within the bounds, or the broker would outgrow them."""
+    it = log(packets=6400, size=100_000_000, seconds=64.0)
+    for number in range(1, 20_001):
+        it.append(number, (number % 7, 7), b"x", 0.0)
+        assert len(it) <= 6400
+    assert len(it) >= 6400 - 200
+    first = 20_001 - len(it)
+    assert it.read([(7, first - 2)]) is None
+    found = it.read([(7, first - 1)])
+    assert found is not None
+    assert [number for number, _ in found] == list(range(first, 20_001))
+    found = it.read([(3, 19_900)])
+    assert found is not None
+    assert [number for number, _ in found] == [each for each in range(19_901, 20_001) if each % 7 == 3]
+
+
+def test_the_last_packets_grow_old_too() -> None:
+    """A group in which nothing is sent any more would keep its last packets for ever."""
+    it = log(packets=6400, size=100_000_000, seconds=64.0)
+    it.append(1, (1,), b"x", 0.0)
+    it.trim(64.0)
+    assert len(it) == 1
+    it.trim(64.1)
+    assert (len(it), it.size) == (0, 0)
+    assert it.read([(1, 0)]) is None

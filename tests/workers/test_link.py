@@ -61,8 +61,9 @@ async def test_a_worker_whose_broker_has_gone_says_so() -> None:
         await asyncio.wait_for(lost.wait(), 10)
     assert answers == [None]
     assert group.link.problem == "the broker has gone"
+    assert not group.link.is_ready
     with pytest.raises(ClusterUnavailable):
-        group.link.check()
+        await group.link.ready(1)
     await group.leave()
 
 
@@ -72,14 +73,14 @@ async def test_emits_wait_while_the_broker_does_not_read() -> None:
         group = await join(broker.directory, max_pending=10_000)
         connection = broker._workers[0]._transport
         connection.pause_reading()
-        while not group.link.is_full:
+        while group.link.is_ready:
             group.send_to_all(bytes([9]) + bytes(50_000))
             await asyncio.sleep(0)
         with pytest.raises(ClusterUnavailable, match="has taken nothing"):
-            await group.link.room(0.01)
+            await group.link.ready(0.01)
         connection.resume_reading()
-        await asyncio.wait_for(group.link.room(10), 20)
-        assert not group.link.is_full
+        await asyncio.wait_for(group.link.ready(10), 20)
+        assert group.link.is_ready
         await group.leave()
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable
 from typing import Any
 
@@ -37,11 +36,9 @@ async def test_an_emit_returns_when_it_is_its_turn() -> None:
     """A program would go on before its own clients have the event."""
     adapter = Adapter()
     own = own_event(adapter)
-    waiting = asyncio.create_task(own.wait())
-    await asyncio.sleep(0)
-    assert not waiting.done()
+    assert not own.done.done()
     own.read(7)
-    await waiting
+    await own.done
     assert adapter.sent == [7]
 
 
@@ -50,7 +47,7 @@ async def test_an_emit_whose_broker_has_gone_raises() -> None:
     own = own_event(Adapter())
     own.fail(ClusterUnavailable("gone", uncertain=True))
     with pytest.raises(ClusterUnavailable, match="gone"):
-        await own.wait()
+        await own.done
 
 
 async def test_an_order_tells_what_it_has_raised_to_who_gave_it() -> None:
@@ -63,3 +60,13 @@ async def test_an_order_tells_what_it_has_raised_to_who_gave_it() -> None:
     own.read(1)
     with pytest.raises(ValueError, match="too many rooms"):
         await own.outcome()
+
+
+async def test_an_emit_that_nobody_waits_for_any_longer_is_delivered_here() -> None:
+    """The other workers' clients would get it, and those of this worker would not."""
+    adapter = Adapter()
+    own = own_event(adapter)
+    own.done.cancel()
+    own.read(7)
+    assert adapter.sent == [7]
+    own.fail(ClusterUnavailable("gone", uncertain=True))

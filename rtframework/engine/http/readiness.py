@@ -40,6 +40,10 @@ class Serving(Protocol):
         """True when the server sends its clients away."""
 
     @property
+    def others_serve(self) -> bool:
+        """True while another worker of the same port takes new clients."""
+
+    @property
     def cluster(self) -> Reachable:
         """The servers that are one with it."""
 
@@ -51,6 +55,9 @@ class Readiness:
     ``"draining"``, ``"stopping"``, or ``"cluster"``, when the other servers could not be reached for longer than
     ``cluster_timeout`` seconds. All servers lose a broker at the same moment, so a short loss must not take all of them
     out of service; ``None``: it never matters.
+
+    With several workers on one port (``rtframework run --workers``), one that starts, drains or stops says that the
+    port is ready while another one takes clients.
 
     It is not for liveness: a server that has lost its broker works, and a restart would not help it.
 
@@ -80,9 +87,9 @@ class Readiness:
     def reason(self) -> str | None:
         """The reason why the server is not ready, ``None`` if it is."""
         if not self._io.is_serving:
-            return "stopping" if self._has_served else "starting"
+            return None if self._io.others_serve else "stopping" if self._has_served else "starting"
         self._has_served = True
-        if self._drains or self._io.is_draining:
+        if self._drains or (self._io.is_draining and not self._io.others_serve):
             return "draining"
         return "cluster" if self._is_cut_off() else None
 

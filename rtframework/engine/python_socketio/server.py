@@ -9,16 +9,19 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, Literal, NoReturn, TypeVar, overload
 
 import socketio
+from socketio.async_pubsub_manager import AsyncPubSubManager
 from socketio.exceptions import DisconnectedError
 from socketio.exceptions import TimeoutError as CallTimeout
 
 from ...adapters.checking import check_adapter_factory
 from ...adapters.cluster_view import Cluster
+from ...adapters.recovering import instead_of_memory
 from ...exceptions import AckTimeout, ConfigurationError
-from ...logs import printable
+from ...logs import ThrottledLog, printable
 from ...options import Cors, EngineOptions, Limits, check_instance, warn_of_unknown, whole_number
 from ...serializers import JSONDecoder
 from ..gateway import Gateway
+from ..handover import join_workers_of
 from ..http.mount import check_mount
 from .adapter_manager import AdapterManager
 from .application import Programs
@@ -40,6 +43,15 @@ if TYPE_CHECKING:
     from .engineio_server import Cookie
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+log: Final = logging.getLogger("rtframework.engine")
+
+_alone: Final = ThrottledLog(
+    log,
+    logging.WARNING,
+    "an AsyncServer whose client_manager knows one process reaches the clients of its own worker alone: leave it out, "
+    "or write AsyncServer(adapter=rtframework.Workers())",
+)
 
 _TRANSPORTS: Final = ("polling", "websocket")
 
@@ -201,6 +213,16 @@ class AsyncServer(Gateway):
             return self.manager.started_at is not None
         return bool(self._running)
 
+    @property
+    def is_draining(self) -> bool:
+        """True when the process sends its clients away; for ``Readiness``."""
+        return self.eio.table.is_draining
+
+    @property
+    def others_serve(self) -> bool:
+        """True while another worker of the same port takes new clients; for ``Readiness``."""
+        return self.eio.others_serve
+
     # --- registration -----------------------------------------------------------------------------------------------
 
     @overload
@@ -237,6 +259,10 @@ class AsyncServer(Gateway):
         a path that is taken.
         """
         check_mount(app, socketio_path)
+        if isinstance(self.manager, AdapterManager):
+            mounted = getattr(self.manager.backbone, "mounted", None)
+            if mounted is not None:
+                mounted(socketio_path)
         super().attach(app, socketio_path)
         app.on_startup.append(self._start)
         app.on_shutdown.append(self._stop)
@@ -248,6 +274,10 @@ class AsyncServer(Gateway):
         except BaseException:
             self._running.discard(app)
             raise
+        if isinstance(self.manager, AdapterManager):
+            join_workers_of(app, self.manager.backbone)
+        elif self.eio.neighbours is not None and not isinstance(self.manager, AsyncPubSubManager):
+            _alone()
 
     async def start(self) -> None:
         """Start the manager; with ``adapter``, join the cluster. ``attach`` has it called when the application starts.
@@ -474,7 +504,10 @@ def _manager(client_manager: socketio.AsyncManager | None, adapter: AdapterFacto
     if client_manager is not None and hasattr(client_manager, "node") and hasattr(client_manager, "health"):
         kind = type(client_manager).__name__
         raise ConfigurationError(f"{kind} is no manager of python-socketio's: write adapter={kind}(...)")
-    return Manager() if client_manager is None else client_manager
+    if client_manager is not None:
+        return client_manager
+    make = instead_of_memory.get()  # one of several workers
+    return Manager() if make is None else AdapterManager(make())
 
 
 def _speech(serializer: Any, json: Any, max_attachments: int) -> tuple[Serializer, Any]:

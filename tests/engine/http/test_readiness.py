@@ -33,6 +33,7 @@ class FakeServer:
 
     is_serving: bool = True
     is_draining: bool = False
+    others_serve: bool = False
     cluster: FakeCluster = field(default_factory=FakeCluster)
 
 
@@ -58,6 +59,20 @@ async def test_a_server_on_its_way() -> None:
     assert await answer(readiness) == (503, {"ready": False, "reason": "draining"})
     io.is_serving = False
     assert await answer(readiness) == (503, {"ready": False, "reason": "stopping"})
+
+
+async def test_other_workers_of_the_port_take_clients() -> None:
+    """A load balancer would take the whole port out of service whenever one of its workers is replaced."""
+    io = FakeServer(is_serving=False, others_serve=True)
+    readiness = Readiness(io)
+    assert (await answer(readiness))[0] == 200
+    io.is_serving = io.is_draining = True
+    assert (await answer(readiness))[0] == 200
+    io.is_serving = False
+    assert (await answer(readiness))[0] == 200
+    io.is_serving = True
+    readiness.drain()
+    assert await answer(readiness) == (503, {"ready": False, "reason": "draining"}), "the program says so"
 
 
 async def test_a_short_loss_of_the_others_is_no_reason() -> None:

@@ -238,6 +238,8 @@ async def test_what_waits_at_the_end_is_told(redis_server: Redis) -> None:
 class Lost(list[ClusterUnavailable]):
     """What an emitter that was cancelled is told."""
 
+    local = True
+
     def lost(self, error: ClusterUnavailable) -> None:
         self.append(error)
 

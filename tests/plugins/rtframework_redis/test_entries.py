@@ -5,9 +5,10 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rtframework.cluster.streams_wire import fields_of
+from rtframework.cluster.streams_wire import encode_options, encode_text, fields_of, room_of
+from rtframework.types import EVERYBODY, Target
 from rtframework_redis.commands import pack
-from rtframework_redis.entries import EntryPacker, marked_again
+from rtframework_redis.entries import AROUND, EntryPacker, marked_again
 
 START = ("XADD", "socket.io", "MAXLEN", "~", 10_000, "*")
 PACKER = EntryPacker("socket.io", 10_000, b"0123456789abcdef")
@@ -22,3 +23,21 @@ def test_an_entry_is_what_its_fields_are(nsp: str, kind: int, data: bytes, m: by
     assert command == pack((*START, *fields)) == PACKER.pack_fields(fields)
     again = fields_of(b"0123456789abcdef", name, kind, data, m, room, again=True)
     assert marked_again(command) == pack((*START, *again))
+
+
+rooms = st.none() | st.frozensets(st.text(max_size=5), min_size=1, max_size=2)
+targets = st.just(EVERYBODY) | st.builds(
+    Target, rooms, st.frozensets(st.text(max_size=5), max_size=2), volatile=st.booleans(), compress=st.booleans()
+)
+
+
+@given(st.text(), st.text(), targets, st.binary(max_size=20))
+def test_an_event_is_what_its_fields_are(nsp: str, args: str, target: Target, m: bytes) -> None:
+    """Other servers would not understand it, or would give it to the wrong clients."""
+    name, opts = nsp.encode("utf-8", "replace"), encode_options(target)
+    packer = PACKER.of_namespace(name)
+    assert opts[1] == room_of(target)
+    assert packer.pack(args.encode(), opts[0], m, opts[1]) == PACKER.pack(
+        name, 3, encode_text(args, target), m, room_of(target)
+    )
+    assert AROUND + len(args.encode()) + len(opts[0]) == len(encode_text(args, target))

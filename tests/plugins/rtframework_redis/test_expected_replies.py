@@ -34,6 +34,21 @@ def test_a_transaction_gives_the_replies_of_its_commands() -> None:
     assert not refused
 
 
+def test_replies_that_say_nothing_are_left_out() -> None:
+    """Each event of a burst would cost the reading of two replies in place of one."""
+    batch = Transaction(2, lambda replies: None, lambda: None)
+    begun = b"+OK\r\n+QUEUED\r\n+QUEUED\r\n"
+    assert batch.skip(begun[:-1]) == begun[:-1]
+    assert batch.skip(b"+OK\r\n+QUEUED\r\n-ERR no\r\n") == b"+OK\r\n+QUEUED\r\n-ERR no\r\n"
+    assert batch.left == 4
+    assert batch.skip(begun + b"*2\r\n") == b"*2\r\n"
+    assert batch.skip(begun) == begun
+    assert fed(batch, [b"1-0", b"2-0"]) == [b"1-0", b"2-0"]
+    failed, error = Transaction(2, lambda replies: None, lambda: None), ReplyError("EXECABORT discarded")
+    assert failed.skip(begun) == b""
+    assert fed(failed, error) == [error, error]
+
+
 def test_one_refused_command_undoes_all() -> None:
     """An emit would count as sent that Redis has not executed."""
     mistake, aborted = ReplyError("ERR wrong number of arguments"), ReplyError("EXECABORT discarded")

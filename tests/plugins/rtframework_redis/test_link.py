@@ -116,6 +116,24 @@ async def test_commands_that_were_sent_together_are_one_transaction() -> None:
     link.fail("end")
 
 
+@pytest.mark.parametrize("first", range(1, 79))
+async def test_a_transaction_is_read_wherever_the_bytes_are_parted(first: int) -> None:
+    """An event would count as added by the reply to another one, once in a thousand bursts."""
+    replies = b"+a\r\n+OK\r\n+QUEUED\r\n+QUEUED\r\n+QUEUED\r\n*3\r\n+1\r\n+2\r\n+3\r\n+OK\r\n+QUEUED\r\n+b\r\n"
+    found: list[Any] = []
+    link, _ = make()
+    before = link.send("GET", "a")
+    link.send_all(THREE, found.extend)
+    after = [link.send("SET", "a", 1), link.send("GET", "a"), link.send("GET", "b")]
+    for part in (replies[:first], replies[first:]):
+        link.data_received(part)
+    assert await before == b"a"
+    assert found == [b"1", b"2", b"3"]
+    assert [await each for each in after] == [b"OK", b"QUEUED", b"b"]
+    assert (link.traffic.replies, link.traffic.bytes_read, link.unanswered) == (9, len(replies), 0)
+    link.fail("end")
+
+
 @pytest.mark.parametrize(
     ("replies", "taken"),
     [
