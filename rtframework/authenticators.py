@@ -5,14 +5,66 @@ from __future__ import annotations
 import hashlib
 import secrets
 from collections.abc import Mapping
+from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from .exceptions import ConfigurationError, ConnectionRefused
 from .types import Handshake
 
+if TYPE_CHECKING:
+    from .protocols import Authenticator
+
 MAX_TOKEN_LENGTH: Final = 8192
 """Maximum length of a token, in bytes. A longer one is refused as malformed before anything is computed from it."""
+
+
+@dataclass(frozen=True, slots=True)
+class TokenDetails:
+    """What an authenticator knows of the token that it has accepted, see :func:`tell_of_token`."""
+
+    id: str | None = None
+    """The token's own id (``jti`` of a JSON Web Token, RFC 7519, section 4.1.7); public, and not the token."""
+    issued_at: float | None = None
+    """Time at which it was issued, in seconds since the epoch."""
+    expires_at: float | None = None
+    """Time from which on it is not accepted, in seconds since the epoch."""
+    refresh_before: float | None = None
+    """Seconds before ``expires_at`` at which the client is asked for a new token; ``None``: the connection outlives its
+    token."""
+    refresh_grace: float = 15.0
+    """Seconds that the client has for its answer at least, also if its token has run out meanwhile."""
+    key: str = "token"
+    """The key of ``auth`` under which a new token is put that the client sends as a string."""
+
+
+_token: Final[ContextVar[list[TokenDetails] | None]] = ContextVar("token", default=None)
+
+
+def tell_of_token(details: TokenDetails) -> None:
+    """Tell the server of the token that a client is let in by: an authenticator calls it before it returns the user.
+
+    ``JWTAuth`` does. From then on the server can ask a client that was thrown out for a token that was issued later.
+    Elsewhere than in ``authenticate`` it does nothing.
+
+    Example::
+
+        tell_of_token(TokenDetails(issued_at=1_700_000_000))
+    """
+    told = _token.get()
+    if told is not None:
+        told.append(details)
+
+
+async def authenticate(authenticator: Authenticator, handshake: Handshake) -> tuple[Any, TokenDetails | None]:
+    """Ask an authenticator. Return the user, and what the authenticator has told of its token."""
+    told: list[TokenDetails] = []
+    before = _token.set(told)
+    try:
+        user = await authenticator.authenticate(handshake)
+    finally:
+        _token.reset(before)
+    return user, told[-1] if told else None
 
 
 def refusal(code: str, message: str, **details: str) -> ConnectionRefused:

@@ -33,10 +33,11 @@ from .handlers.registration import Registration
 from .handlers.strict import Auditor
 from .limits.audit import AuditListener
 from .limits.rates import RateLimit, Rates
+from .namespaces.broadcasting import Broadcasting
 from .namespaces.functions import describe_functions
 from .namespaces.host import Host, Settings
 from .namespaces.namespace import Namespace
-from .namespaces.operators import Broadcasting, BroadcastOperator
+from .namespaces.operators import BroadcastOperator
 from .options import (
     AllowRequest,
     Cookie,

@@ -63,6 +63,9 @@ class DisconnectReason(enum.StrEnum):
     SLOW_CONSUMER = "slow consumer"
     RATE_LIMITED = "rate limited"
     MISSED_PACKETS = "missed packets"
+    KICKED = "kicked"
+    TOKEN_EXPIRED = "token_expired"
+    TOKEN_REVOKED = "token_revoked"
 
 
 _EMPTY: Final[Mapping[str, Any]] = MappingProxyType({})

@@ -17,7 +17,7 @@ import random
 import sys
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final
 
 import rtframework.logs
@@ -202,9 +202,27 @@ def main(argv: Sequence[str]) -> int:
     given = parser.parse_args(argv)
     first = random.SystemRandom().randrange(10**6) if given.seed is None else given.seed
     end = time.monotonic() + given.seconds
+    with all_told():
+        return search(given, first, end)
+
+
+@contextlib.contextmanager
+def all_told() -> Iterator[None]:
+    """Have each error logged, since it is a finding; but none of aiohttp, which tells of each request that is none."""
     logs: Any = rtframework.logs
-    logs.PERIOD = 0.0  # each error is a finding
-    logging.getLogger("aiohttp").setLevel(logging.CRITICAL)  # which tells of each request that is none
+    of_aiohttp = logging.getLogger("aiohttp")
+    period, level = logs.PERIOD, of_aiohttp.level
+    logs.PERIOD = 0.0
+    of_aiohttp.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logs.PERIOD = period
+        of_aiohttp.setLevel(level)
+
+
+def search(given: argparse.Namespace, first: int, end: float) -> int:
+    """Search until the end. Return the exit code."""
     if given.ways:
         different = asyncio.run(compare(first, given.ways, drop_in=given.drop_in))
         sys.stdout.write(f"{given.ways} cases for both ways from --seed {first}: {different} findings\n")
@@ -213,9 +231,9 @@ def main(argv: Sequence[str]) -> int:
     while rounds == 0 or time.monotonic() < end:
         seed = first + rounds
         rounds += 1
-        for search in (decode, lambda seed: asyncio.run(connect(seed)), lambda seed: asyncio.run(differ(seed))):
+        for look in (decode, lambda seed: asyncio.run(connect(seed)), lambda seed: asyncio.run(differ(seed))):
             try:
-                search(seed)
+                look(seed)
             except Exception:  # noqa: BLE001 - printed, and the search goes on
                 found += 1
                 sys.stdout.write(f"--seed {seed}:\n{traceback.format_exc()}\n")

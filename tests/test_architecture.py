@@ -43,7 +43,10 @@ MAP: Final = {
     ),
     "stats": ("types protocols counters", ""),
     # who is let in, what becomes of an event, whom to emit to
-    "namespaces": ("exceptions types logs concurrency limits packets protocols options counters handlers adapters", ""),
+    "namespaces": (
+        "exceptions types logs concurrency limits packets protocols options counters authenticators handlers adapters",
+        "",
+    ),
     "serializers": ("exceptions types packets protocols handlers", "msgspec"),
     # protocols and aiohttp; the Admin UI
     "engine": (

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from typing import Any
 
 import pytest
 from multidict import CIMultiDict
 
-from rtframework.authenticators import MAX_TOKEN_LENGTH, StaticTokenAuth, TokenSources, refusal
+from rtframework.authenticators import (
+    MAX_TOKEN_LENGTH,
+    StaticTokenAuth,
+    TokenDetails,
+    TokenSources,
+    authenticate,
+    refusal,
+    tell_of_token,
+)
 from rtframework.exceptions import ConfigurationError, ConnectionRefused
 from rtframework.testing import AuthenticatorConformance
 from rtframework.types import Handshake, Identity
@@ -152,3 +161,28 @@ def test_a_refusal_carries_code_and_details() -> None:
     """Own authenticators refuse in the form that clients know from the shipped ones."""
     error = refusal("missing_claim", "The token lacks the claim aud", claim="aud")
     assert (error.message, error.data) == ("The token lacks the claim aud", {"code": "missing_claim", "claim": "aud"})
+
+
+# --- what an authenticator tells of a token ---------------------------------------------------------------------------
+
+
+async def test_what_is_told_of_a_token() -> None:
+    """A server could not ask for a token that was issued after somebody was thrown out."""
+
+    class Telling:
+        async def authenticate(self, handshake: Handshake) -> Any:
+            if "outer" in handshake.auth:
+                tell_of_token(TokenDetails("outer"))
+            await asyncio.create_task(self._inner())  # wherever it is asked from
+            return handshake.auth.get("user")
+
+        async def _inner(self) -> None:
+            tell_of_token(TokenDetails("inner", 1, 2))
+
+    inner = TokenDetails("inner", 1, 2)
+    assert await authenticate(Telling(), Handshake(auth={"user": "ada"})) == ("ada", inner)
+    assert await authenticate(Telling(), Handshake(auth={"outer": 1})) == (None, inner)
+    assert await authenticate(StaticTokenAuth({"a": "ada"}), Handshake(auth={"token": "a"})) == ("ada", None)
+    tell_of_token(inner)  # nobody asks
+    with pytest.raises(ConnectionRefused):
+        await authenticate(StaticTokenAuth({"a": "ada"}), Handshake())

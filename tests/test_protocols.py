@@ -64,7 +64,9 @@ def test_what_ships_is_called_as_the_protocol_says(protocol: Any, made: Any) -> 
     """A plugin that is written from the protocol would be called in another way than the framework's own."""
     for name in methods(protocol):
         own = getattr(made, name)
-        assert inspect.iscoroutinefunction(own) == inspect.iscoroutinefunction(getattr(protocol, name)), name
+        asked = getattr(protocol, name)
+        if "Awaitable" not in str(inspect.signature(asked).return_annotation):  # for which a coroutine would do
+            assert inspect.iscoroutinefunction(own) == inspect.iscoroutinefunction(asked), name
         wanted = names(getattr(protocol, name))
         assert names(own)[: len(wanted)] == wanted, name
         assert all(

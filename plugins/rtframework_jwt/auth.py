@@ -10,7 +10,7 @@ from typing import Any, Final, TypeAlias
 
 import jwt
 
-from rtframework.authenticators import TokenSources, refusal
+from rtframework.authenticators import TokenDetails, TokenSources, refusal, tell_of_token
 from rtframework.concurrency import maybe_await
 from rtframework.exceptions import ConfigurationError, ConnectionRefused
 from rtframework.types import Handshake, Identity
@@ -45,6 +45,9 @@ class JWTAuth:
       default makes an :class:`~rtframework.Identity` with ``id`` = ``sub`` (then required), ``name`` = ``name`` or else
       ``sub``, ``roles`` = ``roles`` (a list of strings, or one string with spaces) and all claims. ``scope`` does not
       become roles: it lists what a program may do for the user, not what the user is.
+    - ``refresh_before``: seconds before ``exp`` at which a client is asked for a new token, by an event
+      ``"refresh_token"``; without one it loses its connection when the token has run out. ``None``: a connection
+      outlives its token. ``refresh_grace``: seconds that it has for the answer at least.
 
     Raises :class:`~rtframework.ConfigurationError` for invalid arguments. Clients are refused with
     :class:`~rtframework.ConnectionRefused` whose ``data`` has a ``code``: ``missing``, ``malformed``,
@@ -67,6 +70,8 @@ class JWTAuth:
         "_keys",
         "_leeway",
         "_lookup",
+        "_refresh_before",
+        "_refresh_grace",
         "_require",
         "_sources",
     )
@@ -82,6 +87,8 @@ class JWTAuth:
         require: Collection[str] = ("exp",),
         sources: TokenSources | None = None,
         identity: Callable[[Mapping[str, Any]], Any] | None = None,
+        refresh_before: float | None = 30.0,
+        refresh_grace: float = 15.0,
     ) -> None:
         self._algorithms = check_algorithms(algorithms)
         self._lookup: KeyLookup | None = key if callable(key) else None
@@ -99,6 +106,11 @@ class JWTAuth:
         if isinstance(leeway, bool) or not isinstance(leeway, int | float) or not 0 <= leeway < math.inf:
             raise ConfigurationError("leeway is a number of seconds, 0 or more")
         self._leeway = leeway
+        if refresh_before is not None:
+            _check_seconds("refresh_before", refresh_before)
+        _check_seconds("refresh_grace", refresh_grace)
+        self._refresh_before = refresh_before
+        self._refresh_grace = refresh_grace
         if isinstance(require, str) or not all(isinstance(claim, str) for claim in require):
             raise ConfigurationError('require is a list of claims: require=["exp", "sub"]')
         self._require = list(require)
@@ -124,7 +136,20 @@ class JWTAuth:
         user = await maybe_await(self._identity(claims))
         if user is None:
             raise refusal("unknown_user", "The token is good, but its user is not known")
+        tell_of_token(self._details(claims))
         return user
+
+    def _details(self, claims: Mapping[str, Any]) -> TokenDetails:
+        """Tell what the server has to know of a token whose claims are verified."""
+        expires_at, id = claims.get("exp"), claims.get("jti")
+        return TokenDetails(
+            id=id if isinstance(id, str) else None,
+            issued_at=claims.get("iat"),
+            expires_at=None if expires_at is None else expires_at + self._leeway,
+            refresh_before=self._refresh_before,
+            refresh_grace=self._refresh_grace,
+            key=self._sources.auth or "token",
+        )
 
     async def _find_key(self, lookup: KeyLookup, header: Mapping[str, Any], algorithm: str) -> Any:
         key = None
@@ -161,6 +186,11 @@ class JWTAuth:
             refused = refusal("malformed", "The token is no JSON Web Token")
         # Raised here, outside of the except clause, so that PyJWT's exception is not its __context__.
         raise refused
+
+
+def _check_seconds(option: str, seconds: object) -> None:
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 <= seconds <= 3600:
+        raise ConfigurationError(f"{option} is a number of seconds, from 0 to 3600")
 
 
 def _names(option: str, value: str | Collection[str] | None) -> list[str] | None:

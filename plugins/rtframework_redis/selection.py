@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 from rtframework.cluster.messages import DisconnectSockets, MessageType, SocketsRooms, options_of
 from rtframework.exceptions import ConfigurationError, EncodeError
-from rtframework.namespaces.operators import Rooms, check_reason, room_names
+from rtframework.namespaces.kick import check_reason
+from rtframework.namespaces.operators import Rooms, room_names
 from rtframework.namespaces.patterns import is_namespace
 from rtframework.serializers import JSONSerializer
 from rtframework.types import EVERYBODY, Target

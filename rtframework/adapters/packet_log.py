@@ -26,6 +26,7 @@ RECOVERABLE: Final = frozenset(
         DisconnectReason.PING_TIMEOUT,
         DisconnectReason.SERVER_SHUTTING_DOWN,
         DisconnectReason.FORCED_SERVER_CLOSE,
+        DisconnectReason.TOKEN_EXPIRED,
     }
 )
 """The disconnect reasons after which a client can recover its state, as in Node."""

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from ..workers.broker import Broker
+from ..workers.parent import temporary
 from ..workers.processes import Command, Processes
 from ..workers.substitute import Substitute
 from ..workers.supervisor import Supervisor
@@ -64,7 +65,7 @@ async def supervise(
     patience = shutdown_timeout + _PATIENCE + (drain if drains_at_end else 0)
     supervisor = Supervisor(len(places), timeout=timeout, patience=patience, drain=drain, waits=bool(folders))
     lifeline = Lifeline()
-    directory = Path(tempfile.mkdtemp(prefix="rtframework-"))  # for this user alone
+    directory = Path(tempfile.mkdtemp(prefix="rtframework-", dir=temporary()))  # for this user alone
     broker = Broker(directory)
     try:
         await broker.start()

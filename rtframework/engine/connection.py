@@ -19,7 +19,7 @@ from .inbound import LARGE, Weighed, count_and_estimate, estimate, widest
 from .inbox import Inbox
 from .metering import MeteredHandler, MeteredSink, WatchedSink
 from .outbox import Cork, Outbox
-from .transports.nothing import NO_POLLING, NO_WEBSOCKET, NOBODY, NoTransport
+from .transports.nothing import NO_POLLING, NO_WEBSOCKET, NOBODY, UNHEARD_POLLING, NoTransport
 from .transports.polling import PollingTransport
 from .transports.websocket import WebSocketTransport
 
@@ -50,6 +50,10 @@ _no_packet: Final = ThrottledLog(log, logging.INFO, "closing a connection that s
 _slow: Final = ThrottledLog(
     log, logging.WARNING, "disconnecting a slow consumer: more than %d bytes wait (Limits.max_outbox)"
 )
+
+
+_TOLD_BEFORE: Final = frozenset({DisconnectReason.SERVER_NAMESPACE_DISCONNECT, DisconnectReason.KICKED})
+"""Reasons before which the client is told something, which a stock client that polls has to get by itself."""
 
 
 class Connection(Inbox):
@@ -165,7 +169,7 @@ class Connection(Inbox):
 
     def close(self, reason: str = DisconnectReason.FORCED_CLOSE) -> None:
         """Close once what waits was sent. Receivers hear the reason at once; nothing is read any more."""
-        apart = reason == DisconnectReason.SERVER_NAMESPACE_DISCONNECT and self.close_apart
+        apart = reason in _TOLD_BEFORE and self.close_apart
         self._close(reason, CLOSE, apart=apart)
 
     def _close(self, reason: str, last: Frames, *, apart: bool) -> None:
@@ -211,6 +215,11 @@ class Connection(Inbox):
         if self._on_connected is None:
             return limits.max_http_buffer_size
         return min(limits.max_connect_size, limits.max_http_buffer_size)
+
+    @property
+    def is_unheard(self) -> bool:
+        """True if the client has left by polling while no GET waited: one may be on its way, on another connection."""
+        return self._transport is UNHEARD_POLLING
 
     @property
     def has_poll(self) -> bool:
@@ -571,7 +580,9 @@ class Connection(Inbox):
         self._count_as_connected()
         self._transport.release(CLOSE)
         if self._transport.name == "polling":  # a websocket may still have to say goodbye
-            self._transport = self.outbox.sink = NO_POLLING
+            polling = self.polling
+            is_unheard = polling is not None and polling.is_unheard
+            self._transport = self.outbox.sink = UNHEARD_POLLING if is_unheard else NO_POLLING
         self.outbox.clear()
         self._forget_inbox()
         self._let_read()

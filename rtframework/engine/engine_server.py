@@ -14,9 +14,10 @@ from ..logs import ThrottledLog
 from ..types import DisconnectReason
 from .backpressure import room_for
 from .connection_table import ConnectionTable
+from .frames import NOOP
 from .handover import Joinable
 from .handshake import Handshakes, OpenPackets, coding_for, wants_websocket
-from .http.answers import Accepted, Answer, Payload, Switching, UnsentResponse
+from .http.answers import Accepted, Answer, Opening, Payload, Switching, UnsentResponse
 from .http.client_files import ClientFiles
 from .http.cookies import set_cookie
 from .http.detach import Answered
@@ -55,6 +56,11 @@ _Result: TypeAlias = Answer | web.Response | Poll | Post
 
 SHUTDOWN_TIMEOUT: Final = 2.5
 """Seconds that clients have, at shutdown, to take what waits for them."""
+
+_UNHEARD: Final = 1.0
+"""Seconds in which the GET of a client that has left may come, with workers."""
+_MOST_UNHEARD: Final = 1_000
+"""Such clients at a time."""
 
 _lost_in_middleware: Final = ThrottledLog(
     log,
@@ -119,6 +125,8 @@ class EngineServer(engineio.AsyncServer, Joinable):  # type: ignore[misc]  # eng
         self._front: Callable[[web.Request], Awaitable[web.StreamResponse]] = self._serve
         self._stands_in_front = False
         self._has_told_why = False
+        self._unheard: dict[str, None] = {}
+        """Sessions that have just ended while no GET waited, one of several workers: see :meth:`_unheard_poll`."""
         self._proxies: Proxies | None = None
         if options.trusted_proxies is not None:
             self._proxies = Proxies(options.trusted_proxies, options.proxy_headers)
@@ -246,6 +254,8 @@ class EngineServer(engineio.AsyncServer, Joinable):  # type: ignore[misc]  # eng
         transport = query["transport"]
         connection = self.table.find(sid)
         if connection is None or connection.is_closed:
+            if sid in self._unheard and request.method == "GET" and transport == "polling":
+                return self._unheard_poll(sid, headers)
             return await self._refusals.refuse(request, SID_UNKNOWN, {"sid": sid}, headers)
         if transport == "websocket" and wants_websocket(request):
             return await self.handshakes.upgrade(request, query, headers, connection)
@@ -340,6 +350,19 @@ class EngineServer(engineio.AsyncServer, Joinable):  # type: ignore[misc]  # eng
 
     def _closed(self, connection: Connection) -> None:
         """Hear that a connection has ended."""
+        if self.neighbours is None or not connection.is_unheard or connection.protocol != 4:
+            return
+        if len(self._unheard) < _MOST_UNHEARD:
+            self._unheard[connection.sid] = None
+            connection.loop.call_later(_UNHEARD, self._unheard.pop, connection.sid, None)
+
+    def _unheard_poll(self, sid: str, headers: dict[str, str]) -> Answer:
+        """Answer the GET of a client that has left meanwhile, as if it had waited.
+
+        With workers, it may have been sent first: on another connection, which had to be passed on.
+        """
+        del self._unheard[sid]
+        return Opening(NOOP.polling.encode(), headers, coding=None, on_loss=_do_nothing)
 
     # --- what stands in front of the protocol, when a program has put something there -------------------------------
 
@@ -474,6 +497,10 @@ def query_of(request: web.Request) -> Mapping[str, str]:
         name, _, value = part.partition("=")
         query[name] = value
     return query
+
+
+def _do_nothing() -> None:
+    """Lose nothing: the session has ended."""
 
 
 def _lose(connection: Connection, polling: PollingTransport) -> None:

@@ -123,10 +123,12 @@ class RequestLines:
         prefixes = {re.escape(path.rstrip("/").encode()) for path in paths}
         methods = rb"(?:GET|POST|HEAD|PUT|DELETE|PATCH)"  # any worker answers OPTIONS
         url = rb"%b (?:https?://[^/ ]*)?(?:%b)(?:/[^ ?]*)?\?" % (methods, b"|".join(prefixes))
+        self.begins: Final = re.compile(url).match
+        """Matches requests to the servers that have a query."""
         self.session: Final = re.compile(rb"%b(?:[^ ]*&)?sid=([\w-])" % url).match
         """Matches requests to the servers that have a session id; the group is its first letter."""
         self.handshake: Final = re.compile(rb"%b[^ ]* HTTP/1" % url).match
-        """Matches requests to the servers that have a query, of which those without a session id are handshakes."""
+        """Matches requests to the servers whose line is whole: those without a session id are handshakes."""
 
     def slot_of(self, target: str) -> int:
         """Return the slot that the URL of a request names; ``HERE``: it has no session id."""

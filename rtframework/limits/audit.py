@@ -45,7 +45,8 @@ class AuditEntry:
     sid: str | None = None
     """The socket's id, which is public."""
     code: str | None = None
-    """The reason of a refusal, as the client was told it: a code or a message. The command; the time of a ban."""
+    """The reason of a refusal, as the client was told it: a code or a message; of a kick, as the program gave it. The
+    command; the time of a ban."""
     limit: str | None = None
     """The limit that was reached, as ``Stats.limited`` names it."""
 

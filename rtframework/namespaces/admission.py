@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from .. import counters as outcomes
 from ..adapters.buffered_outlet import BufferedOutlet
 from ..adapters.connecting import connecting
+from ..authenticators import authenticate
 from ..concurrency import is_cancelled
 from ..counters import MAX_CONNECTIONS_PER_USER
 from ..exceptions import ConnectionRefused, Disconnected, EncodeError, EventError
@@ -20,8 +21,10 @@ from ..logs import ThrottledLog, quote
 from ..protocols import UNKNOWN
 from ..types import DisconnectReason, Packet, PacketType
 from .membership import State
+from .own_rooms import EVERY_TOKEN, is_of_another, own_rooms, room_of_token, rooms_of
 
 if TYPE_CHECKING:
+    from ..authenticators import TokenDetails
     from ..options import Recovery
     from ..protocols import Authenticator, Client, Engine, Frames, Outlet, Session
     from ..types import Handshake
@@ -81,13 +84,16 @@ class Admission:
         socket: Socket | None = None
         try:
             authenticator = nsp._authenticator
-            user = None if authenticator is None else await self._authenticate(authenticator, handshake)
+            user, token = (None, None) if authenticator is None else await self._authenticate(authenticator, handshake)
+            own = self.own_rooms(user, token)
             recovery = self._host.settings.recovery
             if recovery is None or client.conn.protocol < 4:  # older clients cannot ask for it
                 recovery = None
                 socket = nsp._make_socket(client, client.new_id(nsp.name), handshake, user)
             else:
-                socket = await self._make_socket(client, handshake, user, recovery)
+                socket = await self._make_socket(client, handshake, user, recovery, own)
+            socket._token = token
+            socket._last_rooms |= own
             if user is not None and not nsp._take_seat(socket):
                 guard = self._host.guard
                 guard.hit(MAX_CONNECTIONS_PER_USER, address=client.address, user=user, nsp=nsp.name)
@@ -96,6 +102,7 @@ class Admission:
                 await nsp._membership.farewell(socket.id)
             if nsp._connect_links and not (recovery is not None and self._skips(socket, recovery)):
                 await self._run_middleware(socket)
+            self._check(own, token)  # as they are now: until it has joined, nobody could throw it out
             entering = self._join(socket)
             if not (entering is None or await self._entered(socket, entering)):
                 return self._count(outcomes.GONE)
@@ -140,6 +147,8 @@ class Admission:
         if socket._pid is not None:
             nsp._membership.keep(socket)
         held.open()
+        if socket._token is not None:
+            self._host.renewals.add(socket)
         if nsp._watcher is not None:
             nsp._watcher.admitted(socket)
         if socket._authenticated is not None and nsp._guard.audit.is_on:
@@ -147,19 +156,42 @@ class Admission:
 
     # --- the steps --------------------------------------------------------------------------------------------------
 
-    async def _authenticate(self, authenticator: Authenticator, handshake: Handshake) -> Any:
-        """Return the user. Raise ``ConnectionRefused``."""
-        user = await authenticator.authenticate(handshake)
+    async def _authenticate(
+        self, authenticator: Authenticator, handshake: Handshake
+    ) -> tuple[Any, TokenDetails | None]:
+        """Return the user, and what is known of its token. Raise ``ConnectionRefused``."""
+        user, token = await authenticate(authenticator, handshake)
         if user is None:
             raise ConnectionRefused("Unauthorized", {"code": "unauthorized"})
-        return user
+        return user, token
 
-    async def _make_socket(self, client: Client, handshake: Handshake, user: Any, recovery: Recovery) -> Socket:
+    def own_rooms(self, user: Any, token: TokenDetails | None) -> frozenset[str]:
+        """Return the rooms of a client's user and token. Raise ``ConnectionRefused`` if they are refused by now."""
+        if user is None:
+            return frozenset()
+        own = rooms_of(user, self._nsp.name)
+        if token is not None:
+            own |= room_of_token(token.id)
+            if token.expires_at is not None and token.issued_at is not None:
+                self._host.revocations.note_lifetime(token.expires_at - token.issued_at)
+        self._check(own, token)
+        return own
+
+    def _check(self, own: frozenset[str], token: TokenDetails | None) -> None:
+        """Raise ``ConnectionRefused`` for credentials that are not accepted any more. ``own``: the client's rooms."""
+        find = self._host.revocations.find
+        code = find(own, None) if token is None else find((*own, EVERY_TOKEN), token.issued_at)
+        if code is not None:
+            raise ConnectionRefused("These credentials are not accepted any more", {"code": code})
+
+    async def _make_socket(
+        self, client: Client, handshake: Handshake, user: Any, recovery: Recovery, own: frozenset[str]
+    ) -> Socket:
         """Make a client's socket: the continuation of an earlier one, if the client asks for it and may have it."""
         nsp = self._nsp
         pid, offset = handshake.auth.get("pid"), handshake.auth.get("offset")
         if isinstance(pid, str) and (offset is None or isinstance(offset, str)):
-            socket = await self._recover(client, handshake, user, pid, offset, recovery)
+            socket = await self._recover(client, handshake, user, pid, offset, recovery, own)
             if socket is not None:
                 return socket
             log.debug("a client of %s is not recovered", nsp.name, extra={"nsp": nsp.name})
@@ -322,7 +354,14 @@ class Admission:
     # --- connection state recovery ----------------------------------------------------------------------------------
 
     async def _recover(
-        self, client: Client, handshake: Handshake, user: Any, pid: str, offset: str | None, recovery: Recovery
+        self,
+        client: Client,
+        handshake: Handshake,
+        user: Any,
+        pid: str,
+        offset: str | None,
+        recovery: Recovery,
+        own: frozenset[str],
     ) -> Socket | None:
         """Return the socket that continues a session, or ``None`` when the client cannot have that session."""
         nsp = self._nsp
@@ -337,7 +376,7 @@ class Admission:
 
         def accept(session: Session) -> bool:
             nonlocal outcome
-            outcome = self._judge(session, offset, identity) if client.conn.is_open else outcomes.GONE
+            outcome = self._judge(session, offset, identity, own) if client.conn.is_open else outcomes.GONE
             return outcome == outcomes.RECOVERED
 
         session = await self._restore(pid, offset, accept)
@@ -361,7 +400,11 @@ class Admission:
             socket.user = session.user
         socket._state = State.RESUMED
         self._hold(socket)
-        nsp.adapter.add(socket.id, session.rooms)  # what it returns is asked for again, and waited for, in _join
+        # What these return is asked for again, and waited for, in _join.
+        nsp.adapter.add(socket.id, session.rooms | own)
+        stale = own_rooms(session.rooms) - own
+        if stale:
+            nsp.adapter.remove(socket.id, stale)
         nsp._membership.by_pid[pid] = socket
         return socket
 
@@ -372,9 +415,13 @@ class Admission:
             _not_restored(error=error, key=self._nsp.label, extra={"nsp": self._nsp.name})
             return None
 
-    def _judge(self, session: Session, offset: str | None, identity: Any) -> str:
-        """Decide whether a client may have a session. Return one of ``rtframework.counters.RECOVERIES``."""
-        if session.identity is not UNKNOWN and session.identity != identity:
+    def _judge(self, session: Session, offset: str | None, identity: Any, own: frozenset[str]) -> str:
+        """Decide whether a client may have a session. Return one of ``rtframework.counters.RECOVERIES``.
+
+        ``own``: the rooms of its user. No session gives a client what was said in the room of another.
+        """
+        is_known_as_another = session.identity is not UNKNOWN and session.identity != identity
+        if is_known_as_another or is_of_another(session.rooms, own):
             _another_user(self._nsp.name, extra={"nsp": self._nsp.name, "sid": session.sid})
             return outcomes.ANOTHER_USER
         if session.replayed == (offset or ""):

@@ -16,6 +16,7 @@ from ..exceptions import EventError
 from ..logs import ThrottledLog, quote, show_event
 from ..types import DisconnectReason, Packet, SocketDetails
 from .membership import State
+from .revocations import REVOCATIONS, REVOKED
 
 if TYPE_CHECKING:
     from ..options import Recovery
@@ -183,6 +184,11 @@ class NamespaceEmitter:
 
     async def serve(self, args: Sequence[Any]) -> Any:
         """Run the handlers of an event of another server. Return the first answer that is not ``None``."""
+        if args[0] == REVOKED:
+            self._host.take_over(args[1:])
+            return None
+        if args[0] == REVOCATIONS:
+            return self._host.revocations.tell()
         answer = None
         for handler in self._nsp._server_side_handlers(args[0]):
             try:

@@ -7,7 +7,7 @@ import difflib
 import logging
 import re
 import time
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeGuard, TypeVar
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeGuard, TypeVar
 from ..adapters.cluster_events import ClusterEvents
 from ..concurrency import TaskSet, is_cancelled
 from ..counters import CONNECT_RATE, INTERNAL_ERROR, INVALID_NAMESPACE, LIMITED_CONNECT, REFUSALS
-from ..exceptions import ConfigurationError, ConnectionRefused, RateLimited
+from ..exceptions import AckTimeout, ClusterUnavailable, ConfigurationError, ConnectionRefused, RateLimited
 from ..handlers.exception_handlers import ExceptionHandlers
 from ..handlers.middleware import observing
 from ..handlers.strict import OnBreach, on_breach, telling
@@ -24,13 +24,16 @@ from ..limits.limit import NO_BUCKETS
 from ..limits.rates import RateLimit
 from ..limits.seats import Seats
 from ..logs import Lazy, ThrottledLog, quote
-from ..types import DisconnectReason
+from ..types import EVERYBODY, AckResponses, DisconnectReason, Target
 from .admission import code_of, refuse
 from .announcements import Announcements
 from .dynamic import DynamicNamespaces
 from .namespace import Namespace
+from .own_rooms import EVERY_TOKEN, own_rooms
 from .parent import ParentNamespace
 from .patterns import Pattern, Question, is_template
+from .renewals import Renewals
+from .revocations import REVOCATIONS, REVOKED, TOKEN_REVOKED, Revocation, Revocations
 
 if TYPE_CHECKING:
     from ..counters import Counters
@@ -56,6 +59,9 @@ _unknown: Final = ThrottledLog(
 
 _LONGEST_GUESS: Final = 64
 """Characters of a name that is compared with those that there are."""
+
+_LEARNING_TIMEOUT: Final = 1.0
+"""Seconds that other servers have to tell which credentials are refused."""
 
 _SHUTDOWN_TIMEOUT: Final = 1.5
 """Seconds that disconnect handlers have at shutdown."""
@@ -111,6 +117,9 @@ class Host:
         most = settings.limits.max_connections_per_user
         self.seats = None if most is None else Seats(most)
         """The sockets of each user in each namespace, if they are limited."""
+        self.revocations = Revocations()
+        """The credentials that are not accepted any more."""
+        self.renewals = Renewals(self)
         self.has_told_of_skipping = False
         """True once the log says that recovered clients pass middleware by."""
         self._observed_connect: Callable[..., Awaitable[str]] | None = None
@@ -265,6 +274,63 @@ class Host:
             guard.hit(REFUSALS, address=address, user=user, nsp=nsp)
             client.conn.close(DisconnectReason.RATE_LIMITED)
 
+    # --- credentials that are not accepted any more -----------------------------------------------------------------
+
+    async def revoke(self, *revocations: Revocation) -> None:
+        """Refuse credentials here and on the other servers; clients that have come by tokens which are taken back go.
+
+        Raises ``ClusterUnavailable`` if the other servers are not told.
+        """
+        for each in revocations:
+            self.revocations.add(each)
+            self._close_revoked(each)
+        if self.settings.backbone is not None:
+            await self.namespaces["/"].adapter.server_side_emit([REVOKED, *(each.to_plain() for each in revocations)])
+
+    async def forget_revoked(self, revocation: Revocation) -> None:
+        """Forget the sessions that are kept for clients whose tokens are taken back."""
+        if self.settings.recovery is None:
+            return
+        key = revocation.key
+        for namespace in list(self.namespaces.values()):
+            await namespace.adapter.forget_sessions(
+                lambda session: bool(own_rooms(session.rooms)) if key == EVERY_TOKEN else key in session.rooms
+            )
+
+    def take_over(self, told: Iterable[object]) -> None:
+        """Refuse the credentials that another server tells of."""
+        for each in told:
+            revocation = self.revocations.serve(each)
+            if revocation is not None:
+                self._close_revoked(revocation)
+
+    def _close_revoked(self, revocation: Revocation) -> None:
+        """Close the connections of clients that have come by a token which is taken back."""
+        if revocation.code != TOKEN_REVOKED:  # the others are thrown out by an order of their own
+            return
+        key = revocation.key
+        target = EVERYBODY if key == EVERY_TOKEN else Target(frozenset((key,)))
+        for namespace in list(self.namespaces.values()):
+            for sid in namespace.adapter.sockets(target):
+                socket = namespace._membership.sockets.get(sid)
+                token = None if socket is None else socket._token
+                if socket is not None and (token is not None or key != EVERY_TOKEN):
+                    issued_at = None if token is None else token.issued_at
+                    if self.revocations.find((key,), issued_at) is not None:
+                        namespace._membership.revoke(socket)
+
+    async def _learn_revocations(self) -> None:
+        """Ask the other servers for what they were told before this one had started."""
+        try:
+            answers = await self.namespaces["/"].adapter.server_side_emit_with_ack([REVOCATIONS], _LEARNING_TIMEOUT)
+        except AckTimeout as error:  # servers of Node do not answer
+            answers = AckResponses(error.responses)
+        except ClusterUnavailable:
+            return  # the log says that the cluster is away
+        for answer in answers.values():
+            if isinstance(answer, list):
+                self.take_over(answer)
+
     def _hint_at(self, nsp: str) -> str:
         """Say what a client may have meant that asked for a namespace in vain, and what would let it in."""
         if len(nsp) > _LONGEST_GUESS:
@@ -301,6 +367,8 @@ class Host:
             del self._pending[0]
         for namespace in starting:
             await namespace.adapter.start()
+        if backbone is not None and self.settings.authenticator is not None:
+            self.spawn(self._learn_revocations())
         self.started_at = time.time()
 
     async def _open(self, namespace: Namespace, pending: list[Pending]) -> None:
@@ -342,6 +410,7 @@ class Host:
         """Forget the children that were made for clients: the application has stopped."""
         for observer in self.observers:
             observer.stop()
+        self.renewals.stop()
         self.dynamic.clear()
         self.cluster.reset()
         self.started = False

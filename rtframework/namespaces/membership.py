@@ -5,15 +5,18 @@ from __future__ import annotations
 import asyncio
 import enum
 import logging
+import re
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Final
 
 from ..adapters.packet_log import RECOVERABLE
 from ..concurrency import is_cancelled
-from ..exceptions import Disconnected
+from ..exceptions import Disconnected, EventError
 from ..handlers.event import DISCONNECT, DISCONNECTING
 from ..logs import ThrottledLog
 from ..protocols import Session
-from ..types import DisconnectReason, Packet, PacketType
+from ..types import DisconnectReason, Packet, PacketType, Target
+from .kick import coming_back, kicked, read_reason
 
 if TYPE_CHECKING:
     from ..protocols import Outlet
@@ -27,6 +30,9 @@ _failed: Final = ThrottledLog(log, logging.ERROR, "unhandled error in a %r handl
 _still_runs: Final = ThrottledLog(
     log, logging.WARNING, "a disconnect handler of %s still runs: its client has come back meanwhile"
 )
+
+_LIKE_AN_ID: Final = re.compile("[0-9A-Za-z_-]{20}")
+"""Ids as this server and Node make them."""
 
 _FAREWELL_TIMEOUT: Final = 10.0
 """Seconds for which a client that has come back waits for the disconnect handlers of the socket that it continues."""
@@ -70,20 +76,46 @@ class Membership:
     def disconnect(self, socket: Socket, close: bool, reason: str | None = None) -> None:
         """Disconnect a client from the namespace, or, with ``close``, close its connection. Nothing here waits.
 
-        ``reason``: what its disconnect handlers hear in place of "server namespace disconnect".
+        ``reason``: what its disconnect handlers hear in place of "server namespace disconnect"; one of
+        :func:`coming_back` closes the connection so that a stock client comes back by itself.
         """
         if not socket.connected:
             return
         socket.accept()
+        reason, comes_back = read_reason(reason)
         if self._nsp._guard.audit.is_on:
-            socket._audit("kick")
+            socket._audit("kick", reason)
         if reason is not None:
             self._told[socket.id] = reason
-        if close:
+        if comes_back:
+            socket._client.conn.close(DisconnectReason.KICKED)
+        elif close:
             socket._client.conn.close(DisconnectReason.SERVER_NAMESPACE_DISCONNECT)
         else:
             socket._client.leave(self._nsp.name)
             self.disconnected(socket, DisconnectReason.SERVER_NAMESPACE_DISCONNECT)
+
+    def kick(self, socket: Socket, close: bool, reason: str | None, reconnect: bool) -> None:
+        """Tell a client that it is thrown out, and disconnect it; ``reconnect``: it is to come back."""
+        if not socket.connected:
+            return
+        socket.accept()
+        nsp = self._nsp
+        packet = kicked(nsp.name, reason, reconnect)
+        if nsp._outgoing.tapped:
+            nsp._outgoing.show((socket.id,), packet)
+        if socket._outlet is not None:
+            socket._outlet.send(nsp._engine.encode(packet))
+        self.disconnect(socket, close, coming_back(reason) if reconnect else reason)
+
+    def revoke(self, socket: Socket) -> None:
+        """Close the connection of a client whose token is taken back; it has no session to come back to."""
+        if not socket.connected:
+            return
+        if self._nsp._guard.audit.is_on:
+            socket._audit("kick", DisconnectReason.TOKEN_REVOKED)
+        self.forgo_recovery(socket)
+        socket._client.conn.close(DisconnectReason.TOKEN_REVOKED)
 
     def hand_over(self, socket: Socket, close: bool, reason: str | None = None) -> None:
         """Take out a socket that another continues, mostly on another server: its session is that one's now.
@@ -174,6 +206,27 @@ class Membership:
         if socket._pid is not None:
             self.by_pid.pop(socket._pid, None)
         self._nsp.adapter.remove_all(socket.id)
+
+    # --- rooms ------------------------------------------------------------------------------------------------------
+
+    async def check_no_ids(self, names: Iterable[str], own: str) -> None:
+        """Check rooms that a socket wants to join. Raises ``EventError`` for the id of another socket.
+
+        Other servers are asked about names that look like ids. Raises ``FetchTimeout`` if one does not answer.
+        """
+        here = self.sockets
+        backbone = self._nsp._host.settings.backbone if self._nsp._host is not None else None
+        for name in names:
+            if name == own:
+                continue
+            is_id = name in here
+            if not is_id and backbone is not None and _LIKE_AN_ID.fullmatch(name):
+                found = await self._nsp.adapter.fetch_sockets(Target(frozenset((name,))), None)
+                is_id = any(each.id == name for each in found)
+            if is_id:
+                raise EventError(
+                    "room_of_a_socket", "that room is another socket's own: join(id, socket_ids=True) joins it"
+                )
 
     # --- sessions ---------------------------------------------------------------------------------------------------
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping, Sequence
 from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, Never, Protocol, TypeVar
@@ -26,10 +26,11 @@ from ..options import check_timeout
 from ..packets import check_event_name, event_key
 from ..types import EVERYBODY, AckResponses, Packet, PacketType, SocketDetails, Target
 from .admission import Admission
+from .broadcasting import Broadcasting
 from .emitter import NamespaceEmitter
 from .limited_receiver import LimitedReceiver
 from .membership import Membership
-from .operators import Broadcasting, BroadcastOperator
+from .operators import BroadcastOperator
 from .outgoing import OutgoingCatchAlls
 from .patterns import NO_PARAMS, is_namespace
 from .socket import Socket
@@ -414,6 +415,27 @@ class Namespace(Registration, Broadcasting):
             return 0
         identity = recovery.identity(user)
         return await self.adapter.forget_sessions(lambda session: bool(session.identity == identity))
+
+    async def _revoke(self, keys: Collection[str], code: str) -> None:
+        """Refuse credentials of users or tokens, by their rooms, that were issued until now; on all servers."""
+        assert self._host is not None
+        await self._host.revoke(*(self._host.revocations.make(key, code) for key in keys))
+
+    async def _revoke_tokens(self, id: str | None, user: object, issued_before: float | None) -> None:
+        """Take tokens back, see :meth:`revoke_tokens`."""
+        if self._host is None:
+            raise _homeless(self.name)
+        revocation = self._host.revocations.of_request(id, user, issued_before)
+        try:
+            await self._host.revoke(revocation)
+        finally:
+            await self._host.forget_revoked(revocation)
+
+    async def _forget_sessions_in(self, room: str) -> int:
+        """Forget the sessions that are kept for sockets in a room. Return their number."""
+        if self._host is None or self._host.settings.recovery is None:
+            return 0
+        return await self.adapter.forget_sessions(lambda session: room in session.rooms)
 
     # --- inside -----------------------------------------------------------------------------------------------------
 

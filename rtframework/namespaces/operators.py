@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-from collections.abc import Awaitable, Iterable, Mapping
+from collections.abc import Awaitable, Collection, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Never, Protocol
 
 from ..adapters.connecting import is_connecting
@@ -12,6 +12,8 @@ from ..exceptions import ClusterUnavailable, ConfigurationError, Disconnected, F
 from ..handlers.mistakes import Advising, unknown_keywords
 from ..options import check_timeout
 from ..types import AckResponses, Packet, Target
+from .kick import check_reason, kick
+from .own_rooms import check_names, keys_of
 
 if TYPE_CHECKING:
     from typing import Self
@@ -42,6 +44,15 @@ class Audience(Protocol):
 
     def _lost(self, packet: Packet, target: Target, error: ClusterUnavailable) -> None:
         """Tell the program that the other servers do not get an event."""
+
+    async def _revoke(self, keys: Collection[str], code: str) -> None:
+        """Refuse credentials of users or tokens, by their rooms, that were issued until now; on all servers."""
+
+    async def _revoke_tokens(self, id: str | None, user: object, issued_before: float | None) -> None:
+        """Take tokens back, see :meth:`Broadcasting.revoke_tokens`."""
+
+    async def _forget_sessions_in(self, room: str) -> int:
+        """Forget the sessions that are kept for sockets in a room. Return their number."""
 
 
 class BroadcastOperator(Advising):
@@ -166,13 +177,21 @@ class BroadcastOperator(Advising):
     async def sockets_join(self, *rooms: Rooms) -> None:
         """Make the selected sockets join rooms.
 
-        Raises :class:`~rtframework.EventError` when ``Limits`` forbid it to one of this server's; the others join.
+        Raises :class:`~rtframework.EventError` when ``Limits`` forbid it to one of this server's; the others join. Also
+        for a room whose name begins with ``$``: those are the server's own.
         """
-        await self._audience.adapter.add_sockets(self._target, room_names(rooms))
+        names = room_names(rooms)
+        check_names(names)
+        await self._audience.adapter.add_sockets(self._target, names)
 
     async def sockets_leave(self, *rooms: Rooms) -> None:
-        """Make the selected sockets leave rooms. Rooms that one is not in are skipped."""
-        await self._audience.adapter.del_sockets(self._target, room_names(rooms))
+        """Make the selected sockets leave rooms. Rooms that one is not in are skipped.
+
+        Raises :class:`~rtframework.EventError` for a room whose name begins with ``$``.
+        """
+        names = room_names(rooms)
+        check_names(names)
+        await self._audience.adapter.del_sockets(self._target, names)
 
     async def disconnect_sockets(self, *, close: bool = False, reason: str | None = None) -> None:
         """Disconnect the selected sockets, or, with ``close=True``, close their connections.
@@ -186,98 +205,12 @@ class BroadcastOperator(Advising):
         return type(self)(self._audience, dataclasses.replace(self._target, **changes), self._timeout)
 
 
-class Broadcasting(Advising):
-    """The selections of a server and of a namespace: all sockets, until a room is named."""
-
-    __slots__ = ()
-
-    def _everybody(self) -> BroadcastOperator:
-        raise NotImplementedError
-
-    def to(self, *rooms: Rooms) -> BroadcastOperator:
-        """Select the sockets in any of these rooms; an empty list selects nobody."""
-        return self._everybody().to(*rooms)
-
-    def in_(self, *rooms: Rooms) -> BroadcastOperator:
-        """Select as :meth:`to` does; Node's ``in``."""
-        return self._everybody().to(*rooms)
-
-    def except_(self, *rooms: Rooms) -> BroadcastOperator:
-        """Select all sockets except those in any of these rooms."""
-        return self._everybody().except_(*rooms)
-
-    @property
-    def volatile(self) -> BroadcastOperator:
-        """Drop the packet for clients that cannot take it at once."""
-        return self._everybody().volatile
-
-    @property
-    def local(self) -> BroadcastOperator:
-        """Select only sockets of this server, when there is a cluster."""
-        return self._everybody().local
-
-    def timeout(self, seconds: float) -> BroadcastOperator:
-        """Limit the time for which ``emit_with_ack`` and ``fetch_sockets`` wait."""
-        return self._everybody().timeout(seconds)
-
-    def compress(self, compress: bool) -> BroadcastOperator:
-        """Choose if packets are compressed where the transport can do that; they are by default."""
-        return self._everybody().compress(compress)
-
-    async def emit(self, event: str | int, *args: Any, **unknown: Never) -> None:
-        """Emit an event to every socket of the namespace."""
-        if unknown:
-            raise unknown_keywords("emit", unknown)
-        everybody = self._everybody()
-        audience = everybody._audience
-        packet = audience._packet(event, args)
-        delivery: Awaitable[None] | None = None
-        try:
-            delivery = audience.adapter.broadcast(packet, everybody._target)
-            await delivery
-        except ClusterUnavailable as error:
-            audience._lost(packet, everybody._target, error)
-            if not is_connecting():
-                raise
-        except asyncio.CancelledError:
-            tell_missed(audience, packet, everybody._target, delivery)
-            raise
-
-    async def emit_with_ack(self, event: str | int, *args: Any, **unknown: Never) -> AckResponses:
-        """Emit an event to every socket of the namespace and collect the acknowledgements."""
-        if unknown:
-            raise unknown_keywords("emit_with_ack", unknown)
-        return await self._everybody().emit_with_ack(event, *args)
-
-    async def fetch_sockets(self) -> list[RemoteSocket]:
-        """Describe the sockets of the namespace, of all servers of a cluster."""
-        return await self._everybody().fetch_sockets()
-
-    async def sockets_join(self, *rooms: Rooms) -> None:
-        """Make every socket of the namespace join rooms."""
-        await self._everybody().sockets_join(*rooms)
-
-    async def sockets_leave(self, *rooms: Rooms) -> None:
-        """Make every socket of the namespace leave rooms."""
-        await self._everybody().sockets_leave(*rooms)
-
-    async def disconnect_sockets(self, *, close: bool = False, reason: str | None = None) -> None:
-        """Disconnect every socket of the namespace, or, with ``close=True``, close their connections."""
-        await self._everybody().disconnect_sockets(close=close, reason=reason)
-
-
 def tell_missed(audience: Audience, packet: Packet, target: Target, delivery: Awaitable[None] | None) -> None:
     """Tell of an error of an event whose emitter was cancelled at the moment at which it came."""
     if isinstance(delivery, asyncio.Future) and delivery.done() and not delivery.cancelled():
         error = delivery.exception()
         if isinstance(error, ClusterUnavailable):
             audience._lost(packet, target, error)
-
-
-def check_reason(reason: object) -> None:
-    """Check the reason of a disconnect. Raises ``ConfigurationError`` if it is given and no string, or empty."""
-    if reason is not None and (not isinstance(reason, str) or not reason):
-        raise ConfigurationError(f"reason is a string, not {reason!r}: what disconnect handlers hear")
 
 
 def room_names(rooms: tuple[Rooms, ...]) -> list[str]:
@@ -428,12 +361,20 @@ class RemoteSocket(Advising):
             return answer
         raise Disconnected("socket has been disconnected")
 
-    async def disconnect(self, close: bool = False, *, reason: str | None = None) -> None:
+    async def disconnect(
+        self, close: bool = False, *, reason: str | None = None, reconnect: bool | None = None
+    ) -> None:
         """Disconnect the client from this namespace, or, with ``close=True``, from all of them and the transport.
 
-        ``reason``: what its disconnect handlers hear in place of "server namespace disconnect".
+        ``reason``: what its disconnect handlers hear in place of "server namespace disconnect". ``reconnect``: tell the
+        client before, see :meth:`Socket.disconnect`.
         """
-        await self._operator.disconnect_sockets(close=close, reason=reason)
+        if reconnect is None:
+            await self._operator.disconnect_sockets(close=close, reason=reason)
+            return
+        check_reason(reason)
+        target = Target(frozenset((self.id,)))
+        await kick(self._operator._audience, target, close, reason, reconnect, keys_of(self.rooms))
 
     def timeout(self, seconds: float) -> RemoteSocket:
         """Limit the time for which :meth:`emit_with_ack` waits."""

@@ -16,10 +16,13 @@ from ..options import check_timeout
 from ..packets import from_ack
 from ..types import Packet, Target
 from .dispatch import EventDispatch
+from .kick import KICKED, check_reason, credentials_unknown
 from .membership import State
-from .operators import BroadcastOperator, Rooms, SocketOperator, check_reason, room_names
+from .operators import BroadcastOperator, Rooms, SocketOperator, room_names
+from .own_rooms import check_names, keys_of, own_rooms
 
 if TYPE_CHECKING:
+    from ..authenticators import TokenDetails
     from ..handlers.handler import Handler, LifecycleHandler
     from ..handlers.registry import HandlerRegistry
     from ..protocols import Client, Connection, Session
@@ -54,6 +57,7 @@ class Socket(EventDispatch, Registration):
         "_left",
         "_pid",
         "_session",
+        "_token",
         "_was_accepted",
         "data",
         "handshake",
@@ -71,6 +75,8 @@ class Socket(EventDispatch, Registration):
         self._client = client
         self._authenticated = user
         """The user that the authenticator returned, whatever middleware makes of ``user``."""
+        self._token: TokenDetails | None = None
+        """What the authenticator has told of its token."""
         self._pid = pid
         """A secret between this client and the server, by which it is known again; ``None`` without recovery."""
         self._session: Session | None = None
@@ -133,16 +139,25 @@ class Socket(EventDispatch, Registration):
         """The rooms it is in, its own id among them; in a "disconnecting" handler, those it has just left."""
         return self._nsp.adapter.rooms(self.id) if self._has_rooms else self._last_rooms
 
-    async def join(self, *rooms: Rooms) -> None:
+    async def join(self, *rooms: Rooms, socket_ids: bool = False) -> None:
         """Join rooms. A socket that has left joins nothing.
 
         It is in the rooms at once. In a cluster this returns when what other servers emit to them reaches it, too.
 
-        Raises :class:`~rtframework.EventError` for more rooms, or longer names, than ``Limits`` allows, and, except in
-        its connection handlers, :class:`~rtframework.ClusterUnavailable` when the other servers will not reach it; it
-        is in the rooms all the same.
+        Names may come from a client: :class:`~rtframework.EventError` refuses those that begin with ``$``, which are
+        the server's own, and the ids of other sockets, whose rooms are theirs alone. ``socket_ids=True``: join the
+        rooms of other sockets, too. In a cluster, other servers are asked about a name of 20 characters that may be an
+        id; then this may raise :class:`~rtframework.FetchTimeout`, and nothing is joined.
+
+        Raises ``EventError`` also for more rooms, or longer names, than ``Limits`` allows, and, except in its
+        connection handlers, :class:`~rtframework.ClusterUnavailable` when the other servers will not reach it; it is in
+        the rooms all the same.
         """
-        entering = self._enter_rooms(room_names(rooms))
+        names = room_names(rooms)
+        check_names(names)
+        if not socket_ids:
+            await self._nsp._membership.check_no_ids(names, self.id)
+        entering = self._enter_rooms(names)
         if entering is not None:
             try:
                 await entering
@@ -158,7 +173,7 @@ class Socket(EventDispatch, Registration):
         if any(len(name) > limits.max_room_name for name in names):
             raise EventError("room_name_too_long", f"a room's name has at most {limits.max_room_name} characters")
         joined = self.rooms if self._has_rooms else self._last_rooms.union((self.id,))  # that room is yet to come
-        if len(joined) + len(names) > limits.max_rooms and len(joined.union(names)) > limits.max_rooms:
+        if len(joined) + len(names) > limits.max_rooms and _count(joined.union(names)) > limits.max_rooms:
             raise EventError("too_many_rooms", f"a socket is in at most {limits.max_rooms} rooms")
         if not self._has_rooms:  # in middleware: they count from the moment it is in
             self._last_rooms |= frozenset(names)
@@ -166,8 +181,13 @@ class Socket(EventDispatch, Registration):
         return self._nsp.adapter.add(self.id, names)
 
     async def leave(self, *rooms: Rooms) -> None:
-        """Leave rooms. Rooms that it is not in are skipped."""
-        leaving = self._leave_rooms(room_names(rooms))
+        """Leave rooms. Rooms that it is not in are skipped.
+
+        Raises :class:`~rtframework.EventError` for a room whose name begins with ``$``: it stays its user's socket.
+        """
+        names = room_names(rooms)
+        check_names(names)
+        leaving = self._leave_rooms(names)
         if leaving is not None:
             await leaving
 
@@ -252,12 +272,24 @@ class Socket(EventDispatch, Registration):
         """
         self._nsp._admission.accept(self)
 
-    async def disconnect(self, close: bool = False, *, reason: str | None = None) -> None:
+    async def disconnect(
+        self, close: bool = False, *, reason: str | None = None, reconnect: bool | None = None
+    ) -> None:
         """Disconnect the client from this namespace, or, with ``close=True``, from all of them and the transport.
 
         ``reason``: what the disconnect handlers hear in place of "server namespace disconnect".
+        ``reconnect``: tell the client before, by the event ``"kicked"`` with ``{"reason": reason or "", "reconnect":
+        reconnect}``. With ``False`` it stays away. With ``True`` its connection is closed, and it comes back by itself;
+        it is refused with the code ``"kicked"`` unless its token was issued later. This holds for its token, if that
+        has an id, else for its user.
 
-        Raises :class:`~rtframework.ConfigurationError` in connect middleware, where there is nothing to disconnect yet.
+        Raises :class:`~rtframework.ConfigurationError` in connect middleware, where there is nothing to disconnect yet,
+        and for ``reconnect=True`` without a user; :class:`~rtframework.ClusterUnavailable` when the other servers do
+        not hear that the token is refused.
+
+        Example::
+
+            await socket.disconnect(reason="spam", reconnect=False)
         """
         if self._state < _JOINED:
             raise ConfigurationError(
@@ -265,16 +297,27 @@ class Socket(EventDispatch, Registration):
                 "raise ConnectionRefused(message)"
             )
         check_reason(reason)
-        self._nsp._membership.disconnect(self, close, reason)
+        membership = self._nsp._membership
+        if reconnect is None:
+            membership.disconnect(self, close, reason)
+            return
+        keys = keys_of(self.rooms) if reconnect else frozenset()
+        if reconnect and not keys:
+            raise credentials_unknown()
+        try:
+            if reconnect:
+                await self._nsp._revoke(keys, KICKED)
+        finally:
+            membership.kick(self, close, reason, reconnect)
 
     def _disconnected(self, reason: str) -> None:
         """Hear from the engine that the client has left."""
         self._nsp._membership.disconnected(self, reason)
 
-    def _audit(self, kind: Literal["login", "kick"]) -> None:
-        """Write an entry to the audit log."""
-        user = self._authenticated
-        self._nsp._guard.audit.write(kind, address=self._client.address, user=user, nsp=self.nsp, sid=self.id)
+    def _audit(self, kind: Literal["login", "kick"], code: str | None = None) -> None:
+        """Write an entry to the audit log. ``code``: the reason that the program has given."""
+        audit, user = self._nsp._guard.audit, self._authenticated
+        audit.write(kind, address=self._client.address, user=user, nsp=self.nsp, sid=self.id, code=code)
 
     # --- handlers of its own ------------------------------------------------------------------------------------------
 
@@ -349,7 +392,11 @@ class Socket(EventDispatch, Registration):
         volatile: bool = False,
         compress: bool = True,
     ) -> Any:
-        packet = self._nsp._packet(event, args)
+        return await self._ask_packet(self._nsp._packet(event, args), timeout, volatile, compress)
+
+    async def _ask_packet(
+        self, packet: Packet, timeout: float | None = None, volatile: bool = False, compress: bool = True
+    ) -> Any:
         packet.id = id = self._nsp._next_ack_id()
         self.accept()
         if self._state is not _CONNECTED:
@@ -376,6 +423,11 @@ class Socket(EventDispatch, Registration):
         """Stop waiting for an answer."""
         if self._acks is not None:
             self._acks.pop(id, None)
+
+
+def _count(rooms: Collection[str]) -> int:
+    """Count rooms for ``Limits.max_rooms``: those that the server itself has put a socket into are free."""
+    return len(rooms) - len(own_rooms(rooms))
 
 
 def _too_early() -> ConfigurationError:

@@ -7,9 +7,12 @@ import os
 import stat
 import tempfile
 from pathlib import Path
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from ..exceptions import ConfigurationError
+
+_LONGEST: Final = 60
+"""Bytes of the name of a folder, so that 107 are enough for that of a Unix socket further in (unix(7))."""
 
 
 class Parent(NamedTuple):
@@ -45,11 +48,17 @@ def started_at(pid: int) -> str | None:
     return None if fields[0] in "ZX" else fields[19]
 
 
+def temporary() -> str:
+    """Return the folder for temporary files, or ``/tmp`` if its name is too long for the Unix sockets in it."""
+    base = tempfile.gettempdir()
+    return "/tmp" if len(os.fsencode(base)) > _LONGEST else base
+
+
 def directory_of(parent: Parent) -> Path:
     """Return the directory of a process' workers: below ``XDG_RUNTIME_DIR``, or where temporary files are."""
     base = os.environ.get("XDG_RUNTIME_DIR")
-    if base is None or not os.access(base, os.W_OK):
-        base = tempfile.gettempdir()
+    if base is None or len(os.fsencode(base)) > _LONGEST or not os.access(base, os.W_OK):
+        base = temporary()
     return Path(base) / f"rtf-{os.geteuid()}-{parent.pid}-{parent.started}"
 
 

@@ -21,20 +21,23 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 from ..logs import ThrottledLog
-from .shared_table import SharedTable, SlotState
+from .shared_table import SLOTS, SharedTable, SlotState
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
 log: Final = logging.getLogger("rtframework.workers")
 
 _lost: Final = ThrottledLog(
     log,
     logging.ERROR,
-    "closed a connection that another worker has passed on: the process has no free file descriptor, see ulimit -n",
+    "lost a connection on its way to another worker: the process has no free file descriptor, see ulimit -n",
 )
-_HEADER: Final = struct.Struct("!BBH")
-"""Flags, the number of the receiver's server, bytes of the address."""
+_unreadable: Final = ThrottledLog(
+    log, logging.ERROR, "dropped what came to the socket of a worker: it is no connection"
+)
+_HEADER: Final = struct.Struct("!BBBH")
+"""Flags, the sender's slot + 1, the number of the receiver's server, bytes of the address."""
 _IS_SETTLED: Final = 1
 _HAS_PEER: Final = 2
 _IS_SECURE: Final = 4
@@ -54,8 +57,17 @@ _full: Final = ThrottledLog(
 )
 _RETRY: Final = 0.01
 """Seconds until the next try when the system has too many descriptors on their way (ETOOMANYREFS)."""
+_PAUSE: Final = 0.1
+"""Seconds until connections are taken again if no file descriptor was free."""
+_LOOK: Final = 0.01
+"""Seconds until the next look whether connections that were sent have been taken."""
+_STUCK: Final = 10
+"""Looks after which no new sessions go to a worker that has taken nothing."""
+_ASK: Final = 100
+"""Looks after which a worker that has not taken one is asked if it is still there."""
 _SHARE, _LEAST = 0.02, 8
 """A worker is clearly busier than another if it has more clients by this share, and by this number."""
+_MODULUS: Final = 0xFFFF_FFFF
 _MEMORY: Final = 0.05
 """Seconds for which connections that were passed on may not be counted where they went."""
 
@@ -155,16 +167,35 @@ class Passing:
         states = self._table.states()
         if states != self._states:
             self._states, self._serving = states, self._table.workers(SlotState.SERVING)
-        table = self._table
-        least, slot = min(((table.clients(each), each) for each in self._serving), default=(0, self.slot))
+        serves = self.slot in self._serving
+        if serves:  # and nobody has clearly fewer clients, as most times
+            clients, enough = self._table.clients, self._clients - _LEAST
+            for each in self._serving:
+                if clients(each) < enough:
+                    break
+            else:
+                return None
+        least, slot = self._least_of(self._serving)
+        if slot != self.slot and self._is_stuck(slot):
+            least, slot = self._least_of([each for each in self._serving if not self._is_stuck(each)])
         if slot == self.slot:
             return None
-        if self._table.state(self.slot) == SlotState.SERVING:
+        if serves:
             margin = max(_LEAST, self._clients * _SHARE)
             if self._clients - least <= margin or self._clients - least - self._count_recent(slot) <= margin:
                 return None
         self._recent.append((asyncio.get_running_loop().time(), slot))
         return slot
+
+    def _least_of(self, slots: Iterable[int]) -> tuple[int, int]:
+        """Return the smallest number of clients that one of these workers has, and its slot."""
+        clients = self._table.clients
+        return min(((clients(each), each) for each in slots), default=(0, self.slot))
+
+    def _is_stuck(self, slot: int) -> bool:
+        """Return whether a worker has not taken for a while what it was sent."""
+        other = self._others.get(slot)
+        return other is not None and other.is_stuck
 
     def _count_recent(self, slot: int) -> int:
         """Count the sessions that were sent to a worker, and may not be counted there yet."""
@@ -182,7 +213,8 @@ class Passing:
         """
         other = self._others.get(slot)
         if other is None:
-            other = self._others[slot] = _Other(self._directory / str(slot), self._serve_here)
+            path = self._directory / str(slot)
+            other = self._others[slot] = _Other(path, self.slot, slot, self._table, self._serve_here)
         return other.send(_Passed(fd, data, site, is_settled, peer))
 
     # --- what others send ---------------------------------------------------------------------------------------------
@@ -203,15 +235,48 @@ class Passing:
         except OSError as error:
             _lost(error=error)
             return True
-        passed = _read(message, fds)
+        if not message:  # somebody asks if this worker is still there
+            return True
+        try:
+            passed, sender = _read(message, fds)
+        except (OSError, ValueError) as error:
+            for fd in fds:
+                os.close(fd)
+            _unreadable(error=error)
+            return True
+        self._table.add_taken(sender, self.slot)
         if passed is None:
             _lost()
-        else:
-            self._serve(passed)
+            self._pause()
+            return False
+        self._serve(passed)
         return True
 
+    def _pause(self) -> None:
+        """Take nothing until there are free file descriptors: what waits is not lost."""
+        loop = asyncio.get_running_loop()
+        if self._socket is not None:
+            loop.remove_reader(self._socket)
+            loop.call_later(_PAUSE, self._resume)
+
+    def _resume(self) -> None:
+        if self._socket is None:
+            return
+        try:
+            with self._socket.dup(), self._socket.dup():
+                pass
+        except OSError:
+            self._pause()
+        else:
+            asyncio.get_running_loop().add_reader(self._socket, self._take)
+
     def _serve(self, passed: _Passed) -> None:
-        sock = socket.socket(fileno=passed.fd)
+        try:
+            sock = socket.socket(fileno=passed.fd)
+        except OSError as error:
+            os.close(passed.fd)
+            _unreadable(error=error)
+            return
         if passed.site >= len(self._sites):
             sock.close()
             return
@@ -226,14 +291,34 @@ class Passing:
 
 
 class _Other:
-    """The way to one worker; ``give_back`` gets the connections that it does not take any more."""
+    """The way to one worker; ``give_back`` gets the connections that it does not take any more.
 
-    def __init__(self, path: Path, give_back: Callable[[_Passed], None]) -> None:
+    A connection that was sent is kept open here until the worker has taken it, as the table says: if it dies before,
+    nothing is lost.
+    """
+
+    def __init__(
+        self, path: Path, sender: int, receiver: int, table: SharedTable, give_back: Callable[[_Passed], None]
+    ) -> None:
         self._path = path
+        self._sender = sender
+        self._receiver = receiver
+        self._table = table
         self._give_back = give_back
         self._socket: socket.socket | None = None
         self._waiting: deque[_Passed] = deque()
         self._timer: asyncio.TimerHandle | None = None
+        self._sent = 0
+        """The number in the table when all that was sent has been taken."""
+        self._on_the_way: deque[tuple[int, _Passed]] = deque()
+        """Connections that were sent, and the number in the table when it has taken them."""
+        self._looking: asyncio.TimerHandle | None = None
+        self._looks = 0
+
+    @property
+    def is_stuck(self) -> bool:
+        """True if the worker has not taken for a while what it was sent."""
+        return bool(self._waiting) or self._looks >= _STUCK
 
     def send(self, passed: _Passed) -> bool:
         """Send a connection, or keep it until there is room. ``False``: the worker has gone."""
@@ -244,14 +329,21 @@ class _Other:
         if len(self._waiting) >= _MOST_WAITING:
             _full()
             return True
-        self._waiting.append(passed._replace(fd=os.dup(passed.fd)))
+        try:
+            self._waiting.append(passed._replace(fd=os.dup(passed.fd)))
+        except OSError:
+            _lost()
+            return False
         return True
 
     def close(self) -> None:
         """Give up what waits."""
         self._stop_waiting()
+        self._stop_looking()
         while self._waiting:
             os.close(self._waiting.popleft().fd)
+        while self._on_the_way:
+            os.close(self._on_the_way.popleft()[1].fd)
         if self._socket is not None:
             self._socket.close()
             self._socket = None
@@ -262,7 +354,7 @@ class _Other:
             try:
                 if self._socket is None:
                     self._socket = self._connect()
-                _send(self._socket, passed)
+                _send(self._socket, passed, self._sender)
             except BlockingIOError:
                 asyncio.get_running_loop().add_writer(self._socket, self._go_on)  # type: ignore[arg-type]
                 return None
@@ -273,8 +365,52 @@ class _Other:
                     return None
                 self._disconnect()  # it has gone; another may be there by now
             else:
+                self._sent = (self._sent + 1) & _MODULUS
+                if passed.peer is None:  # who forwards a request sees by itself that nobody serves it
+                    self._keep(passed)
                 return True
         return False
+
+    def _keep(self, passed: _Passed) -> None:
+        """Keep a connection that was sent, until it is taken."""
+        if self._on_the_way:
+            self._forget_taken()
+        try:
+            self._on_the_way.append((self._sent, passed._replace(fd=os.dup(passed.fd))))
+        except OSError:  # no descriptor is free
+            return
+        if self._looking is None:
+            self._looking = asyncio.get_running_loop().call_later(_LOOK, self._look)
+
+    def _forget_taken(self) -> None:
+        taken = self._table.taken(self._sender, self._receiver)
+        while self._on_the_way and (taken - self._on_the_way[0][0]) & _MODULUS <= _MODULUS // 2:
+            os.close(self._on_the_way.popleft()[1].fd)
+            self._looks = 0
+
+    def _look(self) -> None:
+        """Forget what was taken; if the worker has died, take back what was not."""
+        self._looking = None
+        self._forget_taken()
+        if not self._on_the_way:
+            self._looks = 0
+            return
+        self._looks += 1
+        if self._table.state(self._receiver) < SlotState.SERVING or self._looks % _ASK == 0:
+            try:
+                if self._socket is not None:
+                    self._socket.send(b"")
+            except BlockingIOError:  # it has not, or not yet
+                pass
+            except OSError:
+                self._disconnect()
+                return
+        self._looking = asyncio.get_running_loop().call_later(_LOOK, self._look)
+
+    def _stop_looking(self) -> None:
+        if self._looking is not None:
+            self._looking.cancel()
+            self._looking = None
 
     def _connect(self) -> socket.socket:
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
@@ -284,10 +420,17 @@ class _Other:
         except BaseException:
             sock.close()
             raise
+        self._sent = self._table.taken(self._sender, self._receiver)
         return sock
 
     def _disconnect(self) -> None:
+        """Let go of a worker that has died, and take back what it has not taken."""
         self._stop_waiting()
+        self._stop_looking()
+        self._forget_taken()
+        lost, self._on_the_way = self._on_the_way, deque()
+        for _, passed in lost:
+            asyncio.get_running_loop().call_soon(self._give_back, passed)
         if self._socket is not None:
             self._socket.close()
             self._socket = None
@@ -307,12 +450,11 @@ class _Other:
             if sent is None:
                 return
             if not sent:
-                break
+                lost, self._waiting = self._waiting, deque()  # first: to give one back may be to send it again
+                for passed in lost:
+                    self._give_back(passed)
+                return
             os.close(self._waiting.popleft().fd)
-        # It has gone. All leave the queue first: one that is passed to this worker again would wait behind the rest.
-        gone, self._waiting = self._waiting, deque()
-        for passed in gone:
-            self._give_back(passed)
 
 
 def _receive(sock: socket.socket) -> tuple[bytes, list[int]]:
@@ -327,7 +469,7 @@ def _receive(sock: socket.socket) -> tuple[bytes, list[int]]:
     return message, list(fds)
 
 
-def _send(sock: socket.socket, passed: _Passed) -> None:
+def _send(sock: socket.socket, passed: _Passed, sender: int) -> None:
     """Send a connection. Raises ``BlockingIOError`` if there is no room, ``OSError`` if nobody is there."""
     flags = _IS_SETTLED if passed.is_settled else 0
     name, data, fds = b"", passed.data, [passed.fd]
@@ -340,7 +482,7 @@ def _send(sock: socket.socket, passed: _Passed) -> None:
             fds.append(_file_of(data))
             stack.callback(os.close, fds[1])
             data = b""
-        socket.send_fds(sock, [_HEADER.pack(flags, passed.site, len(name)), name, data], fds)
+        socket.send_fds(sock, [_HEADER.pack(flags, sender + 1, passed.site, len(name)), name, data], fds)
 
 
 def _file_of(data: bytes) -> int:
@@ -352,20 +494,31 @@ def _file_of(data: bytes) -> int:
     return fd
 
 
-def _read(message: bytes, fds: Sequence[int]) -> _Passed | None:
-    """Read a datagram; ``None`` if its descriptors did not arrive."""
-    flags, site, length = _HEADER.unpack_from(message)
-    if len(fds) < (2 if flags & _IS_IN_FILE else 1):
+def _read(message: bytes, fds: Sequence[int]) -> tuple[_Passed | None, int]:
+    """Read a datagram. Return the connection, ``None`` if its descriptors did not arrive, and the slot of the sender.
+
+    Raises ``ValueError`` or ``OSError`` for one that no worker has sent.
+    """
+    if len(message) < _HEADER.size:
+        raise ValueError(f"{len(message)} bytes")
+    flags, sender, site, length = _HEADER.unpack_from(message)
+    if sender > SLOTS:
+        raise ValueError(f"from slot {sender - 1}")
+    wanted = 2 if flags & _IS_IN_FILE else 1
+    if len(fds) > wanted:
+        raise ValueError(f"{len(fds)} descriptors")
+    if len(fds) < wanted:
         for fd in fds:
             os.close(fd)
-        return None
+        return None, sender - 1
     start = _HEADER.size + length
-    data = message[start:]
-    if flags & _IS_IN_FILE:
-        with open(fds[1], "rb") as file:
-            file.seek(0)
-            data = file.read()
     peer = None
     if flags & _HAS_PEER:
         peer = _Peer(json.loads(message[_HEADER.size : start]), bool(flags & _IS_SECURE))
-    return _Passed(fds[0], data, site, bool(flags & _IS_SETTLED), peer)
+    data = message[start:]
+    if flags & _IS_IN_FILE:
+        with open(fds[1], "rb", closefd=False) as file:
+            file.seek(0)
+            data = file.read()
+        os.close(fds[1])
+    return _Passed(fds[0], data, site, bool(flags & _IS_SETTLED), peer), sender - 1

@@ -29,7 +29,10 @@ _HEAD: Final = SLOTS
 _HEADER: Final = 1024
 """Words before the counters of rooms."""
 
-SIZE: Final = _WORD * (_HEADER + SLOTS * _BUCKETS)
+_TAKEN: Final = _HEADER + SLOTS * _BUCKETS
+"""Words before the numbers of connections taken: for each receiver, those of the senders, -1 (no worker) to 63."""
+
+SIZE: Final = _WORD * (_TAKEN + SLOTS * (SLOTS + 1))
 """Bytes of the table; those that nobody has written take no memory."""
 
 
@@ -118,6 +121,20 @@ class SharedTable:
     def set_clients(self, slot: int, count: int) -> None:
         """Write the number of connections of a worker."""
         self._words[_CLIENTS + slot] = count
+
+    # --- connections that are passed on -------------------------------------------------------------------------------
+
+    def taken(self, sender: int, receiver: int) -> int:
+        """Return how many connections a worker has taken from another, or, -1, from the supervisor; modulo 2**32.
+
+        The number goes on with the next worker of the slot.
+        """
+        return self._words[_TAKEN + receiver * (SLOTS + 1) + sender + 1]
+
+    def add_taken(self, sender: int, receiver: int) -> None:
+        """Count a connection that a worker has taken."""
+        word = _TAKEN + receiver * (SLOTS + 1) + sender + 1
+        self._words[word] = (self._words[word] + 1) & 0xFFFF_FFFF
 
     # --- rooms --------------------------------------------------------------------------------------------------------
 

@@ -11,6 +11,8 @@ from typing import Any, Final
 from .passing import Passing
 from .shared_table import SharedTable, SlotState
 
+_AGAIN: Final = 0.1
+"""Seconds until the next try when no worker takes a connection."""
 _AT_ONCE: Final = 64
 """Connections that are accepted in one turn of the event loop."""
 
@@ -31,11 +33,20 @@ class Substitute:
         self._passing.listen(self._pass_on)  # of those that a worker has died with
         self._passing.start()
         self._serving: set[int] = set()
+        self._homeless: list[tuple[socket.socket, bytes]] = []
+        """Connections that no worker takes, because all have just died, and what has been read of them."""
+        self._timer: asyncio.TimerHandle | None = None
 
     def close(self) -> None:
         """Accept no more."""
         self.serve(())
         self._passing.stop()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        for sock, _ in self._homeless:
+            sock.close()
+        self._homeless.clear()
 
     def serve(self, places: Collection[int]) -> None:
         """Accept for these places, and for no others."""
@@ -59,9 +70,18 @@ class Substitute:
             self._pass_on(sock, b"")
 
     def _pass_on(self, sock: socket.socket, data: bytes, **_: Any) -> None:
-        """Pass a connection on to the least busy worker; to another one if that has gone."""
+        """Pass a connection on to the least busy worker; to another one if that has gone, or to one that comes."""
         table = self._table
         for slot in sorted(table.workers(SlotState.SERVING), key=table.clients):
             if self._passing.pass_on(slot, sock.fileno(), data):
-                break
-        sock.close()
+                sock.close()
+                return
+        self._homeless.append((sock, data))
+        if self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(_AGAIN, self._try_again)
+
+    def _try_again(self) -> None:
+        self._timer = None
+        homeless, self._homeless = self._homeless, []
+        for sock, data in homeless:
+            self._pass_on(sock, data)

@@ -326,15 +326,15 @@ async def test_clients_of_a_worker_that_goes_miss_nothing(program: Path, js: JSC
         assert await command.end() == 0, command.printed
 
 
-async def test_nothing_is_left_of_a_supervisor_that_was_killed(program: Path, tmp_path: Path) -> None:
+async def test_nothing_is_left_of_a_supervisor_that_was_killed(program: Path) -> None:
     """A folder with sockets would be left for each crash."""
-    place = tmp_path / "temporary"
-    place.mkdir()
     args = ("run", "program:make_app()", "--port", "0", "--workers", "2")
-    async with running(*args, cwd=program.parent, env={"TMPDIR": str(place)}) as command:
-        await url_of(command)
-        assert len(list(place.iterdir())) == 1
-        workers = children(command.process.pid)
-        command.process.kill()
-        await until(lambda: not [pid for pid in workers if alive(pid)], timeout=20)
-        assert list(place.iterdir()) == []
+    with tempfile.TemporaryDirectory(prefix="rtf", dir="/tmp") as folder:  # a Unix socket's name has to be short
+        place = Path(folder)
+        async with running(*args, cwd=program.parent, env={"TMPDIR": folder}) as command:
+            await url_of(command)
+            assert len(list(place.iterdir())) == 1
+            workers = children(command.process.pid)
+            command.process.kill()
+            await until(lambda: not [pid for pid in workers if alive(pid)], timeout=20)
+            assert list(place.iterdir()) == []

@@ -9,7 +9,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any, cast
 
-from aiohttp import ClientSession, DummyCookieJar
+from aiohttp import ClientSession, DummyCookieJar, TCPConnector
 
 from rtframework import Server, Socket
 from rtframework.engine.engine_server import EngineServer
@@ -37,9 +37,10 @@ class _Tidy(RawClient):
 
 
 @contextlib.asynccontextmanager
-async def raw_client(url: str) -> AsyncIterator[RawClient]:
+async def raw_client(url: str, *, keeps_alive: bool = True) -> AsyncIterator[RawClient]:
     """A client for one session, as ``tests.support.raw`` has it, that closes its websockets too."""
-    async with ClientSession(cookie_jar=DummyCookieJar()) as session:
+    connector = TCPConnector(force_close=not keeps_alive)
+    async with ClientSession(cookie_jar=DummyCookieJar(), connector=connector) as session:
         client = _Tidy(session, url)
         try:
             yield client

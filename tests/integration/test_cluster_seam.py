@@ -515,7 +515,7 @@ async def test_a_session_moves_from_one_server_to_another() -> None:
             assert [await alice.receive("news") for _ in range(2)] == ["missed", b"missed"]
             socket = there.io.sockets[before]
             assert (socket.data, socket.user) == ({"came": "n0"}, User("ada"))
-            assert socket.rooms == {before, "lobby"}
+            assert socket.rooms == {before, "lobby", "$user:ada"}
             await here.io.to("lobby").emit("news", "again")
             assert await alice.receive("news") == "again"
             await quiet(alice)

@@ -159,7 +159,8 @@ def test_reasons_are_node_s() -> None:
         *("client namespace disconnect", "server namespace disconnect", "server shutting down", "ping timeout"),
         *("transport close", "transport error", "parse error", "forced close", "forced server close"),
     }
-    assert set(DisconnectReason) - {"slow consumer", "rate limited", "missed packets"} == of_node
+    own = {"slow consumer", "rate limited", "missed packets", "kicked", "token_expired", "token_revoked"}
+    assert set(DisconnectReason) - own == of_node
 
 
 def test_operators_can_do_what_node_s_can() -> None:

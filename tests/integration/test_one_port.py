@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import json
 from typing import Any, Final
 
 import aiohttp
@@ -143,6 +144,25 @@ async def test_no_proxy_has_to_be_sticky(port: Port, js: JSClients, room: str, p
             assert await heard(b, "n") == [number]
             await b.emit_with_ack("emit", {"to": [f"{room} a"]}, ["answer", "x" * 20_000])
             await a.wait_for("answer")
+
+
+@pytest.mark.parametrize("query", ["EIO=4&transport=polling", "EIO=3&transport=polling"])
+async def test_a_poll_that_comes_after_the_end(port: Port, query: str) -> None:
+    """A client that leaves while it polls would see an error, if its poll had come to another worker."""
+    async with aiohttp.ClientSession() as http:
+        url = f"{port.url}/socket.io/?{query}"
+        async with http.get(url) as answer:
+            packet = await answer.text()
+        sid = json.loads(packet[packet.index("{") : packet.index("}") + 1])["sid"]
+        url += f"&sid={sid}"
+        async with http.post(url, data="1" if "EIO=4" in query else "1:1") as answer:
+            assert answer.status == 200
+        found = []
+        for _ in range(2):
+            async with http.get(url) as answer:
+                found.append((answer.status, (await answer.text())[:8]))
+        unknown = (400, '{"code":')
+        assert found == [(200, "6") if "EIO=4" in query else unknown, unknown]
 
 
 async def metrics(url: str) -> dict[str, float]:

@@ -125,7 +125,7 @@ async def test_a_client_goes_on_where_it_was(serve: Serve, js: JSClients, transp
     await after.emit("n", 7)
     await before.emit("n", 8)
     assert await numbers(client, 3) == [6, 7, 8]
-    rooms = frozenset({after.id, "lobby"})
+    rooms = frozenset({after.id, "lobby", "$user:1"})
     assert seen == [(False, rooms, {"came": 1}, ada), (True, rooms, {"came": 1, "cart": [1]}, ada)]
 
 

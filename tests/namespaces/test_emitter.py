@@ -263,7 +263,7 @@ async def test_the_state_of_a_session_now() -> None:
     session = emitter.session("ada1")
     assert session is not None
     assert (session.pid, session.data) == (socket._pid, {"n": 1})
-    assert session.rooms == {"ada1", "x"}
+    assert session.rooms == {"ada1", "x", "$user:the user"}
     assert (session.identity, session.replaced, session.origin) == ("the user", False, None)
     socket.user = object()
     assert (session := emitter.session("ada1")) is not None

@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from rtframework import ConfigurationError, Event, MemoryAdapter, Namespace, Socket
+from rtframework import AckTimeout, ClusterUnavailable, ConfigurationError, Event, MemoryAdapter, Namespace, Socket
 from rtframework.handlers.strict import Auditor
 from rtframework.namespaces.parent import ParentNamespace
 from rtframework.protocols import CallNext
 from rtframework.serializers import JSONSerializer
-from rtframework.types import Handshake
+from rtframework.types import AckResponses, Handshake
 from tests.support.clients import FakeClient, Gate, assert_nothing_left, held_clock, idle, make_host, turn
 from tests.support.in_process import NOT_ON_UVLOOP
 
@@ -370,3 +370,25 @@ def test_a_namespace_that_cannot_be_announced_changes_nothing() -> None:
     with pytest.raises(ValueError, match="no"):
         host.add(Namespace("/a"))
     assert host.namespaces["/a"] is old
+
+
+# --- credentials that are not accepted any more -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("answers", ["all", "some", "none"])
+async def test_a_server_that_starts_asks_the_others(answers: str) -> None:
+    """A server whose neighbours are silent would not start; or let in who was thrown out."""
+    told = {"key": "$user:ada", "before": 4e9, "until": 4e9, "code": "kicked"}
+
+    class Others(MemoryAdapter):
+        async def server_side_emit_with_ack(self, args: Any, timeout: float) -> AckResponses:
+            if answers == "none":
+                raise ClusterUnavailable("down")
+            found = {"one": [told, "rubbish"], "two": None}
+            if answers == "some":
+                raise AckTimeout(responses=found)
+            return AckResponses(found)
+
+    host = make_host(adapter=Others)
+    await host._learn_revocations()
+    assert (host.revocations.find(["$user:ada"], 0) == "kicked") == (answers != "none")

@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from rtframework import ConnectionRefused, Disconnected, DisconnectReason, Handshake, Recovery, Socket
+from rtframework import ConnectionRefused, Disconnected, DisconnectReason, EventError, Handshake, Recovery, Socket
 from rtframework.namespaces.membership import State
 from rtframework.protocols import CallNext
 from tests.support.clients import FakeClient, Gate, assert_nothing_left, idle, make_host, turn
@@ -237,6 +237,8 @@ async def test_who_may_come_back(dropped: bool) -> None:
             DisconnectReason.SLOW_CONSUMER,
             DisconnectReason.RATE_LIMITED,
             DisconnectReason.MISSED_PACKETS,
+            DisconnectReason.KICKED,
+            DisconnectReason.TOKEN_REVOKED,
         )
         assert (session is None) == (dropped or reason in lost), reason
         assert session is None or (session.sid, set(session.rooms)) == (sid, {sid})
@@ -372,7 +374,9 @@ class Members(RuleBasedStateMachine):
             else:
                 assert socket.recovered
                 assert not any(each.is_departing for each in before.lives), "its handlers still run"
-            chain = self.chains.setdefault(socket.id, Chain(socket.id, socket._pid, rooms={socket.id}))
+            chain = self.chains.setdefault(
+                socket.id, Chain(socket.id, socket._pid, rooms={socket.id, "$user:somebody"})
+            )
             assert not chain.is_over
             assert chain.pid == socket._pid
             chain.lives.append(life)
@@ -633,3 +637,24 @@ TestMembers.settings = settings(
     derandomize=True,  # a run that everybody waits for gives the same answer twice
     suppress_health_check=list(HealthCheck),
 )
+
+
+# --- rooms ------------------------------------------------------------------------------------------------------------
+
+
+async def test_ids_are_no_rooms_for_others() -> None:
+    """A client would hear what is emitted to another one, by a program that lets it name rooms."""
+    host = make_host()
+    main = host.of("/", None)
+    ada, bob = FakeClient(host, "ada"), FakeClient(host, "bob")
+    await ada.connect()
+    await bob.connect()
+    check = main._membership.check_no_ids
+    await check(["ada1", "x", "x" * 20], "ada1")
+    with pytest.raises(EventError) as refused:
+        await check(["x", "bob1"], "ada1")
+    assert refused.value.code == "room_of_a_socket"
+    await ada.socket().join("bob1", socket_ids=True)
+    assert ada.socket().rooms == {"ada1", "bob1"}
+    bob.drop()
+    await check(["bob1"], "ada1")

@@ -20,7 +20,8 @@ from rtframework import (
     Server,
     Target,
 )
-from rtframework.namespaces.operators import Broadcasting, BroadcastOperator, room_names
+from rtframework.namespaces.broadcasting import Broadcasting
+from rtframework.namespaces.operators import BroadcastOperator, room_names
 from rtframework.types import AckResponses, Handshake, SocketDetails
 from tests.support.clients import FakeClient, make_host, turn
 

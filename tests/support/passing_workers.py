@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import json
 import os
+import signal
 import socket
 import ssl
 import sys
@@ -26,6 +27,7 @@ from rtframework.engine import AsyncServer
 from rtframework.engine.handover import join_workers
 from rtframework.workers.passing import Passing
 from rtframework.workers.shared_table import SharedTable, SlotState, make_file
+from tests.support import preload
 from tests.support.server import HOST
 
 ROOT: Final = Path(__file__).parent.parent.parent
@@ -43,7 +45,12 @@ class Workers:
         self._options = options
         self._scheme = "https" if "tls" in options else "http"
         self._listeners: list[list[socket.socket]] = []
-        self._processes: list[asyncio.subprocess.Process] = []
+        self._processes: list[preload.Process] = []
+
+    @property
+    def loop(self) -> str:
+        """``asyncio`` or ``uvloop``."""
+        return str(self._options.get("loop", "asyncio"))
 
     @property
     def url(self) -> str:
@@ -77,18 +84,44 @@ class Workers:
         fds = [each.fileno() for each in self._listeners[slot]]
         for each in self._listeners[slot]:
             each.listen(BACKLOG)
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "tests.support.passing_workers"),
-            json.dumps({**self._options, "dir": str(self.directory), "slot": slot, "table": self._fd, "fds": fds}),
-            pass_fds=(*fds, self._fd),
-            stdout=asyncio.subprocess.PIPE,
-            cwd=ROOT,
-            env={**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'plugins'}"},
-        )
+        loop = asyncio.get_running_loop()
+        with socket.socket(socket.AF_UNIX) as listener:
+            listener.setblocking(False)
+            way = self.directory / f"descriptors{slot}"
+            way.unlink(missing_ok=True)
+            listener.bind(str(way))
+            listener.listen()
+            process = await preload.start(
+                [
+                    *(sys.executable, "-m", "tests.support.passing_workers"),
+                    json.dumps({**self._options, "dir": str(self.directory), "slot": slot, "way": str(way)}),
+                ],
+                cwd=ROOT,
+                env={**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'plugins'}"},
+            )
+            async with asyncio.timeout(WITHIN):
+                connection, _ = await loop.sock_accept(listener)
+        with connection:
+            socket.send_fds(connection, [b"x"], [self._fd, *fds])
         self._processes[slot : slot + 1] = [process]
         assert process.stdout is not None
         async with asyncio.timeout(WITHIN):
             assert await process.stdout.readline() == b"ready\n"
+
+    async def die(self, slot: int) -> None:
+        """End a worker at once, with nobody who notices."""
+        self._processes[slot].kill()
+        await self._processes[slot].wait()
+
+    async def end(self, slot: int) -> None:
+        """End a worker in order."""
+        self._processes[slot].send_signal(signal.SIGTERM)
+        async with asyncio.timeout(WITHIN):
+            await self._processes[slot].wait()
+
+    def is_alive(self, slot: int) -> bool:
+        """Tell whether a worker has not ended."""
+        return self._processes[slot].returncode is None
 
     def pid(self, slot: int) -> int:
         """Of a worker."""
@@ -96,15 +129,14 @@ class Workers:
 
     async def kill(self, slot: int) -> None:
         """End a worker at once, and forget it, as a broker does."""
-        self._processes[slot].kill()
-        await self._processes[slot].wait()
+        await self.die(slot)
         self.table.clear(slot)
 
     async def stop(self) -> None:
         """End all."""
         for each in self._processes:
             if each.returncode is None:
-                each.terminate()
+                each.send_signal(signal.SIGTERM)
         for each in self._processes:
             try:
                 async with asyncio.timeout(WITHIN):
@@ -259,7 +291,10 @@ def _application(options: dict[str, Any], slot: int, table: SharedTable) -> web.
 
 async def _serve(options: dict[str, Any]) -> None:
     slot = options["slot"]
-    table = SharedTable(options["table"])
+    with socket.socket(socket.AF_UNIX) as way:
+        way.connect(options["way"])
+        _, (table_fd, *fds), _, _ = socket.recv_fds(way, 1, 3)
+    table = SharedTable(table_fd)
     passing = Passing(Path(options["dir"]), slot, table)
     app = _application(options, slot, table)
     join_workers(app, passing)
@@ -270,7 +305,7 @@ async def _serve(options: dict[str, Any]) -> None:
     if "tls" in options:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(options["tls"])
-    for fd in options["fds"]:
+    for fd in fds:
         await web.SockSite(runner, socket.socket(fileno=fd), backlog=BACKLOG, ssl_context=context).start()
     table.set_state(slot, SlotState.SERVING)
     ending = asyncio.Event()

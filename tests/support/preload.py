@@ -1,8 +1,9 @@
 """Python programs without the wait for their imports: a process that has done them, and forks when one is asked for.
 
-``await start(command, …)`` takes the place of ``asyncio.create_subprocess_exec`` for commands of this Python; where
-there is no ``fork``, and with ``cold=True``, it is that. What comes out is the program as the interpreter would run it:
-arguments, environment, folder, streams, signals and exit code are its own.
+``await start(command, …)`` takes the place of ``asyncio.create_subprocess_exec`` for commands of this Python, and
+``ForkedPopen`` that of ``subprocess.Popen``. Where there is no ``fork``, and with ``cold=True``, ``start`` starts an
+interpreter. What comes out is the program as that would run it: arguments, environment, folder, streams, signals and
+exit code are its own.
 
 Run as a program, ``python -m tests.support.preload SOCKET`` is that process. It ends when its stdin does.
 """
@@ -12,12 +13,14 @@ from __future__ import annotations
 import asyncio
 import atexit
 import contextlib
+import ctypes
 import gc
 import importlib
 import io
 import json
 import os
 import runpy
+import select
 import selectors
 import signal
 import socket
@@ -30,7 +33,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Final, NoReturn, Protocol
+from typing import IO, Any, Final, NoReturn, Protocol
 
 from rtframework.workers import processes
 
@@ -40,9 +43,14 @@ _PRELOADED: Final = (
     *("aiohttp.web", "msgpack", "pydantic", "uvloop", "attrs", "jwt"),
     *("rtframework.server", "rtframework.contracts", "rtframework.cli.client", "rtframework.testing"),
     *("rtframework.cli.main", "rtframework.cli.commands.run", "rtframework_msgpack", "rtframework_jwt"),
-    *("tests.support.markdown", "tests.support.tutorials"),
+    *("redis.asyncio", "rtframework_redis", "rtframework_redis.keeper"),
+    *("rtframework.engine.handover", "rtframework.workers.passing"),
+    *("tests.support.markdown", "tests.support.tutorials", "tests.support.server"),
+    *("tests.support.cluster.command_loop", "tests.support.cluster.driven", "tests.support.cluster.redis_server"),
 )
 _READY: Final = b"ready\n"
+WITHIN: Final = 30.0
+"""Seconds within which a fork has to begin, on a machine that does much else."""
 
 
 class Process(Protocol):
@@ -82,7 +90,7 @@ async def start(
     cold: bool = False,
 ) -> Process:
     """Start ``[sys.executable, …]``; ``stdin`` is what it reads, ``merged`` sends stderr where stdout goes."""
-    if cold or command[0] != sys.executable or not hasattr(os, "fork") or not hasattr(socket, "send_fds"):
+    if cold or not can_fork(command):
         with _file_of(stdin) as file:
             return await asyncio.create_subprocess_exec(
                 *command,
@@ -93,6 +101,11 @@ async def start(
                 stderr=asyncio.subprocess.STDOUT if merged else asyncio.subprocess.PIPE,
             )
     return await Forked.start(_forker(), command[1:], env, cwd, stdin, merged)
+
+
+def can_fork(command: Sequence[str]) -> bool:
+    """Return True for commands of this Python, where there is ``fork``."""
+    return command[0] == sys.executable and hasattr(os, "fork") and hasattr(socket, "send_fds")
 
 
 def _file_of(content: bytes | None) -> Any:
@@ -190,6 +203,49 @@ class Forked:
         return self.returncode
 
 
+class ForkedPopen:
+    """A program in a fork for callers without an event loop: as much of ``subprocess.Popen`` as the harness uses.
+
+    It has a process group of its own, pipes for standard input and output, and is killed when this process ends.
+    """
+
+    def __init__(self, command: Sequence[str], *, env: Mapping[str, str], cwd: Path, stderr: IO[bytes]) -> None:
+        self.args = list(command)
+        self.returncode: int | None = None
+        stdin_of_program, stdin = os.pipe()
+        stdout, stdout_of_program = os.pipe()
+        self.stdin: IO[bytes] = os.fdopen(stdin, "wb", 0)
+        self.stdout: IO[bytes] = os.fdopen(stdout, "rb")
+        request = {"arguments": self.args[1:], "env": dict(env), "cwd": str(cwd), "group": True}
+        try:
+            self._connection = _forker().ask(request, [stdin_of_program, stdout_of_program, stderr.fileno()])
+        finally:
+            os.close(stdin_of_program)
+            os.close(stdout_of_program)
+        self._connection.settimeout(WITHIN)
+        self._lines = self._connection.makefile("rb", 0)
+        self.pid = int(self._lines.readline())
+
+    def poll(self) -> int | None:
+        """Return the exit code, or None while the program runs."""
+        if self.returncode is None and select.select([self._connection], [], [], 0)[0]:
+            # Without a line, the process that forks has ended, and everything that it has started with it.
+            self.returncode = int(self._lines.readline() or -signal.SIGKILL)
+            self._lines.close()
+            self._connection.close()
+        return self.returncode
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Return the exit code when the program has ended. Raises ``subprocess.TimeoutExpired``."""
+        if self.returncode is None:
+            select.select([self._connection], [], [], timeout)
+        code = self.poll()
+        if code is None:
+            assert timeout is not None
+            raise subprocess.TimeoutExpired(self.args, timeout)
+        return code
+
+
 async def _line(connection: socket.socket) -> bytes:
     """One line and no more: of a program that has ended already the next one is there, too."""
     loop = asyncio.get_running_loop()
@@ -222,6 +278,16 @@ class Forker:
 
     async def fork(self, request: Mapping[str, Any], descriptors: Sequence[int]) -> tuple[socket.socket, int]:
         """A connection that will tell the exit code, and the process id."""
+        connection = self.ask(request, descriptors)
+        try:
+            connection.setblocking(False)
+            return connection, int(await _line(connection))
+        except BaseException:
+            connection.close()
+            raise
+
+    def ask(self, request: Mapping[str, Any], descriptors: Sequence[int]) -> socket.socket:
+        """A connection on which a line with the process id comes, and at the end one with the exit code."""
         connection = socket.socket(socket.AF_UNIX)
         try:
             connection.connect(self._address)
@@ -229,11 +295,10 @@ class Forker:
             sent = socket.send_fds(connection, [message], descriptors)
             if sent < len(message):  # even nothing cannot be sent to who has answered and closed already
                 connection.sendall(message[sent:])
-            connection.setblocking(False)
-            return connection, int(await _line(connection))
         except BaseException:
             connection.close()
             raise
+        return connection
 
     def close(self) -> None:
         """End it."""
@@ -248,6 +313,7 @@ def _forker() -> Forker:
     global _running
     if _running is None:
         _running = Forker()
+        atexit.register(close)
     return _running
 
 
@@ -292,6 +358,7 @@ def _serve(address: str) -> tuple[dict[str, Any], list[int]] | None:
                 message, descriptors, _, _ = socket.recv_fds(connection, 1 << 20, 3)
                 while not message.endswith(b"\n"):
                     message += connection.recv(1 << 20)
+                asked: dict[str, Any] = json.loads(message)
                 pid = os.fork()
                 if not pid:
                     signal.set_wakeup_fd(-1)
@@ -301,7 +368,9 @@ def _serve(address: str) -> tuple[dict[str, Any], list[int]] | None:
                         sock.close()
                     os.close(watched)
                     os.close(watching)
-                    return json.loads(message), descriptors
+                    return asked, descriptors
+                if asked.get("group"):
+                    os.setpgid(pid, pid)  # both do it: who is told the process id may send a signal to the group
                 for descriptor in descriptors:
                     os.close(descriptor)
                 waiting[pid] = connection
@@ -316,11 +385,20 @@ def _ended() -> list[tuple[int, int]]:
     return found
 
 
+def _die_with_parent() -> None:
+    """Be killed when the process that forks ends, which it does with the one that asks; where this is Linux."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(1, int(signal.SIGKILL))  # PR_SET_PDEATHSIG
+
+
 def _become(request: Mapping[str, Any], descriptors: Sequence[int], installed: Sequence[str]) -> None:
     """Run what is asked for as ``python`` would."""
     for number, descriptor in enumerate(descriptors):
         os.dup2(descriptor, number)
         os.close(descriptor)
+    if request.get("group"):
+        os.setpgid(0, 0)
+        _die_with_parent()
     os.chdir(request["cwd"])
     os.environ.clear()
     os.environ.update(request["env"])

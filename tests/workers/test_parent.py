@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from rtframework import ConfigurationError
-from rtframework.workers.parent import Parent, directory_of, make_private, started_at, this_parent
+from rtframework.workers.parent import Parent, directory_of, make_private, started_at, temporary, this_parent
 
 
 def test_a_parent_is_known_by_its_number_and_its_start() -> None:
@@ -28,19 +30,35 @@ def test_a_parent_is_known_by_its_number_and_its_start() -> None:
     assert started_at(child.pid) is None
 
 
-def test_workers_of_one_parent_meet_where_only_their_user_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def short() -> Iterator[Path]:
+    """A folder with a short name."""
+    with tempfile.TemporaryDirectory(prefix="rtf", dir="/tmp") as folder:
+        yield Path(folder)
+
+
+def test_workers_of_one_parent_meet_where_only_their_user_is(short: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Workers would not find each other, or those of another program would be among them."""
-    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(short))
     one, two = directory_of(Parent(7, "1")), directory_of(Parent(7, "2"))
-    assert one.parent == two.parent == tmp_path
+    assert one.parent == two.parent == short
     assert one != two
     make_private(one)
     make_private(one)
     assert one.stat().st_mode & 0o777 == 0o700
-    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path / "nothing"))
-    monkeypatch.setenv("TMPDIR", str(tmp_path))
-    monkeypatch.setattr("tempfile.tempdir", None)
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(short / "nothing"))
+    monkeypatch.setattr("tempfile.tempdir", str(short))
     assert directory_of(Parent(7, "1")) == one
+
+
+def test_the_name_of_a_socket_is_not_too_long(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Workers could not start where temporary files are in a folder deep down, as on a Mac or in a test."""
+    deep = tmp_path / ("x" * 60)
+    deep.mkdir()
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(deep))
+    monkeypatch.setattr("tempfile.tempdir", str(deep))
+    assert temporary() == "/tmp"
+    assert directory_of(Parent(7, "1")).parent == Path("/tmp")
 
 
 @pytest.mark.parametrize("kind", ["open", "link", "file"])

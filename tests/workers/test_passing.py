@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
+import resource
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -131,14 +133,121 @@ async def test_what_waits_for_a_worker_that_dies_comes_back(tmp_path: Path, tabl
         theirs.close()
     dead.close()
     await until(lambda: group.taken[0].found)
+    await until(lambda: len(group.taken[0].found) == 50)  # those in its queue, too
     got = [(int(data), is_settled) for _, data, is_settled, _ in group.taken[0].found]
-    first = got[0][0]
-    assert got == [(number, True) for number in range(first, 50)]
-    assert first <= 20
+    assert sorted(got) == [(number, True) for number in range(50)]
     for ours, _ in pairs:
         ours.close()
     group.close()
     assert descriptors() == before
+
+
+@pytest.mark.parametrize("is_known", [False, True])
+async def test_a_worker_dies_with_a_connection_that_it_has_not_taken(
+    tmp_path: Path, table: SharedTable, is_known: bool
+) -> None:
+    """A client would be cut off while it connects; one that nobody else sends anything to, too."""
+    before = descriptors()
+    group = Group(tmp_path, table)
+    dead = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    dead.bind(str(tmp_path / "1"))
+    ours, theirs = socket.socketpair()
+    assert group.members[0].pass_on(1, theirs.fileno(), b"it")
+    theirs.close()
+    dead.close()
+    if is_known:
+        table.set_state(1, SlotState.EMPTY)
+    await until(lambda: group.taken[0].found)
+    ((sock, data, is_settled, _),) = group.taken[0].found
+    assert (data, is_settled) == (b"it", True)
+    ours.send(b"x")
+    assert sock.recv(1) == b"x"
+    ours.close()
+    group.close()
+    assert descriptors() == before
+
+
+async def test_a_connection_that_was_taken_is_forgotten(tmp_path: Path, table: SharedTable) -> None:
+    """A client would not see the end of its connection; or would have it served by two workers."""
+    group = Group(tmp_path, table)
+    group.members[1].start()
+    for turn in range(1, 4):
+        ours, theirs = socket.socketpair()
+        assert group.members[0].pass_on(1, theirs.fileno(), b"")
+        theirs.close()
+        await until(lambda: group.taken[1].found)
+        assert table.taken(0, 1) == turn
+        group.taken[1].close()
+        loop = asyncio.get_running_loop()
+        ours.setblocking(False)
+        async with asyncio.timeout(10):
+            assert await loop.sock_recv(ours, 1) == b""
+        ours.close()
+        if turn == 2:  # its successor counts on
+            group.members[1].stop()
+            group.members[1].start()
+    assert group.taken[0].found == []
+    group.close()
+
+
+async def test_bytes_that_no_worker_has_sent_do_no_harm(
+    tmp_path: Path, table: SharedTable, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A program of the same user that writes to the wrong socket would end a worker, or use its descriptors up."""
+    group = Group(tmp_path, table)
+    group.members[1].start()
+    stranger = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    stranger.connect(str(tmp_path / "1"))
+    before = descriptors()
+    file = os.open("/dev/null", os.O_RDONLY)
+    for message in (
+        b"x",
+        b"\xff" * 5,
+        b"\x02\x01\x00\x00\x02{}",
+        b"\x02\x01\x00\x00\x01{",
+        bytes([0, 1, 0, 0, 0]),
+        bytes([8, 1, 0, 0, 0]),
+    ):
+        for fds in ([file], [file, file]):
+            socket.send_fds(stranger, [message], fds)
+            await asyncio.sleep(0)
+    stranger.send(b"")
+    ours, theirs = socket.socketpair()
+    assert group.members[0].pass_on(1, theirs.fileno(), b"real")
+    theirs.close()
+    await until(lambda: group.taken[1].found)
+    assert [data for _, data, *_ in group.taken[1].found] == [b"real"]
+    assert "no connection" in caplog.text
+    os.close(file)
+    ours.close()
+    group.taken[1].close()
+    group.members[0].stop()
+    assert descriptors() == before
+    stranger.close()
+    group.close()
+
+
+async def test_no_file_descriptor_is_free(tmp_path: Path, table: SharedTable, caplog: pytest.LogCaptureFixture) -> None:
+    """A worker at its limit would lose every connection that it is passed, and not only one."""
+    group = Group(tmp_path, table)
+    group.members[1].start()
+    pairs = [socket.socketpair() for _ in range(8)]
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        for _, theirs in pairs:
+            assert group.members[0].pass_on(1, theirs.fileno(), b"")
+        resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
+        await until(lambda: "no free file descriptor" in caplog.text)
+        for _ in range(10):
+            await asyncio.sleep(0)
+        assert group.taken[1].found == []
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    await until(lambda: len(group.taken[1].found) == 7)
+    for ours, theirs in pairs:
+        ours.close()
+        theirs.close()
+    group.close()
 
 
 async def test_what_was_sent_before_the_end_is_served(tmp_path: Path, table: SharedTable) -> None:
@@ -174,6 +283,28 @@ async def test_a_new_session_goes_to_a_worker_that_has_clearly_fewer(tmp_path: P
     assert passing.destination() is None  # 18 more are less than two in a hundred
     table.set_clients(1, 980)
     assert passing.destination() == 1
+
+
+async def test_no_new_session_goes_to_a_worker_that_hangs(tmp_path: Path, table: SharedTable) -> None:
+    """It has the fewest clients: all that come would wait until it is killed."""
+    group = Group(tmp_path, table)
+    passing = group.members[0]
+    ours, theirs = socket.socketpair()
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as hanging:
+        hanging.bind(str(tmp_path / "1"))
+        passing.count(100)
+        table.set_clients(1, 10)
+        table.set_clients(2, 50)
+        assert passing.destination() == 1
+        assert passing.pass_on(1, theirs.fileno(), b"")
+        await until(lambda: passing.destination() == 2)
+        table.set_state(2, SlotState.EMPTY)
+        assert passing.destination() is None
+        table.add_taken(0, 1)  # it goes on
+        await until(lambda: passing.destination() == 1)
+    ours.close()
+    theirs.close()
+    group.close()
 
 
 async def test_sessions_that_are_on_their_way_count(tmp_path: Path, table: SharedTable) -> None:

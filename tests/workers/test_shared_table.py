@@ -65,3 +65,20 @@ def test_a_room_is_another_in_each_namespace(room: str) -> None:
     """Else a message to a room would reach workers that have one of its name in another namespace alone."""
     assert bucket_of("/", room) != bucket_of("/chat", room)
     assert bucket_of("/", room) != bucket_of("/")
+
+
+def test_connections_that_were_taken_are_counted_beyond_the_end_of_a_worker(
+    tables: tuple[SharedTable, SharedTable],
+) -> None:
+    """A connection would be served twice, or never."""
+    ours, theirs = tables
+    for sender in (-1, 0, SLOTS - 1):
+        ours.add_taken(sender, 0)
+        ours.add_taken(sender, SLOTS - 1)
+    ours.add_taken(5, 7)
+    ours.clear(7)
+    ours.add_taken(5, 7)
+    assert theirs.taken(5, 7) == 2
+    assert theirs.taken(7, 5) == 0
+    assert [theirs.taken(sender, slot) for sender in (-1, 0, SLOTS - 1) for slot in (0, SLOTS - 1)] == [1] * 6
+    assert not any(theirs.rooms(SLOTS - 1))

@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import os
 import socket
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -114,20 +113,34 @@ async def test_a_worker_that_has_gone_meanwhile(house: House, clients: list[sock
     house.table.set_state(1, SlotState.EMPTY)
     house.table.set_state(2, SlotState.EMPTY)
     clients += [house.connect(0)]
-    clients[1].settimeout(10)
-    assert await asyncio.get_running_loop().run_in_executor(None, clients[1].recv, 1) == b"", "there is nobody"
+    house.work(3)  # the next one
+    await until(lambda: house.taken[3])
+    assert house.taken[3][0].getpeername() == clients[1].getsockname()
 
 
-async def test_a_worker_that_dies_while_many_wait_for_it(house: House, clients: list[socket.socket]) -> None:
-    """The supervisor would offer them to the dead worker for ever, and all workers would be cut off with it."""
-    house.table.set_state(1, SlotState.SERVING)
-    hangs = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)  # the worker with the fewest clients takes nothing
-    hangs.bind(str(house.directory / "1"))
-    house.work(2, clients=5)
-    size = Path("/proc/sys/net/unix/max_dgram_qlen").read_text() if sys.platform == "linux" else "16"
-    pairs = [socket.socketpair() for _ in range(int(size) + 20)]  # so that some wait for room
-    clients += [ours for ours, _ in pairs]
-    for _, theirs in pairs:
-        house.substitute._pass_on(theirs, b"")
-    hangs.close()  # and it dies, before anybody has noticed
-    await until(lambda: len(house.taken[2]) >= 10)
+async def test_the_end_comes_while_nobody_takes_a_connection(house: House, clients: list[socket.socket]) -> None:
+    """A client would wait for ever."""
+    house.substitute.serve({0})
+    clients += [house.connect(0)]
+    await until(lambda: house.substitute._homeless)
+    house.substitute.close()
+    clients[0].settimeout(10)
+    assert await asyncio.get_running_loop().run_in_executor(None, clients[0].recv, 1) == b""
+
+
+async def test_a_worker_dies_with_many_on_their_way(house: House, clients: list[socket.socket]) -> None:
+    """The supervisor would pass them to the dead one for ever, and do nothing else any more."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as dead:  # takes nothing, as one that hangs
+        dead.bind(str(house.directory / "0"))
+        house.table.set_state(0, SlotState.SERVING)
+        house.work(1, clients=5)
+        house.substitute.serve({0})
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as stranger, contextlib.suppress(BlockingIOError):
+            stranger.setblocking(False)
+            stranger.connect(dead.getsockname())
+            while True:
+                stranger.send(b"")  # until its queue is full
+        clients += [house.connect(0) for _ in range(5)]
+        await until(lambda: house.substitute._passing._others)
+        await until(lambda: len(house.substitute._passing._others[0]._waiting) == 5)
+    await until(lambda: len(house.taken[1]) == 5)

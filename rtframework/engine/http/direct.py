@@ -38,6 +38,9 @@ _ROUTES: Final = web.AppKey("rtframework_direct_routes", dict[str, "DirectRoute"
 class Polling(Protocol):
     """The transport of the client whose GET waits, or whose POST is on its way."""
 
+    received: int
+    """Bytes of bodies that have come in pieces: they show that the client is there."""
+
     @property
     def is_open(self) -> bool:
         """True while packets of the client are served."""
@@ -102,13 +105,14 @@ class Post:
         self.send = send
         self.is_begun = is_begun
         """True if it need not be left to aiohttp at once."""
-        self.patience = min(_PATIENCE, timeout)
-        """Seconds after which it is left to aiohttp."""
+        self.patience = min(_PATIENCE, timeout / 2)
+        """Seconds after which it is left to aiohttp, in whose task it has the rest of its time, and more."""
 
     def feed(self, data: bytes) -> Served:
         """Take what has come: ``None`` if more is to come. What is more than the body, or too late, is aiohttp's."""
         body = self._body
         body.feed(data)
+        self._polling.received += len(data)
         if body.missing > 0 and self._polling.is_open:
             return None
         return self.send if body.missing else self._serve()

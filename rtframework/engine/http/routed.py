@@ -11,19 +11,23 @@ from aiohttp import web
 
 from ..handover import HERE, Neighbours, Peer, RequestLines
 from ..ids import LETTERS, SLOTS
+from .direct import DirectRoute
 from .forwarding import forward
 from .protocol import HttpProtocol, HttpServer
 
 if TYPE_CHECKING:
     from asyncio import BaseTransport
-    from collections.abc import Iterable
+    from collections.abc import Awaitable, Iterable
     from socket import socket
 
-    from .direct import DirectRoute
+    from .direct import Served
 
 _END: Final = b"\r\n\r\n"
 _BEGINNING: Final = re.compile(rb"[A-Z]{1,20}(?:\Z| [!-~]*(?:\Z| (?:[!-~]*)\r?(?:\Z|\n)))")
 """The beginning of a request."""
+
+
+_serve_unparsed: Final = HttpProtocol._serve_unparsed
 
 
 class RoutedProtocol(HttpProtocol):
@@ -101,32 +105,52 @@ class RoutedProtocol(HttpProtocol):
         self._is_clean = False
 
     def _serve_unparsed(self, data: bytes) -> bool:
-        """Pass the connection on if the request that begins here is another worker's; else serve it, or hold it."""
-        server: Any = self._manager
-        found = server.session(data)
-        if found is not None:
-            if found[1] != server.letter:
-                slot = SLOTS[found[1][0]]
-                if self._may_leave(slot):
-                    return self._leave(slot, data)
-        elif not self._is_settled and server.handshake(data) is not None:
-            slot = server.neighbours.destination()
-            if slot is not None:
-                return self._leave(slot, data, True) or super()._serve_unparsed(data)
-        if super()._serve_unparsed(data):
+        """Serve a request of this worker's; pass the connection on if it is another's; else hold it, or decline."""
+        if _serve_unparsed(self, data):
             if self.head_timer is not None and self.post is None:
                 self._stop_timer()
-            if self._is_settled and not self._is_forwarded:
-                self._is_settled = False
+            if self._is_settled:
+                self._end_settled()
             return True
+        if self._leaves(data):
+            return True
+        server: Any = self._manager
         if _END in data or not data or len(data) > server.largest or _BEGINNING.match(data) is None:
-            if self._is_settled and not self._is_forwarded:
-                self._is_settled = False
+            self._end_settled()
             return False
         self._hold(data)
         if self.head_timer is None:
             self.head_timer = self._loop.call_later(self._head_seconds, self._be_late)
         return True
+
+    def _end_settled(self) -> None:
+        if self._is_settled and not self._is_forwarded:
+            self._is_settled = False
+
+    def _leaves(self, data: bytes) -> bool:
+        """Pass the connection on if the request that begins here, and was not read, is for another worker."""
+        server: Any = self._manager
+        going, server.going = server.going, None
+        if going is not None:  # it was read, see RoutedServer
+            slot, is_handshake = going
+            if self._leave(slot, data, is_handshake):
+                return True
+            if not is_handshake:
+                return False
+            self._is_settled = True
+            served = _serve_unparsed(self, data)
+            self._end_settled()
+            return served
+        if server.begins(data) is None:
+            return False
+        found = server.session(data)
+        if found is not None:
+            slot = SLOTS[found[1][0]]
+            return found[1] != server.letter and self._may_leave(slot) and self._leave(slot, data)
+        if not self._is_settled and server.handshake(data) is not None:
+            destination = server.neighbours.destination()
+            return destination is not None and self._leave(destination, data, True)
+        return False
 
     def _may_leave(self, slot: int) -> bool:
         server = self._manager
@@ -173,16 +197,6 @@ class RoutedProtocol(HttpProtocol):
             self._is_settled = True
             self.data_received(data)
 
-    def _serve(self) -> None:
-        """Serve the requests that have come on an idle connection; by a task, if they are another worker's."""
-        server = self._manager
-        if isinstance(server, RoutedServer) and not self._is_forwarded:
-            path = getattr(self._messages[0][0], "path", "")
-            if server.foreign_slot(path) != HERE:
-                self._hand_over()
-                return
-        super()._serve()
-
     def log_access(self, request: web.BaseRequest, response: web.StreamResponse, time: float | None) -> None:
         """Leave a request that was forwarded to the log of the worker that has served it."""
         if self.is_logged_elsewhere:
@@ -204,16 +218,19 @@ class RoutedServer(HttpServer):
         neighbours: Neighbours,
         paths: Iterable[str],
     ) -> None:
-        super().__init__(server, head_timeout, routes)
+        super().__init__(server, head_timeout, {path: self._keep(route) for path, route in routes.items()})
         self.neighbours = neighbours
         """The other workers."""
         self.slot = neighbours.slot
         """The number of this worker."""
+        self.going: tuple[int, bool] | None = None
+        """The first and last argument of ``_leave`` for the request that was just declined."""
         self._lines = RequestLines(paths)
-        self.session, self.handshake = self._lines.session, self._lines.handshake
+        self.begins, self.session, self.handshake = self._lines.begins, self._lines.session, self._lines.handshake
         """Match requests to the servers, see ``RequestLines``."""
         self.letter = LETTERS[self.slot : self.slot + 1]
         """The first letter of the session ids of this worker."""
+        self._own_letter = self.letter.decode()
         self._serve_here = self.request_handler
         self.request_handler = self._serve_or_forward
         self._taking: set[asyncio.Task[None]] = set()
@@ -226,6 +243,39 @@ class RoutedServer(HttpServer):
         if isinstance(protocol, RoutedProtocol):
             protocol.begin()
         return protocol
+
+    def _keep(self, route: DirectRoute) -> DirectRoute:
+        """Make a direct route that declines what is for other workers."""
+        serve = route.serve
+
+        def serve_here(request: web.Request) -> Served:
+            target = request.raw_path
+            start = target.rfind("sid=")  # the last one counts
+            if (
+                start > 0 and target[start + 4 : start + 5] == self._own_letter and target[start - 1] in "?&"
+            ) or self._is_for_here(request):
+                return serve(request)
+            return None
+
+        return DirectRoute(route._app, route._route, serve_here)
+
+    def _is_for_here(self, request: web.Request) -> bool:
+        """Return whether this worker serves a request. If not, ``going`` says where it goes, unless it was parsed."""
+        protocol: Any = request.protocol
+        is_parsed, target = protocol._unparsed is None, request.raw_path
+        if protocol._is_settled:
+            return True
+        if "sid=" in target:
+            slot = self.foreign_slot(target)
+            going = None if slot == HERE else (slot, False)
+        elif is_parsed:
+            return True
+        else:
+            destination = self.neighbours.destination()
+            going = None if destination is None else (destination, True)
+        if not is_parsed:
+            self.going = going
+        return going is None
 
     def take(self, sock: socket, data: bytes, *, is_settled: bool = False, peer: Peer | None = None) -> None:
         """Serve a connection that another worker has passed on, see ``Serve``."""
@@ -248,8 +298,11 @@ class RoutedServer(HttpServer):
         slot = self._lines.slot_of(target)
         return slot if slot not in (HERE, self.slot) and self.neighbours.is_there(slot) else HERE
 
-    async def _serve_or_forward(self, request: web.BaseRequest) -> web.StreamResponse:
+    def _serve_or_forward(self, request: web.BaseRequest) -> Awaitable[web.StreamResponse]:
         """Serve a request whose connection could not be passed on."""
+        return self._forward(request) if "sid=" in request.raw_path else self._serve_here(request)
+
+    async def _forward(self, request: web.BaseRequest) -> web.StreamResponse:
         protocol = request.protocol
         if isinstance(protocol, RoutedProtocol) and not protocol._is_forwarded:
             slot = self.foreign_slot(request.raw_path)

@@ -139,6 +139,7 @@ class EngineIOServer(EngineServer):
         return {"Set-Cookie": self._generate_sid_cookie(connection.sid, attributes)}
 
     def _closed(self, connection: Connection) -> None:
+        super()._closed(connection)
         socket = self.sockets.get(connection.sid)
         if socket is not None:
             self.forget_if_over(socket)

@@ -40,6 +40,8 @@ class NoTransport:
 
 NO_WEBSOCKET: Final = NoTransport("websocket")
 NO_POLLING: Final = NoTransport("polling")
+UNHEARD_POLLING: Final = NoTransport("polling")
+"""In its place when no GET waited for the client's own end."""
 
 
 class Nobody:

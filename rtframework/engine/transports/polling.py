@@ -49,7 +49,7 @@ class Waiting(Protocol):
 class PollingTransport:
     """The polling side of one connection: at most one GET and one POST at a time, as the protocol says."""
 
-    __slots__ = ("_handed_over", "_posting", "_request", "_waiting", "compress", "connection", "received")
+    __slots__ = ("_handed_over", "_posting", "_request", "_waiting", "compress", "connection", "is_unheard", "received")
 
     name: Final = "polling"
     connection: Carried
@@ -61,6 +61,8 @@ class PollingTransport:
         self._request: web.Request | None = None
         self._handed_over: Handed | None = None
         self._posting = False
+        self.is_unheard = False
+        """True if no GET waited that could have been answered with a NOOP: when the client left, above all."""
         self.received = 0
         """Bytes of bodies that have come in pieces."""
         self.compress = True
@@ -99,6 +101,8 @@ class PollingTransport:
         """Answer the waiting GET, if there is one, with these packets and whatever waited for it."""
         if self._waiting is not None:
             self._answer(self._join([frames]))
+        elif frames is NOOP:
+            self.is_unheard = True
 
     def close(self) -> None:
         """Tell the waiting GET that it is over."""

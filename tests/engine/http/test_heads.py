@@ -222,7 +222,7 @@ async def test_a_blocked_loop_closes_no_connection() -> None:
 async def test_polls_websockets_and_bodies_may_wait() -> None:
     """Clients for whom there is nothing would be disconnected."""
     witness = Witness(limits=Limits(head_timeout=0.05))
-    async with run(attached(witness.io), keepalive_timeout=0.05) as url, raw_client(url) as raw:
+    async with run(attached(witness.io), keepalive_timeout=0.05) as url, raw_client(url, keeps_alive=False) as raw:
         await join(raw)
         async with wire(url) as tcp, wire(url) as poster, wire(url) as upgraded:
             await tcp.send(line(raw, "GET"))

@@ -677,7 +677,7 @@ async def test_a_pong_carries_nothing(party: Party) -> None:
 
 async def test_a_body_that_comes_slowly_has_more_time(serve: Serve) -> None:
     """Somebody with a bad line could never send a picture."""
-    witness = Witness(ping_interval=0.1, ping_timeout=0.2, limits=Limits(body_timeout=0.2, least_rate=1_000))
+    witness = Witness(ping_interval=0.1, ping_timeout=0.2, limits=Limits(body_timeout=0.8, least_rate=500))
     server = await serve(witness.io)
     body = b'42["note","' + b"x" * 20_000 + b'"]'
     async with raw_client(server.url) as raw, wire(server.url) as http:
@@ -687,7 +687,7 @@ async def test_a_body_that_comes_slowly_has_more_time(serve: Serve) -> None:
         await http.send(line(raw, "POST"), TEXT, f"Content-Length: {len(body)}")
         for start in range(0, len(body), 400):
             await http.more(body[start : start + 400])
-            await asyncio.sleep(0.02)
+            await asyncio.sleep(0.02)  # in a second, all of it
         assert await http.response() == (200, b"ok")
         await eventually(lambda: witness.notes)
         polling.cancel()

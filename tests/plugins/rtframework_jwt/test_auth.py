@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rtframework.authenticators import TokenSources
+from rtframework.authenticators import TokenDetails, TokenSources, authenticate
 from rtframework.exceptions import ConfigurationError, ConnectionRefused
 from rtframework.testing import AuthenticatorConformance
 from rtframework.types import Handshake, Identity
@@ -546,3 +546,40 @@ async def test_nothing_is_logged(caplog: pytest.LogCaptureFixture) -> None:
     await auth.authenticate(by_auth(token()))
     await refused(auth, token(exp=1))
     assert not [record for record in caplog.records if record.name != "asyncio"]
+
+
+# --- what the server is told of the token -----------------------------------------------------------------------------
+
+
+async def test_the_server_is_told_of_the_token() -> None:
+    """A server could not tell a token that was issued after its owner was thrown out from an older one."""
+    now = int(time.time())
+    auth = JWTAuth(key=KEY, algorithms=HS256, leeway=5, require=())
+
+    async def told(**changes: Any) -> TokenDetails | None:
+        user, details = await authenticate(auth, Handshake(auth={"token": token(**changes)}))
+        assert user.id == "42"
+        return details
+
+    assert await told(jti="t1", iat=now, exp=now + 60) == TokenDetails("t1", now, now + 65, 30.0)
+    assert await told(exp=None) == TokenDetails(refresh_before=30.0)
+    with pytest.raises(ConnectionRefused):
+        await told(exp=now - 60)
+
+
+async def test_when_clients_are_asked_for_a_new_token() -> None:
+    """Clients would be asked at another time than the program has said, or put the answer where nobody looks."""
+    auth = JWTAuth(
+        key=KEY, algorithms=HS256, refresh_before=None, refresh_grace=5, sources=TokenSources(auth="jwt", header=True)
+    )
+    _, details = await authenticate(auth, Handshake(auth={"jwt": token()}))
+    assert details is not None
+    assert (details.refresh_before, details.refresh_grace, details.key) == (None, 5, "jwt")
+
+
+@pytest.mark.parametrize("option", ["refresh_before", "refresh_grace"])
+@pytest.mark.parametrize("seconds", [-1, "30", True, float("nan"), 3601])
+def test_times_that_make_no_sense(option: str, seconds: Any) -> None:
+    """A client would be asked without a pause, or milliseconds be taken for seconds."""
+    with pytest.raises(ConfigurationError, match=option):
+        JWTAuth(key=KEY, algorithms=HS256, **{option: seconds})

@@ -15,9 +15,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO, Final
 
+from tests.support.preload import ForkedPopen, can_fork
+
 _SETPRIV: Final = shutil.which("setpriv")
 _RANDOM: Final = random.Random()  # Hypothesis and tests seed the common one
-_running: dict[int, subprocess.Popen[bytes]] = {}
+_running: dict[int, subprocess.Popen[bytes] | ForkedPopen] = {}
 
 
 class MissingProgram(RuntimeError):
@@ -58,7 +60,7 @@ class Program:
         self.folder = folder
         self.log = folder / f"{name}.log"
         self._env = None if env is None else {**os.environ, **env}
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: subprocess.Popen[bytes] | ForkedPopen | None = None
 
     @property
     def pid(self) -> int:
@@ -89,16 +91,20 @@ class Program:
         if self.alive:
             raise RuntimeError(f"{self.name} runs already")
         pipe = subprocess.PIPE if piped else None
+        folder = cwd or self.folder
         with self.log.open("ab") as log:
-            self._process = subprocess.Popen(
-                die_with_parent(self.command),
-                stdin=pipe or subprocess.DEVNULL,
-                stdout=pipe or log,
-                stderr=log,
-                cwd=cwd or self.folder,
-                env=self._env,
-                process_group=0,
-            )
+            if piped and can_fork(self.command):
+                self._process = ForkedPopen(self.command, env=self._env or os.environ, cwd=folder, stderr=log)
+            else:
+                self._process = subprocess.Popen(
+                    die_with_parent(self.command),
+                    stdin=pipe or subprocess.DEVNULL,
+                    stdout=pipe or log,
+                    stderr=log,
+                    cwd=folder,
+                    env=self._env,
+                    process_group=0,
+                )
         _running[self._process.pid] = self._process
 
     def signal(self, number: signal.Signals) -> None:
@@ -137,7 +143,7 @@ class Program:
         text = self.log.read_text(encoding="utf-8", errors="replace") if self.log.is_file() else ""
         return f"--- {self.name} ({self.log})\n" + "\n".join(text.splitlines()[-lines:])
 
-    def _running(self) -> subprocess.Popen[bytes]:
+    def _running(self) -> subprocess.Popen[bytes] | ForkedPopen:
         if self._process is None:
             raise RuntimeError(f"{self.name} was not started")
         return self._process

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Final
 
 import pytest
 from redis.asyncio import Redis
@@ -168,24 +170,66 @@ def test_a_program_of_another_group_is_ended_with_its_children(tmp_path: Path) -
     program.kill()
 
 
+PYTHON_PROGRAM: Final = """
+import os, sys
+print(os.getpid(), os.getpgid(0), flush=True)
+print(sys.stdin.readline().strip(), flush=True)
+print("to the log", file=sys.stderr)
+raise SystemExit(int(sys.stdin.readline()))
+"""
+
+
+def test_a_program_in_python_has_its_own_pipes_group_and_exit_code(tmp_path: Path) -> None:
+    """Servers in Python are forked: a test would drive one that is not as the others are."""
+    (tmp_path / "program.py").write_text(PYTHON_PROGRAM)
+    program = processes.Program("python", [sys.executable, "program.py"], tmp_path)
+    program.start(piped=True)
+    assert program.stdout.readline().split() == [b"%d" % program.pid] * 2
+    program.stdin.write(b"heard\n")
+    assert program.stdout.readline() == b"heard\n"
+    assert program.alive
+    with pytest.raises(subprocess.TimeoutExpired):
+        program.wait(0)
+    program.stdin.write(b"7\n")
+    assert program.wait(10) == 7
+    assert not program.alive
+    assert program.logged().endswith("to the log")
+
+
+def test_a_program_in_python_is_killed(tmp_path: Path) -> None:
+    """A test of a crash would hang, or leave a server behind."""
+    (tmp_path / "program.py").write_text("import time\ntime.sleep(60)\n")
+    program = processes.Program("python", [sys.executable, "program.py"], tmp_path)
+    program.start(piped=True)
+    program.freeze()
+    pid = program.pid
+    program.kill()
+    wait_for_end(pid)
+    assert program.wait(0) == -signal.SIGKILL
+
+
 @needs("setpriv")
 def test_programs_die_with_the_process_that_is_killed(tmp_path: Path) -> None:
     """A test run that is killed would leave servers behind, which hold ports and memory for days."""
+    (tmp_path / "p.py").write_text("print('started')\nimport time\ntime.sleep(60)\n")
     code = (
-        "import pathlib, time; from tests.support.cluster.processes import Program;"
-        f"p = Program('s', ['sleep', '60'], pathlib.Path({str(tmp_path)!r})); p.start();"
+        "import pathlib, sys, time; from tests.support.cluster.processes import Program;"
+        f"folder = pathlib.Path({str(tmp_path)!r});"
+        "p = Program('s', ['sleep', '60'], folder); p.start();"
         "comm = pathlib.Path(f'/proc/{p.pid}/comm')\n"
         "while comm.read_text() != 'sleep\\n': time.sleep(0.01)\n"
-        "print(p.pid, flush=True);"
+        "q = Program('q', [sys.executable, '-u', 'p.py'], folder); q.start(piped=True); q.stdout.readline();"
+        "print(p.pid, q.pid, flush=True);"
         "time.sleep(60)"
     )
     parent = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
     assert parent.stdout is not None
-    child = int(parent.stdout.readline())
+    children = [int(pid) for pid in parent.stdout.readline().split()]
     parent.kill()
     parent.wait()
     parent.stdout.close()
-    wait_for_end(child)
+    for child in children:
+        wait_for_end(child)
 
 
 def test_missing_programs_are_told() -> None:

@@ -1,0 +1,92 @@
+"""Rooms that the server itself puts sockets into, which no client can name: those of users and tokens."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from typing import Any, Final
+from uuid import UUID
+
+from ..exceptions import ConfigurationError, EventError
+from ..logs import ThrottledLog
+from ..types import identity_of
+
+log: Final = logging.getLogger("rtframework.namespace")
+
+RESERVED: Final = "$"
+"""The first character of the names of such rooms."""
+
+_USER: Final = "$user:"
+
+_TOKEN: Final = "$token:"
+
+_no_room: Final = ThrottledLog(
+    log,
+    logging.WARNING,
+    "io.user() does not reach a client of %s: the id of its user is empty, or has half a surrogate pair",
+)
+
+
+def room_of_user(id: object) -> str:
+    """Return the room of a user's sockets: ``"$user:"`` and the id as text.
+
+    Raises :class:`~rtframework.ConfigurationError` for an id that is no string, whole number or UUID, or that no room
+    can be named after: one that is empty, or that UTF-8 cannot encode.
+    """
+    if isinstance(id, bool) or not isinstance(id, str | int | UUID):
+        raise ConfigurationError(f"a user's id is a string, a whole number or a UUID, not {id!r}: write user.id")
+    text = str(id)
+    if not _is_text(text):
+        raise ConfigurationError(f"a user's id is a text that is not empty, not {id!r}")
+    return _USER + text
+
+
+def rooms_of(user: Any, nsp: str) -> frozenset[str]:
+    """Return the rooms of the socket of a user that an authenticator has returned; none if it has no id."""
+    key = identity_of(user)
+    if isinstance(key, bool) or not isinstance(key, str | int | UUID):
+        return frozenset()
+    text = str(key)
+    if not _is_text(text):
+        _no_room(nsp, key=nsp, extra={"nsp": nsp})
+        return frozenset()
+    return frozenset((_USER + text,))
+
+
+def room_of_token(id: str | None) -> frozenset[str]:
+    """Return the room of the sockets that were let in by a token with this id; none without one."""
+    return frozenset((_TOKEN + id,)) if id is not None and _is_text(id) else frozenset()
+
+
+EVERY_TOKEN: Final = "$tokens"
+"""Stands for all users and tokens, where rooms of the server's own stand for one of them; nobody is in it."""
+
+
+def keys_of(rooms: Iterable[str]) -> frozenset[str]:
+    """Return the room of a socket's token, or, if its token has no id, that of its user. ``rooms``: the socket's."""
+    own = own_rooms(rooms)
+    return frozenset(room for room in own if room.startswith(_TOKEN)) or own
+
+
+def own_rooms(rooms: Iterable[str]) -> frozenset[str]:
+    """Return those of some rooms that the server itself has put their socket into."""
+    return frozenset(room for room in rooms if room.startswith(RESERVED))
+
+
+def is_of_another(rooms: Iterable[str], own: frozenset[str]) -> bool:
+    """Tell whether some rooms are those of another user's socket. ``own``: the result of :func:`rooms_of`."""
+    return any(room.startswith(_USER) and room not in own for room in rooms)
+
+
+def check_names(rooms: Iterable[str]) -> None:
+    """Check rooms that sockets are to join or leave. Raises :class:`~rtframework.EventError` for the server's own."""
+    for room in rooms:
+        if room.startswith(RESERVED):
+            raise EventError("reserved_room", f'rooms that begin with "{RESERVED}" are the server\'s own')
+
+
+def _is_text(text: str) -> bool:
+    try:
+        return bool(text.encode())
+    except UnicodeEncodeError:
+        return False

@@ -1,0 +1,3 @@
+"""Not there, in a default install."""
+
+raise ModuleNotFoundError(f"No module named {__name__!r}", name=__name__)
