@@ -61,6 +61,8 @@ class Processes:
         self._timer: asyncio.TimerHandle | None = None
         self._running: dict[int, Process] = {}
         """By the number of the worker."""
+        self._pipes: dict[int, tuple[Worker, int]] = {}
+        """By the number of the worker: what it writes to is read from this descriptor."""
         self._waiting: dict[int, list[Order]] = {}
         """Orders for workers whose process is about to be there."""
         self._tasks: set[asyncio.Task[None]] = set()
@@ -114,6 +116,9 @@ class Processes:
         self._on_change()
 
     def _tick(self) -> None:
+        # This process may have stood still itself, stopped in a terminal for example: workers have told that they live.
+        for worker, reader in list(self._pipes.values()):
+            self._hear(worker, reader)
         self._do(self._supervisor.tick(self._loop.time()))
 
     def _tell(self, number: int, order: Order) -> None:
@@ -142,6 +147,7 @@ class Processes:
             for order in self._waiting.pop(worker.number):
                 self._tell(worker.number, order)
             self._loop.add_reader(reader, self._hear, worker, reader)
+            self._pipes[worker.number] = worker, reader
             code = await process.wait()
             self._hear(worker, reader)  # what it wrote last
         except OSError as error:  # no memory, or no descriptor
@@ -149,6 +155,7 @@ class Processes:
             self._waiting.pop(worker.number, None)
             code = 1
         finally:
+            self._pipes.pop(worker.number, None)
             self._loop.remove_reader(reader)
             os.close(reader)
         actions = self._supervisor.exited(worker, code, self._loop.time())

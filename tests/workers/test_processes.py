@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import select
 import signal
 import sys
 from collections.abc import AsyncIterator
@@ -143,3 +144,15 @@ async def test_one_that_cannot_be_told_anything_is_killed(tmp_path: Path) -> Non
         house.processes.end()
         assert await house.running == 0
         assert house.said == [f"worker {pid} does not end and is killed"]
+
+
+async def test_a_supervisor_that_stood_still_kills_nobody(tmp_path: Path) -> None:
+    """Ctrl-Z and fg, or a machine that was frozen for a moment, would cut off everybody on all workers."""
+    async with running(tmp_path, 2) as house:
+        pipes = list(house.processes._pipes.values())
+        for _, reader in pipes:  # blocks the loop, as a process that is stopped would stand still
+            assert select.select([reader], [], [], 20)[0]
+        for worker, _ in pipes:
+            worker.heard -= 1000
+        house.processes._tick()
+        assert house.said == []
