@@ -38,9 +38,9 @@ class Admin:
     """The id of a new session for the UI to store; ``None`` if the login used an id."""
 
     @property
-    def id(self) -> str:
-        """The name, which tells the user's sessions from those of others."""
-        return self.name
+    def id(self) -> str | None:
+        """The name, which tells the user's sessions from those of others; ``None`` without a login."""
+        return self.name or None
 
 
 class AdminAuthenticator:

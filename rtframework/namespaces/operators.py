@@ -49,7 +49,7 @@ class Audience(Protocol):
         """Refuse credentials of users or tokens, by their rooms, that were issued until now; on all servers."""
 
     async def _revoke_tokens(self, id: str | None, user: object, issued_before: float | None) -> None:
-        """Take tokens back, see :meth:`Broadcasting.revoke_tokens`."""
+        """Take tokens back, see :meth:`rtframework.Namespace.revoke_tokens`."""
 
     async def _forget_sessions_in(self, room: str) -> int:
         """Forget the sessions that are kept for sockets in a room. Return their number."""
