@@ -54,6 +54,11 @@ MAP: Final = {
         "aiohttp engineio multidict socketio",
     ),
     "admin": ("exceptions types logs concurrency limits protocols namespaces", "bcrypt"),
+    # other protocols to the same namespaces: they are clients of the seam, on connections of the engine
+    "gateways": (
+        "exceptions types logs concurrency limits packets protocols options counters serializers engine",
+        "aiohttp msgspec",
+    ),
     # on top
     "server": ("*", "aiohttp"),
     "contracts": ("exceptions types concurrency protocols handlers namespaces server admin", "msgspec pydantic"),

@@ -14,6 +14,7 @@ from ..logs import ThrottledLog
 from ..types import DisconnectReason
 from .backpressure import room_for
 from .connection_table import ConnectionTable
+from .entrance import Entrance, preflight
 from .frames import NOOP
 from .handover import Joinable
 from .handshake import Handshakes, OpenPackets, coding_for, wants_websocket
@@ -122,6 +123,17 @@ class EngineServer(engineio.AsyncServer, Joinable):  # type: ignore[misc]  # eng
             opened=self._opened,
             generate_id=self.generate_id,
         )
+        self.entrance = Entrance(
+            self.table,
+            self.handshakes,
+            options=options,
+            origins=self._origins,
+            refusals=self._refusals,
+            pass_front=self.pass_front,
+            refuse_page=self._refuse_page,
+            generate_id=self.generate_id,
+        )
+        """The way in for clients of other protocols."""
         self._front: Callable[[web.Request], Awaitable[web.StreamResponse]] = self._serve
         self._stands_in_front = False
         self._has_told_why = False
@@ -153,6 +165,7 @@ class EngineServer(engineio.AsyncServer, Joinable):  # type: ignore[misc]  # eng
         self, app: web.Application, engineio_path: str = "engine.io", add_trailing_slash: bool | None = None
     ) -> None:
         """Serve under a path of an application: with a slash at its end, without, or (``None``) both ways."""
+        self.run_with(app)
         path = "/" + engineio_path.strip("/")
         with_slash = path if path == "/" else path + "/"
         if add_trailing_slash is not False:  # first: it is what clients ask for
@@ -164,8 +177,12 @@ class EngineServer(engineio.AsyncServer, Joinable):  # type: ignore[misc]  # eng
             self._client_files.attach(app, with_slash)
         if add_trailing_slash is not False and path != "/":  # all below the path is the server's, as with Node
             app.router.add_route("*", with_slash + "{rest:.+}", self.handle_request)
-        app.on_startup.append(self._start)
-        limit_heads(app, self.options.limits)
+
+    def run_with(self, app: web.Application) -> None:
+        """Begin to serve when an application starts, whichever protocols it has routes for."""
+        if self._start not in app.on_startup:
+            app.on_startup.append(self._start)
+            limit_heads(app, self.options.limits)
 
     async def _start(self, app: web.Application) -> None:
         self.table.start()
@@ -231,8 +248,7 @@ class EngineServer(engineio.AsyncServer, Joinable):  # type: ignore[misc]  # eng
                 return refusal
             headers = self._origins.headers(origin, request.host)
         if request.method == "OPTIONS":
-            more = self._origins.preflight(request.headers.get("Access-Control-Request-Headers"))
-            return web.Response(status=204, headers={**headers, **more})
+            return preflight(self._origins, request, headers)
         if query is None:
             query = self._query_of(request)
         transport = query.get("transport")
@@ -253,7 +269,7 @@ class EngineServer(engineio.AsyncServer, Joinable):  # type: ignore[misc]  # eng
         """Have a request with a session id served by its connection."""
         transport = query["transport"]
         connection = self.table.find(sid)
-        if connection is None or connection.is_closed:
+        if connection is None or connection.is_closed or not connection.protocol:
             if sid in self._unheard and request.method == "GET" and transport == "polling":
                 return self._unheard_poll(sid, headers)
             return await self._refusals.refuse(request, SID_UNKNOWN, {"sid": sid}, headers)
@@ -372,14 +388,20 @@ class EngineServer(engineio.AsyncServer, Joinable):  # type: ignore[misc]  # eng
         self._stands_in_front = True
 
     async def _pass_front(self, request: web.Request) -> web.StreamResponse:
+        return await self.pass_front(request, self._route)
+
+    async def pass_front(
+        self, request: web.Request, route: Callable[[web.Request], Awaitable[_Result]]
+    ) -> web.StreamResponse:
+        """Have a request answered by ``route``, behind proxies, middleware and listeners for headers."""
         if self._proxies is not None:
             request = self._proxies.seen_through(request)
         # A preflight request carries neither cookies nor tokens: middleware that asks for them would refuse all pages.
         hears = self.middlewares or self.listeners.has("initial_headers", "headers")
         if not hears or request.method == "OPTIONS":
-            return await self._serve(request)
+            return await _send(request, await route(request))
         try:
-            response = await Exchange(self.middlewares, self._answer_unsent).answer(request)
+            response = await Exchange(self.middlewares, partial(self._answer_unsent, route)).answer(request)
         except web.HTTPException:
             raise
         except ConnectionRefused as refused:
@@ -393,8 +415,10 @@ class EngineServer(engineio.AsyncServer, Joinable):  # type: ignore[misc]  # eng
             return await response.answer.send_changed(request, response)
         return response
 
-    async def _answer_unsent(self, request: web.Request) -> web.StreamResponse:
-        answer = await self._route(request)
+    async def _answer_unsent(
+        self, route: Callable[[web.Request], Awaitable[_Result]], request: web.Request
+    ) -> web.StreamResponse:
+        answer = await route(request)
         if not isinstance(answer, Answer):
             return await _send(request, answer)
         response = answer.response()

@@ -440,10 +440,10 @@ def code_of(refused: ConnectionRefused) -> str:
 def refuse(engine: Engine, client: Client, nsp: str, refused: ConnectionRefused) -> None:
     """Send CONNECT_ERROR. What cannot be encoded is logged, and the client gets the message alone."""
     try:
-        refusal = client.refusal(refused.message, refused.data)
+        refusal = client.refusal(nsp, refused.message, refused.data)
         frames = engine.encode(Packet(PacketType.CONNECT_ERROR, nsp, refusal))
     except EncodeError as error:
         _unsendable(error=error, extra={"nsp": nsp})
-        refusal = client.refusal(ConnectionRefused().message)
+        refusal = client.refusal(nsp, ConnectionRefused().message)
         frames = engine.encode(Packet(PacketType.CONNECT_ERROR, nsp, refusal))
     client.conn.send(frames)

@@ -1,0 +1,141 @@
+"""Websockets of gateways: each message is one of the gateway's own, and the codes with which they are closed."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
+
+from ..engine.frames import EncodedFrames, websocket_frame
+from ..engine.transports.nothing import NOBODY
+from ..engine.transports.rfc6455 import CLOSE, NORMAL, PING, PONG
+from ..engine.transports.websocket import WebSocketTransport
+from ..types import DisconnectReason
+from .frames import OwnFrames
+from .strict_reader import StrictFrameReader
+
+if TYPE_CHECKING:
+    import asyncio
+
+    from ..protocols import Frames
+    from .base import BaseGateway
+    from .connection import GatewayConnection
+
+_MUCH: Final = 65_536
+"""Bytes in the transport's buffer from which the client counts as one that does not read: it gets no more pongs."""
+
+GOING_AWAY: Final = 1001
+SERVER_ERROR: Final = 1011
+INVALID_MESSAGE: Final = 4400
+REFUSED: Final = 4401
+TIMED_OUT: Final = 4408
+DISCONNECTED: Final = 4410
+SLOW: Final = 4413
+RATE_LIMITED: Final = 4429
+
+CLOSE_CODES: Final = {
+    DisconnectReason.SERVER_SHUTTING_DOWN: GOING_AWAY,
+    DisconnectReason.SERVER_NAMESPACE_DISCONNECT: DISCONNECTED,
+    DisconnectReason.KICKED: DISCONNECTED,
+    DisconnectReason.TOKEN_EXPIRED: REFUSED,
+    DisconnectReason.TOKEN_REVOKED: REFUSED,
+    DisconnectReason.PARSE_ERROR: INVALID_MESSAGE,
+    DisconnectReason.FORCED_SERVER_CLOSE: TIMED_OUT,
+    DisconnectReason.SLOW_CONSUMER: SLOW,
+    DisconnectReason.RATE_LIMITED: RATE_LIMITED,
+    DisconnectReason.MISSED_PACKETS: GOING_AWAY,
+}
+"""The close codes of reasons for which the server closes a websocket; others have 1000."""
+
+
+def own_message(message: str | bytes, *, droppable: bool = False) -> OwnFrames:
+    """Make frames of one websocket message that is the gateway's own: no packet."""
+    form = EncodedFrames([message], droppable)
+    return OwnFrames(form, form.size, droppable=droppable)
+
+
+class GatewayWebSocket(WebSocketTransport):
+    """The websocket of a gateway's client. The gateway's form of packets has to be an ``EncodedFrames``.
+
+    It is stricter than that of Engine.IO: each ping gets its pong, text is checked while it comes, and what was said
+    before a close is served and answered first.
+    """
+
+    __slots__ = ("_gateway", "close_code")
+
+    connection: GatewayConnection | None
+
+    def __init__(self, gateway: BaseGateway, transport: asyncio.Transport, window: int | None = None) -> None:
+        super().__init__(transport, gateway.options, gateway.entrance.table.leaving, window)
+        reader = self._reader
+        assert reader is not None
+        self._reader = StrictFrameReader(NOBODY, self, reader.limit, reader.inflates)
+        self._gateway = gateway
+        self.close_code: tuple[int, str] | None = None
+        """The code and the reason, of 123 bytes at most, to close with; if not set, one of ``CLOSE_CODES``."""
+
+    def ping(self) -> None:
+        """Ping the client (RFC 6455, 5.5.2)."""
+        if not (self._closing or self._transport.is_closing()):
+            self._transport.write(websocket_frame(PING, b""))
+
+    def write(self, frames: list[Frames]) -> bool:
+        """Write frames in one piece, or as many as the transport takes."""
+        form = self._gateway.form
+        written: list[Frames] = [form(each) for each in frames]
+        done = super().write(written)
+        del frames[: len(frames) - len(written)]
+        return done
+
+    def control(self, opcode: int, payload: bytes) -> None:
+        """Take a control frame (RFC 6455, 5.5)."""
+        if opcode == PING:
+            transport = self._transport
+            if not (self._closing or transport.is_closing()) and transport.get_write_buffer_size() < _MUCH:
+                transport.write(websocket_frame(PONG, payload))
+        elif opcode == CLOSE and not self._closing and self.connection is not None:
+            self._ignore_packets()
+            self._reader = None
+            answer = partial(self._end_with, payload[:2], DisconnectReason.TRANSPORT_CLOSE)
+            self.connection.end_behind(answer, DisconnectReason.TRANSPORT_CLOSE)
+        else:
+            super().control(opcode, payload)
+
+    def _end_with(self, code: bytes, reason: str) -> None:
+        """Answer a close frame, behind what waits."""
+        connection = self.connection
+        if connection is not None:
+            connection.outbox.flush()
+        if not self._closing:
+            self._closing = True
+            self._transport.write(websocket_frame(CLOSE, code))
+            self._lose_connection(reason)
+        self._leave()
+
+    def _lose_connection(self, reason: str) -> None:
+        self._ignore_packets()
+        if self.connection is not None:
+            self.connection.lost(reason)
+
+    def _fail(self, code: int) -> None:
+        """Fail the connection of a client that broke the protocol, once what came before has been served."""
+        connection = self.connection
+        if connection is None or connection.inbox is None or self._closing:
+            super()._fail(code)
+            return
+        self._ignore_packets()
+        self._reader = None
+        connection.end_behind(partial(self._fail_behind, code), DisconnectReason.TRANSPORT_ERROR)
+
+    def _fail_behind(self, code: int) -> None:
+        if self.connection is not None:
+            self.connection.outbox.flush()
+        super()._fail(code)
+
+    def _close_frame(self) -> bytes:
+        code, text = self.close_code or self._code_of_reason()
+        return websocket_frame(CLOSE, code.to_bytes(2, "big") + text.encode())
+
+    def _code_of_reason(self) -> tuple[int, str]:
+        connection: Any = self.connection
+        reason = None if connection is None else connection.end_reason
+        return (NORMAL, "") if reason is None else (CLOSE_CODES.get(reason, NORMAL), reason)
