@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
@@ -82,6 +83,17 @@ class GatewayConnection(Connection):
                 self._ping()
                 self._heartbeat_due = now + (self.timeout if self.answers else self.interval)
         self.deadline = min(self._heartbeat_due, self._connect_by)
+
+    def put_back(self, call: Call) -> None:
+        """Serve nothing more until a handler that is at work has ended, and then this first.
+
+        For use while a packet is served that cannot be served before: it is not read meanwhile, either.
+        """
+        if self.inbox is None:
+            self.inbox = deque()
+        self.inbox.appendleft(call)
+        if self._working:
+            self.blocked = True
 
     def end_behind(self, call: Call, reason: str) -> None:
         """Call this, which ends the transport, once what came before has been served, or some time later at most."""
