@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING
 
+from ..engine.http.mount import check_application
 from ..exceptions import ConfigurationError
+from .plain_websocket import PlainWebSocketGateway
 
 if TYPE_CHECKING:
     from aiohttp import web
 
     from ..engine.gateway import Gateway
     from ..protocols import Application
+    from .codec import WebSocketCodec
 
 
 class Attaching:
@@ -19,6 +22,31 @@ class Attaching:
 
     _app: web.Application | None = None
     """The application that the server was attached to, until that has stopped."""
+
+    def attach_websocket(
+        self,
+        app: web.Application,
+        path: str = "/ws",
+        *,
+        codec: WebSocketCodec | None = None,
+        namespace: str = "/",
+    ) -> None:
+        """Serve plain websockets under a path of an application: clients that know nothing of Socket.IO.
+
+        ``codec``: the wire, a :class:`~rtframework.WebSocketCodec`; without one it is the JSON protocol
+        ``rtframework.v1``. ``namespace``: the namespace of its clients; those of the JSON protocol may ask for another
+        one with ``?nsp=``.
+
+        It may be called several times, with :meth:`~rtframework.Server.attach` or without. Raises
+        :class:`~rtframework.ConfigurationError` for a path that is taken, for an application that runs already, and
+        for another application than the one that the server is attached to.
+
+        Example::
+
+            io.attach(app)
+            io.attach_websocket(app, "/ws")
+        """
+        PlainWebSocketGateway(*self._serve_beside(app), codec=codec, namespace=namespace).attach(app, path)
 
     # --- what a server has ------------------------------------------------------------------------------------------
 
@@ -42,6 +70,7 @@ class Attaching:
 
         Raises ``ConfigurationError`` if the server is attached to another application.
         """
+        check_application(app)
         self._check_app(app)
         self._run_with(app)
         return self._parts()

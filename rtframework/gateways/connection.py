@@ -32,13 +32,15 @@ class GatewayConnection(Connection):
     All else is as for Engine.IO's: what it holds is bounded by the same limits, and it is in the same table.
     """
 
-    __slots__ = ("answers", "client", "end_reason", "interval", "timeout")
+    __slots__ = ("answers", "client", "end_reason", "interval", "is_late", "timeout")
 
     protocol = 0
 
     def __init__(self, sid: str, **engine: Any) -> None:
         self.end_reason: str | None = None
         """The reason of the end, from when ``client.ended`` is called on."""
+        self.is_late = False
+        """True if the connection is closed because the client has joined no namespace in time."""
         super().__init__(sid, **engine)
         self.client: GatewayClient
         """The client, from when it was made on."""
@@ -68,6 +70,7 @@ class GatewayConnection(Connection):
     def tick(self, now: float) -> None:
         """Do what is due: ping the client, give it up, or close it because it joined no namespace."""
         if self._state != OPEN or self._connect_by <= now or self._has_gone(now):
+            self.is_late = self._state == OPEN
             super().tick(now)
             return
         if self._heartbeat_due <= now:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
@@ -23,10 +24,14 @@ if TYPE_CHECKING:
 _MUCH: Final = 65_536
 """Bytes in the transport's buffer from which the client counts as one that does not read: it gets no more pongs."""
 
+_LONGEST_REASON: Final = 123
+"""Bytes of the text in a close frame."""
+
 GOING_AWAY: Final = 1001
-SERVER_ERROR: Final = 1011
+POLICY_VIOLATION: Final = 1008
 INVALID_MESSAGE: Final = 4400
 REFUSED: Final = 4401
+NO_NAMESPACE: Final = 4404
 TIMED_OUT: Final = 4408
 DISCONNECTED: Final = 4410
 SLOW: Final = 4413
@@ -39,12 +44,34 @@ CLOSE_CODES: Final = {
     DisconnectReason.TOKEN_EXPIRED: REFUSED,
     DisconnectReason.TOKEN_REVOKED: REFUSED,
     DisconnectReason.PARSE_ERROR: INVALID_MESSAGE,
-    DisconnectReason.FORCED_SERVER_CLOSE: TIMED_OUT,
+    DisconnectReason.FORCED_SERVER_CLOSE: POLICY_VIOLATION,
     DisconnectReason.SLOW_CONSUMER: SLOW,
     DisconnectReason.RATE_LIMITED: RATE_LIMITED,
     DisconnectReason.MISSED_PACKETS: GOING_AWAY,
 }
 """The close codes of reasons for which the server closes a websocket; others have 1000."""
+
+
+class Uncompressed:
+    """Frames of a websocket that are not to be compressed."""
+
+    __slots__ = ("size", "websocket")
+
+    polling = ""
+    compress = False
+    droppable = False
+
+    def __init__(self, frames: EncodedFrames) -> None:
+        self.websocket = frames.websocket
+        self.size = frames.size
+
+    def deflated(self, window: int, threshold: int, level: int) -> bytes:
+        """Return the frames as they are."""
+        return self.websocket
+
+    def form(self, key: object, make: Callable[[Sequence[str | bytes]], Any]) -> Any:
+        """Return the frames, which are in the gateway's form already."""
+        return self
 
 
 def own_message(message: str | bytes, *, droppable: bool = False) -> OwnFrames:
@@ -71,7 +98,7 @@ class GatewayWebSocket(WebSocketTransport):
         self._reader = StrictFrameReader(NOBODY, self, reader.limit, reader.inflates)
         self._gateway = gateway
         self.close_code: tuple[int, str] | None = None
-        """The code and the reason, of 123 bytes at most, to close with; if not set, one of ``CLOSE_CODES``."""
+        """The code and the reason to close with; if not set, one of ``CLOSE_CODES``."""
 
     def ping(self) -> None:
         """Ping the client (RFC 6455, 5.5.2)."""
@@ -81,7 +108,10 @@ class GatewayWebSocket(WebSocketTransport):
     def write(self, frames: list[Frames]) -> bool:
         """Write frames in one piece, or as many as the transport takes."""
         form = self._gateway.form
-        written: list[Frames] = [form(each) for each in frames]
+        if self._deflate is None:
+            written: list[Frames] = [form(each) for each in frames]
+        else:
+            written = [form(each) if each.compress else Uncompressed(form(each)) for each in frames]
         done = super().write(written)
         del frames[: len(frames) - len(written)]
         return done
@@ -133,9 +163,15 @@ class GatewayWebSocket(WebSocketTransport):
 
     def _close_frame(self) -> bytes:
         code, text = self.close_code or self._code_of_reason()
-        return websocket_frame(CLOSE, code.to_bytes(2, "big") + text.encode())
+        # A control frame has 125 bytes at most; a character that is cut through is left out.
+        said = text.encode(errors="replace")[:_LONGEST_REASON].decode(errors="ignore").encode()
+        return websocket_frame(CLOSE, code.to_bytes(2, "big") + said)
 
     def _code_of_reason(self) -> tuple[int, str]:
         connection: Any = self.connection
         reason = None if connection is None else connection.end_reason
-        return (NORMAL, "") if reason is None else (CLOSE_CODES.get(reason, NORMAL), reason)
+        if reason is None:
+            return NORMAL, ""
+        if connection.is_late:
+            return TIMED_OUT, "joined no namespace in time"
+        return CLOSE_CODES.get(reason, NORMAL), reason
