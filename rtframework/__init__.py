@@ -28,6 +28,7 @@ if TYPE_CHECKING:
         RTFrameworkError,
         SerializationError,
     )
+    from .gateways.tickets import Tickets
     from .handlers.declarations import emits
     from .handlers.dependencies import Depends
     from .handlers.event import Ack, Event
@@ -117,6 +118,7 @@ __all__ = [
     "StaticTokenAuth",
     "Stats",
     "Target",
+    "Tickets",
     "TokenSources",
     "Workers",
     "emits",
@@ -147,6 +149,7 @@ _NAMES = {
         "SerializationError",
     ),
     "engine.http.readiness": ("Readiness",),
+    "gateways.tickets": ("Tickets",),
     "handlers.declarations": ("emits",),
     "handlers.dependencies": ("Depends",),
     "handlers.event": ("Ack", "Event"),

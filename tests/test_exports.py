@@ -71,6 +71,7 @@ EXPORTS: Final[dict[str, tuple[str, ...]]] = {
         "StaticTokenAuth",
         "Stats",
         "Target",
+        "Tickets",
         "TokenSources",
         "Workers",
         "emits",

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 from aiohttp import web
 
 from .http.answers import Answer
+from .http.redaction import hide_secrets
 from .metering import WeighedHandler
 
 if TYPE_CHECKING:
@@ -60,6 +61,7 @@ class Entrance:
 
     async def serve(self, route: Route, request: web.Request) -> web.StreamResponse:
         """Serve a request by ``route``, behind all that stands in front of the protocols; with CORS."""
+        hide_secrets(request)
         return await self._pass_front(request, partial(self._route, route))
 
     async def _route(self, route: Route, request: web.Request) -> Answer | web.Response:

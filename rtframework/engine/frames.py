@@ -49,7 +49,21 @@ class EncodedFrames:
     ``websocket`` holds their websocket frames, joined; ``size`` is its length in bytes.
     """
 
-    __slots__ = ("_base64", "_deflated", "_forms", "_packets", "_polling", "droppable", "size", "v3", "websocket")
+    __slots__ = (
+        "_added",
+        "_base64",
+        "_deflated",
+        "_forms",
+        "_packets",
+        "_polling",
+        "droppable",
+        "size",
+        "v3",
+        "websocket",
+    )
+
+    _added: tuple[str, ...]
+    """Strings that the server has added to the arguments; unset if there are none."""
 
     _base64: EncodedFrames
     """The form for clients without binary messages; unset until one needs it."""
@@ -148,6 +162,18 @@ class EncodedFrames:
             self._deflated[key] = frames
         return frames
 
+    @property
+    def added(self) -> tuple[str, ...]:
+        """The strings that the server has added behind the arguments of an event: recovery's offset, above all."""
+        try:
+            return self._added
+        except AttributeError:
+            return ()
+
+    @added.setter
+    def added(self, added: tuple[str, ...]) -> None:
+        self._added = added
+
     def form(self, key: object, make: Callable[[Sequence[str | bytes]], F]) -> F:
         """Return the packets in the form of another protocol, which is made once for each key and kept.
 
@@ -186,16 +212,16 @@ class PlainFrames(EncodedFrames):
 class JoinedFrames(EncodedFrames):
     """The frames of several packets as one that no client can do without; each is compressed as if it were alone."""
 
-    __slots__ = ("_parts", "compress")
+    __slots__ = ("compress", "parts")
 
     def __init__(self, parts: Sequence[EncodedFrames]) -> None:
         super().__init__([packet for part in parts for packet in part._packets])
-        self._parts = parts
+        self.parts: Final = parts
         self.compress = any(part.compress for part in parts)
 
     def deflated(self, window: int, threshold: int, level: int) -> bytes:
         """The websocket frames of the parts."""
-        return b"".join(part.deflated(window, threshold, level) for part in self._parts)
+        return b"".join(part.deflated(window, threshold, level) for part in self.parts)
 
 
 def _deflated_frame_of(packet: str | bytes, window: int, threshold: int, level: int) -> bytes:

@@ -14,6 +14,7 @@ class OwnFrames:
     websocket = b""
     polling = ""
     compress = True
+    added: tuple[str, ...] = ()
 
     def __init__(self, form: Any, size: int, *, droppable: bool = False) -> None:
         self._form = form

@@ -60,6 +60,7 @@ class Uncompressed:
     polling = ""
     compress = False
     droppable = False
+    added: tuple[str, ...] = ()
 
     def __init__(self, frames: EncodedFrames) -> None:
         self.websocket = frames.websocket

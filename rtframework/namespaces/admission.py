@@ -87,7 +87,7 @@ class Admission:
             user, token = (None, None) if authenticator is None else await self._authenticate(authenticator, handshake)
             own = self.own_rooms(user, token)
             recovery = self._host.settings.recovery
-            if recovery is None or client.conn.protocol < 4:  # older clients cannot ask for it
+            if recovery is None or not client.recovers:
                 recovery = None
                 socket = nsp._make_socket(client, client.new_id(nsp.name), handshake, user)
             else:
@@ -106,6 +106,9 @@ class Admission:
             entering = self._join(socket)
             if not (entering is None or await self._entered(socket, entering)):
                 return self._count(outcomes.GONE)
+            if client.prepare is not None:
+                with connecting(lambda: socket is not None and socket._state is State.JOINED):
+                    await client.prepare(socket)
             if nsp._listening.lifecycle[CONNECTION]:
                 await self._run_connection_handlers(socket)
         except ConnectionRefused as refused:
@@ -290,7 +293,9 @@ class Admission:
             return connect
         missed = session.missed
         offset = socket.handshake.auth.get("offset") or ""
-        socket._session = dataclasses.replace(session, missed=(), replayed=offset if missed else None)
+        # A client of another protocol takes each packet as it comes, and knows how far it is.
+        replayed = offset if missed and socket._client.conn.protocol else None
+        socket._session = dataclasses.replace(session, missed=(), replayed=replayed)
         return engine.join([*missed, connect]) if missed else connect
 
     def _refusal_for(self, error: Any, socket: Socket | None) -> ConnectionRefused:

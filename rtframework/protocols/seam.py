@@ -34,6 +34,9 @@ class Frames(Protocol):
     def droppable(self) -> bool:
         """True if the packet may be dropped for a slow client: an event that requests no acknowledgement."""
 
+    added: tuple[str, ...]
+    """The strings that the server has added behind the arguments of an event: an offset, say."""
+
     def deflated(self, window: int, threshold: int, level: int) -> bytes:
         """Return the packet as compressed websocket frames.
 
@@ -107,6 +110,17 @@ class Client(Protocol):
     @property
     def address(self) -> str | None:
         """The client's network address."""
+
+    @property
+    def recovers(self) -> bool:
+        """True if the client can ask for the session that it had before."""
+
+    @property
+    def prepare(self) -> Callable[[Any], Awaitable[None]] | None:
+        """Called with the socket when that has joined a namespace, before its connection handlers; ``None``: nothing.
+
+        What it raises refuses the client.
+        """
 
     @property
     def conn(self) -> Connection:

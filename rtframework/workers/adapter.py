@@ -283,6 +283,7 @@ class WorkersAdapter(ClusterAdapter):
         if frames is None and offset is not None:
             it = packet()
             frames = self._emitter.encode(Packet(it.type, it.nsp, [*it.data, offset]), compress=compress)
+            frames.added = (offset,)
         return frames
 
     def _offset(self, number: int) -> str:

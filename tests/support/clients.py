@@ -67,6 +67,7 @@ class FakeFrames:
         self.size = size
         self.compress = compress
         self.droppable = False
+        self.added: tuple[str, ...] = ()
         self.websocket = b""
         self.polling = ""
 
@@ -199,6 +200,13 @@ class FakeClient:
     def conn(self) -> Connection:
         """Its connection."""
         return self.line
+
+    prepare = None
+
+    @property
+    def recovers(self) -> bool:
+        """True unless it is a client of Socket.IO 2."""
+        return self.line.protocol >= 4
 
     @property
     def address(self) -> str | None:

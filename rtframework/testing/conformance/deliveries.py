@@ -154,6 +154,7 @@ class KeptFrames:
     polling = ""
     size = 0
     droppable = True
+    added: tuple[str, ...] = ()
 
     def __init__(self, packet: Packet, compress: bool) -> None:
         self.packet = packet
