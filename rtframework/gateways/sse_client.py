@@ -91,7 +91,7 @@ class SSEClient(GatewayClient):
 
     @property
     def recovers(self) -> bool:
-        """True: the ids of events name the session."""
+        """True if it may ask for the session that it had: the ids of events name it."""
         return True
 
     @property
