@@ -2,8 +2,8 @@
 
 An entry has the fields ``uid``, ``nsp``, ``type`` and ``data``: JSON, or base64 of MessagePack if there are bytes. Ours
 have two more, which Node ignores: ``m``, the id of the message, and ``r``, its room if it is exactly one; ``h`` marks
-an entry that is kept in the history of rooms, ``a`` one that is sent again, ``gap`` tells of entries that the stream has
-lost (see ``cursor``).
+an entry that is kept in the history of rooms, ``a`` one that is sent again, ``gap`` tells of entries that were lost;
+see ``cursor``.
 """
 
 from __future__ import annotations
