@@ -11,8 +11,18 @@ from hypothesis import strategies as st
 
 from rtframework import HistoryEntry, HistoryPage, MemoryHistory
 from rtframework.adapters.memory_history import take_page
+from rtframework.protocols import HistoryStore
+from rtframework.testing import HistoryConformance
 from rtframework.types import HistoryQuery, KeptRoom
 from tests.support.thorough import examples
+
+
+class TestConformance(HistoryConformance):
+    """It is a store as any other."""
+
+    def store(self) -> HistoryStore:
+        """Make one."""
+        return MemoryHistory()
 
 
 class Ticking:
