@@ -138,11 +138,10 @@ class Admission:
         """Tell a client that it is connected, and send what was held for it. Nothing happens in another state."""
         if socket._state is not State.JOINED:
             return
-        nsp, conn, held = self._nsp, socket._client.conn, socket._outlet
-        assert isinstance(held, BufferedOutlet)
+        nsp, conn = self._nsp, socket._client.conn
+        held = nsp._membership.connect_outlet(socket)
         socket._state = State.CONNECTED
         socket._was_accepted = True
-        socket._outlet = nsp._membership.outlets[socket.id] = conn
         if socket._pid is not None:
             nsp._membership.by_pid[socket._pid] = socket
         self._count(outcomes.CONNECTED)

@@ -1,4 +1,4 @@
-"""Conformance suites for serializers, authenticators and adapters: tests that the author of a plugin runs on it.
+"""Conformance suites for serializers, authenticators, adapters and stores: tests that the author of one runs on it.
 
 Subclass a suite, implement the method that makes the object under test, and run the class with any test runner that
 collects classes with ``test_`` methods (pytest does; for unittest, inherit ``unittest.TestCase`` too), or with
@@ -15,6 +15,7 @@ from .adapters import AdapterConformance
 from .authenticators import AuthenticatorConformance
 from .cluster_broker import ClusterBroker
 from .clusters import ClusterConformance
+from .history import HistoryConformance
 from .serializers import SerializerConformance
 from .suites import run_suite
 
@@ -23,6 +24,7 @@ __all__ = [
     "AuthenticatorConformance",
     "ClusterBroker",
     "ClusterConformance",
+    "HistoryConformance",
     "SerializerConformance",
     "run_suite",
 ]
