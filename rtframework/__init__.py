@@ -28,6 +28,7 @@ if TYPE_CHECKING:
         RTFrameworkError,
         SerializationError,
     )
+    from .gateways.codec import Reply, WebSocketCodec
     from .handlers.declarations import emits
     from .handlers.dependencies import Depends
     from .handlers.event import Ack, Event
@@ -111,6 +112,7 @@ __all__ = [
     "Readiness",
     "Recovery",
     "RemoteSocket",
+    "Reply",
     "SerializationError",
     "Server",
     "Socket",
@@ -118,6 +120,7 @@ __all__ = [
     "Stats",
     "Target",
     "TokenSources",
+    "WebSocketCodec",
     "Workers",
     "emits",
     "limited",
@@ -147,6 +150,7 @@ _NAMES = {
         "SerializationError",
     ),
     "engine.http.readiness": ("Readiness",),
+    "gateways.codec": ("Reply", "WebSocketCodec"),
     "handlers.declarations": ("emits",),
     "handlers.dependencies": ("Depends",),
     "handlers.event": ("Ack", "Event"),

@@ -435,9 +435,13 @@ class EngineServer(engineio.AsyncServer, Joinable):  # type: ignore[misc]  # eng
 
     # --- what others ask about the connections ----------------------------------------------------------------------
 
-    def count_clients(self) -> tuple[int, int]:
-        """Count the connections that are open, and those of them that are polling."""
-        return len(self.connections), sum(each.transport == "polling" for each in self.connections.values())
+    def count_clients(self) -> dict[str, int]:
+        """Count the connections that are open, by transport; costs a look at each connection."""
+        counts = {"polling": 0, "websocket": 0}
+        for each in self.connections.values():
+            name = each.transport
+            counts[name] = counts.get(name, 0) + 1
+        return counts
 
     def waiting_bytes(self) -> int:
         """Count the bytes for all clients that have not left the process yet; costs a look at each connection."""
