@@ -28,6 +28,7 @@ from .http.listeners import Listeners
 from .http.middleware import Exchange
 from .http.origins import OriginPolicy
 from .http.proxies import Proxies
+from .http.query import query_of
 from .http.refusals import BAD_REQUEST, FORBIDDEN, SID_UNKNOWN, TRANSPORT_UNKNOWN, Refusals, error_response
 from .ids import new_id, new_id_of
 from .v3.version import Version3
@@ -513,18 +514,6 @@ def is_coded(request: web.Request) -> bool:
     """Return whether the body is compressed (RFC 9110, 8.4). Reading it would inflate it, a thousandfold if need be."""
     codings = ",".join(request.headers.getall("Content-Encoding", ())).lower().split(",")
     return any(coding.strip() not in ("", "identity") for coding in codings)
-
-
-def query_of(request: web.Request) -> Mapping[str, str]:
-    """Read the query string; of each name, the last counts, as with Node."""
-    raw = request.raw_path.partition("?")[2]
-    if "%" in raw or "+" in raw or "#" in raw:
-        return dict(request.query.items())
-    query: dict[str, str] = {}
-    for part in raw.split("&"):  # a third of what the general way costs
-        name, _, value = part.partition("=")
-        query[name] = value
-    return query
 
 
 def _do_nothing() -> None:
