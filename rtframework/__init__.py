@@ -30,6 +30,7 @@ if TYPE_CHECKING:
         RTFrameworkError,
         SerializationError,
     )
+    from .gateways.codec import Reply, WebSocketCodec
     from .gateways.tickets import Tickets
     from .handlers.declarations import emits
     from .handlers.dependencies import Depends
@@ -120,6 +121,7 @@ __all__ = [
     "Readiness",
     "Recovery",
     "RemoteSocket",
+    "Reply",
     "SerializationError",
     "Server",
     "Socket",
@@ -128,6 +130,7 @@ __all__ = [
     "Target",
     "Tickets",
     "TokenSources",
+    "WebSocketCodec",
     "Workers",
     "emits",
     "limited",
@@ -158,6 +161,7 @@ _NAMES = {
     ),
     "engine.http.readiness": ("Readiness",),
     "gateways.tickets": ("Tickets",),
+    "gateways.codec": ("Reply", "WebSocketCodec"),
     "handlers.declarations": ("emits",),
     "handlers.dependencies": ("Depends",),
     "handlers.event": ("Ack", "Event"),

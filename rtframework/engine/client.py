@@ -138,11 +138,6 @@ class Client:
         return dataclasses.replace(self._handshake, nsp=nsp, auth=auth if isinstance(auth, dict) else {})
 
     @property
-    def recovers(self) -> bool:
-        """True if the client can ask for the session that it had before: those of Socket.IO 2 cannot."""
-        return self.conn.protocol >= 4
-
-    @property
     def prepare(self) -> Callable[[Any], Awaitable[None]] | None:
         """Called with the socket before its connection handlers: nothing."""
         return None

@@ -28,6 +28,7 @@ from .http.listeners import Listeners
 from .http.middleware import Exchange
 from .http.origins import OriginPolicy
 from .http.proxies import Proxies
+from .http.query import query_of
 from .http.refusals import BAD_REQUEST, FORBIDDEN, SID_UNKNOWN, TRANSPORT_UNKNOWN, Refusals, error_response
 from .ids import new_id, new_id_of
 from .v3.version import Version3
@@ -435,9 +436,13 @@ class EngineServer(engineio.AsyncServer, Joinable):  # type: ignore[misc]  # eng
 
     # --- what others ask about the connections ----------------------------------------------------------------------
 
-    def count_clients(self) -> tuple[int, int]:
-        """Count the connections that are open, and those of them that are polling."""
-        return len(self.connections), sum(each.transport == "polling" for each in self.connections.values())
+    def count_clients(self) -> dict[str, int]:
+        """Count the connections that are open, by transport; costs a look at each connection."""
+        counts = {"polling": 0, "websocket": 0}
+        for each in self.connections.values():
+            name = each.transport
+            counts[name] = counts.get(name, 0) + 1
+        return counts
 
     def waiting_bytes(self) -> int:
         """Count the bytes for all clients that have not left the process yet; costs a look at each connection."""
@@ -509,18 +514,6 @@ def is_coded(request: web.Request) -> bool:
     """Return whether the body is compressed (RFC 9110, 8.4). Reading it would inflate it, a thousandfold if need be."""
     codings = ",".join(request.headers.getall("Content-Encoding", ())).lower().split(",")
     return any(coding.strip() not in ("", "identity") for coding in codings)
-
-
-def query_of(request: web.Request) -> Mapping[str, str]:
-    """Read the query string; of each name, the last counts, as with Node."""
-    raw = request.raw_path.partition("?")[2]
-    if "%" in raw or "+" in raw or "#" in raw:
-        return dict(request.query.items())
-    query: dict[str, str] = {}
-    for part in raw.split("&"):  # a third of what the general way costs
-        name, _, value = part.partition("=")
-        query[name] = value
-    return query
 
 
 def _do_nothing() -> None:

@@ -24,7 +24,7 @@ from .http.answers import Answer, Opening, Switching
 from .http.canonical import CanonicalRequest
 from .http.codings import choose_coding
 from .http.cookies import Cookies
-from .http.detach import Answered, take_over
+from .http.detach import begin_websocket
 from .http.refusals import BAD_METHOD, BAD_REQUEST, FORBIDDEN, UNSUPPORTED_VERSION, error_response
 from .transports.deflate import negotiate
 from .transports.rfc6455 import VERSION, accept_of
@@ -65,8 +65,6 @@ _too_large: Final = ThrottledLog(
     f"{_MOST_PARTS} parameters and cookies",
 )
 
-_SWITCHED: Final = Answered(101)
-"""For requests that are served directly, whose response nobody sees."""
 _NO_COOKIES: Final = Cookies("")
 
 
@@ -415,15 +413,3 @@ def _protocols_of(request: web.Request) -> list[str] | None:
     offered = [each.strip() for line in lines for each in line.split(",")]
     malformed = len(set(offered)) < len(offered) or any(_TOKEN.fullmatch(each) is None for each in offered)
     return None if malformed else offered
-
-
-def begin_websocket(
-    request: web.Request, websocket: WebSocketTransport, answer: bytes, then: Callable[[], None] | None = None
-) -> Answered:
-    """Answer a request, and give its TCP connection to a websocket."""
-    rest = take_over(request, websocket, answer)
-    if then is not None:
-        then()
-    if rest:
-        websocket.data_received(rest)
-    return _SWITCHED if request.task is None else Answered(101)

@@ -64,7 +64,7 @@ class Carrier(Sink, Protocol):
 
     @property
     def name(self) -> str:
-        """Its name, as programs and statistics see it."""
+        """Return the name, as programs and statistics see it."""
 
     @property
     def abandoned(self) -> bool:

@@ -7,9 +7,9 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
-from ..engine.engine_server import query_of
-from ..engine.handshake import begin_websocket
+from ..engine.http.detach import begin_websocket
 from ..engine.http.mount import check_mount
+from ..engine.http.query import query_of
 from .connection import GatewayConnection
 from .packets import Outgoing, form_maker
 

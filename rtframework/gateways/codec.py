@@ -28,6 +28,8 @@ class WebSocketCodec:
 
     Example::
 
+        import json
+
         class Codec(WebSocketCodec):
             def decode(self, message):
                 return Packet(PacketType.EVENT, data=["message", json.loads(message)])

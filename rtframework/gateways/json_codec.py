@@ -190,10 +190,11 @@ def _read(text: str) -> _Message:
     try:
         return _decode(text)
     except msgspec.ValidationError as error:
-        raise DecodeError(f"invalid message: {error}") from None
+        if "out of range" not in str(error):  # as 1e400, which is JSON all the same
+            raise DecodeError(f"invalid message: {error}") from None
     except (ValueError, RecursionError):
         pass
-    try:  # lone surrogates, and numbers beyond what a double holds
+    try:  # lone surrogates
         return msgspec.convert(parse_json(text), _Message)
     except msgspec.ValidationError as error:
         raise DecodeError(f"invalid message: {error}") from None

@@ -90,11 +90,6 @@ class SSEClient(GatewayClient):
     # --- what becomes of it -------------------------------------------------------------------------------------------
 
     @property
-    def recovers(self) -> bool:
-        """True if it may ask for the session that it had: the ids of events name it."""
-        return True
-
-    @property
     def prepare(self) -> Callable[[Any], Awaitable[None]]:
         """Called with the socket before its connection handlers: puts it into the rooms that it may read."""
         return self._join_rooms

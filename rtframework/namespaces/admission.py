@@ -87,7 +87,7 @@ class Admission:
             user, token = (None, None) if authenticator is None else await self._authenticate(authenticator, handshake)
             own = self.own_rooms(user, token)
             recovery = self._host.settings.recovery
-            if recovery is None or not client.recovers:
+            if recovery is None or client.conn.protocol == 3:  # older clients cannot ask for it
                 recovery = None
                 socket = nsp._make_socket(client, client.new_id(nsp.name), handshake, user)
             else:

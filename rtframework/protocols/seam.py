@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 if TYPE_CHECKING:
@@ -112,10 +112,6 @@ class Client(Protocol):
         """The client's network address."""
 
     @property
-    def recovers(self) -> bool:
-        """True if the client can ask for the session that it had before."""
-
-    @property
     def prepare(self) -> Callable[[Any], Awaitable[None]] | None:
         """Called with the socket when that has joined a namespace, before its connection handlers; ``None``: nothing.
 
@@ -180,8 +176,8 @@ class Engine(Protocol):
 class ConnectionMonitor(Protocol):
     """The engine's connections, as the Admin UI and the statistics see them."""
 
-    def count_clients(self) -> tuple[int, int]:
-        """Return the number of open connections, and the number of those that are polling."""
+    def count_clients(self) -> Mapping[str, int]:
+        """Return the number of open connections by the name of their transport, "polling" and "websocket" at least."""
 
     def waiting_bytes(self) -> int:
         """Return the number of bytes that have not left the process yet, for all clients together."""

@@ -11,8 +11,8 @@ or, where there is Docker, with ``spec.json`` in this folder::
     docker run --rm --network host -v "$PWD:/spec" crossbario/autobahn-testsuite \\
         wstest --mode fuzzingclient --spec /spec/spec.json
 
-``spec.json`` has ``"cases": ["*"]`` and, in ``"servers"``, a ``"url"``: ``ws://127.0.0.1:9001/ws`` for plain websockets,
-``ws://127.0.0.1:9001/engine.io/?EIO=4&transport=websocket`` for those of Engine.IO.
+``spec.json`` has ``"cases": ["*"]`` and, in ``"servers"``, a ``"url"``: ``ws://127.0.0.1:9001/ws`` for plain
+websockets, ``ws://127.0.0.1:9001/engine.io/?EIO=4&transport=websocket`` for those of Engine.IO.
 """
 
 from __future__ import annotations

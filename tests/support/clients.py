@@ -204,11 +204,6 @@ class FakeClient:
     prepare = None
 
     @property
-    def recovers(self) -> bool:
-        """True unless it is a client of Socket.IO 2."""
-        return self.line.protocol >= 4
-
-    @property
     def address(self) -> str | None:
         """Its address: the name of the test client stands for it."""
         return f"address of {self.name}"
