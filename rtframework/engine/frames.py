@@ -50,10 +50,11 @@ class EncodedFrames:
     """
 
     __slots__ = (
-        "_added",
         "_base64",
         "_deflated",
+        "_entry",
         "_forms",
+        "_offset",
         "_packets",
         "_polling",
         "droppable",
@@ -62,8 +63,9 @@ class EncodedFrames:
         "websocket",
     )
 
-    _added: tuple[str, ...]
-    """Strings that the server has added to the arguments; unset if there are none."""
+    _entry: str | None
+    _offset: str | None
+    """Both are unset where there is none."""
 
     _base64: EncodedFrames
     """The form for clients without binary messages; unset until one needs it."""
@@ -163,16 +165,28 @@ class EncodedFrames:
         return frames
 
     @property
-    def added(self) -> tuple[str, ...]:
-        """The strings that the server has added behind the arguments of an event: recovery's offset, above all."""
+    def offset(self) -> str | None:
+        """The offset that recovery has added behind the arguments of an event."""
         try:
-            return self._added
+            return self._offset
         except AttributeError:
-            return ()
+            return None
 
-    @added.setter
-    def added(self, added: tuple[str, ...]) -> None:
-        self._added = added
+    @offset.setter
+    def offset(self, offset: str | None) -> None:
+        self._offset = offset
+
+    @property
+    def entry(self) -> str | None:
+        """The id of its entry in a history, which stands behind the arguments, and in front of another offset."""
+        try:
+            return self._entry
+        except AttributeError:
+            return None
+
+    @entry.setter
+    def entry(self, entry: str | None) -> None:
+        self._entry = entry
 
     def form(self, key: object, make: Callable[[Sequence[str | bytes]], F]) -> F:
         """Return the packets in the form of another protocol, which is made once for each key and kept.

@@ -167,7 +167,7 @@ class Gateway(socketio.AsyncServer):  # type: ignore[misc]  # socketio is not ty
         packet = f"42{args}" if nsp == "/" else f"42{nsp},{args}"
         frames = (EncodedFrames if compress else PlainFrames).of_text(packet, True)
         if tail is not None:
-            frames.added = (tail,)
+            frames.offset = tail
         return frames
 
     def join(self, frames: Sequence[Frames]) -> Frames:

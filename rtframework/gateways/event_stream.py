@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 CONTENT_TYPE: Final = "text/event-stream"
 GAP: Final = "gap"
 """The event that tells a client that it has missed something for good."""
+BEGINNING: Final = "0"
+"""The entry of a client that came when nothing was there."""
 HEARTBEAT: Final = b": ping\n\n"
 LEFT: Final = "left"
 """The first part of the last id of a client that the server has sent away: it is not let in when it comes back."""
@@ -59,16 +61,16 @@ def event_of(name: str | int, data: Any) -> bytes:
 class EventForm:
     """A packet in the format, made once for all clients: ``text``, and the same in the chunked coding (RFC 9112, 7.1).
 
-    Both are empty for packets that are no events. ``lines`` are those of an event without its ``id``, which is empty
-    if it has none. They are there after :meth:`settle`.
+    Both are empty for packets that are no events. ``lines`` are those of an event without its ``id``; ``offset`` and
+    ``entry`` are what the server has added, of which that is made. They are there after :meth:`settle`.
     """
 
-    __slots__ = ("chunk", "id", "is_settled", "lines", "outgoing", "text")
+    __slots__ = ("chunk", "entry", "is_settled", "lines", "offset", "outgoing", "text")
 
     def __init__(self, outgoing: Outgoing) -> None:
         self.outgoing = outgoing
         self.is_settled = False
-        self.id = self.lines = self.text = self.chunk = b""
+        self.entry = self.offset = self.lines = self.text = self.chunk = b""
 
     def settle(self, frames: Frames | None) -> bool:
         """Write the packet of frames. ``False`` if that cannot be: its name has more than one line."""
@@ -76,22 +78,28 @@ class EventForm:
         outgoing = self.outgoing
         if outgoing.type != _EVENT:
             return True
-        added = () if frames is None else frames.added
+        entry, offset = (None, None) if frames is None else (frames.entry, frames.offset)
+        added = (entry is not None) + (offset is not None and offset != entry)
         parts = outgoing.name_and_args()
         if parts is None:
             name = str(outgoing.data[0])
-            data = data_of(_encode(outgoing.data[1:]), len(added))
+            data = data_of(_encode(outgoing.data[1:]), added)
         else:
             name = msgspec.json.decode(parts[0], type=str)
-            data = data_of(parts[1], len(added))
+            data = data_of(parts[1], added)
         if _UNSENDABLE.search(name):
             return False
         # A string of JSON cannot hold half a surrogate pair as UTF-8; a name can, once it is decoded.
         self.lines = b"event: %b\ndata: %b\n" % (name.encode(errors="replace"), data)
-        self.id = ",".join(added).encode()
-        self.text = b"%bid: %b\n\n" % (self.lines, self.id) if added else self.lines + b"\n"
-        self.chunk = chunk(self.text)
+        self.offset = b"" if offset is None else offset.encode()
+        self.complete(b"" if entry is None else entry.encode())
         return True
+
+    def complete(self, entry: bytes) -> None:
+        """Make the whole of the lines, with the id of its entry in a history, if it has one."""
+        self.entry = entry
+        self.text = b"%bid: %b\n\n" % (self.lines, entry) if entry else self.lines + b"\n"
+        self.chunk = chunk(self.text)
 
 
 def chunk(data: bytes) -> bytes:
@@ -108,13 +116,14 @@ LAST_CHUNK: Final = b"0\r\n\r\n"
 class EventId(NamedTuple):
     """The id of an event: what a client brings back in ``Last-Event-ID``.
 
-    ``ticket``: proves that it had a ticket; ``pid``: names its session; both may be empty. ``ids``: what the server has
-    added to the event.
+    ``ticket``: proves that it had a ticket. ``pid``: names its session, and ``offset`` the last event of that.
+    ``entry``: the last entry of the histories that it reads; ``BEGINNING``: they had none. Each may be empty.
     """
 
-    ticket: str
-    pid: str
-    ids: tuple[str, ...]
+    ticket: str = ""
+    pid: str = ""
+    entry: str = ""
+    offset: str = ""
 
     @property
     def prefix(self) -> bytes:
@@ -124,7 +133,7 @@ class EventId(NamedTuple):
     @property
     def text(self) -> bytes:
         """The whole id; it is never empty, so that a client that comes back is known as one."""
-        return (self.prefix + ",".join(self.ids).encode()) or b"~~"
+        return f"{self.ticket}~{self.pid}~{self.entry}~{self.offset}".encode()
 
     @classmethod
     def parse(cls, text: str) -> EventId | None:
@@ -132,11 +141,18 @@ class EventId(NamedTuple):
         if len(text) > _LONGEST_ID or not _ID.fullmatch(text):
             return None
         parts = text.split("~")
-        if len(parts) == 1:
-            return cls("", "", tuple(text.split(",")))
-        if len(parts) != 3:
-            return None
-        return cls(parts[0], parts[1], tuple(parts[2].split(",")) if parts[2] else ())
+        if len(parts) == 1:  # of a stream without sessions and tickets: all its clients have the same ids
+            return cls(entry=text)
+        return cls(*parts) if len(parts) == 4 else None
+
+
+_NUMBERED: Final = re.compile(r"(.*?)(?<!\d)(\d{1,20})(?:-(\d{1,20}))?", re.ASCII)
+
+
+def place_of(entry: str) -> tuple[str, int, int] | None:
+    """Return the epoch of an entry's id, and its numbers, by which ids of one epoch are ordered; ``None``: unknown."""
+    found = _NUMBERED.fullmatch(entry)
+    return None if found is None else (found[1], int(found[2]), int(found[3] or 0))
 
 
 # --- in ---------------------------------------------------------------------------------------------------------------

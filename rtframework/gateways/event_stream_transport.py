@@ -17,7 +17,7 @@ from ..engine.http.answers import Answer, UnsentResponse
 from ..engine.http.detach import Answered, has_hooks, header_line, lines_of, run_hooks, take_over
 from ..logs import ThrottledLog
 from ..types import DisconnectReason, PacketType
-from .event_stream import CONTENT_TYPE, GAP, HEARTBEAT, LAST_CHUNK, LEFT, EventForm, chunk, event_of
+from .event_stream import CONTENT_TYPE, GAP, HEARTBEAT, LAST_CHUNK, LEFT, EventForm, EventId, chunk, event_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -55,7 +55,7 @@ class EventStream(asyncio.Protocol):
     """The response of one client: the asyncio protocol that aiohttp's gives way to once the client is let in.
 
     Until then frames wait, so that a refused client gets a status. ``form`` gives the form of frames; ``greet`` gives
-    the first event of a client for the payload of its CONNECT, and the prefix of its ids; ``answered`` gets the form of
+    the first event of a client for the payload of its CONNECT, and its id; ``answered`` gets the form of
     an acknowledgement. ``first`` is what the stream begins with.
     """
 
@@ -66,7 +66,7 @@ class EventStream(asyncio.Protocol):
         request: web.Request,
         *,
         form: Callable[[Frames], EventForm],
-        greet: Callable[[dict[str, Any]], tuple[bytes, bytes]],
+        greet: Callable[[dict[str, Any]], tuple[bytes, EventId]],
         answered: Callable[[int, EventForm], None],
         options: EngineOptions,
         counts: Counters,
@@ -84,8 +84,8 @@ class EventStream(asyncio.Protocol):
         self._answered = answered
         self._counts = counts
         self._first = first
-        self._prefix = b""
-        """The beginning of the ids of events, which is the client's own."""
+        self._prefix = self._entry = self._offset = b""
+        """The parts of the last id; with a prefix, which is the client's own, ids are made for each."""
         self._holds = options.limits.slow_consumer == "drop_oldest"
         self._high = min(_MUCH, options.limits.max_outbox // 2)
         self._patience = options.ping_interval + options.ping_timeout
@@ -225,8 +225,11 @@ class EventStream(asyncio.Protocol):
             if isinstance(frames, JoinedFrames):
                 return self._written_joined(frames.parts)
             self._settle(form, frames)
-        if form.id and self._prefix:
-            return self._wrapped(b"%bid: %b%b\n\n" % (form.lines, self._prefix, form.id))
+        if self._prefix and (form.offset or form.entry):
+            self._entry = form.entry or self._entry
+            self._offset = form.offset or self._offset
+            id = (form.lines, self._prefix, self._entry, self._offset)
+            return self._wrapped(b"%bid: %b%b~%b\n\n" % id)
         if form.chunk:
             return form.chunk if self._is_chunked else form.text
         return self._special(form)
@@ -247,10 +250,11 @@ class EventStream(asyncio.Protocol):
         if outgoing.type == _ACK and outgoing.id is not None:
             self._answered(outgoing.id, form)
         elif outgoing.type == _CONNECT:
-            greeting, self._prefix = self._greet(outgoing.data)
+            greeting, id = self._greet(outgoing.data)
+            self._prefix, self._entry, self._offset = id.prefix, id.entry.encode(), id.offset.encode()
             return self._wrapped(greeting)
         elif outgoing.type == _DISCONNECT:
-            return self._wrapped(b"%bid: %b~~\n\n" % (event_of("disconnect", None), LEFT.encode()))
+            return self._wrapped(b"%bid: %b\n\n" % (event_of("disconnect", None), EventId(LEFT).text))
         return b""
 
     def _look_at(self, frames: list[Frames]) -> None:

@@ -14,7 +14,8 @@ class OwnFrames:
     websocket = b""
     polling = ""
     compress = True
-    added: tuple[str, ...] = ()
+    offset: str | None = None
+    entry: str | None = None
 
     def __init__(self, form: Any, size: int, *, droppable: bool = False) -> None:
         self._form = form

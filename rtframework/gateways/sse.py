@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 from aiohttp import web
 
-from ..engine.engine_server import is_coded, query_of
+from ..engine.http.codings import is_coded
+from ..engine.http.query import query_of
 from ..exceptions import ConfigurationError
 from ..options import check_timeout
 from ..types import DisconnectReason
@@ -39,6 +40,7 @@ _STATUS_OF: Final = {
     "internal_error": 500,
     "too_many_connections": 429,
     "rate_limited": 429,
+    "unavailable": 503,
     "reserved_room": 400,
     "room_name_too_long": 400,
     "too_many_rooms": 400,
@@ -131,15 +133,17 @@ class SSEGateway(BaseGateway):
         if len(rooms) > self._max_rooms or "" in rooms:
             most = f"A stream reads at most {self._max_rooms} rooms, each with a name"
             return _response(400, headers, "too_many_rooms", most)
+        wants = query.get("history", "0")
+        if not (wants.isascii() and wants.isdigit() and len(wants) < 7):
+            return _response(400, headers, "invalid_history", "history is a number of events")
         refusal = await self.check(request, headers)
         if refusal is not None:
             return self._softened(request, headers, refusal)
         stream, connection = self._open(request, query)
         client: Any = connection.client
         named = query.get("nsp", "")
-        client.begin(
-            stream, named if named.startswith("/") else self.namespace, rooms, EventId.parse(told) or told or None
-        )
+        nsp = named if named.startswith("/") else self.namespace
+        client.begin(stream, nsp, rooms, EventId.parse(told) or told or None, int(wants))
         try:
             decision = await stream.decision
         except asyncio.CancelledError:

@@ -6,21 +6,25 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Collection, Coroutine, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import msgspec
 
 from ..concurrency import maybe_await
-from ..exceptions import ConfigurationError, ConnectionRefused, DecodeError, EventError
+from ..exceptions import ClusterUnavailable, ConfigurationError, ConnectionRefused, DecodeError, EventError
 from ..logs import ThrottledLog
 from ..packets import check_payload
 from ..serializers import parse_json
 from ..types import DisconnectReason, Packet, PacketType
 from .client import GatewayClient
-from .event_stream import GAP, EventForm, EventId, data_of, event_of
+from .event_stream import BEGINNING, GAP, EventForm, EventId, data_of, event_of
+from .frames import OwnFrames
+from .replay import replay_of
 
 if TYPE_CHECKING:
-    from ..types import Handshake
+    from ..protocols import Frames
+    from ..types import Handshake, HistoryPage
     from .connection import GatewayConnection
     from .event_stream_transport import EventStream
     from .sse import SSEGateway
@@ -58,7 +62,21 @@ _STATUS_OF_ERROR: Final = {
 class SSEClient(GatewayClient):
     """The client of a stream."""
 
-    __slots__ = ("_asked_rooms", "_ids", "_last_id", "_nsp", "_questions", "_stream", "_ticket", "gateway", "rooms")
+    __slots__ = (
+        "_asked_rooms",
+        "_begins_with_history",
+        "_covered",
+        "_entry",
+        "_ids",
+        "_last_id",
+        "_nsp",
+        "_questions",
+        "_stream",
+        "_ticket",
+        "_wants",
+        "gateway",
+        "rooms",
+    )
 
     def __init__(self, conn: GatewayConnection, handshake: Handshake, *, gateway: SSEGateway) -> None:
         super().__init__(conn, handshake, application=gateway.application, decoder=_NOTHING, limits=gateway.limits)
@@ -68,23 +86,36 @@ class SSEClient(GatewayClient):
         self._asked_rooms: Sequence[str] = ()
         self._last_id: EventId | str | None = None
         self._ticket = ""
+        self._wants = 0
+        """Entries of history that it wants of each room when it comes for the first time."""
+        self._entry = ""
+        """The entry of a history after which all that it gets is new."""
+        self._covered: Sequence[str] = ()
+        """The rooms of which it gets all that it has missed."""
+        self._begins_with_history = False
         self.rooms: list[str] = []
         """The rooms that it asked for and is in."""
         self._ids: deque[int] = deque()
         """The numbers of the events that have come and are not served yet."""
         self._questions: dict[int, asyncio.Future[Answer]] = {}
 
-    def begin(self, stream: EventStream, nsp: str, rooms: Sequence[str], last_id: EventId | str | None) -> None:
-        """Ask for a namespace. ``last_id``: the id with which the client comes back, as it is if it is none of ours."""
+    def begin(
+        self, stream: EventStream, nsp: str, rooms: Sequence[str], last_id: EventId | str | None, wants: int = 0
+    ) -> None:
+        """Ask for a namespace. ``last_id``: the id with which the client comes back, as it is if it is none of ours.
+
+        ``wants``: entries of the histories of its rooms, if it comes for the first time.
+        """
         self._stream = stream
+        self._wants = wants
         self._nsp = nsp
         self._asked_rooms = rooms
         self._last_id = last_id
         auth: dict[str, str] = {}
         if isinstance(last_id, EventId) and last_id.pid:
             auth["pid"] = last_id.pid
-            if last_id.ids:
-                auth["offset"] = last_id.ids[-1]
+            if last_id.offset:
+                auth["offset"] = last_id.offset
         self.join(nsp, auth)
 
     # --- what becomes of it -------------------------------------------------------------------------------------------
@@ -103,8 +134,34 @@ class SSEClient(GatewayClient):
         withdrawn = [room for room in asked if room not in self.rooms and room in socket.rooms]
         if withdrawn:  # its session was in them
             await socket.leave(*withdrawn)
-        if self.rooms:
+        if not self.rooms:
+            return
+        history = socket._nsp._history
+        if history is None or socket.recovered:
             await socket.join(*self.rooms)
+            return
+        entry = self._last_id.entry if isinstance(self._last_id, EventId) else ""
+        options: dict[str, Any] = {"limit": max(1, self._wants)}
+        if entry:
+            options = {"after": None if entry == BEGINNING else entry, "most": self._limits.max_outbox // 2}
+        try:
+            await history.join_all(socket, self.rooms, partial(self._bring, entry), **options)
+        except ClusterUnavailable:
+            raise ConnectionRefused("Not available at this moment", {"code": "unavailable"}) from None
+
+    def _bring(self, entry: str, send: Callable[[Frames], None], pages: dict[str, HistoryPage]) -> None:
+        """Send what was said in rooms before, each event by itself and in one order; ``entry``: the client's last."""
+        if not pages:
+            return
+        replay = replay_of(pages.values())
+        if entry:
+            self._covered = [room for room, page in pages.items() if not page.gap]
+        self._entry = entry or replay.newest
+        if not entry and not self._wants:
+            return
+        for form in replay.forms():
+            self._begins_with_history = self._last_id is None
+            send(OwnFrames(form, len(form.chunk)))
 
     async def _allowed(self, socket: Any, asked: list[str]) -> list[str]:
         """Return the rooms that a socket may read of those that it asks for. Raises ``ConnectionRefused``."""
@@ -154,24 +211,27 @@ class SSEClient(GatewayClient):
 
     # --- what it is told ----------------------------------------------------------------------------------------------
 
-    def greet(self, data: dict[str, Any]) -> tuple[bytes, bytes]:
-        """Make the first event, for the payload of CONNECT; return it, and the prefix of the client's ids."""
+    def greet(self, data: dict[str, Any]) -> tuple[bytes, EventId]:
+        """Make the first event, for the payload of CONNECT; return it, and the client's id."""
         last_id = self._last_id
-        pid = data.get("pid", "")
-        own = EventId(self._ticket, pid, ())
-        is_recovered = bool(pid) and isinstance(last_id, EventId) and last_id.pid == pid
+        id = EventId(self._ticket, data.get("pid", ""), self._entry)
+        is_recovered = bool(id.pid) and isinstance(last_id, EventId) and last_id.pid == id.pid
         if is_recovered and isinstance(last_id, EventId):
-            own = own._replace(ids=last_id.ids)
+            id = id._replace(entry=last_id.entry, offset=last_id.offset)
         told = {
             "sid": data.get("sid"),
             "session": self.conn.sid,
             "rooms": self.rooms,
             "recovered": is_recovered,
         }
-        greeting = b"%bid: %b\n\n" % (event_of("connect", told), own.text)
-        if last_id is not None and not is_recovered:
-            greeting += event_of(GAP, {"rooms": self.rooms}) + b"\n"
-        return greeting, own.prefix
+        greeting = event_of("connect", told)
+        if not self._begins_with_history:  # else a client that gets nothing more begins anew
+            greeting += b"id: %b\n" % id.text
+        greeting += b"\n"
+        missing = [room for room in self.rooms if room not in self._covered]
+        if last_id is not None and not is_recovered and (missing or not self.rooms):
+            greeting += event_of(GAP, {"rooms": missing}) + b"\n"
+        return greeting, id
 
     # --- what it sends ------------------------------------------------------------------------------------------------
 

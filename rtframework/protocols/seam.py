@@ -34,8 +34,10 @@ class Frames(Protocol):
     def droppable(self) -> bool:
         """True if the packet may be dropped for a slow client: an event that requests no acknowledgement."""
 
-    added: tuple[str, ...]
-    """The strings that the server has added behind the arguments of an event: an offset, say."""
+    offset: str | None
+    """The offset that recovery has added behind the arguments of an event."""
+    entry: str | None
+    """The id of its entry in a history, behind the arguments; if the offset is another string, in front of that."""
 
     def deflated(self, window: int, threshold: int, level: int) -> bytes:
         """Return the packet as compressed websocket frames.

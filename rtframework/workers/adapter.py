@@ -285,7 +285,7 @@ class WorkersAdapter(ClusterAdapter):
         if frames is None and offset is not None:
             it = packet()
             frames = self._emitter.encode(Packet(it.type, it.nsp, [*it.data, offset]), compress=compress)
-            frames.added = (offset,)
+            frames.offset = offset
         return frames
 
     def _offset(self, number: int) -> str:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from rtframework.engine.frames import EncodedFrames
-from rtframework.gateways.event_stream import EventForm, EventId, EventStreamReader, chunk, data_of, event_of
+from rtframework.gateways.event_stream import EventForm, EventId, EventStreamReader, chunk, data_of, event_of, place_of
 from rtframework.gateways.packets import Outgoing, read
 from rtframework.serializers import JSONSerializer
 from rtframework.types import Packet, PacketType
@@ -17,13 +18,15 @@ from rtframework.types import Packet, PacketType
 JSON = st.recursive(st.none() | st.booleans() | st.integers(-9, 9) | st.text(), lambda each: st.lists(each, max_size=3))
 
 
-def form_of(data: list[object], *added: str) -> EventForm:
+def form_of(data: list[object], offset: str | None = None, entry: str | None = None) -> EventForm:
     """Make the form of an event."""
     serializer = JSONSerializer()
+    added = [each for each in (entry, offset) if each is not None]
+    if offset == entry:
+        added = added[:1]
     messages = serializer.encode(Packet(PacketType.EVENT, "/", [*data, *added]))
     frames = EncodedFrames.of_messages([messages] if isinstance(messages, str) else messages)
-    if added:
-        frames.added = added
+    frames.offset, frames.entry = offset, entry
     form = EventForm(read([messages] if isinstance(messages, str) else messages, serializer)[0])
     assert form.settle(frames)
     return form
@@ -54,8 +57,14 @@ def test_bytes_are_base64() -> None:
 
 def test_what_the_server_has_added_is_the_id() -> None:
     """Pages would get an argument more as soon as recovery is on."""
-    assert form_of(["tick", 3], "x.17").text == b"event: tick\ndata: 3\nid: x.17\n\n"
-    assert form_of(["tick"], "1-0", "x.17").text == b"event: tick\ndata: null\nid: 1-0,x.17\n\n"
+    assert form_of(["tick", 3], entry="1-0").text == b"event: tick\ndata: 3\nid: 1-0\n\n"
+    both = form_of(["tick"], "x.17", "1-0")
+    assert both.text == b"event: tick\ndata: null\nid: 1-0\n\n"
+    assert (both.lines, both.entry, both.offset) == (b"event: tick\ndata: null\n", b"1-0", b"x.17")
+    same = form_of(["tick", 1, 2], "1-0", "1-0")
+    assert same.text == b"event: tick\ndata: [1,2]\nid: 1-0\n\n"
+    session = form_of(["tick"], "x.17")
+    assert (session.text, session.offset) == (b"event: tick\ndata: null\n\n", b"x.17")
 
 
 def test_an_argument_that_looks_like_an_offset_stays() -> None:
@@ -80,7 +89,7 @@ def test_a_name_of_several_lines_is_not_written(name: str) -> None:
 @given(st.text(st.characters(exclude_characters="\r\n\0", exclude_categories=["Cs"]), min_size=1), st.lists(JSON))
 def test_what_is_written_is_read(name: str, args: list[object]) -> None:
     """Some arguments would be lost on the way."""
-    ((event, data, id),) = read_all(form_of([name, *args], "7").text.decode())
+    ((event, data, id),) = read_all(form_of([name, *args], entry="7").text.decode())
     assert (event, id) == (name, "7")
     assert json.loads(data) == (None if not args else args[0] if len(args) == 1 else args)
 
@@ -121,12 +130,13 @@ def test_the_reader_reads_as_the_standard_says() -> None:
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("x.17", EventId("", "", ("x.17",))),
-        ("~~", EventId("", "", ())),
-        ("~pid~x.17", EventId("", "pid", ("x.17",))),
-        ("t~pid~1-0,x.17", EventId("t", "pid", ("1-0", "x.17"))),
+        ("x.17", EventId(entry="x.17")),
+        ("~~~", EventId()),
+        ("~pid~~x.17", EventId("", "pid", "", "x.17")),
+        ("t~pid~1-0~x.17", EventId("t", "pid", "1-0", "x.17")),
         ("a~b", None),
-        ("a~b~c~d", None),
+        ("a~b~c", None),
+        ("a~b~c~d~e", None),
         ("", None),
         ("a b", None),
         ("ä", None),
@@ -136,8 +146,24 @@ def test_the_reader_reads_as_the_standard_says() -> None:
 def test_ids_are_read(text: str, expected: EventId | None) -> None:
     """A client that comes back would get the events of another, or none."""
     assert EventId.parse(text) == expected
-    if expected is not None and text.count("~") == 2:
+    if expected is not None and "~" in text:
         assert expected.text.decode() == text
+
+
+@pytest.mark.parametrize(
+    ("entry", "place"),
+    [
+        ("17", ("", 17, 0)),
+        ("ab.17", ("ab.", 17, 0)),
+        ("170-3", ("", 170, 3)),
+        ("x", None),
+        ("", None),
+        ("1" * 64, None),
+    ],
+)
+def test_ids_of_entries_are_compared_as_numbers(entry: str, place: Any) -> None:
+    """The tenth event would come in front of the ninth."""
+    assert place_of(entry) == place
 
 
 def test_an_event_of_the_server_is_one_line() -> None:

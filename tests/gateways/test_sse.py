@@ -10,7 +10,18 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from rtframework import ConfigurationError, ConnectionRefused, Limits, RateLimit, Server, Socket
+from rtframework import (
+    ClusterUnavailable,
+    ConfigurationError,
+    ConnectionRefused,
+    History,
+    Limits,
+    RateLimit,
+    Recovery,
+    Server,
+    Socket,
+)
+from rtframework.adapters.memory_history import MemoryHistory
 from tests.conftest import Serve
 from tests.engine import eventually
 from tests.support.event_source import stream
@@ -491,3 +502,155 @@ def test_mistakes_in_options_are_told(options: Any) -> None:
     """A room would be taken for a list of letters."""
     with pytest.raises(ConfigurationError):
         Server().attach_sse(web.Application(), **options)
+
+
+# --- history ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("recovery", [None, Recovery(max_disconnection_duration=0.001)])
+async def test_rooms_with_history_are_resumed_from_it(serve: Serve, recovery: Recovery | None) -> None:
+    """A stream could be resumed for the two minutes of a session only."""
+    io = Server(history=History("chat:{room}"), connection_state_recovery=recovery)
+    server = await serve_events(serve, io, rooms=lambda socket, names: True)
+    url = f"{server.url}/events?room=chat:1&room=chat:2"
+    await io.to("chat:1").emit("said", "before")
+    async with stream(url) as events:
+        await events.next("connect")
+        await io.to("chat:1").emit("said", 1, 1)
+        last = await events.next("said")
+        assert last.data == "[1,1]"
+    await eventually(lambda: not io.sockets)
+    await asyncio.sleep(0.01)
+    await io.to("chat:2").emit("said", 2)
+    await io.to("chat:1", "chat:2").emit("said", 3)
+    await io.to("chat:1").emit("said", 4)
+    async with stream(url, last_id=last.id) as events:
+        assert not (await events.data("connect"))["recovered"]
+        assert [await events.data() for _ in range(3)] == [2, 3, 4]
+        await io.to("chat:2").emit("said", 5)
+        assert await events.data() == 5
+        got = list(events.events)
+    for index, wanted in ((0, [2, 3, 4, 5]), (2, [4, 5]), (4, [])):  # from each moment of it
+        await eventually(lambda: not io.sockets)
+        await asyncio.sleep(0.01)
+        async with stream(url, last_id=got[index].id) as events:
+            await events.next("connect")
+            assert [await events.data() for _ in wanted] == wanted
+            await io.to("chat:9").emit("not for it")
+            await io.emit("end")
+            assert (await events.next()).event == "end"
+
+
+async def test_a_stream_may_begin_with_what_was_said(serve: Serve) -> None:
+    """A page would be empty until something happens."""
+    io = Server(history=History("chat:{room}"))
+    server = await serve_events(serve, io, rooms=lambda socket, names: True)
+    for number in range(5):
+        await io.to("chat:1").emit("said", number)
+    async with stream(f"{server.url}/events?room=chat:1&history=2") as events:
+        assert (await events.next("connect")).id == ""  # cut off here, it begins anew
+        assert [await events.data() for _ in range(2)] == [3, 4]
+        await io.to("chat:1").emit("said", 5)
+        assert await events.data() == 5
+    async with stream(f"{server.url}/events?room=chat:1&history=2", last_id=events.events[1].id) as again:
+        await again.next("connect")
+        assert [await again.data() for _ in range(2)] == [4, 5]
+    assert (await status_of(f"{server.url}/events?history=x"))[0] == 400
+
+
+async def test_a_client_that_came_before_the_first_event_misses_none(serve: Serve) -> None:
+    """A cut before anything was said would lose the first events."""
+    io = Server(history=History("chat:{room}"))
+    server = await serve_events(serve, io, rooms=lambda socket, names: True)
+    async with stream(f"{server.url}/events?room=chat:1") as events:
+        id = (await events.next("connect")).id
+    await io.to("chat:1").emit("said", 1)
+    async with stream(f"{server.url}/events?room=chat:1", last_id=id) as events:
+        await events.next("connect")
+        assert await events.data() == 1
+        assert "gap" not in events.text
+
+
+async def test_what_history_has_discarded_is_said(serve: Serve) -> None:
+    """A page would take a part for the whole."""
+    io = Server(history=History("chat:{room}", size=3, page=2))
+    server = await serve_events(serve, io, rooms=lambda socket, names: True)
+    url = f"{server.url}/events?room=chat:1&room=other"
+    async with stream(url) as events:
+        first = await events.next("connect")
+        await io.to("chat:1").emit("said", 0)
+        last = await events.next("said")
+    await eventually(lambda: not io.sockets)
+    for number in range(1, 4):
+        await io.to("chat:1").emit("said", number)
+    async with stream(url, last_id=last.id) as events:
+        await events.next("connect")
+        assert await events.data("gap") == {"rooms": ["other"]}  # all three of the room are there
+        assert [await events.data() for _ in range(3)] == [1, 2, 3]
+    await io.to("chat:1").emit("said", 4)
+    for id in (first.id, last.id):
+        async with stream(url, last_id=id) as events:
+            await events.next("connect")
+            assert await events.data("gap") == {"rooms": ["chat:1", "other"]}
+            assert [await events.data() for _ in range(3)] == [2, 3, 4]
+
+
+async def test_no_hole_and_nothing_twice_under_a_flood(serve: Serve) -> None:
+    """What is said while a page of history is read would be lost, or come twice."""
+    io = Server(history=History("chat:{room}", size=10_000))
+    server = await serve_events(serve, io, rooms=lambda socket, names: True)
+    url = f"{server.url}/events?room=chat:1&room=chat:2"
+    got: list[int] = []
+    last_id = ""
+    async with stream(url) as events:
+        last_id = (await events.next("connect")).id
+
+    async def flood() -> None:
+        for number in range(1000):
+            await io.to(f"chat:{number % 3 % 2 + 1}").emit("n", number)
+            await asyncio.sleep(0.0005)
+
+    flooding = asyncio.create_task(flood())
+    while len(got) < 1000:
+        async with stream(url, last_id=last_id) as events:
+            await events.next("connect")
+            for _ in range(min(100, 1000 - len(got))):
+                event = await events.next()
+                got.append(json.loads(event.data))
+                last_id = event.id
+    await flooding
+    assert got == list(range(1000))
+
+
+async def test_a_history_that_cannot_be_read_is_asked_later(serve: Serve) -> None:
+    """A stream would begin with a hole that nobody is told of, or never come back."""
+
+    class Store:
+        """A store of the program's own, which is not read."""
+
+        def __init__(self) -> None:
+            self._kept = MemoryHistory()
+
+        async def start(self) -> None:
+            """Do nothing."""
+
+        close = start
+
+        async def append(self, nsp: str, rooms: Any, entry: Any) -> str:
+            """Keep an entry."""
+            return self._kept.add(nsp, rooms, entry)
+
+        async def read(self, nsp: str, room: Any, query: Any) -> Any:
+            """Fail."""
+            raise ClusterUnavailable("no")
+
+        async def clear(self, nsp: str, room: str) -> None:
+            """Do nothing."""
+
+    io = Server(history=History("chat:{room}", store=Store()))
+    server = await serve_events(serve, io, rooms=lambda socket, names: True)
+    assert (await status_of(f"{server.url}/events?room=chat:1"))[0] == 503
+    async with stream(f"{server.url}/events?room=chat:1") as events:
+        await events.end()
+        assert events.text == "retry: 3000\n: 503 Service Unavailable\n\n"
+    assert not io.sockets

@@ -67,7 +67,8 @@ class FakeFrames:
         self.size = size
         self.compress = compress
         self.droppable = False
-        self.added: tuple[str, ...] = ()
+        self.offset: str | None = None
+        self.entry: str | None = None
         self.websocket = b""
         self.polling = ""
 
