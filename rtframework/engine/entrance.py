@@ -82,6 +82,10 @@ class Entrance:
         """Refuse a request that would open a connection, if it may not: bans, caps, ``allow_request``."""
         return await self._handshakes.check(request, query, headers)
 
+    def describe(self, request: web.Request, query: Mapping[str, str]) -> Handshake:
+        """Describe the client that has sent a request."""
+        return self._handshakes.describe(request, query)
+
     def switch(
         self,
         request: web.Request,

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from ..engine.gateway import Gateway
     from ..protocols import Application
     from .codec import WebSocketCodec
-    from .sse_client import Rooms
+    from .readable import Rooms
 
 
 class Attaching:

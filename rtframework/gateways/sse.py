@@ -14,13 +14,15 @@ from aiohttp import web
 
 from ..engine.http.codings import is_coded
 from ..engine.http.query import query_of
-from ..exceptions import ConfigurationError
+from ..exceptions import ClusterUnavailable, ConfigurationError, ConnectionRefused
 from ..options import check_timeout
 from ..types import DisconnectReason
 from .base import BaseGateway
 from .event_stream import CONTENT_TYPE, LEFT, EventForm, EventId
 from .event_stream_transport import EventStream, Refused, StreamAnswer, stream_headers
-from .sse_client import Rooms, SSEClient, error_answer
+from .readable import Rooms
+from .short_polling import poll, respond
+from .sse_client import SSEClient, error_answer
 
 if TYPE_CHECKING:
     from ..engine.gateway import Gateway
@@ -33,7 +35,10 @@ log: Final = logging.getLogger("rtframework.gateways")
 
 _METHODS: Final = "GET, HEAD, POST, OPTIONS"
 _UNAUTHORIZED: Final = frozenset(
-    {"unauthorized", "missing", "malformed", "unknown_token", "expired", "invalid", "token_expired", "token_revoked"}
+    {
+        *("unauthorized", "missing", "malformed", "unknown_token", "unknown_user", "bad_signature", "expired", "used"),
+        *("token_expired", "token_revoked", "kicked"),
+    }
 )
 """Codes of refusals for which the status is 401: other credentials would help."""
 _STATUS_OF: Final = {
@@ -41,6 +46,7 @@ _STATUS_OF: Final = {
     "too_many_connections": 429,
     "rate_limited": 429,
     "unavailable": 503,
+    "no_history": 404,
     "reserved_room": 400,
     "room_name_too_long": 400,
     "too_many_rooms": 400,
@@ -91,6 +97,11 @@ class SSEGateway(BaseGateway):
     def add_routes(self, app: web.Application, path: str) -> None:
         """Add the route."""
         app.router.add_route("*", path, self.serve)
+        app.router.add_route("*", f"{path.rstrip('/')}/poll", self.serve_poll)
+
+    async def serve_poll(self, request: web.Request) -> web.StreamResponse:
+        """Serve a request of short polling."""
+        return await self.entrance.serve(self._poll, request)
 
     async def serve(self, request: web.Request) -> web.StreamResponse:
         """Serve a request."""
@@ -117,6 +128,8 @@ class SSEGateway(BaseGateway):
         if request.method not in ("GET", "HEAD"):
             return _response(405, {**headers, "Allow": _METHODS}, "method_not_allowed", "Method not allowed")
         if not _accepts_streams(request):
+            if "application/json" in request.headers.get("Accept", "").lower():
+                return await self._poll(request, headers)
             return _response(406, headers, "not_acceptable", f"This is {CONTENT_TYPE}")
         if request.method == "HEAD":
             return web.Response(headers={**headers, **stream_headers()})
@@ -186,6 +199,43 @@ class SSEGateway(BaseGateway):
         if refusal.keep_alive is False:
             softened.force_close()
         return softened
+
+    # --- short polling ------------------------------------------------------------------------------------------------
+
+    async def _poll(self, request: web.Request, headers: dict[str, str]) -> web.Response:
+        """Answer with what came since an id."""
+        if request.method not in ("GET", "HEAD"):
+            allowed = {**headers, "Allow": "GET, HEAD, OPTIONS"}
+            return _response(405, allowed, "method_not_allowed", "Method not allowed")
+        query = query_of(request)
+        rooms = _rooms_of(request)
+        if not 0 < len(rooms) <= self._max_rooms or "" in rooms:
+            most = f"Ask for 1 to {self._max_rooms} rooms, each with a name: ?room=…"
+            return _response(400, headers, "invalid_room", most)
+        limit = query.get("limit", "100")
+        if not (limit.isascii() and limit.isdigit() and 0 < len(limit) < 7 and int(limit)):
+            return _response(400, headers, "invalid_limit", "limit is a number of events from 1")
+        refusal = await self.check(request, headers)
+        if refusal is not None:
+            return refusal
+        named = query.get("nsp", "")
+        try:
+            polled = await poll(
+                self.application,
+                self.entrance.describe(request, query),
+                nsp=named if named.startswith("/") else self.namespace,
+                rooms=self.rooms,
+                asked=rooms,
+                since=query.get("since", "") or request.headers.get("Last-Event-ID", ""),
+                limit=int(limit),
+            )
+        except ConnectionRefused as refused:
+            return _refusal(Refused(refused.message, refused.data), headers)
+        except ClusterUnavailable:
+            return _response(503, headers, "unavailable", "Not available at this moment")
+        except ConfigurationError as error:
+            return _response(400, headers, "no_order", str(error))
+        return respond(polled, request, headers)
 
     # --- events by POST -----------------------------------------------------------------------------------------------
 

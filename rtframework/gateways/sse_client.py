@@ -5,21 +5,20 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable, Collection, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from ..concurrency import maybe_await
-from ..exceptions import ClusterUnavailable, ConfigurationError, ConnectionRefused, DecodeError, EventError
-from ..logs import ThrottledLog
+from ..exceptions import ClusterUnavailable, ConnectionRefused, DecodeError, EventError
 from ..packets import check_payload
 from ..serializers import parse_json
 from ..types import DisconnectReason, Packet, PacketType
 from .client import GatewayClient
 from .event_stream import BEGINNING, GAP, EventForm, EventId, data_of, event_of
 from .frames import OwnFrames
+from .readable import allowed_rooms
 from .replay import replay_of
 
 if TYPE_CHECKING:
@@ -30,15 +29,6 @@ if TYPE_CHECKING:
     from .sse import SSEGateway
 
 log: Final = logging.getLogger("rtframework.gateways")
-
-Rooms: TypeAlias = Collection[str] | Callable[[Any, list[str]], Any]
-"""The rooms that clients may ask for, or a function of the socket and of those that it asks for."""
-
-_not_allowed: Final = ThrottledLog(
-    log,
-    logging.WARNING,
-    "refused a stream of server-sent events that asks for rooms: write attach_sse(..., rooms=...) to allow some",
-)
 
 _EVENT: Final = int(PacketType.EVENT)
 
@@ -130,7 +120,7 @@ class SSEClient(GatewayClient):
         if token is not None and token.proof is not None:
             self._ticket = token.proof
         asked = list(self._asked_rooms)
-        self.rooms = await self._allowed(socket, asked)
+        self.rooms = await allowed_rooms(self.gateway.rooms, socket, asked)
         withdrawn = [room for room in asked if room not in self.rooms and room in socket.rooms]
         if withdrawn:  # its session was in them
             await socket.leave(*withdrawn)
@@ -162,30 +152,6 @@ class SSEClient(GatewayClient):
         for form in replay.forms():
             self._begins_with_history = self._last_id is None
             send(OwnFrames(form, len(form.chunk)))
-
-    async def _allowed(self, socket: Any, asked: list[str]) -> list[str]:
-        """Return the rooms that a socket may read of those that it asks for. Raises ``ConnectionRefused``."""
-        rooms = self.gateway.rooms
-        if rooms is None:
-            if asked:
-                _not_allowed(extra={"nsp": self._nsp})
-                raise _forbidden()
-            return []
-        if not callable(rooms):
-            if any(room not in rooms for room in asked):
-                raise _forbidden()
-            return asked
-        answer = await maybe_await(rooms(socket, list(asked)))
-        if isinstance(answer, bool) or answer is None:
-            if asked and not answer:
-                raise _forbidden()
-            return asked
-        if isinstance(answer, str) or not isinstance(answer, Collection):
-            raise ConfigurationError(f"attach_sse(rooms=...) returns the rooms that a socket may read, not {answer!r}")
-        allowed = list(dict.fromkeys(answer))
-        if asked and not allowed:
-            raise _forbidden()
-        return allowed
 
     def refused(self, nsp: str, message: str, data: Any) -> None:
         """Have the request answered with a status."""
@@ -326,7 +292,3 @@ def _read(body: str | bytes) -> list[Any]:
     if not isinstance(content, list):
         raise DecodeError('an event is {"event": name, "args": […]}, or [name, …]')
     return content
-
-
-def _forbidden() -> ConnectionRefused:
-    return ConnectionRefused("These rooms may not be read", {"code": "rooms_not_allowed"})

@@ -148,7 +148,9 @@ class Tickets:
         """Take a ticket that is good: for the first time, or for a stream that was opened with it."""
         now = self._clock()
         age = now - content.issued_at
-        last_id = EventId.parse(handshake.headers.get("Last-Event-ID", "") or handshake.query.get("lastEventId", ""))
+        query = handshake.query
+        told = handshake.headers.get("Last-Event-ID", "") or query.get("lastEventId", "") or query.get("since", "")
+        last_id = EventId.parse(told)
         if last_id is not None and age < self._resume and hmac.compare_digest(last_id.ticket, proof):
             return
         if not -self._seconds <= age < self._seconds:  # the clock of another server may be ahead

@@ -134,6 +134,36 @@ class Admission:
             nsp._membership.run_disconnect_handlers(socket, socket._left)
         return outcomes.CONNECTED if socket._was_accepted else self._count(outcomes.GONE)
 
+    async def vouch_for(self, client: Client, auth: Any) -> Socket:
+        """Decide about a client that only reads what is kept, by authentication and middleware: it does not join.
+
+        Return a socket of it, which is in no room but those of its user. Raises ``ConnectionRefused``, whatever went
+        wrong.
+        """
+        nsp = self._nsp
+        socket: Socket | None = None
+        user: Any = None
+        try:
+            handshake = client.handshake(nsp.name, auth)
+            authenticator = nsp._authenticator
+            user, token = (None, None) if authenticator is None else await self._authenticate(authenticator, handshake)
+            own = self.own_rooms(user, token)
+            socket = nsp._make_socket(client, client.new_id(nsp.name), handshake, user)
+            socket._token = token
+            socket._last_rooms |= own
+            if nsp._connect_links:
+                await self._run_middleware(socket)
+            return socket
+        except (Exception, asyncio.CancelledError) as error:
+            if is_cancelled(error):
+                raise
+            refused = self._refusal_for(error, socket)
+        finally:
+            if socket is not None:
+                socket._forget_listeners()
+        self._host.refused(client, nsp.name, refused, user)
+        raise ConnectionRefused(refused.message, refused.data)
+
     def accept(self, socket: Socket) -> None:
         """Tell a client that it is connected, and send what was held for it. Nothing happens in another state."""
         if socket._state is not State.JOINED:

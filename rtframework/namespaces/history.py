@@ -190,6 +190,11 @@ class NamespaceHistory:
         query = _query(rule, limit, after=after, before=before, oldest=after is not None)
         return await self._read(rule, keeper, room, query, None)
 
+    async def page_after(self, room: str, after: str | None, limit: int) -> HistoryPage:
+        """Return the first entries after one, or the oldest of all that are there."""
+        rule, keeper = self._get(room)
+        return await self._read(rule, keeper, room, _query(rule, limit, after=after, oldest=True), None)
+
     async def clear(self, room: str) -> None:
         """Forget what was said in a room."""
         _, keeper = self._get(room)
