@@ -63,7 +63,8 @@ MAP: Final = {
     "server": ("*", "aiohttp"),
     "contracts": ("exceptions types concurrency protocols handlers namespaces server admin", "msgspec pydantic"),
     "testing": (
-        "exceptions types logs concurrency packets protocols options handlers adapters serializers server",
+        "exceptions types logs concurrency packets protocols options handlers adapters serializers namespaces gateways "
+        "server",
         "aiohttp msgspec",
     ),
     "development": ("exceptions types logs protocols options handlers namespaces engine server", ""),
