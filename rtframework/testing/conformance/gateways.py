@@ -53,7 +53,7 @@ _CUT_OFF: Final = frozenset({"transport close", "transport error", "ping timeout
 
 
 class _Auth:
-    """Lets in whoever has the token "good"."""
+    """Lets in clients with the token "good"."""
 
     async def authenticate(self, handshake: Handshake) -> Any:
         await asyncio.sleep(0)
@@ -137,7 +137,7 @@ class GatewayConformance:
         self._run(run)
 
     def test_who_is_refused_by_a_handler_hears_nothing_before(self) -> None:
-        """What is said in a room would reach those who may not be in it."""
+        """What is said in a room would reach clients that may not be in it."""
 
         async def run(place: _Place) -> None:
             @place.io.on("connection")
@@ -153,7 +153,7 @@ class GatewayConformance:
         self._run(run)
 
     def test_requests_that_may_not_connect_are_refused(self) -> None:
-        """Whoever is banned, or a page of another site, would come in by this door."""
+        """Banned clients, and pages of other sites, would come in by this door."""
 
         async def run(place: _Place) -> None:
             await self._refused(place, headers={"Origin": "https://evil.example"})
