@@ -70,8 +70,8 @@ MAP: Final = {
     "development": ("exceptions types logs protocols options handlers namespaces engine server", ""),
     "rtframework": ("*", ""),
     "cli": (
-        "exceptions types packets concurrency adapters workers engine handlers namespaces server contracts development "
-        "rtframework_msgpack rtframework_redis",
+        "exceptions types packets concurrency adapters workers engine gateways handlers namespaces server contracts "
+        "development rtframework_msgpack rtframework_redis",
         "aiohttp",
     ),
     "__main__": ("cli", ""),
