@@ -43,7 +43,7 @@ class BaseGateway:
         self.options = self.entrance.options
         self.limits = self.options.limits
         self.make_form: Callable[[Sequence[str | bytes]], Any] = form_maker(engine.serializer, self.encode)
-        """Makes the gateway's form of what the serializer has made: for ``Frames.form``, with the gateway as the key."""
+        """Makes the gateway's form of what the serializer has made, for ``Frames.form`` with the gateway as the key."""
 
     def attach(self, app: web.Application, path: str) -> None:
         """Serve under a path of an application. Raises ``ConfigurationError`` if it is taken."""
