@@ -63,14 +63,15 @@ MAP: Final = {
     "server": ("*", "aiohttp"),
     "contracts": ("exceptions types concurrency protocols handlers namespaces server admin", "msgspec pydantic"),
     "testing": (
-        "exceptions types logs concurrency packets protocols options handlers adapters serializers server",
+        "exceptions types logs concurrency packets protocols options handlers adapters serializers namespaces gateways "
+        "server",
         "aiohttp msgspec",
     ),
     "development": ("exceptions types logs protocols options handlers namespaces engine server", ""),
     "rtframework": ("*", ""),
     "cli": (
-        "exceptions types packets concurrency adapters workers engine handlers namespaces server contracts development "
-        "rtframework_msgpack rtframework_redis",
+        "exceptions types packets concurrency adapters workers engine gateways handlers namespaces server contracts "
+        "development rtframework_msgpack rtframework_redis",
         "aiohttp",
     ),
     "__main__": ("cli", ""),

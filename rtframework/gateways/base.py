@@ -42,7 +42,8 @@ class BaseGateway:
         self.entrance = engine.eio.entrance
         self.options = self.entrance.options
         self.limits = self.options.limits
-        self._make_form: Callable[[Sequence[str | bytes]], Any] = form_maker(engine.serializer, self.encode)
+        self.make_form: Callable[[Sequence[str | bytes]], Any] = form_maker(engine.serializer, self.encode)
+        """Makes the gateway's form of what the serializer has made, for ``Frames.form`` with the gateway as the key."""
 
     def attach(self, app: web.Application, path: str) -> None:
         """Serve under a path of an application. Raises ``ConfigurationError`` if it is taken."""
@@ -67,7 +68,7 @@ class BaseGateway:
 
     def form(self, frames: Frames) -> Any:
         """Return frames in the gateway's form, which is made at most once for all clients."""
-        return frames.form(self, self._make_form)
+        return frames.form(self, self.make_form)
 
     def handler(self, route: Route) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
         """Make a handler for aiohttp of ``route(request, headers)``, which answers what may come in.

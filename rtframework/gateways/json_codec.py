@@ -100,13 +100,7 @@ class JSONCodec(WebSocketCodec):
         lengths = read.attachments or []
         if len(lengths) > self._max_attachments:
             raise TooManyAttachments(f"more than {self._max_attachments} attachments (Limits.max_attachments)")
-        if min(lengths, default=0) < 0 or sum(lengths) != len(attachments):
-            raise DecodeError("illegal attachments")
-        parts, at = [], 0
-        for length in lengths:
-            parts.append(attachments[at : at + length])
-            at += length
-        filled: list[Any] = _fill(read.args, parts, _DEPTH)
+        filled: list[Any] = _fill(read.args, _cut(attachments, lengths), _DEPTH)
         return filled
 
     # --- out --------------------------------------------------------------------------------------------------------
@@ -171,6 +165,31 @@ def _tail_of(id: int | None, nsp: str) -> str:
     if nsp != "/":
         tail += f',"nsp":{_encode(nsp).decode()}'
     return tail + "}"
+
+
+def read_content(message: str | bytes) -> dict[str, Any]:
+    """Read a message of the other side as it is: its fields, with bytes in their places. Raises ``DecodeError``."""
+    attachments = b""
+    if isinstance(message, bytes):
+        message, attachments = _parted(message)
+    content = parse_json(message)
+    if not isinstance(content, dict):
+        raise DecodeError("a message is an object")
+    lengths = content.pop("attachments", None)
+    if lengths is not None:
+        content["args"] = _fill(content.get("args", []), _cut(attachments, lengths), _DEPTH)
+    return content
+
+
+def _cut(attachments: bytes, lengths: list[int]) -> list[bytes]:
+    """Cut attachments apart. Raises ``DecodeError``."""
+    if min(lengths, default=0) < 0 or sum(lengths) != len(attachments):
+        raise DecodeError("illegal attachments")
+    parts, at = [], 0
+    for length in lengths:
+        parts.append(attachments[at : at + length])
+        at += length
+    return parts
 
 
 def _parted(message: bytes) -> tuple[str, bytes]:

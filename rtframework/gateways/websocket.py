@@ -109,7 +109,13 @@ class GatewayWebSocket(WebSocketTransport):
 
     def write(self, frames: list[Frames]) -> bool:
         """Write frames in one piece, or as many as the transport takes."""
-        form = self._gateway.form
+        gateway = self._gateway
+        if len(frames) == 1 and self._deflate is None and not self._holds:  # by far the most frequent: no detours
+            transport = self._transport
+            if not (self._closing or transport.is_closing()):
+                transport.write(frames[0].form(gateway, gateway.make_form).websocket)
+            return True
+        form = gateway.form
         if self._deflate is None:
             written: list[Frames] = [form(each) for each in frames]
         else:
