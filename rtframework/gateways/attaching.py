@@ -61,6 +61,7 @@ class Attaching:
         ack_timeout: float = 30.0,
         max_rooms: int = 50,
         padding: int = 0,
+        arrays: bool = False,
     ) -> None:
         """Serve server-sent events under a path of an application: browsers' ``EventSource``, and ``curl -N``.
 
@@ -70,7 +71,8 @@ class Attaching:
         ``heartbeat``: seconds between comments that keep proxies from closing a silent stream. ``retry``: seconds after
         which a client comes back whose stream has ended. ``ack_timeout``: seconds that a POST waits for the answer to
         its event. ``max_rooms``: rooms of one stream. ``padding``: bytes of a comment at the beginning, for proxies
-        that hold back the first few thousand.
+        that hold back the first few thousand. ``arrays``: the data of an event are the array of its arguments, also of
+        one that has a single argument.
 
         It may be called several times, with :meth:`~rtframework.Server.attach` or without. Raises
         :class:`~rtframework.ConfigurationError` for a path that is taken, for an application that runs already, and
@@ -92,6 +94,7 @@ class Attaching:
             ack_timeout=ack_timeout,
             max_rooms=max_rooms,
             padding=padding,
+            arrays=arrays,
         ).attach(app, path)
 
     # --- what a server has ------------------------------------------------------------------------------------------

@@ -35,14 +35,17 @@ _UNSENDABLE: Final = re.compile("[\r\n\0]")
 # --- out --------------------------------------------------------------------------------------------------------------
 
 
-def data_of(arguments: str | bytes, without: int = 0) -> bytes:
+def data_of(arguments: str | bytes, without: int = 0, *, as_array: bool = False) -> bytes:
     """Make one line of JSON of a JSON array of arguments: of a single argument itself, of none ``null``, else an array.
 
-    ``without``: so many of the last arguments are left out. Raises ``ValueError`` if it is no array.
+    ``without``: so many of the last arguments are left out. ``as_array``: it is always an array. Raises ``ValueError``
+    if it was none.
     """
     parts = _ARGUMENTS(arguments)
     if without:
         del parts[-without:]
+    if as_array:
+        return _one_line(b"[" + b",".join(map(bytes, parts)) + b"]")
     if len(parts) == 1:
         return _one_line(bytes(parts[0]))
     return _one_line(b"[" + b",".join(map(bytes, parts)) + b"]") if parts else b"null"
@@ -65,9 +68,10 @@ class EventForm:
     ``entry`` are what the server has added, of which that is made. They are there after :meth:`settle`.
     """
 
-    __slots__ = ("chunk", "entry", "is_settled", "lines", "offset", "outgoing", "text")
+    __slots__ = ("as_array", "chunk", "entry", "is_settled", "lines", "offset", "outgoing", "text")
 
-    def __init__(self, outgoing: Outgoing) -> None:
+    def __init__(self, outgoing: Outgoing, *, as_array: bool = False) -> None:
+        self.as_array = as_array
         self.outgoing = outgoing
         self.is_settled = False
         self.entry = self.offset = self.lines = self.text = self.chunk = b""
@@ -83,10 +87,10 @@ class EventForm:
         parts = outgoing.name_and_args()
         if parts is None:
             name = str(outgoing.data[0])
-            data = data_of(_encode(outgoing.data[1:]), added)
+            data = data_of(_encode(outgoing.data[1:]), added, as_array=self.as_array)
         else:
             name = msgspec.json.decode(parts[0], type=str)
-            data = data_of(parts[1], added)
+            data = data_of(parts[1], added, as_array=self.as_array)
         if _UNSENDABLE.search(name):
             return False
         # A string of JSON cannot hold half a surrogate pair as UTF-8; a name can, once it is decoded.

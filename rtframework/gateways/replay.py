@@ -30,11 +30,12 @@ class Replay(NamedTuple):
             return BEGINNING
         return self.entries[-1].id if self.is_ordered else ""
 
-    def forms(self) -> list[EventForm]:
+    def forms(self, *, as_array: bool = False) -> list[EventForm]:
         """Make the events; those that cannot be said in this format are left out."""
         found = []
         for entry in self.entries:
-            form = EventForm(Outgoing(PacketType.EVENT, "/", None, entry.text, None if entry.text else [*entry.data]))
+            data = None if entry.text else [*entry.data]
+            form = EventForm(Outgoing(PacketType.EVENT, "/", None, entry.text, data), as_array=as_array)
             if form.settle(None):
                 if self.is_ordered:
                     form.complete(entry.id.encode())

@@ -73,7 +73,15 @@ class Polled(msgspec.Struct):
 
 
 async def poll(
-    application: Any, handshake: Handshake, *, nsp: str, rooms: Rooms | None, asked: list[str], since: str, limit: int
+    application: Any,
+    handshake: Handshake,
+    *,
+    nsp: str,
+    rooms: Rooms | None,
+    asked: list[str],
+    since: str,
+    limit: int,
+    arrays: bool = False,
 ) -> Polled:
     """Read the histories of rooms. Without ``since``, the newest ``limit`` events; else the first after it.
 
@@ -100,7 +108,7 @@ async def poll(
     pages = await _read(history, names, after, limit)
     readable = {*names, *socket.rooms}
     proof = None if socket._token is None else socket._token.proof
-    return _answer(pages, readable, after, limit, proof or "")
+    return _answer(pages, readable, after, limit, proof or "", arrays)
 
 
 async def _read(history: Any, names: Sequence[str], after: str, limit: int) -> list[HistoryPage]:
@@ -109,7 +117,9 @@ async def _read(history: Any, names: Sequence[str], after: str, limit: int) -> l
     return [await history.page_after(room, None if after == BEGINNING else after, limit) for room in names]
 
 
-def _answer(pages: Sequence[HistoryPage], readable: set[str], after: str, limit: int, proof: str) -> Polled:
+def _answer(
+    pages: Sequence[HistoryPage], readable: set[str], after: str, limit: int, proof: str, arrays: bool
+) -> Polled:
     replay = replay_of(pages)
     if not replay.is_ordered:
         raise ConfigurationError("the ids of this history tell no order: ask for one room at a time")
@@ -126,12 +136,12 @@ def _answer(pages: Sequence[HistoryPage], readable: set[str], after: str, limit:
         entries = entries[-limit:] if limit else []
     gap = any(page.gap for page in pages)
     newest = entries[-1].id if entries else after if after and not gap else replay.newest
-    shown = [_shown(entry) for entry in entries if readable.isdisjoint(entry.except_)]
+    shown = [_shown(entry, arrays) for entry in entries if readable.isdisjoint(entry.except_)]
     return Polled(shown, EventId(proof, "", newest).text.decode() if proof else newest, gap, more)
 
 
-def _shown(entry: HistoryEntry) -> dict[str, Any]:
-    data = data_of(_encode(list(entry.args)))
+def _shown(entry: HistoryEntry, arrays: bool) -> dict[str, Any]:
+    data = data_of(_encode(list(entry.args)), as_array=arrays)
     return {"id": entry.id, "event": entry.event, "data": msgspec.Raw(data), "at": entry.at}
 
 

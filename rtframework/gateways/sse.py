@@ -73,6 +73,7 @@ class SSEGateway(BaseGateway):
         ack_timeout: float = 30.0,
         max_rooms: int = 50,
         padding: int = 0,
+        arrays: bool = False,
     ) -> None:
         super().__init__(application, engine)
         if isinstance(rooms, str):
@@ -85,6 +86,7 @@ class SSEGateway(BaseGateway):
         """The server that has the sessions, for workers: see ``rtframework.engine.handover``."""
         self.rooms = rooms if rooms is None or callable(rooms) else frozenset(rooms)
         self.namespace = namespace
+        self.arrays = arrays
         self._heartbeat = heartbeat
         self._retry = retry
         self._ack_timeout = ack_timeout
@@ -113,7 +115,7 @@ class SSEGateway(BaseGateway):
 
     def encode(self, packets: Sequence[Outgoing]) -> EventForm:
         """Make the form of a packet, which its first client completes; of several, their frames are taken apart."""
-        return EventForm(packets[0])
+        return EventForm(packets[0], as_array=self.arrays)
 
     def next_id(self) -> int:
         """Return a number for an event that is to be answered."""
@@ -165,6 +167,7 @@ class SSEGateway(BaseGateway):
         if decision is True:
             return StreamAnswer(request, stream, headers)
         connection.lost(DisconnectReason.FORCED_SERVER_CLOSE)
+        connection.without_transport()
         if isinstance(decision, Refused):
             return self._softened(request, headers, _refusal(decision, headers))
         return self._softened(request, headers, _response(503, headers, "not_connected", "Not connected in time"))
@@ -228,6 +231,7 @@ class SSEGateway(BaseGateway):
                 asked=rooms,
                 since=query.get("since", "") or request.headers.get("Last-Event-ID", ""),
                 limit=int(limit),
+                arrays=self.arrays,
             )
         except ConnectionRefused as refused:
             return _refusal(Refused(refused.message, refused.data), headers)
@@ -250,8 +254,10 @@ class SSEGateway(BaseGateway):
         try:
             body = await self.read_body(request, connection)
         except TimeoutError:
+            connection.fail(DisconnectReason.TRANSPORT_ERROR)
             return _closing(_response(408, headers, "body_timeout", "The body has not come in time"))
         if body is None:
+            connection.fail_of_size()
             return _closing(_response(413, headers, "body_too_large", "The body is too large"))
         if not connection.is_open:
             answer = error_answer(410, "disconnected", "The stream has ended")

@@ -101,7 +101,7 @@ class SSEClient(GatewayClient):
         self._nsp = nsp
         self._asked_rooms = rooms
         self._last_id = last_id
-        auth: dict[str, str] = {}
+        auth = {"token": token} if (token := self._handshake.query.get("token")) else {}
         if isinstance(last_id, EventId) and last_id.pid:
             auth["pid"] = last_id.pid
             if last_id.offset:
@@ -149,7 +149,7 @@ class SSEClient(GatewayClient):
         self._entry = entry or replay.newest
         if not entry and not self._wants:
             return
-        for form in replay.forms():
+        for form in replay.forms(as_array=self.gateway.arrays):
             self._begins_with_history = self._last_id is None
             send(OwnFrames(form, len(form.chunk)))
 
@@ -229,7 +229,8 @@ class SSEClient(GatewayClient):
     def answered(self, id: int, form: EventForm) -> None:
         """Give an acknowledgement to the POST that waits for it."""
         outgoing = form.outgoing
-        body = data_of(msgspec.json.encode(outgoing.data or []) if outgoing.text is None else outgoing.text or "[]")
+        arguments = msgspec.json.encode(outgoing.data or []) if outgoing.text is None else outgoing.text or "[]"
+        body = data_of(arguments, as_array=self.gateway.arrays)
         self._answer(id, Answer(_status_of(body), body))
 
     def _answer(self, id: int, answer: Answer) -> None:
@@ -261,10 +262,10 @@ _decode_failure: Final = msgspec.json.Decoder(_Failure).decode
 
 def _status_of(body: bytes) -> int:
     """Return the status of an acknowledgement: 200 unless it is an error."""
-    if not body.startswith(b'{"error":'):
+    if not body.startswith((b'{"error":', b'[{"error":')):
         return 200
     try:
-        code = _decode_failure(body).error.code
+        code = _decode_failure(body.removeprefix(b"[").removesuffix(b"]")).error.code
     except (msgspec.ValidationError, ValueError):
         return 200
     return _STATUS_OF_ERROR.get(code, 400) if isinstance(code, str) else 200
