@@ -62,6 +62,7 @@ class Attaching:
         max_rooms: int = 50,
         padding: int = 0,
         arrays: bool = False,
+        compress: bool = False,
     ) -> None:
         """Serve server-sent events under a path of an application: browsers' ``EventSource``, and ``curl -N``.
 
@@ -72,7 +73,8 @@ class Attaching:
         which a client comes back whose stream has ended. ``ack_timeout``: seconds that a POST waits for the answer to
         its event. ``max_rooms``: rooms of one stream. ``padding``: bytes of a comment at the beginning, for proxies
         that hold back the first few thousand. ``arrays``: the data of an event are the array of its arguments, also of
-        one that has a single argument.
+        one that has a single argument. ``compress``: compress streams of clients that accept gzip, each event once for
+        all of them.
 
         It may be called several times, with :meth:`~rtframework.Server.attach` or without. Raises
         :class:`~rtframework.ConfigurationError` for a path that is taken, for an application that runs already, and
@@ -95,6 +97,7 @@ class Attaching:
             max_rooms=max_rooms,
             padding=padding,
             arrays=arrays,
+            compress=compress,
         ).attach(app, path)
 
     # --- what a server has ------------------------------------------------------------------------------------------

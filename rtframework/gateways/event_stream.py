@@ -68,10 +68,25 @@ class EventForm:
     ``entry`` are what the server has added, of which that is made. They are there after :meth:`settle`.
     """
 
-    __slots__ = ("as_array", "chunk", "entry", "is_settled", "lines", "offset", "outgoing", "text")
+    __slots__ = (
+        "as_array",
+        "blocks",
+        "chunk",
+        "entry",
+        "is_settled",
+        "line_blocks",
+        "lines",
+        "offset",
+        "outgoing",
+        "text",
+    )
 
     def __init__(self, outgoing: Outgoing, *, as_array: bool = False) -> None:
         self.as_array = as_array
+        self.blocks: bytes | None = None
+        """The whole event, compressed."""
+        self.line_blocks: bytes | None = None
+        """The lines, compressed."""
         self.outgoing = outgoing
         self.is_settled = False
         self.entry = self.offset = self.lines = self.text = self.chunk = b""
@@ -220,5 +235,5 @@ class EventStreamReader:
             self._data.append(value)
         elif name == "id" and "\0" not in value:
             self._id = value
-        elif name == "retry" and value.isascii() and value.isdigit():
+        elif name == "retry" and value.isascii() and value.isdigit() and len(value) < 10:
             self.retry = int(value) / 1000

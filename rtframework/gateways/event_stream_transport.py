@@ -228,11 +228,16 @@ class EventStream(asyncio.Protocol):
         if self._prefix and (form.offset or form.entry):
             self._entry = form.entry or self._entry
             self._offset = form.offset or self._offset
-            id = (form.lines, self._prefix, self._entry, self._offset)
-            return self._wrapped(b"%bid: %b%b~%b\n\n" % id)
-        if form.chunk:
-            return form.chunk if self._is_chunked else form.text
-        return self._special(form)
+            return self._with_id(form, b"id: %b%b~%b\n\n" % (self._prefix, self._entry, self._offset))
+        return self._shared(form) if form.chunk else self._special(form)
+
+    def _shared(self, form: EventForm) -> bytes:
+        """Return an event as all clients get it."""
+        return form.chunk if self._is_chunked else form.text
+
+    def _with_id(self, form: EventForm, id: bytes) -> bytes:
+        """Return an event with an id that is this client's own."""
+        return self._wrapped(form.lines + id)
 
     def _written_joined(self, parts: Sequence[Frames]) -> bytes:
         """Return frames that belong together: those that say that the client is let in come first."""
@@ -300,9 +305,12 @@ class EventStream(asyncio.Protocol):
     def _finish(self) -> None:
         transport = self._transport
         if transport is not None and not transport.is_closing():
-            if self._is_chunked:
-                transport.write(LAST_CHUNK)
+            self._write_end(transport)
             transport.close()
+
+    def _write_end(self, transport: asyncio.Transport) -> None:
+        if self._is_chunked:
+            transport.write(LAST_CHUNK)
 
     def abort(self) -> None:
         """Cut the TCP connection."""

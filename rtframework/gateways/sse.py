@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 from aiohttp import web
 
-from ..engine.http.codings import is_coded
+from ..engine.http.codings import choose_coding, is_coded
 from ..engine.http.query import query_of
 from ..exceptions import ClusterUnavailable, ConfigurationError, ConnectionRefused
 from ..options import check_timeout
 from ..types import DisconnectReason
 from .base import BaseGateway
 from .event_stream import CONTENT_TYPE, LEFT, EventForm, EventId
+from .event_stream_gzip import CODING, GzipEventStream
 from .event_stream_transport import EventStream, Refused, StreamAnswer, stream_headers
 from .readable import Rooms
 from .short_polling import poll, respond
@@ -74,6 +75,7 @@ class SSEGateway(BaseGateway):
         max_rooms: int = 50,
         padding: int = 0,
         arrays: bool = False,
+        compress: bool = False,
     ) -> None:
         super().__init__(application, engine)
         if isinstance(rooms, str):
@@ -87,6 +89,7 @@ class SSEGateway(BaseGateway):
         self.rooms = rooms if rooms is None or callable(rooms) else frozenset(rooms)
         self.namespace = namespace
         self.arrays = arrays
+        self._compress = compress
         self._heartbeat = heartbeat
         self._retry = retry
         self._ack_timeout = ack_timeout
@@ -154,7 +157,8 @@ class SSEGateway(BaseGateway):
         refusal = await self.check(request, headers)
         if refusal is not None:
             return self._softened(request, headers, refusal)
-        stream, connection = self._open(request, query)
+        coding = choose_coding(request.headers.getall("Accept-Encoding", ()), (CODING,)) if self._compress else None
+        stream, connection = self._open(request, query, EventStream if coding is None else GzipEventStream)
         client: Any = connection.client
         named = query.get("nsp", "")
         nsp = named if named.startswith("/") else self.namespace
@@ -165,16 +169,19 @@ class SSEGateway(BaseGateway):
             connection.lost(DisconnectReason.TRANSPORT_CLOSE)
             raise
         if decision is True:
-            return StreamAnswer(request, stream, headers)
+            more = {"Vary": "Accept-Encoding"} if self._compress else {}
+            if coding is not None:
+                more["Content-Encoding"] = coding
+            return StreamAnswer(request, stream, {**headers, **more})
         connection.lost(DisconnectReason.FORCED_SERVER_CLOSE)
         connection.without_transport()
         if isinstance(decision, Refused):
             return self._softened(request, headers, _refusal(decision, headers))
         return self._softened(request, headers, _response(503, headers, "not_connected", "Not connected in time"))
 
-    def _open(self, request: web.Request, query: Mapping[str, str]) -> tuple[EventStream, Any]:
+    def _open(self, request: web.Request, query: Mapping[str, str], kind: type[EventStream]) -> tuple[EventStream, Any]:
         clients: list[SSEClient] = []
-        stream = EventStream(
+        stream = kind(
             request,
             form=self.form,
             greet=lambda data: clients[0].greet(data),
