@@ -272,9 +272,7 @@ class Server(Registration, Broadcasting, Attaching):
 
     def _mount(self, app: web.Application, path: str = "/socket.io", *, add_trailing_slash: bool | None = None) -> None:
         """Serve under a path of one more application, for tests: one of the applications may run at a time."""
-        mounted = getattr(self._host.settings.backbone, "mounted", None)
-        if mounted is not None:
-            mounted(path)
+        self._tell_backbone(path)
         self._run_with(app)
         self._server.eio.attach(app, path, add_trailing_slash)
 

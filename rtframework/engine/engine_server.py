@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from ..protocols import EngineMiddleware, Meter, Outlet
     from .connection import Connection
     from .connection_table import MakeHandler
+    from .entrance import Route as OtherRoute
     from .handover import Neighbours
     from .http.canonical import Body
     from .http.direct import Served
@@ -132,6 +133,7 @@ class EngineServer(engineio.AsyncServer, Joinable):  # type: ignore[misc]  # eng
             origins=self._origins,
             refusals=self._refusals,
             pass_front=self.pass_front,
+            serve_directly=self._serve_other_directly,
             refuse_page=self._refuse_page,
             generate_id=self.generate_id,
         )
@@ -207,8 +209,7 @@ class EngineServer(engineio.AsyncServer, Joinable):  # type: ignore[misc]  # eng
 
     def serve_directly(self, request: web.Request) -> Served:
         """Serve a request at once, or begin to; ``None`` if that would run code of the program."""
-        if self._stands_in_front or self.listeners.of_errors or self.handshakes.asks_program:
-            self._tell_why()
+        if self._asks_program():
             return None
         if request.method not in ("GET", "POST"):
             return None
@@ -222,6 +223,21 @@ class EngineServer(engineio.AsyncServer, Joinable):  # type: ignore[misc]  # eng
         if self._proxies is not None:
             request = self._proxies.seen_through(request)
         return _begin(self._route(request, query), request)
+
+    def _serve_other_directly(self, route: OtherRoute, request: web.Request) -> Served:
+        """Serve the websocket handshake of another protocol at once, or begin to; ``None``: aiohttp is to serve it."""
+        if request.method != "GET" or not wants_websocket(request) or self._asks_program():
+            return None
+        if self._proxies is not None:
+            request = self._proxies.seen_through(request)
+        return _begin(self.entrance.route(route, request), request)
+
+    def _asks_program(self) -> bool:
+        """Tell whether code of the program has to see a request, and write to the log why that is so."""
+        if self._stands_in_front or self.listeners.of_errors or self.handshakes.asks_program:
+            self._tell_why()
+            return True
+        return False
 
     def _tell_why(self) -> None:
         """Write to the log, once, why requests are left to aiohttp."""

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from .connection_table import ConnectionTable
     from .handshake import Handshakes, W
     from .http.answers import Switching
+    from .http.direct import Served
     from .http.origins import OriginPolicy
     from .http.refusals import Refusals
     from .interfaces import Carrier
@@ -35,7 +36,8 @@ Route: TypeAlias = "Callable[[web.Request, dict[str, str]], Awaitable[Answer | w
 class Entrance:
     """Lets clients of other protocols in as handshakes are: origins, proxies, middleware, bans, caps, the program.
 
-    ``pass_front`` takes a request through what stands in front; ``refuse_page`` refuses one by the page it comes from.
+    ``pass_front`` takes a request through what stands in front; ``refuse_page`` refuses one by the page it comes from;
+    ``serve_directly`` serves a websocket's handshake without a task of aiohttp, if it may.
     """
 
     def __init__(
@@ -47,6 +49,7 @@ class Entrance:
         origins: OriginPolicy,
         refusals: Refusals,
         pass_front: Callable[..., Awaitable[web.StreamResponse]],
+        serve_directly: Callable[[Route, web.Request], Served],
         refuse_page: Callable[[web.Request, str | None], Awaitable[web.Response | None]],
         generate_id: Callable[[], str],
     ) -> None:
@@ -56,15 +59,17 @@ class Entrance:
         self._handshakes = handshakes
         self._origins = origins
         self._pass_front = pass_front
+        self.serve_directly = serve_directly
         self._refuse_page = refuse_page
         self.generate_id = generate_id
 
     async def serve(self, route: Route, request: web.Request) -> web.StreamResponse:
         """Serve a request by ``route``, behind all that stands in front of the protocols; with CORS."""
         hide_secrets(request)
-        return await self._pass_front(request, partial(self._route, route))
+        return await self._pass_front(request, partial(self.route, route))
 
-    async def _route(self, route: Route, request: web.Request) -> Answer | web.Response:
+    async def route(self, route: Route, request: web.Request) -> Answer | web.Response:
+        """Have a request answered by ``route``, if its page may send it; with CORS."""
         headers: dict[str, str] = {}
         origin = request.headers.get("Origin")
         if origin is not None or self.options.require_origin:

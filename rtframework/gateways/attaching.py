@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..engine.http.mount import check_application
 from ..exceptions import ConfigurationError
@@ -47,7 +47,7 @@ class Attaching:
             io.attach(app)
             io.attach_websocket(app, "/ws")
         """
-        PlainWebSocketGateway(*self._serve_beside(app), codec=codec, namespace=namespace).attach(app, path)
+        PlainWebSocketGateway(*self._serve_beside(app, path), codec=codec, namespace=namespace).attach(app, path)
 
     def attach_sse(
         self,
@@ -117,15 +117,24 @@ class Attaching:
 
     # --- inside -----------------------------------------------------------------------------------------------------
 
-    def _serve_beside(self, app: web.Application) -> tuple[Application, Gateway]:
-        """Start and stop with an application, and return what a gateway is made of.
+    def _serve_beside(self, app: web.Application, path: str = "") -> tuple[Application, Gateway]:
+        """Start and stop with an application, and return what a gateway is made of; ``path``: where it will be.
 
         Raises ``ConfigurationError`` if the server is attached to another application.
         """
         check_application(app)
         self._check_app(app)
         self._run_with(app)
+        if path:
+            self._tell_backbone(path)
         return self._parts()
+
+    def _tell_backbone(self, path: str) -> None:
+        """Tell the backbone, if it wants to know, of a path under which the server is attached."""
+        host: Any = self._parts()[0]
+        mounted = getattr(host.settings.backbone, "mounted", None)
+        if mounted is not None:
+            mounted(path)
 
     def _check_app(self, app: web.Application) -> None:
         if self._app is not None and self._app is not app:

@@ -8,6 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from ..engine.http.detach import begin_websocket
+from ..engine.http.direct import add_direct_route
 from ..engine.http.mount import check_mount
 from ..engine.http.query import query_of
 from .connection import GatewayConnection
@@ -77,6 +78,11 @@ class BaseGateway:
         are those of CORS.
         """
         return partial(self.entrance.serve, route)
+
+    def add_websocket(self, app: web.Application, path: str, route: Route) -> None:
+        """Add a path whose requests ``route`` answers, as with :meth:`handler`; a websocket costs no task of aiohttp."""
+        added = app.router.add_route("*", path, self.handler(route))
+        add_direct_route(app, path, added, partial(self.entrance.serve_directly, route))
 
     async def check(self, request: web.Request, headers: dict[str, str]) -> web.Response | None:
         """Refuse a request that would open a connection if it may not: bans, rates, caps, ``allow_request``.

@@ -43,7 +43,7 @@ class GatewayConnection(Connection):
         """True if the connection is closed because the client has joined no namespace in time."""
         super().__init__(sid, **engine)
         self.client: GatewayClient
-        """The client, from when it was made on."""
+        """The client, from when it was made on, until the end."""
         self.interval = self._options.ping_interval
         """Seconds between two pings; ``NEVER`` for none. A change counts from :meth:`beat` on."""
         self.timeout = self._options.ping_timeout
@@ -124,3 +124,4 @@ class GatewayConnection(Connection):
     def _end(self, reason: str) -> None:
         self.end_reason = reason
         super()._end(reason)
+        del self.client  # which knows the connection: nothing is to wait for the garbage collector

@@ -60,7 +60,7 @@ class PlainWebSocketGateway(BaseGateway):
 
     def add_routes(self, app: web.Application, path: str) -> None:
         """Add the route."""
-        app.router.add_route("*", path, self.handler(self.answer))
+        self.add_websocket(app, path, self.answer)
 
     async def answer(self, request: web.Request, headers: dict[str, str]) -> Answer | web.Response:
         """Answer the handshake of a websocket."""

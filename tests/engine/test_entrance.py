@@ -6,11 +6,13 @@ from collections.abc import Mapping
 from typing import Any
 
 import pytest
-from aiohttp import WSServerHandshakeError, web
+from aiohttp import ClientSession, WSServerHandshakeError, web
 
 from rtframework import ConnectionRefused, Limits, RateLimit, Server, Socket
 from rtframework.testing import TestServer
-from tests.gateways import in_memory, talk
+from tests.conftest import Serve
+from tests.gateways import application, in_memory, talk
+from tests.support.server import BY_AIOHTTP
 
 
 async def status_of(server: TestServer, headers: Mapping[str, str] | None = None, query: str = "") -> int:
@@ -129,6 +131,25 @@ async def test_a_browser_may_ask_first() -> None:
     async with in_memory(io) as server, server.http.options("/ws", headers=headers) as response:
         assert response.status == 204
         assert response.headers["Access-Control-Allow-Origin"] == "https://app.example"
+
+
+async def test_a_websocket_costs_no_task(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A thousand pages that come at once would keep all others waiting."""
+    io = Server()
+    if BY_AIOHTTP:
+        pytest.skip("aiohttp's tasks are to serve all requests")
+
+    async def fail(*given: Any) -> Any:
+        raise AssertionError("a task of aiohttp has served it")
+
+    monkeypatch.setattr(io._server.eio.entrance, "serve", fail)
+    server = await serve(application(io))
+    async with ClientSession() as http:
+        async with http.ws_connect(f"{server.url}/ws") as websocket:
+            assert (await websocket.receive_json())["type"] == "connected"
+        with pytest.raises(WSServerHandshakeError) as refused:
+            await http.ws_connect(f"{server.url}/ws", origin="https://evil.example")
+        assert refused.value.status == 403
 
 
 async def test_bytes_are_counted_for_those_who_limit_them() -> None:
