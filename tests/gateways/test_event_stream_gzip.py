@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from rtframework import Recovery, Server
 from rtframework.gateways.event_stream_gzip import blocks_of, stored
 from tests.conftest import Serve
+from tests.engine import eventually
 from tests.gateways.test_sse import serve_events
 from tests.integration.test_server_sent_events import LISTEN, serve_page
 from tests.support.event_source import stream
@@ -55,8 +56,7 @@ async def test_the_stream_ends_with_its_checksum(serve: Serve) -> None:
     reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
     writer.write(b"GET /events HTTP/1.0\r\nAccept-Encoding: gzip\r\n\r\n")
     await reader.readuntil(b"\r\n\r\n")
-    while not io.sockets:
-        await asyncio.sleep(0)
+    await eventually(lambda: len(io.sockets) == 1)
     await io.emit("n", "x" * 1_000)
     await next(iter(io.sockets.values())).disconnect()
     text = gzip.decompress(await reader.read())
