@@ -165,15 +165,6 @@ class EventId(NamedTuple):
         return cls(*parts) if len(parts) == 4 else None
 
 
-_NUMBERED: Final = re.compile(r"(.*?)(?<!\d)(\d{1,20})(?:-(\d{1,20}))?", re.ASCII)
-
-
-def place_of(entry: str) -> tuple[str, int, int] | None:
-    """Return the epoch of an entry's id, and its numbers, by which ids of one epoch are ordered; ``None``: unknown."""
-    found = _NUMBERED.fullmatch(entry)
-    return None if found is None else (found[1], int(found[2]), int(found[3] or 0))
-
-
 # --- in ---------------------------------------------------------------------------------------------------------------
 
 

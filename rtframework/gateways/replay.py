@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, NamedTuple
 
-from ..types import PacketType
-from .event_stream import BEGINNING, EventForm, place_of
+from ..types import PacketType, place_of
+from .event_stream import BEGINNING, EventForm
 from .packets import Outgoing
 
 if TYPE_CHECKING:

@@ -13,7 +13,8 @@ from aiohttp import web
 from ..engine.ids import new_id
 from ..exceptions import ClusterUnavailable, ConfigurationError, ConnectionRefused, EventError
 from ..logs import ThrottledLog
-from .event_stream import BEGINNING, EventId, data_of, place_of
+from ..types import place_of
+from .event_stream import BEGINNING, EventId, data_of
 from .readable import Rooms, allowed_rooms
 from .replay import replay_of
 

@@ -298,11 +298,11 @@ def _refusal(refused: Refused, headers: dict[str, str]) -> web.Response:
     if isinstance(code, str):
         status = 401 if code in _UNAUTHORIZED else _STATUS_OF.get(code, status)
     content = {"message": refused.message}
-    if refused.data is not None:
-        content["data"] = refused.data
-    return web.Response(
-        status=status, body=msgspec.json.encode(content), headers=headers, content_type="application/json"
-    )
+    try:
+        body = msgspec.json.encode(content if refused.data is None else {**content, "data": refused.data})
+    except Exception:  # noqa: BLE001 - data that cannot be sent: the log has it already
+        body = msgspec.json.encode(content)
+    return web.Response(status=status, body=body, headers=headers, content_type="application/json")
 
 
 def _response(status: int, headers: Mapping[str, str], code: str, message: str) -> web.Response:

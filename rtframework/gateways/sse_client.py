@@ -153,10 +153,14 @@ class SSEClient(GatewayClient):
             self._begins_with_history = self._last_id is None
             send(OwnFrames(form, len(form.chunk)))
 
-    def refused(self, nsp: str, message: str, data: Any) -> None:
-        """Have the request answered with a status."""
+    def refusal(self, nsp: str, message: str, data: Any = None) -> Any:
+        """Make the payload of CONNECT_ERROR, and have the request answered with it."""
         if self._stream is not None:
             self._stream.refuse(message, data)
+        return super().refusal(nsp, message, data)
+
+    def refused(self, nsp: str, message: str, data: Any) -> None:
+        """Close the connection."""
         self.conn.close(DisconnectReason.FORCED_SERVER_CLOSE)
 
     def leave(self, nsp: str) -> None:

@@ -14,7 +14,7 @@ from ..adapters.history import DEFAULT, no_history
 from ..adapters.history_keepers import MemoryKeeper, StoreKeeper
 from ..adapters.memory_history import MemoryHistory
 from ..exceptions import ClusterUnavailable, ConfigurationError, EventError
-from ..types import HistoryEntry, HistoryPage, HistoryQuery, KeptPacket, Packet, PacketType, Target
+from ..types import HistoryEntry, HistoryPage, HistoryQuery, KeptPacket, Packet, PacketType, Target, place_of
 from .own_rooms import check_names
 
 if TYPE_CHECKING:
@@ -167,6 +167,8 @@ class NamespaceHistory:
         page = await self._read(rule, keeper, room, query, opening)
         if limit is not None:
             return page
+        if after is not None and page.gap:
+            return await self._newer(room, opening, after, most)
         entries, gap, more = page.entries, page.gap, page.more
         while more and entries and most > 0:
             query = dataclasses.replace(query, before=entries[0].id)
@@ -175,6 +177,27 @@ class NamespaceHistory:
             most -= sum(entry.size for entry in page.entries)
         is_cut = more or (after is None and len(entries) >= rule.size)  # nobody knows what the room had before
         return HistoryPage(entries, gap or is_cut, more)
+
+    async def _newer(self, room: str, opening: Any, after: str, most: int) -> HistoryPage:
+        """Return the entries after one of another room, as far as the ids tell; it has to be known what came before.
+
+        A store knows no more than its rooms: who reads several at once has the last id of one.
+        """
+        rule, keeper = self._get(room)
+        query, bound = _query(rule, rule.page), place_of(after)
+        entries: tuple[HistoryEntry, ...] = ()
+        more = True
+        while more and most > 0:
+            page = await self._read(rule, keeper, room, query, opening)
+            entries, more = (*page.entries, *entries), page.more and bool(page.entries)
+            first = place_of(entries[0].id) if entries else None
+            if bound is None or first is None or first[0] != bound[0]:
+                break
+            if first <= bound:
+                return HistoryPage(tuple(each for each in entries if (place_of(each.id) or bound) > bound))
+            query = dataclasses.replace(query, before=entries[0].id)
+            most -= sum(entry.size for entry in page.entries)
+        return HistoryPage(entries, True, more)
 
     async def page_for(
         self, socket: Socket, room: str, before: str | None, after: str | None, limit: int
@@ -193,7 +216,14 @@ class NamespaceHistory:
     async def page_after(self, room: str, after: str | None, limit: int) -> HistoryPage:
         """Return the first entries after one, or the oldest of all that are there."""
         rule, keeper = self._get(room)
-        return await self._read(rule, keeper, room, _query(rule, limit, after=after, oldest=True), None)
+        query = _query(rule, limit, after=after, oldest=True)
+        page = await self._read(rule, keeper, room, query, None)
+        if after is None or not page.gap:
+            return page
+        newer = await self._newer(room, None, after, rule.size * rule.page_bytes)
+        if newer.gap:
+            return page
+        return HistoryPage(newer.entries[: query.limit], False, len(newer.entries) > query.limit)
 
     async def clear(self, room: str) -> None:
         """Forget what was said in a room."""

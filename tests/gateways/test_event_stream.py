@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from rtframework.engine.frames import EncodedFrames
-from rtframework.gateways.event_stream import EventForm, EventId, EventStreamReader, chunk, data_of, event_of, place_of
+from rtframework.gateways.event_stream import EventForm, EventId, EventStreamReader, chunk, data_of, event_of
 from rtframework.gateways.packets import Outgoing, read
 from rtframework.serializers import JSONSerializer
 from rtframework.types import Packet, PacketType
@@ -148,22 +147,6 @@ def test_ids_are_read(text: str, expected: EventId | None) -> None:
     assert EventId.parse(text) == expected
     if expected is not None and "~" in text:
         assert expected.text.decode() == text
-
-
-@pytest.mark.parametrize(
-    ("entry", "place"),
-    [
-        ("17", ("", 17, 0)),
-        ("ab.17", ("ab.", 17, 0)),
-        ("170-3", ("", 170, 3)),
-        ("x", None),
-        ("", None),
-        ("1" * 64, None),
-    ],
-)
-def test_ids_of_entries_are_compared_as_numbers(entry: str, place: Any) -> None:
-    """The tenth event would come in front of the ninth."""
-    assert place_of(entry) == place
 
 
 def test_an_event_of_the_server_is_one_line() -> None:

@@ -16,6 +16,7 @@ from rtframework import (
     ConnectionRefused,
     History,
     Limits,
+    Rate,
     RateLimit,
     Recovery,
     Server,
@@ -199,6 +200,31 @@ async def test_a_refusal_has_a_status(serve: Serve, code: str, status: int) -> N
             assert events.status == 200
         else:
             assert events.status == status
+
+
+async def test_a_refusal_whose_data_cannot_be_sent(serve: Serve) -> None:
+    """A mistake in the data of a refusal would be a 500 without a word."""
+    io = Server()
+
+    @io.use
+    async def refuse(socket: Socket, call_next: Any) -> None:
+        raise ConnectionRefused("no", {"code": "x", "what": object()})
+
+    server = await serve_events(serve, io)
+    assert await status_of(f"{server.url}/events") == (403, {"message": "no"})
+
+
+async def test_who_is_refused_too_often_is_told_of_the_last_time(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its connection is closed for that, and it would hear that it was not let in in time."""
+    rate = Rate(1 / 3600, burst=1)
+    monkeypatch.setattr("rtframework.limits.rates.REFUSALS", {"connection": rate, "address": rate})
+    io = Server()
+    server = await serve_events(serve, io)
+    for _ in range(3):
+        assert (await status_of(f"{server.url}/events?room=a"))[0] == 403
+    assert io.stats().limited["refusals"] == 2
 
 
 async def test_an_unknown_namespace_is_404_and_others_may_be_asked_for(serve: Serve) -> None:

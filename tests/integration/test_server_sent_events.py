@@ -15,16 +15,19 @@ from typing import TYPE_CHECKING, Any, Final
 import pytest
 from aiohttp import web
 
-from rtframework import Recovery, Server, Socket
+from rtframework import History, Recovery, Server, Socket
 from rtframework.gateways.sse_client import SSEClient
+from rtframework_redis import RedisStreams
 from tests.conftest import Serve
 from tests.engine import eventually
+from tests.support.cluster.needs import needs
+from tests.support.cluster.redis_server import running_redis
 from tests.support.event_source import stream
 from tests.support.front import nginx, program
 from tests.support.js import JSClients
 from tests.support.port import Port
 from tests.support.proxy import running_proxy
-from tests.support.server import RunningServer
+from tests.support.server import RunningServer, running_server
 
 if TYPE_CHECKING:
     from tests.support.browser import Pages
@@ -290,6 +293,43 @@ async def test_a_stream_is_resumed_at_another_worker_without_a_hole(port: Port) 
         assert (await flooding)[0] == 200
     assert got == list(range(2000))
     assert all(one != other for one, other in itertools.pairwise(pids))
+
+
+@needs("redis-server")
+@pytest.mark.parametrize("kept", ["recovery", "history"])
+async def test_a_stream_is_resumed_at_another_server_without_a_hole(kept: str) -> None:
+    """Behind a balancer, each cut would lose what was said meanwhile."""
+    async with running_redis() as redis, contextlib.AsyncExitStack() as stack:
+        servers: list[tuple[Server, RunningServer]] = []
+        for name in ("one", "two"):
+            io = Server(
+                adapter=RedisStreams(redis.url, name=name),
+                connection_state_recovery=Recovery() if kept == "recovery" else None,
+                history=History("numbers:{n}", size=10_000) if kept == "history" else None,
+            )
+            app = web.Application()
+            io.attach_sse(app, rooms=lambda socket, names: True)
+            servers.append((io, await stack.enter_async_context(running_server(app))))
+        path = "/events?room=numbers:1&room=numbers:2"
+        got: list[int] = []
+        async with stream(servers[0][1].url + path) as events:
+            last_id = (await events.next("connect")).id
+
+        async def flood() -> None:
+            for number in range(600):
+                await servers[number % 2][0].to(f"numbers:{number % 3 % 2 + 1}").emit("n", number)
+
+        flooding = asyncio.create_task(flood())
+        urls = itertools.cycle([server.url + path for _, server in reversed(servers)])
+        while len(got) < 600:
+            async with stream(next(urls), last_id=last_id) as events:
+                assert (await events.data("connect"))["recovered"] is (kept == "recovery")
+                for _ in range(min(100, 600 - len(got))):
+                    event = await events.next("n")
+                    got.append(json.loads(event.data))
+                    last_id = event.id
+        await flooding
+        assert got == list(range(600))
 
 
 async def test_a_thousand_visits_leave_nothing(serve: Serve) -> None:
