@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .adapters import BaseAdapter, MemoryAdapter
     from .adapters.cluster_view import Cluster
+    from .adapters.memory_store import MemoryStore
     from .authenticators import StaticTokenAuth, TokenSources
     from .engine.http.readiness import Readiness
     from .exceptions import (
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from .handlers.declarations import emits
     from .handlers.dependencies import Depends
     from .handlers.event import Ack, Event
+    from .handlers.idempotent import idempotent
     from .handlers.limited import limited
     from .limits.audit import AuditEntry
     from .limits.rate_limiter import RateLimiter
@@ -38,7 +40,7 @@ if TYPE_CHECKING:
     from .namespaces.namespace import Namespace
     from .namespaces.operators import BroadcastOperator, RemoteSocket
     from .namespaces.socket import Socket
-    from .options import Cookie, Cors, Deflate, Limits, Recovery
+    from .options import Cookie, Cors, Deflate, Idempotency, Limits, Recovery
     from .plugins import load
     from .protocols import CallNext
     from .serializers import JSONSerializer
@@ -93,12 +95,14 @@ __all__ = [
     "EventError",
     "FetchTimeout",
     "Handshake",
+    "Idempotency",
     "Identity",
     "InvalidPayload",
     "InvalidReturn",
     "JSONSerializer",
     "Limits",
     "MemoryAdapter",
+    "MemoryStore",
     "Namespace",
     "Packet",
     "PacketType",
@@ -120,6 +124,7 @@ __all__ = [
     "TokenSources",
     "Workers",
     "emits",
+    "idempotent",
     "limited",
     "load",
 ]
@@ -150,15 +155,17 @@ _NAMES = {
     "handlers.declarations": ("emits",),
     "handlers.dependencies": ("Depends",),
     "handlers.event": ("Ack", "Event"),
+    "handlers.idempotent": ("idempotent",),
     "handlers.limited": ("limited",),
     "limits.audit": ("AuditEntry",),
     "limits.rate_limiter": ("RateLimiter",),
     "limits.rates": ("Rate", "RateLimit"),
     "adapters.cluster_view": ("Cluster",),
+    "adapters.memory_store": ("MemoryStore",),
     "namespaces.namespace": ("Namespace",),
     "namespaces.operators": ("BroadcastOperator", "RemoteSocket"),
     "namespaces.socket": ("Socket",),
-    "options": ("Cookie", "Cors", "Deflate", "Limits", "Recovery"),
+    "options": ("Cookie", "Cors", "Deflate", "Idempotency", "Limits", "Recovery"),
     "plugins": ("load",),
     "protocols": ("CallNext",),
     "serializers": ("JSONSerializer",),

@@ -238,6 +238,24 @@ def warn_of_unknown(call: str, unknown: Mapping[str, object], function: Callable
         warnings.warn(f"{call}() has no {name}= and ignores it: {hint}", stacklevel=3)
 
 
+def check_extensions(auth: object, serializer: object) -> None:
+    """Check the objects that a server is given. Raises :class:`~rtframework.ConfigurationError`."""
+    if auth is not None:
+        check_object(
+            "auth",
+            auth,
+            ("authenticate",),
+            "auth=StaticTokenAuth({token: user}), or an object of your own with async def authenticate(handshake)",
+        )
+    if isinstance(serializer, str):
+        raise ConfigurationError(
+            f"serializer is an object, not a name: write serializer=load('serializers', {serializer!r})(), with load "
+            "of rtframework.plugins"
+        )
+    if serializer is not None:
+        check_object("serializer", serializer, ("encode", "decoder"), "serializer=JSONSerializer()")
+
+
 SlowConsumer: TypeAlias = Literal["disconnect", "drop_oldest", "wait"]
 
 
@@ -522,3 +540,29 @@ class Recovery:
     def is_same(self, one: Any, other: Any) -> bool:
         """Tell whether two results of the authenticator are the same user."""
         return bool(self.identity(one) == self.identity(other))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Idempotency:
+    """Settings of handlers that serve an event once: ``Server(idempotency=Idempotency())``.
+
+    Answers are kept in the server's store. Raises :class:`~rtframework.ConfigurationError`.
+
+    Example::
+
+        io = Server(idempotency=Idempotency(seconds=3600))
+    """
+
+    seconds: float = 600.0
+    """Seconds for which an event counts as served, from its answer on, at most 30 days."""
+
+    max_ids: int = 1000
+    """Events of one client, or of one user, that are remembered. Beyond: the oldest are forgotten."""
+
+    max_answer_bytes: int = 16_384
+    """Bytes of an answer that is kept. Beyond: a repeat is answered with the error ``answer_not_kept``."""
+
+    def __post_init__(self) -> None:
+        _check_seconds("seconds", self.seconds, 30 * _DAY)
+        for name in ("max_ids", "max_answer_bytes"):
+            object.__setattr__(self, name, whole_number(name, getattr(self, name), least=1))

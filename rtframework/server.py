@@ -44,12 +44,14 @@ from .options import (
     Cors,
     Deflate,
     EngineOptions,
+    Idempotency,
     Limits,
     Origins,
     ProxyHeaders,
     Recovery,
     TrustedProxies,
     allows_any,
+    check_extensions,
     check_instance,
     check_object,
     check_timeout,
@@ -65,7 +67,7 @@ if TYPE_CHECKING:
     from .namespaces.parent import Factory, ParentNamespace
     from .namespaces.patterns import Predicate
     from .namespaces.socket import Socket
-    from .protocols import AdapterFactory, Authenticator, Observer, Serializer
+    from .protocols import AdapterFactory, Authenticator, KeyValueStore, Observer, Serializer
     from .types import AckResponses
 
 A = TypeVar("A", bound=AuditListener)
@@ -117,6 +119,9 @@ class Server(Registration, Broadcasting):
     accept it.
     ``rate_limit``: what clients may do in a time, see :class:`~rtframework.RateLimit`; by default refusals and CONNECTs
     are limited, events are not.
+    ``idempotency``: for how long events count as served, and how many, see :class:`~rtframework.Idempotency`.
+    ``store``: where small values are kept for all servers, see :class:`~rtframework.protocols.KeyValueStore`; with the
+    adapter's Redis or the workers' broker by default, else in memory.
     ``strict_emits``: for tests: check emitted events against those that :meth:`emits` has declared, and raise
     ``ContractError`` where one does not fit; off by default, and free then.
 
@@ -168,17 +173,23 @@ class Server(Registration, Broadcasting):
         websocket_protocols: Sequence[str] | None = None,
         limits: Limits | None = None,
         rate_limit: RateLimit | None = None,
+        idempotency: Idempotency | None = None,
+        store: KeyValueStore | None = None,
         strict_emits: bool = False,
     ) -> None:
-        _check_objects(auth, serializer, adapter)
+        check_extensions(auth, serializer)
+        check_adapter_factory(adapter)
         for name, value, kind, example in (
             ("limits", limits, Limits, "Limits(max_outbox=...)"),
             ("rate_limit", rate_limit, RateLimit, 'RateLimit(events="50/s")'),
             ("cors", cors, Cors, "Cors(allowed_origins=...)"),
             ("per_message_deflate", per_message_deflate, Deflate, "Deflate()"),
+            ("idempotency", idempotency, Idempotency, "Idempotency(seconds=...)"),
             ("connection_state_recovery", connection_state_recovery, Recovery, "Recovery()"),
         ):
             check_instance(name, value, kind, example)
+        if store is not None:
+            check_object("store", store, ("get", "set", "add", "replace", "remove"), "store=MemoryStore()")
         limits = limits or Limits()
         if max_http_buffer_size is not None:
             size = whole_number("max_http_buffer_size", max_http_buffer_size, least=1)
@@ -231,6 +242,8 @@ class Server(Registration, Broadcasting):
                 ordered=ordered,
                 validate_returns=validate_returns,
                 clean_up=cleanup_empty_child_namespaces,
+                idempotency=idempotency or Idempotency(),
+                store=store,
             ),
         )
         self._server = Gateway(self._host, serializer=self.serializer, options=self.options)
@@ -438,7 +451,14 @@ class Server(Registration, Broadcasting):
         return self._main._listening
 
     @given_a_name
-    def on(self, event: str | int, *, ordered: bool | None = None, rate: Rates = None) -> Callable[[F], F]:
+    def on(
+        self,
+        event: str | int,
+        *,
+        ordered: bool | None = None,
+        rate: Rates = None,
+        idempotent: bool | str | None = None,
+    ) -> Callable[[F], F]:
         """Register the decorated function for an event of the main namespace; see :meth:`Namespace.on`.
 
         ``"new_namespace"`` is called with ``(namespace)`` whenever a namespace is made, before its first client is
@@ -446,7 +466,7 @@ class Server(Registration, Broadcasting):
         """
         if event == NEW_NAMESPACE:
             return self._host.announcements.on
-        return super().on(event, ordered=ordered, rate=rate)
+        return super().on(event, ordered=ordered, rate=rate, idempotent=idempotent)
 
     @given_a_name
     def once(self, event: str | int, *, ordered: bool | None = None) -> Callable[[F], F]:
@@ -569,25 +589,6 @@ class Server(Registration, Broadcasting):
             self._host.stop()
             self._serving = None
             self._attached = False
-
-
-def _check_objects(auth: object, serializer: object, adapter: object) -> None:
-    """Check the extensions that a server is given. Raises ``ConfigurationError``."""
-    if auth is not None:
-        check_object(
-            "auth",
-            auth,
-            ("authenticate",),
-            "auth=StaticTokenAuth({token: user}), or an object of your own with async def authenticate(handshake)",
-        )
-    if isinstance(serializer, str):
-        raise ConfigurationError(
-            f"serializer is an object, not a name: write serializer=load('serializers', {serializer!r})(), with load "
-            "of rtframework.plugins"
-        )
-    if serializer is not None:
-        check_object("serializer", serializer, ("encode", "decoder"), "serializer=JSONSerializer()")
-    check_adapter_factory(adapter)
 
 
 supply(Server, "server", lambda scope: scope.caller.server)

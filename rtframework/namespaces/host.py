@@ -8,11 +8,12 @@ import logging
 import re
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeGuard, TypeVar
 
 from ..adapters.cluster_events import ClusterEvents
+from ..adapters.memory_store import MemoryStore
 from ..concurrency import TaskSet, is_cancelled
 from ..counters import CONNECT_RATE, INTERNAL_ERROR, INVALID_NAMESPACE, LIMITED_CONNECT, REFUSALS
 from ..exceptions import AckTimeout, ClusterUnavailable, ConfigurationError, ConnectionRefused, RateLimited
@@ -24,6 +25,8 @@ from ..limits.limit import NO_BUCKETS
 from ..limits.rates import RateLimit
 from ..limits.seats import Seats
 from ..logs import Lazy, ThrottledLog, quote
+from ..options import Idempotency
+from ..protocols import KeepsValues
 from ..types import EVERYBODY, AckResponses, DisconnectReason, Target
 from .admission import code_of, refuse
 from .announcements import Announcements
@@ -33,13 +36,14 @@ from .own_rooms import EVERY_TOKEN, own_rooms
 from .parent import ParentNamespace
 from .patterns import Pattern, Question, is_template
 from .renewals import Renewals
+from .repeats import Repeats
 from .revocations import REVOCATIONS, REVOKED, TOKEN_REVOKED, Revocation, Revocations
 
 if TYPE_CHECKING:
     from ..counters import Counters
     from ..handlers.strict import Auditor
     from ..options import Limits, Recovery
-    from ..protocols import AdapterFactory, Authenticator, Backbone, Client, Engine, Observer
+    from ..protocols import AdapterFactory, Authenticator, Backbone, Client, Engine, KeyValueStore, Observer
     from ..server import Server
     from .announcements import Pending
     from .parent import Factory
@@ -80,6 +84,9 @@ class Settings:
     ordered: bool
     validate_returns: bool
     clean_up: bool
+    idempotency: Idempotency = field(default_factory=Idempotency)
+    store: KeyValueStore | None = None
+    """Keeps values; ``None``: the backbone does, or the memory of this process."""
 
     @property
     def backbone(self) -> Backbone | None:
@@ -122,6 +129,8 @@ class Host:
         self.renewals = Renewals(self)
         self.has_told_of_skipping = False
         """True once the log says that recovered clients pass middleware by."""
+        self._store: KeyValueStore | None = settings.store
+        self._repeats: Repeats | None = None
         self._observed_connect: Callable[..., Awaitable[str]] | None = None
         self._pending: list[Pending] = []
         self._tasks = TaskSet()
@@ -338,6 +347,28 @@ class Host:
         close = difflib.get_close_matches(nsp, self.namespaces, 1)
         return f"{f'did you mean {close[0]!r}? ' if close else ''}io.of({quote(nsp)}) makes it"
 
+    # --- values that are kept ---------------------------------------------------------------------------------------
+
+    @property
+    def store(self) -> KeyValueStore:
+        """The store of this server, and of those that it is joined to."""
+        if self._store is None:
+            backbone = self.settings.backbone
+            if backbone is not None and isinstance(backbone, KeepsValues):
+                self._store = backbone.store
+            else:
+                self._store = MemoryStore()
+                if backbone is not None:
+                    log.warning("the adapter keeps no values: each server has its own, see Server(store=...)")
+        return self._store
+
+    @property
+    def repeats(self) -> Repeats:
+        """The events that are served once."""
+        if self._repeats is None:
+            self._repeats = Repeats(self.store, self.settings.idempotency, self.engine, self.counts, self.spawn)
+        return self._repeats
+
     # --- background work --------------------------------------------------------------------------------------------
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
@@ -411,6 +442,8 @@ class Host:
         for observer in self.observers:
             observer.stop()
         self.renewals.stop()
+        if self._repeats is not None:
+            self._repeats.stop()
         self.dynamic.clear()
         self.cluster.reset()
         self.started = False
