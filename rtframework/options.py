@@ -75,6 +75,12 @@ def _check_seconds(name: str, value: object, most: float = LONGEST_WAIT) -> None
         raise ConfigurationError(_too_long(name, value, most))
 
 
+def check_memory(name: str, value: object) -> None:
+    """Check a time of up to ten years, or ``None``. Raises :class:`~rtframework.ConfigurationError`."""
+    if value is not None:
+        _check_seconds(name, value, 3650 * _DAY)
+
+
 def whole_number(name: str, value: object, *, least: int) -> int:
     """Return a count as an integer: ``1e8`` is one, too. Raises :class:`~rtframework.ConfigurationError`."""
     if isinstance(value, float) and value.is_integer():
@@ -238,7 +244,7 @@ def warn_of_unknown(call: str, unknown: Mapping[str, object], function: Callable
         warnings.warn(f"{call}() has no {name}= and ignores it: {hint}", stacklevel=3)
 
 
-def check_extensions(auth: object, serializer: object) -> None:
+def check_extensions(auth: object, serializer: object, store: object) -> None:
     """Check the objects that a server is given. Raises :class:`~rtframework.ConfigurationError`."""
     if auth is not None:
         check_object(
@@ -254,6 +260,8 @@ def check_extensions(auth: object, serializer: object) -> None:
         )
     if serializer is not None:
         check_object("serializer", serializer, ("encode", "decoder"), "serializer=JSONSerializer()")
+    if store is not None:
+        check_object("store", store, ("get", "set", "add", "replace", "remove"), "store=MemoryStore()")
 
 
 SlowConsumer: TypeAlias = Literal["disconnect", "drop_oldest", "wait"]

@@ -53,7 +53,6 @@ from .options import (
     allows_any,
     check_extensions,
     check_instance,
-    check_object,
     check_timeout,
     cookie_of,
     whole_number,
@@ -120,6 +119,7 @@ class Server(Registration, Broadcasting):
     ``rate_limit``: what clients may do in a time, see :class:`~rtframework.RateLimit`; by default refusals and CONNECTs
     are limited, events are not.
     ``idempotency``: for how long events count as served, and how many, see :class:`~rtframework.Idempotency`.
+    ``last_seen``, ``devices``: seconds for which it is remembered when users and their devices were there last.
     ``store``: where small values are kept for all servers, see :class:`~rtframework.protocols.KeyValueStore`; with the
     adapter's Redis or the workers' broker by default, else in memory.
     ``strict_emits``: for tests: check emitted events against those that :meth:`emits` has declared, and raise
@@ -174,10 +174,12 @@ class Server(Registration, Broadcasting):
         limits: Limits | None = None,
         rate_limit: RateLimit | None = None,
         idempotency: Idempotency | None = None,
+        last_seen: float | None = 2_592_000.0,
+        devices: float | None = None,
         store: KeyValueStore | None = None,
         strict_emits: bool = False,
     ) -> None:
-        check_extensions(auth, serializer)
+        check_extensions(auth, serializer, store)
         check_adapter_factory(adapter)
         for name, value, kind, example in (
             ("limits", limits, Limits, "Limits(max_outbox=...)"),
@@ -188,8 +190,6 @@ class Server(Registration, Broadcasting):
             ("connection_state_recovery", connection_state_recovery, Recovery, "Recovery()"),
         ):
             check_instance(name, value, kind, example)
-        if store is not None:
-            check_object("store", store, ("get", "set", "add", "replace", "remove"), "store=MemoryStore()")
         limits = limits or Limits()
         if max_http_buffer_size is not None:
             size = whole_number("max_http_buffer_size", max_http_buffer_size, least=1)
@@ -243,6 +243,8 @@ class Server(Registration, Broadcasting):
                 validate_returns=validate_returns,
                 clean_up=cleanup_empty_child_namespaces,
                 idempotency=idempotency or Idempotency(),
+                last_seen=last_seen,
+                devices=devices,
                 store=store,
             ),
         )

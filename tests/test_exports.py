@@ -40,6 +40,7 @@ EXPORTS: Final[dict[str, tuple[str, ...]]] = {
         "DecodeError",
         "Deflate",
         "Depends",
+        "Device",
         "DisconnectReason",
         "Disconnected",
         "EncodeError",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
@@ -20,7 +21,7 @@ _full: Final = ThrottledLog(
     period=60.0,
 )
 
-_OVERHEAD: Final = 200
+_OVERHEAD: Final = 300
 """Bytes that a value takes besides its key and itself, about."""
 
 
@@ -46,8 +47,11 @@ class ValueTable:
         """Values that were discarded before their time was over."""
         self._clock = clock
         self._values: dict[str, _Value] = {}
-        self._queues: dict[float, dict[str, None]] = {}
-        """By the seconds that values are kept for: their keys, in the order in which their time is over."""
+        self._queues: dict[float, OrderedDict[str, None]] = {}
+        """By the seconds that values are kept for: their keys, in the order in which their time is over.
+
+        The first of an ordinary dict is found slowly where many before it were removed.
+        """
 
     def __len__(self) -> int:
         """Count the values, those whose time is over and that are not forgotten yet among them."""
@@ -70,7 +74,7 @@ class ValueTable:
             self._remove(key, before)
         now = self._clock()
         self._values[key] = _Value(value, now + seconds, seconds)
-        self._queues.setdefault(seconds, {})[key] = None
+        self._queues.setdefault(seconds, OrderedDict())[key] = None
         self.size += _size(key, value)
         self._trim(now)
 

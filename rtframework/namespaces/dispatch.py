@@ -19,6 +19,7 @@ from ..handlers.handler import LEFT_TO_CATCH_ALL, UNKNOWN
 from ..logs import ThrottledLog, printable, quote, show_event
 from ..packets import to_ack
 from ..types import DisconnectReason, Packet, PacketType
+from .devices import read_device
 from .membership import State
 from .own_rooms import rooms_of
 from .repeats import tell_of_one_connection
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from ..handlers.registry import HandlerRegistry
     from ..limits.limit import Limit
     from ..protocols import Client, Outlet
+    from ..types import Handshake
     from .namespace import Namespace
 
 log: Final = logging.getLogger("rtframework.socket")
@@ -60,6 +62,7 @@ class EventDispatch:
 
     id: str
     connected: Any
+    handshake: Handshake
     _authenticated: Any
     _pid: str | None
     _nsp: Namespace
@@ -221,6 +224,9 @@ class EventDispatch:
         user = rooms_of(self._authenticated, self._nsp.name)
         if user:
             return next(iter(user))
+        device = read_device(self.handshake.auth)
+        if device is not None:
+            return f"device:{device.id}"
         if self._pid is None:
             tell_of_one_connection()
         return f"socket:{self.id}"

@@ -25,7 +25,7 @@ from ..limits.limit import NO_BUCKETS
 from ..limits.rates import RateLimit
 from ..limits.seats import Seats
 from ..logs import Lazy, ThrottledLog, quote
-from ..options import Idempotency
+from ..options import Idempotency, check_memory
 from ..protocols import KeepsValues
 from ..types import EVERYBODY, AckResponses, DisconnectReason, Target
 from .admission import code_of, refuse
@@ -38,6 +38,7 @@ from .patterns import Pattern, Question, is_template
 from .renewals import Renewals
 from .repeats import Repeats
 from .revocations import REVOCATIONS, REVOKED, TOKEN_REVOKED, Revocation, Revocations
+from .sightings import Sightings
 
 if TYPE_CHECKING:
     from ..counters import Counters
@@ -85,8 +86,16 @@ class Settings:
     validate_returns: bool
     clean_up: bool
     idempotency: Idempotency = field(default_factory=Idempotency)
+    last_seen: float | None = None
+    """Seconds for which it is remembered when a user was there last; ``None``: it is not."""
+    devices: float | None = None
+    """Seconds for which the devices of users are remembered; ``None``: they are not."""
     store: KeyValueStore | None = None
     """Keeps values; ``None``: the backbone does, or the memory of this process."""
+
+    def __post_init__(self) -> None:
+        check_memory("last_seen", self.last_seen)
+        check_memory("devices", self.devices)
 
     @property
     def backbone(self) -> Backbone | None:
@@ -131,6 +140,8 @@ class Host:
         """True once the log says that recovered clients pass middleware by."""
         self._store: KeyValueStore | None = settings.store
         self._repeats: Repeats | None = None
+        self.sightings = Sightings(lambda: self.store, self.spawn, self._keep_at_once)
+        """The times at which users and devices were there last."""
         self._observed_connect: Callable[..., Awaitable[str]] | None = None
         self._pending: list[Pending] = []
         self._tasks = TaskSet()
@@ -362,6 +373,14 @@ class Host:
                     log.warning("the adapter keeps no values: each server has its own, see Server(store=...)")
         return self._store
 
+    def _keep_at_once(self, key: str, value: bytes, seconds: float) -> bool:
+        """Keep a value if the store is in memory. Return ``False`` if it is not."""
+        store = self.store
+        if type(store) is not MemoryStore:
+            return False
+        store.table.set(key, value, seconds)
+        return True
+
     @property
     def repeats(self) -> Repeats:
         """The events that are served once."""
@@ -442,6 +461,7 @@ class Host:
         for observer in self.observers:
             observer.stop()
         self.renewals.stop()
+        self.sightings.stop()
         if self._repeats is not None:
             self._repeats.stop()
         self.dynamic.clear()

@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import logging
 import secrets
+from collections import OrderedDict
 from collections.abc import Callable, Coroutine, Iterable
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
@@ -78,7 +79,7 @@ class _Client:
     __slots__ = ("keys", "used")
 
     def __init__(self) -> None:
-        self.keys: dict[str, float] = {}
+        self.keys: OrderedDict[str, float] = OrderedDict()
         self.used = 0.0
 
 
@@ -109,7 +110,7 @@ class Repeats:
         self._claims: dict[str, bytes] = {}
         self._unsaved: dict[str, tuple[bytes, bytes, float]] = {}
         """By key: the claim, the answer that is to take its place, and the time at which it is too old."""
-        self._clients: dict[str, _Client] = {}
+        self._clients: OrderedDict[str, _Client] = OrderedDict()
         """By scope, the one that was used last at the end."""
         self._timer: asyncio.TimerHandle | None = None
 

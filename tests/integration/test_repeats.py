@@ -369,7 +369,8 @@ async def test_a_store_that_is_away(serve: Serve, js: JSClients, caplog: pytest.
 async def test_a_client_that_sends_ever_new_ids(serve: Serve, js: JSClients, caplog: pytest.LogCaptureFixture) -> None:
     """One client would fill the memory, and what others have sent be forgotten for it."""
     shop = Shop()
-    io = Server(auth=Users(), idempotency=Idempotency(max_ids=3), store=(store := MemoryStore()))
+    store = MemoryStore()
+    io = Server(auth=Users(), idempotency=Idempotency(max_ids=3), store=store, last_seen=None)
     shop.sell(io)
     server = await serve(io)
     other = await js.connect(server.url, auth={"user": "other"})
