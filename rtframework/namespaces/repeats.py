@@ -54,9 +54,9 @@ _one_connection: Final = ThrottledLog(
     period=3600.0,
 )
 
-CLAIM: Final = 30.0
+CLAIM: Final = 15.0
 """Seconds after which another server may serve an event whose server has not been heard of."""
-RENEW: Final = 10.0
+RENEW: Final = 5.0
 """Seconds between two renewals of the claims of handlers that run."""
 _FIRST_LOOK: Final = 0.05
 _LONGEST_LOOK: Final = 1.0

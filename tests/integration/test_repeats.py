@@ -22,7 +22,10 @@ from rtframework import (
     Socket,
     idempotent,
 )
+from rtframework_redis import RedisStreams
 from tests.conftest import Serve
+from tests.support.cluster.needs import needs
+from tests.support.cluster.redis_server import running_redis
 from tests.support.js import JSClient, JSClients
 from tests.support.pairs import KINDS, Kind, running_pair
 from tests.support.proxy import running_proxy
@@ -363,6 +366,28 @@ async def test_a_store_that_is_away(serve: Serve, js: JSClients, caplog: pytest.
     assert (await answer)["order"] == 2
     assert io.stats().repeats["not_saved"] == 1
     assert (await client.emit_with_ack("buy", "cups", "2"))["order"] == 2
+
+
+@needs("redis-server")
+async def test_redis_away(serve: Serve, js: JSClients) -> None:
+    """What is bought while Redis is started anew would be lost, or bought once for each try."""
+    shop = Shop()
+    async with running_redis(persistence="aof") as redis:
+        io = Server(auth=Users(), adapter=RedisStreams(redis.url, publish_timeout=0.2))
+        shop.sell(io)
+        server = await serve(io)
+        options = {**RETRYING, "ackTimeout": 400, "retries": 1000}
+        client = await js.connect(server.url, auth={"user": "ada"}, **options)
+        assert await client.emit_with_ack("buy", "tea", "1") == shop.answer
+        redis.kill()
+        answer = await buy(client, "cups", "2")
+        await until(lambda: io.stats().repeats["unavailable"] >= 2)
+        assert shop.sold == ["tea"]
+        await redis.start()
+        assert (await answer)["order"] == 2
+        assert await client.emit_with_ack("buy", "tea", "1") == shop.answer
+        assert shop.sold == ["tea", "cups"]
+        await server.stop()
 
 
 @pytest.mark.usefixtures("throttled")
