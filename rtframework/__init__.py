@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .adapters import BaseAdapter, MemoryAdapter
     from .adapters.cluster_view import Cluster
+    from .adapters.history import History
+    from .adapters.memory_history import MemoryHistory
     from .authenticators import StaticTokenAuth, TokenSources
     from .engine.http.readiness import Readiness
     from .exceptions import (
@@ -54,6 +56,8 @@ if TYPE_CHECKING:
         ConnectionFailure,
         DisconnectReason,
         Handshake,
+        HistoryEntry,
+        HistoryPage,
         Identity,
         Packet,
         PacketType,
@@ -93,12 +97,16 @@ __all__ = [
     "EventError",
     "FetchTimeout",
     "Handshake",
+    "History",
+    "HistoryEntry",
+    "HistoryPage",
     "Identity",
     "InvalidPayload",
     "InvalidReturn",
     "JSONSerializer",
     "Limits",
     "MemoryAdapter",
+    "MemoryHistory",
     "Namespace",
     "Packet",
     "PacketType",
@@ -155,6 +163,8 @@ _NAMES = {
     "limits.rate_limiter": ("RateLimiter",),
     "limits.rates": ("Rate", "RateLimit"),
     "adapters.cluster_view": ("Cluster",),
+    "adapters.history": ("History",),
+    "adapters.memory_history": ("MemoryHistory",),
     "namespaces.namespace": ("Namespace",),
     "namespaces.operators": ("BroadcastOperator", "RemoteSocket"),
     "namespaces.socket": ("Socket",),
@@ -174,6 +184,8 @@ _NAMES = {
         "ConnectionFailure",
         "DisconnectReason",
         "Handshake",
+        "HistoryEntry",
+        "HistoryPage",
         "Identity",
         "Packet",
         "PacketType",

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any, Final, Literal, Never, TypeVar
 
 from aiohttp import web
 
-from .adapters.checking import check_adapter_factory
+from .adapters.checking import check_extensions
 from .adapters.cluster_view import Cluster
+from .adapters.history import History, histories_of
 from .adapters.memory import MemoryAdapter
 from .adapters.recovering import default_factory
 from .admin.namespace import AdminNamespace, Mode
@@ -51,7 +52,6 @@ from .options import (
     TrustedProxies,
     allows_any,
     check_instance,
-    check_object,
     check_timeout,
     cookie_of,
     whole_number,
@@ -94,6 +94,7 @@ class Server(Registration, Broadcasting):
     ``cleanup_empty_child_namespaces``: close a namespace that was made for a client with its last client.
     ``connection_state_recovery``: a client whose connection was lost continues its session, see
     :class:`~rtframework.Recovery`; off by default, as with Node.
+    ``history``: rooms whose events are kept for sockets that join later, see :class:`~rtframework.History`.
     ``ping_interval``, ``ping_timeout``: seconds between heartbeats, and seconds that a client has to answer one.
     ``connect_timeout``: seconds after which a client that joined no namespace is closed.
     ``upgrade_timeout``: seconds that a client has to complete a change to websocket.
@@ -145,6 +146,7 @@ class Server(Registration, Broadcasting):
         validate_returns: bool = False,
         cleanup_empty_child_namespaces: bool = False,
         connection_state_recovery: Recovery | None = None,
+        history: History | Sequence[History] | None = None,
         ping_interval: float = 25.0,
         ping_timeout: float = 20.0,
         connect_timeout: float = 45.0,
@@ -170,7 +172,7 @@ class Server(Registration, Broadcasting):
         rate_limit: RateLimit | None = None,
         strict_emits: bool = False,
     ) -> None:
-        _check_objects(auth, serializer, adapter)
+        check_extensions(auth, serializer, adapter)
         for name, value, kind, example in (
             ("limits", limits, Limits, "Limits(max_outbox=...)"),
             ("rate_limit", rate_limit, RateLimit, 'RateLimit(events="50/s")'),
@@ -227,6 +229,7 @@ class Server(Registration, Broadcasting):
                 authenticator=auth,
                 adapter_factory=default_factory() if adapter is MemoryAdapter else adapter,
                 recovery=connection_state_recovery,
+                history=histories_of(history),
                 linger=ping_interval + ping_timeout,
                 ordered=ordered,
                 validate_returns=validate_returns,
@@ -569,25 +572,6 @@ class Server(Registration, Broadcasting):
             self._host.stop()
             self._serving = None
             self._attached = False
-
-
-def _check_objects(auth: object, serializer: object, adapter: object) -> None:
-    """Check the extensions that a server is given. Raises ``ConfigurationError``."""
-    if auth is not None:
-        check_object(
-            "auth",
-            auth,
-            ("authenticate",),
-            "auth=StaticTokenAuth({token: user}), or an object of your own with async def authenticate(handshake)",
-        )
-    if isinstance(serializer, str):
-        raise ConfigurationError(
-            f"serializer is an object, not a name: write serializer=load('serializers', {serializer!r})(), with load "
-            "of rtframework.plugins"
-        )
-    if serializer is not None:
-        check_object("serializer", serializer, ("encode", "decoder"), "serializer=JSONSerializer()")
-    check_adapter_factory(adapter)
 
 
 supply(Server, "server", lambda scope: scope.caller.server)

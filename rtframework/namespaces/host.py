@@ -13,6 +13,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeGuard, TypeVar
 
 from ..adapters.cluster_events import ClusterEvents
+from ..adapters.memory_history import MemoryHistory
 from ..concurrency import TaskSet, is_cancelled
 from ..counters import CONNECT_RATE, INTERNAL_ERROR, INVALID_NAMESPACE, LIMITED_CONNECT, REFUSALS
 from ..exceptions import AckTimeout, ClusterUnavailable, ConfigurationError, ConnectionRefused, RateLimited
@@ -36,10 +37,11 @@ from .renewals import Renewals
 from .revocations import REVOCATIONS, REVOKED, TOKEN_REVOKED, Revocation, Revocations
 
 if TYPE_CHECKING:
+    from ..adapters.history import History
     from ..counters import Counters
     from ..handlers.strict import Auditor
     from ..options import Limits, Recovery
-    from ..protocols import AdapterFactory, Authenticator, Backbone, Client, Engine, Observer
+    from ..protocols import AdapterFactory, Authenticator, Backbone, Client, Engine, HistoryStore, Observer
     from ..server import Server
     from .announcements import Pending
     from .parent import Factory
@@ -75,6 +77,7 @@ class Settings:
     authenticator: Authenticator | None
     adapter_factory: AdapterFactory
     recovery: Recovery | None
+    history: tuple[History, ...] = ()
     linger: float
     """Seconds that may pass before it is noticed that a client has gone."""
     ordered: bool
@@ -110,6 +113,8 @@ class Host:
         self.dynamic = DynamicNamespaces(self, clean_up=settings.clean_up)
         self.announcements = Announcements()
         self.cluster = ClusterEvents(self._why_down)
+        self.memory_history = MemoryHistory() if settings.backbone is None else None
+        """Keeps the history of rooms, unless the adapter or a program's own store does; ``None`` with a backbone."""
         self.started_at: float | None = None
         """Time at which the application that is served had started; ``None`` before, and when it stops."""
         self.started = False
@@ -365,6 +370,8 @@ class Host:
         while self._pending:
             await self._pending[0]()  # one that fails is heard of again at the next start
             del self._pending[0]
+        for store in self._stores():
+            await store.start()
         for namespace in starting:
             await namespace.adapter.start()
         if backbone is not None and self.settings.authenticator is not None:
@@ -397,6 +404,13 @@ class Host:
                 if is_cancelled(error):
                     raise
                 log.exception("an adapter failed to close", extra={"nsp": namespace.name})
+        for store in self._stores():
+            try:
+                await store.close()
+            except (Exception, asyncio.CancelledError) as error:
+                if is_cancelled(error):
+                    raise
+                log.exception("a store of rooms' history failed to close")
         backbone = self.settings.backbone
         if backbone is not None:
             try:
@@ -405,6 +419,12 @@ class Host:
                 if is_cancelled(error):
                     raise
                 log.exception("the backbone failed to stop")
+
+    def _stores(self) -> Iterable[HistoryStore]:
+        """Return where the history of rooms is kept, each once."""
+        stores = [each.store for each in self.settings.history]
+        found = [self.memory_history if each is None else each for each in stores]
+        return {id(each): each for each in found if each is not None}.values()
 
     def stop(self) -> None:
         """Forget the children that were made for clients: the application has stopped."""
