@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .adapters import BaseAdapter, MemoryAdapter
     from .adapters.cluster_view import Cluster
+    from .adapters.presence import Presence
     from .authenticators import StaticTokenAuth, TokenSources
     from .engine.http.readiness import Readiness
     from .exceptions import (
@@ -55,6 +56,7 @@ if TYPE_CHECKING:
         DisconnectReason,
         Handshake,
         Identity,
+        Member,
         Packet,
         PacketType,
         Target,
@@ -98,11 +100,13 @@ __all__ = [
     "InvalidReturn",
     "JSONSerializer",
     "Limits",
+    "Member",
     "MemoryAdapter",
     "Namespace",
     "Packet",
     "PacketType",
     "PluginNotFound",
+    "Presence",
     "RTFrameworkError",
     "Rate",
     "RateLimit",
@@ -155,6 +159,7 @@ _NAMES = {
     "limits.rate_limiter": ("RateLimiter",),
     "limits.rates": ("Rate", "RateLimit"),
     "adapters.cluster_view": ("Cluster",),
+    "adapters.presence": ("Presence",),
     "namespaces.namespace": ("Namespace",),
     "namespaces.operators": ("BroadcastOperator", "RemoteSocket"),
     "namespaces.socket": ("Socket",),
@@ -175,6 +180,7 @@ _NAMES = {
         "DisconnectReason",
         "Handshake",
         "Identity",
+        "Member",
         "Packet",
         "PacketType",
         "Target",

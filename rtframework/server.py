@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any, Final, Literal, Never, TypeVar
 
 from aiohttp import web
 
-from .adapters.checking import check_adapter_factory
+from .adapters.checking import check_extensions
 from .adapters.cluster_view import Cluster
 from .adapters.memory import MemoryAdapter
+from .adapters.presence import Presence, all_presence
 from .adapters.recovering import default_factory
 from .admin.namespace import AdminNamespace, Mode
 from .engine.api import EngineIO
@@ -51,7 +52,6 @@ from .options import (
     TrustedProxies,
     allows_any,
     check_instance,
-    check_object,
     check_timeout,
     cookie_of,
     whole_number,
@@ -119,6 +119,7 @@ class Server(Registration, Broadcasting):
     are limited, events are not.
     ``strict_emits``: for tests: check emitted events against those that :meth:`emits` has declared, and raise
     ``ContractError`` where one does not fit; off by default, and free then.
+    ``presence``: rooms in which everybody is told who is there, see :class:`~rtframework.Presence`; one or several.
 
     Example::
 
@@ -169,8 +170,9 @@ class Server(Registration, Broadcasting):
         limits: Limits | None = None,
         rate_limit: RateLimit | None = None,
         strict_emits: bool = False,
+        presence: Presence | Sequence[Presence] | None = None,
     ) -> None:
-        _check_objects(auth, serializer, adapter)
+        check_extensions(auth, serializer, adapter)
         for name, value, kind, example in (
             ("limits", limits, Limits, "Limits(max_outbox=...)"),
             ("rate_limit", rate_limit, RateLimit, 'RateLimit(events="50/s")'),
@@ -231,6 +233,7 @@ class Server(Registration, Broadcasting):
                 ordered=ordered,
                 validate_returns=validate_returns,
                 clean_up=cleanup_empty_child_namespaces,
+                presence=all_presence(presence),
             ),
         )
         self._server = Gateway(self._host, serializer=self.serializer, options=self.options)
@@ -569,25 +572,6 @@ class Server(Registration, Broadcasting):
             self._host.stop()
             self._serving = None
             self._attached = False
-
-
-def _check_objects(auth: object, serializer: object, adapter: object) -> None:
-    """Check the extensions that a server is given. Raises ``ConfigurationError``."""
-    if auth is not None:
-        check_object(
-            "auth",
-            auth,
-            ("authenticate",),
-            "auth=StaticTokenAuth({token: user}), or an object of your own with async def authenticate(handshake)",
-        )
-    if isinstance(serializer, str):
-        raise ConfigurationError(
-            f"serializer is an object, not a name: write serializer=load('serializers', {serializer!r})(), with load "
-            "of rtframework.plugins"
-        )
-    if serializer is not None:
-        check_object("serializer", serializer, ("encode", "decoder"), "serializer=JSONSerializer()")
-    check_adapter_factory(adapter)
 
 
 supply(Server, "server", lambda scope: scope.caller.server)
