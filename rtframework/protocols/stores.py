@@ -34,7 +34,7 @@ class StoredMember:
 class PresenceStore(Protocol):
     """Keeps the users in the rooms of all servers, for one of them, and tells each room of its changes.
 
-    A tab belongs to the server that has entered it last; what another one says of it later changes nothing. A user is
+    A tab belongs to the server that has entered it last: later calls of another one change nothing. A user is
     in a room while a tab is, also one that is away. The first tab brings ``meta``, which stays until :meth:`update`.
 
     The store itself publishes what changes, as ordinary events to the room in the namespace, each with
