@@ -356,7 +356,8 @@ class RedisPresence:
                 continue  # it is on its way
             if own.ends is not None and own.ends <= now:
                 continue
-            call = self._latest[_key(own.tab)] = self._entering(own, 0.0 if own.ends is None else own.ends - now)
+            left = 0.0 if own.ends is None else own.ends - now
+            call = self._latest[_key(own.tab)] = self._entering(own, left, to_all=True)  # its own list may lack it
             if not self._carrier.is_ready or self._waiting:
                 self._wait(call)
             else:
@@ -364,12 +365,15 @@ class RedisPresence:
 
     # --- the calls of the script --------------------------------------------------------------------------------------
 
-    def _entering(self, own: _Own, left: float = 0.0) -> _Call:
-        """Make the call that enters a tab. ``left``: seconds that it is away, if it is; then only if nobody has it."""
+    def _entering(self, own: _Own, left: float = 0.0, *, to_all: bool = False) -> _Call:
+        """Make the call that enters a tab.
+
+        ``left``: seconds that it is away, if it is; then only if nobody has it. ``to_all``: tell it, too.
+        """
         tab, meta = own.tab, own.meta
         args = (
             *(_room(tab.nsp, tab.room), tab.sid, tab.user, _ms(own.grace), meta),
-            self._message(tab.nsp, tab.room, JOIN, tab.user, meta, tab.sid),
+            self._message(tab.nsp, tab.room, JOIN, tab.user, meta, None if to_all else tab.sid),
             self._message(tab.nsp, tab.room, LEAVE, tab.user, meta),
             _ms(left),
         )
