@@ -179,7 +179,7 @@ class PresenceConformance:
         async def run(broker: ClusterBroker, places: list[Place]) -> None:
             watcher = await places[-1].visitor("watcher", ROOM)
             ada = await places[0].visitor("ada", ROOM)
-            meta = {"text": 'é\u2028\U0001f600\x00"\\\n', "list": [1.5, None, {}], "of": "ada"}
+            meta: dict[str, Any] = {"text": 'é\u2028\U0001f600\x00"\\\n', "list": [1.5, None, {}], "of": "ada"}
             await ada.client.emit_with_ack("meta", ROOM, meta, within=self.patience)
             await self._until(lambda: watcher.lists[ROOM].get("ada") == meta, "not told")
             tab = await places[-1].visitor("ada", ROOM)
