@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from .adapters.cluster_view import Cluster
     from .adapters.history import History
     from .adapters.memory_history import MemoryHistory
+    from .adapters.presence import Presence
     from .authenticators import StaticTokenAuth, TokenSources
     from .engine.http.readiness import Readiness
     from .exceptions import (
@@ -59,6 +60,7 @@ if TYPE_CHECKING:
         HistoryEntry,
         HistoryPage,
         Identity,
+        Member,
         Packet,
         PacketType,
         Target,
@@ -105,12 +107,14 @@ __all__ = [
     "InvalidReturn",
     "JSONSerializer",
     "Limits",
+    "Member",
     "MemoryAdapter",
     "MemoryHistory",
     "Namespace",
     "Packet",
     "PacketType",
     "PluginNotFound",
+    "Presence",
     "RTFrameworkError",
     "Rate",
     "RateLimit",
@@ -165,6 +169,7 @@ _NAMES = {
     "adapters.cluster_view": ("Cluster",),
     "adapters.history": ("History",),
     "adapters.memory_history": ("MemoryHistory",),
+    "adapters.presence": ("Presence",),
     "namespaces.namespace": ("Namespace",),
     "namespaces.operators": ("BroadcastOperator", "RemoteSocket"),
     "namespaces.socket": ("Socket",),
@@ -187,6 +192,7 @@ _NAMES = {
         "HistoryEntry",
         "HistoryPage",
         "Identity",
+        "Member",
         "Packet",
         "PacketType",
         "Target",

@@ -18,6 +18,7 @@ from .adapters.checking import check_extensions
 from .adapters.cluster_view import Cluster
 from .adapters.history import History, histories_of
 from .adapters.memory import MemoryAdapter
+from .adapters.presence import Presence, all_presence
 from .adapters.recovering import default_factory
 from .admin.namespace import AdminNamespace, Mode
 from .engine.api import EngineIO
@@ -120,6 +121,7 @@ class Server(Registration, Broadcasting):
     are limited, events are not.
     ``strict_emits``: for tests: check emitted events against those that :meth:`emits` has declared, and raise
     ``ContractError`` where one does not fit; off by default, and free then.
+    ``presence``: rooms in which everybody is told who is there, see :class:`~rtframework.Presence`; one or several.
 
     Example::
 
@@ -171,6 +173,7 @@ class Server(Registration, Broadcasting):
         limits: Limits | None = None,
         rate_limit: RateLimit | None = None,
         strict_emits: bool = False,
+        presence: Presence | Sequence[Presence] | None = None,
     ) -> None:
         check_extensions(auth, serializer, adapter)
         for name, value, kind, example in (
@@ -234,6 +237,7 @@ class Server(Registration, Broadcasting):
                 ordered=ordered,
                 validate_returns=validate_returns,
                 clean_up=cleanup_empty_child_namespaces,
+                presence=all_presence(presence),
             ),
         )
         self._server = Gateway(self._host, serializer=self.serializer, options=self.options)

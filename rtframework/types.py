@@ -264,6 +264,20 @@ class ClusterTraffic:
 
 
 @dataclass(frozen=True, slots=True)
+class Member:
+    """One user in a room with :class:`~rtframework.Presence`, see ``io.presence``."""
+
+    user: str
+    """The id of the user as text; the socket's id for a socket without a user."""
+    meta: Any = None
+    """What others are shown of the user."""
+    tabs: int = 1
+    """The user's sockets in the room, on all servers; 0 while the last one is lost and may come back."""
+    since: float = 0.0
+    """Time at which the user came, in seconds since the epoch."""
+
+
+@dataclass(frozen=True, slots=True)
 class AckResponses(Mapping[str, Any]):
     """The answers of several sockets, by socket id. ``missing``: the ids of those that left before they answered,
     and the names of servers that left the cluster before their sockets had answered.

@@ -1,4 +1,4 @@
-"""Checking that what a factory returns is an adapter, for a plain error where it is made."""
+"""Checking the extensions of a server, and that what a factory returns is an adapter."""
 
 from __future__ import annotations
 

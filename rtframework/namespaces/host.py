@@ -35,9 +35,11 @@ from .parent import ParentNamespace
 from .patterns import Pattern, Question, is_template
 from .renewals import Renewals
 from .revocations import REVOCATIONS, REVOKED, TOKEN_REVOKED, Revocation, Revocations
+from .server_presence import ServerPresence
 
 if TYPE_CHECKING:
     from ..adapters.history import History
+    from ..adapters.presence import Presence
     from ..counters import Counters
     from ..handlers.strict import Auditor
     from ..options import Limits, Recovery
@@ -83,6 +85,7 @@ class Settings:
     ordered: bool
     validate_returns: bool
     clean_up: bool
+    presence: tuple[Presence, ...] = ()
 
     @property
     def backbone(self) -> Backbone | None:
@@ -125,6 +128,8 @@ class Host:
         self.revocations = Revocations()
         """The credentials that are not accepted any more."""
         self.renewals = Renewals(self)
+        self.presence = ServerPresence(self, settings.presence) if settings.presence else None
+        """Who is in rooms; ``None`` if nobody asks."""
         self.has_told_of_skipping = False
         """True once the log says that recovered clients pass middleware by."""
         self._observed_connect: Callable[..., Awaitable[str]] | None = None
@@ -359,6 +364,8 @@ class Host:
         backbone = self.settings.backbone
         if backbone is not None:
             await backbone.start()
+        if self.presence is not None:
+            await self.presence.store.start()
         self.started = True
         self._on_breach = on_breach.get()
         self.dynamic.start()
@@ -397,6 +404,8 @@ class Host:
         for task in late:
             task.cancel()
         self.dynamic.stop()
+        if self.presence is not None:
+            await self.presence.close()
         for namespace in list(self.namespaces.values()):
             try:
                 await namespace.adapter.close()

@@ -165,6 +165,7 @@ class Membership:
                 self._persist(socket)
             else:
                 self._forget(socket)
+        of_connection = reason
         if self._told:
             reason = self._told.pop(socket.id, reason)
         socket._left = reason
@@ -177,6 +178,8 @@ class Membership:
         if was_connected and nsp._watcher is not None:
             nsp._watcher.gone(socket, reason)
         self._remove(socket)
+        if nsp._presence is not None:
+            nsp._presence.gone(socket.id, of_connection)
         if was_connected:
             self.run_disconnect_handlers(socket, reason)
         for answer in (socket._acks or {}).values():
@@ -196,6 +199,8 @@ class Membership:
         socket._outlet = None
         if joined:
             self._remove(socket)
+            if self._nsp._presence is not None:
+                self._nsp._presence.gone(socket.id, None)
             if not self.sockets:
                 self._nsp._emptied()
         socket._forget_listeners()

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from typing import Self
 
     from ..protocols import Adapter
-    from ..types import Handshake, SocketDetails
+    from ..types import Handshake, Member, SocketDetails
     from .history import NamespaceHistory
     from .socket import Socket
 
@@ -52,6 +52,9 @@ class Audience(Protocol):
 
     async def _revoke(self, keys: Collection[str], code: str) -> None:
         """Refuse credentials of users or tokens, by their rooms, that were issued until now; on all servers."""
+
+    async def _members_of(self, room: str, limit: int, after: str | None) -> list[Member]:
+        """Return who is in a room, see :meth:`rtframework.Namespace.presence`."""
 
     async def _revoke_tokens(self, id: str | None, user: object, issued_before: float | None) -> None:
         """Take tokens back, see :meth:`rtframework.Namespace.revoke_tokens`."""

@@ -215,7 +215,9 @@ class Socket(EventDispatch, Registration):
         if not self._has_rooms:  # in middleware: they count from the moment it is in
             self._last_rooms |= frozenset(names)
             return None
-        return self._nsp.adapter.add(self.id, names)
+        nsp = self._nsp
+        entering = nsp.adapter.add(self.id, names)
+        return entering if nsp._presence is None else nsp._presence.entered(self, names, entering)
 
     async def leave(self, *rooms: Rooms) -> None:
         """Leave rooms. Rooms that it is not in are skipped.
@@ -231,10 +233,25 @@ class Socket(EventDispatch, Registration):
     def _leave_rooms(self, names: Collection[str]) -> Awaitable[None] | None:
         """Leave rooms; does not wait. Return what the adapter has returned."""
         if self._has_rooms:
-            return self._nsp.adapter.remove(self.id, names)
+            nsp = self._nsp
+            leaving = nsp.adapter.remove(self.id, names)
+            return leaving if nsp._presence is None else nsp._presence.left(self.id, names, leaving)
         if self._state is _CONNECTING:
             self._last_rooms -= frozenset(names)
         return None
+
+    async def update_presence(self, room: str, meta: Any) -> None:
+        """Replace the ``meta`` of this user in a room; everybody in it gets ``presence_update``.
+
+        ``meta``: plain values without bytes, at most ``Presence.max_meta`` bytes as JSON. It is the user's, in all of
+        its tabs. Raises :class:`~rtframework.EventError` if the socket is not in the room, or the room has no presence;
+        ``EncodeError``, and :class:`~rtframework.ClusterUnavailable` when the other servers are not told.
+
+        Example::
+
+            await socket.update_presence("chat:1", {"name": "Ada", "status": "busy"})
+        """
+        await self._nsp._presence_in(room).update(self, room, meta)
 
     # --- to this client -----------------------------------------------------------------------------------------------
 

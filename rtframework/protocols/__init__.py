@@ -1,7 +1,8 @@
 """All extension points, as structural protocols: any object with the right methods will do.
 
 Authenticator, Serializer and Adapter are for plugins. What the framework and the engine know of each other is in
-:mod:`rtframework.protocols.seam`; its names are here as well.
+:mod:`rtframework.protocols.seam`, what is kept of rooms in :mod:`rtframework.protocols.stores`; their names are here
+as well.
 """
 
 from __future__ import annotations
@@ -21,6 +22,10 @@ from .seam import Frames as Frames
 from .seam import Meter as Meter
 from .seam import Outlet as Outlet
 from .seam import Receiver as Receiver
+from .stores import KeepsPresence as KeepsPresence
+from .stores import PresenceStore as PresenceStore
+from .stores import PresenceTab as PresenceTab
+from .stores import StoredMember as StoredMember
 
 if TYPE_CHECKING:
     import asyncio
