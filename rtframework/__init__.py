@@ -7,7 +7,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .adapters import BaseAdapter, MemoryAdapter
     from .adapters.cluster_view import Cluster
+    from .adapters.history import History
+    from .adapters.memory_history import MemoryHistory
     from .adapters.memory_store import MemoryStore
+    from .adapters.presence import Presence
     from .authenticators import StaticTokenAuth, TokenSources
     from .engine.http.readiness import Readiness
     from .exceptions import (
@@ -57,7 +60,10 @@ if TYPE_CHECKING:
         Device,
         DisconnectReason,
         Handshake,
+        HistoryEntry,
+        HistoryPage,
         Identity,
+        Member,
         Packet,
         PacketType,
         Target,
@@ -97,18 +103,24 @@ __all__ = [
     "EventError",
     "FetchTimeout",
     "Handshake",
+    "History",
+    "HistoryEntry",
+    "HistoryPage",
     "Idempotency",
     "Identity",
     "InvalidPayload",
     "InvalidReturn",
     "JSONSerializer",
     "Limits",
+    "Member",
     "MemoryAdapter",
+    "MemoryHistory",
     "MemoryStore",
     "Namespace",
     "Packet",
     "PacketType",
     "PluginNotFound",
+    "Presence",
     "RTFrameworkError",
     "Rate",
     "RateLimit",
@@ -164,6 +176,9 @@ _NAMES = {
     "limits.rates": ("Rate", "RateLimit"),
     "adapters.cluster_view": ("Cluster",),
     "adapters.memory_store": ("MemoryStore",),
+    "adapters.history": ("History",),
+    "adapters.memory_history": ("MemoryHistory",),
+    "adapters.presence": ("Presence",),
     "namespaces.namespace": ("Namespace",),
     "namespaces.operators": ("BroadcastOperator", "RemoteSocket"),
     "namespaces.socket": ("Socket",),
@@ -184,7 +199,10 @@ _NAMES = {
         "Device",
         "DisconnectReason",
         "Handshake",
+        "HistoryEntry",
+        "HistoryPage",
         "Identity",
+        "Member",
         "Packet",
         "PacketType",
         "Target",

@@ -244,26 +244,6 @@ def warn_of_unknown(call: str, unknown: Mapping[str, object], function: Callable
         warnings.warn(f"{call}() has no {name}= and ignores it: {hint}", stacklevel=3)
 
 
-def check_extensions(auth: object, serializer: object, store: object) -> None:
-    """Check the objects that a server is given. Raises :class:`~rtframework.ConfigurationError`."""
-    if auth is not None:
-        check_object(
-            "auth",
-            auth,
-            ("authenticate",),
-            "auth=StaticTokenAuth({token: user}), or an object of your own with async def authenticate(handshake)",
-        )
-    if isinstance(serializer, str):
-        raise ConfigurationError(
-            f"serializer is an object, not a name: write serializer=load('serializers', {serializer!r})(), with load "
-            "of rtframework.plugins"
-        )
-    if serializer is not None:
-        check_object("serializer", serializer, ("encode", "decoder"), "serializer=JSONSerializer()")
-    if store is not None:
-        check_object("store", store, ("get", "set", "add", "replace", "remove"), "store=MemoryStore()")
-
-
 SlowConsumer: TypeAlias = Literal["disconnect", "drop_oldest", "wait"]
 
 

@@ -8,11 +8,12 @@ import logging
 import re
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeGuard, TypeVar
 
 from ..adapters.cluster_events import ClusterEvents
+from ..adapters.memory_history import MemoryHistory
 from ..adapters.memory_store import MemoryStore
 from ..concurrency import TaskSet, is_cancelled
 from ..counters import CONNECT_RATE, INTERNAL_ERROR, INVALID_NAMESPACE, LIMITED_CONNECT, REFUSALS
@@ -25,7 +26,7 @@ from ..limits.limit import NO_BUCKETS
 from ..limits.rates import RateLimit
 from ..limits.seats import Seats
 from ..logs import Lazy, ThrottledLog, quote
-from ..options import Idempotency, check_memory
+from ..options import Idempotency, check_instance, check_memory
 from ..protocols import KeepsValues
 from ..types import EVERYBODY, AckResponses, DisconnectReason, Target
 from .admission import code_of, refuse
@@ -38,13 +39,25 @@ from .patterns import Pattern, Question, is_template
 from .renewals import Renewals
 from .repeats import Repeats
 from .revocations import REVOCATIONS, REVOKED, TOKEN_REVOKED, Revocation, Revocations
+from .server_presence import ServerPresence
 from .sightings import Sightings
 
 if TYPE_CHECKING:
+    from ..adapters.history import History
+    from ..adapters.presence import Presence
     from ..counters import Counters
     from ..handlers.strict import Auditor
     from ..options import Limits, Recovery
-    from ..protocols import AdapterFactory, Authenticator, Backbone, Client, Engine, KeyValueStore, Observer
+    from ..protocols import (
+        AdapterFactory,
+        Authenticator,
+        Backbone,
+        Client,
+        Engine,
+        HistoryStore,
+        KeyValueStore,
+        Observer,
+    )
     from ..server import Server
     from .announcements import Pending
     from .parent import Factory
@@ -80,12 +93,13 @@ class Settings:
     authenticator: Authenticator | None
     adapter_factory: AdapterFactory
     recovery: Recovery | None
+    history: tuple[History, ...] = ()
     linger: float
     """Seconds that may pass before it is noticed that a client has gone."""
     ordered: bool
     validate_returns: bool
     clean_up: bool
-    idempotency: Idempotency = field(default_factory=Idempotency)
+    idempotency: Idempotency | None = None
     last_seen: float | None = None
     """Seconds for which it is remembered when a user was there last; ``None``: it is not."""
     devices: float | None = None
@@ -93,7 +107,10 @@ class Settings:
     store: KeyValueStore | None = None
     """Keeps values; ``None``: the backbone does, or the memory of this process."""
 
+    presence: tuple[Presence, ...] = ()
+
     def __post_init__(self) -> None:
+        check_instance("idempotency", self.idempotency, Idempotency, "Idempotency(seconds=...)")
         check_memory("last_seen", self.last_seen)
         check_memory("devices", self.devices)
 
@@ -126,6 +143,8 @@ class Host:
         self.dynamic = DynamicNamespaces(self, clean_up=settings.clean_up)
         self.announcements = Announcements()
         self.cluster = ClusterEvents(self._why_down)
+        self.memory_history = MemoryHistory() if settings.backbone is None else None
+        """Keeps the history of rooms, unless the adapter or a program's own store does; ``None`` with a backbone."""
         self.started_at: float | None = None
         """Time at which the application that is served had started; ``None`` before, and when it stops."""
         self.started = False
@@ -136,6 +155,8 @@ class Host:
         self.revocations = Revocations()
         """The credentials that are not accepted any more."""
         self.renewals = Renewals(self)
+        self.presence = ServerPresence(self, settings.presence) if settings.presence else None
+        """Who is in rooms; ``None`` if nobody asks."""
         self.has_told_of_skipping = False
         """True once the log says that recovered clients pass middleware by."""
         self._store: KeyValueStore | None = settings.store
@@ -385,7 +406,8 @@ class Host:
     def repeats(self) -> Repeats:
         """The events that are served once."""
         if self._repeats is None:
-            self._repeats = Repeats(self.store, self.settings.idempotency, self.engine, self.counts, self.spawn)
+            settings = self.settings.idempotency or Idempotency()
+            self._repeats = Repeats(self.store, settings, self.engine, self.counts, self.spawn)
         return self._repeats
 
     # --- background work --------------------------------------------------------------------------------------------
@@ -404,6 +426,8 @@ class Host:
         backbone = self.settings.backbone
         if backbone is not None:
             await backbone.start()
+        if self.presence is not None:
+            await self.presence.store.start()
         self.started = True
         self._on_breach = on_breach.get()
         self.dynamic.start()
@@ -415,6 +439,8 @@ class Host:
         while self._pending:
             await self._pending[0]()  # one that fails is heard of again at the next start
             del self._pending[0]
+        for store in self._stores():
+            await store.start()
         for namespace in starting:
             await namespace.adapter.start()
         if backbone is not None and self.settings.authenticator is not None:
@@ -440,6 +466,8 @@ class Host:
         for task in late:
             task.cancel()
         self.dynamic.stop()
+        if self.presence is not None:
+            await self.presence.close()
         for namespace in list(self.namespaces.values()):
             try:
                 await namespace.adapter.close()
@@ -447,6 +475,13 @@ class Host:
                 if is_cancelled(error):
                     raise
                 log.exception("an adapter failed to close", extra={"nsp": namespace.name})
+        for store in self._stores():
+            try:
+                await store.close()
+            except (Exception, asyncio.CancelledError) as error:
+                if is_cancelled(error):
+                    raise
+                log.exception("a store of rooms' history failed to close")
         backbone = self.settings.backbone
         if backbone is not None:
             try:
@@ -455,6 +490,12 @@ class Host:
                 if is_cancelled(error):
                     raise
                 log.exception("the backbone failed to stop")
+
+    def _stores(self) -> Iterable[HistoryStore]:
+        """Return where the history of rooms is kept, each once."""
+        stores = [each.store for each in self.settings.history]
+        found = [self.memory_history if each is None else each for each in stores]
+        return {id(each): each for each in found if each is not None}.values()
 
     def stop(self) -> None:
         """Forget the children that were made for clients: the application has stopped."""
