@@ -285,6 +285,8 @@ async def test_errors(serve: Serve, js: JSClients, caplog: pytest.LogCaptureFixt
     assert [await client.emit_with_ack("refuse", "1") for _ in range(2)] == [expected, expected]
     assert (await client.emit_with_ack("fail", "1"))["error"]["code"] == "internal_error"
     assert [await client.emit_with_ack("fail", "1") for _ in range(2)] == ["done", "done"]
+    assert (await client.emit_with_ack("refuse", "2", "too much"))["error"]["code"] == "invalid_payload"
+    assert (await client.emit_with_ack("refuse", "2"))["error"]["details"] == {"left": 4}
     codes = [(await client.emit_with_ack("unsendable", "1"))["error"]["code"] for _ in range(2)]
     assert codes == ["internal_error", "answer_not_kept"]
     assert await client.emit_with_ack("large", "1") == "x" * 20_000
@@ -294,7 +296,7 @@ async def test_errors(serve: Serve, js: JSClients, caplog: pytest.LogCaptureFixt
     assert (await client.emit_with_ack("seldom", "2"))["error"]["code"] == "rate_limited"
     assert await client.emit_with_ack("seldom", "1") == "done 1"
     assert (await client.emit_with_ack("seldom", "2"))["error"]["code"] == "rate_limited"
-    assert calls == ["refuse", "fail", "fail", "unsendable", "large"]
+    assert calls == ["refuse", "fail", "fail", "refuse", "unsendable", "large"]
     assert "the answer of 'large' is too large" in caplog.text
 
 
