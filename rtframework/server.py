@@ -31,7 +31,7 @@ from .handlers.event import NEW_NAMESPACE
 from .handlers.mistakes import given_a_function, given_a_name, given_options, unknown_keywords
 from .handlers.registration import Registration
 from .handlers.strict import Auditor
-from .limits.audit import AuditListener
+from .limits.audit import AuditEntry, AuditListener
 from .limits.rates import RateLimit, Rates
 from .namespaces.broadcasting import Broadcasting
 from .namespaces.functions import describe_functions
@@ -390,6 +390,10 @@ class Server(Registration, Broadcasting):
         """
         self._host.guard.audit.hear(function)
         return function
+
+    def audit(self, entry: AuditEntry) -> None:
+        """Write an entry of the program's own, with no token in it, into the audit log; call it in the event loop."""
+        self._host.guard.audit.add(entry)
 
     @property
     def server(self) -> Server:

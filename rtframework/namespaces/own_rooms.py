@@ -53,6 +53,11 @@ def rooms_of(user: Any, nsp: str) -> frozenset[str]:
     return frozenset((_USER + text,))
 
 
+def user_of(rooms: Iterable[str]) -> str | None:
+    """Return the id of a socket's user, as text; ``None`` if it has none. ``rooms``: the socket's."""
+    return next((room.removeprefix(_USER) for room in rooms if room.startswith(_USER)), None)
+
+
 def room_of_token(id: str | None) -> frozenset[str]:
     """Return the room of the sockets that were let in by a token with this id; none without one."""
     return frozenset((_TOKEN + id,)) if id is not None and _is_text(id) else frozenset()
