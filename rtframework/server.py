@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import warnings
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from contextvars import ContextVar
 from dataclasses import replace
 from functools import partial
@@ -50,8 +51,8 @@ from .options import (
     Recovery,
     TrustedProxies,
     allows_any,
+    check_extensions,
     check_instance,
-    check_object,
     check_timeout,
     cookie_of,
     whole_number,
@@ -170,7 +171,8 @@ class Server(Registration, Broadcasting):
         rate_limit: RateLimit | None = None,
         strict_emits: bool = False,
     ) -> None:
-        _check_objects(auth, serializer, adapter)
+        check_extensions(auth, serializer)
+        check_adapter_factory(adapter)
         for name, value, kind, example in (
             ("limits", limits, Limits, "Limits(max_outbox=...)"),
             ("rate_limit", rate_limit, RateLimit, 'RateLimit(events="50/s")'),
@@ -300,6 +302,13 @@ class Server(Registration, Broadcasting):
                 await socket.join(socket.namespace.params["tenant"])
         """
         return self._host.of(name, factory)
+
+    def visit(self, name: str) -> AbstractAsyncContextManager[Namespace | None]:
+        """Keep a namespace while in the block: a child of a pattern is made if need be, and cleaned up when empty.
+
+        ``None`` if there is none of that name. For namespaces whose clients may be on other servers.
+        """
+        return self._host.visit(name)
 
     def register_namespace(self, namespace: N) -> N:
         """Add a namespace that was written as a class.
@@ -573,25 +582,6 @@ class Server(Registration, Broadcasting):
             self._host.stop()
             self._serving = None
             self._attached = False
-
-
-def _check_objects(auth: object, serializer: object, adapter: object) -> None:
-    """Check the extensions that a server is given. Raises ``ConfigurationError``."""
-    if auth is not None:
-        check_object(
-            "auth",
-            auth,
-            ("authenticate",),
-            "auth=StaticTokenAuth({token: user}), or an object of your own with async def authenticate(handshake)",
-        )
-    if isinstance(serializer, str):
-        raise ConfigurationError(
-            f"serializer is an object, not a name: write serializer=load('serializers', {serializer!r})(), with load "
-            "of rtframework.plugins"
-        )
-    if serializer is not None:
-        check_object("serializer", serializer, ("encode", "decoder"), "serializer=JSONSerializer()")
-    check_adapter_factory(adapter)
 
 
 supply(Server, "server", lambda scope: scope.caller.server)

@@ -8,6 +8,8 @@ from typing import Any, Final
 
 from aiohttp import web
 
+from rtframework.engine.http.last_response import LastResponse, must_be_last
+
 from .binary import to_json
 from .problems import Problem
 
@@ -27,14 +29,16 @@ class Answer:
     code: str | None = None
     made: bool = True
 
-    def to_response(self, **more: str) -> web.Response:
-        """Make the response. ``more``: further headers, with ``_`` for ``-``."""
-        headers = {**_ALWAYS, **self.headers, **{name.replace("_", "-"): value for name, value in more.items()}}
-        return web.Response(
-            body=self.body,
-            status=self.status,
-            headers={**headers, "Content-Type": JSON if self.code is None else PROBLEM},
-        )
+    def to_response(self, request: web.Request, *, repeated: bool = False) -> web.Response:
+        """Make the response to a request; the last one of its connection if there is a body that was not read.
+
+        ``repeated``: true if the call was made before.
+        """
+        headers = {**_ALWAYS, **self.headers, "Content-Type": JSON if self.code is None else PROBLEM}
+        if repeated:
+            headers["Idempotency-Replayed"] = "true"
+        kind = LastResponse if must_be_last(request) else web.Response
+        return kind(body=self.body, status=self.status, headers=headers)
 
 
 def answer_of(result: Any, status: int = 200) -> Answer:

@@ -83,7 +83,6 @@ class HTTPAPI:
         self._idempotency = Idempotency()
         self._tasks = TaskSet()
         self._others = Others(io, lambda: plain_stats(io.stats()), self._drain)
-        self._claimed: set[str] = set()
         self.app = self._make_app()
         """The application. It can be mounted or served once."""
 
@@ -115,12 +114,12 @@ class HTTPAPI:
         try:
             key = self._authenticate(request, address)
         except Problem as problem:
-            return self._refuse(problem, address)
+            return self._refuse(request, problem, address)
         if route is None:
             self._audit(key, address, "openapi")
-            return answer_of(describe(ROUTES, _prefix_of(request))).to_response()
+            return answer_of(describe(ROUTES, _prefix_of(request))).to_response(request)
         parts = dict(request.match_info)
-        call = Call(self._io, self._others, key, self._keys.allows(key, "admin"), parts, claimed=self._claimed)
+        call = Call(self._io, self._others, key, self._keys.allows(key, "admin"), parts)
         repeated = False
         try:
             if not self._keys.allows(key, route.scope):
@@ -129,10 +128,10 @@ class HTTPAPI:
                 answer = await self._answer(route, call, decode_query(request, route.takes))
             else:
                 answer, repeated = await self._post(route, call, request)
-        except Problem as problem:
-            answer = answer_of_problem(problem)
+        except Exception as error:  # noqa: BLE001 - logged, and told the caller
+            answer = _failure(error, route)
         self._audit(key, address, _told(route.name, call.subject, answer.code, repeated), nsp=call.nsp, sid=call.sid)
-        return answer.to_response(**({"Idempotency_Replayed": "true"} if repeated else {}))
+        return answer.to_response(request, repeated=repeated)
 
     async def _post(self, route: Route, call: Call, request: web.Request) -> tuple[Answer, bool]:
         """Make a call with a body. Return ``True`` beside its answer if it was made before."""
@@ -152,11 +151,7 @@ class HTTPAPI:
         try:
             return answer_of(await route.serve(call, taken), route.status)
         except Exception as error:  # noqa: BLE001 - logged, and told the caller
-            problem = problem_of(error)
-            if problem is None:
-                _failed(error=error, extra={"event": route.name})
-                problem = Problem("internal_error", "the call has failed, the log of the server says why", made=True)
-            return answer_of_problem(problem)
+            return _failure(error, route)
 
     async def _serve_unknown(self, request: web.Request) -> web.StreamResponse:
         """Refuse a path that is none, or a method that it does not have."""
@@ -164,10 +159,10 @@ class HTTPAPI:
         try:
             key = self._authenticate(request, address)
         except Problem as problem:
-            return self._refuse(problem, address)
+            return self._refuse(request, problem, address)
         found = await self._explain_unknown(request)
         self._audit(key, address, _told(quote(f"{request.method} {request.path}"), "", found.code))
-        return answer_of_problem(found).to_response()
+        return answer_of_problem(found).to_response(request)
 
     async def _explain_unknown(self, request: web.Request) -> Problem:
         methods: set[str] = set()
@@ -178,7 +173,7 @@ class HTTPAPI:
             allowed = ", ".join(sorted(methods))
             detail = f"this path has {allowed}, not {request.method[:20]}"
             return Problem("method_not_allowed", detail, headers={"Allow": allowed})
-        path = request.path.removeprefix(_prefix_of(request)).rstrip("/")
+        path = request.path.removeprefix(_prefix_of(request))
         known = [*(route.path for route in ROUTES), _DOCUMENT]
         close = difflib.get_close_matches(path[:100], known, 1)
         hint = f"did you mean {close[0]}?" if close else f"{_DOCUMENT} describes those that there are"
@@ -209,10 +204,10 @@ class HTTPAPI:
             headers={"WWW-Authenticate": 'Bearer realm="rtframework"'},
         )
 
-    def _refuse(self, problem: Problem, address: str | None) -> web.Response:
+    def _refuse(self, request: web.Request, problem: Problem, address: str | None) -> web.Response:
         self._io.audit(AuditEntry("refusal", address, code=problem.code))
         _refused(address, problem.code, extra={"address": address, "code": problem.code})
-        return answer_of_problem(problem).to_response()
+        return answer_of_problem(problem).to_response(request)
 
     def _audit(
         self, key: str, address: str | None, told: str, *, nsp: str | None = None, sid: str | None = None
@@ -222,6 +217,15 @@ class HTTPAPI:
     def _address_of(self, request: web.Request) -> str | None:
         """Return the caller's address, which the server's proxies may tell."""
         return (request if self._proxies is None else self._proxies.seen_through(request)).remote
+
+
+def _failure(error: Exception, route: Route) -> Answer:
+    """Return the answer to a call that has failed; log what is a fault of the server."""
+    problem = problem_of(error)
+    if problem is None:
+        _failed(error=error, extra={"event": route.name})
+        problem = Problem("internal_error", "the call has failed, and the log of the server says why", made=True)
+    return answer_of_problem(problem)
 
 
 def _told(name: str, subject: str, code: str | None, repeated: bool = False) -> str:

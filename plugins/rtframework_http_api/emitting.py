@@ -7,7 +7,9 @@ from typing import Annotated, Any, Final, Literal
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
+from rtframework import BroadcastOperator, Namespace
 from rtframework.exceptions import ConfigurationError
+from rtframework.logs import quote
 from rtframework.namespaces.own_rooms import room_of_user
 from rtframework.packets import check_event_name
 
@@ -56,26 +58,29 @@ class Emitted(msgspec.Struct, frozen=True):
 
 async def emit(call: Call, taken: Emit) -> Emitted:
     """Emit an event."""
-    call.about(taken.event, nsp=taken.namespace)
-    namespace = call.namespace(taken.namespace)
+    call.about(quote(taken.event), nsp=taken.namespace)
     try:
         event = check_event_name(taken.event)
     except ConfigurationError as error:
         raise Problem("invalid_body", str(error), path="$.event") from None
     args = to_bytes(taken.args) if taken.binary else taken.args
+    async with call.namespace(taken.namespace) as namespace:
+        audience = _select(namespace, taken)
+        if not taken.with_ack:
+            await audience.emit(event, *args)
+            return Emitted()
+        answers = await audience.timeout(taken.timeout).emit_with_ack(event, *args)
+    return Emitted(responses=dict(answers), missing=list(answers.missing))
+
+
+def _select(namespace: Namespace, taken: Emit) -> BroadcastOperator:
     audience = namespace.compress(taken.compress)
     if taken.rooms is not UNSET or taken.users is not UNSET:
         users = [] if taken.users is UNSET else taken.users
         audience = audience.to([] if taken.rooms is UNSET else taken.rooms, map(room_of_user, users))
     if taken.except_ or taken.except_users:
         audience = audience.except_(taken.except_, map(room_of_user, taken.except_users))
-    if taken.volatile:
-        audience = audience.volatile
-    if not taken.with_ack:
-        await audience.emit(event, *args)
-        return Emitted()
-    answers = await audience.timeout(taken.timeout).emit_with_ack(event, *args)
-    return Emitted(responses=dict(answers), missing=list(answers.missing))
+    return audience.volatile if taken.volatile else audience
 
 
 ROUTES: Final = (
@@ -88,6 +93,6 @@ ROUTES: Final = (
         emit,
         Emit,
         Emitted,
-        problems=("unknown_namespace", "cannot_be_sent", "cluster_unavailable", "too_many_namespaces", "ack_timeout"),
+        problems=("unknown_namespace", "cannot_be_sent", "cluster_unavailable", "ack_timeout"),
     ),
 )

@@ -6,10 +6,11 @@ from typing import Annotated, Final
 
 from msgspec import UNSET, Meta, UnsetType
 
-from rtframework import RemoteSocket
+from rtframework.logs import quote
+from rtframework.namespaces.own_rooms import own_rooms
 
 from .problems import Problem
-from .route import LONGEST_NAME, Call, Done, NamespaceName, Route, Takes, UserId
+from .route import LONGEST_NAME, Call, Done, NamespaceName, Room, Route, Takes, UserId
 from .sockets import find_socket
 
 
@@ -17,7 +18,7 @@ class Kick(Takes, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A user or a socket, and what its client is told: the event ``kicked`` with ``{reason, reconnect}``."""
 
     user: Annotated[UserId | UnsetType, Meta(description="All sockets of this user in the namespace.")] = UNSET
-    socket: Annotated[str | UnsetType, Meta(description="The socket with this id.", min_length=1)] = UNSET
+    socket: Annotated[Room | UnsetType, Meta(description="The socket with this id.")] = UNSET
     namespace: NamespaceName = "/"
     reason: Annotated[
         Annotated[str, Meta(min_length=1, max_length=LONGEST_NAME)] | None,
@@ -51,22 +52,31 @@ async def kick(call: Call, taken: Kick) -> Done:
     """Throw out a user or a socket."""
     if (taken.user is UNSET) is (taken.socket is UNSET):
         raise Problem("invalid_body", "say who: either user or socket, and one of them", path="$")
-    if taken.user is not UNSET:
-        call.about(f"user {taken.user}", nsp=taken.namespace)
-        user = call.namespace(taken.namespace).user(taken.user)
-        await user.disconnect(taken.close, reason=taken.reason, reconnect=taken.reconnect)
-        return Done()
-    assert taken.socket is not UNSET
-    call.about("socket", nsp=taken.namespace, sid=taken.socket[:LONGEST_NAME])
-    found: RemoteSocket = await find_socket(call.namespace(taken.namespace), taken.socket)
-    await found.disconnect(taken.close, reason=taken.reason, reconnect=taken.reconnect)
+    if taken.socket is not UNSET:
+        await _kick_socket(call, taken, taken.socket)
+    elif taken.user is not UNSET:
+        call.about(f"user {quote(taken.user)}", nsp=taken.namespace)
+        async with call.namespace(taken.namespace) as namespace:
+            user = namespace.user(taken.user)
+            await user.disconnect(taken.close, reason=taken.reason, reconnect=taken.reconnect)
     return Done()
+
+
+async def _kick_socket(call: Call, taken: Kick, sid: str) -> None:
+    call.about("socket", nsp=taken.namespace, sid=sid)
+    async with call.namespace(taken.namespace) as namespace:
+        found = await find_socket(namespace, sid)
+        if taken.reconnect and not own_rooms(found.rooms):
+            detail = "reconnect asks for fresh credentials, and this client has no user that could have others"
+            raise Problem("invalid_body", detail, path="$.reconnect")
+        await found.disconnect(taken.close, reason=taken.reason, reconnect=taken.reconnect)
 
 
 async def revoke(call: Call, taken: Revoke) -> Done:
     """Take tokens back."""
     whole = taken.id is UNSET and taken.user is UNSET
-    call.about("everybody" if whole else f"user {taken.user}" if taken.id is UNSET else f"token {taken.id}")
+    who = "of everybody" if whole else f"of user {quote(taken.user)}" if taken.id is UNSET else quote(taken.id)
+    call.about(who)
     if whole and taken.issued_before is UNSET:
         raise Problem("invalid_body", "say which tokens: id, user or issued_before", path="$")
     if taken.id is not UNSET and (taken.user is not UNSET or taken.issued_before is not UNSET):
@@ -74,9 +84,8 @@ async def revoke(call: Call, taken: Revoke) -> Done:
     if whole and not call.is_admin:
         detail = "to take the tokens of everybody back, the key needs the scope 'admin'"
         raise Problem("missing_scope", detail, scope="admin")
-    namespace = call.namespace("/")
-    call.nsp = None
-    await namespace.revoke_tokens(
+    call.check_serving()
+    await call.io.revoke_tokens(
         id=None if taken.id is UNSET else taken.id,
         user=None if taken.user is UNSET else taken.user,
         issued_before=None if taken.issued_before is UNSET else taken.issued_before,
@@ -94,7 +103,7 @@ ROUTES: Final = (
         kick,
         Kick,
         Done,
-        problems=("unknown_namespace", "unknown_socket", "fetch_timeout", "cluster_unavailable", "too_many_namespaces"),
+        problems=("unknown_namespace", "unknown_socket", "fetch_timeout", "cluster_unavailable"),
     ),
     Route(
         "POST",

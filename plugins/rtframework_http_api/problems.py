@@ -38,7 +38,6 @@ CODES: Final[Mapping[str, tuple[int, str]]] = {
     "internal_error": (500, "The call has failed; the log of the server says why."),
     "cluster_unavailable": (503, "The other servers cannot be reached."),
     "not_serving": (503, "The server has not started, or stops."),
-    "too_many_namespaces": (503, "Too many namespaces were named of which this server has no client."),
     "ack_timeout": (504, "Not all sockets have answered in time; the answers so far are in the problem."),
     "fetch_timeout": (504, "Not all servers have answered in time; the sockets so far are in the problem."),
 }

@@ -55,8 +55,9 @@ async def read_body(request: web.Request, most: int) -> bytes:
                     raise _too_large(most)
     except TimeoutError:
         raise Problem("body_timeout", f"the body has not arrived within {BODY_TIMEOUT:g} seconds") from None
-    except web.HTTPException as error:  # a coding that is none
-        raise Problem("invalid_json", f"the body cannot be read: {error.reason}") from None
+    except web.RequestPayloadError:
+        detail = "the body cannot be read: it has ended early, or is not in the Content-Encoding that is declared"
+        raise Problem("invalid_json", detail) from None
     return bytes(body)
 
 

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, TypeAlias
 
 import msgspec
 from msgspec import Meta
 
 from rtframework.logs import quote
-from rtframework.namespaces.patterns import Pattern, is_namespace
 
-from .problems import Problem
+from .problems import Problem, retry_after
 
 if TYPE_CHECKING:
     from rtframework import Namespace, Server
@@ -66,44 +66,36 @@ class Call:
     is_admin: bool
     parts: Mapping[str, str]
     subject: str = ""
-    """The user, socket or event that the call is about, quoted."""
+    """The user, socket or event that the call is about; what a caller has named is quoted."""
     nsp: str | None = None
     sid: str | None = None
-    claimed: set[str] = field(default_factory=set)
-    """Namespaces of other servers that calls have named so far; the same set for all calls."""
 
-    def about(self, subject: object, *, nsp: str | None = None, sid: str | None = None) -> None:
+    def about(self, subject: str, *, nsp: str | None = None, sid: str | None = None) -> None:
         """Note what the call is about, for the audit log."""
-        self.subject, self.nsp, self.sid = quote(subject), nsp, sid
+        self.subject, self.nsp, self.sid = subject, nsp, sid
 
-    def namespace(self, name: str) -> Namespace:
-        """Find a namespace by name. Raises :class:`Problem` if there is none of that name.
+    @asynccontextmanager
+    async def namespace(self, name: str) -> AsyncIterator[Namespace]:
+        """Keep a namespace while in the block. Raises :class:`Problem` if there is none of that name.
 
-        One of a parent's that has no client here may have some on another server: it is made then.
+        A child without clients here may have some on another server.
         """
         self.nsp = name
-        io = self.io
-        if not io.is_serving:
-            raise Problem("not_serving", "the server has not started, or stops", headers={"Retry-After": "1"})
-        found = io.namespaces.get(name)
-        if found is None and self.others.exist and self._is_of_parent(name):
-            if len(self.claimed) >= io.options.limits.max_dynamic_namespaces:
-                detail = "calls have named too many namespaces that have no client on this server"
-                raise Problem("too_many_namespaces", detail, headers={"Retry-After": "60"})
-            self.claimed.add(name)
-            found = io.of(name)
-        if found is None:
-            known = ", ".join(sorted(each for each in io.namespaces if io.namespaces[each].parent is None)[:10])
-            raise Problem("unknown_namespace", f"there is no namespace {quote(name)} here; there are {known}")
-        return found
+        self.check_serving()
+        async with self.io.visit(name) as found:
+            if found is None:
+                raise Problem("unknown_namespace", self._hint_at(name))
+            yield found
 
-    def _is_of_parent(self, name: str) -> bool:
-        rules = (parent.rule for parent in self.io.parents)
-        return (
-            is_namespace(name)
-            and len(name) <= self.io.options.limits.max_namespace_name
-            and any(isinstance(rule, Pattern) and rule.match(name) is not None for rule in rules)
-        )
+    def check_serving(self) -> None:
+        """Raise :class:`Problem` unless the server serves."""
+        if not self.io.is_serving:
+            raise Problem("not_serving", "the server has not started, or stops", headers=retry_after(1))
+
+    def _hint_at(self, name: str) -> str:
+        io = self.io
+        known = [*(each for each in io.namespaces if io.namespaces[each].parent is None), *(p.name for p in io.parents)]
+        return f"there is no namespace {quote(name)}; there are {', '.join(sorted(known)[:10])}"
 
 
 Serve: TypeAlias = Callable[[Call, Any], Awaitable[Any]]

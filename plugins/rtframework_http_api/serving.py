@@ -12,7 +12,7 @@ from msgspec import Meta
 from rtframework import Stats
 from rtframework.exceptions import ClusterUnavailable
 
-from .problems import Problem
+from .problems import Problem, retry_after
 from .route import Call, Nothing, Route, Seconds, Takes
 
 _PATIENCE: Final = 2.0
@@ -117,7 +117,7 @@ async def stats(call: Call, taken: AskStats) -> StatsOf:
             raise Problem(
                 "cluster_unavailable",
                 f"the other servers cannot be asked ({error}): ?local=true tells of this one",
-                headers={"Retry-After": "2"},
+                headers=retry_after(2),
                 local=False,
                 uncertain=False,
             ) from None
@@ -128,8 +128,7 @@ async def stats(call: Call, taken: AskStats) -> StatsOf:
 async def drain(call: Call, taken: Drain) -> Draining:
     """Send the clients of this server away: of all workers of its port."""
     call.about(f"{taken.seconds:g} s")
-    if not call.io.is_serving:
-        raise Problem("not_serving", "the server has not started, or stops", headers={"Retry-After": "1"})
+    call.check_serving()
     names, missing = await call.others.drain(taken.seconds, _PATIENCE)
     return Draining(draining=names, missing=list(missing))
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Annotated, Any, Final
 
 import msgspec
@@ -10,6 +12,7 @@ from msgspec import UNSET, Meta, UnsetType
 
 from rtframework import BroadcastOperator, Namespace, RemoteSocket
 from rtframework.exceptions import FetchTimeout
+from rtframework.logs import quote
 from rtframework.namespaces.own_rooms import own_rooms, room_of_user, user_of
 
 from .problems import Problem
@@ -123,10 +126,9 @@ async def find_socket(namespace: Namespace, sid: str) -> RemoteSocket:
 
 async def list_sockets(call: Call, taken: FindSockets) -> Sockets:
     """List sockets."""
-    namespace = call.namespace(taken.namespace)
     rooms = [each for each in (_room_of(taken.user), taken.room) if each is not UNSET]
-    audience = namespace.to(rooms[0]) if rooms else namespace._everybody()
-    found, missing = await _fetch(audience, taken.timeout)
+    async with call.namespace(taken.namespace) as namespace:
+        found, missing = await _fetch(namespace.to(rooms[0]) if rooms else namespace, taken.timeout)
     fitting = sorted((each for each in found if each.rooms.issuperset(rooms)), key=lambda each: each.id)
     page = [each for each in fitting if each.id > taken.after][: taken.limit]
     following = page[-1].id if page and page[-1] is not fitting[-1] else None
@@ -141,14 +143,16 @@ async def describe_socket(call: Call, taken: DescribeSocket) -> DescribedWithDat
     call.about("socket", nsp=taken.namespace, sid=sid)
     if taken.data and not call.is_admin:
         raise Problem("missing_scope", "to see socket.data, the key needs the scope 'admin'", scope="admin")
-    found = await find_socket(call.namespace(taken.namespace), sid)
+    async with call.namespace(taken.namespace) as namespace:
+        found = await find_socket(namespace, sid)
     described = msgspec.structs.asdict(_described(found))
     return DescribedWithData(**described, data=found.data if taken.data else UNSET)
 
 
 async def list_rooms(call: Call, taken: FindRooms) -> RoomCounts:
     """List rooms with their numbers of sockets."""
-    found, missing = await _fetch(call.namespace(taken.namespace)._everybody(), taken.timeout)
+    async with call.namespace(taken.namespace) as namespace:
+        found, missing = await _fetch(namespace, taken.timeout)
     counts: Counter[str] = Counter()
     for each in found:
         counts.update(room for room in _rooms_of(each) if room.startswith(taken.prefix))
@@ -162,22 +166,25 @@ async def list_rooms(call: Call, taken: FindRooms) -> RoomCounts:
 
 async def join(call: Call, taken: Move) -> Done:
     """Make sockets join rooms."""
-    await _selected(call, taken).sockets_join(taken.rooms)
+    async with _selected(call, taken) as selected:
+        await selected.sockets_join(taken.rooms)
     return Done()
 
 
 async def leave(call: Call, taken: Move) -> Done:
     """Make sockets leave rooms."""
-    await _selected(call, taken).sockets_leave(taken.rooms)
+    async with _selected(call, taken) as selected:
+        await selected.sockets_leave(taken.rooms)
     return Done()
 
 
-def _selected(call: Call, taken: Move) -> BroadcastOperator:
-    call.about(taken.rooms, nsp=taken.namespace)
+@asynccontextmanager
+async def _selected(call: Call, taken: Move) -> AsyncIterator[BroadcastOperator]:
+    call.about(quote(taken.rooms), nsp=taken.namespace)
     if not (taken.sockets or taken.users or taken.in_):
         raise Problem("invalid_body", "say whose: sockets, users or in", path="$")
-    namespace = call.namespace(taken.namespace)
-    return namespace.to(taken.sockets, map(room_of_user, taken.users), taken.in_)
+    async with call.namespace(taken.namespace) as namespace:
+        yield namespace.to(taken.sockets, map(room_of_user, taken.users), taken.in_)
 
 
 def _room_of(user: UserId | UnsetType) -> str | UnsetType:
@@ -185,11 +192,13 @@ def _room_of(user: UserId | UnsetType) -> str | UnsetType:
 
 
 async def _fetch(
-    audience: BroadcastOperator, timeout: float | UnsetType
+    audience: Namespace | BroadcastOperator, timeout: float | UnsetType
 ) -> tuple[list[RemoteSocket], tuple[str, ...] | None]:
     """Fetch sockets. Return also the servers that have not answered; ``None`` if all have."""
     try:
-        return await (audience if timeout is UNSET else audience.timeout(timeout)).fetch_sockets(), None
+        if timeout is not UNSET:
+            audience = audience.timeout(timeout)
+        return await audience.fetch_sockets(), None
     except FetchTimeout as error:
         return error.sockets, error.missing
 
@@ -227,7 +236,7 @@ ROUTES: Final = (
         list_rooms,
         FindRooms,
         RoomCounts,
-        problems=("unknown_namespace", "fetch_timeout", "too_many_namespaces"),
+        problems=("unknown_namespace", "fetch_timeout"),
     ),
     Route(
         "GET",
@@ -238,7 +247,7 @@ ROUTES: Final = (
         list_sockets,
         FindSockets,
         Sockets,
-        problems=("unknown_namespace", "fetch_timeout", "too_many_namespaces"),
+        problems=("unknown_namespace", "fetch_timeout"),
     ),
     Route(
         "GET",
@@ -249,7 +258,7 @@ ROUTES: Final = (
         describe_socket,
         DescribeSocket,
         DescribedWithData,
-        problems=("unknown_namespace", "unknown_socket", "fetch_timeout", "too_many_namespaces"),
+        problems=("unknown_namespace", "unknown_socket", "fetch_timeout"),
     ),
     Route(
         "POST",
@@ -260,7 +269,7 @@ ROUTES: Final = (
         join,
         Move,
         Done,
-        problems=("unknown_namespace", "reserved_room", "refused", "cluster_unavailable", "too_many_namespaces"),
+        problems=("unknown_namespace", "reserved_room", "refused", "cluster_unavailable"),
     ),
     Route(
         "POST",
@@ -271,6 +280,6 @@ ROUTES: Final = (
         leave,
         Move,
         Done,
-        problems=("unknown_namespace", "reserved_room", "cluster_unavailable", "too_many_namespaces"),
+        problems=("unknown_namespace", "reserved_room", "cluster_unavailable"),
     ),
 )
