@@ -46,8 +46,11 @@ class Others:
         """Return the statistics of the others by name, and the names of those that have not answered in time."""
         if not self.exist:
             return {}, ()
-        answers, missing = await self._ask(timeout, STATS)
-        return {name: stats for name, stats in answers if isinstance(stats, dict)}, missing
+        answers, silent = await self._ask(timeout, STATS)
+        found = {name: stats for name, stats in answers if isinstance(stats, dict)}
+        others = {node.name for node in await self._io.cluster.nodes() if not node.is_self}
+        missing = {*silent, *others} - found.keys()
+        return found, tuple(sorted(missing))
 
     async def drain(self, seconds: float, timeout: float) -> tuple[list[str], tuple[str, ...]]:
         """Drain this server, and the other workers of its port. Return their names, and those of silent workers."""

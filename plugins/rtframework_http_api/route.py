@@ -11,6 +11,7 @@ import msgspec
 from msgspec import Meta
 
 from rtframework.logs import quote
+from rtframework.namespaces.patterns import is_template
 
 from .problems import Problem, retry_after
 
@@ -82,7 +83,7 @@ class Call:
         """
         self.nsp = name
         self.check_serving()
-        async with self.io.visit(name) as found:
+        async with self.io.visit("" if is_template(name) else name) as found:
             if found is None:
                 raise Problem("unknown_namespace", self._hint_at(name))
             yield found
