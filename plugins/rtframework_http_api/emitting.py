@@ -52,8 +52,10 @@ class Emitted(msgspec.Struct, frozen=True):
     ok: Literal[True] = True
     responses: dict[str, Any] | UnsetType = UNSET
     """The answers by socket id: null, one value, or an array of several. Bytes are `{"$base64": "…"}`."""
-    missing: list[str] | UnsetType = UNSET
-    """The ids of sockets that left before they had answered, and names of servers that did."""
+    missing: Annotated[
+        list[str] | UnsetType,
+        Meta(description="The ids of sockets that left before they had answered, and names of servers that did."),
+    ] = UNSET
 
 
 async def emit(call: Call, taken: Emit) -> Emitted:

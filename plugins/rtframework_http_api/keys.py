@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import secrets
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from typing import Final, Literal, TypeAlias, get_args
 
@@ -34,11 +34,11 @@ class APIKey:
 
     Example::
 
-        HTTPAPI(io, keys={"billing": APIKey(os.environ["BILLING_KEY"], scopes=("emit",))})
+        keys = {"billing": APIKey(os.environ["BILLING_KEY"], scopes=("emit",))}
     """
 
     secret: str = field(repr=False)
-    scopes: Collection[Scope] = (ADMIN,)
+    scopes: Sequence[Scope] | Set[Scope] = (ADMIN,)
 
     def __post_init__(self) -> None:
         secret = self.secret

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 import msgspec
+from msgspec import Meta
 
 from rtframework.adapters.cluster_view import VERSION
 
@@ -47,10 +48,8 @@ class ProblemDetails(msgspec.Struct, frozen=True, kw_only=True):
     type: str
     title: str
     status: int
-    code: str
-    """What went wrong, for programs: it does not change."""
-    detail: str
-    """What went wrong, for people."""
+    code: Annotated[str, Meta(description="What went wrong, for programs: it does not change.")]
+    detail: Annotated[str, Meta(description="What went wrong, for people.")]
 
 
 def codes_of(route: Route) -> tuple[str, ...]:
@@ -68,6 +67,9 @@ def describe(routes: Sequence[Route], prefix: str = "") -> dict[str, Any]:
     paths: dict[str, Any] = {}
     for route, taken, given in zip(routes, takes, gives, strict=True):
         paths.setdefault(route.path, {})[route.method.lower()] = _operation(route, taken, given, components)
+    for schema in components.values():
+        if "description" in schema:  # a docstring
+            schema["description"] = schema["description"].replace("``", "`")
     queries = {route.takes.__name__ for route in routes if route.method == "GET"}
     return {
         "openapi": OPENAPI,

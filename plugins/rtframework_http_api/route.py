@@ -67,7 +67,7 @@ class Call:
     is_admin: bool
     parts: Mapping[str, str]
     subject: str = ""
-    """The user, socket or event that the call is about; what a caller has named is quoted."""
+    """The user, socket or event that the call is about. Names that a caller gives are quoted."""
     nsp: str | None = None
     sid: str | None = None
 

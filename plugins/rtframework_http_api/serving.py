@@ -26,37 +26,30 @@ class Node(msgspec.Struct, frozen=True, kw_only=True):
     host: str | None
     pid: int | None
     version: str | None
-    started: float | None
-    """Time at which it began to serve, in seconds since the epoch."""
-    sockets: int | None
-    """Sockets of all namespaces, as of some seconds ago."""
-    is_self: bool
-    """True for the server that answers."""
+    started: Annotated[float | None, Meta(description="Time at which it began to serve, in seconds since the epoch.")]
+    sockets: Annotated[int | None, Meta(description="Sockets of all namespaces, as of some seconds ago.")]
+    is_self: Annotated[bool, Meta(description="True for the server that answers.")]
 
 
 class ClusterHealth(msgspec.Struct, frozen=True, kw_only=True):
     """The connection to the other servers."""
 
     up: bool
-    reason: str
-    """The reason why it is not up, in words."""
-    nodes: list[Node] | None
-    """The servers; null if they cannot be asked."""
+    reason: Annotated[str, Meta(description="The reason why it is not up, in words.")]
+    nodes: Annotated[list[Node] | None, Meta(description="The servers; null if they cannot be asked.")]
 
 
 class HealthOf(msgspec.Struct, frozen=True, kw_only=True):
     """The state of the server that answers, and of its cluster."""
 
-    node: str
-    """Its name in the cluster."""
-    ready: bool
-    """True if it takes clients, and reaches the other servers."""
+    node: Annotated[str, Meta(description="Its name in the cluster.")]
+    ready: Annotated[bool, Meta(description="True if it takes clients, and reaches the other servers.")]
     draining: bool
     cluster: ClusterHealth
 
 
 class AskStats(Takes, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Which servers to ask."""
+    """The servers to ask."""
 
     local: Annotated[bool, Meta(description="The server that answers alone, of several workers or servers.")] = False
     timeout: Annotated[Seconds, Meta(description="Seconds that other servers have to answer.")] = _PATIENCE
@@ -67,12 +60,14 @@ class StatsOf(msgspec.Struct, frozen=True, kw_only=True):
 
     total: dict[str, Any]
     servers: dict[str, dict[str, Any]]
-    missing: list[str]
-    """Names of servers that have not answered in time, or have no HTTP API; ``?`` for each without a name."""
+    missing: Annotated[
+        list[str],
+        Meta(description="Servers that have not answered in time, or have no HTTP API; `?` for each without a name."),
+    ]
 
 
 class Drain(Takes, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How fast clients are sent away."""
+    """The time over which clients are sent away."""
 
     seconds: Annotated[
         Annotated[float, Meta(ge=0, le=3600)], Meta(description="Time over which clients leave, at most.")
@@ -83,8 +78,7 @@ class Draining(msgspec.Struct, frozen=True, kw_only=True):
     """Servers that send their clients away from now on; ``/health`` says how many are left."""
 
     draining: list[str]
-    missing: list[str]
-    """Workers of the port that have not answered in time."""
+    missing: Annotated[list[str], Meta(description="Workers of the port that have not answered in time.")]
 
 
 async def health(call: Call, taken: Nothing) -> HealthOf:

@@ -26,14 +26,12 @@ class Described(msgspec.Struct, frozen=True, kw_only=True):
 
     id: str
     namespace: str
-    user: str | None
-    """The id of its user, as text."""
-    rooms: list[str]
-    """Its rooms, without its own and those of its user and token."""
-    address: str | None
-    """The client's IP address."""
-    connected_at: float
-    """Time at which the connection was opened, in seconds since the epoch."""
+    user: Annotated[str | None, Meta(description="The id of its user, as text.")]
+    rooms: Annotated[list[str], Meta(description="Its rooms, without its own and those of its user and token.")]
+    address: Annotated[str | None, Meta(description="The client's IP address.")]
+    connected_at: Annotated[
+        float, Meta(description="Time at which the connection was opened, in seconds since the epoch.")
+    ]
 
 
 class DescribedWithData(Described, frozen=True, kw_only=True):
@@ -57,14 +55,14 @@ class Sockets(msgspec.Struct, frozen=True):
     """Sockets, in the order of their ids."""
 
     sockets: list[Described]
-    total: int
-    """Number of all that fit."""
-    next: str | None
-    """What to give for `after` to get those that follow; null: there are none."""
+    total: Annotated[int, Meta(description="Number of all that fit.")]
+    next: Annotated[
+        str | None, Meta(description="What to give for `after` to get those that follow; null: there are none.")
+    ]
 
 
 class DescribeSocket(Takes, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Where to look for a socket."""
+    """The namespace of a socket, and what to show of it."""
 
     namespace: NamespaceName = "/"
     data: Annotated[bool, Meta(description="Show `socket.data` as well; needs the scope `admin`.")] = False
@@ -91,10 +89,10 @@ class RoomCounts(msgspec.Struct, frozen=True):
     """Rooms in the order of their names, without those that each socket has of its own."""
 
     rooms: list[RoomCount]
-    total: int
-    """Number of all that fit."""
-    next: str | None
-    """What to give for `after` to get those that follow; null: there are none."""
+    total: Annotated[int, Meta(description="Number of all that fit.")]
+    next: Annotated[
+        str | None, Meta(description="What to give for `after` to get those that follow; null: there are none.")
+    ]
 
 
 class Move(Takes, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -18,7 +18,7 @@ from tests.support.server import running_server
 KEY: Final = "0123456789abcdef" * 2
 """May do everything."""
 READER: Final = "fedcba9876543210" * 2
-KEYS: Final = {"ci": KEY, "reader": APIKey(READER, scopes=("read",))}
+KEYS: Final[dict[str, str | APIKey]] = {"ci": KEY, "reader": APIKey(READER, scopes=("read",))}
 
 
 @dataclass(frozen=True, slots=True)

@@ -247,7 +247,7 @@ async def test_nothing_is_left_running(serve: Serve) -> None:
     async def drain(seconds: float) -> None:
         await gate.wait()
 
-    io.drain = drain  # type: ignore[method-assign]
+    io.drain = drain  # type: ignore[method-assign, assignment]
     app = web.Application()
     app.add_subapp("/api", own.app)
     io.attach(app)

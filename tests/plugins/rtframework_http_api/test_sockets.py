@@ -55,8 +55,8 @@ async def test_sockets_are_listed_by_room_and_user(js: JSClients) -> None:
         assert await found(user="bob") == {"2", "3"}
         assert await found(user="bob", room="x") == {"2"}
         assert await found(user="nobody") == set()
-        pages = []
-        after = ""
+        pages: list[str] = []
+        after: Any = ""
         for _ in range(3):
             page = (await caller.get("/sockets", limit=1, after=after)).json
             pages += [each["id"] for each in page["sockets"]]
