@@ -97,8 +97,12 @@ class HTTPAPI:
         app.router.add_get(_DOCUMENT, partial(self._serve, None))
         # Not middleware: the server's own requests would pass it, if the API is a sub-application.
         app.router.add_route("*", "/{path:.*}", self._serve_unknown)
+        app.on_startup.append(self._start)
         app.on_cleanup.append(self._clean_up)
         return app
+
+    async def _start(self, app: web.Application) -> None:
+        self._others.start()
 
     async def _clean_up(self, app: web.Application) -> None:
         await self._tasks.cancel()

@@ -24,18 +24,22 @@ class Others:
 
     def __init__(self, io: Server, stats: Callable[[], Mapping[str, Any]], drain: Callable[[float], None]) -> None:
         self._io = io
+        self._stats = stats
         self._drain = drain
 
-        @io.on_server_side(STATS)
-        async def tell_stats() -> list[Any]:
-            return [io.cluster.node, stats()]
+    def start(self) -> None:
+        """Begin to answer the others. Not before the program is complete: it may still replace the main namespace."""
+        self._io.on_server_side(STATS)(self._tell_stats)
+        self._io.on_server_side(DRAIN)(self._drain_with_port)
 
-        @io.on_server_side(DRAIN)
-        async def drain_with_port(port: str, seconds: float) -> list[str]:
-            if port != this_port():
-                return []
-            drain(seconds)
-            return [io.cluster.node]
+    async def _tell_stats(self) -> list[Any]:
+        return [self._io.cluster.node, self._stats()]
+
+    async def _drain_with_port(self, port: str, seconds: float) -> list[str]:
+        if port != this_port():
+            return []
+        self._drain(seconds)
+        return [self._io.cluster.node]
 
     @property
     def exist(self) -> bool:

@@ -55,7 +55,7 @@ async def read_body(request: web.Request, most: int) -> bytes:
                     raise _too_large(most)
     except TimeoutError:
         raise Problem("body_timeout", f"the body has not arrived within {BODY_TIMEOUT:g} seconds") from None
-    except web.RequestPayloadError:
+    except (web.RequestPayloadError, ConnectionError):
         detail = "the body cannot be read: it has ended early, or is not in the Content-Encoding that is declared"
         raise Problem("invalid_json", detail) from None
     return bytes(body)

@@ -12,10 +12,12 @@ from pathlib import Path
 from typing import Any, Final
 
 import pytest
+from aiohttp import web
 
 from rtframework import Identity, Recovery, Server, Socket, StaticTokenAuth
 from rtframework_http_api import HTTPAPI
 from rtframework_redis import RedisStreams
+from tests.conftest import Serve
 from tests.support.cli import running as command
 from tests.support.cluster.needs import needs
 from tests.support.cluster.node_server import running_node
@@ -25,7 +27,7 @@ from tests.support.js import JSClients
 from tests.support.markdown import read_page
 from tests.support.pairs import KINDS, Kind, running_pair
 from tests.support.served_program import url_of
-from tests.support.server import running_server
+from tests.support.server import free_port, running_server
 from tests.support.transports import Transport
 
 PAGE: Final = Path(__file__).parents[2] / "docs" / "http-api.md"
@@ -201,6 +203,18 @@ async def test_workers_of_one_port(js: JSClients, tmp_path: Path) -> None:
             for client in clients:
                 assert await client.disconnected() == "transport close"
         assert await started.end() == 0
+
+
+async def test_a_port_of_its_own(serve: Serve) -> None:
+    """Who follows the page would publish the API, or not have it at all."""
+    (block,) = [block for block in read_page(PAGE).blocks if "web.TCPSite" in block.code]
+    io, port = Server(), free_port()
+    scope: dict[str, Any] = {"io": io, "api": HTTPAPI(io, key=KEY), "web": web}
+    exec(block.code.replace("9100", str(port)), scope)
+    server = await serve(scope["app"])
+    async with calling(f"http://127.0.0.1:{port}") as caller, calling(server.url) as outside:
+        assert (await caller.get("/health")).json["ready"] is True
+        assert (await outside.get("/health")).status == 404
 
 
 def commands() -> list[str]:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from rtframework import AuditEntry, ConfigurationError, Server
+from rtframework import AuditEntry, ConfigurationError, Namespace, Server
 from rtframework.engine import AsyncServer
 from rtframework_http_api import HTTPAPI, APIKey, api
 from tests.conftest import Serve
@@ -267,6 +267,14 @@ def test_options_that_are_none(options: dict[str, Any], advice: str) -> None:
     """A server would start with an API that is open, or that takes nothing."""
     with pytest.raises(ConfigurationError, match=advice):
         HTTPAPI(Server(), **options)
+
+
+def test_the_main_namespace_can_still_be_a_class() -> None:
+    """A program that makes the API first could not write its main namespace as a class."""
+    io = Server()
+    HTTPAPI(io, key=KEY)
+    io.register_namespace(Namespace("/"))
+    assert not io.of("/")._server_side_events()
 
 
 def test_the_drop_in_has_none() -> None:

@@ -20,6 +20,7 @@ class Member:
     def __init__(self, io: Server) -> None:
         self.drains: list[float] = []
         self.others = Others(io, lambda: {"sockets": 1}, self.drains.append)
+        self.others.start()
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -87,6 +87,27 @@ async def test_a_body_has_to_arrive(serve: Serve, monkeypatch: pytest.MonkeyPatc
     writer.close()
 
 
+async def test_a_caller_that_hangs_up_is_no_fault_of_the_server(serve: Serve) -> None:
+    """Each upload that is given up would be an error in the log."""
+    made, refused = web.Application(), asyncio.Event()
+
+    async def read(request: web.Request) -> web.Response:
+        with pytest.raises(Problem) as raised:
+            await read_body(request, MOST)
+        assert raised.value.code == "invalid_json"
+        refused.set()
+        raise web.HTTPBadRequest
+
+    made.router.add_post("/", read)
+    server = await serve(made)
+    _, writer = await asyncio.open_connection("127.0.0.1", server.port)
+    head = "POST / HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 10\r\n\r\n{"
+    writer.write(head.encode())
+    await writer.drain()
+    writer.close()
+    await asyncio.wait_for(refused.wait(), 20)
+
+
 @pytest.mark.parametrize(
     ("body", "code", "told"),
     [
