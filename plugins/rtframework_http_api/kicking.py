@@ -9,7 +9,7 @@ from msgspec import UNSET, Meta, UnsetType
 from rtframework.logs import quote
 from rtframework.namespaces.own_rooms import own_rooms
 
-from .problems import Problem
+from .problems import Problem, changing
 from .route import LONGEST_NAME, Call, Done, NamespaceName, Room, Route, Takes, UserId
 from .sockets import find_socket
 
@@ -58,7 +58,8 @@ async def kick(call: Call, taken: Kick) -> Done:
         call.about(f"user {quote(taken.user)}", nsp=taken.namespace)
         async with call.namespace(taken.namespace) as namespace:
             user = namespace.user(taken.user)
-            await user.disconnect(taken.close, reason=taken.reason, reconnect=taken.reconnect)
+            with changing(holds_here=True):
+                await user.disconnect(taken.close, reason=taken.reason, reconnect=taken.reconnect)
     return Done()
 
 
@@ -69,7 +70,8 @@ async def _kick_socket(call: Call, taken: Kick, sid: str) -> None:
         if taken.reconnect and not own_rooms(found.rooms):
             detail = "reconnect asks for fresh credentials, and this client has no user that could have others"
             raise Problem("invalid_body", detail, path="$.reconnect")
-        await found.disconnect(taken.close, reason=taken.reason, reconnect=taken.reconnect)
+        with changing():
+            await found.disconnect(taken.close, reason=taken.reason, reconnect=taken.reconnect)
 
 
 async def revoke(call: Call, taken: Revoke) -> Done:
@@ -85,11 +87,12 @@ async def revoke(call: Call, taken: Revoke) -> Done:
         detail = "to take the tokens of everybody back, the key needs the scope 'admin'"
         raise Problem("missing_scope", detail, scope="admin")
     call.check_serving()
-    await call.io.revoke_tokens(
-        id=None if taken.id is UNSET else taken.id,
-        user=None if taken.user is UNSET else taken.user,
-        issued_before=None if taken.issued_before is UNSET else taken.issued_before,
-    )
+    with changing(holds_here=True):
+        await call.io.revoke_tokens(
+            id=None if taken.id is UNSET else taken.id,
+            user=None if taken.user is UNSET else taken.user,
+            issued_before=None if taken.issued_before is UNSET else taken.issued_before,
+        )
     return Done()
 
 

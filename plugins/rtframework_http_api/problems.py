@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, Final
 
 from rtframework.exceptions import (
@@ -141,6 +142,32 @@ def problem_of(error: Exception) -> Problem | None:
         case ConfigurationError():
             return Problem("invalid_body", str(error))
     return None
+
+
+@contextmanager
+def asking(hint: str = "?local=true asks this one alone") -> Iterator[None]:
+    """Tell a caller that the other servers cannot be asked. ``hint``: what helps meanwhile."""
+    try:
+        yield
+    except ClusterUnavailable as error:
+        detail = f"the other servers cannot be asked ({error}): {hint}"
+        raise Problem("cluster_unavailable", detail, headers=retry_after(_RETRY_AFTER)) from None
+
+
+@contextmanager
+def changing(*, holds_here: bool = False) -> Iterator[None]:
+    """Tell a caller that the other servers do not take a change, which may be made twice without harm.
+
+    ``holds_here``: true if this server makes it in any case.
+    """
+    try:
+        yield
+    except ClusterUnavailable as error:
+        here = holds_here or error.local
+        others = "may not have been told" if error.uncertain else "were not told"
+        detail = f"the other servers {others}{', it holds on this one' if here else ''}: try again"
+        headers = retry_after(_RETRY_AFTER)
+        raise Problem("cluster_unavailable", detail, headers=headers, local=here, uncertain=error.uncertain) from None
 
 
 def _who_has_it(error: ClusterUnavailable) -> str:

@@ -12,7 +12,7 @@ from msgspec import Meta
 from rtframework import Stats
 from rtframework.exceptions import ClusterUnavailable
 
-from .problems import Problem, retry_after
+from .problems import asking, changing
 from .route import Call, Nothing, Route, Seconds, Takes
 
 _PATIENCE: Final = 2.0
@@ -105,16 +105,8 @@ async def stats(call: Call, taken: AskStats) -> StatsOf:
     servers = {call.io.cluster.node: plain_stats(call.io.stats())}
     missing: tuple[str, ...] = ()
     if not taken.local:
-        try:
+        with asking():
             others, missing = await call.others.stats(taken.timeout)
-        except ClusterUnavailable as error:
-            raise Problem(
-                "cluster_unavailable",
-                f"the other servers cannot be asked ({error}): ?local=true tells of this one",
-                headers=retry_after(2),
-                local=False,
-                uncertain=False,
-            ) from None
         servers.update(others)
     return StatsOf(total=add_up(list(servers.values())), servers=servers, missing=list(missing))
 
@@ -123,7 +115,8 @@ async def drain(call: Call, taken: Drain) -> Draining:
     """Send the clients of this server away: of all workers of its port."""
     call.about(f"{taken.seconds:g} s")
     call.check_serving()
-    names, missing = await call.others.drain(taken.seconds, _PATIENCE)
+    with changing():
+        names, missing = await call.others.drain(taken.seconds, _PATIENCE)
     return Draining(draining=names, missing=list(missing))
 
 

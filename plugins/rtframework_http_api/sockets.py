@@ -15,10 +15,12 @@ from rtframework.exceptions import FetchTimeout
 from rtframework.logs import quote
 from rtframework.namespaces.own_rooms import own_rooms, room_of_user, user_of
 
-from .problems import Problem
+from .problems import Problem, asking, changing
 from .route import Call, Done, NamespaceName, Room, Rooms, Route, Seconds, Takes, UserId, Users
 
 Limit = Annotated[int, Meta(ge=1, le=1000, description="Entries of one answer, at most.")]
+
+Local = Annotated[bool, Meta(description="The server that answers alone, of several workers or servers.")]
 
 
 class Described(msgspec.Struct, frozen=True, kw_only=True):
@@ -49,6 +51,7 @@ class FindSockets(Takes, frozen=True, kw_only=True, forbid_unknown_fields=True):
     limit: Limit = 100
     after: Annotated[str, Meta(description="The `next` of the answer before.")] = ""
     timeout: Annotated[Seconds | UnsetType, Meta(description="Seconds that other servers have to answer.")] = UNSET
+    local: Local = False
 
 
 class Sockets(msgspec.Struct, frozen=True):
@@ -66,6 +69,7 @@ class DescribeSocket(Takes, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
     namespace: NamespaceName = "/"
     data: Annotated[bool, Meta(description="Show `socket.data` as well; needs the scope `admin`.")] = False
+    local: Local = False
 
 
 class FindRooms(Takes, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -76,6 +80,7 @@ class FindRooms(Takes, frozen=True, kw_only=True, forbid_unknown_fields=True):
     limit: Limit = 100
     after: Annotated[str, Meta(description="The `next` of the answer before.")] = ""
     timeout: Annotated[Seconds | UnsetType, Meta(description="Seconds that other servers have to answer.")] = UNSET
+    local: Local = False
 
 
 class RoomCount(msgspec.Struct, frozen=True):
@@ -107,10 +112,12 @@ class Move(Takes, frozen=True, kw_only=True, forbid_unknown_fields=True):
     namespace: NamespaceName = "/"
 
 
-async def find_socket(namespace: Namespace, sid: str) -> RemoteSocket:
-    """Find a socket of any server by its id. Raises :class:`Problem` if there is none."""
+async def find_socket(namespace: Namespace, sid: str, *, local: bool = False) -> RemoteSocket:
+    """Find a socket by its id, of any server unless ``local``. Raises :class:`Problem` if there is none."""
+    here = await namespace.local.to(sid).fetch_sockets()
     try:
-        found = await namespace.to(sid).fetch_sockets()
+        with asking("one of them may have the socket"):
+            found = here or ([] if local else await namespace.to(sid).fetch_sockets())
     except FetchTimeout as error:
         found = error.sockets
         if not any(each.id == sid for each in found):
@@ -126,7 +133,7 @@ async def list_sockets(call: Call, taken: FindSockets) -> Sockets:
     """List sockets."""
     rooms = [each for each in (_room_of(taken.user), taken.room) if each is not UNSET]
     async with call.namespace(taken.namespace) as namespace:
-        found, missing = await _fetch(namespace.to(rooms[0]) if rooms else namespace, taken.timeout)
+        found, missing = await _fetch(namespace, rooms[:1], taken)
     fitting = sorted((each for each in found if each.rooms.issuperset(rooms)), key=lambda each: each.id)
     page = [each for each in fitting if each.id > taken.after][: taken.limit]
     following = page[-1].id if page and page[-1] is not fitting[-1] else None
@@ -142,7 +149,7 @@ async def describe_socket(call: Call, taken: DescribeSocket) -> DescribedWithDat
     if taken.data and not call.is_admin:
         raise Problem("missing_scope", "to see socket.data, the key needs the scope 'admin'", scope="admin")
     async with call.namespace(taken.namespace) as namespace:
-        found = await find_socket(namespace, sid)
+        found = await find_socket(namespace, sid, local=taken.local)
     described = msgspec.structs.asdict(_described(found))
     return DescribedWithData(**described, data=found.data if taken.data else UNSET)
 
@@ -150,7 +157,7 @@ async def describe_socket(call: Call, taken: DescribeSocket) -> DescribedWithDat
 async def list_rooms(call: Call, taken: FindRooms) -> RoomCounts:
     """List rooms with their numbers of sockets."""
     async with call.namespace(taken.namespace) as namespace:
-        found, missing = await _fetch(namespace, taken.timeout)
+        found, missing = await _fetch(namespace, [], taken)
     counts: Counter[str] = Counter()
     for each in found:
         counts.update(room for room in _rooms_of(each) if room.startswith(taken.prefix))
@@ -165,14 +172,16 @@ async def list_rooms(call: Call, taken: FindRooms) -> RoomCounts:
 async def join(call: Call, taken: Move) -> Done:
     """Make sockets join rooms."""
     async with _selected(call, taken) as selected:
-        await selected.sockets_join(taken.rooms)
+        with changing():
+            await selected.sockets_join(taken.rooms)
     return Done()
 
 
 async def leave(call: Call, taken: Move) -> Done:
     """Make sockets leave rooms."""
     async with _selected(call, taken) as selected:
-        await selected.sockets_leave(taken.rooms)
+        with changing():
+            await selected.sockets_leave(taken.rooms)
     return Done()
 
 
@@ -190,13 +199,17 @@ def _room_of(user: UserId | UnsetType) -> str | UnsetType:
 
 
 async def _fetch(
-    audience: Namespace | BroadcastOperator, timeout: float | UnsetType
+    namespace: Namespace, rooms: list[str], taken: FindSockets | FindRooms
 ) -> tuple[list[RemoteSocket], tuple[str, ...] | None]:
     """Fetch sockets. Return also the servers that have not answered; ``None`` if all have."""
+    audience = namespace.local if taken.local else namespace.except_()
+    if rooms:
+        audience = audience.to(rooms)
+    if taken.timeout is not UNSET:
+        audience = audience.timeout(taken.timeout)
     try:
-        if timeout is not UNSET:
-            audience = audience.timeout(timeout)
-        return await audience.fetch_sockets(), None
+        with asking():
+            return await audience.fetch_sockets(), None
     except FetchTimeout as error:
         return error.sockets, error.missing
 
@@ -234,7 +247,7 @@ ROUTES: Final = (
         list_rooms,
         FindRooms,
         RoomCounts,
-        problems=("unknown_namespace", "fetch_timeout"),
+        problems=("unknown_namespace", "fetch_timeout", "cluster_unavailable"),
     ),
     Route(
         "GET",
@@ -245,7 +258,7 @@ ROUTES: Final = (
         list_sockets,
         FindSockets,
         Sockets,
-        problems=("unknown_namespace", "fetch_timeout"),
+        problems=("unknown_namespace", "fetch_timeout", "cluster_unavailable"),
     ),
     Route(
         "GET",
@@ -256,7 +269,7 @@ ROUTES: Final = (
         describe_socket,
         DescribeSocket,
         DescribedWithData,
-        problems=("unknown_namespace", "unknown_socket", "fetch_timeout"),
+        problems=("unknown_namespace", "unknown_socket", "fetch_timeout", "cluster_unavailable"),
     ),
     Route(
         "POST",

@@ -137,7 +137,13 @@ async def test_while_redis_is_away(js: JSClients) -> None:
             assert reply.json["local"] is False
             health = (await caller.get("/health")).json
             assert (health["ready"], health["cluster"]["up"]) == (False, False)
-            assert (await caller.get("/stats", local="true")).status == 200
+            for path in ("/stats", "/sockets", "/rooms", "/sockets/nobody"):
+                assert (await caller.get(path)).code == "cluster_unavailable", path
+            assert (await caller.get("/stats", local="true")).json["total"]["sockets"] == {"/": 1}
+            assert (await caller.get("/sockets", local="true")).json["total"] == 1
+            assert (await caller.get(f"/sockets/{await client.id()}")).status == 200, "it is here"
+            revoked = await caller.post("/revoke", id="jti")
+            assert (revoked.code, revoked.json["local"]) == ("cluster_unavailable", True)
             await redis.start()
             if not reply.json["uncertain"]:
                 async with asyncio.timeout(20):

@@ -8,7 +8,7 @@ import pytest
 
 from rtframework import AckTimeout, ClusterUnavailable, ConfigurationError, EncodeError, EventError
 from rtframework_http_api import problems
-from rtframework_http_api.problems import CODES, Problem, problem_of
+from rtframework_http_api.problems import CODES, Problem, asking, changing, problem_of
 
 
 def test_every_status_has_its_title() -> None:
@@ -77,3 +77,27 @@ def test_a_cluster_that_is_away_says_who_has_it_and_when_to_try_again() -> None:
 def test_a_fault_of_the_server_is_none() -> None:
     """A mistake in the program would be told to a caller."""
     assert problem_of(KeyError("secret")) is None
+
+
+def test_a_question_to_a_cluster_that_is_away_says_what_helps() -> None:
+    """Somebody who looks for the cause of an outage would be told that an event was lost."""
+    with pytest.raises(Problem, match=r"cannot be asked \(Redis is away\): \?local=true") as raised, asking():
+        raise ClusterUnavailable("Redis is away")
+    assert (raised.value.code, raised.value.more, raised.value.made) == ("cluster_unavailable", {}, False)
+
+
+@pytest.mark.parametrize(
+    ("error", "holds_here", "detail"),
+    [
+        (ClusterUnavailable(), False, "the other servers were not told: try again"),
+        (ClusterUnavailable(), True, "the other servers were not told, it holds on this one: try again"),
+        (ClusterUnavailable(local=True), False, "the other servers were not told, it holds on this one: try again"),
+        (ClusterUnavailable(uncertain=True), False, "the other servers may not have been told: try again"),
+    ],
+)
+def test_a_change_may_be_made_again(error: ClusterUnavailable, holds_here: bool, detail: str) -> None:
+    """A retry under the same Idempotency-Key would be answered by the failure, and somebody stay in."""
+    with pytest.raises(Problem) as raised, changing(holds_here=holds_here):
+        raise error
+    assert (raised.value.detail, raised.value.made) == (detail, False)
+    assert raised.value.more == {"local": holds_here or error.local, "uncertain": error.uncertain}
