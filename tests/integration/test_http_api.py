@@ -7,7 +7,7 @@ import contextlib
 import json
 import os
 import shlex
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any, Final
 
@@ -57,7 +57,19 @@ async def running(kind: Kind, **options: Any) -> AsyncIterator[tuple[Caller, Cal
         enter = stack.enter_async_context
         pair = await enter(running_pair(kind, with_api, auth=StaticTokenAuth(PEOPLE), **options))
         callers = [await enter(calling((await enter(running_server(api.app))).url)) for api in apis]
+        for caller in callers:  # until each hears of the other
+            await ask_until(caller, "/stats", lambda found: len(found["servers"]) == 2)
         yield callers[0], callers[1], pair[0][1], pair[1][1]
+
+
+async def ask_until(caller: Caller, path: str, fits: Callable[[Any], bool], **query: Any) -> Any:
+    """Ask until the answer fits, and return it."""
+    async with asyncio.timeout(30):
+        while True:
+            found = (await caller.get(path, **query)).json
+            if fits(found):
+                return found
+            await asyncio.sleep(0.01)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -102,9 +114,10 @@ async def test_a_namespace_that_only_the_other_server_has(js: JSClients, kind: K
     """An event to a tenant would reach nobody, or be refused, by the server that has no client of it."""
     async with running(kind) as (one, _, _, other):
         client = await js.connect(f"{other}/chat/acme", auth={"token": "a", "rooms": ["x"]})
+        listed = await ask_until(one, "/sockets", lambda found: found["total"], namespace="/chat/acme")
+        (found,) = listed["sockets"]
         assert (await one.post("/emit", event="hi", namespace="/chat/acme")).status == 200
         await client.wait_for("hi")
-        (found,) = (await one.get("/sockets", namespace="/chat/acme")).json["sockets"]
         assert (found["id"], found["rooms"]) == (await client.id(), ["x"])
         assert (await one.post("/kick", namespace="/chat/acme", socket=found["id"])).status == 200
         assert await client.disconnected() == "io server disconnect"
@@ -199,11 +212,11 @@ async def test_workers_of_one_port(js: JSClients, tmp_path: Path) -> None:
                         health = (await fresh.get("/health")).json
                     names.add(health["node"])
                     assert {each["name"] for each in health["cluster"]["nodes"]} >= names
+            stats = await ask_until(caller, "/stats", lambda found: len(found["servers"]) == 2)
+            assert (stats["total"]["sockets"]["/"], set(stats["servers"]), stats["missing"]) == (4, names, [])
             assert (await caller.post("/emit", event="n")).status == 200
             for client in clients:
                 await client.wait_for("n")
-            stats = (await caller.get("/stats")).json
-            assert (stats["total"]["sockets"]["/"], set(stats["servers"]), stats["missing"]) == (4, names, [])
             drained = await caller.post("/drain", seconds=0)
             assert (set(drained.json["draining"]), drained.json["missing"]) == (names, [])
             for client in clients:

@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 
 from rtframework import Server
-from rtframework.adapters.cluster_view import ListsNodes
 from rtframework_http_api import others as module
 from rtframework_http_api.others import Others
 from tests.support.pairs import KINDS, Kind, running_pair
@@ -27,9 +26,9 @@ class Member:
 async def test_all_tell_their_statistics(kind: Kind) -> None:
     """Each question would be answered by another worker, by chance."""
     members: list[Member] = []
-    async with running_pair(kind, lambda io: members.append(Member(io))) as (one, two):
+    async with running_pair(kind, lambda io: members.append(Member(io))) as (_, two):
         assert members[0].others.exist
-        await _together(one[0])
+        await _hear_each_other(members[0])
         stats, missing = await members[0].others.stats(5)
         assert (stats, missing) == ({two[0].cluster.node: {"sockets": 1}}, ())
 
@@ -44,7 +43,7 @@ async def test_who_has_no_api_is_named(kind: Kind) -> None:
             members.append(Member(io))
 
     async with running_pair(kind, prepare) as (one, two):
-        await _together(one[0])
+        await _know_each_other(one[0])
         assert await members[0].others.stats(0.2) == ({}, (two[0].cluster.node,))
 
 
@@ -53,7 +52,7 @@ async def test_the_workers_of_a_port_are_drained_together(port: str, monkeypatch
     """Clients would be sent from one worker to the next, or another machine be drained as well."""
     members: list[Member] = []
     async with running_pair("workers", lambda io: members.append(Member(io))) as (one, two):
-        await _together(one[0])
+        await _hear_each_other(members[0])
         group: Any = one[0]._host.backbone
         monkeypatch.setattr(module, "current_group", lambda: group.joined)
         ports = iter(["a", "a"] if port == "the same" else ["a", "b"])
@@ -73,9 +72,15 @@ async def test_alone_nobody_is_asked() -> None:
     assert (len(names), missing, member.drains) == (1, (), [1.0])
 
 
-async def _together(io: Server) -> None:
-    """Wait until the servers know each other; the fake ones always do."""
-    if isinstance(io._host.backbone, ListsNodes):
-        async with asyncio.timeout(20):
-            while len(await io.cluster.nodes()) < 2:  # noqa: ASYNC110 - nobody announces it
-                await asyncio.sleep(0.005)
+async def _know_each_other(io: Server) -> None:
+    """Wait until a server lists the other one."""
+    async with asyncio.timeout(20):
+        while len(await io.cluster.nodes()) < 2:  # noqa: ASYNC110 - nobody announces it
+            await asyncio.sleep(0.005)
+
+
+async def _hear_each_other(member: Member) -> None:
+    """Wait until the other server answers: it is listed before it serves."""
+    async with asyncio.timeout(20):
+        while not (await member.others.stats(1))[0]:  # noqa: ASYNC110 - nobody announces it
+            await asyncio.sleep(0.005)
