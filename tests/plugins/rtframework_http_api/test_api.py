@@ -11,9 +11,10 @@ from aiohttp import web
 
 from rtframework import AuditEntry, ConfigurationError, Namespace, Server
 from rtframework.engine import AsyncServer
+from rtframework.engine.http.direct import open_routes
 from rtframework_http_api import HTTPAPI, APIKey, api
 from tests.conftest import Serve
-from tests.support.http_api import KEY, KEYS, READER, Caller, Reply, calling, running_api
+from tests.support.http_api import KEY, KEYS, READER, Caller, Reply, app_with_api, calling, running_api
 from tests.support.js import JSClients
 from tests.support.until import until
 
@@ -267,6 +268,13 @@ def test_options_that_are_none(options: dict[str, Any], advice: str) -> None:
     """A server would start with an API that is open, or that takes nothing."""
     with pytest.raises(ConfigurationError, match=advice):
         HTTPAPI(Server(), **options)
+
+
+def test_the_servers_own_requests_stay_as_fast() -> None:
+    """Polls and handshakes would take a task of aiohttp each, because an API is beside them."""
+    app = app_with_api(Server())
+    app.pre_freeze()
+    assert set(open_routes(app)) >= {"/socket.io/"}
 
 
 def test_the_main_namespace_can_still_be_a_class() -> None:
