@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .adapters import BaseAdapter, MemoryAdapter
     from .adapters.cluster_view import Cluster
+    from .adapters.history import History
+    from .adapters.memory_history import MemoryHistory
+    from .adapters.presence import Presence
     from .authenticators import StaticTokenAuth, TokenSources
     from .engine.http.readiness import Readiness
     from .exceptions import (
@@ -54,7 +57,10 @@ if TYPE_CHECKING:
         ConnectionFailure,
         DisconnectReason,
         Handshake,
+        HistoryEntry,
+        HistoryPage,
         Identity,
+        Member,
         Packet,
         PacketType,
         Target,
@@ -93,16 +99,22 @@ __all__ = [
     "EventError",
     "FetchTimeout",
     "Handshake",
+    "History",
+    "HistoryEntry",
+    "HistoryPage",
     "Identity",
     "InvalidPayload",
     "InvalidReturn",
     "JSONSerializer",
     "Limits",
+    "Member",
     "MemoryAdapter",
+    "MemoryHistory",
     "Namespace",
     "Packet",
     "PacketType",
     "PluginNotFound",
+    "Presence",
     "RTFrameworkError",
     "Rate",
     "RateLimit",
@@ -155,6 +167,9 @@ _NAMES = {
     "limits.rate_limiter": ("RateLimiter",),
     "limits.rates": ("Rate", "RateLimit"),
     "adapters.cluster_view": ("Cluster",),
+    "adapters.history": ("History",),
+    "adapters.memory_history": ("MemoryHistory",),
+    "adapters.presence": ("Presence",),
     "namespaces.namespace": ("Namespace",),
     "namespaces.operators": ("BroadcastOperator", "RemoteSocket"),
     "namespaces.socket": ("Socket",),
@@ -174,7 +189,10 @@ _NAMES = {
         "ConnectionFailure",
         "DisconnectReason",
         "Handshake",
+        "HistoryEntry",
+        "HistoryPage",
         "Identity",
+        "Member",
         "Packet",
         "PacketType",
         "Target",

@@ -200,27 +200,6 @@ def check_instance(option: str, value: object, kind: type, example: str) -> None
     raise ConfigurationError(f"{option} is a {kind.__name__}, not {value!r}: write {option}={example}")
 
 
-def check_extensions(auth: object, serializer: object) -> None:
-    """Check the authenticator and the serializer that a server is given; ``None``: none was.
-
-    Raises :class:`~rtframework.ConfigurationError`.
-    """
-    if auth is not None:
-        check_object(
-            "auth",
-            auth,
-            ("authenticate",),
-            "auth=StaticTokenAuth({token: user}), or an object of your own with async def authenticate(handshake)",
-        )
-    if isinstance(serializer, str):
-        raise ConfigurationError(
-            f"serializer is an object, not a name: write serializer=load('serializers', {serializer!r})(), with load "
-            "of rtframework.plugins"
-        )
-    if serializer is not None:
-        check_object("serializer", serializer, ("encode", "decoder"), "serializer=JSONSerializer()")
-
-
 def check_timeout(name: str, seconds: float | None) -> None:
     """Check a time to wait; ``None``: without a limit. Raises :class:`~rtframework.ConfigurationError`."""
     if seconds is None:

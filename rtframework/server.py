@@ -15,9 +15,11 @@ from typing import TYPE_CHECKING, Any, Final, Literal, Never, TypeVar
 
 from aiohttp import web
 
-from .adapters.checking import check_adapter_factory
+from .adapters.checking import check_extensions
 from .adapters.cluster_view import Cluster
+from .adapters.history import History, histories_of
 from .adapters.memory import MemoryAdapter
+from .adapters.presence import Presence, all_presence
 from .adapters.recovering import default_factory
 from .admin.namespace import AdminNamespace, Mode
 from .engine.api import EngineIO
@@ -51,7 +53,6 @@ from .options import (
     Recovery,
     TrustedProxies,
     allows_any,
-    check_extensions,
     check_instance,
     check_timeout,
     cookie_of,
@@ -95,6 +96,7 @@ class Server(Registration, Broadcasting):
     ``cleanup_empty_child_namespaces``: close a namespace that was made for a client with its last client.
     ``connection_state_recovery``: a client whose connection was lost continues its session, see
     :class:`~rtframework.Recovery`; off by default, as with Node.
+    ``history``: rooms whose events are kept for sockets that join later, see :class:`~rtframework.History`.
     ``ping_interval``, ``ping_timeout``: seconds between heartbeats, and seconds that a client has to answer one.
     ``connect_timeout``: seconds after which a client that joined no namespace is closed.
     ``upgrade_timeout``: seconds that a client has to complete a change to websocket.
@@ -120,6 +122,7 @@ class Server(Registration, Broadcasting):
     are limited, events are not.
     ``strict_emits``: for tests: check emitted events against those that :meth:`emits` has declared, and raise
     ``ContractError`` where one does not fit; off by default, and free then.
+    ``presence``: rooms in which everybody is told who is there, see :class:`~rtframework.Presence`; one or several.
 
     Example::
 
@@ -146,6 +149,7 @@ class Server(Registration, Broadcasting):
         validate_returns: bool = False,
         cleanup_empty_child_namespaces: bool = False,
         connection_state_recovery: Recovery | None = None,
+        history: History | Sequence[History] | None = None,
         ping_interval: float = 25.0,
         ping_timeout: float = 20.0,
         connect_timeout: float = 45.0,
@@ -170,9 +174,9 @@ class Server(Registration, Broadcasting):
         limits: Limits | None = None,
         rate_limit: RateLimit | None = None,
         strict_emits: bool = False,
+        presence: Presence | Sequence[Presence] | None = None,
     ) -> None:
-        check_extensions(auth, serializer)
-        check_adapter_factory(adapter)
+        check_extensions(auth, serializer, adapter)
         for name, value, kind, example in (
             ("limits", limits, Limits, "Limits(max_outbox=...)"),
             ("rate_limit", rate_limit, RateLimit, 'RateLimit(events="50/s")'),
@@ -229,10 +233,12 @@ class Server(Registration, Broadcasting):
                 authenticator=auth,
                 adapter_factory=default_factory() if adapter is MemoryAdapter else adapter,
                 recovery=connection_state_recovery,
+                history=histories_of(history),
                 linger=ping_interval + ping_timeout,
                 ordered=ordered,
                 validate_returns=validate_returns,
                 clean_up=cleanup_empty_child_namespaces,
+                presence=all_presence(presence),
             ),
         )
         self._server = Gateway(self._host, serializer=self.serializer, options=self.options)

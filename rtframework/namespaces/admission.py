@@ -135,11 +135,10 @@ class Admission:
         """Tell a client that it is connected, and send what was held for it. Nothing happens in another state."""
         if socket._state is not State.JOINED:
             return
-        nsp, conn, held = self._nsp, socket._client.conn, socket._outlet
-        assert isinstance(held, BufferedOutlet)
+        nsp, conn = self._nsp, socket._client.conn
+        held = nsp._membership.connect_outlet(socket)
         socket._state = State.CONNECTED
         socket._was_accepted = True
-        socket._outlet = nsp._membership.outlets[socket.id] = conn
         if socket._pid is not None:
             nsp._membership.by_pid[socket._pid] = socket
         self._count(outcomes.CONNECTED)
@@ -239,9 +238,10 @@ class Admission:
         nsp._membership.sockets[socket.id] = socket
         if not resumed:
             self._hold(socket)
-            return nsp.adapter.add(socket.id, {socket.id, *socket._last_rooms})
-        # It is in them. The adapter says again what there is to wait for.
-        return nsp.adapter.add(socket.id, nsp.adapter.rooms(socket.id))
+            entering = nsp.adapter.add(socket.id, {socket.id, *socket._last_rooms})
+        else:  # it is in them; the adapter says again what there is to wait for
+            entering = nsp.adapter.add(socket.id, nsp.adapter.rooms(socket.id))
+        return entering if nsp._presence is None else nsp._presence.admitted(socket, entering, lists=not resumed)
 
     async def _entered(self, socket: Socket, entering: Awaitable[None] | bool) -> bool:
         """Wait until packets of other servers reach a socket. Return ``False`` when it has left."""

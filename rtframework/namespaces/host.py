@@ -14,6 +14,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeGuard, TypeVar
 
 from ..adapters.cluster_events import ClusterEvents
+from ..adapters.memory_history import MemoryHistory
 from ..concurrency import TaskSet, is_cancelled
 from ..counters import CONNECT_RATE, INTERNAL_ERROR, INVALID_NAMESPACE, LIMITED_CONNECT, REFUSALS
 from ..exceptions import AckTimeout, ClusterUnavailable, ConfigurationError, ConnectionRefused, RateLimited
@@ -35,12 +36,15 @@ from .parent import ParentNamespace
 from .patterns import Pattern, Question, is_template
 from .renewals import Renewals
 from .revocations import REVOCATIONS, REVOKED, TOKEN_REVOKED, Revocation, Revocations
+from .server_presence import ServerPresence
 
 if TYPE_CHECKING:
+    from ..adapters.history import History
+    from ..adapters.presence import Presence
     from ..counters import Counters
     from ..handlers.strict import Auditor
     from ..options import Limits, Recovery
-    from ..protocols import AdapterFactory, Authenticator, Backbone, Client, Engine, Observer
+    from ..protocols import AdapterFactory, Authenticator, Backbone, Client, Engine, HistoryStore, Observer
     from ..server import Server
     from .announcements import Pending
     from .parent import Factory
@@ -76,11 +80,13 @@ class Settings:
     authenticator: Authenticator | None
     adapter_factory: AdapterFactory
     recovery: Recovery | None
+    history: tuple[History, ...] = ()
     linger: float
     """Seconds that may pass before it is noticed that a client has gone."""
     ordered: bool
     validate_returns: bool
     clean_up: bool
+    presence: tuple[Presence, ...] = ()
 
     @property
     def backbone(self) -> Backbone | None:
@@ -111,6 +117,8 @@ class Host:
         self.dynamic = DynamicNamespaces(self, clean_up=settings.clean_up)
         self.announcements = Announcements()
         self.cluster = ClusterEvents(self._why_down)
+        self.memory_history = MemoryHistory() if settings.backbone is None else None
+        """Keeps the history of rooms, unless the adapter or a program's own store does; ``None`` with a backbone."""
         self.started_at: float | None = None
         """Time at which the application that is served had started; ``None`` before, and when it stops."""
         self.started = False
@@ -121,6 +129,8 @@ class Host:
         self.revocations = Revocations()
         """The credentials that are not accepted any more."""
         self.renewals = Renewals(self)
+        self.presence = ServerPresence(self, settings.presence) if settings.presence else None
+        """Who is in rooms; ``None`` if nobody asks."""
         self.has_told_of_skipping = False
         """True once the log says that recovered clients pass middleware by."""
         self._observed_connect: Callable[..., Awaitable[str]] | None = None
@@ -365,6 +375,8 @@ class Host:
         backbone = self.settings.backbone
         if backbone is not None:
             await backbone.start()
+        if self.presence is not None:
+            await self.presence.store.start()
         self.started = True
         self._on_breach = on_breach.get()
         self.dynamic.start()
@@ -376,6 +388,8 @@ class Host:
         while self._pending:
             await self._pending[0]()  # one that fails is heard of again at the next start
             del self._pending[0]
+        for store in self._stores():
+            await store.start()
         for namespace in starting:
             await namespace.adapter.start()
         if backbone is not None and self.settings.authenticator is not None:
@@ -401,6 +415,8 @@ class Host:
         for task in late:
             task.cancel()
         self.dynamic.stop()
+        if self.presence is not None:
+            await self.presence.close()
         for namespace in list(self.namespaces.values()):
             try:
                 await namespace.adapter.close()
@@ -408,6 +424,13 @@ class Host:
                 if is_cancelled(error):
                     raise
                 log.exception("an adapter failed to close", extra={"nsp": namespace.name})
+        for store in self._stores():
+            try:
+                await store.close()
+            except (Exception, asyncio.CancelledError) as error:
+                if is_cancelled(error):
+                    raise
+                log.exception("a store of rooms' history failed to close")
         backbone = self.settings.backbone
         if backbone is not None:
             try:
@@ -416,6 +439,12 @@ class Host:
                 if is_cancelled(error):
                     raise
                 log.exception("the backbone failed to stop")
+
+    def _stores(self) -> Iterable[HistoryStore]:
+        """Return where the history of rooms is kept, each once."""
+        stores = [each.store for each in self.settings.history]
+        found = [self.memory_history if each is None else each for each in stores]
+        return {id(each): each for each in found if each is not None}.values()
 
     def stop(self) -> None:
         """Forget the children that were made for clients: the application has stopped."""

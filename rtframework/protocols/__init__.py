@@ -1,7 +1,8 @@
 """All extension points, as structural protocols: any object with the right methods will do.
 
 Authenticator, Serializer and Adapter are for plugins. What the framework and the engine know of each other is in
-:mod:`rtframework.protocols.seam`; its names are here as well.
+:mod:`rtframework.protocols.seam`, what is kept of rooms in :mod:`rtframework.protocols.stores`; their names are here
+as well.
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias, TypeVar
 
+from .history_store import HistoryKeeper as HistoryKeeper
+from .history_store import HistoryStore as HistoryStore
 from .seam import Application as Application
 from .seam import Client as Client
 from .seam import Connection as Connection
@@ -19,6 +22,10 @@ from .seam import Frames as Frames
 from .seam import Meter as Meter
 from .seam import Outlet as Outlet
 from .seam import Receiver as Receiver
+from .stores import KeepsPresence as KeepsPresence
+from .stores import PresenceStore as PresenceStore
+from .stores import PresenceTab as PresenceTab
+from .stores import StoredMember as StoredMember
 
 if TYPE_CHECKING:
     import asyncio
