@@ -11,7 +11,7 @@ from typing import Final, Literal, TypeAlias, get_args
 
 from rtframework.exceptions import ConfigurationError
 
-Scope: TypeAlias = Literal["read", "emit", "kick", "admin"]
+Scope: TypeAlias = Literal["read", "emit", "kick", "history", "admin"]
 
 SCOPES: Final[tuple[Scope, ...]] = get_args(Scope)
 
@@ -29,7 +29,7 @@ class APIKey:
     """A key of the HTTP API, and what it may do.
 
     ``secret``: what callers send, at least 32 printable characters of ASCII. ``scopes``: ``"read"``, ``"emit"``,
-    ``"kick"``; ``"admin"``, the default, is all of these, and the calls that need it. Raises
+    ``"kick"``, ``"history"``; ``"admin"``, the default, is all of these, and the calls that need it. Raises
     :class:`~rtframework.ConfigurationError`.
 
     Example::

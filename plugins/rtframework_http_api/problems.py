@@ -25,6 +25,8 @@ CODES: Final[Mapping[str, tuple[int, str]]] = {
     "not_found": (404, "There is no such path."),
     "unknown_namespace": (404, "There is no such namespace."),
     "unknown_socket": (404, "There is no such socket in the namespace."),
+    "no_presence": (404, "No presence of the server fits the room."),
+    "no_history": (404, "No history of the server fits the room."),
     "method_not_allowed": (405, "The path has another method."),
     "body_timeout": (408, "The body has not arrived in time."),
     "answer_not_kept": (409, "A call with this Idempotency-Key was made; its answer was too large to be kept."),

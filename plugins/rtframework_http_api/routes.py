@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import Final
 
-from . import emitting, kicking, serving, sockets
+from . import emitting, history, kicking, presence, serving, sockets
 from .route import Route
 
 ROUTES: Final[tuple[Route, ...]] = (
     *emitting.ROUTES,
     *kicking.ROUTES,
     *sockets.ROUTES,
+    *presence.ROUTES,
+    *history.ROUTES,
     *serving.ROUTES,
 )
-"""Presence and history go after ``sockets``."""

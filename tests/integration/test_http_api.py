@@ -14,7 +14,7 @@ from typing import Any, Final
 import pytest
 from aiohttp import web
 
-from rtframework import Identity, Recovery, Server, Socket, StaticTokenAuth
+from rtframework import History, Identity, Presence, Recovery, Server, Socket, StaticTokenAuth
 from rtframework_http_api import HTTPAPI
 from rtframework_redis import RedisStreams
 from tests.conftest import Serve
@@ -133,6 +133,21 @@ async def test_a_token_that_is_taken_back_is_refused_everywhere(js: JSClients, k
         for each in (url, other):
             again = await js.connect(each, auth={"token": "a"}, wait=False)
             assert (await again.refused())["data"] == {"code": "token_revoked"}
+
+
+@needs("redis-server")
+async def test_presence_and_history_of_all_servers(js: JSClients) -> None:
+    """Half of a room would be seen, or of what was said in it."""
+    options: dict[str, Any] = {"presence": Presence("x"), "history": History("x")}
+    async with running("redis", connection_state_recovery=Recovery(), **options) as (one, two, url, other):
+        await js.connect(url, auth={"token": "a", "rooms": ["x"]})
+        await js.connect(other, auth={"token": "b", "rooms": ["x"]})
+        await two.post("/emit", event="said", args=[1], rooms=["x"])
+        for caller in (one, two):
+            people = await ask_until(caller, "/presence", lambda found: len(found["users"]) == 2, room="x")
+            assert [each["user"] for each in people["users"]] == ["ada", "bob"]
+            said = (await caller.get("/history", room="x")).json["entries"]
+            assert [(each["event"], each["args"]) for each in said] == [("said", [1])]
 
 
 @needs("redis-server")
@@ -261,7 +276,7 @@ async def curl(line: str, url: str) -> dict[str, Any]:
 @needs("curl")
 async def test_the_page_as_it_stands(js: JSClients) -> None:
     """Who copies a command from the page would be refused."""
-    io = Server(auth=StaticTokenAuth(PEOPLE))
+    io = Server(auth=StaticTokenAuth(PEOPLE), presence=Presence("lobby"), history=History("lobby"))
     prepare(io)
     io.of("/chat")
     shapes: list[set[str]] = []

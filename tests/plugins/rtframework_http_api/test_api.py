@@ -51,12 +51,13 @@ SCOPES: tuple[tuple[str, str, str], ...] = (
     ("GET", "/rooms", "read"),
     ("POST", "/emit", "emit"),
     ("POST", "/kick", "kick"),
+    ("POST", "/history/clear", "history"),
     ("POST", "/join", "admin"),
     ("POST", "/drain", "admin"),
 )
 
 
-@pytest.mark.parametrize("scope", ["read", "emit", "kick", "admin"])
+@pytest.mark.parametrize("scope", ["read", "emit", "kick", "history", "admin"])
 async def test_a_key_may_do_what_its_scopes_say(scope: Any) -> None:
     """A key of a shop that is stolen could throw everybody out."""
     async with running_api(Server(), keys={"one": APIKey(KEY, scopes=(scope,))}) as (_, caller):

@@ -59,8 +59,8 @@ def test_each_secret_is_its_key() -> None:
     assert (keys.find(KEY), keys.find(READER)) == ("ci", "reader")
     for wrong in ("", KEY[:-1], KEY + "0", KEY.upper(), "\udcff"):
         assert keys.find(wrong) is None
-    assert [scope for scope in ("read", "emit", "kick", "admin") if keys.allows("reader", scope)] == ["read"]
-    assert all(keys.allows("ci", scope) for scope in ("read", "emit", "kick", "admin"))
+    assert [scope for scope in ("read", "emit", "kick", "history", "admin") if keys.allows("reader", scope)] == ["read"]
+    assert all(keys.allows("ci", scope) for scope in ("read", "emit", "kick", "history", "admin"))
     assert Keyring(keys_of(KEY, None)).find(KEY) == "default"
 
 
