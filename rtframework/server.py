@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-import warnings
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from contextvars import ContextVar
 from dataclasses import replace
 from functools import partial
@@ -33,7 +33,7 @@ from .handlers.event import NEW_NAMESPACE
 from .handlers.mistakes import given_a_function, given_a_name, given_options, unknown_keywords
 from .handlers.registration import Registration
 from .handlers.strict import Auditor
-from .limits.audit import AuditListener
+from .limits.audit import AuditEntry, AuditListener
 from .limits.rates import RateLimit, Rates
 from .namespaces.broadcasting import Broadcasting
 from .namespaces.functions import describe_functions
@@ -52,10 +52,10 @@ from .options import (
     ProxyHeaders,
     Recovery,
     TrustedProxies,
-    allows_any,
     check_instance,
     check_timeout,
     cookie_of,
+    cors_of,
     whole_number,
 )
 from .serializers import JSONSerializer
@@ -195,18 +195,6 @@ class Server(Registration, Broadcasting):
         if max_http_buffer_size is not None:
             size = whole_number("max_http_buffer_size", max_http_buffer_size, least=1)
             limits = replace(limits, max_http_buffer_size=size)
-        cors = cors or Cors()
-        if cors_allowed_origins is not None:
-            cors = replace(cors, allowed_origins=cors_allowed_origins)
-        if cors_credentials is not None:
-            cors = replace(cors, credentials=cors_credentials)
-        if cors.credentials and allows_any(cors.allowed_origins):
-            warnings.warn(
-                'cors_allowed_origins="*" lets every page that a user visits connect with the cookies of that user: '
-                'name your pages, as in cors_allowed_origins=["https://app.example"], or, if no cookie lets anybody '
-                "in, write cors_credentials=False",
-                stacklevel=3,
-            )
         self.options = EngineOptions(
             ping_interval=ping_interval,
             ping_timeout=ping_timeout,
@@ -215,7 +203,7 @@ class Server(Registration, Broadcasting):
             transports=(transports,) if isinstance(transports, str) else tuple(transports),
             allow_upgrades=allow_upgrades,
             allow_eio3=allow_eio3,
-            cors=cors,
+            cors=cors_of(cors, cors_allowed_origins, cors_credentials),
             require_origin=require_origin,
             allow_request=allow_request,
             cookie=cookie_of(cookie),
@@ -319,6 +307,13 @@ class Server(Registration, Broadcasting):
         """
         return self._host.of(name, factory)
 
+    def visit(self, name: str) -> AbstractAsyncContextManager[Namespace | None]:
+        """Keep a namespace while in the block: a child of a pattern is made if need be, and cleaned up when empty.
+
+        ``None`` if there is none of that name. For namespaces whose clients may be on other servers.
+        """
+        return self._host.visit(name)
+
     def register_namespace(self, namespace: N) -> N:
         """Add a namespace that was written as a class.
 
@@ -408,6 +403,10 @@ class Server(Registration, Broadcasting):
         """
         self._host.guard.audit.hear(function)
         return function
+
+    def audit(self, entry: AuditEntry) -> None:
+        """Write an entry of the program's own, with no token in it, into the audit log; call it in the event loop."""
+        self._host.guard.audit.add(entry)
 
     @property
     def server(self) -> Server:
