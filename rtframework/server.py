@@ -383,7 +383,7 @@ class Server(Registration, Broadcasting):
         host, cluster = self._host, None
         if host.settings.backbone is not None:
             cluster = cluster_stats(self.cluster.health, host.cluster, self.cluster.traffic)
-        return take_stats(host.counts, self._server.eio, host.namespaces.values(), cluster)
+        return take_stats(host.count(), self._server.eio, host.namespaces.values(), cluster)
 
     def observe(self, observer: Observer) -> None:
         """Let a plugin see every client that asks for a namespace and every event, in all namespaces, also later ones.

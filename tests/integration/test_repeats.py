@@ -410,3 +410,19 @@ async def test_a_client_that_sends_ever_new_ids(serve: Serve, js: JSClients, cap
     assert (await other.emit_with_ack("buy", "tea", "0"))["order"] == 1
     assert (await client.emit_with_ack("buy", "tea", "9"))["order"] == 11
     assert "more ids than are remembered" in caplog.text
+
+
+@pytest.mark.usefixtures("throttled")
+async def test_a_store_that_is_full(serve: Serve, js: JSClients, caplog: pytest.LogCaptureFixture) -> None:
+    """Events would be served twice though a client was quick, and nobody know that the store is too small."""
+    shop = Shop()
+    io = Server(auth=Users(), store=MemoryStore(max_values=3), last_seen=None)
+    shop.sell(io)
+    server = await serve(io)
+    client = await js.connect(server.url, auth={"user": "ada"})
+    for number in range(5):
+        await client.emit_with_ack("buy", "tea", str(number))
+    assert io.stats().repeats["discarded"] == 2
+    assert "the store is full" in caplog.text
+    assert (await client.emit_with_ack("buy", "tea", "4"))["order"] == 5
+    assert (await client.emit_with_ack("buy", "tea", "0"))["order"] == 6
