@@ -13,6 +13,8 @@ from rtframework import (
     ConnectionRefused,
     Disconnected,
     EventError,
+    Packet,
+    PacketType,
     RateLimit,
     Recovery,
     Server,
@@ -21,6 +23,7 @@ from rtframework import (
     TokenSources,
 )
 from rtframework.gateways.json_codec import JSONCodec
+from rtframework.gateways.plain_websocket import PlainWebSocketGateway
 from rtframework.protocols import Serializer
 from rtframework_msgpack import MsgpackSerializer
 from tests.engine import eventually
@@ -69,6 +72,20 @@ async def test_one_packet_is_encoded_once_for_all() -> None:
         for page in (one, two, three):
             assert (await page.hear())["args"] == [{"a": [1]}]
     assert made == 1
+
+
+def test_what_other_servers_have_encoded_is_understood() -> None:
+    """What is emitted on another server, or was missed, would be lost for plain websockets."""
+    io = Server()
+    engine = io._server
+    gateway = PlainWebSocketGateway(*io._parts())
+    spliced = engine.splice("/n", '["a","é",{"b":1}]', "offset.1")
+    assert spliced is not None
+    joined = engine.join([spliced, engine.encode(Packet(PacketType.CONNECT, "/n", {"sid": "x"}))])
+    first = '{"type":"event","event":"a","args":["é",{"b":1},"offset.1"],"nsp":"/n"}'
+    assert gateway.form(spliced).packets == [first]
+    assert gateway.form(joined).packets == [first, '{"type":"connected","sid":"x","nsp":"/n"}']
+    assert gateway.form(joined) is gateway.form(joined)
 
 
 async def test_answers_go_both_ways() -> None:
