@@ -28,6 +28,9 @@ from rtframework.protocols import Serializer
 from rtframework_msgpack import MsgpackSerializer
 from tests.engine import eventually
 from tests.gateways import in_memory, talk
+from tests.support.in_process import NOT_ON_UVLOOP
+
+pytestmark = NOT_ON_UVLOOP
 
 
 async def test_one_emit_reaches_both_kinds_of_clients() -> None:
