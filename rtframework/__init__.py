@@ -9,6 +9,8 @@ if TYPE_CHECKING:
     from .adapters.cluster_view import Cluster
     from .adapters.history import History
     from .adapters.memory_history import MemoryHistory
+    from .adapters.memory_store import MemoryStore
+    from .adapters.presence import Presence
     from .authenticators import StaticTokenAuth, TokenSources
     from .engine.http.readiness import Readiness
     from .exceptions import (
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
     from .handlers.declarations import emits
     from .handlers.dependencies import Depends
     from .handlers.event import Ack, Event
+    from .handlers.idempotent import idempotent
     from .handlers.limited import limited
     from .limits.audit import AuditEntry
     from .limits.rate_limiter import RateLimiter
@@ -42,7 +45,7 @@ if TYPE_CHECKING:
     from .namespaces.namespace import Namespace
     from .namespaces.operators import BroadcastOperator, RemoteSocket
     from .namespaces.socket import Socket
-    from .options import Cookie, Cors, Deflate, Limits, Recovery
+    from .options import Cookie, Cors, Deflate, Idempotency, Limits, Recovery
     from .plugins import load
     from .protocols import CallNext
     from .serializers import JSONSerializer
@@ -56,11 +59,13 @@ if TYPE_CHECKING:
         ClusterNode,
         ClusterUp,
         ConnectionFailure,
+        Device,
         DisconnectReason,
         Handshake,
         HistoryEntry,
         HistoryPage,
         Identity,
+        Member,
         Packet,
         PacketType,
         Target,
@@ -92,6 +97,7 @@ __all__ = [
     "DecodeError",
     "Deflate",
     "Depends",
+    "Device",
     "DisconnectReason",
     "Disconnected",
     "EncodeError",
@@ -102,17 +108,21 @@ __all__ = [
     "History",
     "HistoryEntry",
     "HistoryPage",
+    "Idempotency",
     "Identity",
     "InvalidPayload",
     "InvalidReturn",
     "JSONSerializer",
     "Limits",
+    "Member",
     "MemoryAdapter",
     "MemoryHistory",
+    "MemoryStore",
     "Namespace",
     "Packet",
     "PacketType",
     "PluginNotFound",
+    "Presence",
     "RTFrameworkError",
     "Rate",
     "RateLimit",
@@ -133,6 +143,7 @@ __all__ = [
     "WebSocketCodec",
     "Workers",
     "emits",
+    "idempotent",
     "limited",
     "load",
 ]
@@ -165,17 +176,20 @@ _NAMES = {
     "handlers.declarations": ("emits",),
     "handlers.dependencies": ("Depends",),
     "handlers.event": ("Ack", "Event"),
+    "handlers.idempotent": ("idempotent",),
     "handlers.limited": ("limited",),
     "limits.audit": ("AuditEntry",),
     "limits.rate_limiter": ("RateLimiter",),
     "limits.rates": ("Rate", "RateLimit"),
     "adapters.cluster_view": ("Cluster",),
+    "adapters.memory_store": ("MemoryStore",),
     "adapters.history": ("History",),
     "adapters.memory_history": ("MemoryHistory",),
+    "adapters.presence": ("Presence",),
     "namespaces.namespace": ("Namespace",),
     "namespaces.operators": ("BroadcastOperator", "RemoteSocket"),
     "namespaces.socket": ("Socket",),
-    "options": ("Cookie", "Cors", "Deflate", "Limits", "Recovery"),
+    "options": ("Cookie", "Cors", "Deflate", "Idempotency", "Limits", "Recovery"),
     "plugins": ("load",),
     "protocols": ("CallNext",),
     "serializers": ("JSONSerializer",),
@@ -189,11 +203,13 @@ _NAMES = {
         "ClusterNode",
         "ClusterUp",
         "ConnectionFailure",
+        "Device",
         "DisconnectReason",
         "Handshake",
         "HistoryEntry",
         "HistoryPage",
         "Identity",
+        "Member",
         "Packet",
         "PacketType",
         "Target",

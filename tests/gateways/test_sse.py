@@ -214,9 +214,7 @@ async def test_a_refusal_whose_data_cannot_be_sent(serve: Serve) -> None:
     assert await status_of(f"{server.url}/events") == (403, {"message": "no"})
 
 
-async def test_who_is_refused_too_often_is_told_of_the_last_time(
-    serve: Serve, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_who_is_refused_too_often_is_told_of_the_last_time(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its connection is closed for that, and it would hear that it was not let in in time."""
     rate = Rate(1 / 3600, burst=1)
     monkeypatch.setattr("rtframework.limits.rates.REFUSALS", {"connection": rate, "address": rate})
