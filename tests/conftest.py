@@ -15,7 +15,7 @@ import pytest
 
 from rtframework import Rate
 from rtframework.logs import ThrottledLog
-from tests.support import preload, pytest_workers, thorough
+from tests.support import heap, preload, pytest_workers, thorough
 from tests.support.js import JSClients, NodeProcess, js_clients
 from tests.support.port import Port, shared_port
 from tests.support.pyclient import PyClients, py_clients
@@ -58,9 +58,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 def pytest_collection_finish() -> None:
     """Leave the tests themselves out of garbage collections: they are many objects, and stay to the end."""
-    gc.collect()
-    gc.freeze()
+    heap.leave_out()
     gc.enable()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> Generator[None, None, None]:
+    """Leave them out again after a module in which a server has taken them in."""
+    yield
+    if nextitem is not None and nextitem.path != item.path and heap.is_taken_in():
+        heap.leave_out()
 
 
 @pytest.hookimpl(wrapper=True)
