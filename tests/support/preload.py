@@ -447,9 +447,10 @@ def _run(act: Callable[[], None]) -> NoReturn:
     """Run what is asked for, and end as an interpreter does, in the order in which it does.
 
     What was imported before is left to the system: to free it object by object copies all of the memory that the fork
-    shares, which takes four times as long as the fork.
+    shares, which takes four times as long as the fork. To look through it for garbage does, too: it stays frozen.
     """
     ours = set(sys.modules)
+    vars(gc)["unfreeze"] = lambda: None  # what ``tune_gc`` does when it starts and when it ends
     try:
         act()
     except SystemExit as error:
