@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from playwright.async_api import Page
 
     from tests.support.browser import Chromium, Pages
+    from tests.support.typescript import Compiler
 
 if os.environ.get("RTF_TEST_LOOP") == "uvloop":
 
@@ -172,6 +173,16 @@ async def py(serve: Serve, serve_program: ServeProgram) -> AsyncIterator[PyClien
     """python-socketio clients: ``client = await py.connect(server.url, via=transport)``."""
     async with py_clients() as clients:
         yield clients
+
+
+@pytest.fixture(scope="session")
+def tsc() -> Iterator[Compiler]:
+    """TypeScript's compiler: ``assert await tsc.compile(folder) == []``."""
+    from tests.support.typescript import Compiler
+
+    compiler = Compiler()
+    yield compiler
+    compiler.close()
 
 
 @pytest.fixture(scope="session")
