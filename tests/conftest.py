@@ -63,6 +63,11 @@ def pytest_collection_finish() -> None:
     gc.enable()
 
 
+def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> bool | None:
+    """Send less to the process that reports."""
+    return pytest_workers.run(item, nextitem)
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> Generator[None, None, None]:
     """Leave them out again after a module in which a server has taken them in."""
