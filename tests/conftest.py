@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Protocol
 
 import pytest
 
-from rtframework import Rate
+from rtframework import Rate, logs
+from rtframework.limits import rates
 from rtframework.logs import ThrottledLog
 from tests.support import heap, preload, pytest_workers, thorough
 from tests.support.js import JSClients, NodeProcess, js_clients
@@ -231,14 +232,14 @@ def port(_preloaded: None) -> Iterator[Port]:
 def room_for_barriers(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each barrier of a client is a CONNECT that is refused; modules that test refusals override this."""
     rate = Rate(1_000, burst=1_000)
-    monkeypatch.setattr("rtframework.limits.rates.REFUSALS", {"connection": rate, "address": rate})
+    monkeypatch.setattr(rates, "REFUSALS", {"connection": rate, "address": rate})
 
 
 @pytest.fixture(autouse=True)
 def every_notice(monkeypatch: pytest.MonkeyPatch) -> None:
     """What a test looks for in the log is not left out because of the test before it."""
-    monkeypatch.setattr("rtframework.logs.PERIOD", 0.0)
-    monkeypatch.setattr("rtframework.logs._untold", {})
+    monkeypatch.setattr(logs, "PERIOD", 0.0)
+    monkeypatch.setattr(logs, "_untold", {})
 
 
 @pytest.fixture
