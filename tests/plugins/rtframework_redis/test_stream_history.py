@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from rtframework import ClusterUnavailable, ConfigurationError, History, HistoryEntry, Server, Socket
+from rtframework import ClusterUnavailable, ConfigurationError, History, HistoryEntry, MemoryHistory, Server, Socket
 from rtframework.protocols import HistoryKeeper
 from rtframework_msgpack import MsgpackSerializer
-from rtframework_redis import RedisPubSub
+from rtframework_redis import Publisher, RedisPubSub, SyncPublisher
 from rtframework_redis.stream_history import StreamHistory
 from tests.plugins.rtframework_redis.conftest import Cluster, RedisServer
 from tests.support.cluster.clients import LightClient
@@ -268,3 +268,38 @@ def test_pubsub_does_not_keep_it() -> None:
     """Each server would keep what it has emitted itself, and nobody would notice."""
     with pytest.raises(ConfigurationError, match="take RedisStreams"):
         Server(adapter=RedisPubSub("redis://localhost"), history=HISTORY)
+
+
+@RECOVERY
+async def test_programs_that_are_no_servers_keep_it(cluster: Found, recovery: bool) -> None:
+    """What a script says in a room would be missing in its history."""
+    servers, redis = cluster
+    io, running, _ = await servers.server(history=HISTORY, recovery=recovery)
+    doors(io)
+    client = await servers.clients.connect(running.url)
+    await client.emit_with_ack("enter", "chat:1", 10)
+    async with Publisher(redis.url, history=HISTORY) as publisher:
+        await publisher.to("chat:1", "chat:2", "other").emit("said", 1)
+        await publisher.to("chat:1").emit("said", b"2")
+        await publisher.to("chat:1").volatile.emit("said", 3)
+        await publisher.to("$user:1", "chat:1").emit("presence", 3)
+        await publisher.emit("said", 4)
+    with SyncPublisher(redis.url, history=HISTORY[0]) as publishing:
+        await asyncio.to_thread(publishing.to("chat:1").emit, "said", 5)
+    await client.wait_for("said", 5)
+    kept = (await io.history("chat:1")).entries
+    assert [entry.args for entry in kept] == [(1,), (b"2",), (5,)]
+    assert [entry.id for entry in (await io.history("chat:2")).entries] == [kept[0].id]
+    if not recovery:
+        assert [event.offset for event in client.events if event.name == "said" and event.offset] == []
+        found = [event.args for event in client.events if event.name == "said"]
+        assert found == [[1, kept[0].id], [b"2", kept[1].id], [3], [4], [5, kept[2].id]]
+
+
+def test_publishers_without_a_stream() -> None:
+    """A script would keep nothing, and nobody would notice."""
+    for kind in (Publisher, SyncPublisher):
+        with pytest.raises(ConfigurationError, match='adapter="streams" only'):
+            kind("redis://localhost", adapter="pubsub", history=HISTORY)
+        with pytest.raises(ConfigurationError, match="leave store= out"):
+            kind("redis://localhost", history=History("a", store=MemoryHistory()))
