@@ -20,10 +20,26 @@ from .commands import Argument
 APPEND: Final = b"""\
 local rooms = #KEYS - 1
 local first = 2 + 2 * rooms
+for room = 1, rooms do
+  local key, ttl = KEYS[room + 1], tonumber(ARGV[2 * room + 1])
+  local trimmed = redis.pcall('XTRIM', key, 'MAXLEN', ARGV[2 * room])
+  if type(trimmed) == 'table' and trimmed.err then
+    if string.find(trimmed.err, 'WRONGTYPE', 1, true) then
+      redis.call('DEL', key)
+    else
+      return trimmed
+    end
+  end
+  if ttl > 0 then
+    redis.call('PEXPIRE', key, ttl)
+  else
+    redis.call('PERSIST', key)
+  end
+end
 local id = redis.call('XADD', KEYS[1], 'MAXLEN', '~', ARGV[1], '*', unpack(ARGV, first))
 for room = 1, rooms do
   local key, ttl = KEYS[room + 1], tonumber(ARGV[2 * room + 1])
-  local added = redis.pcall('XADD', key, 'MAXLEN', ARGV[2 * room] + 1, id, 'd', ARGV[first + 7])
+  local added = redis.pcall('XADD', key, id, 'd', ARGV[first + 7])
   if type(added) == 'table' and added.err then
     redis.call('DEL', key)
     redis.call('XADD', key, id, 'd', ARGV[first + 7])
@@ -31,8 +47,6 @@ for room = 1, rooms do
   if ttl > 0 then
     redis.call('XTRIM', key, 'MINID', string.format('%.0f', string.match(id, '^%d+') - ttl))
     redis.call('PEXPIRE', key, ttl)
-  else
-    redis.call('PERSIST', key)
   end
 end
 return id
@@ -41,7 +55,8 @@ return id
 
 Keys: the servers' stream, then those of rooms. Arguments: the length of the servers' stream, then size and milliseconds
 of each room, then the fields of the entry, of which the fourth is ``data``. What is appended to the command is one more
-field. A key that is no stream, or has later ids because the servers' stream has begun anew, begins anew, too.
+field. A key that is no stream, or has later ids because the servers' stream has begun anew, begins anew, too. What is
+not allowed fails before anything was added.
 """
 
 READ: Final = b"""\

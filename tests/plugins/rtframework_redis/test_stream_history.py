@@ -303,3 +303,36 @@ def test_publishers_without_a_stream() -> None:
             kind("redis://localhost", adapter="pubsub", history=HISTORY)
         with pytest.raises(ConfigurationError, match="leave store= out"):
             kind("redis://localhost", history=History("a", store=MemoryHistory()))
+
+
+async def test_the_rights_that_it_needs(cluster: Found) -> None:
+    """An administrator would give too few rights; then an event must have reached nobody, as its emitter is told."""
+    servers, _ = cluster
+    io, running, streams = await servers.server(history=[*HISTORY, History("short", ttl=60)], recovery=False)
+    client = await servers.clients.connect(running.url)
+    doors(io)
+    link = await streams.writer.link()
+    rights = (
+        "~socket.io ~sio:session:* ~sio:n:* ~sio:nodes:* &socket.io#* &socket.io-request#* &socketio "
+        "+xadd +xrange +xrevrange +xread +multi +exec +get +set +rename +del +pexpire +scan +hset +hdel +hget "
+        "+hgetall +mget +eval +publish +subscribe +psubscribe +unsubscribe +pubsub|numsub +info +ping "
+        "+client|setname +client|id +client|list +client|kill +acl"
+    )
+    await link.send("ACL", "SETUSER", "default", "reset", "on", "nopass", *rights.split())
+    for more in ("~sio:h:*", "+xtrim", "+persist"):
+        with pytest.raises(ClusterUnavailable, match=r"can't|permission"):
+            await io.to("chat:1").emit("said", 1)
+        await link.send("ACL", "SETUSER", "default", more)
+    for more in ("+xlen", "+time"):
+        with pytest.raises(ClusterUnavailable, match=r"can't|permission"):
+            await io.history("short")
+        await link.send("ACL", "SETUSER", "default", more)
+    await io.emit("said", 0)
+    await client.wait_for("said")
+    assert said(client) == [0]
+    await client.emit_with_ack("enter", "chat:1", 5)
+    await io.to("chat:1").emit("said", 2)
+    await client.wait_for("said", 2)
+    assert said(client) == [0, 2]
+    assert [entry.args for entry in (await io.history("chat:1")).entries] == [(2,)]
+    await io.clear_history("chat:1")
