@@ -13,6 +13,7 @@ from rtframework_msgpack import MsgpackSerializer
 from rtframework_redis import RedisStreams
 from rtframework_sqlite import SQLiteHistory
 from tests.conftest import Serve
+from tests.support.cluster.fleet import running_fleet
 from tests.support.cluster.needs import needs
 from tests.support.cluster.redis_server import running_redis
 from tests.support.js import JSClient, JSClients
@@ -242,3 +243,27 @@ async def test_two_servers_on_redis(serve: Serve, js: JSClients, transport: Tran
         page = await servers[1].history(ROOM, limit=1000)
         assert [(entry.args[0], entry.id) for entry in page.entries] == wanted
         await asyncio.gather(*(client.disconnect() for client in (*clients, talker)))
+
+
+@needs("redis-server", "node")
+@pytest.mark.parametrize("recovery", [False, True], ids=["plain", "recovery"])
+async def test_beside_a_server_of_node(serve: Serve, js: JSClients, recovery: bool) -> None:
+    """Clients of Node's servers in the same cluster would miss what is kept, or break on it."""
+    async with running_fleet("node-streams", recovery=recovery) as fleet:
+        io = chat(adapter=RedisStreams(fleet.redis.url), connection_state_recovery=Recovery() if recovery else None)
+        url = (await serve(io)).url
+        ours = await js.connect(url, auth={"enters": True})
+        await ours.wait_for("history")
+        theirs = await fleet.connect(fleet.a, rooms=[ROOM])
+        await io.to(ROOM).emit("said", "kept")
+        await io.to(ROOM, "other").emit("said", b"kept, too")
+        await fleet.a.emit("said", "by Node", rooms=[ROOM])
+        await theirs.wait_for("said", 3)
+        assert [args[0] for args in theirs.received("said")] == ["kept", b"kept, too", "by Node"]
+        assert [len(args) for args in theirs.received("said")] == [1, 1, 1]  # its server knows of no ids
+        entries = (await io.history(ROOM)).entries
+        assert [entry.args[0] for entry in entries] == ["kept", b"kept, too"]
+        await until(lambda: len(ours.received("said")) == 3)
+        assert [args[0] for args in ours.received("said")] == ["kept", b"kept, too", "by Node"]
+        assert [args[1:2] for args in ours.received("said")[:2]] == [[entry.id] for entry in entries]
+        await ours.disconnect()
