@@ -64,13 +64,15 @@ class NamespaceHistory:
     It stands in front of the adapter: :meth:`broadcast` keeps what is to be kept, and leaves the rest to it.
     """
 
-    __slots__ = ("_keepers", "_nsp", "_numbers", "_of_room", "_rules")
+    __slots__ = ("_last", "_nsp", "_numbers", "_of_room", "_rules")
 
     def __init__(self, nsp: Namespace, rules: Sequence[tuple[History, HistoryKeeper]]) -> None:
         self._nsp = nsp
         self._rules = rules
         self._of_room: dict[str, tuple[History, HistoryKeeper] | None] = {}
         self._numbers = itertools.count()
+        self._last: tuple[HistoryPage, str, Frames] | None = None
+        """The page that was sent last, and its frames."""
 
     # --- what is emitted ----------------------------------------------------------------------------------------------
 
@@ -173,8 +175,10 @@ class NamespaceHistory:
         return page if len(entries) == len(page.entries) else HistoryPage(entries, page.gap, page.more)
 
     def _send(self, socket: Socket, room: str, page: HistoryPage, send: Callable[[Frames], None]) -> None:
-        nsp = self._nsp
-        send(frames_of(nsp._engine, nsp.name, room, page))
+        nsp, last = self._nsp, self._last
+        if last is None or last[0] is not page or last[1] != room:  # after a restart many get the same
+            last = self._last = (page, room, frames_of(nsp._engine, nsp.name, room, page))
+        send(last[2])
         if nsp._outgoing.tapped:
             nsp._outgoing.show((socket.id,), packet_of(nsp.name, room, page))
 
