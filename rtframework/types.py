@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
@@ -138,6 +139,23 @@ class Identity:
     claims: Mapping[str, Any] = field(default_factory=lambda: _EMPTY)
 
 
+@dataclass(frozen=True, slots=True)
+class Device:
+    """The device of a client, as ``auth.device`` names it: ``socket.device``.
+
+    A client that knows its id can claim to be the device: it is no proof of anything. Let nobody in because of it.
+    """
+
+    id: str
+    is_new: bool
+    """True if the server has not seen it before with this user, or has forgotten it. Without ``Server(devices=...)``,
+    or while the store cannot be reached, true if the client does not say when it was there."""
+    seen: datetime | None = None
+    """Time at which the client says that it was there last, not later than now."""
+    last_seen: datetime | None = None
+    """Time at which the server has seen it last, before this connection; ``None`` if it does not know."""
+
+
 def identity_of(user: Any) -> Any:
     """Return the key that identifies a user: its ``id`` if it has one, else the user itself."""
     return getattr(user, "id", user)
@@ -261,6 +279,20 @@ class ClusterTraffic:
     """Bytes that wait at this moment until the other servers have them."""
     reconnects: int = 0
     """Connections that were opened again after one had ended."""
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """One user in a room with :class:`~rtframework.Presence`, see ``io.presence``."""
+
+    user: str
+    """The id of the user as text; the socket's id for a socket without a user."""
+    meta: Any = None
+    """What others are shown of the user."""
+    tabs: int = 1
+    """The user's sockets in the room, on all servers; 0 while the last one is lost and may come back."""
+    since: float = 0.0
+    """Time at which the user came, in seconds since the epoch."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,6 +37,7 @@ MIDDLEWARE: Final = ["opentelemetry", "prometheus"]
 """Extras that bring a middleware."""
 PACKAGES: Final = (
     "rtframework",
+    "rtframework_http_api",
     "rtframework_jwt",
     "rtframework_msgpack",
     "rtframework_pytest",

@@ -134,6 +134,11 @@ class EntryWriter:
         m = next(self._ids)
         return self._add(m, self._packer.pack_kept(nsp, data, m, room, rooms), own, emit)
 
+    def flush(self) -> None:
+        """Send now what would be sent in this turn of the event loop, so that a command can come behind it."""
+        if self._is_scheduled:
+            self._flush()
+
     def events_of(self, nsp: bytes) -> EventPacker:
         """Return what packs the events of a namespace."""
         return self._packer.of_namespace(nsp)

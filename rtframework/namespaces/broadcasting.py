@@ -16,7 +16,7 @@ from .user import UserOperator
 if TYPE_CHECKING:
     from collections.abc import Awaitable
 
-    from ..types import AckResponses, HistoryPage
+    from ..types import AckResponses, HistoryPage, Member
     from .history import NamespaceHistory
     from .operators import BroadcastOperator, RemoteSocket, Rooms
 
@@ -53,6 +53,21 @@ class Broadcasting(Advising):
         """
         room = room_of_user(id)
         return UserOperator(str(id), room, self._everybody().to(room))
+
+    async def presence(self, room: str, *, limit: int = 1_000, after: str | None = None) -> list[Member]:
+        """Return who is in a room, on all servers of a cluster, in the order of the users' ids.
+
+        ``limit``: how many at most. ``after``: only users whose id comes behind this one, for the next page. A room
+        that is empty has nobody in it. Raises :class:`~rtframework.ConfigurationError` for a room that no
+        ``Presence`` of the server fits, and :class:`~rtframework.ClusterUnavailable` when the other servers cannot be
+        asked.
+
+        Example::
+
+            for member in await io.presence("chat:1"):
+                print(member.user, member.meta, member.tabs)
+        """
+        return await self._everybody()._audience._members_of(room, limit, after)
 
     async def revoke_tokens(
         self, *, id: str | None = None, user: object = None, issued_before: float | None = None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-from collections.abc import Awaitable, Collection, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Never, Protocol
 
 from ..adapters.connecting import is_connecting
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from typing import Self
 
     from ..protocols import Adapter
-    from ..types import Handshake, SocketDetails
+    from ..types import Handshake, Member, SocketDetails
     from .history import NamespaceHistory
     from .socket import Socket
 
@@ -53,11 +53,17 @@ class Audience(Protocol):
     async def _revoke(self, keys: Collection[str], code: str) -> None:
         """Refuse credentials of users or tokens, by their rooms, that were issued until now; on all servers."""
 
+    async def _members_of(self, room: str, limit: int, after: str | None) -> list[Member]:
+        """Return who is in a room, see :meth:`rtframework.Namespace.presence`."""
+
     async def _revoke_tokens(self, id: str | None, user: object, issued_before: float | None) -> None:
         """Take tokens back, see :meth:`rtframework.Namespace.revoke_tokens`."""
 
     async def _forget_sessions_in(self, room: str) -> int:
         """Forget the sessions that are kept for sockets in a room. Return their number."""
+
+    def _last_seen(self, room: str) -> Callable[[], Awaitable[float | None]]:
+        """Return what finds the time at which a user was there last. Raises ``ConfigurationError`` if nothing does."""
 
 
 class BroadcastOperator(Advising):

@@ -15,7 +15,7 @@ from ..concurrency import TaskSet, run_abreast
 from ..exceptions import AckTimeout, ClusterUnavailable, ConfigurationError, FetchTimeout
 from ..handlers.declarations import Declaration, declarations_of
 from ..handlers.mistakes import given_a_function
-from ..types import AckResponses, Packet, Target
+from ..types import AckResponses, Member, Packet, Target
 from .namespace import Namespace
 from .patterns import Pattern, Question
 
@@ -118,6 +118,9 @@ class ParentNamespace(Namespace):
         for child in self._members.values():
             child.declared.expect_to_agree(declaration)
         super()._declare(declaration)
+
+    async def _members_of(self, room: str, limit: int, after: str | None) -> list[Member]:
+        raise ConfigurationError(f"each namespace of {self.name} has rooms of its own: ask one, of children")
 
     def _lost(self, packet: Packet, target: Target, error: Exception) -> None:
         """Do nothing: it is told for each child."""

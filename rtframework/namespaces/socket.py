@@ -16,6 +16,7 @@ from ..handlers.registration import Registration
 from ..options import check_timeout
 from ..packets import from_ack
 from ..types import Packet, Target
+from .devices import read_device
 from .dispatch import EventDispatch
 from .kick import KICKED, check_reason, credentials_unknown
 from .membership import State
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from ..handlers.registry import HandlerRegistry
     from ..protocols import Client, Connection, Session
     from ..server import Server
-    from ..types import Handshake, HistoryPage
+    from ..types import Device, Handshake, HistoryPage
     from .namespace import Namespace
 
 _CONNECTING: Final = State.CONNECTING
@@ -54,6 +55,7 @@ class Socket(EventDispatch, Registration):
     __slots__ = (
         "__weakref__",
         "_authenticated",
+        "_device",
         "_farewell",
         "_last_rooms",
         "_left",
@@ -79,6 +81,8 @@ class Socket(EventDispatch, Registration):
         """The user that the authenticator returned, whatever middleware makes of ``user``."""
         self._token: TokenDetails | None = None
         """What the authenticator has told of its token."""
+        self._device: Device | None = None
+        """The device of the client, with what the server knows of it, if that is remembered."""
         self._pid = pid
         """A secret between this client and the server, by which it is known again; ``None`` without recovery."""
         self._session: Session | None = None
@@ -135,6 +139,14 @@ class Socket(EventDispatch, Registration):
     def transport(self) -> str:
         """``"polling"`` or ``"websocket"``: the transport at this moment."""
         return self.conn.transport
+
+    @property
+    def device(self) -> Device | None:
+        """The device that the client says it runs on, by ``auth.device``; ``None`` if it says nothing that is valid.
+
+        It is no proof of anything: never let somebody in because of it.
+        """
+        return self._device or read_device(self.handshake.auth)
 
     @property
     def rooms(self) -> frozenset[str]:
@@ -215,7 +227,9 @@ class Socket(EventDispatch, Registration):
         if not self._has_rooms:  # in middleware: they count from the moment it is in
             self._last_rooms |= frozenset(names)
             return None
-        return self._nsp.adapter.add(self.id, names)
+        nsp = self._nsp
+        entering = nsp.adapter.add(self.id, names)
+        return entering if nsp._presence is None else nsp._presence.entered(self, names, entering)
 
     async def leave(self, *rooms: Rooms) -> None:
         """Leave rooms. Rooms that it is not in are skipped.
@@ -231,10 +245,25 @@ class Socket(EventDispatch, Registration):
     def _leave_rooms(self, names: Collection[str]) -> Awaitable[None] | None:
         """Leave rooms; does not wait. Return what the adapter has returned."""
         if self._has_rooms:
-            return self._nsp.adapter.remove(self.id, names)
+            nsp = self._nsp
+            leaving = nsp.adapter.remove(self.id, names)
+            return leaving if nsp._presence is None else nsp._presence.left(self.id, names, leaving)
         if self._state is _CONNECTING:
             self._last_rooms -= frozenset(names)
         return None
+
+    async def update_presence(self, room: str, meta: Any) -> None:
+        """Replace the ``meta`` of this user in a room; everybody in it gets ``presence_update``.
+
+        ``meta``: plain values without bytes, at most ``Presence.max_meta`` bytes as JSON. It is the user's, in all of
+        its tabs. Raises :class:`~rtframework.EventError` if the socket is not in the room, or the room has no presence;
+        ``EncodeError``, and :class:`~rtframework.ClusterUnavailable` when the other servers are not told.
+
+        Example::
+
+            await socket.update_presence("chat:1", {"name": "Ada", "status": "busy"})
+        """
+        await self._nsp._presence_in(room).update(self, room, meta)
 
     # --- to this client -----------------------------------------------------------------------------------------------
 

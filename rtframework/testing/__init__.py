@@ -22,6 +22,7 @@ from .conformance import (
     ClusterBroker,
     ClusterConformance,
     HistoryConformance,
+    KeyValueStoreConformance,
     SerializerConformance,
     run_suite,
 )
@@ -35,6 +36,7 @@ __all__ = [
     "ClusterBroker",
     "ClusterConformance",
     "HistoryConformance",
+    "KeyValueStoreConformance",
     "Received",
     "SerializerConformance",
     "TestClient",
