@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from json.decoder import scanstring  # type: ignore[attr-defined]  # it is there, and in no stub
 from typing import TYPE_CHECKING, Any, Final
 
+from ..adapters.connecting import is_connecting
 from ..adapters.history import DEFAULT, no_history
 from ..adapters.history_keepers import MemoryKeeper, StoreKeeper
 from ..adapters.memory_history import MemoryHistory
@@ -111,9 +112,12 @@ class NamespaceHistory:
             entering = socket._enter_rooms((room,))
             opening = keeper.open(room)
             if entering is not None:
-                await entering
-            page = await self._read(rule, keeper, room, query, opening)
-            page = self._for(socket, page)
+                try:
+                    await entering
+                except ClusterUnavailable:
+                    if not is_connecting():
+                        raise
+            page = self._for(socket, await self._read(rule, keeper, room, query, opening))
             self._send(socket, room, page, held.below.send)
             return page
         finally:

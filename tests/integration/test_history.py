@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import Any
 
 import pytest
 
-from rtframework import History, HistoryPage, Limits, MemoryHistory, Recovery, Server, Socket
+from rtframework import History, HistoryPage, Limits, MemoryHistory, Presence, Recovery, Server, Socket
 from rtframework.types import HistoryQuery, KeptRoom
 from rtframework_msgpack import MsgpackSerializer
 from rtframework_redis import RedisStreams
@@ -178,6 +179,32 @@ async def test_clients_of_socket_io_2_and_of_python(serve: Serve, js: JSClients,
     await io.to(ROOM).emit("said", "live")
     for client in (old, other):
         assert [value for value, _ in await has(client, 2)] == ["before", "live"]
+
+
+@pytest.mark.parametrize("is_cluster", [False, pytest.param(True, marks=needs("redis-server"))])
+async def test_a_room_with_presence_too(serve: Serve, js: JSClients, is_cluster: bool) -> None:
+    """A client would see who was there yesterday in what was said, or one of the two features would break the other."""
+    async with contextlib.AsyncExitStack() as stack:
+        options: dict[str, Any] = {}
+        if is_cluster:
+            options["adapter"] = RedisStreams((await stack.enter_async_context(running_redis())).url)
+        io = chat(presence=Presence("chat:{room}"), **options)
+        url = (await serve(io)).url
+        await io.to(ROOM).emit("said", 1)
+        ada = await js.connect(url)
+        await ada.emit("enter")
+        await ada.wait_for("presence")
+        bob = await js.connect(url, auth={"enters": True})
+        await ada.wait_for("presence_join")
+        await bob.emit("say", 2)
+        for client in (ada, bob):
+            assert [value for value, _ in await has(client, 2)] == [1, 2]
+            names = [item.name for item in client.inbox.log if not item.life]
+            assert names.index("history") < names.index("said")
+            assert names.index("presence") < names.index("said")
+        assert [entry.event for entry in (await io.history(ROOM)).entries] == ["said", "said"]
+        for client in (ada, bob):
+            await client.disconnect()
 
 
 class SlowStore:
