@@ -10,11 +10,14 @@ import pytest
 from rtframework import ClusterUnavailable, ConfigurationError, History, HistoryEntry, MemoryHistory, Server, Socket
 from rtframework.protocols import HistoryKeeper
 from rtframework_msgpack import MsgpackSerializer
-from rtframework_redis import Publisher, RedisPubSub, SyncPublisher
+from rtframework_redis import Publisher, RedisPubSub, RedisStreams, SyncPublisher
 from rtframework_redis.stream_history import StreamHistory
 from tests.plugins.rtframework_redis.conftest import Cluster, RedisServer
-from tests.support.cluster.clients import LightClient
+from tests.support.cluster.clients import LightClient, light_clients
+from tests.support.cluster.needs import needs
 from tests.support.cluster.proxy import running_network
+from tests.support.cluster.redis_fleets import running_cluster
+from tests.support.server import RunningServer
 from tests.support.until import until
 
 Found = tuple[Cluster, RedisServer]
@@ -336,3 +339,25 @@ async def test_the_rights_that_it_needs(cluster: Found) -> None:
     assert said(client) == [0, 2]
     assert [entry.args for entry in (await io.history("chat:1")).entries] == [(2,)]
     await io.clear_history("chat:1")
+
+
+@needs("redis-server", "redis-cli")
+async def test_on_a_redis_cluster() -> None:
+    """The keys of rooms would be on another node than the stream, and Redis would refuse each event."""
+    async with running_cluster() as nodes, light_clients() as clients:
+        url = nodes.url.replace("redis://", "redis+cluster://").removesuffix("/0")
+        io = Server(adapter=RedisStreams(url), history=[*HISTORY, History("short", ttl=60)])
+        doors(io)
+        running = RunningServer(io)
+        await running.start()
+        try:
+            client = await clients.connect(running.url)
+            await io.to("chat:1", "short").emit("said", 1)
+            await client.emit_with_ack("enter", "chat:1", 5)
+            await io.to("chat:1").emit("said", 2)
+            await client.wait_for("said")
+            assert said(client) == [1, 2]
+            assert [entry.args for entry in (await io.history("short")).entries] == [(1,)]
+            await io.clear_history("chat:1")
+        finally:
+            await running.stop()
