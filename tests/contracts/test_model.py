@@ -161,6 +161,7 @@ def test_rooms_with_history() -> None:
     assert types(event) == [("data", str)]
 
 
+@NOT_ON_UVLOOP
 async def test_strict_mode_and_rooms_with_history() -> None:
     """A program with declarations could not test its rooms: the ids of entries are in no declaration."""
     io = Server(history=History("chat:{room}"), strict_emits=True)
