@@ -86,6 +86,7 @@ MAP: Final = {
         "aiohttp msgspec prometheus_client",
     ),
     "rtframework_pytest": ("protocols testing", "pytest"),
+    "rtframework_sqlite": ("exceptions types", ""),
     "rtframework_redis": (
         "exceptions types concurrency logs packets protocols handlers adapters cluster namespaces serializers",
         "hiredis msgspec redis",
@@ -120,6 +121,7 @@ PACKAGES: Final = {
             "rtframework_prometheus",
             "rtframework_pytest",
             "rtframework_redis",
+            "rtframework_sqlite",
         ),
         ROOT / "plugins",
     ),

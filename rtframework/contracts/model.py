@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 import inspect
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, Union
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, Union
 
 from msgspec import Struct
 
@@ -14,6 +14,7 @@ from ..exceptions import ConfigurationError
 from ..handlers.annotations import where
 from ..handlers.declarations import NOTHING, Declaration
 from ..handlers.validation import check_type
+from ..namespaces.history import HISTORY
 from ..namespaces.namespace import Namespace
 from ..namespaces.parent import ParentNamespace
 from ..namespaces.patterns import RuleKind
@@ -87,12 +88,40 @@ def describe(server: Server) -> Contract:
     :class:`~rtframework.ConfigurationError` if a factory of namespaces fails to make one.
     """
     given = [
-        _describe(each, each.name, "name", ())
+        _describe(each, each.name, "name", (), _has_history(server, each.name))
         for each in server.namespaces.values()
         if each.parent is None and not isinstance(each, AdminNamespace)
     ]
     given.sort(key=lambda each: each.name != "/")
-    return Contract((*given, *map(_describe_parent, server.parents)), _dates(server.serializer))
+    parents = [_describe_parent(each, _has_history(server, each.name)) for each in server.parents]
+    return Contract((*given, *parents), _dates(server.serializer))
+
+
+class HistoryItem(Struct, frozen=True):
+    """One event that was said in a room."""
+
+    id: str
+    event: str | int
+    args: list[Any]
+    at: int
+
+
+class HistoryMessage(Struct, frozen=True):
+    """The argument of the event ``"history"``."""
+
+    room: str
+    entries: list[HistoryItem]
+    gap: bool
+    more: bool
+
+
+_HISTORY: Final = EventContract(
+    HISTORY, (Argument("page", (HistoryMessage,)),), description="What was said in a room that the client has joined."
+)
+
+
+def _has_history(server: Server, nsp: str) -> bool:
+    return any(rule.nsp in (None, nsp) for rule in server._host.settings.history)
 
 
 def _dates(serializer: Serializer) -> Dates:
@@ -104,10 +133,10 @@ def _dates(serializer: Serializer) -> Dates:
     return "string"
 
 
-def _describe_parent(parent: ParentNamespace) -> NamespaceContract:
+def _describe_parent(parent: ParentNamespace, has_history: bool) -> NamespaceContract:
     rule = parent.rule
     name = "/" + "/".join(rule.params) if rule.kind == "template" else "/"
-    return _describe(_child_of(parent, name), rule.label, rule.kind, rule.params)
+    return _describe(_child_of(parent, name), rule.label, rule.kind, rule.params, has_history)
 
 
 def _child_of(parent: ParentNamespace, name: str) -> Namespace:
@@ -127,14 +156,19 @@ def _child_of(parent: ParentNamespace, name: str) -> Namespace:
     return child
 
 
-def _describe(namespace: Namespace, name: str, kind: NamespaceKind, params: tuple[str, ...]) -> NamespaceContract:
+def _describe(
+    namespace: Namespace, name: str, kind: NamespaceKind, params: tuple[str, ...], has_history: bool
+) -> NamespaceContract:
     own = type(namespace) not in (Namespace, ParentNamespace)
+    sent = [_sent(declaration) for declaration in namespace.declared]
+    if has_history and all(each.name != HISTORY for each in sent):
+        sent.append(_HISTORY)
     return NamespaceContract(
         name,
         kind,
         params,
         tuple(map(_received, namespace._listening.by_event().values())),
-        tuple(_sent(declaration) for declaration in namespace.declared),
+        tuple(sent),
         _first_paragraph(type(namespace)) if own else "",
     )
 

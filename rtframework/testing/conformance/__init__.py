@@ -15,6 +15,7 @@ from .adapters import AdapterConformance
 from .authenticators import AuthenticatorConformance
 from .cluster_broker import ClusterBroker
 from .clusters import ClusterConformance
+from .history import HistoryConformance
 from .serializers import SerializerConformance
 from .stores import KeyValueStoreConformance
 from .suites import run_suite
@@ -24,6 +25,7 @@ __all__ = [
     "AuthenticatorConformance",
     "ClusterBroker",
     "ClusterConformance",
+    "HistoryConformance",
     "KeyValueStoreConformance",
     "SerializerConformance",
     "run_suite",
