@@ -88,6 +88,7 @@ EXPORTS: Final[dict[str, tuple[str, ...]]] = {
         "Clock",
         "ClusterBroker",
         "ClusterConformance",
+        "PresenceConformance",
         "Received",
         "SerializerConformance",
         "TestClient",

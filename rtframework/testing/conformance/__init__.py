@@ -15,6 +15,7 @@ from .adapters import AdapterConformance
 from .authenticators import AuthenticatorConformance
 from .cluster_broker import ClusterBroker
 from .clusters import ClusterConformance
+from .presence import PresenceConformance
 from .serializers import SerializerConformance
 from .suites import run_suite
 
@@ -23,6 +24,7 @@ __all__ = [
     "AuthenticatorConformance",
     "ClusterBroker",
     "ClusterConformance",
+    "PresenceConformance",
     "SerializerConformance",
     "run_suite",
 ]

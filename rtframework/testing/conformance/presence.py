@@ -10,6 +10,7 @@ from unittest import SkipTest
 
 from ...adapters.presence import Presence
 from ...exceptions import ClusterUnavailable
+from ...options import Recovery
 from ...server import Server
 from ..server import TestServer
 from .suites import check
@@ -44,9 +45,9 @@ class Visitor:
         self.strangers: list[str] = []
         """Users who have said something without being in the list."""
         client.on("presence", self._list)
-        client.on("presence_join", lambda it: self._diff("join", it))
-        client.on("presence_leave", lambda it: self._diff("leave", it))
-        client.on("presence_update", lambda it: self._diff("update", it))
+        client.on("presence_join", lambda it, *offset: self._diff("join", it))
+        client.on("presence_leave", lambda it, *offset: self._diff("leave", it))
+        client.on("presence_update", lambda it, *offset: self._diff("update", it))
         client.on("said", self._hear)
 
     def _list(self, it: dict[str, Any]) -> None:
@@ -62,7 +63,7 @@ class Visitor:
         else:
             people[user] = it["meta"]
 
-    def _hear(self, room: str, user: str) -> None:
+    def _hear(self, room: str, user: str, *offset: str) -> None:
         if user not in self.lists.get(room, {}):
             self.strangers.append(user)
 
@@ -106,13 +107,14 @@ class PresenceConformance:
     Implement ``broker()``, which returns a new :class:`ClusterBroker`; its faults are needed by some tests, which are
     skipped without them. ``servers``: how many its broker can join; 1 for a store of one server. ``patience``: seconds
     that a change may take. ``notice``: seconds in which a server that was killed has to be noticed. ``grace``: seconds
-    that a lost client has to come back, in the tests.
+    that a lost client has to come back, in the tests. ``recovers``: clients can be recovered on another server.
     """
 
     servers: int = 3
     patience: float = 5.0
     notice: float = 21.0
     grace: float = 0.4
+    recovers: bool = False
 
     def broker(self) -> ClusterBroker:
         """Return a new broker, not started."""
@@ -263,6 +265,45 @@ class PresenceConformance:
 
         self._run(2, run)
 
+    def test_a_client_that_is_recovered_elsewhere_stays(self) -> None:
+        """Its old server would take it out of the list, or tell that it has come."""
+
+        async def run(broker: ClusterBroker, places: list[Place]) -> None:
+            watcher, ada = await self._recovered_elsewhere(places)
+            await asyncio.sleep(2 * self.grace)
+            await self._agree([watcher], places, users={"watcher", "ada"})
+            check(watcher.told == [("join", "ada")], f"told {watcher.told}, and it is back")
+            check(await _tabs(places[1], "ada", 1), "it is not one tab")
+            await ada.leave()
+            await self._agree([watcher], places)
+
+        self._run(2, run)
+
+    def test_a_client_that_is_recovered_elsewhere_leaves_at_once(self) -> None:
+        """Its old server would keep it in the list, because it may come back."""
+
+        async def run(broker: ClusterBroker, places: list[Place]) -> None:
+            watcher, ada = await self._recovered_elsewhere(places)
+            await ada.leave()
+            await self._agree([watcher], places)
+            check(watcher.told == [("join", "ada"), ("leave", "ada")], f"told {watcher.told}")
+
+        self._run(2, run, grace=20 * self.patience)
+
+    async def _recovered_elsewhere(self, places: list[Place]) -> tuple[Visitor, Visitor]:
+        """Return a watcher, and a client that has come from one server to another."""
+        if not self.recovers:
+            raise SkipTest("clients cannot be recovered")
+        watcher = await places[0].visitor("watcher", ROOM)
+        ada = await places[0].visitor("ada", ROOM)
+        await watcher.client.emit("say", ROOM)
+        await self._until(lambda: ada.client._offset is not None, "nothing was said")
+        await ada.client.lose_connection()
+        auth = {"user": "ada", "pid": ada.client._pid, "offset": ada.client._offset}
+        again = Visitor(places[1], await places[1].server.connect(auth=auth, within=self.patience), "ada")
+        check(again.client.id == ada.client.id, "it was not recovered")
+        return watcher, again
+
     # --- faults -------------------------------------------------------------------------------------------------------
 
     def test_the_people_of_a_killed_server_leave_once(self) -> None:
@@ -331,9 +372,15 @@ class PresenceConformance:
             await end()
         await self._agree([*stays, *comes], places, self.notice)
 
-    async def _agree(self, visitors: Sequence[Visitor], places: Sequence[Place], timeout: float | None = None) -> None:
-        """Wait until the list of each visitor, and of each server, is that of the visitors."""
-        expected = {each.user for each in visitors}
+    async def _agree(
+        self,
+        visitors: Sequence[Visitor],
+        places: Sequence[Place],
+        timeout: float | None = None,
+        users: set[str] | None = None,
+    ) -> None:
+        """Wait until the list of each visitor, and of each server, is that of the visitors, or of ``users``."""
+        expected = {each.user for each in visitors} if users is None else users
 
         async def agree() -> bool:
             try:
@@ -361,7 +408,7 @@ class PresenceConformance:
         except TimeoutError:
             raise AssertionError(message) from None
 
-    def _run(self, count: int, scenario: Scenario, *needed: str) -> None:
+    def _run(self, count: int, scenario: Scenario, *needed: str, grace: float | None = None) -> None:
         if count > self.servers:
             raise SkipTest(f"it takes {count} servers")
 
@@ -370,7 +417,9 @@ class PresenceConformance:
             broker.can(*needed)
             await broker.start()
             try:
-                async with self._serving(broker, max(count, min(2, self.servers))) as places:
+                async with self._serving(
+                    broker, max(count, min(2, self.servers)), self.grace if grace is None else grace
+                ) as places:
                     await scenario(broker, places)
             finally:
                 await broker.stop()
@@ -378,19 +427,19 @@ class PresenceConformance:
         asyncio.run(run())
 
     @contextlib.asynccontextmanager
-    async def _serving(self, broker: ClusterBroker, count: int) -> AsyncIterator[list[Place]]:
+    async def _serving(self, broker: ClusterBroker, count: int, grace: float) -> AsyncIterator[list[Place]]:
         async with contextlib.AsyncExitStack() as stack:
             places = []
             for name in (f"n{number}" for number in range(count)):
-                io = _program(broker, name, self.grace)
+                io = _program(broker, name, grace, Recovery(skip_middlewares=True) if self.recovers else None)
                 server = await stack.enter_async_context(TestServer(io))
                 places.append(Place(io, server, name, self.patience + self.notice))
             yield places
 
 
-def _program(broker: ClusterBroker, name: str, grace: float) -> Server:
+def _program(broker: ClusterBroker, name: str, grace: float, recovery: Recovery | None) -> Server:
     rules = [Presence("chat:{id}", meta=lambda socket: {"of": socket.user}, grace=grace, max_meta=100_000)]
-    io = Server(auth=_Anybody(), adapter=broker.backbone(name), presence=rules)
+    io = Server(auth=_Anybody(), adapter=broker.backbone(name), presence=rules, connection_state_recovery=recovery)
 
     @io.on("join")
     async def join(socket: Any, room: str) -> None:
@@ -405,6 +454,10 @@ def _program(broker: ClusterBroker, name: str, grace: float) -> Server:
         await socket.join(room)
         await io.to(room).emit("said", room, socket.user)
         await socket.leave(room)
+
+    @io.on("say")
+    async def say(socket: Any, room: str) -> None:
+        await io.to(room).emit("said", room, socket.user)
 
     @io.on("meta")
     async def change(socket: Any, room: str, meta: Any) -> None:

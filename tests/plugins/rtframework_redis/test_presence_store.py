@@ -17,7 +17,6 @@ from rtframework.protocols import PresenceTab
 from rtframework_redis import presence_store as module
 from rtframework_redis.keeper import Keeper
 from rtframework_redis.link import Link
-from rtframework_redis.presence_script import SHA
 from rtframework_redis.presence_store import RedisPresence
 from rtframework_redis.topology import make_topology
 from tests.plugins.rtframework_redis.conftest import RedisServer
@@ -350,8 +349,3 @@ async def test_no_ghost_after_anything(redis_server: Start, monkeypatch: pytest.
                 assert state.get((room, user), False) is (kind == "leave"), "told twice"
                 state[room, user] = kind == "join"
         assert {key for key, is_there in state.items() if is_there} == {(e.room, e.user) for _, e in there.values()}
-
-
-def test_the_script_has_its_hash() -> None:
-    """Redis would not know the script that it has loaded."""
-    assert len(SHA) == 40

@@ -1,0 +1,130 @@
+"""Presence over the stream and over channels: the whole suite with a real Redis, and what its carriers promise."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, cast
+
+import pytest
+
+from rtframework import ConfigurationError
+from rtframework.testing import ClusterBroker, PresenceConformance
+from rtframework_redis import RedisPubSub, RedisStreams
+from rtframework_redis import presence_store as store
+from rtframework_redis.presence_carriers import ChannelCarrier, StreamCarrier
+from tests.support.cluster.needs import needs
+from tests.support.cluster.redis_broker import RedisBroker
+
+pytestmark = needs("redis-server")
+
+
+@pytest.fixture(autouse=True)
+def shorter_leases(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let servers that were killed be noticed sooner; the times are those of a fleet with a faster clock."""
+    monkeypatch.setattr(store, "LEASE", 1.5)
+    monkeypatch.setattr(store, "RENEW", 0.5)
+    monkeypatch.setattr(store, "_JITTER", 0.1)
+
+
+class TestStreams(PresenceConformance):
+    """People on servers that a stream joins."""
+
+    def broker(self) -> ClusterBroker:
+        """Return a Redis."""
+        return RedisBroker(lambda url, name: RedisStreams(url, name=name))
+
+
+class TestStreamsWithRecovery(PresenceConformance):
+    """People on servers that recover clients, and deliver what they read back."""
+
+    recovers = True
+
+    def broker(self) -> ClusterBroker:
+        """Return a Redis."""
+        return RedisBroker(lambda url, name: RedisStreams(url, name=name, delivery="stream"))
+
+
+class TestClassic(PresenceConformance):
+    """People on servers that channels join."""
+
+    def broker(self) -> ClusterBroker:
+        """Return a Redis."""
+        return RedisBroker(lambda url, name: RedisPubSub(url, name=name), publishes="PUBLISH", listens="SUBSCRIBE")
+
+
+class TestSharded(PresenceConformance):
+    """People on servers that sharded channels join."""
+
+    def broker(self) -> ClusterBroker:
+        """Return a Redis."""
+        return RedisBroker(lambda url, name: RedisPubSub(url, name=name, sharded=True))
+
+
+def test_sharded_channels_of_a_redis_cluster_are_refused() -> None:
+    """A change and its publication could be torn apart: a ghost in every list of a server."""
+    sharded = RedisPubSub("redis+cluster://localhost", sharded=True)
+    with pytest.raises(ConfigurationError, match="use RedisStreams"):
+        sharded.presence_store()
+    RedisPubSub("redis+cluster://localhost").presence_store()
+
+
+class Backbone:
+    """What a carrier asks of a backbone with a stream."""
+
+    stream = "s"
+    uid = "u"
+    position = "5-0"
+    is_writing = False
+
+    def __init__(self) -> None:
+        self.tasks: list[asyncio.Task[Any]] = []
+        self.read = asyncio.Event()
+
+    async def progress(self) -> None:
+        """Wait until the test says that something was read."""
+        await self.read.wait()
+        self.read.clear()
+
+    def spawn(self, work: Any) -> None:
+        """Run it."""
+        self.tasks.append(asyncio.ensure_future(work))
+
+
+async def test_a_join_waits_until_the_reader_has_passed_it() -> None:
+    """What the joiner says next would come before it is in the list."""
+    backbone = Backbone()
+    carrier = StreamCarrier(cast(RedisStreams, backbone), max_len=10, timeout=5)
+    assert carrier.send("PING") is None
+    assert carrier.delivered(1, b"") is None
+    assert carrier.delivered(1, b"5-0") is None
+    first, later, dropped = [carrier.delivered(1, each) for each in (b"6-0", b"7-1", b"7-0")]
+    assert first is not None
+    assert later is not None
+    assert dropped is not None
+    dropped.cancel()
+    backbone.position = "6-0"
+    backbone.read.set()
+    await first
+    assert not later.done()
+    backbone.position = "8-0"
+    backbone.read.set()
+    await later
+    unread = carrier.delivered(1, b"9-0")
+    assert unread is not None
+    await asyncio.sleep(0)
+    for task in backbone.tasks:
+        task.cancel()
+    await asyncio.gather(*backbone.tasks, return_exceptions=True)
+    assert unread.cancelled(), "nobody waits when the server stops"
+
+
+async def test_a_mark_tells_that_everything_before_it_has_come() -> None:
+    """What the joiner says next would come before it is in the list."""
+    backbone = RedisPubSub("redis://localhost")
+    carrier = ChannelCarrier(backbone, command="PUBLISH", tag="t", timeout=5)
+    assert (carrier.keys, carrier.is_ready) == (("sio:presence:{t}",), False)
+    assert carrier.target == f"socket.io-presence#{backbone.uid}#".encode()
+    waiting = [carrier.delivered(number, b"") for number in (1, 2, 3)]
+    carrier.hear(b"2")
+    assert [each is not None and each.done() for each in waiting] == [True, True, False]
+    assert carrier.delivered(2, b"") is None
