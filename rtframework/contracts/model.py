@@ -20,6 +20,7 @@ from ..namespaces.patterns import RuleKind
 from ..types import Packet, PacketType
 from .docstrings import to_markdown
 from .json_schema import Dates
+from .presence import PRESENCE
 
 if TYPE_CHECKING:
     from ..handlers.signatures import Parameter
@@ -106,7 +107,8 @@ def _dates(serializer: Serializer) -> Dates:
 def _describe_parent(parent: ParentNamespace) -> NamespaceContract:
     rule = parent.rule
     name = "/" + "/".join(rule.params) if rule.kind == "template" else "/"
-    return _describe(_child_of(parent, name), rule.label, rule.kind, rule.params)
+    child = _child_of(parent, name)
+    return _describe(child, rule.label, rule.kind, rule.params, has_presence=parent._presence is not None)
 
 
 def _child_of(parent: ParentNamespace, name: str) -> Namespace:
@@ -126,16 +128,24 @@ def _child_of(parent: ParentNamespace, name: str) -> Namespace:
     return child
 
 
-def _describe(namespace: Namespace, name: str, kind: NamespaceKind, params: tuple[str, ...]) -> NamespaceContract:
+def _describe(
+    namespace: Namespace, name: str, kind: NamespaceKind, params: tuple[str, ...], *, has_presence: bool = False
+) -> NamespaceContract:
     own = type(namespace) not in (Namespace, ParentNamespace)
     return NamespaceContract(
         name,
         kind,
         params,
         tuple(map(_received, namespace._listening.by_event().values())),
-        tuple(_sent(declaration) for declaration in namespace.declared),
+        tuple(map(_sent, _declarations(namespace, has_presence or namespace._presence is not None))),
         _first_paragraph(type(namespace)) if own else "",
     )
+
+
+def _declarations(namespace: Namespace, has_presence: bool) -> Iterable[Declaration]:
+    yield from namespace.declared
+    if has_presence:
+        yield from (each for each in PRESENCE if namespace.declared.get(each.event) is None)
 
 
 def _sent(declaration: Declaration) -> EventContract:
