@@ -150,13 +150,15 @@ if op == 'update' then
 end
 
 if op == 'members' then
-  local r, found = P .. ':r:' .. room, {}
-  for _, user in ipairs(redis.call('ZRANGEBYLEX', P .. ':i:' .. room, ARGV[10], '+', 'LIMIT', 0, ARGV[9])) do
-    local values = redis.call('HMGET', r, 'm' .. user, 'l' .. user, 's' .. user)
-    found[#found + 1] = user
-    found[#found + 1] = values[1]
-    found[#found + 1] = values[2]
-    found[#found + 1] = string.match(values[3] or '0', '^%d+')
+  local ids = redis.call('ZRANGEBYLEX', P .. ':i:' .. room, ARGV[10], '+', 'LIMIT', 0, ARGV[9])
+  local found = {ids}
+  for first = 1, #ids, 500 do
+    local fields = {}
+    for number = first, math.min(first + 499, #ids) do
+      local user, at = ids[number], #fields
+      fields[at + 1], fields[at + 2], fields[at + 3] = 'm' .. user, 'l' .. user, 's' .. user
+    end
+    found[#found + 1] = redis.call('HMGET', P .. ':r:' .. room, unpack(fields))
   end
   return found
 end

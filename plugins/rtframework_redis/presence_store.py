@@ -29,6 +29,9 @@ _refused: Final = ThrottledLog(
 _STOP: Final = 2.0
 """Seconds in which the tabs of a server that stops are given up."""
 
+_PAGE: Final = 1_024
+"""Users that one call reads: a reply is never large."""
+
 _JITTER: Final = 1.0
 """Seconds by which servers look for others' late tabs at different times."""
 
@@ -150,11 +153,17 @@ class RedisPresence:
 
     async def members(self, nsp: str, room: str, limit: int, after: str | None) -> Sequence[StoredMember]:
         """Return the users in a room, in the order of their ids."""
-        start = "-" if after is None else f"({after}"
-        found = await self._call(_Call("members", (_room(nsp, room), limit, start)))
-        members = []
-        for user, meta, tabs, since in zip(*[iter(found)] * 4, strict=True):
-            members.append(StoredMember(user.decode(), meta.decode(), int(tabs), int(since) / 1000))
+        members: list[StoredMember] = []
+        while len(members) < limit:
+            start = f"({members[-1].user}" if members else "-" if after is None else f"({after}"
+            most = min(_PAGE, limit - len(members))
+            ids, *chunks = await self._call(_Call("members", (_room(nsp, room), most, start)))
+            values = itertools.chain.from_iterable(chunks)
+            for user, (meta, tabs, since) in zip(ids, zip(*[values] * 3, strict=True), strict=True):
+                time = int(since.partition(b" ")[0]) / 1000
+                members.append(StoredMember(user.decode(), meta.decode(), int(tabs), time))
+            if len(ids) < most:
+                break
         return members
 
     # --- with the server ----------------------------------------------------------------------------------------------

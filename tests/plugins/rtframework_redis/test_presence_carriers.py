@@ -7,13 +7,15 @@ from typing import Any, cast
 
 import pytest
 
-from rtframework import ConfigurationError
+from rtframework import ConfigurationError, Presence, Server
 from rtframework.testing import ClusterBroker, PresenceConformance
 from rtframework_redis import RedisPubSub, RedisStreams
 from rtframework_redis import presence_store as store
 from rtframework_redis.presence_carriers import ChannelCarrier, StreamCarrier
+from tests.support.clients import FakeClient
 from tests.support.cluster.needs import needs
 from tests.support.cluster.redis_broker import RedisBroker
+from tests.support.cluster.redis_server import running_redis
 
 pytestmark = needs("redis-server")
 
@@ -58,6 +60,23 @@ class TestSharded(PresenceConformance):
     def broker(self) -> ClusterBroker:
         """Return a Redis."""
         return RedisBroker(lambda url, name: RedisPubSub(url, name=name, sharded=True))
+
+
+async def test_a_thousand_join_together() -> None:
+    """A large room that comes back after a restart would overflow what Redis holds for a server, and cut it off."""
+    async with running_redis() as redis:
+        host = Server(adapter=RedisStreams(redis.url), presence=Presence("r"))._host
+        await host.start()
+        try:
+            clients = [FakeClient(host, f"c{number}") for number in range(1_000)]
+            for each in clients:
+                await each.connect()
+            await asyncio.gather(*(each.socket().join("r") for each in clients))
+            assert len(await host.server.presence("r", limit=2_000)) == 1_000
+            assert host.server.cluster.health.up
+        finally:
+            await host.close()
+            host.stop()
 
 
 def test_sharded_channels_of_a_redis_cluster_are_refused() -> None:
