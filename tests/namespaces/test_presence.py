@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
+import logging
+import random
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -23,6 +26,9 @@ from rtframework import (
     Socket,
 )
 from rtframework.testing import Clock, TestClient, TestServer
+from tests.support.clients import FakeClient, make_host, turn
+from tests.support.simulation import SimulatedLoop
+from tests.support.thorough import is_thorough
 
 EVENTS = ("presence", "presence_join", "presence_leave", "presence_update")
 
@@ -390,8 +396,6 @@ async def test_meta_is_changed_for_all_tabs() -> None:
 
 def make_without() -> Socket:
     """Return a socket of a server without presence."""
-    from tests.support.clients import FakeClient, make_host
-
     host = make_host()
     client = FakeClient(host, "ada")
     return host.namespaces["/"]._make_socket(client, "ada", Handshake(), None)
@@ -486,3 +490,132 @@ async def test_a_member_is_told_by_its_fields() -> None:
         ada, bob = await io.presence("chat:1")
         assert ada == Member("ada", {"name": "Ada"}, 1, ada.since)
         assert 0 < ada.since <= bob.since
+
+
+# --- anything in any order, against a model ---------------------------------------------------------------------------
+
+ROOMS = ("chat:1", "chat:2")
+
+
+class People:
+    """Clients that come, join, get lost, come back and are thrown out, in simulated time, and who should be there."""
+
+    def __init__(self, seed: int) -> None:
+        self.chosen = random.Random(seed)
+        self.loop = asyncio.get_running_loop()
+        self.host = make_host(auth=Auth(), recovery=Recovery(), presence=(Presence("chat:{id}"),))
+        self.main = self.host.namespaces["/"]
+        self.here: dict[str, FakeClient] = {}
+        """By socket id: the clients that are connected."""
+        self.users: dict[str, str] = {}
+        self.rooms: dict[str, set[str]] = {}
+        self.lost: dict[str, tuple[str, float]] = {}
+        """By socket id: the private ids of those that were lost, and the times when they were."""
+        self.shown: dict[str, set[str]] = {}
+        self.numbers = itertools.count()
+
+    async def connect(self, user: str, pid: str | None = None) -> FakeClient:
+        """Let a client in."""
+        client = FakeClient(self.host, f"c{next(self.numbers)}-")
+        auth = {"user": user} if pid is None else {"user": user, "pid": pid}
+        assert await client.connect(auth=auth) == "connected"
+        sid = client.socket().id
+        self.here[sid], self.users[sid] = client, user
+        self.rooms.setdefault(sid, set())
+        return client
+
+    async def step(self) -> None:
+        """Let one thing happen."""
+        chosen, roll = self.chosen, self.chosen.random()
+        sid = chosen.choice(list(self.here)) if self.here else None
+        room = chosen.choice(ROOMS)
+        if roll < 0.12 or sid is None:
+            await self.connect(chosen.choice("abcde"))
+        elif roll < 0.4:
+            await self.here[sid].socket().join(room)
+            self.rooms[sid].add(room)
+        elif roll < 0.5:
+            await self.here[sid].socket().leave(room)
+            self.rooms[sid].discard(room)
+        elif roll < 0.65:
+            pid = self.here[sid].socket()._pid
+            assert pid is not None
+            self.here.pop(sid).drop()
+            self.lost[sid] = pid, self.loop.time()
+        elif roll < 0.75 and self.lost:
+            sid = chosen.choice(list(self.lost))
+            pid, since = self.lost.pop(sid)
+            client = await self.connect(self.users[sid], pid)
+            if client.socket().id != sid:  # too late, or nobody knows what it has got of what it missed
+                self.lost[sid] = "forgotten", since
+        elif roll < 0.8:
+            self.here.pop(sid).depart()
+            del self.rooms[sid]
+        elif roll < 0.84:
+            socket = self.here.pop(sid).socket()
+            await socket.disconnect(chosen.random() < 0.5, reason="x", reconnect=False)
+            del self.rooms[sid]
+        elif roll < 0.86:
+            await self.main.in_(ROOMS[0]).sockets_join(ROOMS[1])
+            for each in self.here:
+                if ROOMS[0] in self.rooms[each]:
+                    self.rooms[each].add(ROOMS[1])
+        else:
+            await asyncio.sleep(chosen.choice([0.5, 3, 8, 30]))
+        await turn(3)
+        for sid in [sid for sid, (_, since) in self.lost.items() if self.loop.time() - since > 200]:
+            del self.lost[sid], self.rooms[sid]
+
+    def expected(self, room: str) -> dict[str, int]:
+        """Return who should be in a room, with how many tabs."""
+        found: dict[str, int] = {}
+        for sid, rooms in self.rooms.items():
+            is_here = sid in self.here
+            if room in rooms and (is_here or self.loop.time() - self.lost[sid][1] < 10):
+                found[self.users[sid]] = found.get(self.users[sid], 0) + is_here
+        return found
+
+    def watch(self, watcher: FakeClient) -> None:
+        """Take what a client was told that is always there."""
+        for line in watcher.heard():
+            if line[0] != "event":
+                continue
+            name, told = line[1], line[2]
+            people = self.shown.setdefault(told["room"], set())
+            if name == "presence":
+                people.clear()
+                people.update(each["user"] for each in told["members"])
+            elif name == "presence_join":
+                assert told["user"] not in people, "told twice"
+                people.add(told["user"])
+            elif name == "presence_leave":
+                people.remove(told["user"])
+        watcher.line.sent.clear()
+
+
+@pytest.mark.parametrize("seed", range(8 if is_thorough() else 1))
+def test_no_ghost_after_anything(seed: int) -> None:
+    """Somebody would stay in a list for good, or be missing from it."""
+
+    async def go_on() -> None:
+        people = People(seed)
+        watcher = await people.connect("watcher")
+        people.here.pop(watcher.socket().id)
+        people.rooms.pop(watcher.socket().id)
+        await watcher.socket().join(*ROOMS)
+        for _ in range(10_000):
+            await people.step()
+            people.watch(watcher)
+            for room in ROOMS:
+                expected = {**people.expected(room), "watcher": 1}
+                found = await people.main._members_of(room, 99, None)
+                assert {each.user: each.tabs for each in found} == expected
+                assert people.shown[room] == set(expected)
+
+    loop = SimulatedLoop()
+    logging.getLogger("rtframework").setLevel(logging.CRITICAL)
+    try:
+        loop.run_until_complete(go_on())
+    finally:
+        logging.getLogger("rtframework").setLevel(logging.NOTSET)
+        loop.close()
