@@ -55,7 +55,7 @@ class MemberList:
 
 
 class _Readings:
-    """Those of one room. ``next``: what clients await that have asked since the last reading began."""
+    """The readings of one room's list. ``next``: what clients await that have asked since the last one began."""
 
     __slots__ = ("next",)
 

@@ -5,19 +5,20 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, TypeAlias
 from unittest import SkipTest
 
 from ...adapters.presence import Presence
 from ...exceptions import ClusterUnavailable
 from ...options import Recovery
-from ...server import Server
-from ..server import TestServer
 from .suites import check
 
 if TYPE_CHECKING:
+    from ...server import Server
     from ...types import Handshake
     from ..client import TestClient
+    from ..server import TestServer
     from .cluster_broker import ClusterBroker
 
 ROOM = "chat:1"
@@ -123,7 +124,7 @@ class PresenceConformance:
     # --- one server, or several ---------------------------------------------------------------------------------------
 
     def test_everybody_is_told_who_comes_and_goes(self) -> None:
-        """A list would be short by the people of other servers, or keep those who have gone."""
+        """A list would be short by the people of other servers, or keep people who have gone."""
 
         async def run(broker: ClusterBroker, places: list[Place]) -> None:
             visitors = []
@@ -266,7 +267,7 @@ class PresenceConformance:
         self._run(2, run)
 
     def test_a_client_that_is_recovered_elsewhere_stays(self) -> None:
-        """Its old server would take it out of the list, or tell that it has come."""
+        """A client's old server would take it out of the list, or tell that it has come."""
 
         async def run(broker: ClusterBroker, places: list[Place]) -> None:
             watcher, ada = await self._recovered_elsewhere(places)
@@ -280,7 +281,7 @@ class PresenceConformance:
         self._run(2, run)
 
     def test_a_client_that_is_recovered_elsewhere_leaves_at_once(self) -> None:
-        """Its old server would keep it in the list, because it may come back."""
+        """A client's old server would keep it in the list, because it may come back."""
 
         async def run(broker: ClusterBroker, places: list[Place]) -> None:
             watcher, ada = await self._recovered_elsewhere(places)
@@ -339,7 +340,7 @@ class PresenceConformance:
         self._run(2, run, "kill", "revive")
 
     def test_a_broker_that_forgets_everything(self) -> None:
-        """Everybody would be gone from the lists of those who join later."""
+        """All people would be gone from the lists of clients that join later."""
 
         async def run(broker: ClusterBroker, places: list[Place]) -> None:
             await self._through_outage(broker, places, broker.kill, lambda: broker.revive(empty=True))
@@ -432,14 +433,16 @@ class PresenceConformance:
             places = []
             for name in (f"n{number}" for number in range(count)):
                 io = _program(broker, name, grace, Recovery(skip_middlewares=True) if self.recovers else None)
-                server = await stack.enter_async_context(TestServer(io))
+                server = await stack.enter_async_context(_testing().TestServer(io))
                 places.append(Place(io, server, name, self.patience + self.notice))
             yield places
 
 
 def _program(broker: ClusterBroker, name: str, grace: float, recovery: Recovery | None) -> Server:
     rules = [Presence("chat:{id}", meta=lambda socket: {"of": socket.user}, grace=grace, max_meta=100_000)]
-    io = Server(auth=_Anybody(), adapter=broker.backbone(name), presence=rules, connection_state_recovery=recovery)
+    io: Server = import_module("rtframework").Server(
+        auth=_Anybody(), adapter=broker.backbone(name), presence=rules, connection_state_recovery=recovery
+    )
 
     @io.on("join")
     async def join(socket: Any, room: str) -> None:
@@ -464,6 +467,11 @@ def _program(broker: ClusterBroker, name: str, grace: float, recovery: Recovery 
         await socket.update_presence(room, meta)
 
     return io
+
+
+def _testing() -> Any:
+    """Return the package that has this suite: it is there when a test runs."""
+    return import_module("rtframework.testing")
 
 
 async def _tabs(place: Place, user: str, tabs: int) -> bool:
