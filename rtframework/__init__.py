@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .adapters import BaseAdapter, MemoryAdapter
     from .adapters.cluster_view import Cluster
+    from .adapters.history import History
+    from .adapters.memory_history import MemoryHistory
     from .adapters.presence import Presence
     from .authenticators import StaticTokenAuth, TokenSources
     from .engine.http.readiness import Readiness
@@ -55,6 +57,8 @@ if TYPE_CHECKING:
         ConnectionFailure,
         DisconnectReason,
         Handshake,
+        HistoryEntry,
+        HistoryPage,
         Identity,
         Member,
         Packet,
@@ -95,6 +99,9 @@ __all__ = [
     "EventError",
     "FetchTimeout",
     "Handshake",
+    "History",
+    "HistoryEntry",
+    "HistoryPage",
     "Identity",
     "InvalidPayload",
     "InvalidReturn",
@@ -102,6 +109,7 @@ __all__ = [
     "Limits",
     "Member",
     "MemoryAdapter",
+    "MemoryHistory",
     "Namespace",
     "Packet",
     "PacketType",
@@ -159,6 +167,8 @@ _NAMES = {
     "limits.rate_limiter": ("RateLimiter",),
     "limits.rates": ("Rate", "RateLimit"),
     "adapters.cluster_view": ("Cluster",),
+    "adapters.history": ("History",),
+    "adapters.memory_history": ("MemoryHistory",),
     "adapters.presence": ("Presence",),
     "namespaces.namespace": ("Namespace",),
     "namespaces.operators": ("BroadcastOperator", "RemoteSocket"),
@@ -179,6 +189,8 @@ _NAMES = {
         "ConnectionFailure",
         "DisconnectReason",
         "Handshake",
+        "HistoryEntry",
+        "HistoryPage",
         "Identity",
         "Member",
         "Packet",

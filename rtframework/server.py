@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import warnings
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from contextvars import ContextVar
 from dataclasses import replace
 from functools import partial
@@ -16,6 +17,7 @@ from aiohttp import web
 
 from .adapters.checking import check_extensions
 from .adapters.cluster_view import Cluster
+from .adapters.history import History, histories_of
 from .adapters.memory import MemoryAdapter
 from .adapters.presence import Presence, all_presence
 from .adapters.recovering import default_factory
@@ -32,7 +34,7 @@ from .handlers.event import NEW_NAMESPACE
 from .handlers.mistakes import given_a_function, given_a_name, given_options, unknown_keywords
 from .handlers.registration import Registration
 from .handlers.strict import Auditor
-from .limits.audit import AuditListener
+from .limits.audit import AuditEntry, AuditListener
 from .limits.rates import RateLimit, Rates
 from .namespaces.broadcasting import Broadcasting
 from .namespaces.functions import describe_functions
@@ -94,6 +96,7 @@ class Server(Registration, Broadcasting):
     ``cleanup_empty_child_namespaces``: close a namespace that was made for a client with its last client.
     ``connection_state_recovery``: a client whose connection was lost continues its session, see
     :class:`~rtframework.Recovery`; off by default, as with Node.
+    ``history``: rooms whose events are kept for sockets that join later, see :class:`~rtframework.History`.
     ``ping_interval``, ``ping_timeout``: seconds between heartbeats, and seconds that a client has to answer one.
     ``connect_timeout``: seconds after which a client that joined no namespace is closed.
     ``upgrade_timeout``: seconds that a client has to complete a change to websocket.
@@ -146,6 +149,7 @@ class Server(Registration, Broadcasting):
         validate_returns: bool = False,
         cleanup_empty_child_namespaces: bool = False,
         connection_state_recovery: Recovery | None = None,
+        history: History | Sequence[History] | None = None,
         ping_interval: float = 25.0,
         ping_timeout: float = 20.0,
         connect_timeout: float = 45.0,
@@ -229,6 +233,7 @@ class Server(Registration, Broadcasting):
                 authenticator=auth,
                 adapter_factory=default_factory() if adapter is MemoryAdapter else adapter,
                 recovery=connection_state_recovery,
+                history=histories_of(history),
                 linger=ping_interval + ping_timeout,
                 ordered=ordered,
                 validate_returns=validate_returns,
@@ -303,6 +308,13 @@ class Server(Registration, Broadcasting):
                 await socket.join(socket.namespace.params["tenant"])
         """
         return self._host.of(name, factory)
+
+    def visit(self, name: str) -> AbstractAsyncContextManager[Namespace | None]:
+        """Keep a namespace while in the block: a child of a pattern is made if need be, and cleaned up when empty.
+
+        ``None`` if there is none of that name. For namespaces whose clients may be on other servers.
+        """
+        return self._host.visit(name)
 
     def register_namespace(self, namespace: N) -> N:
         """Add a namespace that was written as a class.
@@ -393,6 +405,10 @@ class Server(Registration, Broadcasting):
         """
         self._host.guard.audit.hear(function)
         return function
+
+    def audit(self, entry: AuditEntry) -> None:
+        """Write an entry of the program's own, with no token in it, into the audit log; call it in the event loop."""
+        self._host.guard.audit.add(entry)
 
     @property
     def server(self) -> Server:

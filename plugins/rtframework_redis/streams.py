@@ -324,11 +324,12 @@ class RedisStreams:
                     return
             elif not is_for(fields, self._uids, self._rooms):
                 return
-            event = read_event(fields)
+            kept = len(fields) > 10 and fields[-2] == b"h"
+            event = read_event(fields[:-2] if kept else fields)
             if event is not None:
                 adapter = self._named.get(fields[3])
                 is_new = reader.cursor.is_new(fields[9] if len(fields) > 8 else None)
-                if adapter is None or not is_new or adapter.take_event(id, event, fields):
+                if adapter is None or not is_new or adapter.take_event(id, event, fields, kept):
                     return
             entry = read_fields(fields)
             if entry.gap is not None:

@@ -20,17 +20,6 @@ _ARGUMENTS: Final[dict[str, tuple[str, ...]]] = {
 _checked: Final[WeakSet[type]] = WeakSet()
 
 
-def check_adapter_factory(adapter: object) -> None:
-    """Check the option ``adapter=`` of a server. Raises ``ConfigurationError`` and says what to write."""
-    if isinstance(adapter, str) and "://" in adapter:  # the URL is not shown: it may have a password
-        raise ConfigurationError("adapter is no URL: write adapter=RedisStreams(url), with that of rtframework_redis")
-    check_factory("adapter", adapter, "broadcast")
-    if isinstance(adapter, type) and hasattr(adapter, "stop") and hasattr(adapter, "health"):
-        raise ConfigurationError(
-            f"adapter is a connection to a cluster, not its class: write adapter={adapter.__name__}(...)"
-        )
-
-
 def check_extensions(auth: object, serializer: object, adapter: object) -> None:
     """Check the extensions that a server is given. Raises ``ConfigurationError``."""
     if auth is not None:
@@ -48,6 +37,17 @@ def check_extensions(auth: object, serializer: object, adapter: object) -> None:
     if serializer is not None:
         check_object("serializer", serializer, ("encode", "decoder"), "serializer=JSONSerializer()")
     check_adapter_factory(adapter)
+
+
+def check_adapter_factory(adapter: object) -> None:
+    """Check the option ``adapter=`` of a server. Raises ``ConfigurationError`` and says what to write."""
+    if isinstance(adapter, str) and "://" in adapter:  # the URL is not shown: it may have a password
+        raise ConfigurationError("adapter is no URL: write adapter=RedisStreams(url), with that of rtframework_redis")
+    check_factory("adapter", adapter, "broadcast")
+    if isinstance(adapter, type) and hasattr(adapter, "stop") and hasattr(adapter, "health"):
+        raise ConfigurationError(
+            f"adapter is a connection to a cluster, not its class: write adapter={adapter.__name__}(...)"
+        )
 
 
 def check_adapter(adapter: Any) -> None:

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from ..exceptions import ConfigurationError, EncodeError
 from ..options import LONGEST_WAIT, whole_number
-from .room_rules import Fits, Rooms, compile_rooms
+from .room_rules import RoomRule, compile_rule
 
 LIST: Final = "presence"
 """The event that a socket gets when it joins: who is there."""
@@ -35,7 +35,7 @@ class Presence:
         io = Server(presence=Presence("chat:{id}", meta=lambda socket: {"name": socket.data["name"]}, grace=20))
     """
 
-    rooms: Rooms
+    room: RoomRule
     r"""A room's name; a template, ``"chat:{id}"`` or ``r"chat:{id:\d+}"``; an expression of ``re.compile``, which has
     to match all of a name; or a function ``(room) -> bool``. The server's own rooms are never meant."""
 
@@ -55,11 +55,11 @@ class Presence:
     max_meta: int = field(default=2_048, kw_only=True)
     """Bytes of ``meta`` as JSON."""
 
-    fits: Fits = field(init=False, repr=False, compare=False)
+    fits: Callable[[str], bool] = field(init=False, repr=False, compare=False)
     """Tells whether a room is meant."""
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "fits", compile_rooms(self.rooms))
+        object.__setattr__(self, "fits", compile_rule(self.room, "Presence"))
         if self.meta is not None and not callable(self.meta):
             raise ConfigurationError(f"meta is a function (socket) -> meta, not {self.meta!r}")
         grace = self.grace

@@ -1,82 +1,85 @@
-"""Rules for the names of rooms: a name, a template, a regular expression or a function. Without I/O."""
+"""Rules that say which rooms a setting is for: a name, a template, an expression or a function. Without I/O."""
 
 from __future__ import annotations
 
 import inspect
 import re
 from collections.abc import Callable
-from typing import Final, TypeAlias
+from typing import TypeAlias
 
 from ..exceptions import ConfigurationError
 
-Rooms: TypeAlias = str | re.Pattern[str] | Callable[[str], bool]
-"""A room's name; a template such as ``"chat:{id}"``; an expression that matches all of the name; or a function."""
+RoomRule: TypeAlias = "str | re.Pattern[str] | Callable[[str], bool]"
+"""The rooms that a setting is for.
 
-Fits: TypeAlias = Callable[[str], bool]
-"""Tells whether a room is meant."""
-
-_PARAMETER: Final = r"(?s:.+?)"
-"""The expression of a parameter that has none: one or more characters, up to what follows it in the template."""
-
-
-def compile_rooms(rooms: object) -> Fits:
-    r"""Make the function that tells whether a room is meant.
-
-    ``"chat:{id}"``: a parameter stands for one or more characters of any kind; ``"chat:{id:\d+}"`` has an expression of
-    its own. Raises :class:`~rtframework.ConfigurationError` for anything that is no :data:`Rooms`.
-    """
-    if isinstance(rooms, str):
-        if "{" in rooms or "}" in rooms:
-            return _matching(_compile_template(rooms))
-        if not rooms:
-            raise ConfigurationError("a room's name is not empty")
-        return rooms.__eq__
-    if isinstance(rooms, re.Pattern):
-        if not isinstance(rooms.pattern, str):
-            raise ConfigurationError(f"a room's name is a string: {rooms!r} matches bytes")
-        return _matching(rooms)
-    if not callable(rooms) or isinstance(rooms, type):
-        raise ConfigurationError(
-            'rooms are a name, a template as "chat:{id}", a compiled expression or a function (room) -> bool, '
-            f"not {rooms!r}"
-        )
-    if inspect.iscoroutinefunction(rooms):
-        raise ConfigurationError(f"a function that tells whether a room is meant is not async: {rooms!r}")
-    return rooms
+``"lobby"``: the room of that name. ``"chat:{room}"``: all names that fit; a parameter is one or more characters of any
+kind, or, as ``{id:\\\\d+}``, what its expression matches. A regular expression: all names that it matches as a whole. A
+function ``(room) -> bool``: all names for which it returns true; it is asked once for a name, and remembered.
+"""
 
 
-def _matching(expression: re.Pattern[str]) -> Fits:
+def compile_rule(rule: RoomRule, option: str) -> Callable[[str], bool]:
+    """Return a function that tells whether a room fits a rule. Raises ``ConfigurationError`` for what is no rule."""
+    if isinstance(rule, str):
+        if not rule:
+            raise ConfigurationError(f"{option}: the name of a room is not empty")
+        if "{" not in rule and "}" not in rule:
+            return rule.__eq__
+        expression = compile_template(rule, option)
+    elif isinstance(rule, re.Pattern):
+        if not isinstance(rule.pattern, str):
+            raise ConfigurationError(f"{option}: the name of a room is a string: {rule!r} matches bytes")
+        expression = rule
+    else:
+        return _function(rule, option)
     match = expression.fullmatch
     return lambda room: match(room) is not None
 
 
-def _compile_template(template: str) -> re.Pattern[str]:
+def compile_template(template: str, option: str) -> re.Pattern[str]:
+    r"""Compile a template, ``"chat:{room}"`` or ``"order:{id:\d+}"``, to an expression."""
     expression, position = "", 0
     while position < len(template):
-        character = template[position]
-        if character == "{":
-            end = _end_of_parameter(template, position)
-            name, colon, own = template[position + 1 : end].partition(":")
-            if not name.isidentifier() or (colon and not own):
-                raise ConfigurationError(f"{template!r}: a parameter is {{name}} or {{name:expression}}")
-            expression += f"(?P<{name}>{own or _PARAMETER})"
-            position = end
-        elif character == "}":
-            raise ConfigurationError(f"{template!r}: a brace is closed that was not opened")
-        else:
-            expression += re.escape(character)
-        position += 1
+        brace = template[position]
+        if brace == "}":
+            raise ConfigurationError(f"{option}: {template!r}: a brace is closed that was not opened")
+        if brace != "{":
+            expression += re.escape(brace)
+            position += 1
+            continue
+        end = _end_of_parameter(template, position, option)
+        name, colon, own = template[position + 1 : end].partition(":")
+        if not name.isidentifier() or (colon and not own):
+            raise ConfigurationError(f"{option}: {template!r}: a parameter is {{name}} or {{name:expression}}")
+        expression += f"(?P<{name}>{own or '.+'})"
+        position = end + 1
     try:
-        return re.compile(expression)
+        return re.compile(expression, re.DOTALL)
     except re.error as error:
-        raise ConfigurationError(f"{template!r}: {error}") from error
+        raise ConfigurationError(f"{option}: {template!r}: {error}") from error
 
 
-def _end_of_parameter(template: str, start: int) -> int:
+def _end_of_parameter(template: str, start: int, option: str) -> int:
     """Find the brace that closes the one at ``start``; an expression may have pairs of braces in it."""
     depth = 0
     for position in range(start, len(template)):
-        depth += {"{": 1, "}": -1}.get(template[position], 0)
-        if not depth:
-            return position
-    raise ConfigurationError(f"{template!r}: a brace is opened and not closed")
+        if template[position] == "{":
+            depth += 1
+        elif template[position] == "}":
+            depth -= 1
+            if not depth:
+                return position
+    raise ConfigurationError(f"{option}: {template!r}: a brace is opened and not closed")
+
+
+def _function(rule: Callable[[str], bool], option: str) -> Callable[[str], bool]:
+    wanted = "a room's name, a template, a regular expression or a function (room) -> bool"
+    if not callable(rule) or isinstance(rule, type):
+        raise ConfigurationError(f"{option} takes {wanted}, not {rule!r}")
+    if inspect.iscoroutinefunction(rule):
+        raise ConfigurationError(f"{option}: the function cannot be async: it is asked in the middle of an emit")
+    try:
+        inspect.signature(rule).bind("room")
+    except TypeError as error:
+        raise ConfigurationError(f"{option} takes {wanted}: {error}") from None
+    return rule

@@ -7,12 +7,14 @@ import difflib
 import logging
 import re
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeGuard, TypeVar
 
 from ..adapters.cluster_events import ClusterEvents
+from ..adapters.memory_history import MemoryHistory
 from ..concurrency import TaskSet, is_cancelled
 from ..counters import CONNECT_RATE, INTERNAL_ERROR, INVALID_NAMESPACE, LIMITED_CONNECT, REFUSALS
 from ..exceptions import AckTimeout, ClusterUnavailable, ConfigurationError, ConnectionRefused, RateLimited
@@ -37,11 +39,12 @@ from .revocations import REVOCATIONS, REVOKED, TOKEN_REVOKED, Revocation, Revoca
 from .server_presence import ServerPresence
 
 if TYPE_CHECKING:
+    from ..adapters.history import History
     from ..adapters.presence import Presence
     from ..counters import Counters
     from ..handlers.strict import Auditor
     from ..options import Limits, Recovery
-    from ..protocols import AdapterFactory, Authenticator, Backbone, Client, Engine, Observer
+    from ..protocols import AdapterFactory, Authenticator, Backbone, Client, Engine, HistoryStore, Observer
     from ..server import Server
     from .announcements import Pending
     from .parent import Factory
@@ -77,6 +80,7 @@ class Settings:
     authenticator: Authenticator | None
     adapter_factory: AdapterFactory
     recovery: Recovery | None
+    history: tuple[History, ...] = ()
     linger: float
     """Seconds that may pass before it is noticed that a client has gone."""
     ordered: bool
@@ -113,6 +117,8 @@ class Host:
         self.dynamic = DynamicNamespaces(self, clean_up=settings.clean_up)
         self.announcements = Announcements()
         self.cluster = ClusterEvents(self._why_down)
+        self.memory_history = MemoryHistory() if settings.backbone is None else None
+        """Keeps the history of rooms, unless the adapter or a program's own store does; ``None`` with a backbone."""
         self.started_at: float | None = None
         """Time at which the application that is served had started; ``None`` before, and when it stops."""
         self.started = False
@@ -150,6 +156,16 @@ class Host:
         if namespace is None or namespace.parent is not None:
             namespace = self.dynamic.claim(name) if factory is None else None
         return self.add((factory or Namespace)(name)) if namespace is None else namespace
+
+    @asynccontextmanager
+    async def visit(self, name: str) -> AsyncIterator[Namespace | None]:
+        """Keep the namespace of that name while in the block. See ``Server.visit``."""
+        namespace = self.namespaces.get(name)
+        if namespace is not None and namespace.parent is None:
+            yield namespace
+            return
+        async with self.dynamic.visit(name) as child:
+            yield child
 
     def _parent(self, key: str | re.Pattern[str] | Predicate, factory: Factory | None) -> ParentNamespace:
         parent = self.dynamic.parent(key)
@@ -372,6 +388,8 @@ class Host:
         while self._pending:
             await self._pending[0]()  # one that fails is heard of again at the next start
             del self._pending[0]
+        for store in self._stores():
+            await store.start()
         for namespace in starting:
             await namespace.adapter.start()
         if backbone is not None and self.settings.authenticator is not None:
@@ -406,6 +424,13 @@ class Host:
                 if is_cancelled(error):
                     raise
                 log.exception("an adapter failed to close", extra={"nsp": namespace.name})
+        for store in self._stores():
+            try:
+                await store.close()
+            except (Exception, asyncio.CancelledError) as error:
+                if is_cancelled(error):
+                    raise
+                log.exception("a store of rooms' history failed to close")
         backbone = self.settings.backbone
         if backbone is not None:
             try:
@@ -414,6 +439,12 @@ class Host:
                 if is_cancelled(error):
                     raise
                 log.exception("the backbone failed to stop")
+
+    def _stores(self) -> Iterable[HistoryStore]:
+        """Return where the history of rooms is kept, each once."""
+        stores = [each.store for each in self.settings.history]
+        found = [self.memory_history if each is None else each for each in stores]
+        return {id(each): each for each in found if each is not None}.values()
 
     def stop(self) -> None:
         """Forget the children that were made for clients: the application has stopped."""

@@ -28,6 +28,7 @@ from ..types import EVERYBODY, AckResponses, Member, Packet, PacketType, SocketD
 from .admission import Admission
 from .broadcasting import Broadcasting
 from .emitter import NamespaceEmitter
+from .history import NamespaceHistory, make_history
 from .limited_receiver import LimitedReceiver
 from .membership import Membership
 from .operators import BroadcastOperator
@@ -102,6 +103,7 @@ class Namespace(Registration, Broadcasting):
         self._authenticator: Authenticator | None = None
         self._auditor: Auditor | None = None
         self._adapter: Adapter | None = None
+        self._history: NamespaceHistory | None = None
         self._membership = Membership(self)
         self._admission = Admission(self)
         self._listening = HandlerRegistry(ordered=ordered, on_outgoing=lambda: self._outgoing.namespace_changed())
@@ -382,6 +384,8 @@ class Namespace(Registration, Broadcasting):
         self._limits = settings.limits
         self._guard = host.guard
         self._adapter = self._make_adapter(host)
+        if settings.history:
+            self._history = self._make_history(host, self._adapter)
         self._presence = None if host.presence is None else host.presence.of(self)
         self._listening.settle(settings.ordered, settings.validate_returns)
         if self.parent is None:
@@ -402,6 +406,8 @@ class Namespace(Registration, Broadcasting):
         self.middlewares[:0] = parent.middlewares
         self.event_middlewares[:0] = parent.event_middlewares
         self._compose()
+        if self._host is not None and self._host.settings.history and self._adapter is not None:
+            self._history = self._make_history(self._host, self._adapter)  # one may be for all children of a parent
 
     def _compose(self) -> None:
         """Make the chains anew, after middleware or an observer of the server was added."""
@@ -467,6 +473,10 @@ class Namespace(Registration, Broadcasting):
         adapter = host.settings.adapter_factory(self.name, NamespaceEmitter(self, host.engine))
         check_adapter(adapter)
         return adapter
+
+    def _make_history(self, host: Host, adapter: Adapter) -> NamespaceHistory | None:
+        emitter = NamespaceEmitter(self, host.engine)
+        return make_history(self, host.settings.history, adapter, emitter, host.memory_history)
 
     def _declare(self, declaration: Declaration) -> None:
         self.declared.add(declaration)

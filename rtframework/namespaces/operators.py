@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from ..protocols import Adapter
     from ..types import Handshake, Member, SocketDetails
+    from .history import NamespaceHistory
     from .socket import Socket
 
 Rooms = str | Iterable[str]
@@ -35,6 +36,10 @@ class Audience(Protocol):
     @property
     def adapter(self) -> Adapter:
         """The adapter, which delivers."""
+
+    @property
+    def _history(self) -> NamespaceHistory | None:
+        """What stands in front of the adapter, if rooms have a history."""
 
     def _packet(self, event: str | int, args: tuple[Any, ...]) -> Packet:
         """Make the packet of an event. Raises ``ConfigurationError`` for a reserved name."""
@@ -131,7 +136,8 @@ class BroadcastOperator(Advising):
         packet = self._audience._packet(event, args)
         delivery: Awaitable[None] | None = None
         try:
-            delivery = self._audience.adapter.broadcast(packet, self._target)
+            audience = self._audience
+            delivery = (audience._history or audience.adapter).broadcast(packet, self._target)
             await delivery
         except ClusterUnavailable as error:
             self._audience._lost(packet, self._target, error)

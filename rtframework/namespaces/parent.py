@@ -126,6 +126,9 @@ class ParentNamespace(Namespace):
     def _make_adapter(self, host: Host) -> Adapter:
         return _Adapters(host.engine, self._members)
 
+    def _make_history(self, host: Host, adapter: Adapter) -> None:
+        """Make none: each child has its own."""
+
 
 class _Adapters:
     """The adapters of all children, as one."""
@@ -164,7 +167,7 @@ class _Adapters:
 
         async def deliver(child: Namespace) -> None:
             try:
-                await child.adapter.broadcast(_for(child, packet), target)
+                await (child._history or child.adapter).broadcast(_for(child, packet), target)
             except Exception as error:  # noqa: BLE001 - raised when the others have their packet
                 if isinstance(error, ClusterUnavailable):
                     child._lost(packet, target, error)

@@ -11,6 +11,8 @@ from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias, TypeVar
 
+from .history_store import HistoryKeeper as HistoryKeeper
+from .history_store import HistoryStore as HistoryStore
 from .seam import Application as Application
 from .seam import Client as Client
 from .seam import Connection as Connection

@@ -24,13 +24,13 @@ from rtframework.adapters.presence import all_presence, diff_text, encode_meta, 
         ({"nsp": 1}, "starts with"),
         ({"max_list": 0}, "max_list"),
         ({"max_meta": 1.5}, "max_meta"),
-        ({"rooms": ""}, "not empty"),
+        ({"room": ""}, "not empty"),
     ],
 )
 def test_mistakes_in_the_settings(options: dict[str, Any], why: str) -> None:
     """They would be found when the first client joins."""
     with pytest.raises(ConfigurationError, match=why):
-        Presence(**{"rooms": "a", **options})
+        Presence(**{"room": "a", **options})
 
 
 def test_settings_are_frozen_and_equal_by_value() -> None:

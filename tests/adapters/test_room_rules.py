@@ -1,4 +1,4 @@
-"""The rooms that a rule is for."""
+"""Rules for rooms: what fits, and what is told of a rule that is none."""
 
 from __future__ import annotations
 
@@ -8,53 +8,47 @@ from typing import Any
 import pytest
 
 from rtframework import ConfigurationError
-from rtframework.adapters.room_rules import compile_rooms
-
-
-def of_five(room: str) -> bool:
-    return len(room) == 5
+from rtframework.adapters.room_rules import compile_rule
 
 
 @pytest.mark.parametrize(
-    ("rooms", "fits", "others"),
+    ("rule", "fitting", "others"),
     [
-        ("lobby", ["lobby"], ["lobby ", "Lobby", "lobb"]),
-        ("chat:{id}", ["chat:1", "chat:a/b", "chat::", "chat:\n", "chat:é"], ["chat:", "xchat:1", "chat"]),
-        ("{a}:{b}", ["a:b", "a:b:c"], [":b", "a:", "ab"]),
-        (r"chat:{id:\d{2}}", ["chat:12"], ["chat:1", "chat:1a", "chat:123"]),
-        ("a.b{x}", ["a.bc"], ["axbc"]),
-        (re.compile("(?i)room-[a-f]"), ["room-a", "ROOM-F"], ["room-g", "room-ab"]),
-        (of_five, ["12345"], ["1234"]),
+        ("lobby", ["lobby"], ["lobby2", "Lobby", ""]),
+        ("chat:{room}", ["chat:1", "chat:a/b", "chat:a:b\n"], ["chat:", "xchat:1", "chat"]),
+        (r"order:{id:\d{2}}", ["order:12"], ["order:1", "order:123", "order:ab"]),
+        ("{a}.{b}", ["1.2", "1.2.3"], [".", "1."]),
+        (re.compile("a|b"), ["a", "b"], ["ab"]),
+        (lambda room: room.islower(), ["abc"], ["Abc"]),
     ],
 )
-def test_what_fits(rooms: Any, fits: list[str], others: list[str]) -> None:
-    """A feature would be there in rooms of other kinds, or not in all of its own."""
-    rule = compile_rooms(rooms)
-    assert [room for room in (*fits, *others) if rule(room)] == fits
+def test_what_fits(rule: Any, fitting: list[str], others: list[str]) -> None:
+    """Rooms would have no history, or the wrong ones would have it."""
+    fits = compile_rule(rule, "History")
+    assert [room for room in [*fitting, *others] if fits(room)] == fitting
 
 
-async def later(room: str) -> bool:
+async def _asked(room: str) -> bool:
     return True
 
 
 @pytest.mark.parametrize(
-    ("rooms", "why"),
+    ("rule", "told"),
     [
         ("", "not empty"),
-        ("a{", "opened and not closed"),
-        ("a}", "closed that was not opened"),
-        ("a{1}", "parameter is"),
-        ("a{b:}", "parameter is"),
-        ("a{b:(}", "unterminated"),
-        ("{a}{a}", "redefinition"),
+        ("a{b", "opened and not closed"),
+        ("a}b", "closed that was not opened"),
+        ("{1}", r"a parameter is \{name\}"),
+        ("{a:}", r"a parameter is \{name\}"),
+        ("{a:(}", "missing"),
         (re.compile(b"a"), "matches bytes"),
-        (7, "function"),
-        (None, "function"),
-        (str, "function"),
-        (later, "not async"),
+        (7, "takes a room's name"),
+        (str, "takes a room's name"),
+        (_asked, "cannot be async"),
+        (lambda: True, "takes a room's name"),
     ],
 )
-def test_mistakes(rooms: Any, why: str) -> None:
-    """A rule that fits nothing would be found by users."""
-    with pytest.raises(ConfigurationError, match=why):
-        compile_rooms(rooms)
+def test_what_is_no_rule(rule: Any, told: str) -> None:
+    """A mistake would show when the first event is missing."""
+    with pytest.raises(ConfigurationError, match=told):
+        compile_rule(rule, "History")
