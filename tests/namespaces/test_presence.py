@@ -18,6 +18,7 @@ from rtframework import (
     EncodeError,
     EventError,
     Handshake,
+    History,
     Identity,
     Member,
     Presence,
@@ -490,6 +491,27 @@ async def test_a_member_is_told_by_its_fields() -> None:
         ada, bob = await io.presence("chat:1")
         assert ada == Member("ada", {"name": "Ada"}, 1, ada.since)
         assert 0 < ada.since <= bob.since
+
+
+async def test_history_and_presence_in_one_room() -> None:
+    """Who joins would get what was said after what is said now, or wait for ever."""
+    io = make(history=History("chat:{id}"))
+
+    @io.on("enter")
+    async def enter(socket: Socket, room: str) -> None:
+        await socket.join(room, history=10)
+
+    async with served(io) as server:
+        ada, bob = await ada_and_bob(server)
+        await ada.emit("say", "chat:1", "one")
+        await ada.emit("leave", "chat:1")
+        await ada.emit("enter", "chat:1")
+        await bob.emit("say", "chat:1", "two")
+        names = [item.event for item in ada.received][-3:]
+        assert names == ["history", "presence", "said"]
+        page = await ada.receive("history")
+        assert [entry["event"] for entry in page["entries"]] == ["said"], "changes of presence are not kept"
+        assert heard(bob) == [("presence_leave", "ada"), ("presence_join", "ada")]
 
 
 # --- anything in any order, against a model ---------------------------------------------------------------------------
