@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import Any, cast
 
 import pytest
@@ -12,10 +13,13 @@ from rtframework.testing import ClusterBroker, PresenceConformance
 from rtframework_redis import RedisPubSub, RedisStreams
 from rtframework_redis import presence_store as store
 from rtframework_redis.presence_carriers import ChannelCarrier, StreamCarrier
-from tests.support.clients import FakeClient
+from tests.support.clients import FakeClient, make_host
 from tests.support.cluster.needs import needs
 from tests.support.cluster.redis_broker import RedisBroker
+from tests.support.cluster.redis_fleets import running_cluster
 from tests.support.cluster.redis_server import running_redis
+from tests.support.server import HOST
+from tests.support.until import until
 
 pytestmark = needs("redis-server")
 
@@ -77,6 +81,28 @@ async def test_a_thousand_join_together() -> None:
         finally:
             await host.close()
             host.stop()
+
+
+@pytest.mark.parametrize("make", [RedisStreams, RedisPubSub])
+async def test_in_a_redis_cluster(make: Any) -> None:
+    """Keys of presence would lie at several nodes, and the script be refused."""
+    async with running_cluster() as cluster, contextlib.AsyncExitStack() as stack:
+        url = "redis+cluster://" + ",".join(f"{HOST}:{each.port}" for each in cluster.servers)
+        clients = []
+        for name in ("one", "two"):
+            host = make_host(adapter=make(url), presence=(Presence("r", grace=0.05),))
+            await host.start()
+            stack.callback(host.stop)
+            stack.push_async_callback(host.close)
+            clients.append(FakeClient(host, name))
+            await clients[-1].connect()
+            await clients[-1].socket().join("r")
+        one, two = clients
+        told = [line[1:] for line in one.heard() if line[0] == "event" and line[1] != "presence"]
+        assert [(name, told["user"]) for name, told in told] == [("presence_join", "two1")]
+        assert [each.user for each in await one.socket().namespace.presence("r")] == ["one1", "two1"]
+        two.drop()
+        await until(lambda: any(line[1:2] == ("presence_leave",) for line in one.heard()))
 
 
 def test_sharded_channels_of_a_redis_cluster_are_refused() -> None:
