@@ -118,6 +118,8 @@ class RedisPresence:
         self._latest: dict[Any, _Call] = {}
         """By tab: the last call that is not answered."""
         self._numbers = itertools.count(1)
+        self._counted = 0
+        """Calls of this server that Redis has counted, as it has said last; with fewer, it has lost some."""
         self._timer: asyncio.TimerHandle | None = None
         self._due = 0.0
         self._is_open = self._is_sweeping = False
@@ -233,7 +235,9 @@ class RedisPresence:
             self._waiting = deque(each for each in waiting if self._is_wanted(each))
 
     def _is_wanted(self, call: _Call) -> bool:
-        return call.future is not None if call.key is None else self._latest.get(call.key) is call
+        if call.key is None:
+            return call.future is not None or call.op == "mine"
+        return self._latest.get(call.key) is call
 
     def _flush(self) -> None:
         waiting = self._waiting
@@ -286,10 +290,12 @@ class RedisPresence:
             del self._latest[key]
         if call.op == "sweep":
             self._swept(*result)
+        elif call.op == "mine":
+            self._look(*result)
         elif call.op in ("members", "stop"):
             self._end(call, None, result)
         else:
-            known, position = result
+            known, position, self._counted = result
             if not known and self._is_open:
                 self._enter_all()
             if call.future is not None and not call.future.done():
@@ -334,12 +340,16 @@ class RedisPresence:
                 self._waiting.popleft()
                 self._is_sweeping = False
 
-    def _swept(self, known: int, more: int, soonest: int) -> None:
+    def _swept(self, known: int, more: int, soonest: int, counted: int) -> None:
         self._is_sweeping = False
         if not self._is_open:
             return
         if not known:
             self._enter_all()
+        elif counted < self._counted:  # a replica that lagged is the master now, or an older file was read
+            self._enter_all()
+            self._repeat(_Call("mine", (AT_ONCE, 0)))
+        self._counted = counted
         if more:
             self._sweep()
         else:
@@ -367,10 +377,27 @@ class RedisPresence:
                 continue
             left = 0.0 if own.ends is None else own.ends - now
             call = self._latest[_key(own.tab)] = self._entering(own, left, to_all=True)  # its own list may lack it
-            if not self._carrier.is_ready or self._waiting:
-                self._wait(call)
-            else:
-                self._send(call)
+            self._repeat(call)
+
+    def _look(self, cursor: bytes, refs: Sequence[bytes]) -> None:
+        """Remove tabs that Redis has for this server, and that have left: it has lost that they did."""
+        for each in refs:
+            size, _, rest = each.partition(b":")
+            sid, room = rest[: int(size)].decode(), rest[int(size) :].decode()
+            nsp, _, name = room.partition(",")
+            key = nsp, name, sid
+            if key not in self._own and key not in self._latest:
+                call = self._latest[key] = _Call("leave", (room, sid), key)
+                self._repeat(call)
+        if int(cursor):
+            self._repeat(_Call("mine", (AT_ONCE, cursor)))
+
+    def _repeat(self, call: _Call) -> None:
+        """Send a call that nobody awaits."""
+        if not self._carrier.is_ready or self._waiting:
+            self._wait(call)
+        else:
+            self._send(call)
 
     # --- the calls of the script --------------------------------------------------------------------------------------
 

@@ -347,6 +347,23 @@ class PresenceConformance:
 
         self._run(2, run, "kill", "revive")
 
+    def test_a_broker_that_goes_back_in_time(self) -> None:
+        """A failover to a replica that lags would leave ghosts, and lose people."""
+
+        async def run(broker: ClusterBroker, places: list[Place]) -> None:
+            stays = [await place.visitor(f"stays{number}", ROOM) for number, place in enumerate(places)]
+            leaves = [await place.visitor(f"leaves{number}", ROOM) for number, place in enumerate(places)]
+            await self._agree([*stays, *leaves], places)
+            await broker.save()
+            for visitor in leaves:
+                await visitor.leave()
+            comes = [await place.visitor(f"comes{number}", ROOM) for number, place in enumerate(places)]
+            await self._agree([*stays, *comes], places)
+            await broker.rewind()
+            await self._agree([*stays, *comes], places, self.notice)
+
+        self._run(2, run, "save", "rewind")
+
     # --- inside -------------------------------------------------------------------------------------------------------
 
     async def _through_outage(

@@ -142,7 +142,8 @@ async def test_what_is_published_and_when(redis_server: Start) -> None:
         ]
         assert await one.store.members("/", "r", 10, None) == []
         assert one.link is not None
-        assert await one.link.send("KEYS", "sio:presence*") == [b"sio:presence:{s}:nodes"], "nothing is left"
+        keys = [b"sio:presence:{s}:calls", b"sio:presence:{s}:nodes"]
+        assert sorted(await one.link.send("KEYS", "sio:presence*")) == keys, "nothing is left"
 
 
 async def test_a_tab_belongs_to_the_server_that_entered_it_last(redis_server: Start) -> None:
@@ -349,3 +350,24 @@ async def test_no_ghost_after_anything(redis_server: Start, monkeypatch: pytest.
                 assert state.get((room, user), False) is (kind == "leave"), "told twice"
                 state[room, user] = kind == "join"
         assert {key for key, is_there in state.items() if is_there} == {(e.room, e.user) for _, e in there.values()}
+
+
+async def test_a_redis_that_stands_still(redis_server: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Everybody would leave and come after each pause that is longer than a lease."""
+    monkeypatch.setattr(module, "LEASE", 0.3)
+    monkeypatch.setattr(module, "RENEW", 0.1)
+    monkeypatch.setattr(module, "_JITTER", 0.01)
+    redis = await redis_server()
+    async with stores(redis, 3) as carriers:
+        for each in carriers:
+            await each.store.enter(tab(each.uid, each.uid), "null", 0.05)
+        redis.freeze()
+        await asyncio.sleep(0.6)
+        redis.thaw()
+        users = {each.uid for each in carriers}
+        calls = [len(each.calls) for each in carriers]
+        await until(lambda: all(len(each.calls) > before + 5 for each, before in zip(carriers, calls, strict=True)))
+        await users_are(carriers[0], "r", users)
+        assert {kind for kind, *_ in await published(carriers[0])} == {"join"}
+        await carriers[2].die()
+        await users_are(carriers[0], "r", users - {carriers[2].uid})
