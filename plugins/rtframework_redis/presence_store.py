@@ -29,6 +29,9 @@ _refused: Final = ThrottledLog(
 _STOP: Final = 2.0
 """Seconds in which the tabs of a server that stops are given up."""
 
+_AGAIN: Final = 30.0
+"""Seconds after which everything is entered again if Redis has refused a call."""
+
 _PAGE: Final = 1_024
 """Users that one call reads: a reply is never large."""
 
@@ -120,6 +123,8 @@ class RedisPresence:
         self._numbers = itertools.count(1)
         self._counted = 0
         """Calls of this server that Redis has counted, as it has said last; with fewer, it has lost some."""
+        self._again_at: float | None = None
+        """The loop's time when what was refused is tried again."""
         self._timer: asyncio.TimerHandle | None = None
         self._due = 0.0
         self._is_open = self._is_sweeping = False
@@ -269,6 +274,8 @@ class RedisPresence:
             _refused(error=error)
             if self._latest.get(call.key) is call:
                 del self._latest[call.key]
+                if self._again_at is None:
+                    self._again_at = asyncio.get_running_loop().time() + _AGAIN
             self._end(call, ClusterUnavailable(f"Redis refuses presence: {error}"))
             self._is_sweeping = self._is_sweeping and call.op != "sweep"
         elif call.op == "update" and not isinstance(error, ReplyError):
@@ -344,9 +351,12 @@ class RedisPresence:
         self._is_sweeping = False
         if not self._is_open:
             return
+        loop = asyncio.get_running_loop()
         if not known:
             self._enter_all()
-        elif counted < self._counted:  # a replica that lagged is the master now, or an older file was read
+        elif counted < self._counted or (self._again_at is not None and self._again_at <= loop.time()):
+            # A replica that lagged is the master now, an older file was read, or calls were refused.
+            self._again_at = None
             self._enter_all()
             self._repeat(_Call("mine", (AT_ONCE, 0)))
         self._counted = counted

@@ -448,6 +448,30 @@ async def test_namespaces_are_apart() -> None:
             await io.presence("a")
 
 
+async def test_a_namespace_that_ends_while_somebody_may_come_back() -> None:
+    """A grace that is over after its namespace would be an error in the log, or somebody would come twice."""
+    io = make([Presence("r")], cleanup_empty_child_namespaces=True)
+
+    @io.of("/of/{tenant}").on("join")
+    async def join(socket: Socket) -> None:
+        await socket.join("r")
+
+    async with served(io) as server:
+        ada = await server.connect("/of/x", auth={"user": "ada"})
+        await ada.emit("join")
+        await ada.lose_connection()
+        assert "/of/x" not in io.namespaces
+        bob = await server.connect("/of/x", auth={"user": "bob"})
+        await bob.emit("join")
+        assert heard(bob) == [("presence", [("ada", 0), ("bob", 1)])]
+        await bob.lose_connection()
+        await server.clock.advance(60)
+        assert "/of/x" not in io.namespaces
+        eve = await server.connect("/of/x", auth={"user": "eve"})
+        await eve.emit("join")
+        assert heard(eve) == [("presence", [("eve", 1)])]
+
+
 async def test_the_first_rule_that_fits_counts() -> None:
     """A program could not have one room that is different."""
     io = make([Presence("chat:vip", grace=0, meta=lambda socket: "vip"), Presence("chat:{id}")])

@@ -267,8 +267,12 @@ async def test_a_redis_that_has_forgotten_everything(redis_server: Start, monkey
         await users_are(two, "r", {"ada", "cleo"})
 
 
-async def test_a_redis_that_refuses(redis_server: Start, caplog: pytest.LogCaptureFixture) -> None:
-    """A program would wait for ever, and nobody would know why."""
+async def test_a_redis_that_refuses(
+    redis_server: Start, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A program would wait for ever, and nobody would know why; or people would be missing for good."""
+    monkeypatch.setattr(module, "RENEW", 0.05)
+    monkeypatch.setattr(module, "_AGAIN", 0.1)
     redis = await redis_server()
     async with stores(redis) as (one,):
         assert one.link is not None
@@ -277,6 +281,8 @@ async def test_a_redis_that_refuses(redis_server: Start, caplog: pytest.LogCaptu
             await one.store.enter(tab("a", "ada"), "null", 10)
         assert "Redis refuses presence" in caplog.text
         assert one.store._latest == {}
+        await one.link.send("DEL", "sio:presence:{s}:r:/,r")
+        await users_are(one, "r", {"ada"})
 
 
 async def test_a_long_list_is_read_in_pages(redis_server: Start) -> None:
