@@ -72,12 +72,12 @@ class RoomPresence:
     # --- who comes ----------------------------------------------------------------------------------------------------
 
     def entered(
-        self, socket: Socket, rooms: Iterable[str], entering: Awaitable[None] | None = None, *, lists: bool = True
+        self, socket: Socket, rooms: Iterable[str], entering: Awaitable[None] | None = None
     ) -> Awaitable[None] | None:
         """Tell that a socket is in rooms, and its client who is there.
 
-        ``entering``: what the adapter has returned. ``lists``: false for a client that has the lists already. Return
-        what is to be waited for, which also raises what went wrong; the socket is in its rooms all the same.
+        ``entering``: what the adapter has returned. Return what is to be waited for, which also raises what went wrong;
+        the socket is in its rooms all the same.
         """
         tabs = [tab for room in rooms if (tab := self._tab(socket, room)) is not None]
         if not tabs:
@@ -98,10 +98,9 @@ class RoomPresence:
             step = self._enter(tab, text)
             if step is not None:
                 steps.append(step)
-        if not steps and (not lists or self._list_at_once(socket, tabs)):
+        if not steps and self._list_at_once(socket, tabs):
             return None if failed is None else _raising(failed)
-        held = self._nsp._membership.hold(socket) if lists else None
-        return self._spawn(self._finish(socket, tabs if lists else [], steps, held, failed))
+        return self._spawn(self._finish(socket, tabs, steps, self._nsp._membership.hold(socket), failed))
 
     def _list_at_once(self, socket: Socket, tabs: Sequence[_Tab]) -> bool:
         """Send lists without waiting; return ``False``, and send none, if that is not possible for all."""
@@ -117,9 +116,12 @@ class RoomPresence:
             each.send(socket, socket._outlet)
         return True
 
-    def admitted(self, socket: Socket, entering: Awaitable[None] | None, *, lists: bool) -> Awaitable[None] | None:
-        """Do the same for a client that is let in, whom nothing that goes wrong keeps out."""
-        done = self.entered(socket, self._nsp.adapter.rooms(socket.id), lists=lists)
+    def admitted(self, socket: Socket, entering: Awaitable[None] | None) -> Awaitable[None] | None:
+        """Do the same for a client that is let in, whom nothing that goes wrong keeps out.
+
+        One that is recovered gets lists, too: the last ones may have been lost with its connection.
+        """
+        done = self.entered(socket, self._nsp.adapter.rooms(socket.id))
         return entering if done is None else self._admit(done, entering)
 
     async def _admit(self, done: Awaitable[None], entering: Awaitable[None] | None) -> None:

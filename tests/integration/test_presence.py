@@ -102,7 +102,9 @@ async def test_a_reconnect_is_nothing(serve: Serve, js: JSClients, transport: Tr
 
 async def test_who_does_not_come_back_leaves(serve: Serve, js: JSClients, transport: Transport) -> None:
     """A laptop that was closed would stay in the list for good."""
-    server = await serve(chat(grace=0.2))
+    server = await serve(
+        chat(grace=0.2, ping_interval=0.5, ping_timeout=0.5)
+    )  # a polling client may vanish between polls
     ada = await member(js, server.url, "ada", via=transport)
     bob = await member(js, server.url, "bob", via=transport)
     await bob.kill()

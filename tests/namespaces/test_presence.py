@@ -218,8 +218,8 @@ async def test_every_way_into_a_room_counts() -> None:
             await client.lose_connection()
             await client.reconnect()
             assert client.recovered
-            again = [("presence", [("bob", 1), (name, 1)])] if name == "handler" else []
-            assert heard(client) == again, "it has the list, but for who joins once more"
+            again = ("presence", [("bob", 1), (name, 1)])
+            assert heard(client) == [again] * (2 if name == "handler" else 1)
             await client.emit("leave", "chat:1")
             assert heard(bob) == [("presence_leave", name)]
 
@@ -236,7 +236,8 @@ async def test_what_a_recovered_client_has_missed() -> None:
         await bob.disconnect()
         await ada.reconnect()
         assert ada.recovered
-        assert heard(ada) == [("presence_join", "eve"), ("presence_leave", "bob")]
+        missed = [("presence_join", "eve"), ("presence_leave", "bob")]
+        assert heard(ada) == [*missed, ("presence", [("ada", 1), ("eve", 1)])], "the last list may have been lost"
         await server.clock.advance(60)
         assert heard(eve) == [("presence", [("ada", 0), ("bob", 1), ("eve", 1)]), ("presence_leave", "bob")]
 
