@@ -1,4 +1,4 @@
-"""Conformance suites for serializers, authenticators and adapters: tests that the author of a plugin runs on it.
+"""Conformance suites for serializers, authenticators, adapters and stores: tests for authors of plugins.
 
 Subclass a suite, implement the method that makes the object under test, and run the class with any test runner that
 collects classes with ``test_`` methods (pytest does; for unittest, inherit ``unittest.TestCase`` too), or with
@@ -17,6 +17,7 @@ from .cluster_broker import ClusterBroker
 from .clusters import ClusterConformance
 from .presence import PresenceConformance
 from .serializers import SerializerConformance
+from .stores import KeyValueStoreConformance
 from .suites import run_suite
 
 __all__ = [
@@ -24,6 +25,7 @@ __all__ = [
     "AuthenticatorConformance",
     "ClusterBroker",
     "ClusterConformance",
+    "KeyValueStoreConformance",
     "PresenceConformance",
     "SerializerConformance",
     "run_suite",
