@@ -238,7 +238,7 @@ class PresenceConformance:
             talkers = [await place.visitor(f"talker{number}") for number, place in enumerate((*places, *places))]
 
             async def talk(talker: Visitor) -> None:
-                for _ in range(20):
+                for _ in range(8):
                     await talker.client.emit_with_ack("visit", ROOM, within=self.patience)
 
             await asyncio.gather(*map(talk, talkers))
@@ -247,7 +247,7 @@ class PresenceConformance:
                 check(not watcher.strangers, f"{set(watcher.strangers)} spoke without being there")
                 check(not watcher.doubled, f"told twice: {watcher.doubled}")
                 joins = sum(kind == "join" and user.startswith("talker") for kind, user in watcher.told)
-                check(joins == 20 * len(talkers), f"{joins} joins were told")
+                check(joins == 8 * len(talkers), f"{joins} joins were told")
 
         self._run(self.servers, run)
 
