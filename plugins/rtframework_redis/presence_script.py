@@ -8,7 +8,7 @@ from typing import Final
 RENEW: Final = 5.0
 """Seconds between two signs of life of a server."""
 
-LEASE: Final = 15.0
+LEASE: Final = 14.0
 """Seconds after the last one when a server counts as dead."""
 
 AT_ONCE: Final = 200
