@@ -8,7 +8,7 @@ from typing import Any, cast
 
 import pytest
 
-from rtframework import ConfigurationError, Presence, Server
+from rtframework import ConfigurationError, Packet, PacketType, Presence, Server, Target
 from rtframework.testing import ClusterBroker, PresenceConformance
 from rtframework_redis import RedisPubSub, RedisStreams
 from rtframework_redis import presence_store as store
@@ -81,6 +81,29 @@ async def test_a_thousand_join_together() -> None:
         finally:
             await host.close()
             host.stop()
+
+
+async def test_a_leave_does_not_overtake_a_message() -> None:
+    """A page would show the last words of somebody who is not in its list any more."""
+    async with running_redis() as redis, contextlib.AsyncExitStack() as stack:
+        clients = []
+        for name in ("one", "two"):
+            host = make_host(adapter=RedisStreams(redis.url), presence=(Presence("r"),))
+            await host.start()
+            stack.callback(host.stop)
+            stack.push_async_callback(host.close)
+            clients.append(FakeClient(host, name))
+            await clients[-1].connect()
+            await clients[-1].socket().join("r")
+        one, two = clients
+        adapter = one.socket().namespace.adapter
+        telling = adapter.broadcast(Packet(PacketType.EVENT, "/", ["bye"]), Target(frozenset({"r"})))
+        leaving = one.socket()._leave_rooms(("r",))  # in the same turn of the event loop
+        assert leaving is not None
+        await leaving
+        await telling
+        await until(lambda: len(two.heard()) == 4)
+        assert [line[1] for line in two.heard()[1:]] == ["presence", "bye", "presence_leave"]
 
 
 @pytest.mark.parametrize("make", [RedisStreams, RedisPubSub])

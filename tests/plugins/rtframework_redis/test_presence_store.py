@@ -377,3 +377,25 @@ async def test_a_redis_that_stands_still(redis_server: Start, monkeypatch: pytes
         assert {kind for kind, *_ in await published(carriers[0])} == {"join"}
         await carriers[2].die()
         await users_are(carriers[0], "r", users - {carriers[2].uid})
+
+
+async def test_a_call_is_done_when_its_change_was_delivered(redis_server: Start) -> None:
+    """What the joiner says next would come before it is in the lists of the same server."""
+    async with stores(await redis_server()) as (one,):
+        delivered: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        asked = []
+
+        def wait(number: int, position: bytes) -> asyncio.Future[None]:
+            asked.append(position)
+            return delivered
+
+        one.delivered = wait  # type: ignore[assignment, method-assign]
+        entering = asyncio.ensure_future(one.store.enter(tab("a", "ada"), "null", 10))
+        again = asyncio.ensure_future(one.store.enter(tab("b", "ada"), "null", 10))
+        await until(lambda: len(asked) == 2)
+        assert asked[0] == asked[1] != b"", "the second tab waits for what the first has published"
+        assert not entering.done()
+        assert not again.done()
+        delivered.set_result(None)
+        await asyncio.gather(entering, again)
+        del one.delivered
