@@ -266,6 +266,26 @@ class PresenceConformance:
 
         self._run(2, run)
 
+    def test_another_server_puts_somebody_into_a_room(self) -> None:
+        """A user who was moved by a program on another server would be in the room, and in no list."""
+
+        async def run(broker: ClusterBroker, places: list[Place]) -> None:
+            watcher = await places[0].visitor("watcher", ROOM)
+            ada = await places[-1].visitor("ada")
+            await self._until(lambda: _has_sockets(places[0], 2), "the servers do not hear each other")
+            await places[0].io.user("ada").join(ROOM)
+            await self._agree([watcher, ada], places)
+            await places[0].io.user("ada").leave(ROOM)
+            await self._agree([watcher], places)
+            await places[0].io.user("ada").join(ROOM)
+            await self._agree([watcher, ada], places)
+            await places[0].io.user("ada").disconnect(reason="spam")
+            await self._agree([watcher], places)
+            expected = [("join", "ada"), ("leave", "ada")] * 2
+            check(watcher.told == expected, f"told {watcher.told}")
+
+        self._run(1, run)
+
     def test_a_client_that_is_recovered_elsewhere_stays(self) -> None:
         """A client's old server would take it out of the list, or tell that it has come."""
 
@@ -493,6 +513,10 @@ def _testing() -> Any:
 
 async def _tabs(place: Place, user: str, tabs: int) -> bool:
     return any((each.user, each.tabs) == (user, tabs) for each in await place.io.presence(ROOM))
+
+
+async def _has_sockets(place: Place, count: int) -> bool:
+    return len(await place.io.fetch_sockets()) == count
 
 
 async def _is_empty(place: Place, room: str) -> bool:
