@@ -28,9 +28,11 @@ from rtframework import (
 )
 from rtframework.testing import Clock, TestClient, TestServer
 from tests.support.clients import FakeClient, make_host, turn
+from tests.support.in_process import NOT_ON_UVLOOP
 from tests.support.simulation import SimulatedLoop
 from tests.support.thorough import is_thorough
 
+pytestmark = NOT_ON_UVLOOP
 EVENTS = ("presence", "presence_join", "presence_leave", "presence_update")
 
 
