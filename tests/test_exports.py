@@ -98,6 +98,7 @@ EXPORTS: Final[dict[str, tuple[str, ...]]] = {
         "ClusterConformance",
         "HistoryConformance",
         "KeyValueStoreConformance",
+        "PresenceConformance",
         "Received",
         "SerializerConformance",
         "TestClient",

@@ -21,6 +21,7 @@ from ..namespaces.patterns import RuleKind
 from ..types import Packet, PacketType
 from .docstrings import to_markdown
 from .json_schema import Dates
+from .presence import PRESENCE
 
 if TYPE_CHECKING:
     from ..handlers.signatures import Parameter
@@ -136,7 +137,9 @@ def _dates(serializer: Serializer) -> Dates:
 def _describe_parent(parent: ParentNamespace, has_history: bool) -> NamespaceContract:
     rule = parent.rule
     name = "/" + "/".join(rule.params) if rule.kind == "template" else "/"
-    return _describe(_child_of(parent, name), rule.label, rule.kind, rule.params, has_history)
+    child = _child_of(parent, name)
+    has_presence = parent._presence is not None
+    return _describe(child, rule.label, rule.kind, rule.params, has_history, has_presence=has_presence)
 
 
 def _child_of(parent: ParentNamespace, name: str) -> Namespace:
@@ -157,10 +160,17 @@ def _child_of(parent: ParentNamespace, name: str) -> Namespace:
 
 
 def _describe(
-    namespace: Namespace, name: str, kind: NamespaceKind, params: tuple[str, ...], has_history: bool
+    namespace: Namespace,
+    name: str,
+    kind: NamespaceKind,
+    params: tuple[str, ...],
+    has_history: bool,
+    *,
+    has_presence: bool = False,
 ) -> NamespaceContract:
     own = type(namespace) not in (Namespace, ParentNamespace)
-    sent = [_sent(declaration) for declaration in namespace.declared]
+    present = has_presence or namespace._presence is not None
+    sent = [_sent(declaration) for declaration in _declarations(namespace, present)]
     if has_history and all(each.name != HISTORY for each in sent):
         sent.append(_HISTORY)
     return NamespaceContract(
@@ -171,6 +181,12 @@ def _describe(
         tuple(sent),
         _first_paragraph(type(namespace)) if own else "",
     )
+
+
+def _declarations(namespace: Namespace, has_presence: bool) -> Iterable[Declaration]:
+    yield from namespace.declared
+    if has_presence:
+        yield from (each for each in PRESENCE if namespace.declared.get(each.event) is None)
 
 
 def _sent(declaration: Declaration) -> EventContract:

@@ -23,7 +23,7 @@ from collections.abc import AsyncIterator, Awaitable, Coroutine, Sequence
 from types import SimpleNamespace
 from typing import Any, cast
 
-from rtframework import Handshake, History, Limits, Packet, PacketType, Recovery
+from rtframework import Handshake, History, Limits, Packet, PacketType, Presence, Recovery
 from rtframework.adapters.recovering import in_memory
 from rtframework.counters import Counters
 from rtframework.limits.guard import Guard
@@ -299,6 +299,7 @@ def make_host(
     clean_up: bool = False,
     engine: Engine | None = None,
     rate_limit: RateLimit | None = None,
+    presence: tuple[Presence, ...] = (),
     **limits: Any,
 ) -> Host:
     """Make the namespaces of a server, the main one among them; ``limits`` are those of ``Limits``."""
@@ -314,6 +315,7 @@ def make_host(
         ordered=ordered,
         validate_returns=validate_returns,
         clean_up=clean_up,
+        presence=presence,
     )
     host = Host(cast("Any", SimpleNamespace(dependency_overrides={})), settings)
     counts = Counters()
