@@ -16,6 +16,7 @@ from .broker_process import join_or_start
 from .group import Group, join
 from .membership import Membership
 from .parent import directory_of, this_parent
+from .presence import WorkersPresence
 
 if TYPE_CHECKING:
     from ..protocols import Emitter
@@ -93,6 +94,10 @@ class Workers:
     def key_of(self, nsp: str) -> str:
         """Return the key of a namespace in the group."""
         return f"{self.name}\0{nsp}" if self.name else nsp
+
+    def presence_store(self) -> WorkersPresence:
+        """Make the store of who is in the rooms of all workers."""
+        return WorkersPresence(self)
 
     @property
     def group(self) -> Group:

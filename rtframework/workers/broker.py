@@ -17,6 +17,7 @@ from typing import Any, Final
 from ..logs import ThrottledLog
 from . import wire
 from .broker_log import BrokerLog
+from .broker_rooms import BrokerRooms
 from .questions import Gathered, Questions
 from .session_store import SessionStore
 from .shared_table import SLOTS, SharedTable, SlotState, make_file
@@ -64,6 +65,7 @@ class Broker:
         self.table: SharedTable
         self.log = BrokerLog()
         self.sessions = SessionStore()
+        self.rooms = BrokerRooms(self)
         self.published = 0
         """Messages that were put in order."""
         self.dropped = 0
@@ -73,6 +75,9 @@ class Broker:
         self._workers: dict[int, _Worker] = {}
         self._connections: set[_Worker] = set()
         self._held: dict[_Worker, None] = {}
+        self._itself = _Worker(self)
+        """The sender of the broker's own messages; it is no member."""
+        self._itself.slot = wire.BROKER
         self._server: asyncio.Server | None = None
         self._sweeper: asyncio.TimerHandle | None = None
         self._emptied: asyncio.Future[None] | None = None
@@ -97,6 +102,7 @@ class Broker:
         server.close()
         if self._sweeper is not None:
             self._sweeper.cancel()
+        self.rooms.stop()
         for connection in list(self._connections):
             connection.abort()
         if self._connections:
@@ -180,6 +186,8 @@ class Broker:
         self._questions.gone(worker.member.name)
         for other in self._workers.values():
             other.out.append(wire.control(wire.Left(worker.slot)))
+        if self._server is not None:
+            self.rooms.worker_gone(worker.slot, time.monotonic())
         self.release()
         self.flush()
         if self.on_leave is not None and self._server is not None:
@@ -219,6 +227,18 @@ class Broker:
             if flags & wire.JOINS:
                 worker.expected.update(wire.read_join(payload)[0])
             if worker.is_full:
+                self._held[source] = None
+
+    def tell(self, source: _Worker | None, flags: int, bucket: int, payload: bytes, now: float) -> None:
+        """Put a message of the broker's own in order, for all workers that have a bucket.
+
+        ``source``: the worker that has caused it, which gets the message like the others.
+        """
+        itself = self._itself
+        self.publish(itself, wire.publish(flags, (bucket,), payload)[4:], now)
+        if itself in self._held:
+            del self._held[itself]
+            if source is not None:
                 self._held[source] = None
 
     def forward(self, source: _Worker, frame: bytes) -> None:
@@ -415,6 +435,8 @@ class _Worker(asyncio.Protocol):
                     broker.publish(self, frame, now)
                 elif kind == wire.DIRECT:
                     broker.forward(self, frame)
+                elif kind == wire.ROOMS:
+                    broker.rooms.handle(self, frame, now)
                 else:
                     broker.control(self, frame, now)
             except Exception as error:  # noqa: BLE001 - one message must not stop the others

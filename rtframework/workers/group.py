@@ -20,7 +20,7 @@ from ..cluster.pubsub_wire import decode
 from ..concurrency import TaskSet, is_cancelled, maybe_await
 from ..exceptions import ClusterUnavailable, ConfigurationError
 from ..logs import ThrottledLog
-from . import wire
+from . import wire, wire_rooms
 from .broker import SOCKET
 from .link import Link
 from .questions import Gathered, Questions
@@ -50,7 +50,9 @@ class Own(Protocol):
 
 
 class Hearing(Protocol):
-    """An adapter, as the group sees it."""
+    """An adapter, as the group sees it. ``recovers``: messages are kept for its clients that may come back."""
+
+    recovers: bool
 
     def take_event(self, number: int, event: Any) -> None:
         """Handle an event of another worker."""
@@ -246,6 +248,9 @@ class Group:
                 self._own.popleft().read(number)
             elif kind == wire.DIRECT:
                 self._take_payload(frame[1], self.at, frame[2:])
+            elif kind == wire.ROOMS:
+                answer = wire_rooms.read_by_worker(frame)
+                self.link.answered(answer.request, answer)
             else:
                 message = wire.read_by_worker(frame)
                 handle = _HANDLERS.get(type(message))

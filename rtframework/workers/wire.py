@@ -24,6 +24,8 @@ EVENT: Final = 3
 """From the broker: the slot of its worker (1), its number (8), the payload of a publication."""
 OWN: Final = 4
 """From the broker: the number (8) of the next publication of this worker that it wanted to read back."""
+ROOMS: Final = 5
+"""One of the structs of :mod:`rtframework.workers.wire_rooms`, as MessagePack."""
 
 KEEP: Final = 1
 """Keep it for clients that may come back."""
