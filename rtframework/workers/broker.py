@@ -437,6 +437,8 @@ class _Worker(asyncio.Protocol):
                     broker.forward(self, frame)
                 elif kind == wire.ROOMS:
                     broker.rooms.handle(self, frame, now)
+                elif kind == wire.KEPT:
+                    broker.rooms.keep(self, frame, now)
                 else:
                     broker.control(self, frame, now)
             except Exception as error:  # noqa: BLE001 - one message must not stop the others

@@ -1,4 +1,4 @@
-"""What the broker does about rooms: it keeps who is in them, and tells them of changes in the order of all messages."""
+"""What the broker keeps of rooms, beside who gets what: who is in them, and what was said there."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ import time
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Final
 
-from . import wire_rooms
+from ..types import HistoryQuery, KeptRoom
+from . import wire, wire_rooms
+from .broker_history import BrokerHistory
 from .broker_presence import PresenceTable, Told
 from .shared_table import bucket_of
 
@@ -21,6 +23,7 @@ class BrokerRooms:
     def __init__(self, broker: Broker) -> None:
         self._broker = broker
         self.presence = PresenceTable()
+        self.history = BrokerHistory(broker.epoch)
         self._timer: asyncio.TimerHandle | None = None
         self._due = 0.0
 
@@ -64,6 +67,33 @@ class BrokerRooms:
         found = self.presence.members(it.key, it.room, it.limit, it.after)
         source.out.append(wire_rooms.frame_of(wire_rooms.PresenceList(it.request, found)))
 
+    # --- what was said there ------------------------------------------------------------------------------------------
+
+    def keep(self, source: _Worker, frame: bytes, now: float) -> None:
+        """Put a message in order, and keep it in the history of rooms under its number."""
+        key, rooms, message = wire_rooms.read_kept(frame)
+        self._broker.publish(source, message, now)
+        self.history.keep(self._broker.table.head, key, rooms, message[wire.buckets_of(message)[1] :])
+
+    def _bound(self, source: _Worker, message: wire_rooms.KeepHistory, now: float) -> None:
+        self.history.bound(message.size, message.rooms)
+
+    def _read(self, source: _Worker, message: wire_rooms.ReadHistory, now: float) -> None:
+        it = message
+        query = HistoryQuery(
+            after=it.after, before=it.before, upto=it.upto, limit=it.limit, max_bytes=it.max_bytes, oldest=it.oldest
+        )
+        page = self.history.find_without(it.key, KeptRoom(it.room, it.size, it.ttl), query, frozenset(it.without))
+        found = [(entry.id, entry.data[0]) for entry in page.entries]
+        answer = wire_rooms.HistoryFound(it.request, self._broker.table.head, page.gap, page.more, found)
+        source.out.append(wire_rooms.frame_of(answer))
+
+    def _clear(self, source: _Worker, message: wire_rooms.ClearHistory, now: float) -> None:
+        self.history.forget(message.key, message.room)
+        source.out.append(wire_rooms.frame_of(wire_rooms.Changed(message.request)))
+
+    # --- inside -------------------------------------------------------------------------------------------------------
+
     def _tell(
         self, told: Iterable[Told], now: float, source: _Worker | None = None, request: int | None = None
     ) -> None:
@@ -71,7 +101,7 @@ class BrokerRooms:
         for key, room, flags, payload in told:
             self._broker.tell(source, flags, bucket_of(key, room), payload, now)
         if source is not None and request is not None:
-            source.out.append(wire_rooms.frame_of(wire_rooms.PresenceDone(request)))
+            source.out.append(wire_rooms.frame_of(wire_rooms.Changed(request)))
         due = self.presence.due
         if due is not None and (self._timer is None or due < self._due):
             self.stop()
@@ -92,4 +122,7 @@ _HANDLERS: Final[dict[type, Callable[[BrokerRooms, Any, Any, float], None]]] = {
     wire_rooms.UpdatePresence: BrokerRooms._update,
     wire_rooms.ReleasePresence: BrokerRooms._release,
     wire_rooms.ListPresence: BrokerRooms._list,
+    wire_rooms.KeepHistory: BrokerRooms._bound,
+    wire_rooms.ReadHistory: BrokerRooms._read,
+    wire_rooms.ClearHistory: BrokerRooms._clear,
 }

@@ -10,7 +10,7 @@ import socket
 import time
 from array import array
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
@@ -22,12 +22,16 @@ from ..exceptions import ClusterUnavailable, ConfigurationError
 from ..logs import ThrottledLog
 from . import wire, wire_rooms
 from .broker import SOCKET
+from .history import read_kept
 from .link import Link
 from .questions import Gathered, Questions
 from .shared_table import SharedTable, SlotState
 
 if TYPE_CHECKING:
     from types import TracebackType
+
+    from ..types import KeptRoom
+    from .history import WorkersHistory
 
 log: Final = logging.getLogger("rtframework.workers")
 
@@ -53,6 +57,7 @@ class Hearing(Protocol):
     """An adapter, as the group sees it. ``recovers``: messages are kept for its clients that may come back."""
 
     recovers: bool
+    history_keeper: WorkersHistory
 
     def take_event(self, number: int, event: Any) -> None:
         """Handle an event of another worker."""
@@ -223,6 +228,15 @@ class Group:
         self.published += 1
         self.link.send(wire.publish(flags, tuple(buckets), payload))
 
+    def publish_kept(
+        self, flags: int, buckets: Iterable[int], key: str, rooms: Sequence[KeptRoom], payload: bytes, own: Own
+    ) -> None:
+        """Publish a message that the history of rooms of a namespace keeps."""
+        self._own.append(own)
+        self.published += 1
+        flags |= wire.READ_BACK
+        self.link.send(wire_rooms.publish_kept(flags, tuple(buckets), key, rooms, payload))
+
     def send_to_all(self, payload: bytes) -> None:
         """Send a message to all other workers."""
         self.publish(wire.TO_ALL, (), payload)
@@ -271,6 +285,11 @@ class Group:
                 adapter.take_event(number, event)
         elif kind == wire.IS_MESSAGE:
             self._take_message(number, payload[1:])
+        elif kind == wire.IS_KEPT:
+            kept = read_kept(payload)
+            adapter = self.adapters.get(kept.key)
+            if adapter is not None:
+                adapter.history_keeper.take(number, kept)
         elif kind == wire.IS_JOIN:
             buckets, start = wire.read_join(payload)
             try:

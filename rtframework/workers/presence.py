@@ -137,7 +137,7 @@ class WorkersPresence:
         elif not link.is_ready:
             self._waiting.append(call)
             self._send_soon(link)
-        elif self._waiting:  # those who send them are about to go on
+        elif self._waiting:  # the tasks that send them are about to go on
             self._waiting.append(call)
         else:
             self._send(link, call)

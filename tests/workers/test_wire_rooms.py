@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
+from rtframework.types import KeptRoom
 from rtframework.workers import wire, wire_rooms
 
 
@@ -20,3 +21,17 @@ def test_structs_there_and_back() -> None:
     assert (read.request, read.found) == (2, [("u", "null", 0, 1.5)])
     with pytest.raises(msgspec.ValidationError):
         wire_rooms.read_by_worker(found)
+
+
+def test_what_is_kept_of_a_message_is_in_front_of_it() -> None:
+    """The broker would keep an event in another room, or send to others what is for itself."""
+    rooms = [KeptRoom("r\0é", 500), KeptRoom("s", 1, 0.5)]
+    payload = wire.encode_kept(1_700_000_000_123, b"payload")
+    for buckets in ((), (7,), (1, 65_535)):
+        frame = wire_rooms.publish_kept(wire.KEEP | wire.READ_BACK, buckets, "/a", rooms, payload)
+        (found,) = wire.FrameReader().feed(frame)
+        assert found[0] == wire.KEPT
+        key, kept_by, message = wire_rooms.read_kept(found)
+        assert (key, kept_by) == ("/a", rooms)
+        assert message == wire.publish(wire.KEEP | wire.READ_BACK, buckets, payload)[4:]
+    assert wire.kept_at(payload) == 1_700_000_000_123
