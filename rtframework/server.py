@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import warnings
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from contextvars import ContextVar
@@ -47,15 +46,16 @@ from .options import (
     Cors,
     Deflate,
     EngineOptions,
+    Idempotency,
     Limits,
     Origins,
     ProxyHeaders,
     Recovery,
     TrustedProxies,
-    allows_any,
     check_instance,
     check_timeout,
     cookie_of,
+    cors_of,
     whole_number,
 )
 from .serializers import JSONSerializer
@@ -67,7 +67,7 @@ if TYPE_CHECKING:
     from .namespaces.parent import Factory, ParentNamespace
     from .namespaces.patterns import Predicate
     from .namespaces.socket import Socket
-    from .protocols import AdapterFactory, Authenticator, Observer, Serializer
+    from .protocols import AdapterFactory, Authenticator, KeyValueStore, Observer, Serializer
     from .types import AckResponses
 
 A = TypeVar("A", bound=AuditListener)
@@ -120,8 +120,10 @@ class Server(Registration, Broadcasting):
     accept it.
     ``rate_limit``: what clients may do in a time, see :class:`~rtframework.RateLimit`; by default refusals and CONNECTs
     are limited, events are not.
-    ``strict_emits``: for tests: check emitted events against those that :meth:`emits` has declared, and raise
-    ``ContractError`` where one does not fit; off by default, and free then.
+    ``idempotency``: how many events count as served, and for how long, see :class:`~rtframework.Idempotency`.
+    ``last_seen``, ``devices``: seconds for which it is remembered when users and their devices were there last;
+    ``store``: keeps it for all servers, see :class:`~rtframework.protocols.KeyValueStore`.
+    ``strict_emits``: for tests: raise ``ContractError`` for emitted events that do not fit what :meth:`emits` declares.
     ``presence``: rooms in which everybody is told who is there, see :class:`~rtframework.Presence`; one or several.
 
     Example::
@@ -173,10 +175,14 @@ class Server(Registration, Broadcasting):
         websocket_protocols: Sequence[str] | None = None,
         limits: Limits | None = None,
         rate_limit: RateLimit | None = None,
+        idempotency: Idempotency | None = None,
+        last_seen: float | None = 2_592_000.0,
+        devices: float | None = None,
+        store: KeyValueStore | None = None,
         strict_emits: bool = False,
         presence: Presence | Sequence[Presence] | None = None,
     ) -> None:
-        check_extensions(auth, serializer, adapter)
+        check_extensions(auth, serializer, adapter, store)
         for name, value, kind, example in (
             ("limits", limits, Limits, "Limits(max_outbox=...)"),
             ("rate_limit", rate_limit, RateLimit, 'RateLimit(events="50/s")'),
@@ -189,18 +195,6 @@ class Server(Registration, Broadcasting):
         if max_http_buffer_size is not None:
             size = whole_number("max_http_buffer_size", max_http_buffer_size, least=1)
             limits = replace(limits, max_http_buffer_size=size)
-        cors = cors or Cors()
-        if cors_allowed_origins is not None:
-            cors = replace(cors, allowed_origins=cors_allowed_origins)
-        if cors_credentials is not None:
-            cors = replace(cors, credentials=cors_credentials)
-        if cors.credentials and allows_any(cors.allowed_origins):
-            warnings.warn(
-                'cors_allowed_origins="*" lets every page that a user visits connect with the cookies of that user: '
-                'name your pages, as in cors_allowed_origins=["https://app.example"], or, if no cookie lets anybody '
-                "in, write cors_credentials=False",
-                stacklevel=3,
-            )
         self.options = EngineOptions(
             ping_interval=ping_interval,
             ping_timeout=ping_timeout,
@@ -209,7 +203,7 @@ class Server(Registration, Broadcasting):
             transports=(transports,) if isinstance(transports, str) else tuple(transports),
             allow_upgrades=allow_upgrades,
             allow_eio3=allow_eio3,
-            cors=cors,
+            cors=cors_of(cors, cors_allowed_origins, cors_credentials),
             require_origin=require_origin,
             allow_request=allow_request,
             cookie=cookie_of(cookie),
@@ -238,6 +232,10 @@ class Server(Registration, Broadcasting):
                 ordered=ordered,
                 validate_returns=validate_returns,
                 clean_up=cleanup_empty_child_namespaces,
+                idempotency=idempotency,
+                last_seen=last_seen,
+                devices=devices,
+                store=store,
                 presence=all_presence(presence),
             ),
         )
@@ -385,7 +383,7 @@ class Server(Registration, Broadcasting):
         host, cluster = self._host, None
         if host.settings.backbone is not None:
             cluster = cluster_stats(self.cluster.health, host.cluster, self.cluster.traffic)
-        return take_stats(host.counts, self._server.eio, host.namespaces.values(), cluster)
+        return take_stats(host.count(), self._server.eio, host.namespaces.values(), cluster)
 
     def observe(self, observer: Observer) -> None:
         """Let a plugin see every client that asks for a namespace and every event, in all namespaces, also later ones.
@@ -457,7 +455,14 @@ class Server(Registration, Broadcasting):
         return self._main._listening
 
     @given_a_name
-    def on(self, event: str | int, *, ordered: bool | None = None, rate: Rates = None) -> Callable[[F], F]:
+    def on(
+        self,
+        event: str | int,
+        *,
+        ordered: bool | None = None,
+        rate: Rates = None,
+        idempotent: bool | str | None = None,
+    ) -> Callable[[F], F]:
         """Register the decorated function for an event of the main namespace; see :meth:`Namespace.on`.
 
         ``"new_namespace"`` is called with ``(namespace)`` whenever a namespace is made, before its first client is
@@ -465,7 +470,7 @@ class Server(Registration, Broadcasting):
         """
         if event == NEW_NAMESPACE:
             return self._host.announcements.on
-        return super().on(event, ordered=ordered, rate=rate)
+        return super().on(event, ordered=ordered, rate=rate, idempotent=idempotent)
 
     @given_a_name
     def once(self, event: str | int, *, ordered: bool | None = None) -> Callable[[F], F]:
