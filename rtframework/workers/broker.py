@@ -31,9 +31,6 @@ _behind: Final = ThrottledLog(
 )
 _failed: Final = ThrottledLog(log, logging.ERROR, "unhandled error of a message to the broker")
 
-SOCKET: Final = "broker"
-"""Name of the broker's socket in the directory of a group."""
-
 _SWEEP: Final = 1.0
 """Seconds between two looks at what is too old."""
 
@@ -95,7 +92,7 @@ class Broker:
         self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._table_fd = make_file()
         self.table = SharedTable(self._table_fd)
-        path = self.directory / SOCKET
+        path = self.directory / wire.SOCKET
         path.unlink(missing_ok=True)
         loop = asyncio.get_running_loop()
         self._server = await loop.create_unix_server(lambda: _Worker(self), str(path), backlog=128)
@@ -116,7 +113,7 @@ class Broker:
             self._emptied = asyncio.get_running_loop().create_future()
             await self._emptied
         with contextlib.suppress(OSError):
-            (self.directory / SOCKET).unlink()
+            (self.directory / wire.SOCKET).unlink()
         self.table.close()
         os.close(self._table_fd)
 

@@ -21,7 +21,6 @@ from ..concurrency import TaskSet, is_cancelled, maybe_await
 from ..exceptions import ClusterUnavailable, ConfigurationError
 from ..logs import ThrottledLog
 from . import wire, wire_rooms
-from .broker import SOCKET
 from .history import read_kept
 from .link import Link
 from .questions import Gathered, Questions
@@ -123,7 +122,7 @@ class Group:
         host, version = socket.gethostname(), VERSION
         self._me = wire.Member(-1, self.name, os.getpid(), host, version, time.time())
         try:
-            welcome, fd = await self.link.open(str(self.directory / SOCKET), wire.Hello(self._me))
+            welcome, fd = await self.link.open(str(self.directory / wire.SOCKET), wire.Hello(self._me))
         except (OSError, TimeoutError) as error:
             raise ClusterUnavailable(f"the broker in {self.directory} cannot be reached: {error}") from error
         self.slot = self._me.slot = welcome.slot

@@ -14,6 +14,9 @@ import msgspec
 
 from ..exceptions import DecodeError
 
+SOCKET: Final = "broker"
+"""Name of the broker's socket in the directory of a group."""
+
 CONTROL: Final = 0
 """One of the structs below, as MessagePack."""
 PUBLISH: Final = 1
