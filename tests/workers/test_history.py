@@ -194,7 +194,7 @@ async def test_with_another_serializer() -> None:
         assert (entry.event, entry.args) == ("said", (1, b"x", {"a": None}))
 
 
-async def test_rooms_that_are_used_least_are_forgotten() -> None:
+async def test_rooms_that_are_used_least_are_forgotten(caplog: pytest.LogCaptureFixture) -> None:
     """The broker would grow with each room that there ever was; or it would forget without telling."""
     broker = WorkersBroker()
     await broker.start()
@@ -205,6 +205,7 @@ async def test_rooms_that_are_used_least_are_forgotten() -> None:
             await place.io.to(f"chat:{number}").emit("said", number)
         assert [bool(await all_ids(place, f"chat:{number}")) for number in range(5)] == [False, False, True, True, True]
         assert broker.broker.rooms.history.forgotten == 2
+    assert "the history of rooms is full" in caplog.text
     await broker.stop()
 
 
