@@ -11,6 +11,22 @@ from ..types import HistoryEntry, HistoryPage, HistoryQuery, KeptRoom
 from . import wire
 
 
+class _Entry(HistoryEntry):
+    """An entry of which the broker knows nothing but its payload."""
+
+    __slots__ = ()
+
+    def with_id(self, id: str) -> HistoryEntry:
+        """Give it its id: nobody else has it yet."""
+        self.id = id
+        return self
+
+    @property
+    def size(self) -> int:
+        """Bytes of the payload."""
+        return len(self.data[0])
+
+
 class BrokerHistory(MemoryHistory):
     """The history of rooms, by namespace and room, under the numbers of the broker's messages.
 
@@ -30,7 +46,7 @@ class BrokerHistory(MemoryHistory):
     def keep(self, number: int, key: str, rooms: Sequence[KeptRoom], payload: bytes) -> None:
         """Add a message to rooms."""
         self._number = number - 1
-        self.add(key, rooms, HistoryEntry("", wire.kept_at(payload), data=(payload,)))
+        self.add(key, rooms, _Entry("", wire.kept_at(payload), data=(payload,)))
 
     def find_without(self, key: str, room: KeptRoom, query: HistoryQuery, without: Collection[str] = ()) -> HistoryPage:
         """Return a page that lacks the entries with some ids."""
