@@ -28,6 +28,7 @@ from ..cluster.pubsub_wire import encode_ephemeral
 from ..exceptions import ClusterUnavailable, EncodeError
 from ..types import Packet, PacketType, Target
 from . import wire
+from .history import WorkersHistory
 from .own_messages import OwnEvent, OwnOrder
 from .recovery import Returning, missed_frames, shelves_of
 from .sessions import encode_change, encode_session, read_session
@@ -60,6 +61,7 @@ class WorkersAdapter(ClusterAdapter):
         "_restoring",
         "_returning",
         "bucket",
+        "history_keeper",
         "key",
         "recovers",
     )
@@ -79,6 +81,7 @@ class WorkersAdapter(ClusterAdapter):
         """Clients that are on their way in, with the messages that they would miss meanwhile."""
         self._changes: dict[str, int] = {}
         self._renewal: asyncio.Task[None] | None = None
+        self.history_keeper = WorkersHistory(self)
 
     @property
     def _group(self) -> Group:
@@ -138,6 +141,8 @@ class WorkersAdapter(ClusterAdapter):
                     counters[bucket_of(self.key, room)] += 1
             if self.recovers:
                 self._attend(group, sid, rooms)
+            if self.history_keeper.is_read:
+                self.history_keeper.note(sid, rooms)
         index.add(sid, rooms)
         return None
 

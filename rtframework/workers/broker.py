@@ -18,6 +18,7 @@ from ..adapters.memory_store import ValueTable
 from ..logs import ThrottledLog
 from . import wire
 from .broker_log import BrokerLog
+from .broker_rooms import BrokerRooms
 from .questions import Gathered, Questions
 from .session_store import SessionStore
 from .shared_table import SLOTS, SharedTable, SlotState, make_file
@@ -29,9 +30,6 @@ _behind: Final = ThrottledLog(
     log, logging.ERROR, "worker %s does not read: messages for it are dropped, and its clients start anew when it does"
 )
 _failed: Final = ThrottledLog(log, logging.ERROR, "unhandled error of a message to the broker")
-
-SOCKET: Final = "broker"
-"""Name of the broker's socket in the directory of a group."""
 
 _SWEEP: Final = 1.0
 """Seconds between two looks at what is too old."""
@@ -70,6 +68,7 @@ class Broker:
         self.table: SharedTable
         self.log = BrokerLog()
         self.sessions = SessionStore()
+        self.rooms = BrokerRooms(self)
         self.values = ValueTable(max_values, max_value_bytes)
         self.published = 0
         """Messages that were put in order."""
@@ -80,6 +79,9 @@ class Broker:
         self._workers: dict[int, _Worker] = {}
         self._connections: set[_Worker] = set()
         self._held: dict[_Worker, None] = {}
+        self._itself = _Worker(self)
+        """The sender of the broker's own messages; it is no member."""
+        self._itself.slot = wire.BROKER
         self._server: asyncio.Server | None = None
         self._sweeper: asyncio.TimerHandle | None = None
         self._emptied: asyncio.Future[None] | None = None
@@ -90,7 +92,7 @@ class Broker:
         self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._table_fd = make_file()
         self.table = SharedTable(self._table_fd)
-        path = self.directory / SOCKET
+        path = self.directory / wire.SOCKET
         path.unlink(missing_ok=True)
         loop = asyncio.get_running_loop()
         self._server = await loop.create_unix_server(lambda: _Worker(self), str(path), backlog=128)
@@ -104,13 +106,14 @@ class Broker:
         server.close()
         if self._sweeper is not None:
             self._sweeper.cancel()
+        self.rooms.stop()
         for connection in list(self._connections):
             connection.abort()
         if self._connections:
             self._emptied = asyncio.get_running_loop().create_future()
             await self._emptied
         with contextlib.suppress(OSError):
-            (self.directory / SOCKET).unlink()
+            (self.directory / wire.SOCKET).unlink()
         self.table.close()
         os.close(self._table_fd)
 
@@ -187,6 +190,8 @@ class Broker:
         self._questions.gone(worker.member.name)
         for other in self._workers.values():
             other.out.append(wire.control(wire.Left(worker.slot)))
+        if self._server is not None:
+            self.rooms.worker_gone(worker.slot, time.monotonic())
         self.release()
         self.flush()
         if self.on_leave is not None and self._server is not None:
@@ -226,6 +231,18 @@ class Broker:
             if flags & wire.JOINS:
                 worker.expected.update(wire.read_join(payload)[0])
             if worker.is_full:
+                self._held[source] = None
+
+    def tell(self, source: _Worker | None, flags: int, bucket: int, payload: bytes, now: float) -> None:
+        """Put a message of the broker's own in order, for all workers that have a bucket.
+
+        ``source``: the worker that has caused it, which gets the message like the others.
+        """
+        itself = self._itself
+        self.publish(itself, wire.publish(flags, (bucket,), payload)[4:], now)
+        if itself in self._held:
+            del self._held[itself]
+            if source is not None:
                 self._held[source] = None
 
     def forward(self, source: _Worker, frame: bytes) -> None:
@@ -446,6 +463,10 @@ class _Worker(asyncio.Protocol):
                     broker.publish(self, frame, now)
                 elif kind == wire.DIRECT:
                     broker.forward(self, frame)
+                elif kind == wire.ROOMS:
+                    broker.rooms.handle(self, frame, now)
+                elif kind == wire.KEPT:
+                    broker.rooms.keep(self, frame, now)
                 else:
                     broker.control(self, frame, now)
             except Exception as error:  # noqa: BLE001 - one message must not stop the others
