@@ -4,6 +4,8 @@ Subclass a suite, implement the method that makes the object under test, and run
 collects classes with ``test_`` methods (pytest does; for unittest, inherit ``unittest.TestCase`` too), or with
 :func:`run_suite`. The tests are plain functions; each runs asynchronous code in a new event loop.
 
+The one for gateways is in ``rtframework.testing.conformance.gateways``.
+
 Example::
 
     class TestMySerializer(SerializerConformance):
