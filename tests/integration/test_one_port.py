@@ -165,6 +165,21 @@ async def test_a_poll_that_comes_after_the_end(port: Port, query: str) -> None:
         assert found == [(200, "6") if "EIO=4" in query else unknown, unknown]
 
 
+async def test_a_client_that_hangs_up_while_it_is_passed_on(port: Port) -> None:
+    """Each one that closes its page would write a traceback into the log, and anybody could fill it."""
+    host, number = port.url.removeprefix("http://").split(":")
+    async with aiohttp.ClientSession() as http:
+        for letter in "AB" * 20:
+            _, writer = await asyncio.open_connection(host, int(number))
+            target = f"/socket.io/?EIO=4&transport=polling&sid={letter}{'x' * 19}"
+            writer.write(f"GET {target} HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
+            writer.close()
+            await writer.wait_closed()
+            async with http.get(f"{port.url}{target}") as answer:  # by now it has been taken
+                assert answer.status == 400
+    assert not [line for line in port.command.err if "Error" in line]
+
+
 async def metrics(url: str) -> dict[str, float]:
     """One scrape, over a connection of its own."""
     async with aiohttp.ClientSession() as http, http.get(f"{url}/metrics") as response:
