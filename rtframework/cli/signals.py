@@ -9,10 +9,11 @@ from collections.abc import Callable
 from typing import Any
 
 
-def on_end(told: Callable[[], None]) -> None:
+def on_end(told: Callable[[], None], at_once: Callable[[], None] | None = None) -> None:
     """Call a function in the running loop at the first SIGINT or SIGTERM; the second SIGINT ends the process at once.
 
-    Without ``loop.add_signal_handler``, with which Ctrl-C could not end a program that blocks the loop.
+    ``at_once``: called just before, and not in the loop. Without ``loop.add_signal_handler``, with which Ctrl-C could
+    not end a program that blocks the loop.
     """
     loop = asyncio.get_running_loop()
     ending = False
@@ -23,6 +24,8 @@ def on_end(told: Callable[[], None]) -> None:
             ending = True
             loop.call_soon_threadsafe(told)
         elif number == signal.SIGINT:
+            if at_once is not None:
+                at_once()
             signal.signal(signal.SIGINT, signal.SIG_DFL)
             os.kill(os.getpid(), signal.SIGINT)
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import shutil
 import signal
 import socket
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -19,6 +20,7 @@ from ..workers.processes import Command, Processes
 from ..workers.substitute import Substitute
 from ..workers.supervisor import Supervisor
 from .addresses import BACKLOG, url_of
+from .errors import Failure
 from .reloader import Lifeline, describe_files, say, wait_for_change, watch
 from .signals import on_end
 
@@ -65,12 +67,14 @@ async def supervise(
     patience = shutdown_timeout + _PATIENCE + (drain if drains_at_end else 0)
     supervisor = Supervisor(len(places), timeout=timeout, patience=patience, drain=drain, waits=bool(folders))
     lifeline = Lifeline()
-    directory = Path(tempfile.mkdtemp(prefix="rtframework-", dir=temporary()))  # for this user alone
+    with _telling():
+        directory = Path(tempfile.mkdtemp(prefix="rtframework-", dir=temporary()))  # for this user alone
     broker = Broker(directory)
     try:
-        await broker.start()
-        is_shared = len(places) > 1 and places[0] is places[1]  # one Unix socket: who is there accepts
-        substitute = None if is_shared else Substitute(places, directory, broker.table, BACKLOG)
+        with _telling():
+            await broker.start()
+            is_shared = len(places) > 1 and places[0] is places[1]  # one Unix socket: who is there accepts
+            substitute = None if is_shared else Substitute(places, directory, broker.table, BACKLOG)
 
         def changed() -> None:
             if substitute is not None:
@@ -78,8 +82,13 @@ async def supervise(
 
         processes = Processes(supervisor, command, say=say, on_ready=ready, on_change=changed)
         try:
+
+            def at_once() -> None:
+                processes.kill()
+                shutil.rmtree(directory, ignore_errors=True)
+
             with lifeline:
-                return await _run(processes, folders, told)
+                return await _run(processes, folders, told, at_once)
         finally:
             if substitute is not None:
                 substitute.close()
@@ -88,8 +97,18 @@ async def supervise(
         shutil.rmtree(directory, ignore_errors=True)
 
 
-async def _run(processes: Processes, folders: Sequence[Path], told: asyncio.Event) -> int:
-    on_end(processes.end)
+@contextlib.contextmanager
+def _telling() -> Iterator[None]:
+    """Tell what cannot be made if the disk is full, for example. Raises ``Failure``."""
+    try:
+        yield
+    except OSError as error:
+        where = f"the workers need a folder with sockets in {temporary()}, or another one that TMPDIR names"
+        raise Failure(f"{where}: {error.strerror or error}") from None
+
+
+async def _run(processes: Processes, folders: Sequence[Path], told: asyncio.Event, at_once: Callable[[], None]) -> int:
+    on_end(processes.end, at_once)
     if told.is_set():
         return 0
     asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, processes.replace)

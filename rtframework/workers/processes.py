@@ -70,7 +70,7 @@ class Processes:
     async def run(self) -> int:
         """Start the workers, and return the exit code when all is over. Nothing is left when it is cancelled."""
         try:
-            self._do(self._supervisor.begin())
+            self._do(self._supervisor.begin(self._loop.time()))
             return await self._done
         finally:
             if self._timer is not None:
@@ -83,6 +83,11 @@ class Processes:
     def end(self) -> None:
         """End all workers."""
         self._do(self._supervisor.end(self._loop.time()))
+
+    def kill(self) -> None:
+        """Kill all workers, and do nothing else: this process is about to end."""
+        for process in list(self._running.values()):
+            _send(process, signal.SIGKILL)
 
     def replace(self) -> None:
         """Replace all workers, one after another."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from rtframework import Recovery, Server, Socket, Workers
 from rtframework.testing import ClusterBroker, ClusterConformance, TestServer
 from rtframework.workers import backbone
@@ -32,7 +34,7 @@ class TestRecoveringWorkers(TestWorkers):
 
 
 @NOT_ON_UVLOOP
-async def test_a_session_is_written_as_a_whole_now_and_then_only() -> None:
+async def test_a_session_is_written_as_a_whole_now_and_then_only(monkeypatch: pytest.MonkeyPatch) -> None:
     """A client that joins thousands of rooms would stop its worker for seconds: each time, all would be written."""
     async with running_broker() as broker, await join(broker.directory) as group:
         backbone.use(group)
@@ -53,7 +55,7 @@ async def test_a_session_is_written_as_a_whole_now_and_then_only() -> None:
                     whole.append(args)
                     keep(*args)  # type: ignore[arg-type]
 
-                broker.sessions.keep = keep_counted  # type: ignore[method-assign]
+                monkeypatch.setattr(broker.sessions, "keep", keep_counted)
                 for step in range(10):
                     assert await client.emit_with_ack("join", 300 * step, 300) == 300 * (step + 1) + 1
                 await group.gather("nothing")  # the broker has read what was written before
