@@ -148,7 +148,7 @@ class EngineIO:
 
         A session id is a secret, by which anybody can speak for its client: ids have to be unique and impossible to
         guess. They consist of letters, digits, ``-``, ``.``, ``_`` and ``~``. Anything else, and an exception, refuses
-        the client.
+        the client. One of several workers of a port puts a letter in front, which names it.
         """
         return self._server.handshakes.make_id or (lambda request: self._server.generate_id())
 

@@ -10,6 +10,7 @@ from prometheus_client import CollectorRegistry
 
 from rtframework import Readiness, Recovery, Socket
 from rtframework_prometheus import Metrics
+from tests.support.axis_program import attach_all
 from tests.support.worker_program import make_server
 
 
@@ -41,6 +42,7 @@ def make_app() -> web.Application:
 
     app = web.Application()
     io.attach(app)
+    attach_all(app)
     app.router.add_get("/metrics", Metrics(io, CollectorRegistry()).handler)
     app.router.add_get("/ready", Readiness(io).handler)
     return app
