@@ -184,6 +184,10 @@ class Passing:
         self._sites.append(serve)
         return len(self._sites) - 1
 
+    def share(self, topic: str, take: Callable[[bytes], None], known: Callable[[], bytes]) -> Callable[[bytes], None]:
+        """Share nothing: there is no broker."""
+        return lambda data: None
+
     def is_there(self, slot: int) -> bool:
         """Return whether another worker serves the sessions of a slot."""
         return slot != self.slot and self._table.state(slot) >= SlotState.SERVING

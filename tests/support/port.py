@@ -17,8 +17,10 @@ T = TypeVar("T")
 TARGET: Final = "tests.support.port_program:make_app()"
 
 
-_EXPECTED: Final = re.compile("barrier-of-the-tests|no limit on such lines|closing a connection that sent a message of")
-"""What is logged of the barriers of clients, and of those that send too much."""
+_EXPECTED: Final = re.compile(
+    "barrier-of-the-tests|no limit on such lines|closing a connection that sent a message of|its address is banned"
+)
+"""What is logged of the barriers of clients, of those that send too much, and of bans."""
 
 
 class Port:

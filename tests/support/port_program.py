@@ -27,6 +27,18 @@ def make_app() -> web.Application:
     def pid(socket: Socket) -> int:
         return os.getpid()
 
+    @io.on("ban")
+    def ban(socket: Socket, address: str, seconds: float) -> None:
+        io.engine.ban(address, seconds)
+
+    @io.on("unban")
+    def unban(socket: Socket, address: str) -> bool:
+        return io.engine.unban(address)
+
+    @io.on("bans")
+    def bans(socket: Socket) -> list[str]:
+        return list(io.engine.bans)
+
     @io.on("leave")
     async def leave(socket: Socket) -> None:
         for room in set(socket.rooms) - {socket.id}:
