@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import shutil
 import signal
 import socket
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -20,9 +19,9 @@ from ..workers.processes import Command, Processes
 from ..workers.substitute import Substitute
 from ..workers.supervisor import Supervisor
 from .addresses import BACKLOG, url_of
-from .errors import Failure
 from .reloader import Lifeline, describe_files, say, wait_for_change, watch
 from .signals import on_end
+from .worker import needs_sockets
 
 MOST: Final = 32
 """Workers that there may be: twice as many have a slot while all are replaced."""
@@ -67,11 +66,11 @@ async def supervise(
     patience = shutdown_timeout + _PATIENCE + (drain if drains_at_end else 0)
     supervisor = Supervisor(len(places), timeout=timeout, patience=patience, drain=drain, waits=bool(folders))
     lifeline = Lifeline()
-    with _telling():
+    with needs_sockets(temporary()):
         directory = Path(tempfile.mkdtemp(prefix="rtframework-", dir=temporary()))  # for this user alone
     broker = Broker(directory)
     try:
-        with _telling():
+        with needs_sockets(temporary()):
             await broker.start()
             is_shared = len(places) > 1 and places[0] is places[1]  # one Unix socket: who is there accepts
             substitute = None if is_shared else Substitute(places, directory, broker.table, BACKLOG)
@@ -95,16 +94,6 @@ async def supervise(
     finally:
         await broker.stop()
         shutil.rmtree(directory, ignore_errors=True)
-
-
-@contextlib.contextmanager
-def _telling() -> Iterator[None]:
-    """Tell what cannot be made if the disk is full, for example. Raises ``Failure``."""
-    try:
-        yield
-    except OSError as error:
-        where = f"the workers need a folder with sockets in {temporary()}, or another one that TMPDIR names"
-        raise Failure(f"{where}: {error.strerror or error}") from None
 
 
 async def _run(processes: Processes, folders: Sequence[Path], told: asyncio.Event, at_once: Callable[[], None]) -> int:
