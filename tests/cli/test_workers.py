@@ -223,7 +223,7 @@ async def test_a_folder_that_cannot_be_made(program: Path, monkeypatch: pytest.M
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     options = {"timeout": 5.0, "shutdown_timeout": 1.0, "drain": 0.0, "drains_at_end": False}
     try:
-        with pytest.raises(Failure, match="need sockets in .*: No space left on device"):
+        with pytest.raises(Failure, match=r"need sockets in .*: No space left on device"):
             await supervise("nothing", [], [[]], **options)  # type: ignore[arg-type]
     finally:
         for number, handler in handlers.items():
