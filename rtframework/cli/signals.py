@@ -1,4 +1,4 @@
-"""Signals that end the process: SIGINT (Ctrl-C) and SIGTERM."""
+"""Signals that end the process: SIGINT (Ctrl-C) and SIGTERM; SIGHUP, if its terminal has gone."""
 
 from __future__ import annotations
 
@@ -31,3 +31,25 @@ def on_end(told: Callable[[], None], at_once: Callable[[], None] | None = None) 
 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, handle)
+
+
+def on_hangup(told: Callable[[], None], closed: Callable[[], None]) -> None:
+    """Call ``told`` in the running loop at each SIGHUP; ``closed``, if it comes since the terminal has been closed.
+
+    With ``nohup``, which lets a process ignore SIGHUP, it is ``told`` also then.
+    """
+    had_terminal = signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN and _has_terminal()
+
+    def handle() -> None:
+        (closed if had_terminal and not _has_terminal() else told)()
+
+    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, handle)
+
+
+def _has_terminal() -> bool:
+    """Return whether there is a terminal that could send signals to this process (tty(4))."""
+    try:
+        os.close(os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY))
+    except OSError:
+        return False
+    return True

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
-import signal
 import socket
 import sys
 import tempfile
@@ -20,7 +19,7 @@ from ..workers.substitute import Substitute
 from ..workers.supervisor import Supervisor
 from .addresses import BACKLOG, url_of
 from .reloader import Lifeline, describe_files, say, wait_for_change, watch
-from .signals import on_end
+from .signals import on_end, on_hangup
 from .worker import needs_sockets
 
 MOST: Final = 32
@@ -100,7 +99,7 @@ async def _run(processes: Processes, folders: Sequence[Path], told: asyncio.Even
     on_end(processes.end, at_once)
     if told.is_set():
         return 0
-    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, processes.replace)
+    on_hangup(processes.replace, processes.end)
     watching = asyncio.create_task(_reload(processes, folders)) if folders else None
     try:
         return await processes.run()

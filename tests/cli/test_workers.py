@@ -10,6 +10,7 @@ import os
 import shutil
 import signal
 import socket
+import sys
 import tempfile
 from contextlib import AbstractAsyncContextManager
 from functools import partial
@@ -22,7 +23,7 @@ from rtframework.cli.errors import Failure
 from rtframework.cli.workers import count_cores, supervise
 from rtframework.workers.broker import Broker
 from tests.cli.test_reloader import alive, children
-from tests.support.cli import Running, rtframework, running
+from tests.support.cli import COMMAND, Running, environment, rtframework, running
 from tests.support.js import JSClients
 from tests.support.served_program import PROGRAM, get, url_of
 from tests.support.server import HOST
@@ -188,6 +189,36 @@ async def test_a_second_ctrl_c_ends_all_at_once(program: Path) -> None:
             assert (command.err, list(Path(folder).iterdir())) == ([], [])
             with pytest.raises(aiohttp.ClientError):
                 await asking
+
+
+IN_A_TERMINAL = """
+import os, pty, sys
+
+pid, terminal = pty.fork()
+if not pid:
+    os.execv(sys.argv[1], sys.argv[1:])
+printed = b""
+while b"Serving" not in printed:
+    printed += os.read(terminal, 1000)
+os.close(terminal)
+print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+"""
+
+
+async def test_the_terminal_is_closed(program: Path) -> None:
+    """A server that nobody sees would go on, and hold the port."""
+    args = ("-c", IN_A_TERMINAL, *COMMAND, "run", "program:make_app()", "--port", "0", "--workers", "2")
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, *args, cwd=program.parent, env=environment(), stdout=asyncio.subprocess.PIPE
+    )
+    try:
+        async with asyncio.timeout(30):
+            out, _ = await process.communicate()
+        assert out.strip() == b"0"
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
 
 
 async def test_the_folder_of_the_sockets_is_removed(program: Path, js: JSClients) -> None:
