@@ -23,14 +23,23 @@ from collections.abc import AsyncIterator, Awaitable, Coroutine, Sequence
 from types import SimpleNamespace
 from typing import Any, cast
 
-from rtframework import Handshake, Limits, Packet, PacketType, Recovery
+from rtframework import Handshake, History, Limits, Packet, PacketType, Recovery
 from rtframework.adapters.recovering import in_memory
 from rtframework.counters import Counters
 from rtframework.limits.guard import Guard
 from rtframework.limits.rates import RateLimit
 from rtframework.namespaces.host import Host, Settings
 from rtframework.namespaces.socket import Socket
-from rtframework.protocols import AdapterFactory, Authenticator, Connection, Engine, Frames, Outlet, Receiver
+from rtframework.protocols import (
+    AdapterFactory,
+    Authenticator,
+    Connection,
+    Engine,
+    Frames,
+    KeyValueStore,
+    Outlet,
+    Receiver,
+)
 from rtframework.serializers import JSONSerializer
 from rtframework.testing import Clock
 from rtframework.types import DisconnectReason
@@ -283,6 +292,8 @@ def make_host(
     auth: Authenticator | None = None,
     adapter: AdapterFactory | None = None,
     recovery: Recovery | None = None,
+    history: Sequence[History] = (),
+    store: KeyValueStore | None = None,
     ordered: bool = False,
     validate_returns: bool = False,
     clean_up: bool = False,
@@ -297,6 +308,8 @@ def make_host(
         authenticator=auth,
         adapter_factory=adapter or in_memory,
         recovery=recovery,
+        history=tuple(history),
+        store=store,
         linger=45.0,
         ordered=ordered,
         validate_returns=validate_returns,
