@@ -30,6 +30,12 @@ class TestPresence(PresenceConformance):
         return WorkersBroker()
 
 
+class TestPresenceWithRecovery(TestPresence):
+    """Three workers that recover each other's clients."""
+
+    recovers = True
+
+
 TAB = PresenceTab("/", "r", "s", "u")
 
 
