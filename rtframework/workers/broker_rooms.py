@@ -29,6 +29,9 @@ _full: Final = ThrottledLog(
     period=60.0,
 )
 
+_AT_ONCE: Final = 500
+"""Tabs that are removed before the broker handles other messages."""
+
 
 class BrokerRooms:
     """The rooms of one broker."""
@@ -53,7 +56,8 @@ class BrokerRooms:
 
     def worker_gone(self, slot: int, now: float) -> None:
         """Let the people of a worker that has gone be away."""
-        self._tell(self.presence.worker_gone(slot, now), now)
+        self.presence.worker_gone(slot, now)
+        self._tell((), now)
 
     # --- who is in them -----------------------------------------------------------------------------------------------
 
@@ -73,7 +77,8 @@ class BrokerRooms:
         self._tell(self.presence.update(message), now, source, message.request)
 
     def _release(self, source: _Worker, message: wire_rooms.ReleasePresence, now: float) -> None:
-        self._tell(self.presence.release(source.slot, message.prefix, now), now, source)
+        self.presence.release(source.slot, message.prefix, now)
+        self._tell((), now)
 
     def _list(self, source: _Worker, message: wire_rooms.ListPresence, now: float) -> None:
         it = message
@@ -128,7 +133,7 @@ class BrokerRooms:
     def _expire(self) -> None:
         self._timer = None
         now = time.monotonic()
-        self._tell(self.presence.expire(now), now)
+        self._tell(self.presence.expire(now, _AT_ONCE), now)
         self._broker.flush()
 
 
