@@ -30,6 +30,12 @@ class TestPresence(PresenceConformance):
         return WorkersBroker()
 
 
+class TestRecoveringPresence(TestPresence):
+    """Three workers whose clients are recovered at any of them."""
+
+    recovers = True
+
+
 TAB = PresenceTab("/", "r", "s", "u")
 
 
