@@ -163,7 +163,9 @@ class Group:
 
     def spawn(self, work: Awaitable[Any]) -> None:
         """Run something in the background, until this worker leaves. Its error is logged."""
-        self._tasks.spawn(_run(work))
+        task = self._tasks.spawn(_run(work))
+        if asyncio.iscoroutine(work):
+            task.add_done_callback(lambda _: work.close())  # one that has not begun when it is cancelled
 
     # --- questions ----------------------------------------------------------------------------------------------------
 
