@@ -18,9 +18,12 @@ from rtframework.testing import TestClient, TestServer
 from rtframework.workers import wire
 from rtframework.workers.history import WorkersHistory, read_kept
 from rtframework_msgpack import MsgpackSerializer
+from tests.support.in_process import NOT_ON_UVLOOP
 from tests.support.thorough import is_thorough
 from tests.support.until import until
 from tests.support.workers import WorkersBroker
+
+pytestmark = NOT_ON_UVLOOP
 
 HISTORY = [History("chat:{room}", size=5_000, page=5_000, page_bytes=10_000_000)]
 RECOVERY = pytest.mark.parametrize("recovery", [False, True], ids=["plain", "recovery"])
