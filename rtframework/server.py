@@ -439,9 +439,8 @@ class Server(OfMainNamespace, Registration, Broadcasting, Attaching):
 
         Example::
 
-            other = await io.store.add("$cleaning", b"1", seconds=60)
-            if other is None:
-                await clean_up()  # on one server only, once a minute
+            if await io.store.add("$cleaning", b"1", seconds=60) is None:
+                ...  # on one server only, once a minute
         """
         return self._host.store
 
