@@ -101,6 +101,7 @@ EXPORTS: Final[dict[str, tuple[str, ...]]] = {
         "ClusterConformance",
         "HistoryConformance",
         "KeyValueStoreConformance",
+        "PresenceConformance",
         "Received",
         "SerializerConformance",
         "TestClient",

@@ -23,6 +23,7 @@ from .conformance import (
     ClusterConformance,
     HistoryConformance,
     KeyValueStoreConformance,
+    PresenceConformance,
     SerializerConformance,
     run_suite,
 )
@@ -37,6 +38,7 @@ __all__ = [
     "ClusterConformance",
     "HistoryConformance",
     "KeyValueStoreConformance",
+    "PresenceConformance",
     "Received",
     "SerializerConformance",
     "TestClient",

@@ -18,6 +18,7 @@ from .authenticators import AuthenticatorConformance
 from .cluster_broker import ClusterBroker
 from .clusters import ClusterConformance
 from .history import HistoryConformance
+from .presence import PresenceConformance
 from .serializers import SerializerConformance
 from .stores import KeyValueStoreConformance
 from .suites import run_suite
@@ -29,6 +30,7 @@ __all__ = [
     "ClusterConformance",
     "HistoryConformance",
     "KeyValueStoreConformance",
+    "PresenceConformance",
     "SerializerConformance",
     "run_suite",
 ]

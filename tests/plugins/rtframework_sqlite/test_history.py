@@ -18,6 +18,7 @@ from rtframework.protocols import HistoryStore
 from rtframework.testing import HistoryConformance, TestServer
 from rtframework.types import HistoryQuery, KeptRoom
 from rtframework_sqlite import SQLiteHistory
+from tests.support.in_process import NOT_ON_UVLOOP
 from tests.support.thorough import examples
 
 ROOM = KeptRoom("chat:1", 100)
@@ -43,6 +44,7 @@ def server(path: Path, **options: Any) -> Server:
     return io
 
 
+@NOT_ON_UVLOOP
 async def test_it_outlives_the_server(tmp_path: Path) -> None:
     """A restart would lose what was said, or clients that were away meanwhile."""
     path = tmp_path / "history.db"
@@ -104,6 +106,7 @@ async def test_what_is_too_old_leaves_the_file(tmp_path: Path) -> None:
     db.close()
 
 
+@NOT_ON_UVLOOP
 async def test_the_file_fails(tmp_path: Path) -> None:
     """A full disk would let clients have what nobody can find, or stop the server for good."""
     path = tmp_path / "history.db"
