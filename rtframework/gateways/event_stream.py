@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import msgspec
 
-from ..types import PacketType
+from ..types import PacketType, place_of
 
 if TYPE_CHECKING:
     from ..protocols import Frames
@@ -153,6 +153,13 @@ class EventId(NamedTuple):
     def text(self) -> bytes:
         """The whole id; it is never empty, so that a client that comes back is known as one."""
         return f"{self.ticket}~{self.pid}~{self.entry}~{self.offset}".encode()
+
+    @property
+    def position(self) -> str:
+        """The entry after which the client has got nothing: the offset, if that is a later one of the same order."""
+        entry, offset = place_of(self.entry), place_of(self.offset)
+        is_later = entry is not None and offset is not None and entry[0] == offset[0] and offset > entry
+        return self.offset if is_later else self.entry
 
     @classmethod
     def parse(cls, text: str) -> EventId | None:

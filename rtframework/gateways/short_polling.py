@@ -105,7 +105,7 @@ async def poll(
     if not names or history is None or any(history._find(room) is None for room in names):
         raise ConnectionRefused("These rooms have no history", {"code": "no_history"})
     told = EventId.parse(since)
-    after = told.entry if told is not None else since
+    after = told.position if told is not None else since
     pages = await _read(history, names, after, limit)
     readable = {*names, *socket.rooms}
     proof = None if socket._token is None else socket._token.proof

@@ -130,7 +130,7 @@ class SSEClient(GatewayClient):
         if history is None or socket.recovered:
             await socket.join(*self.rooms)
             return
-        entry = self._last_id.entry if isinstance(self._last_id, EventId) else ""
+        entry = self._last_id.position if isinstance(self._last_id, EventId) else ""
         options: dict[str, Any] = {"limit": max(1, self._wants)}
         if entry:
             options = {"after": None if entry == BEGINNING else entry, "most": self._limits.max_outbox // 2}

@@ -149,6 +149,15 @@ def test_ids_are_read(text: str, expected: EventId | None) -> None:
         assert expected.text.decode() == text
 
 
+@pytest.mark.parametrize(
+    ("entry", "offset", "position"),
+    [("e.7", "e.9", "e.9"), ("e.9", "e.7", "e.9"), ("e.7", "x.9", "e.7"), ("", "e.9", ""), ("5-1", "5-2", "5-2")],
+)
+def test_the_position_is_the_later_of_two_of_one_order(entry: str, offset: str, position: str) -> None:
+    """What a session has brought would come again from the history."""
+    assert EventId("", "pid", entry, offset).position == position
+
+
 def test_an_event_of_the_server_is_one_line() -> None:
     """Its data would end early."""
     assert event_of("gap", {"rooms": ["a\nb"]}) == b'event: gap\ndata: {"rooms":["a\\nb"]}\n'

@@ -295,6 +295,33 @@ async def test_a_stream_is_resumed_at_another_worker_without_a_hole(port: Port) 
     assert all(one != other for one, other in itertools.pairwise(pids))
 
 
+async def test_a_stream_is_resumed_from_history_at_another_worker(port: Port) -> None:
+    """Without recovery, with two workers, every second cut would lose what was said meanwhile."""
+    got: list[int] = []
+    async with contextlib.AsyncExitStack() as stack:
+        workers: dict[str, Any] = {}
+        while len(workers) < 2:
+            each = await stack.enter_async_context(stream(f"{port.url}/kept?x=1"))
+            workers[(await each.data("connect"))["session"][0]] = each
+        talkers = list(workers.values())
+        urls = itertools.cycle([f"{port.url}/kept?room=kept:0&room=kept:1&sid={letter}" for letter in workers])
+        async with stream(next(urls)) as events:
+            last_id = (await events.next("connect")).id
+        for part in range(6):
+            flooding = asyncio.create_task(talkers[part % 2].post("flood", part * 100, 100))
+            async with stream(next(urls), last_id=last_id) as events:
+                assert not (await events.data("connect"))["recovered"]
+                while len(got) < part * 100 + 60:
+                    event = await events.next("n")
+                    got.append(json.loads(event.data))
+                    last_id = event.id
+            assert (await flooding)[0] == 200
+        async with stream(next(urls), last_id=last_id) as events:
+            while len(got) < 600:
+                got.append(await events.data("n"))
+    assert got == list(range(600))
+
+
 @needs("redis-server")
 @pytest.mark.parametrize("kept", ["recovery", "history"])
 async def test_a_stream_is_resumed_at_another_server_without_a_hole(kept: str) -> None:
