@@ -106,6 +106,7 @@ EXPORTS: Final[dict[str, tuple[str, ...]]] = {
         "SerializerConformance",
         "TestClient",
         "TestServer",
+        "TestStream",
         "run_suite",
     ),
     "rtframework_http_api": ("APIKey", "HTTPAPI"),

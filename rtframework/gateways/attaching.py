@@ -88,7 +88,7 @@ class Attaching:
         from .sse import SSEGateway  # here: programs without it do not load it
 
         SSEGateway(
-            *self._serve_beside(app),
+            *self._serve_beside(app, path),
             rooms=rooms,
             namespace=namespace,
             heartbeat=heartbeat,
