@@ -154,7 +154,11 @@ class NamespaceHistory:
             entering = socket._enter_rooms(names)
             openings += [(room, self._get(room)[1].open(room)) for room in names if self._find(room) is not None]
             if entering is not None:
-                await entering
+                try:
+                    await entering
+                except ClusterUnavailable:
+                    if not is_connecting():
+                        raise
             pages: dict[str, HistoryPage] = {}
             for room, opening in openings:
                 page = await self._catch_up(room, opening, after, limit, most)
