@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import warnings
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from contextvars import ContextVar
 from dataclasses import replace
 from functools import partial
@@ -33,7 +34,7 @@ from .handlers.event import NEW_NAMESPACE
 from .handlers.mistakes import given_a_function, given_a_name, given_options, unknown_keywords
 from .handlers.registration import Registration
 from .handlers.strict import Auditor
-from .limits.audit import AuditListener
+from .limits.audit import AuditEntry, AuditListener
 from .limits.rates import RateLimit, Rates
 from .namespaces.broadcasting import Broadcasting
 from .namespaces.functions import describe_functions
@@ -308,6 +309,13 @@ class Server(Registration, Broadcasting):
         """
         return self._host.of(name, factory)
 
+    def visit(self, name: str) -> AbstractAsyncContextManager[Namespace | None]:
+        """Keep a namespace while in the block: a child of a pattern is made if need be, and cleaned up when empty.
+
+        ``None`` if there is none of that name. For namespaces whose clients may be on other servers.
+        """
+        return self._host.visit(name)
+
     def register_namespace(self, namespace: N) -> N:
         """Add a namespace that was written as a class.
 
@@ -397,6 +405,10 @@ class Server(Registration, Broadcasting):
         """
         self._host.guard.audit.hear(function)
         return function
+
+    def audit(self, entry: AuditEntry) -> None:
+        """Write an entry of the program's own, with no token in it, into the audit log; call it in the event loop."""
+        self._host.guard.audit.add(entry)
 
     @property
     def server(self) -> Server:

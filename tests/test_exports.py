@@ -98,6 +98,7 @@ EXPORTS: Final[dict[str, tuple[str, ...]]] = {
         "TestServer",
         "run_suite",
     ),
+    "rtframework_http_api": ("APIKey", "HTTPAPI"),
     "rtframework_jwt": ("JWTAuth",),
     "rtframework_msgpack": ("MsgpackSerializer",),
     "rtframework_opentelemetry": ("Tracing", "handshake_context", "payload_context"),

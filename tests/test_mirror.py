@@ -81,6 +81,7 @@ WITHOUT: Final = {
     "handlers/mistakes": "its rows are tests/test_mistakes.py",
     "limits/__init__": "a docstring",
     "namespaces/__init__": "a docstring",
+    "plugins/rtframework_http_api/__init__": "names of the package",
     "plugins/rtframework_jwt/__init__": "a name of the package",
     "plugins/rtframework_msgpack/__init__": "a name of the package",
     "plugins/rtframework_opentelemetry/__init__": "names of the package, and a hint: tests/test_wheel.py",

@@ -7,7 +7,8 @@ import difflib
 import logging
 import re
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeGuard, TypeVar
@@ -155,6 +156,16 @@ class Host:
         if namespace is None or namespace.parent is not None:
             namespace = self.dynamic.claim(name) if factory is None else None
         return self.add((factory or Namespace)(name)) if namespace is None else namespace
+
+    @asynccontextmanager
+    async def visit(self, name: str) -> AsyncIterator[Namespace | None]:
+        """Keep the namespace of that name while in the block. See ``Server.visit``."""
+        namespace = self.namespaces.get(name)
+        if namespace is not None and namespace.parent is None:
+            yield namespace
+            return
+        async with self.dynamic.visit(name) as child:
+            yield child
 
     def _parent(self, key: str | re.Pattern[str] | Predicate, factory: Factory | None) -> ParentNamespace:
         parent = self.dynamic.parent(key)

@@ -52,6 +52,11 @@ def rooms_of(user: Any, nsp: str) -> frozenset[str]:
     return frozenset((_USER + text,))
 
 
+def user_of(rooms: Iterable[str]) -> str | None:
+    """Return the id of a socket's user, as text; ``None`` if it has none. ``rooms``: the socket's."""
+    return next((room.removeprefix(_USER) for room in rooms if room.startswith(_USER)), None)
+
+
 def key_of_user(user: Any) -> str | None:
     """Return the id of a user that an authenticator has returned, as text; ``None`` if it has none."""
     text = _text_of(user)
