@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from .adapters.cluster_view import Cluster
     from .adapters.history import History
     from .adapters.memory_history import MemoryHistory
+    from .adapters.memory_store import MemoryStore
     from .adapters.presence import Presence
     from .authenticators import StaticTokenAuth, TokenSources
     from .engine.http.readiness import Readiness
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from .handlers.declarations import emits
     from .handlers.dependencies import Depends
     from .handlers.event import Ack, Event
+    from .handlers.idempotent import idempotent
     from .handlers.limited import limited
     from .limits.audit import AuditEntry
     from .limits.rate_limiter import RateLimiter
@@ -41,7 +43,7 @@ if TYPE_CHECKING:
     from .namespaces.namespace import Namespace
     from .namespaces.operators import BroadcastOperator, RemoteSocket
     from .namespaces.socket import Socket
-    from .options import Cookie, Cors, Deflate, Limits, Recovery
+    from .options import Cookie, Cors, Deflate, Idempotency, Limits, Recovery
     from .plugins import load
     from .protocols import CallNext
     from .serializers import JSONSerializer
@@ -55,6 +57,7 @@ if TYPE_CHECKING:
         ClusterNode,
         ClusterUp,
         ConnectionFailure,
+        Device,
         DisconnectReason,
         Handshake,
         HistoryEntry,
@@ -92,6 +95,7 @@ __all__ = [
     "DecodeError",
     "Deflate",
     "Depends",
+    "Device",
     "DisconnectReason",
     "Disconnected",
     "EncodeError",
@@ -102,6 +106,7 @@ __all__ = [
     "History",
     "HistoryEntry",
     "HistoryPage",
+    "Idempotency",
     "Identity",
     "InvalidPayload",
     "InvalidReturn",
@@ -110,6 +115,7 @@ __all__ = [
     "Member",
     "MemoryAdapter",
     "MemoryHistory",
+    "MemoryStore",
     "Namespace",
     "Packet",
     "PacketType",
@@ -132,6 +138,7 @@ __all__ = [
     "TokenSources",
     "Workers",
     "emits",
+    "idempotent",
     "limited",
     "load",
 ]
@@ -162,18 +169,20 @@ _NAMES = {
     "handlers.declarations": ("emits",),
     "handlers.dependencies": ("Depends",),
     "handlers.event": ("Ack", "Event"),
+    "handlers.idempotent": ("idempotent",),
     "handlers.limited": ("limited",),
     "limits.audit": ("AuditEntry",),
     "limits.rate_limiter": ("RateLimiter",),
     "limits.rates": ("Rate", "RateLimit"),
     "adapters.cluster_view": ("Cluster",),
+    "adapters.memory_store": ("MemoryStore",),
     "adapters.history": ("History",),
     "adapters.memory_history": ("MemoryHistory",),
     "adapters.presence": ("Presence",),
     "namespaces.namespace": ("Namespace",),
     "namespaces.operators": ("BroadcastOperator", "RemoteSocket"),
     "namespaces.socket": ("Socket",),
-    "options": ("Cookie", "Cors", "Deflate", "Limits", "Recovery"),
+    "options": ("Cookie", "Cors", "Deflate", "Idempotency", "Limits", "Recovery"),
     "plugins": ("load",),
     "protocols": ("CallNext",),
     "serializers": ("JSONSerializer",),
@@ -187,6 +196,7 @@ _NAMES = {
         "ClusterNode",
         "ClusterUp",
         "ConnectionFailure",
+        "Device",
         "DisconnectReason",
         "Handshake",
         "HistoryEntry",

@@ -75,6 +75,12 @@ def _check_seconds(name: str, value: object, most: float = LONGEST_WAIT) -> None
         raise ConfigurationError(_too_long(name, value, most))
 
 
+def check_memory(name: str, value: object) -> None:
+    """Check a time of up to ten years, or ``None``. Raises :class:`~rtframework.ConfigurationError`."""
+    if value is not None:
+        _check_seconds(name, value, 3650 * _DAY)
+
+
 def whole_number(name: str, value: object, *, least: int) -> int:
     """Return a count as an integer: ``1e8`` is one, too. Raises :class:`~rtframework.ConfigurationError`."""
     if isinstance(value, float) and value.is_integer():
@@ -522,3 +528,29 @@ class Recovery:
     def is_same(self, one: Any, other: Any) -> bool:
         """Tell whether two results of the authenticator are the same user."""
         return bool(self.identity(one) == self.identity(other))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Idempotency:
+    """Settings of handlers that serve an event once: ``Server(idempotency=Idempotency())``.
+
+    Answers are kept in the server's store. Raises :class:`~rtframework.ConfigurationError`.
+
+    Example::
+
+        io = Server(idempotency=Idempotency(seconds=3600))
+    """
+
+    seconds: float = 600.0
+    """Seconds for which an event counts as served, from its answer on, at most 30 days."""
+
+    max_ids: int = 1000
+    """Events of one client, or of one user, that are remembered. Beyond: the oldest are forgotten."""
+
+    max_answer_bytes: int = 16_384
+    """Bytes of an answer that is kept. Beyond: a repeat is answered with the error ``answer_not_kept``."""
+
+    def __post_init__(self) -> None:
+        _check_seconds("seconds", self.seconds, 30 * _DAY)
+        for name in ("max_ids", "max_answer_bytes"):
+            object.__setattr__(self, name, whole_number(name, getattr(self, name), least=1))

@@ -47,6 +47,7 @@ from .options import (
     Cors,
     Deflate,
     EngineOptions,
+    Idempotency,
     Limits,
     Origins,
     ProxyHeaders,
@@ -67,7 +68,7 @@ if TYPE_CHECKING:
     from .namespaces.parent import Factory, ParentNamespace
     from .namespaces.patterns import Predicate
     from .namespaces.socket import Socket
-    from .protocols import AdapterFactory, Authenticator, Observer, Serializer
+    from .protocols import AdapterFactory, Authenticator, KeyValueStore, Observer, Serializer
     from .types import AckResponses
 
 A = TypeVar("A", bound=AuditListener)
@@ -120,8 +121,10 @@ class Server(Registration, Broadcasting):
     accept it.
     ``rate_limit``: what clients may do in a time, see :class:`~rtframework.RateLimit`; by default refusals and CONNECTs
     are limited, events are not.
-    ``strict_emits``: for tests: check emitted events against those that :meth:`emits` has declared, and raise
-    ``ContractError`` where one does not fit; off by default, and free then.
+    ``idempotency``: how many events count as served, and for how long, see :class:`~rtframework.Idempotency`.
+    ``last_seen``, ``devices``: seconds for which it is remembered when users and their devices were there last;
+    ``store``: keeps it for all servers, see :class:`~rtframework.protocols.KeyValueStore`.
+    ``strict_emits``: for tests: raise ``ContractError`` for emitted events that do not fit what :meth:`emits` declares.
     ``presence``: rooms in which everybody is told who is there, see :class:`~rtframework.Presence`; one or several.
 
     Example::
@@ -173,10 +176,14 @@ class Server(Registration, Broadcasting):
         websocket_protocols: Sequence[str] | None = None,
         limits: Limits | None = None,
         rate_limit: RateLimit | None = None,
+        idempotency: Idempotency | None = None,
+        last_seen: float | None = 2_592_000.0,
+        devices: float | None = None,
+        store: KeyValueStore | None = None,
         strict_emits: bool = False,
         presence: Presence | Sequence[Presence] | None = None,
     ) -> None:
-        check_extensions(auth, serializer, adapter)
+        check_extensions(auth, serializer, adapter, store)
         for name, value, kind, example in (
             ("limits", limits, Limits, "Limits(max_outbox=...)"),
             ("rate_limit", rate_limit, RateLimit, 'RateLimit(events="50/s")'),
@@ -238,6 +245,10 @@ class Server(Registration, Broadcasting):
                 ordered=ordered,
                 validate_returns=validate_returns,
                 clean_up=cleanup_empty_child_namespaces,
+                idempotency=idempotency,
+                last_seen=last_seen,
+                devices=devices,
+                store=store,
                 presence=all_presence(presence),
             ),
         )
@@ -457,7 +468,14 @@ class Server(Registration, Broadcasting):
         return self._main._listening
 
     @given_a_name
-    def on(self, event: str | int, *, ordered: bool | None = None, rate: Rates = None) -> Callable[[F], F]:
+    def on(
+        self,
+        event: str | int,
+        *,
+        ordered: bool | None = None,
+        rate: Rates = None,
+        idempotent: bool | str | None = None,
+    ) -> Callable[[F], F]:
         """Register the decorated function for an event of the main namespace; see :meth:`Namespace.on`.
 
         ``"new_namespace"`` is called with ``(namespace)`` whenever a namespace is made, before its first client is
@@ -465,7 +483,7 @@ class Server(Registration, Broadcasting):
         """
         if event == NEW_NAMESPACE:
             return self._host.announcements.on
-        return super().on(event, ordered=ordered, rate=rate)
+        return super().on(event, ordered=ordered, rate=rate, idempotent=idempotent)
 
     @given_a_name
     def once(self, event: str | int, *, ordered: bool | None = None) -> Callable[[F], F]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
@@ -94,6 +94,11 @@ class Stats:
     """Packets that were not sent: ``volatile`` ones for a client that was not ready; those for a ``slow_consumer`` that
     was disconnected; the oldest, with the policy ``drop_oldest``; those for a client that was ``not_admitted`` yet,
     beyond ``max_outbox``; and those for a connection that has ``closed``."""
+    repeats: Mapping[str, int] = field(default_factory=dict)
+    """Events for handlers that are ``idempotent``: repeats that got the first answer (``answered``), some of which
+    ``waited`` for it; events that were left unanswered because the store was ``unavailable``; answers that could not be
+    saved yet (``not_saved``), that were too large (``not_kept``), or that were ``forgotten`` because a client had sent
+    more ids than ``Idempotency.max_ids``."""
     cluster: ClusterStats | None = None
     """The connection to the other servers; ``None`` without an adapter of several servers."""
 
@@ -169,6 +174,7 @@ def take_stats(
         events_refused=_copy(counts.events_refused),
         limited=_copy(counts.limited),
         dropped=_copy(counts.dropped),
+        repeats=_copy(counts.repeats),
         cluster=cluster,
     )
 

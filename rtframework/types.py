@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
@@ -136,6 +137,23 @@ class Identity:
     name: str = ""
     roles: frozenset[str] = frozenset()
     claims: Mapping[str, Any] = field(default_factory=lambda: _EMPTY)
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """The device of a client, as ``auth.device`` names it: ``socket.device``.
+
+    A client that knows its id can claim to be the device: it is no proof of anything. Let nobody in because of it.
+    """
+
+    id: str
+    is_new: bool
+    """True if the server has not seen it before with this user, or has forgotten it. Without ``Server(devices=...)``,
+    or while the store cannot be reached, true if the client does not say when it was there."""
+    seen: datetime | None = None
+    """Time at which the client says that it was there last, not later than now."""
+    last_seen: datetime | None = None
+    """Time at which the server has seen it last, before this connection; ``None`` if it does not know."""
 
 
 def identity_of(user: Any) -> Any:

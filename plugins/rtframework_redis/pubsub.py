@@ -29,6 +29,7 @@ from .pubsub_adapter import PubSubAdapter, Take
 from .sharded_adapter import ShardedAdapter
 from .starting import starting
 from .topology import ClusterTopology, Source, make_topology
+from .value_store import RedisStore
 
 _MANAGERS: Final = CHANNEL.encode()
 
@@ -112,6 +113,8 @@ class RedisPubSub:
         self._channels: ChannelSet | None = None
         self._is_up = self._has_server = False
         self._came_up = asyncio.Event()
+        self.store = RedisStore(lambda: self.channels.connection(self._leases_key), self._tag, publish_timeout)
+        """Small values of all servers."""
         self._presence: RedisPresence | None = None
         self._carrier: ChannelCarrier | None = None
         self.leases: NodeLeases

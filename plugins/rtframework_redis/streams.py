@@ -34,6 +34,7 @@ from .stream_sessions import Sessions
 from .stream_writer import StreamWriter
 from .streams_adapter import StreamsAdapter
 from .topology import ClusterTopology, Source, make_topology
+from .value_store import RedisStore
 
 log: Final = logging.getLogger("rtframework.cluster")
 
@@ -120,6 +121,8 @@ class RedisStreams:
         self._is_up = self._has_server = False
         self._reader: StreamReader | None = None
         self._writer: StreamWriter | None = None
+        self.store = RedisStore(lambda: self.writer, stream, publish_timeout)
+        """Small values of all servers."""
         self._presence: RedisPresence | None = None
         self.sessions: Sessions
         self.leases: NodeLeases

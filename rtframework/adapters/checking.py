@@ -20,7 +20,7 @@ _ARGUMENTS: Final[dict[str, tuple[str, ...]]] = {
 _checked: Final[WeakSet[type]] = WeakSet()
 
 
-def check_extensions(auth: object, serializer: object, adapter: object) -> None:
+def check_extensions(auth: object, serializer: object, adapter: object, store: object = None) -> None:
     """Check the extensions that a server is given. Raises ``ConfigurationError``."""
     if auth is not None:
         check_object(
@@ -37,6 +37,8 @@ def check_extensions(auth: object, serializer: object, adapter: object) -> None:
     if serializer is not None:
         check_object("serializer", serializer, ("encode", "decoder"), "serializer=JSONSerializer()")
     check_adapter_factory(adapter)
+    if store is not None:
+        check_object("store", store, ("get", "set", "add", "replace", "remove"), "store=MemoryStore()")
 
 
 def check_adapter_factory(adapter: object) -> None:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeGuard, TypeVar
 
 from ..adapters.cluster_events import ClusterEvents
 from ..adapters.memory_history import MemoryHistory
+from ..adapters.memory_store import MemoryStore
 from ..concurrency import TaskSet, is_cancelled
 from ..counters import CONNECT_RATE, INTERNAL_ERROR, INVALID_NAMESPACE, LIMITED_CONNECT, REFUSALS
 from ..exceptions import AckTimeout, ClusterUnavailable, ConfigurationError, ConnectionRefused, RateLimited
@@ -26,6 +27,8 @@ from ..limits.limit import NO_BUCKETS
 from ..limits.rates import RateLimit
 from ..limits.seats import Seats
 from ..logs import Lazy, ThrottledLog, quote
+from ..options import Idempotency, check_instance, check_memory
+from ..protocols import KeepsValues
 from ..types import EVERYBODY, AckResponses, DisconnectReason, Target
 from .admission import code_of, refuse
 from .announcements import Announcements
@@ -35,8 +38,10 @@ from .own_rooms import EVERY_TOKEN, own_rooms
 from .parent import ParentNamespace
 from .patterns import Pattern, Question, is_template
 from .renewals import Renewals
+from .repeats import Repeats
 from .revocations import REVOCATIONS, REVOKED, TOKEN_REVOKED, Revocation, Revocations
 from .server_presence import ServerPresence
+from .sightings import Sightings
 
 if TYPE_CHECKING:
     from ..adapters.history import History
@@ -44,7 +49,16 @@ if TYPE_CHECKING:
     from ..counters import Counters
     from ..handlers.strict import Auditor
     from ..options import Limits, Recovery
-    from ..protocols import AdapterFactory, Authenticator, Backbone, Client, Engine, HistoryStore, Observer
+    from ..protocols import (
+        AdapterFactory,
+        Authenticator,
+        Backbone,
+        Client,
+        Engine,
+        HistoryStore,
+        KeyValueStore,
+        Observer,
+    )
     from ..server import Server
     from .announcements import Pending
     from .parent import Factory
@@ -86,7 +100,20 @@ class Settings:
     ordered: bool
     validate_returns: bool
     clean_up: bool
+    idempotency: Idempotency | None = None
+    last_seen: float | None = None
+    """Seconds for which it is remembered when a user was there last; ``None``: it is not."""
+    devices: float | None = None
+    """Seconds for which the devices of users are remembered; ``None``: they are not."""
+    store: KeyValueStore | None = None
+    """Keeps values; ``None``: the backbone does, or the memory of this process."""
+
     presence: tuple[Presence, ...] = ()
+
+    def __post_init__(self) -> None:
+        check_instance("idempotency", self.idempotency, Idempotency, "Idempotency(seconds=...)")
+        check_memory("last_seen", self.last_seen)
+        check_memory("devices", self.devices)
 
     @property
     def backbone(self) -> Backbone | None:
@@ -133,6 +160,10 @@ class Host:
         """Who is in rooms; ``None`` if nobody asks."""
         self.has_told_of_skipping = False
         """True once the log says that recovered clients pass middleware by."""
+        self._store: KeyValueStore | None = settings.store
+        self._repeats: Repeats | None = None
+        self.sightings = Sightings(lambda: self.store, self.spawn, self._keep_at_once)
+        """The times at which users and devices were there last."""
         self._observed_connect: Callable[..., Awaitable[str]] | None = None
         self._pending: list[Pending] = []
         self._tasks = TaskSet()
@@ -359,6 +390,37 @@ class Host:
         close = difflib.get_close_matches(nsp, self.namespaces, 1)
         return f"{f'did you mean {close[0]!r}? ' if close else ''}io.of({quote(nsp)}) makes it"
 
+    # --- values that are kept ---------------------------------------------------------------------------------------
+
+    @property
+    def store(self) -> KeyValueStore:
+        """The store of this server, and of those that it is joined to."""
+        if self._store is None:
+            backbone = self.settings.backbone
+            if backbone is not None and isinstance(backbone, KeepsValues):
+                self._store = backbone.store
+            else:
+                self._store = MemoryStore()
+                if backbone is not None:
+                    log.warning("the adapter keeps no values: each server has its own, see Server(store=...)")
+        return self._store
+
+    def _keep_at_once(self, key: str, value: bytes, seconds: float) -> bool:
+        """Keep a value if the store is in memory. Return ``False`` if it is not."""
+        store = self.store
+        if type(store) is not MemoryStore:
+            return False
+        store.table.set(key, value, seconds)
+        return True
+
+    @property
+    def repeats(self) -> Repeats:
+        """The events that are served once."""
+        if self._repeats is None:
+            settings = self.settings.idempotency or Idempotency()
+            self._repeats = Repeats(self.store, settings, self.engine, self.counts, self.spawn)
+        return self._repeats
+
     # --- background work --------------------------------------------------------------------------------------------
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
@@ -451,6 +513,9 @@ class Host:
         for observer in self.observers:
             observer.stop()
         self.renewals.stop()
+        self.sightings.stop()
+        if self._repeats is not None:
+            self._repeats.stop()
         self.dynamic.clear()
         self.cluster.reset()
         self.started = False

@@ -18,9 +18,12 @@ from ..logs import ThrottledLog
 from ..protocols import Session
 from ..types import DisconnectReason, Packet, PacketType, Target
 from .kick import coming_back, kicked, read_reason
+from .own_rooms import rooms_of
+from .sightings import key_of_device, key_of_user
 
 if TYPE_CHECKING:
     from ..protocols import Outlet
+    from ..types import Device
     from .namespace import Namespace
     from .socket import Socket
 
@@ -181,6 +184,10 @@ class Membership:
         if nsp._presence is not None:
             nsp._presence.gone(socket.id, of_connection)
         if was_connected:
+            if socket._authenticated is not None:
+                self.note_user(socket, 0)
+            if socket._device is not None:
+                self._note_device(socket, socket._device)
             self.run_disconnect_handlers(socket, reason)
         for answer in (socket._acks or {}).values():
             if not answer.done():
@@ -213,6 +220,27 @@ class Membership:
         if socket._pid is not None:
             self.by_pid.pop(socket._pid, None)
         self._nsp.adapter.remove_all(socket.id)
+
+    def note_user(self, socket: Socket, others: int) -> None:
+        """Note that a user is here, with its first socket, or was here until now, with its last one.
+
+        ``others``: the sockets that it has here then.
+        """
+        nsp = self._nsp
+        if nsp._host is None:
+            return
+        settings, sightings = nsp._host.settings, nsp._host.sightings
+        if settings.last_seen is not None:
+            for room in rooms_of(socket._authenticated, nsp.name):
+                if len(nsp.adapter.sockets(Target(frozenset((room,))))) == others:
+                    sightings.note(key_of_user(nsp.label, room), settings.last_seen)
+
+    def _note_device(self, socket: Socket, device: Device) -> None:
+        """Note that a device was here until now."""
+        nsp = self._nsp
+        if nsp._host is not None and nsp._host.settings.devices is not None:
+            room = next(iter(rooms_of(socket._authenticated, nsp.name)), "")
+            nsp._host.sightings.note(key_of_device(nsp.label, room, device.id), nsp._host.settings.devices)
 
     # --- the way to a client ----------------------------------------------------------------------------------------
 

@@ -34,6 +34,7 @@ from .membership import Membership
 from .operators import BroadcastOperator
 from .outgoing import OutgoingCatchAlls
 from .patterns import NO_PARAMS, is_namespace
+from .sightings import key_of_user
 from .socket import Socket
 
 if TYPE_CHECKING:
@@ -463,6 +464,14 @@ class Namespace(Registration, Broadcasting):
         if self._host is None or self._host.settings.recovery is None:
             return 0
         return await self.adapter.forget_sessions(lambda session: room in session.rooms)
+
+    def _last_seen(self, room: str) -> Callable[[], Awaitable[float | None]]:
+        """Return what finds the time at which a user was there last. Raises ``ConfigurationError`` if nothing does."""
+        if self._host is None:
+            raise _homeless(self.name)
+        if self._host.settings.last_seen is None:
+            raise ConfigurationError("the server does not remember users: write Server(last_seen=seconds)")
+        return partial(self._host.sightings.find, key_of_user(self.label, room))
 
     # --- inside -----------------------------------------------------------------------------------------------------
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-from collections.abc import Awaitable, Collection, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Never, Protocol
 
 from ..adapters.connecting import is_connecting
@@ -61,6 +61,9 @@ class Audience(Protocol):
 
     async def _forget_sessions_in(self, room: str) -> int:
         """Forget the sessions that are kept for sockets in a room. Return their number."""
+
+    def _last_seen(self, room: str) -> Callable[[], Awaitable[float | None]]:
+        """Return what finds the time at which a user was there last. Raises ``ConfigurationError`` if nothing does."""
 
 
 class BroadcastOperator(Advising):

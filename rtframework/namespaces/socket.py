@@ -16,6 +16,7 @@ from ..handlers.registration import Registration
 from ..options import check_timeout
 from ..packets import from_ack
 from ..types import Packet, Target
+from .devices import read_device
 from .dispatch import EventDispatch
 from .kick import KICKED, check_reason, credentials_unknown
 from .membership import State
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from ..handlers.registry import HandlerRegistry
     from ..protocols import Client, Connection, Session
     from ..server import Server
-    from ..types import Handshake, HistoryPage
+    from ..types import Device, Handshake, HistoryPage
     from .namespace import Namespace
 
 _CONNECTING: Final = State.CONNECTING
@@ -54,6 +55,7 @@ class Socket(EventDispatch, Registration):
     __slots__ = (
         "__weakref__",
         "_authenticated",
+        "_device",
         "_farewell",
         "_last_rooms",
         "_left",
@@ -79,6 +81,8 @@ class Socket(EventDispatch, Registration):
         """The user that the authenticator returned, whatever middleware makes of ``user``."""
         self._token: TokenDetails | None = None
         """What the authenticator has told of its token."""
+        self._device: Device | None = None
+        """The device of the client, with what the server knows of it, if that is remembered."""
         self._pid = pid
         """A secret between this client and the server, by which it is known again; ``None`` without recovery."""
         self._session: Session | None = None
@@ -135,6 +139,14 @@ class Socket(EventDispatch, Registration):
     def transport(self) -> str:
         """``"polling"`` or ``"websocket"``: the transport at this moment."""
         return self.conn.transport
+
+    @property
+    def device(self) -> Device | None:
+        """The device that the client says it runs on, by ``auth.device``; ``None`` if it says nothing that is valid.
+
+        It is no proof of anything: never let somebody in because of it.
+        """
+        return self._device or read_device(self.handshake.auth)
 
     @property
     def rooms(self) -> frozenset[str]:

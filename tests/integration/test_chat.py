@@ -49,7 +49,7 @@ def token(*, key: str = KEY, lasts: float = 3600, **claims: Any) -> str:
 
 async def keep_token(page: ChatPage, token: str) -> None:
     """Put a session into the browser's storage, as the page itself would."""
-    session = {"token": token, "person": {"id": "1", "name": "Mallory"}, "renewAt": time.time() * 1000 + 1e6}
+    session = {"token": token, "person": {"id": "1", "name": "Mallory"}}
     await page.page.evaluate("session => localStorage.setItem('chat.session', session)", json.dumps(session))
 
 
@@ -205,7 +205,7 @@ async def test_people_come_and_go(serve_program: ServeProgram, browser: Pages) -
 
     notices = ["Grace joined", "Linus joined", "Mary joined"]
     await expect(ada.notices).to_have_text(notices)
-    await ada.page.request.post(f"{server.url}/patience", data="0")
+    await ada.page.request.post(f"{server.url}/lose-patience")
     # Grace's page went first, so her notice would be there before this one.
     await expect(ada.notices).to_have_text([*notices, "Linus left"])
     await expect(ada.people).to_have_text(["ADAdayou", "GRGrace", "MAMary"])
