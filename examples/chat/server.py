@@ -5,8 +5,7 @@
     python examples/chat/server.py        # then open http://127.0.0.1:8080
     rtframework run 'examples/chat/server.py:make_app()' --workers 2
 
-A client that enters a room gets ``history`` and ``presence`` of it, and then everything that happens there. Before its
-token runs out it is asked for a new one, by ``refresh_token``.
+A client that enters a room gets ``history`` and ``presence`` of it, and then everything that happens there.
 """
 
 from __future__ import annotations
@@ -24,23 +23,23 @@ from typing import Any
 import jwt
 import msgspec
 from aiohttp import web
-from rtframework_http_api import HTTPAPI
 from web_page import add_page, run
 from wire import Key, Message, Name, Person, Text
 
 from rtframework import ClusterUnavailable, ConnectionRefused, EventError, History, Presence, RateLimit, Server, Socket
+from rtframework_http_api import HTTPAPI
 from rtframework_jwt import JWTAuth
-
-
-def person_of(claims: Mapping[str, Any]) -> Person:
-    return Person(claims["sub"], claims["name"])
 
 
 # A random key signs everybody out when the servers restart; set CHAT_KEY to keep them signed in.
 key = os.environ.get("CHAT_KEY") or secrets.token_urlsafe(32)
 LOBBY = "lobby"  # everyone who is online is in it
-MAX_ROOMS = 50
 GRACE = float(os.environ.get("CHAT_GRACE", "5"))  # seconds: who is back by then has not left
+
+
+def person_of(claims: Mapping[str, Any]) -> Person:
+    return Person(claims["sub"], claims["name"])
+
 
 io = Server(
     auth=JWTAuth(key=lambda kid, header: key, algorithms=["HS256"], require=["exp", "sub", "name"], identity=person_of),
@@ -60,7 +59,9 @@ def tidy(name: str, longest: int) -> str:
 # --- coming and going -------------------------------------------------------------------------------------------------
 
 
-@io.emits("welcome", Person, dict[str, int], names=("you", "rooms"), description="The lobby has come before.")
+@io.emits(
+    "welcome", Person, dict[str, int], names=("you", "rooms"), description="Who you are, and how many are in each room."
+)
 @io.on("connection")
 async def connection(socket: Socket) -> None:
     """Runs for a person whose token was found good; what it emits is the first thing that the client gets."""
@@ -77,8 +78,8 @@ async def join(socket: Socket, room: Name) -> str:
     name = tidy(room, 32).casefold().replace(" ", "-")
     if not name:
         raise EventError("bad_name", "A room's name has 1 to 32 letters")
-    if name not in counts and len(counts) >= MAX_ROOMS:
-        raise EventError("too_many_rooms", f"There are {MAX_ROOMS} rooms already: join one of them")
+    if name not in counts and len(counts) >= 50:
+        raise EventError("too_many_rooms", "There are 50 rooms already: join one of them")
     await enter(socket, name)
     return name
 
@@ -99,7 +100,7 @@ async def leave(socket: Socket, room: Name) -> None:
     await count(room)
 
 
-@io.emits("room", str, int, names=("room", "people"), description="How many are in a room now; without any it is gone.")
+@io.emits("room", str, int, names=("room", "people"), description="How many are in a room now; with nobody it is gone.")
 @io.on_server_side("count")
 async def count(*rooms: str) -> None:
     for room in rooms:
