@@ -15,10 +15,9 @@ import os
 import secrets
 import time
 import unicodedata
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 import jwt
 import msgspec
@@ -30,19 +29,13 @@ from rtframework import ClusterUnavailable, ConnectionRefused, EventError, Histo
 from rtframework_http_api import HTTPAPI
 from rtframework_jwt import JWTAuth
 
-
 # A random key signs everybody out when the servers restart; set CHAT_KEY to keep them signed in.
 key = os.environ.get("CHAT_KEY") or secrets.token_urlsafe(32)
 LOBBY = "lobby"  # everyone who is online is in it
 GRACE = float(os.environ.get("CHAT_GRACE", "5"))  # seconds: who is back by then has not left
 
-
-def person_of(claims: Mapping[str, Any]) -> Person:
-    return Person(claims["sub"], claims["name"])
-
-
 io = Server(
-    auth=JWTAuth(key=lambda kid, header: key, algorithms=["HS256"], require=["exp", "sub", "name"], identity=person_of),
+    auth=JWTAuth(key=lambda kid, header: key, algorithms=["HS256"], require=["exp", "sub", "name"], identity=Person.of),
     presence=Presence("room:{name}", meta=lambda socket: {"name": socket.user.name}, grace=GRACE),
     history=[History("room:{name}", events=["message"]), History("talks:{person}", size=500, page=500)],
     rate_limit=RateLimit(events="60/3s"),  # plenty for a person, too few for a flood
@@ -191,7 +184,7 @@ async def sign_in(request: web.Request) -> web.Response:
     """Give a token to a new person, or a new one to a person whose token is still good."""
     try:
         if old := request.headers.get("Authorization", "").removeprefix("Bearer "):
-            person = person_of(jwt.decode(old, key, algorithms=["HS256"]))
+            person = Person.of(jwt.decode(old, key, algorithms=["HS256"]))
         else:
             name = tidy(msgspec.json.decode(await request.read(), type=dict[str, Name]).get("name", ""), 24)
             person = Person(secrets.token_urlsafe(9), name)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Any, Self
 
 from msgspec import Meta, Struct
 
@@ -16,6 +17,11 @@ Key = Annotated[str, Meta(min_length=8, max_length=64)]
 class Person(Struct, frozen=True):
     id: str
     name: str
+
+    @classmethod
+    def of(cls, claims: Mapping[str, Any]) -> Self:
+        """The person whose token has these claims."""
+        return cls(claims["sub"], claims["name"])
 
 
 class Message(Struct, frozen=True):
