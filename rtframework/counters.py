@@ -81,7 +81,8 @@ UNAVAILABLE: Final = "unavailable"
 NOT_SAVED: Final = "not_saved"
 NOT_KEPT: Final = "not_kept"
 FORGOTTEN: Final = "forgotten"
-REPEATS: Final = (ANSWERED, WAITED, UNAVAILABLE, NOT_SAVED, NOT_KEPT, FORGOTTEN)
+DISCARDED: Final = "discarded"
+REPEATS: Final = (ANSWERED, WAITED, UNAVAILABLE, NOT_SAVED, NOT_KEPT, FORGOTTEN, DISCARDED)
 """What became of events that are served once; see :class:`rtframework.Stats`."""
 
 

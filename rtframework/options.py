@@ -8,7 +8,7 @@ import math
 import re
 import warnings
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from os import PathLike
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, get_args
@@ -322,6 +322,23 @@ class Cors:
                 raise ConfigurationError(f"Cors: {name} is a sequence of names, not {words!r}")
         if self.max_age is not None and (not isinstance(self.max_age, int) or self.max_age < 0):
             raise ConfigurationError(f"Cors: max_age is a whole number of seconds, not {self.max_age!r}")
+
+
+def cors_of(cors: Cors | None, allowed_origins: Origins, credentials: bool | None) -> Cors:
+    """Return the option ``cors`` of a server with its short forms in it. Warn if all pages may send cookies."""
+    cors = cors or Cors()
+    if allowed_origins is not None:
+        cors = replace(cors, allowed_origins=allowed_origins)
+    if credentials is not None:
+        cors = replace(cors, credentials=credentials)
+    if cors.credentials and allows_any(cors.allowed_origins):
+        warnings.warn(
+            'cors_allowed_origins="*" lets every page that a user visits connect with the cookies of that user: name '
+            'your pages, as in cors_allowed_origins=["https://app.example"], or, if no cookie lets anybody in, write '
+            "cors_credentials=False",
+            stacklevel=4,
+        )
+    return cors
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import warnings
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from contextvars import ContextVar
@@ -53,10 +52,10 @@ from .options import (
     ProxyHeaders,
     Recovery,
     TrustedProxies,
-    allows_any,
     check_instance,
     check_timeout,
     cookie_of,
+    cors_of,
     whole_number,
 )
 from .serializers import JSONSerializer
@@ -196,18 +195,6 @@ class Server(Registration, Broadcasting):
         if max_http_buffer_size is not None:
             size = whole_number("max_http_buffer_size", max_http_buffer_size, least=1)
             limits = replace(limits, max_http_buffer_size=size)
-        cors = cors or Cors()
-        if cors_allowed_origins is not None:
-            cors = replace(cors, allowed_origins=cors_allowed_origins)
-        if cors_credentials is not None:
-            cors = replace(cors, credentials=cors_credentials)
-        if cors.credentials and allows_any(cors.allowed_origins):
-            warnings.warn(
-                'cors_allowed_origins="*" lets every page that a user visits connect with the cookies of that user: '
-                'name your pages, as in cors_allowed_origins=["https://app.example"], or, if no cookie lets anybody '
-                "in, write cors_credentials=False",
-                stacklevel=3,
-            )
         self.options = EngineOptions(
             ping_interval=ping_interval,
             ping_timeout=ping_timeout,
@@ -216,7 +203,7 @@ class Server(Registration, Broadcasting):
             transports=(transports,) if isinstance(transports, str) else tuple(transports),
             allow_upgrades=allow_upgrades,
             allow_eio3=allow_eio3,
-            cors=cors,
+            cors=cors_of(cors, cors_allowed_origins, cors_credentials),
             require_origin=require_origin,
             allow_request=allow_request,
             cookie=cookie_of(cookie),
@@ -396,7 +383,7 @@ class Server(Registration, Broadcasting):
         host, cluster = self._host, None
         if host.settings.backbone is not None:
             cluster = cluster_stats(self.cluster.health, host.cluster, self.cluster.traffic)
-        return take_stats(host.counts, self._server.eio, host.namespaces.values(), cluster)
+        return take_stats(host.count(), self._server.eio, host.namespaces.values(), cluster)
 
     def observe(self, observer: Observer) -> None:
         """Let a plugin see every client that asks for a namespace and every event, in all namespaces, also later ones.

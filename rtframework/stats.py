@@ -98,7 +98,7 @@ class Stats:
     """Events for handlers that are ``idempotent``: repeats that got the first answer (``answered``), some of which
     ``waited`` for it; events that were left unanswered because the store was ``unavailable``; answers that could not be
     saved yet (``not_saved``), that were too large (``not_kept``), or that were ``forgotten`` because a client had sent
-    more ids than ``Idempotency.max_ids``."""
+    more ids than ``Idempotency.max_ids``; and values of any kind that a full ``MemoryStore`` has ``discarded``."""
     cluster: ClusterStats | None = None
     """The connection to the other servers; ``None`` without an adapter of several servers."""
 

@@ -13,6 +13,9 @@ from .errors import LinkError, LinkLost
 if TYPE_CHECKING:
     from .node_leases import Connection
 
+_PAUSE: Final = 0.01
+"""Seconds before a command is sent again whose reply was lost."""
+
 _REPLACE: Final = """
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
 redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])
@@ -84,7 +87,7 @@ class RedisStore:
                     try:
                         return await link.send(*args)
                     except LinkLost:
-                        continue
+                        await asyncio.sleep(_PAUSE)  # the connection may be known as lost only in the next turn
         except TimeoutError as error:
             raise ClusterUnavailable(f"Redis did not answer within {self._timeout:g} s") from error
         except LinkError as error:

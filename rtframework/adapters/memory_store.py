@@ -153,6 +153,11 @@ class MemoryStore:
                 raise ConfigurationError(f"{name} is a whole number from 1, not {value!r}")
         self.table = ValueTable(max_values, max_bytes, clock)
 
+    @property
+    def discarded(self) -> int:
+        """The number of values that were discarded before their time was over."""
+        return self.table.discarded
+
     def __repr__(self) -> str:
         return f"<MemoryStore with {len(self.table)} value(s)>"
 

@@ -17,7 +17,7 @@ from ..adapters.cluster_events import ClusterEvents
 from ..adapters.memory_history import MemoryHistory
 from ..adapters.memory_store import MemoryStore
 from ..concurrency import TaskSet, is_cancelled
-from ..counters import CONNECT_RATE, INTERNAL_ERROR, INVALID_NAMESPACE, LIMITED_CONNECT, REFUSALS
+from ..counters import CONNECT_RATE, DISCARDED, INTERNAL_ERROR, INVALID_NAMESPACE, LIMITED_CONNECT, REFUSALS
 from ..exceptions import AckTimeout, ClusterUnavailable, ConfigurationError, ConnectionRefused, RateLimited
 from ..handlers.exception_handlers import ExceptionHandlers
 from ..handlers.middleware import observing
@@ -524,6 +524,12 @@ class Host:
     def backbone(self) -> Backbone | None:
         """What joins the server to others, if anything does."""
         return self.settings.backbone
+
+    def count(self) -> Counters:
+        """Return the counters, with what the store has discarded so far."""
+        if isinstance(self._store, MemoryStore):
+            self.counts.repeats[DISCARDED] = self._store.discarded
+        return self.counts
 
     def count_sockets(self) -> int:
         """Count the sockets of all namespaces."""

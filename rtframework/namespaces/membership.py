@@ -6,7 +6,7 @@ import asyncio
 import enum
 import logging
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Final
 
 from ..adapters.buffered_outlet import BufferedOutlet
@@ -231,8 +231,11 @@ class Membership:
             return
         settings, sightings = nsp._host.settings, nsp._host.sightings
         if settings.last_seen is not None:
+            count: Callable[[str], int] | None = getattr(nsp.adapter, "member_count", None)
             for room in rooms_of(socket._authenticated, nsp.name):
-                if len(nsp.adapter.sockets(Target(frozenset((room,))))) == others:
+                # One user may have all sockets: a list of them for each that comes would take too long.
+                here = len(nsp.adapter.sockets(Target(frozenset((room,))))) if count is None else count(room)
+                if here == others:
                     sightings.note(key_of_user(nsp.label, room), settings.last_seen)
 
     def _note_device(self, socket: Socket, device: Device) -> None:

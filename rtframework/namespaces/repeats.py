@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from ..concurrency import maybe_await
 from ..counters import ANSWERED, FORGOTTEN, NOT_KEPT, NOT_SAVED, UNAVAILABLE, WAITED
-from ..exceptions import EncodeError, EventError, RateLimited
+from ..exceptions import EncodeError, EventError, InvalidPayload, RateLimited
 from ..handlers.event import DEFERRED
 from ..handlers.kept_answers import encode_answer, encode_error, is_answer, read_answer
 from ..logs import ThrottledLog
@@ -201,7 +201,7 @@ class Repeats:
             try:
                 result = await maybe_await(call())
                 kept = self._encode(event, result)
-            except RateLimited:
+            except (RateLimited, InvalidPayload):  # nothing was done
                 raise
             except EventError as error:
                 result = error

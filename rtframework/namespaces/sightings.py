@@ -63,7 +63,7 @@ class Sightings:
 
     def note(self, key: str, seconds: float) -> None:
         """Note that somebody is there now; ``seconds``: how long that is remembered."""
-        value = round(self._clock() * 1000).to_bytes(8, "big")
+        value = int(self._clock() * 1000).to_bytes(8, "big")
         if self._at_once(key, value, seconds):
             return
         self._waiting.pop(key, None)

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from rtframework import ConfigurationError, Handshake, Identity, MemoryStore, Recovery, Server, Socket
+from rtframework.adapters import RoomIndex
 from tests.conftest import Serve
 from tests.support.js import JSClients
 from tests.support.pairs import KINDS, Kind, running_pair
@@ -208,3 +209,22 @@ async def test_a_server_that_stops(serve: Serve, js: JSClients) -> None:
         last = await second.user(str(number)).last_seen()
         assert last is not None
         assert last >= before - timedelta(milliseconds=1)  # it is kept in whole milliseconds
+
+
+async def test_a_user_with_very_many_sockets(serve: Serve, js: JSClients, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Clients that share one token would come more slowly the more there are: each would have all others listed."""
+    io = Server(auth=Users())
+    server = await serve(io)
+    await js.connect(server.url, auth={"user": "ada"})
+    listed: list[Any] = []
+    real = RoomIndex.select
+
+    def select(index: RoomIndex, *args: Any) -> list[str]:
+        listed.append(args)
+        return real(index, *args)
+
+    monkeypatch.setattr(RoomIndex, "select", select)
+    client = await js.connect(server.url, auth={"user": "ada"})
+    await client.disconnect()
+    await until(lambda: len(io.sockets) == 1)
+    assert not listed

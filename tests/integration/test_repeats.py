@@ -285,6 +285,8 @@ async def test_errors(serve: Serve, js: JSClients, caplog: pytest.LogCaptureFixt
     assert [await client.emit_with_ack("refuse", "1") for _ in range(2)] == [expected, expected]
     assert (await client.emit_with_ack("fail", "1"))["error"]["code"] == "internal_error"
     assert [await client.emit_with_ack("fail", "1") for _ in range(2)] == ["done", "done"]
+    assert (await client.emit_with_ack("refuse", "2", "too much"))["error"]["code"] == "invalid_payload"
+    assert (await client.emit_with_ack("refuse", "2"))["error"]["details"] == {"left": 4}
     codes = [(await client.emit_with_ack("unsendable", "1"))["error"]["code"] for _ in range(2)]
     assert codes == ["internal_error", "answer_not_kept"]
     assert await client.emit_with_ack("large", "1") == "x" * 20_000
@@ -294,7 +296,7 @@ async def test_errors(serve: Serve, js: JSClients, caplog: pytest.LogCaptureFixt
     assert (await client.emit_with_ack("seldom", "2"))["error"]["code"] == "rate_limited"
     assert await client.emit_with_ack("seldom", "1") == "done 1"
     assert (await client.emit_with_ack("seldom", "2"))["error"]["code"] == "rate_limited"
-    assert calls == ["refuse", "fail", "fail", "unsendable", "large"]
+    assert calls == ["refuse", "fail", "fail", "refuse", "unsendable", "large"]
     assert "the answer of 'large' is too large" in caplog.text
 
 
@@ -408,3 +410,19 @@ async def test_a_client_that_sends_ever_new_ids(serve: Serve, js: JSClients, cap
     assert (await other.emit_with_ack("buy", "tea", "0"))["order"] == 1
     assert (await client.emit_with_ack("buy", "tea", "9"))["order"] == 11
     assert "more ids than are remembered" in caplog.text
+
+
+@pytest.mark.usefixtures("throttled")
+async def test_a_store_that_is_full(serve: Serve, js: JSClients, caplog: pytest.LogCaptureFixture) -> None:
+    """Events would be served twice though a client was quick, and nobody know that the store is too small."""
+    shop = Shop()
+    io = Server(auth=Users(), store=MemoryStore(max_values=3), last_seen=None)
+    shop.sell(io)
+    server = await serve(io)
+    client = await js.connect(server.url, auth={"user": "ada"})
+    for number in range(5):
+        await client.emit_with_ack("buy", "tea", str(number))
+    assert io.stats().repeats["discarded"] == 2
+    assert "the store is full" in caplog.text
+    assert (await client.emit_with_ack("buy", "tea", "4"))["order"] == 5
+    assert (await client.emit_with_ack("buy", "tea", "0"))["order"] == 6

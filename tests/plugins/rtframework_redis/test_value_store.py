@@ -13,6 +13,8 @@ from rtframework import ClusterUnavailable, Server
 from rtframework.protocols import KeyValueStore
 from rtframework.testing import KeyValueStoreConformance
 from rtframework_redis import RedisPubSub, RedisStreams
+from rtframework_redis.errors import LinkLost
+from rtframework_redis.value_store import RedisStore
 from tests.plugins.rtframework_redis.conftest import RedisServer
 from tests.support.cluster.needs import needs
 from tests.support.cluster.proxy import running_network
@@ -117,6 +119,23 @@ async def test_redis_away(make: Callable[..., Any], redis_server: Callable[..., 
                     await store.set("key", b"3", 60)
                     break
         assert await store.get("key") == b"3"
+
+
+class Lost:
+    """A connection that has ended, and is not known as lost yet."""
+
+    async def link(self) -> Any:
+        return self
+
+    def send(self, *args: Any) -> Any:
+        raise LinkLost("gone")
+
+
+async def test_a_connection_that_has_just_ended() -> None:
+    """The event loop would stand still: nothing could find out that the connection is lost."""
+    store = RedisStore(Lost, "tag", 0.1)
+    with pytest.raises(ClusterUnavailable):
+        await store.get("key")
 
 
 async def test_before_the_start() -> None:
