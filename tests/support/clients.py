@@ -30,7 +30,16 @@ from rtframework.limits.guard import Guard
 from rtframework.limits.rates import RateLimit
 from rtframework.namespaces.host import Host, Settings
 from rtframework.namespaces.socket import Socket
-from rtframework.protocols import AdapterFactory, Authenticator, Connection, Engine, Frames, Outlet, Receiver
+from rtframework.protocols import (
+    AdapterFactory,
+    Authenticator,
+    Connection,
+    Engine,
+    Frames,
+    KeyValueStore,
+    Outlet,
+    Receiver,
+)
 from rtframework.serializers import JSONSerializer
 from rtframework.testing import Clock
 from rtframework.types import DisconnectReason
@@ -284,6 +293,7 @@ def make_host(
     adapter: AdapterFactory | None = None,
     recovery: Recovery | None = None,
     history: Sequence[History] = (),
+    store: KeyValueStore | None = None,
     ordered: bool = False,
     validate_returns: bool = False,
     clean_up: bool = False,
@@ -299,6 +309,7 @@ def make_host(
         adapter_factory=adapter or in_memory,
         recovery=recovery,
         history=tuple(history),
+        store=store,
         linger=45.0,
         ordered=ordered,
         validate_returns=validate_returns,
