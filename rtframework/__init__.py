@@ -32,6 +32,7 @@ if TYPE_CHECKING:
         RTFrameworkError,
         SerializationError,
     )
+    from .gateways.codec import Reply, WebSocketCodec
     from .handlers.declarations import emits
     from .handlers.dependencies import Depends
     from .handlers.event import Ack, Event
@@ -129,6 +130,7 @@ __all__ = [
     "Readiness",
     "Recovery",
     "RemoteSocket",
+    "Reply",
     "SerializationError",
     "Server",
     "Socket",
@@ -136,6 +138,7 @@ __all__ = [
     "Stats",
     "Target",
     "TokenSources",
+    "WebSocketCodec",
     "Workers",
     "emits",
     "idempotent",
@@ -166,6 +169,7 @@ _NAMES = {
         "SerializationError",
     ),
     "engine.http.readiness": ("Readiness",),
+    "gateways.codec": ("Reply", "WebSocketCodec"),
     "handlers.declarations": ("emits",),
     "handlers.dependencies": ("Depends",),
     "handlers.event": ("Ack", "Event"),

@@ -14,7 +14,7 @@ MOST: Final = 200
 """Maximum number of keys in a table: error codes are chosen by the program, and metrics keep a series for each."""
 
 CLOSED: Final = tuple(each.value for each in DisconnectReason if each != DisconnectReason.CLIENT_NAMESPACE_DISCONNECT)
-DROPPED: Final = ("volatile", "slow_consumer", "drop_oldest", "not_admitted", "closed")
+DROPPED: Final = ("volatile", "slow_consumer", "drop_oldest", "not_admitted", "not_encoded", "closed")
 REQUESTS_REFUSED: Final = (
     "transport_unknown",
     "session_id_unknown",

@@ -167,7 +167,7 @@ class JSONDecoder:
                 try:
                     data = _decode_json(frame[start:])
                 except (ValueError, RecursionError):
-                    data = _parse(frame[start:])
+                    data = parse_json(frame[start:])
                 if type(data) is not list or not data or type(data[0]) is not str or data[0] in RESERVED_EVENTS:
                     check_event(data)  # takes an integer for a name, raises with the reason else
                 return Packet(_EVENT, "/", data, int(digits) if digits else None)
@@ -214,7 +214,7 @@ class JSONDecoder:
                 self._packet = packet
                 return None
             return self._complete(packet)
-        data = _parse(body) if body else None
+        data = parse_json(body) if body else None
         if data is None and kind == _ACK and not body:
             data = []  # Node takes an acknowledgement without a payload for one without arguments
         return Packet(kind, nsp, check_payload(kind, data, id), id)
@@ -300,7 +300,8 @@ def _refuse_constant(name: str) -> Any:
     raise DecodeError(f"invalid payload: {name} is no JSON")
 
 
-def _parse(body: str) -> Any:
+def parse_json(body: str) -> Any:
+    """Read JSON as clients write it, lone surrogates included. Raises ``DecodeError``."""
     try:
         return _decode_json(body)
     except (ValueError, RecursionError) as error:

@@ -27,6 +27,7 @@ from .engine.gateway import Gateway
 from .engine.handover import join_workers_of
 from .engine.http.mount import check_mount
 from .exceptions import ConfigurationError
+from .gateways.attaching import Attaching
 from .handlers.declarations import NOTHING
 from .handlers.dependencies import supply
 from .handlers.event import NEW_NAMESPACE
@@ -80,7 +81,7 @@ on_start: Final[ContextVar[Callable[[Server], None] | None]] = ContextVar("on_st
 on where the application is made or run, and may not know its servers."""
 
 
-class Server(Registration, Broadcasting):
+class Server(Registration, Broadcasting, Attaching):
     """A Socket.IO server.
 
     Its own methods (``on``, ``use``, ``emit``, ``to``, ``sockets`` …) are those of the main namespace, ``"/"``;
@@ -268,18 +269,15 @@ class Server(Registration, Broadcasting):
         if self._attached:
             raise ConfigurationError("this server is attached to an application already")
         check_mount(app, path)
+        self._check_app(app)
         self._attached = True
         self._mount(app, path, add_trailing_slash=add_trailing_slash)
 
     def _mount(self, app: web.Application, path: str = "/socket.io", *, add_trailing_slash: bool | None = None) -> None:
         """Serve under a path of one more application, for tests: one of the applications may run at a time."""
-        mounted = getattr(self._host.settings.backbone, "mounted", None)
-        if mounted is not None:
-            mounted(path)
-        app.on_startup.append(self._start)
+        self._tell_backbone(path)
+        self._run_with(app)
         self._server.eio.attach(app, path, add_trailing_slash)
-        app.on_shutdown.append(self._stop)
-        app.cleanup_ctx.append(self._until_cleaned_up)
 
     def of(self, name: str | re.Pattern[str] | Predicate, *, factory: Factory | None = None) -> Namespace:
         r"""Return the namespace of that name, or the parent of many; make it at the first call.
@@ -566,6 +564,9 @@ class Server(Registration, Broadcasting):
         check_timeout("seconds", seconds)
         await drain(self._server.eio.table, seconds)
 
+    def _parts(self) -> tuple[Host, Gateway]:
+        return self._host, self._server
+
     async def _start(self, app: web.Application) -> None:
         if self._serving is not None:
             raise ConfigurationError("this server serves another application at this moment")
@@ -591,7 +592,7 @@ class Server(Registration, Broadcasting):
             await self._host.close()
         finally:
             self._host.stop()
-            self._serving = None
+            self._serving = self._app = None
             self._attached = False
 
 

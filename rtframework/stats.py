@@ -50,7 +50,7 @@ class Stats:
     """
 
     connections: Mapping[str, int]
-    """Open connections, by transport: ``polling``, ``websocket``."""
+    """Open connections, by transport: ``polling``, ``websocket``, and those of gateways: ``plain websocket``."""
     sockets: Mapping[str, int]
     """Sockets, by namespace."""
     rooms: Mapping[str, int]
@@ -93,7 +93,8 @@ class Stats:
     dropped: Mapping[str, int]
     """Packets that were not sent: ``volatile`` ones for a client that was not ready; those for a ``slow_consumer`` that
     was disconnected; the oldest, with the policy ``drop_oldest``; those for a client that was ``not_admitted`` yet,
-    beyond ``max_outbox``; and those for a connection that has ``closed``."""
+    beyond ``max_outbox``; those ``not_encoded`` by the codec of a plain websocket; and those for a connection that has
+    ``closed``."""
     repeats: Mapping[str, int] = field(default_factory=dict)
     """Events for handlers that are ``idempotent``: repeats that got the first answer (``answered``), some of which
     ``waited`` for it; events that were left unanswered because the store was ``unavailable``; answers that could not be
@@ -149,7 +150,6 @@ def take_stats(
     counts: Counters, line: ConnectionMonitor, namespaces: Iterable[Counted], cluster: ClusterStats | None = None
 ) -> Stats:
     """Return the current statistics."""
-    clients, polling = line.count_clients()
     sockets: dict[str, int] = {}
     rooms: dict[str, int] = {}
     for each in namespaces:
@@ -159,7 +159,7 @@ def take_stats(
         if isinstance(adapter, CountsRooms):
             rooms[label] = rooms.get(label, 0) + adapter.room_count()
     return Stats(
-        connections=MappingProxyType({"polling": polling, "websocket": clients - polling}),
+        connections=MappingProxyType(dict(line.count_clients())),
         sockets=MappingProxyType(sockets),
         rooms=MappingProxyType(rooms),
         outbox_bytes=line.waiting_bytes(),

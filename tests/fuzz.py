@@ -17,7 +17,8 @@ import random
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from functools import partial
 from typing import Any, Final
 
 import rtframework.logs
@@ -25,6 +26,8 @@ from rtframework import Server, Socket
 from rtframework.engine.v3.payload import MESSAGE
 from tests.engine import test_fuzz
 from tests.engine.test_fuzz import VALID, frames_of, mutate, rubbish
+from tests.gateways import application
+from tests.gateways import test_fuzz as of_gateways
 from tests.support.both_ways import BothWays, steps_of
 from tests.support.raw import RawWebSocket, raw_client
 from tests.support.server import running_server
@@ -46,6 +49,7 @@ DECODERS: Final[tuple[Callable[[], None], ...]] = (
     test_fuzz.test_no_frame_breaks_the_messagepack_decoder,
     lambda: test_fuzz.test_no_body_breaks_the_old_payload_decoders(False),
     lambda: test_fuzz.test_no_body_breaks_the_old_payload_decoders(True),
+    of_gateways.test_no_message_breaks_the_json_protocol,
 )
 
 
@@ -66,6 +70,8 @@ def decode(seed: int) -> None:
     constants: Any = test_fuzz
     constants.SEED, constants.INPUTS = seed, INPUTS
     constants.JSON_INPUTS = constants.PAYLOADS = constants.MESSAGEPACK_INPUTS = INPUTS // 4
+    for_gateways: Any = of_gateways
+    for_gateways.SEED, for_gateways.INPUTS = seed, INPUTS
     for each in DECODERS:
         with contextlib.redirect_stdout(None):
             each()
@@ -108,6 +114,22 @@ async def connect(seed: int) -> None:
     assert not complaints.found, complaints.found[0]
     assert not unforeseen, unforeseen[0]
     assert not io._server.eio.tasks
+
+
+async def visit_gateways(seed: int) -> None:
+    """Open so many plain websockets and send what nobody should. Raises ``AssertionError``."""
+    complaints = Complaints()
+    log = logging.getLogger("rtframework")
+    log.addHandler(complaints)
+    io = Server()
+    io.of("/admin")
+    io.on("echo")(lambda socket, *args: args)
+    try:
+        async with running_server(application(io)) as server:
+            await of_gateways.visited(io, server.url, server.port, random.Random(seed), CONNECTIONS)
+    finally:
+        log.removeHandler(complaints)
+    assert not complaints.found, complaints.found[0]
 
 
 async def differ(seed: int) -> None:
@@ -227,19 +249,25 @@ def search(given: argparse.Namespace, first: int, end: float) -> int:
         different = asyncio.run(compare(first, given.ways, drop_in=given.drop_in))
         sys.stdout.write(f"{given.ways} cases for both ways from --seed {first}: {different} findings\n")
         return 1 if different else 0
+    looks: list[Callable[[int], None]] = [decode]
+    looks += [partial(_run, each) for each in (connect, visit_gateways, differ)]
     rounds = found = 0
     while rounds == 0 or time.monotonic() < end:
         seed = first + rounds
         rounds += 1
-        for look in (decode, lambda seed: asyncio.run(connect(seed)), lambda seed: asyncio.run(differ(seed))):
+        for look in looks:
             try:
                 look(seed)
             except Exception:  # noqa: BLE001 - printed, and the search goes on
                 found += 1
                 sys.stdout.write(f"--seed {seed}:\n{traceback.format_exc()}\n")
-    inputs, connections = rounds * INPUTS * len(DECODERS) // 4, rounds * CONNECTIONS
+    inputs, connections = rounds * INPUTS * len(DECODERS) // 4, 2 * rounds * CONNECTIONS
     sys.stdout.write(f"{inputs} inputs and {connections} connections from --seed {first}: {found} findings\n")
     return 1 if found else 0
+
+
+def _run(look: Callable[[int], Coroutine[Any, Any, None]], seed: int) -> None:
+    asyncio.run(look(seed))
 
 
 if __name__ == "__main__":

@@ -54,18 +54,24 @@ MAP: Final = {
         "aiohttp engineio multidict socketio",
     ),
     "admin": ("exceptions types logs concurrency limits protocols namespaces", "bcrypt"),
+    # other protocols to the same namespaces: they are clients of the seam, on connections of the engine
+    "gateways": (
+        "exceptions types logs concurrency limits packets protocols options counters serializers engine",
+        "aiohttp msgspec",
+    ),
     # on top
     "server": ("*", "aiohttp"),
     "contracts": ("exceptions types concurrency protocols handlers namespaces server admin", "msgspec pydantic"),
     "testing": (
-        "exceptions types logs concurrency packets protocols options handlers adapters serializers server",
+        "exceptions types logs concurrency packets protocols options handlers adapters serializers namespaces gateways "
+        "server",
         "aiohttp msgspec",
     ),
     "development": ("exceptions types logs protocols options handlers namespaces engine server", ""),
     "rtframework": ("*", ""),
     "cli": (
-        "exceptions types packets concurrency adapters workers engine handlers namespaces server contracts development "
-        "rtframework_msgpack rtframework_redis",
+        "exceptions types packets concurrency adapters workers engine gateways handlers namespaces server contracts "
+        "development rtframework_msgpack rtframework_redis",
         "aiohttp",
     ),
     "__main__": ("cli", ""),
@@ -86,6 +92,7 @@ MAP: Final = {
         "aiohttp msgspec prometheus_client",
     ),
     "rtframework_pytest": ("protocols testing", "pytest"),
+    "rtframework_sqlite": ("exceptions types", ""),
     "rtframework_redis": (
         "exceptions types concurrency logs packets protocols handlers adapters cluster namespaces serializers",
         "hiredis msgspec redis",
@@ -120,6 +127,7 @@ PACKAGES: Final = {
             "rtframework_prometheus",
             "rtframework_pytest",
             "rtframework_redis",
+            "rtframework_sqlite",
         ),
         ROOT / "plugins",
     ),

@@ -52,6 +52,7 @@ WHOLE: Final = {
 
 WHOLE_FOLDERS: Final = {
     "cluster/test_stateful": "three servers and a broker with faults, in any order, against a model",
+    "gateways/test_fuzz": "gateways against almost valid bytes",
     "engine/test_budget": "the account of what clients send, in any order, against a model",
     "engine/test_fuzz": "the engine against almost valid bytes",
     "engine/test_leaks": "what clients that go leave behind",
@@ -77,6 +78,7 @@ WITHOUT: Final = {
     "engine/python_socketio/__init__": "a docstring",
     "engine/transports/__init__": "a docstring",
     "engine/v3/__init__": "a docstring",
+    "gateways/__init__": "a docstring",
     "handlers/__init__": "a docstring",
     "handlers/mistakes": "its rows are tests/test_mistakes.py",
     "limits/__init__": "a docstring",
@@ -88,6 +90,7 @@ WITHOUT: Final = {
     "plugins/rtframework_prometheus/__init__": "a name of the package, and a hint: tests/test_wheel.py",
     "plugins/rtframework_prometheus/traffic": "six numbers, which tests/test_protocols.py reads",
     "plugins/rtframework_redis/__init__": "a hint: tests/test_wheel.py",
+    "plugins/rtframework_sqlite/__init__": "a name of the package",
     "protocols/history_store": "what is there fits: mypy, and tests/adapters/test_history_keepers.py",
     "protocols/seam": "what ships has what it asks for: tests/test_protocols.py",
     "testing/__init__": "names of the package",

@@ -22,8 +22,8 @@ class Line:
     waiting: int = 0
     handlers: int = 0
 
-    def count_clients(self) -> tuple[int, int]:
-        return self.clients, self.polling
+    def count_clients(self) -> dict[str, int]:
+        return {"polling": self.polling, "websocket": self.clients - self.polling}
 
     def inbound_bytes(self) -> int:
         return 55

@@ -219,7 +219,16 @@ def listed(section: str) -> set[str]:
     return {name for cell in cells for name in re.findall(r"`([a-z0-9_]+(?:\.py|/))`", cell)}
 
 
-FOLDERS: Final = ("limits", "handlers", "adapters", "namespaces", "engine", "engine/transports", "engine/http")
+FOLDERS: Final = (
+    "limits",
+    "handlers",
+    "adapters",
+    "namespaces",
+    "engine",
+    "engine/transports",
+    "engine/http",
+    "gateways",
+)
 """Folders with a table of their own."""
 
 

@@ -69,12 +69,12 @@ class Statistics:
 
     def now(self, *, take: bool) -> dict[str, Any]:
         """Return the statistics; ``take``: with the traffic since it was last taken, which is then reset."""
-        clients, polling = self._line.count_clients()
+        clients = self._line.count_clients()
         return {
             **self._self,
             "uptime": round(time.monotonic() - self._since, 3),
-            "clientsCount": clients,
-            "pollingClientsCount": polling,
+            "clientsCount": sum(clients.values()),
+            "pollingClientsCount": clients["polling"],
             "aggregatedEvents": self._traffic.take() if take and self._traffic is not None else [],
             "namespaces": [
                 {"name": name, "socketsCount": len(namespace)} for name, namespace in self._namespaces.items()

@@ -9,7 +9,6 @@ import os
 import ssl
 import warnings
 from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import dataclass
 from typing import Any, Final
 
 import aiohttp
@@ -21,6 +20,7 @@ from ..exceptions import SerializationError
 from ..types import Packet, PacketType
 from .endpoint import Endpoint
 from .errors import Exit, Failure
+from .received import Received
 from .values import show, show_text
 
 _GOODBYE: Final = 1.0
@@ -28,16 +28,6 @@ _GOODBYE: Final = 1.0
 _MOMENT: Final = 0.1
 """Seconds to wait for a better explanation of a failure."""
 _REFUSALS: Final = (401, 403)
-
-
-@dataclass(frozen=True, slots=True)
-class Received:
-    """An event of the server."""
-
-    event: str | int
-    args: list[Any]
-    id: int | None
-    """Id of the acknowledgement that the server requests; ``None`` if it requests none."""
 
 
 class Connection:
@@ -137,9 +127,7 @@ class Connection:
         """Fail the connection, because the server has answered CONNECT_ERROR."""
         message = error.get("message", "") if isinstance(error, dict) else error
         data = error.get("data") if isinstance(error, dict) else None
-        text = f"refused by namespace {self.endpoint.namespace}: {show_text(str(message))}"
-        text += "" if data is None else f" {show(data)}"
-        self.fail(Failure(text, Exit.FAILED))
+        self.fail(refusal(self.endpoint.namespace, message, data))
 
     def closed(self, reason: str) -> None:
         """Fail the connection, because it has ended."""
@@ -221,9 +209,15 @@ class Connection:
             awaited.cancel()
 
 
+def refusal(nsp: str, message: object, data: Any) -> Failure:
+    """Make the failure of a client that a namespace has refused."""
+    told = f"refused by namespace {nsp}: {show_text(str(message))}"
+    return Failure(told + ("" if data is None else f" {show(data)}"), Exit.FAILED)
+
+
 @contextlib.asynccontextmanager
-async def connect(endpoint: Endpoint) -> AsyncIterator[Connection]:
-    """Connect to a server, and disconnect at the end. Raises ``Failure``."""
+async def connect_socketio(endpoint: Endpoint) -> AsyncIterator[Connection]:
+    """Connect to a Socket.IO server, and disconnect at the end. Raises ``Failure``."""
     # aiohttp's warning about large request bodies is of no use to a user at a terminal.
     warnings.filterwarnings("ignore", "Sending a large body", ResourceWarning)
     seen = _Seen()
@@ -329,7 +323,7 @@ class _Seen:
     def explain(self, endpoint: Endpoint, raised: Exception) -> Failure:
         """Explain why connecting has failed."""
         if self.error is not None:
-            return Failure(_explain(self.error, endpoint), Exit.UNREACHABLE)
+            return Failure(explain(self.error, endpoint), Exit.UNREACHABLE)
         told = raised.__cause__.args[1] if raised.__cause__ and len(raised.__cause__.args) > 1 else None
         message = f": {show_text(str(told['message']))}" if isinstance(told, dict) and told.get("message") else ""
         if self.status in _REFUSALS:
@@ -341,7 +335,8 @@ class _Seen:
         return Failure(f"what answers at {endpoint.resource} is no Socket.IO server, or an old one", Exit.UNREACHABLE)
 
 
-def _explain(error: BaseException, endpoint: Endpoint) -> str:
+def explain(error: BaseException, endpoint: Endpoint) -> str:
+    """Explain why no HTTP connection was made."""
     place, other = endpoint.place, "http" if endpoint.is_secure else "https"
     if isinstance(error, aiohttp.ClientConnectorCertificateError):
         found = error.certificate_error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
@@ -11,6 +12,8 @@ from .errors import Exit, Failure
 from .values import parse_object, parse_seconds
 
 Transport = Literal["polling", "websocket"]
+Protocol = Literal["socket.io", "websocket"]
+"""Socket.IO, or the protocol of plain websockets."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +32,7 @@ class Endpoint:
     timeout: float
     """Seconds that connecting may take."""
     verbose: bool
+    protocol: Protocol = "socket.io"
 
     @property
     def place(self) -> str:
@@ -43,7 +47,15 @@ class Endpoint:
     @property
     def resource(self) -> str:
         """The URL of the requests, without query."""
+        if self.protocol == "websocket":
+            return f"{'wss' if self.is_secure else 'ws'}://{self.place}{self.path}"
         return f"{urlsplit(self.url).scheme}://{self.place}{self.path}/"
+
+    def query_url(self, more: Mapping[str, str]) -> str:
+        """Return the URL with its path and its query, and more in the query."""
+        parts = urlsplit(self.url)
+        query = "&".join(each for each in (parts.query, urlencode(more)) if each)
+        return urlunsplit((parts.scheme, parts.netloc, self.path, query, ""))
 
     @classmethod
     def of(cls, args: argparse.Namespace) -> Endpoint:
@@ -57,8 +69,13 @@ class Endpoint:
                 raise ValueError
         except ValueError:
             raise Failure(f"{args.url} is no URL of a server: write http://host:port", Exit.USAGE) from None
-        # The path of the URL is the namespace, as in JavaScript's io(url).
         namespace = parts.path.rstrip("/") or "/"
+        if args.ws:
+            for option in ("transport", "msgpack"):
+                if getattr(args, option):
+                    raise Failure(f"--{option} cannot be used with --ws", Exit.USAGE)
+            path, namespace = ("/ws" if namespace == "/" else parts.path), "/"
+        # The path of the URL is the namespace, as in JavaScript's io(url).
         if args.namespace is not None:
             namespace = args.namespace if args.namespace.startswith("/") else f"/{args.namespace}"
         elif namespace == path:
@@ -75,6 +92,7 @@ class Endpoint:
             insecure=args.insecure,
             timeout=args.connect_timeout,
             verbose=args.verbose,
+            protocol="websocket" if args.ws else "socket.io",
         )
 
 
@@ -85,6 +103,9 @@ def add_endpoint(parser: argparse.ArgumentParser, *, url: Literal["?"] | None = 
         metavar="URL",
         nargs=url,
         help="http, https, ws or wss; its path is the namespace, as with io(url) in JavaScript",
+    )
+    parser.add_argument(
+        "--ws", action="store_true", help="by plain websocket; the path of the URL is that of the websockets, or /ws"
     )
     group = parser.add_argument_group("connecting")
     group.add_argument("-n", "--namespace", metavar="NAME", help='default: the path of the URL, "/" without one')

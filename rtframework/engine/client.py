@@ -145,7 +145,7 @@ class Client:
         """Make the payload of CONNECT (Socket.IO v5, "Connection to a namespace")."""
         return data
 
-    def refusal(self, message: str, data: Any = None) -> Any:
+    def refusal(self, nsp: str, message: str, data: Any = None) -> Any:
         """Make the payload of CONNECT_ERROR."""
         return {"message": message} if data is None else {"message": message, "data": data}
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from ..options import EngineOptions
     from ..protocols import Frames, Meter
     from .inbox import Call
-    from .interfaces import MessageHandler, Sink
+    from .interfaces import Carrier, MessageHandler, Sink
     from .runner import Runner
     from .transports.upgrade import Upgrade
 
@@ -95,7 +95,7 @@ class Connection(Inbox):
         sid: str,
         *,
         address: str | None,
-        transport: PollingTransport | WebSocketTransport,
+        transport: Carrier,
         options: EngineOptions,
         cork: Cork,
         on_connected: Callable[[], None],
@@ -109,7 +109,7 @@ class Connection(Inbox):
         self.address = address
         """The client's network address."""
         self._handler: MessageHandler = NOBODY
-        self._transport: PollingTransport | WebSocketTransport | NoTransport = transport
+        self._transport: Carrier | NoTransport = transport
         self._on_connected: Callable[[], None] | None = on_connected
         self._on_closed = on_closed
         self._state = OPEN
@@ -189,7 +189,7 @@ class Connection(Inbox):
             self.outbox.put_last(last)
         self.outbox.closed = True
         self.outbox.flush()
-        if self._transport is NO_WEBSOCKET:  # it has ended already, and was about to say so
+        if isinstance(self._transport, NoTransport):  # it has ended already, and was about to say so
             self._finish()
         elif not polling:
             self._transport.close()
@@ -440,8 +440,11 @@ class Connection(Inbox):
 
     def without_transport(self) -> None:
         """Let go of the websocket, which has ended."""
-        if self._transport.name == "websocket":
+        name = self._transport.name
+        if name == "websocket":
             self._transport = self.outbox.sink = NO_WEBSOCKET
+        elif name != "polling":
+            self._transport = self.outbox.sink = NoTransport(name)
 
     async def wait_closed(self) -> None:
         """Wait for the end of the connection."""

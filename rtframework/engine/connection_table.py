@@ -29,10 +29,8 @@ if TYPE_CHECKING:
     from .connection import Connection
     from .handover import Neighbours
     from .heartbeat import Ticking
-    from .interfaces import MessageHandler
-    from .transports.polling import PollingTransport
+    from .interfaces import Carrier, MessageHandler
     from .transports.websocket import WebSocketTransport
-    from .versions import Version4
 
 log: Final = logging.getLogger("rtframework.engine")
 
@@ -93,14 +91,22 @@ class ConnectionTable:
         self.runner.start()
 
     def open(
-        self, sid: str, version: Version4, transport: PollingTransport | WebSocketTransport, handshake: Handshake
+        self,
+        sid: str,
+        make: Callable[..., Connection],
+        transport: Carrier,
+        handshake: Handshake,
+        make_handler: MakeHandler | None = None,
     ) -> Connection:
-        """Open a connection. If too many are in no namespace, the oldest of the address that has the most gives way."""
+        """Open a connection. If too many are in no namespace, the oldest of the address that has the most gives way.
+
+        ``make`` makes it: a class. ``make_handler``: in the place of the one for all.
+        """
         self.heartbeat.start()
         key = network_of(handshake.address)
         while len(self.unconnected) >= self._options.limits.max_unconnected:
             self._make_room()
-        connection = version.connection(
+        connection = make(
             sid,
             address=handshake.address,
             transport=transport,
@@ -110,7 +116,7 @@ class ConnectionTable:
             on_closed=self._on_connection_closed,
             runner=self.runner,
         )
-        connection.serve(self._make_handler(connection, handshake))
+        connection.serve((make_handler or self._make_handler)(connection, handshake))
         if self.inbound.idle and self.inbound.is_full:
             connection.wait_to_read()
         self.by_sid[sid] = connection

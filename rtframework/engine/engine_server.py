@@ -13,7 +13,9 @@ from ..exceptions import ConnectionRefused
 from ..logs import ThrottledLog
 from ..types import DisconnectReason
 from .backpressure import room_for
+from .banning import Banning
 from .connection_table import ConnectionTable
+from .entrance import Entrance, preflight
 from .frames import NOOP
 from .handover import Joinable
 from .handshake import Handshakes, OpenPackets, coding_for, wants_websocket
@@ -27,6 +29,7 @@ from .http.listeners import Listeners
 from .http.middleware import Exchange
 from .http.origins import OriginPolicy
 from .http.proxies import Proxies
+from .http.query import query_of
 from .http.refusals import BAD_REQUEST, FORBIDDEN, SID_UNKNOWN, TRANSPORT_UNKNOWN, Refusals, error_response
 from .ids import new_id, new_id_of
 from .v3.version import Version3
@@ -40,6 +43,7 @@ if TYPE_CHECKING:
     from ..protocols import EngineMiddleware, Meter, Outlet
     from .connection import Connection
     from .connection_table import MakeHandler
+    from .entrance import Route as OtherRoute
     from .handover import Neighbours
     from .http.canonical import Body
     from .http.direct import Served
@@ -104,6 +108,7 @@ class EngineServer(engineio.AsyncServer, Joinable):  # type: ignore[misc]  # eng
         self.options = options
         self.table = ConnectionTable(options, make_handler, self._closed)
         self.connections = self.table.by_sid
+        self.banning = Banning(self.table)
         self.tasks = self.table.tasks
         self.counts = self.table.counts
         self.watchdog = Watchdog()
@@ -122,6 +127,18 @@ class EngineServer(engineio.AsyncServer, Joinable):  # type: ignore[misc]  # eng
             opened=self._opened,
             generate_id=self.generate_id,
         )
+        self.entrance = Entrance(
+            self.table,
+            self.handshakes,
+            options=options,
+            origins=self._origins,
+            refusals=self._refusals,
+            pass_front=self.pass_front,
+            serve_directly=self._serve_other_directly,
+            refuse_page=self._refuse_page,
+            generate_id=self.generate_id,
+        )
+        """The way in for clients of other protocols."""
         self._front: Callable[[web.Request], Awaitable[web.StreamResponse]] = self._serve
         self._stands_in_front = False
         self._has_told_why = False
@@ -143,9 +160,10 @@ class EngineServer(engineio.AsyncServer, Joinable):  # type: ignore[misc]  # eng
         """True while another worker of the same port takes new clients."""
         return self.neighbours is not None and self.neighbours.others_serve()
 
-    def join(self, neighbours: Neighbours) -> None:
-        """Be one of several workers from now on: session ids name it, and its clients are counted for all."""
+    def join(self, neighbours: Neighbours, path: str) -> None:
+        """Be one of several workers from now on: session ids name it, and all know its number of clients, its bans."""
         self.neighbours = self.table.neighbours = neighbours
+        self.banning.join(neighbours, path)
 
     # --- with the application ---------------------------------------------------------------------------------------
 
@@ -153,6 +171,7 @@ class EngineServer(engineio.AsyncServer, Joinable):  # type: ignore[misc]  # eng
         self, app: web.Application, engineio_path: str = "engine.io", add_trailing_slash: bool | None = None
     ) -> None:
         """Serve under a path of an application: with a slash at its end, without, or (``None``) both ways."""
+        self.run_with(app)
         path = "/" + engineio_path.strip("/")
         with_slash = path if path == "/" else path + "/"
         if add_trailing_slash is not False:  # first: it is what clients ask for
@@ -164,8 +183,12 @@ class EngineServer(engineio.AsyncServer, Joinable):  # type: ignore[misc]  # eng
             self._client_files.attach(app, with_slash)
         if add_trailing_slash is not False and path != "/":  # all below the path is the server's, as with Node
             app.router.add_route("*", with_slash + "{rest:.+}", self.handle_request)
-        app.on_startup.append(self._start)
-        limit_heads(app, self.options.limits)
+
+    def run_with(self, app: web.Application) -> None:
+        """Begin to serve when an application starts, whichever protocols it has routes for."""
+        if self._start not in app.on_startup:
+            app.on_startup.append(self._start)
+            limit_heads(app, self.options.limits)
 
     async def _start(self, app: web.Application) -> None:
         self.table.start()
@@ -188,8 +211,7 @@ class EngineServer(engineio.AsyncServer, Joinable):  # type: ignore[misc]  # eng
 
     def serve_directly(self, request: web.Request) -> Served:
         """Serve a request at once, or begin to; ``None`` if that would run code of the program."""
-        if self._stands_in_front or self.listeners.of_errors or self.handshakes.asks_program:
-            self._tell_why()
+        if self._asks_program():
             return None
         if request.method not in ("GET", "POST"):
             return None
@@ -203,6 +225,21 @@ class EngineServer(engineio.AsyncServer, Joinable):  # type: ignore[misc]  # eng
         if self._proxies is not None:
             request = self._proxies.seen_through(request)
         return _begin(self._route(request, query), request)
+
+    def _serve_other_directly(self, route: OtherRoute, request: web.Request) -> Served:
+        """Serve the websocket handshake of another protocol at once, or begin to; ``None``: aiohttp is to serve it."""
+        if request.method != "GET" or not wants_websocket(request) or self._asks_program():
+            return None
+        if self._proxies is not None:
+            request = self._proxies.seen_through(request)
+        return _begin(self.entrance.route(route, request), request)
+
+    def _asks_program(self) -> bool:
+        """Tell whether code of the program has to see a request, and write to the log why that is so."""
+        if self._stands_in_front or self.listeners.of_errors or self.handshakes.asks_program:
+            self._tell_why()
+            return True
+        return False
 
     def _tell_why(self) -> None:
         """Write to the log, once, why requests are left to aiohttp."""
@@ -231,8 +268,7 @@ class EngineServer(engineio.AsyncServer, Joinable):  # type: ignore[misc]  # eng
                 return refusal
             headers = self._origins.headers(origin, request.host)
         if request.method == "OPTIONS":
-            more = self._origins.preflight(request.headers.get("Access-Control-Request-Headers"))
-            return web.Response(status=204, headers={**headers, **more})
+            return preflight(self._origins, request, headers)
         if query is None:
             query = self._query_of(request)
         transport = query.get("transport")
@@ -253,7 +289,7 @@ class EngineServer(engineio.AsyncServer, Joinable):  # type: ignore[misc]  # eng
         """Have a request with a session id served by its connection."""
         transport = query["transport"]
         connection = self.table.find(sid)
-        if connection is None or connection.is_closed:
+        if connection is None or connection.is_closed or not connection.protocol:
             if sid in self._unheard and request.method == "GET" and transport == "polling":
                 return self._unheard_poll(sid, headers)
             return await self._refusals.refuse(request, SID_UNKNOWN, {"sid": sid}, headers)
@@ -372,14 +408,20 @@ class EngineServer(engineio.AsyncServer, Joinable):  # type: ignore[misc]  # eng
         self._stands_in_front = True
 
     async def _pass_front(self, request: web.Request) -> web.StreamResponse:
+        return await self.pass_front(request, self._route)
+
+    async def pass_front(
+        self, request: web.Request, route: Callable[[web.Request], Awaitable[_Result]]
+    ) -> web.StreamResponse:
+        """Have a request answered by ``route``, behind proxies, middleware and listeners for headers."""
         if self._proxies is not None:
             request = self._proxies.seen_through(request)
         # A preflight request carries neither cookies nor tokens: middleware that asks for them would refuse all pages.
         hears = self.middlewares or self.listeners.has("initial_headers", "headers")
         if not hears or request.method == "OPTIONS":
-            return await self._serve(request)
+            return await _send(request, await route(request))
         try:
-            response = await Exchange(self.middlewares, self._answer_unsent).answer(request)
+            response = await Exchange(self.middlewares, partial(self._answer_unsent, route)).answer(request)
         except web.HTTPException:
             raise
         except ConnectionRefused as refused:
@@ -393,8 +435,10 @@ class EngineServer(engineio.AsyncServer, Joinable):  # type: ignore[misc]  # eng
             return await response.answer.send_changed(request, response)
         return response
 
-    async def _answer_unsent(self, request: web.Request) -> web.StreamResponse:
-        answer = await self._route(request)
+    async def _answer_unsent(
+        self, route: Callable[[web.Request], Awaitable[_Result]], request: web.Request
+    ) -> web.StreamResponse:
+        answer = await route(request)
         if not isinstance(answer, Answer):
             return await _send(request, answer)
         response = answer.response()
@@ -411,9 +455,13 @@ class EngineServer(engineio.AsyncServer, Joinable):  # type: ignore[misc]  # eng
 
     # --- what others ask about the connections ----------------------------------------------------------------------
 
-    def count_clients(self) -> tuple[int, int]:
-        """Count the connections that are open, and those of them that are polling."""
-        return len(self.connections), sum(each.transport == "polling" for each in self.connections.values())
+    def count_clients(self) -> dict[str, int]:
+        """Count the connections that are open, by transport; costs a look at each connection."""
+        counts = {"polling": 0, "websocket": 0}
+        for each in self.connections.values():
+            name = each.transport
+            counts[name] = counts.get(name, 0) + 1
+        return counts
 
     def waiting_bytes(self) -> int:
         """Count the bytes for all clients that have not left the process yet; costs a look at each connection."""
@@ -485,18 +533,6 @@ def is_coded(request: web.Request) -> bool:
     """Return whether the body is compressed (RFC 9110, 8.4). Reading it would inflate it, a thousandfold if need be."""
     codings = ",".join(request.headers.getall("Content-Encoding", ())).lower().split(",")
     return any(coding.strip() not in ("", "identity") for coding in codings)
-
-
-def query_of(request: web.Request) -> Mapping[str, str]:
-    """Read the query string; of each name, the last counts, as with Node."""
-    raw = request.raw_path.partition("?")[2]
-    if "%" in raw or "+" in raw or "#" in raw:
-        return dict(request.query.items())
-    query: dict[str, str] = {}
-    for part in raw.split("&"):  # a third of what the general way costs
-        name, _, value = part.partition("=")
-        query[name] = value
-    return query
 
 
 def _do_nothing() -> None:

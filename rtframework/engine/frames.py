@@ -5,10 +5,12 @@ from __future__ import annotations
 import struct
 import zlib
 from base64 import b64encode
-from collections.abc import Sequence
-from typing import Any, Final
+from collections.abc import Callable, Sequence
+from typing import Any, Final, TypeVar
 
 from .transports.rfc6455 import DEFLATE_TAIL, RSV1
+
+F = TypeVar("F")
 
 SEPARATOR: Final = "\x1e"
 """Between the packets of one polling payload (Engine.IO v4, "HTTP long-polling")."""
@@ -47,10 +49,12 @@ class EncodedFrames:
     ``websocket`` holds their websocket frames, joined; ``size`` is its length in bytes.
     """
 
-    __slots__ = ("_base64", "_deflated", "_packets", "_polling", "droppable", "size", "v3", "websocket")
+    __slots__ = ("_base64", "_deflated", "_forms", "_packets", "_polling", "droppable", "size", "v3", "websocket")
 
     _base64: EncodedFrames
     """The form for clients without binary messages; unset until one needs it."""
+    _forms: dict[object, Any]
+    """The forms of other protocols, by their keys; unset until one needs its form."""
     v3: Any
     """The forms for clients of Engine.IO 3; unset until one needs them, see ``v3.frames.forms_of``."""
 
@@ -143,6 +147,28 @@ class EncodedFrames:
             frames = b"".join(_deflated_frame_of(packet, *key) for packet in self._packets)
             self._deflated[key] = frames
         return frames
+
+    def form(self, key: object, make: Callable[[Sequence[str | bytes]], F]) -> F:
+        """Return the packets in the form of another protocol, which is made once for each key and kept.
+
+        ``make`` gets the messages that they carry: what a serializer has made, without Engine.IO's type digit.
+        """
+        try:
+            form: F = self._forms[key]
+        except AttributeError:
+            form = make(self._messages)
+            self._forms = {key: form}
+        except KeyError:
+            form = self._forms[key] = make(self._messages)
+        return form
+
+    @property
+    def _messages(self) -> Sequence[str | bytes]:
+        return [
+            packet[1:] if isinstance(packet, str) else packet
+            for packet in self._packets
+            if not isinstance(packet, str) or packet[:1] == "4"
+        ]
 
 
 class PlainFrames(EncodedFrames):

@@ -107,6 +107,11 @@ class Gateway(socketio.AsyncServer):  # type: ignore[misc]  # socketio is not ty
         conn.receive(client.join)  # before anything that the client sends
         return client
 
+    @property
+    def serializer(self) -> Serializer:
+        """The serializer of all packets."""
+        return self._serializer
+
     # --- what the framework asks ------------------------------------------------------------------------------------
 
     def encode(self, packet: Packet, *, compress: bool = True) -> Frames:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import re
@@ -9,7 +10,7 @@ import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from itertools import chain
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from aiohttp import HttpVersion11, web
 
@@ -23,8 +24,9 @@ from .http.answers import Answer, Opening, Switching
 from .http.canonical import CanonicalRequest
 from .http.codings import choose_coding
 from .http.cookies import Cookies
-from .http.detach import Answered, take_over
+from .http.detach import begin_websocket
 from .http.refusals import BAD_METHOD, BAD_REQUEST, FORBIDDEN, UNSUPPORTED_VERSION, error_response
+from .ids import with_slot
 from .transports.deflate import negotiate
 from .transports.rfc6455 import VERSION, accept_of
 from .versions import Version4
@@ -44,6 +46,7 @@ log: Final = logging.getLogger("rtframework.engine")
 _not_allowed: Final = ThrottledLog(log, logging.ERROR, "unhandled error in allow_request")
 _no_id: Final = ThrottledLog(log, logging.ERROR, "unhandled error in generate_id")
 
+W = TypeVar("W", bound="WebSocketTransport")
 GenerateId = Callable[[web.Request], str | Awaitable[str]]
 
 _EXTENSIONS: Final = "Sec-WebSocket-Extensions"
@@ -63,8 +66,6 @@ _too_large: Final = ThrottledLog(
     f"{_MOST_PARTS} parameters and cookies",
 )
 
-_SWITCHED: Final = Answered(101)
-"""For requests that are served directly, whose response nobody sees."""
 _NO_COOKIES: Final = Cookies("")
 
 
@@ -157,7 +158,7 @@ class Handshakes:
                 return error_response(request, BAD_REQUEST, headers=headers)
             connection = self._open(request, query, version, websocket, sid)
             self._opened(connection, request)
-            return _take_over(request, websocket, answer + frame_of(self._open_packets.of(connection)))
+            return begin_websocket(request, websocket, answer + frame_of(self._open_packets.of(connection)))
 
         switching = self._switch(request, query, headers, version, begin)
         return switching if isinstance(switching, Switching) else await switching
@@ -172,12 +173,40 @@ class Handshakes:
 
         def begin(answer: bytes, websocket: WebSocketTransport) -> web.StreamResponse:
             if connection.polling is None or connection.upgrade is not None or connection.is_closed:
-                return _take_over(request, websocket, answer, websocket.close)
+                return begin_websocket(request, websocket, answer, websocket.close)
             version.upgrade(connection, websocket, self._options.upgrade_timeout)
-            return _take_over(request, websocket, answer)
+            return begin_websocket(request, websocket, answer)
 
         switching = self._switch(request, query, headers, version, begin)
         return switching if isinstance(switching, Switching) else await switching
+
+    def describe(self, request: web.Request, query: Mapping[str, str]) -> Handshake:
+        """Describe the client that has sent a request."""
+        headers = request.headers
+        origin = headers.get("Origin")
+        return Handshake(
+            headers=headers,
+            query=query,
+            cookies=Cookies("; ".join(headers.getall("Cookie"))) if "Cookie" in headers else _NO_COOKIES,
+            address=request.remote,
+            secure=request.secure,
+            xdomain=origin is not None and self._origins.is_foreign(origin, request.host),
+            time=time.time(),
+            url=request.raw_path,
+        )
+
+    async def check(
+        self, request: web.Request, query: Mapping[str, str], headers: dict[str, str]
+    ) -> web.Response | None:
+        """Refuse a request of another protocol that would open a connection, if it may not; ``None`` if it may."""
+        if _is_too_large(request, query, self._options.limits.max_head_size):
+            _too_large(extra={"address": request.remote})
+            return await self._refusals.refuse(request, BAD_REQUEST, {"name": "HEAD_TOO_LARGE"}, headers, status=431)
+        closed = self._gate.closed_for(request)
+        if closed is not None:
+            return await self._refuse(request, headers, closed)
+        allow_request = self._options.allow_request
+        return None if allow_request is None else await self._ask(allow_request, request, headers)
 
     # --- whether a connection is opened -----------------------------------------------------------------------------
 
@@ -226,10 +255,15 @@ class Handshakes:
 
     async def _new_id(self, make_id: GenerateId, request: web.Request, headers: dict[str, str]) -> str | web.Response:
         """Have the program make a session id, or refuse the client if it fails to."""
+        neighbours = self._table.neighbours
         try:
             sid = await maybe_await(make_id(request))
-            if not isinstance(sid, str) or not _SESSION_ID.fullmatch(sid) or sid in self._table.by_sid:
-                raise ValueError("generate_id has not made a new session id")
+            if not isinstance(sid, str) or not _SESSION_ID.fullmatch(sid):
+                raise ValueError("generate_id has not made a session id")
+            if neighbours is not None:
+                sid = with_slot(neighbours.slot, sid)
+            if sid in self._table.by_sid:
+                raise ValueError("generate_id has made a session id that is in use")
         except Exception as error:  # noqa: BLE001 - logged, and refuses the client
             _no_id(error=error, extra={"address": request.remote})
             return await self._refusals.bad(request, "ID_GENERATION_ERROR", headers, error=error)
@@ -258,19 +292,7 @@ class Handshakes:
         transport: PollingTransport | WebSocketTransport,
         sid: str,
     ) -> Connection:
-        headers = request.headers
-        origin = headers.get("Origin")
-        handshake = Handshake(
-            headers=headers,
-            query=query,
-            cookies=Cookies("; ".join(headers.getall("Cookie"))) if "Cookie" in headers else _NO_COOKIES,
-            address=request.remote,
-            secure=request.secure,
-            xdomain=origin is not None and self._origins.is_foreign(origin, request.host),
-            time=time.time(),
-            url=request.raw_path,
-        )
-        return self._table.open(sid, version, transport, handshake)
+        return self._table.open(sid, version.connection, transport, self.describe(request, query))
 
     # --- websockets -------------------------------------------------------------------------------------------------
 
@@ -283,6 +305,26 @@ class Handshakes:
         begin: Callable[[bytes, WebSocketTransport], web.StreamResponse],
     ) -> Switching | Awaitable[web.Response]:
         """Agree to a websocket, or refuse; ``begin`` is called with the bytes of the answer and the websocket."""
+
+        def make(transport: asyncio.Transport, window: int | None) -> WebSocketTransport:
+            return version.websocket(query, transport, self._options, self._table.leaving, window)
+
+        return self.switch(request, headers, self._choose_protocol, make, begin)
+
+    def switch(
+        self,
+        request: web.Request,
+        headers: dict[str, str],
+        choose_protocol: Callable[[Sequence[str]], str | None],
+        make: Callable[[asyncio.Transport, int | None], W],
+        begin: Callable[[bytes, W], web.StreamResponse],
+    ) -> Switching | Awaitable[web.Response]:
+        """Agree to a websocket of any protocol, or refuse.
+
+        ``choose_protocol`` chooses among the subprotocols that are offered. ``make`` makes the websocket of a TCP
+        connection and the window of its compression, ``None`` if it has none; ``begin`` is called with the bytes of the
+        answer and the websocket.
+        """
         name = "TRANSPORT_HANDSHAKE_ERROR"
         if request.headers.get("Sec-WebSocket-Version") != VERSION:
             more = {**headers, "Sec-WebSocket-Version": VERSION, "Upgrade": "websocket"}
@@ -299,7 +341,7 @@ class Handshakes:
             window, extension = negotiate(request.headers.getall(_EXTENSIONS, ())) or (None, None)
             if extension is not None:
                 lines.append((_EXTENSIONS, extension))
-        protocol = self._choose_protocol(offered)
+        protocol = choose_protocol(offered)
         if protocol is not None:
             lines.append((_PROTOCOL, protocol))
 
@@ -308,8 +350,7 @@ class Handshakes:
                 return error_response(request, FORBIDDEN, 503, headers)
             transport = request.transport
             assert transport is not None
-            websocket = version.websocket(query, transport, self._options, self._table.leaving, window)
-            return begin(answer, websocket)
+            return begin(answer, make(transport, window))
 
         return Switching(request, accept, lines, take)
 
@@ -378,14 +419,3 @@ def _protocols_of(request: web.Request) -> list[str] | None:
     offered = [each.strip() for line in lines for each in line.split(",")]
     malformed = len(set(offered)) < len(offered) or any(_TOKEN.fullmatch(each) is None for each in offered)
     return None if malformed else offered
-
-
-def _take_over(
-    request: web.Request, websocket: WebSocketTransport, answer: bytes, then: Callable[[], None] | None = None
-) -> Answered:
-    rest = take_over(request, websocket, answer)
-    if then is not None:
-        then()
-    if rest:
-        websocket.data_received(rest)
-    return _SWITCHED if request.task is None else Answered(101)

@@ -59,6 +59,37 @@ class Sink(Protocol):
         """Count the bytes that were taken and have not yet left the process."""
 
 
+class Carrier(Sink, Protocol):
+    """A transport of one connection, as the connection sees it."""
+
+    @property
+    def name(self) -> str:
+        """Return the name, as programs and statistics see it."""
+
+    @property
+    def abandoned(self) -> bool:
+        """True when it has ended without a word."""
+
+    @property
+    def received(self) -> int:
+        """Count the bytes that have come."""
+
+    def serve(self, connection: Any, /) -> None:
+        """Be the transport of this connection from now on."""
+
+    def release(self, frames: Frames, /) -> None:
+        """End the request of a client that waits for frames, with these, if it has one."""
+
+    def resume_reading(self) -> None:
+        """Read on: what came has been served, or there is room for more."""
+
+    def close(self) -> None:
+        """End it once everything that was written has left."""
+
+    def abort(self) -> None:
+        """Cut the TCP connection."""
+
+
 class PacketReceiver(Protocol):
     """The receiver of a websocket's packets, and of the news of its end."""
 

@@ -89,7 +89,7 @@ class Admission:
             user, token = (None, None) if authenticator is None else await self._authenticate(authenticator, handshake)
             own = self.own_rooms(user, token)
             recovery = self._host.settings.recovery
-            if recovery is None or client.conn.protocol < 4:  # older clients cannot ask for it
+            if recovery is None or client.conn.protocol == 3:  # older clients cannot ask for it
                 recovery = None
                 socket = nsp._make_socket(client, client.new_id(nsp.name), handshake, user)
             else:
@@ -255,7 +255,7 @@ class Admission:
             entering = nsp.adapter.add(socket.id, {socket.id, *socket._last_rooms})
         else:  # it is in them; the adapter says again what there is to wait for
             entering = nsp.adapter.add(socket.id, nsp.adapter.rooms(socket.id))
-        return entering if nsp._presence is None else nsp._presence.admitted(socket, entering, lists=not resumed)
+        return entering if nsp._presence is None else nsp._presence.admitted(socket, entering)
 
     async def _entered(self, socket: Socket, entering: Awaitable[None] | bool) -> bool:
         """Wait until packets of other servers reach a socket. Return ``False`` when it has left."""
@@ -454,10 +454,10 @@ def code_of(refused: ConnectionRefused) -> str:
 def refuse(engine: Engine, client: Client, nsp: str, refused: ConnectionRefused) -> None:
     """Send CONNECT_ERROR. What cannot be encoded is logged, and the client gets the message alone."""
     try:
-        refusal = client.refusal(refused.message, refused.data)
+        refusal = client.refusal(nsp, refused.message, refused.data)
         frames = engine.encode(Packet(PacketType.CONNECT_ERROR, nsp, refusal))
     except EncodeError as error:
         _unsendable(error=error, extra={"nsp": nsp})
-        refusal = client.refusal(ConnectionRefused().message)
+        refusal = client.refusal(nsp, ConnectionRefused().message)
         frames = engine.encode(Packet(PacketType.CONNECT_ERROR, nsp, refusal))
     client.conn.send(frames)

@@ -80,7 +80,7 @@ class KeptRevocations:
             await asyncio.sleep(_AGAIN)
 
     def _read(self, value: bytes | None) -> list[Revocation]:
-        """Read the value; what makes no sense is passed over, and replaced by the next change."""
+        """Read the value. Entries that make no sense are passed over; the next change drops them."""
         if value is None:
             return []
         try:

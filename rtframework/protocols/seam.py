@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Coroutine, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 if TYPE_CHECKING:
     from ..types import Handshake, Packet
+
+F = TypeVar("F")
 
 
 class Frames(Protocol):
@@ -36,6 +38,12 @@ class Frames(Protocol):
         """Return the packet as compressed websocket frames.
 
         ``window``: log2 of the window size. ``threshold``: bytes from which a message is compressed. ``level``: zlib's.
+        """
+
+    def form(self, key: object, make: Callable[[Sequence[str | bytes]], F]) -> F:
+        """Return the packets in the form of another protocol, which is made once for each key and kept.
+
+        ``make`` gets what the serializer has made of the packets: a text, or bytes, and after it its attachments.
         """
 
 
@@ -113,8 +121,8 @@ class Client(Protocol):
     def greeting(self, data: dict[str, Any]) -> Any:
         """Make the payload of CONNECT for this client."""
 
-    def refusal(self, message: str, data: Any = None) -> Any:
-        """Make the payload of CONNECT_ERROR for this client."""
+    def refusal(self, nsp: str, message: str, data: Any = None) -> Any:
+        """Make the payload of CONNECT_ERROR for this client, whom a namespace refuses."""
 
     def enter(self, nsp: str, receiver: Receiver) -> bool:
         """Hand packets of this namespace to the receiver from now on. False when the connection has gone."""
@@ -158,8 +166,8 @@ class Engine(Protocol):
 class ConnectionMonitor(Protocol):
     """The engine's connections, as the Admin UI and the statistics see them."""
 
-    def count_clients(self) -> tuple[int, int]:
-        """Return the number of open connections, and the number of those that are polling."""
+    def count_clients(self) -> Mapping[str, int]:
+        """Return the number of open connections by the name of their transport, "polling" and "websocket" at least."""
 
     def waiting_bytes(self) -> int:
         """Return the number of bytes that have not left the process yet, for all clients together."""

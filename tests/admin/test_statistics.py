@@ -17,9 +17,9 @@ class Line:
 
     def __init__(self) -> None:
         self.meters: list[Meter] = []
-        self.clients = (5, 2)
+        self.clients = {"polling": 2, "websocket": 3}
 
-    def count_clients(self) -> tuple[int, int]:
+    def count_clients(self) -> dict[str, int]:
         return self.clients
 
     def inbound_bytes(self) -> int:

@@ -13,9 +13,10 @@ import pytest
 from aiohttp import web
 
 from rtframework import Server
-from rtframework.cli.client import Received, connect
+from rtframework.cli.client import connect_socketio as connect
 from rtframework.cli.endpoint import Endpoint, add_endpoint
 from rtframework.cli.errors import Exit, Failure
+from rtframework.cli.received import Received
 from tests.conftest import Serve
 from tests.support.cli import rtframework
 from tests.support.echo_servers import JSON, MSGPACK, Peer, our_server

@@ -52,7 +52,7 @@ class House:
 
     def open(self, sid: str, address: str = "10.0.0.1") -> Connection:
         """One more connection by polling."""
-        return self.table.open(sid, Version4(), PollingTransport(), Handshake(address=address))
+        return self.table.open(sid, Version4.connection, PollingTransport(), Handshake(address=address))
 
 
 @pytest.fixture

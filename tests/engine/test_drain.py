@@ -43,7 +43,7 @@ class House:
 
     def open(self, sid: str) -> None:
         """One more client."""
-        self.table.open(sid, Version4(), PollingTransport(), Handshake(address="10.0.0.1"))
+        self.table.open(sid, Version4.connection, PollingTransport(), Handshake(address="10.0.0.1"))
 
     def leave(self) -> None:
         """Let clients that were told to leave come for that."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 import pytest
 from aiohttp import WSMsgType, web
 
@@ -50,6 +52,27 @@ def test_text_gets_the_same_frame_by_the_short_way(length: int) -> None:
         other.droppable,
     )
     assert one.deflated(15, 0, 6) == other.deflated(15, 0, 6)
+
+
+@pytest.mark.parametrize("make", [EncodedFrames.of_messages, PlainFrames.of_messages])
+def test_the_form_of_another_protocol_is_made_once(make: Callable[[Sequence[str | bytes]], EncodedFrames]) -> None:
+    """A broadcast to a thousand clients of another protocol would be encoded a thousand times."""
+    frames = make(['51-["a",{"_placeholder":true,"num":0}]', b"\x00"])
+    seen: list[Sequence[str | bytes]] = []
+
+    def form(messages: Sequence[str | bytes]) -> int:
+        seen.append(messages)
+        return len(seen)
+
+    assert [frames.form("one", form), frames.form("two", form), frames.form("one", form)] == [1, 2, 1]
+    assert seen[0] == seen[1] == ['51-["a",{"_placeholder":true,"num":0}]', b"\x00"]
+
+
+def test_the_form_is_that_of_all_messages_and_of_nothing_else() -> None:
+    """What a client has missed would be lost, or a ping of Engine.IO be taken for an event."""
+    joined = JoinedFrames([EncodedFrames.of_text('42["a"]', True), EncodedFrames.of_messages(['0{"sid":"x"}'])])
+    assert joined.form(1, list) == ['2["a"]', '0{"sid":"x"}']
+    assert PING.form("a test", list) == []
 
 
 def test_frames_can_be_joined() -> None:

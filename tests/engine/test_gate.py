@@ -36,7 +36,7 @@ class House:
 
     def open(self, sid: str, address: str) -> None:
         """One more connection."""
-        self.table.open(sid, Version4(), PollingTransport(), Handshake(address=address))
+        self.table.open(sid, Version4.connection, PollingTransport(), Handshake(address=address))
 
     def status(self, address: str = "203.0.113.7", *, again: bool = False) -> tuple[int, int] | None:
         """The status and ``Retry-After`` for a request; ``None`` if it may pass."""

@@ -115,6 +115,19 @@ async def test_the_page_of_the_pictures(serve_program: ServeProgram, browser: Pa
     await expect(page.locator("#people")).to_be_empty()
 
 
+async def test_the_page_of_the_plain_chat(serve_program: ServeProgram, browser: Pages) -> None:
+    """People would not read who says what, or not find the field."""
+    server = await serve_program(EXAMPLES / "plain_websocket/server.py")
+    page = await browser.open(server.url)
+    await check(page, "outside")
+    await page.get_by_role("button", name="Enter").click()
+    await expect(page.locator("#people")).to_have_text("Ada")
+    await page.locator("#text").fill("Hello")
+    await page.locator("#text").press("Enter")
+    await expect(page.get_by_test_id("log").get_by_role("listitem")).to_have_count(2)
+    await check(page, "inside")
+
+
 async def test_the_page_of_the_existing_application(serve_program: ServeProgram, browser: Pages) -> None:
     """People would not read what the field is for, or who has ordered."""
     browser.expect_errors(f"{LAST_POLL}|{SERVER_DOWN}|status of 401 .*/api/orders")

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final
 
 import pytest
+from aiohttp import ClientSession
 from playwright.async_api import FilePayload, Locator, Page, expect
 
 from tests.conftest import ServeProgram
@@ -179,3 +180,50 @@ async def test_a_picture_is_seen_by_everybody_in_the_room(pictures: tuple[Proxy,
     for page in (ada, grace, linus):
         await expect(wall(page)).to_contain_text(["last.png", "red.png"])
         await see(wall(page).first)
+
+
+async def test_a_chat_by_plain_websocket(serve_program: ServeProgram, browser: Pages) -> None:
+    """The example of a program's own wire would not work, or its private messages be seen by all."""
+    server = await serve_program(EXAMPLES / "plain_websocket" / "server.py")
+    ada, grace, linus = [await browser.open(server.url) for _ in range(3)]
+    for page, token in ((ada, "ada-1815"), (grace, "grace-1906"), (linus, "linus-1969")):
+        await page.get_by_test_id("token").select_option(token)
+        await page.get_by_role("button", name="Enter").click()
+        await expect(page.get_by_test_id("status")).to_have_attribute("data-state", "online")
+    for page in (ada, grace, linus):
+        await expect(page.get_by_test_id("people")).to_have_text("Ada, Grace, Linus")
+
+    async def say(page: Page, to: str, text: str) -> None:
+        await page.get_by_test_id("to").select_option(to)
+        await page.get_by_test_id("text").fill(text)
+        await page.get_by_test_id("text").press("Enter")
+
+    def messages(page: Page) -> Locator:
+        return page.get_by_test_id("log").locator("li")
+
+    await say(ada, "all", "to all <b>")
+    await expect(messages(linus).last).to_have_text("Ada to all <b>")
+    await say(grace, "others", "to others")
+    await expect(messages(linus).last).to_have_text("Grace to others")
+    await say(linus, "Ada", "to Ada alone")
+    await expect(messages(ada)).to_have_text(
+        ["Welcome, Ada", "Ada to all <b>", "Grace to others", "Linus to you alone to Ada alone"]
+    )
+    await expect(messages(grace)).to_have_text(["Welcome, Grace", "Ada to all <b>", "Grace to all others to others"])
+    await linus.close()
+    await expect(messages(grace).last).to_have_text("Linus is offline")
+    await expect(grace.get_by_test_id("people")).to_have_text("Ada, Grace")
+    async with ClientSession() as http:
+        async with http.ws_connect(f"{server.url}/ws?token=linus-1969") as tool:  # not a page
+            assert await tool.receive_json() == {"type": 1, "usr": "Linus", "data": "Welcome, Linus"}
+            assert (await tool.receive_json())["data"] == ["Ada", "Grace", "Linus"]
+            await tool.send_json({"type": 4, "usr": "Grace", "data": "psst"})
+            await expect(messages(grace).last).to_have_text("Linus to you alone psst")
+        async with http.ws_connect(f"{server.url}/ws") as nobody:
+            assert (await nobody.receive_json())["type"] == 0
+            assert (await nobody.receive()).data == 4401
+    await grace.get_by_test_id("token").select_option("nobody")
+    await grace.get_by_role("button", name="Enter").click()
+    await expect(grace.get_by_test_id("status")).to_have_text("Offline: Unknown token (4401)")
+    await expect(messages(grace)).to_have_text(["Unknown token"])
+    await expect(ada.get_by_test_id("people")).to_have_text("Ada")

@@ -6,8 +6,13 @@ client runs on Python 2.7 alone::
     python2.7 -m virtualenv autobahn && autobahn/bin/pip install autobahntestsuite
     autobahn/bin/wstest --mode fuzzingclient --spec spec.json
 
-``spec.json`` has ``"cases": ["*"]`` and, in ``"servers"``, a ``"url"``:
-``ws://127.0.0.1:9001/engine.io/?EIO=4&transport=websocket``.
+or, where there is Docker, with ``spec.json`` in this folder::
+
+    docker run --rm --network host -v "$PWD:/spec" crossbario/autobahn-testsuite \\
+        wstest --mode fuzzingclient --spec /spec/spec.json
+
+``spec.json`` has ``"cases": ["*"]`` and, in ``"servers"``, a ``"url"``: ``ws://127.0.0.1:9001/ws`` for plain
+websockets, ``ws://127.0.0.1:9001/engine.io/?EIO=4&transport=websocket`` for those of Engine.IO.
 """
 
 from __future__ import annotations
@@ -20,12 +25,13 @@ from typing import Any
 
 from aiohttp import web
 
-from rtframework import Limits
+from rtframework import Limits, Packet, PacketType, Server, Socket
 from rtframework.engine import handshake
 from rtframework.engine.connection import Connection
 from rtframework.engine.engine_server import EngineServer
 from rtframework.engine.frames import EncodedFrames
 from rtframework.engine.versions import Version4
+from rtframework.gateways.codec import WebSocketCodec
 from rtframework.options import Deflate, EngineOptions
 from tests.support.server import see
 
@@ -60,10 +66,39 @@ class Silent:
         """Do nothing."""
 
 
+class EchoCodec(WebSocketCodec):
+    """Plain websockets whose messages are events with one argument."""
+
+    def decode(self, message: str | bytes) -> Packet:
+        """Make an event of a message."""
+        return Packet(PacketType.EVENT, data=["message", message])
+
+    def encode(self, packet: Packet) -> str | bytes | None:
+        """Make a message of an event."""
+        return packet.data[1] if packet.type == PacketType.EVENT else None
+
+
+def attach_plain(app: web.Application, limits: Limits) -> None:
+    """Serve plain websockets under ``/ws``."""
+    io = Server(ping_interval=3_600.0, per_message_deflate=Deflate(), limits=limits)
+
+    @io.on("message")
+    async def message(socket: Socket, message: Any) -> None:
+        await socket.emit("message", message)
+
+    io.attach_websocket(app, "/ws", codec=EchoCodec())
+
+
 def make_app(*, by_aiohttp: bool) -> web.Application:
     """Make the application."""
     setattr(handshake, "frame_of", lambda packet: b"")  # noqa: B010 - the open packet, which no websocket expects
-    limits = Limits(max_http_buffer_size=LARGEST, max_connect_size=LARGEST, max_outbox=4 * LARGEST)
+    limits = Limits(
+        max_http_buffer_size=LARGEST,
+        max_connect_size=LARGEST,
+        max_outbox=4 * LARGEST,
+        max_inbox=8 * LARGEST,
+        max_inbound=32 * LARGEST,
+    )
     engine = EngineServer(
         options=EngineOptions(
             ping_interval=3_600.0, connect_timeout=3_600.0, per_message_deflate=Deflate(), limits=limits
@@ -74,6 +109,7 @@ def make_app(*, by_aiohttp: bool) -> web.Application:
     )
     app = web.Application(middlewares=[see] if by_aiohttp else [])
     engine.attach(app, "engine.io")
+    attach_plain(app, limits)
     return app
 
 

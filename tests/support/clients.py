@@ -19,11 +19,11 @@ import asyncio
 import contextlib
 import itertools
 import json
-from collections.abc import AsyncIterator, Awaitable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
-from rtframework import Handshake, History, Limits, Packet, PacketType, Recovery
+from rtframework import Handshake, History, Limits, Packet, PacketType, Presence, Recovery
 from rtframework.adapters.recovering import in_memory
 from rtframework.counters import Counters
 from rtframework.limits.guard import Guard
@@ -43,6 +43,8 @@ from rtframework.protocols import (
 from rtframework.serializers import JSONSerializer
 from rtframework.testing import Clock
 from rtframework.types import DisconnectReason
+
+F = TypeVar("F")
 
 Line = tuple[Any, ...]
 """A packet as tests write it: ``("connect", {...})``, ``("refused", {...})``, ``("disconnect",)``,
@@ -80,6 +82,10 @@ class FakeFrames:
     def deflated(self, window: int, threshold: int, level: int) -> bytes:
         """Nothing here looks at bytes."""
         return b""
+
+    def form(self, key: object, make: Callable[[Sequence[str | bytes]], F]) -> F:
+        """Nor at the forms of other protocols."""
+        raise NotImplementedError
 
 
 class FakeEngine:
@@ -220,7 +226,7 @@ class FakeClient:
         """The payload of CONNECT."""
         return data
 
-    def refusal(self, message: str, data: Any = None) -> Any:
+    def refusal(self, nsp: str, message: str, data: Any = None) -> Any:
         """The payload of CONNECT_ERROR."""
         return {"message": message} if data is None else {"message": message, "data": data}
 
@@ -299,6 +305,7 @@ def make_host(
     clean_up: bool = False,
     engine: Engine | None = None,
     rate_limit: RateLimit | None = None,
+    presence: tuple[Presence, ...] = (),
     **limits: Any,
 ) -> Host:
     """Make the namespaces of a server, the main one among them; ``limits`` are those of ``Limits``."""
@@ -314,6 +321,7 @@ def make_host(
         ordered=ordered,
         validate_returns=validate_returns,
         clean_up=clean_up,
+        presence=presence,
     )
     host = Host(cast("Any", SimpleNamespace(dependency_overrides={})), settings)
     counts = Counters()

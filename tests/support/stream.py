@@ -144,7 +144,7 @@ class Doorman:
         self.asked.append((nsp, auth))
         await self.gate.wait()
         if nsp == "/closed":
-            answer = Packet(PacketType.CONNECT_ERROR, nsp, client.refusal("no", {"code": 1}))
+            answer = Packet(PacketType.CONNECT_ERROR, nsp, client.refusal(nsp, "no", {"code": 1}))
         elif nsp == "/broken":
             raise RuntimeError("unforeseen")
         else:

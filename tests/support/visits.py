@@ -2,7 +2,7 @@
 
 ``python -m tests.support.visits --visits 100000`` prints what the process of a server with ``tune_gc`` has in RAM, and
 how many blocks of memory Python has, after each tenth. A third of the visits is by polling, with bodies in segments of
-their own, a third by websocket, and a third by polling with an upgrade.
+their own, a third by websocket, and a third by polling with an upgrade. With ``--plain``, all are by plain websocket.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import gc
 import os
 import sys
 from asyncio import StreamReader, StreamWriter
-from collections.abc import Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -24,6 +24,9 @@ from rtframework.engine import tune_gc
 from tests.support.raw import raw_client
 from tests.support.server import HOST, reset
 from tests.support.simulation import client_frame
+
+Visit = Callable[[int, int], Awaitable[None]]
+"""One visit to a port; visits are numbered."""
 
 _AT_ONCE: Final = 20
 _PARTS: Final = 10
@@ -51,6 +54,7 @@ def serve(argv: Sequence[str]) -> None:
 
     app = web.Application()
     io.attach(app)
+    io.attach_websocket(app, "/ws")
     tune_gc(app)
     loop = None
     if "uvloop" in argv:
@@ -123,6 +127,27 @@ async def visit(port: int, number: int) -> None:
                 reset(writer.transport)
 
 
+async def visit_plainly(port: int, number: int) -> None:
+    """Come by plain websocket, send two events, and leave, in good order or not."""
+    reader, writer = await asyncio.open_connection(HOST, port)
+    try:
+        writer.write(b"GET /ws" + _HEAD + _UPGRADE)
+        events = (b'{"event":"echo","args":["a"],"id":0}', b'{"event":"echo","args":["b"],"id":1}')
+        writer.write(b"".join(client_frame(1, each) for each in events))
+        await _until(reader, b'{"type":"ack","args":["b"],"id":1}')
+        if number % 2:
+            writer.write(client_frame(8, b"\x03\xe8"))
+            await reader.read()
+        elif number % 3 == 0:
+            writer.write(client_frame(1, b"no message"))
+            await _until(reader, b"invalid message")
+    finally:
+        if number % 4:
+            writer.close()
+        else:
+            reset(writer.transport)
+
+
 async def look(port: int) -> tuple[int, int, int]:
     """Ask the server for the bytes that it has in RAM, its blocks of memory, and its clients."""
     async with raw_client(f"http://{HOST}:{port}") as raw:
@@ -135,7 +160,7 @@ async def look(port: int) -> tuple[int, int, int]:
     return int(resident), int(blocks), int(clients)
 
 
-async def measure(port: int, visits: int) -> list[tuple[int, int, int]]:
+async def measure(port: int, visits: int, visit: Visit = visit) -> list[tuple[int, int, int]]:
     """Make so many visits. Return RAM, blocks and clients before, and after each tenth of them."""
     found = [await look(port)]
     for part in range(_PARTS):
@@ -164,6 +189,7 @@ def main(argv: Sequence[str]) -> int:
 
     parser = argparse.ArgumentParser(prog="python -m tests.support.visits")
     parser.add_argument("--visits", type=int, default=100_000)
+    parser.add_argument("--plain", action="store_true", help="come by plain websocket")
     parser.add_argument("--uvloop", action="store_true", help="run the server on uvloop")
     given = parser.parse_args(argv)
     port = free_port()
@@ -180,7 +206,7 @@ def main(argv: Sequence[str]) -> int:
                 else:
                     writer.close()
                     break
-            return await measure(port, given.visits)
+            return await measure(port, given.visits, visit_plainly if given.plain else visit)
 
         found = asyncio.run(run())
     finally:

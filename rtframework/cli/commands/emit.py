@@ -16,7 +16,7 @@ import asyncio
 from typing import Any, Final
 
 from ...exceptions import ClusterUnavailable, ConfigurationError, EncodeError
-from ..client import connect
+from ..connecting import connect
 from ..endpoint import Endpoint, add_endpoint
 from ..errors import Exit, Failure
 from ..values import parse_event, parse_seconds, parse_value, read_file, show
@@ -88,7 +88,7 @@ def _check(args: argparse.Namespace, url: str | None, words: list[str]) -> None:
 
 
 _OF_REDIS: Final = ("to", "except", "adapter", "stream", "channel-prefix")
-_OF_SERVERS: Final = ("ack", "json", "auth", "header", "query", "transport", "msgpack", "insecure", "verbose")
+_OF_SERVERS: Final = ("ack", "json", "auth", "header", "query", "transport", "msgpack", "insecure", "verbose", "ws")
 
 
 def _publish(args: argparse.Namespace, event: str | int, values: list[Any]) -> None:

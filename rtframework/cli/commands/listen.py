@@ -3,6 +3,7 @@
   rtframework listen http://localhost:8080
   rtframework listen http://localhost:8080 message joined --emit join '{"room": "lobby"}'
   rtframework listen wss://example.org/prices --json --count 10 | jq .args
+  rtframework listen --ws ws://localhost:8080/ws
 
 Events that request an acknowledgement are answered with --ack only.
 """
@@ -16,9 +17,10 @@ import sys
 from typing import Any, Final
 
 from ...packets import event_key, number_of
-from ..client import Connection, Received, connect
+from ..connecting import AnyConnection, connect
 from ..endpoint import Endpoint, add_endpoint
 from ..errors import Exit, Failure
+from ..received import Received
 from ..values import parse_event, parse_seconds, parse_value, show
 
 _DELAYS: Final = (1.0, 2.0, 5.0)
@@ -97,7 +99,7 @@ class _Listener:
             await asyncio.sleep(delay)
             return False
 
-    async def _take(self, connection: Connection, received: Received) -> None:
+    async def _take(self, connection: AnyConnection, received: Received) -> None:
         if received.id is not None and self._answer is not None:
             await connection.answer(received, self._answer)
         if self._events and event_key(received.event) not in self._events:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final, cast
 from aiohttp import HttpVersion11, web
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from aiohttp.abc import AbstractStreamWriter
 
@@ -128,6 +128,21 @@ def take_over(request: web.Request, protocol: asyncio.Protocol, answer: bytes) -
     handler.force_close()
     asyncio.get_running_loop().call_soon(handler.connection_lost, None)
     return rest.data
+
+
+_SWITCHED: Final = Answered(101)
+
+
+def begin_websocket(
+    request: web.Request, websocket: asyncio.Protocol, answer: bytes, then: Callable[[], None] | None = None
+) -> Answered:
+    """Answer a request, and give its TCP connection to a websocket; ``then`` is called before that reads anything."""
+    rest = take_over(request, websocket, answer)
+    if then is not None:
+        then()
+    if rest:
+        websocket.data_received(rest)
+    return _SWITCHED if request.task is None else Answered(101)
 
 
 def header_line(header: tuple[str, str]) -> bytes:

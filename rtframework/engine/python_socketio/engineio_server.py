@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 from ...types import DisconnectReason
-from ..engine_server import SHUTDOWN_TIMEOUT, EngineServer, query_of
+from ..engine_server import SHUTDOWN_TIMEOUT, EngineServer
 from ..frames import EncodedFrames
 from ..handshake import wants_websocket
 from ..http.full_request import full_request
+from ..http.query import query_of
 from .cors import CorsRules
 from .engineio_socket import EngineIOSocket
 from .packet_log import LoggedVersion

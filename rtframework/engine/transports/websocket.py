@@ -53,7 +53,7 @@ class WebSocketTransport(asyncio.Protocol):
         "received",
     )
 
-    name: Final = "websocket"
+    name: str = "websocket"
     abandoned: Final = False
 
     def __init__(
@@ -271,7 +271,7 @@ class WebSocketTransport(asyncio.Protocol):
         if self._closing or self._transport.is_closing():
             return
         self._closing = True
-        self._transport.write(_CLOSE_FRAME)
+        self._transport.write(self._close_frame())
         self._ignore_packets()
         self.resume_reading()
         self._give_time()
@@ -290,6 +290,10 @@ class WebSocketTransport(asyncio.Protocol):
 
     def look(self) -> None:
         """Do nothing: asyncio tells of the end."""
+
+    def _close_frame(self) -> bytes:
+        """Make the frame that begins the closing handshake."""
+        return _CLOSE_FRAME
 
     def _hand_to(self, receiver: PacketReceiver) -> None:
         self._receiver = receiver

@@ -56,7 +56,7 @@ class Client3(Client):
         """Make no payload of CONNECT: the client would take anything for an error."""
         return None
 
-    def refusal(self, message: str, data: Any = None) -> Any:
+    def refusal(self, nsp: str, message: str, data: Any = None) -> Any:
         """Make what the client's "error" event is given."""
         return message if data is None else data
 

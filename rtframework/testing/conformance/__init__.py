@@ -4,6 +4,8 @@ Subclass a suite, implement the method that makes the object under test, and run
 collects classes with ``test_`` methods (pytest does; for unittest, inherit ``unittest.TestCase`` too), or with
 :func:`run_suite`. The tests are plain functions; each runs asynchronous code in a new event loop.
 
+The one for gateways is in ``rtframework.testing.conformance.gateways``.
+
 Example::
 
     class TestMySerializer(SerializerConformance):
@@ -15,6 +17,8 @@ from .adapters import AdapterConformance
 from .authenticators import AuthenticatorConformance
 from .cluster_broker import ClusterBroker
 from .clusters import ClusterConformance
+from .history import HistoryConformance
+from .presence import PresenceConformance
 from .serializers import SerializerConformance
 from .stores import KeyValueStoreConformance
 from .suites import run_suite
@@ -24,7 +28,9 @@ __all__ = [
     "AuthenticatorConformance",
     "ClusterBroker",
     "ClusterConformance",
+    "HistoryConformance",
     "KeyValueStoreConformance",
+    "PresenceConformance",
     "SerializerConformance",
     "run_suite",
 ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Awaitable, Callable, Collection, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ...options import Recovery
 from ...protocols import Session
@@ -15,6 +15,8 @@ from .suites import check
 
 if TYPE_CHECKING:
     from ...protocols import Adapter, Frames
+
+F = TypeVar("F")
 
 
 class Deliveries:
@@ -159,3 +161,6 @@ class KeptFrames:
 
     def deflated(self, window: int, threshold: int, level: int) -> bytes:
         return b""
+
+    def form(self, key: object, make: Callable[[Sequence[str | bytes]], F]) -> F:
+        raise NotImplementedError

@@ -63,7 +63,7 @@ async def test_a_refusal_is_a_value_of_its_own() -> None:
     """The error event would be given an object that old programs do not know."""
     stream = arrive(Doorman())
     assert await stream.answers("0/closed,") == ['4/closed,{"code":1}']
-    assert client_of(stream).refusal("no") == "no"
+    assert client_of(stream).refusal("/", "no") == "no"
 
 
 async def test_an_endless_query_ends_the_connection() -> None:

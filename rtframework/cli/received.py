@@ -1,0 +1,16 @@
+"""An event that a client of the command line has received, by whichever protocol."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """An event of the server."""
+
+    event: str | int
+    args: list[Any]
+    id: int | None
+    """Id of the acknowledgement that the server requests; ``None`` if it requests none."""

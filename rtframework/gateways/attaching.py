@@ -1,0 +1,101 @@
+"""The methods that attach a server to an application, for other protocols than Socket.IO."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING, Any
+
+from ..engine.http.mount import check_application
+from ..exceptions import ConfigurationError
+from .plain_websocket import PlainWebSocketGateway
+
+if TYPE_CHECKING:
+    from aiohttp import web
+
+    from ..engine.gateway import Gateway
+    from ..protocols import Application
+    from .codec import WebSocketCodec
+
+
+class Attaching:
+    """The methods that attach a server for other protocols; a base of :class:`~rtframework.Server`."""
+
+    _app: web.Application | None = None
+    """The application that the server was attached to, until that has stopped."""
+
+    def attach_websocket(
+        self,
+        app: web.Application,
+        path: str = "/ws",
+        *,
+        codec: WebSocketCodec | None = None,
+        namespace: str = "/",
+    ) -> None:
+        """Serve plain websockets under a path of an application: clients that know nothing of Socket.IO.
+
+        ``codec``: the wire, a :class:`~rtframework.WebSocketCodec`; without one it is the JSON protocol
+        ``rtframework.v1``. ``namespace``: the namespace of its clients; those of the JSON protocol may ask for another
+        one with ``?nsp=``.
+
+        It may be called several times, with :meth:`~rtframework.Server.attach` or without. Raises
+        :class:`~rtframework.ConfigurationError` for a path that is taken, for an application that runs already, and
+        for another application than the one that the server is attached to.
+
+        Example::
+
+            io.attach(app)
+            io.attach_websocket(app, "/ws")
+        """
+        PlainWebSocketGateway(*self._serve_beside(app, path), codec=codec, namespace=namespace).attach(app, path)
+
+    # --- what a server has ------------------------------------------------------------------------------------------
+
+    def _parts(self) -> tuple[Application, Gateway]:
+        """Return what a gateway is made of: the framework and the engine."""
+        raise NotImplementedError
+
+    async def _start(self, app: web.Application) -> None:
+        raise NotImplementedError
+
+    async def _stop(self, app: web.Application) -> None:
+        raise NotImplementedError
+
+    def _until_cleaned_up(self, app: web.Application) -> AsyncIterator[None]:
+        raise NotImplementedError
+
+    # --- inside -----------------------------------------------------------------------------------------------------
+
+    def _serve_beside(self, app: web.Application, path: str = "") -> tuple[Application, Gateway]:
+        """Start and stop with an application, and return what a gateway is made of; ``path``: where it will be.
+
+        Raises ``ConfigurationError`` if the server is attached to another application.
+        """
+        check_application(app)
+        self._check_app(app)
+        self._run_with(app)
+        if path:
+            self._tell_backbone(path)
+        return self._parts()
+
+    def _tell_backbone(self, path: str) -> None:
+        """Tell the backbone, if it wants to know, of a path under which the server is attached."""
+        host: Any = self._parts()[0]
+        mounted = getattr(host.settings.backbone, "mounted", None)
+        if mounted is not None:
+            mounted(path)
+
+    def _check_app(self, app: web.Application) -> None:
+        if self._app is not None and self._app is not app:
+            raise ConfigurationError(
+                "this server is attached to another application already: one server serves one application at a time"
+            )
+
+    def _run_with(self, app: web.Application) -> None:
+        """Start and stop with an application, whatever else is attached to it."""
+        self._app = app
+        if self._start not in app.on_startup:
+            _, engine = self._parts()
+            app.on_startup.append(self._start)
+            engine.eio.run_with(app)
+            app.on_shutdown.append(self._stop)
+            app.cleanup_ctx.append(self._until_cleaned_up)
