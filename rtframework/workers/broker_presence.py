@@ -134,34 +134,27 @@ class PresenceTable:
         person.meta, person.flags, person.leave = it.meta, it.flags, it.leave
         return [Told(it.key, it.room, it.flags, it.update)]
 
-    def worker_gone(self, owner: int, now: float) -> list[Told]:
+    def worker_gone(self, owner: int, now: float) -> None:
         """Let the tabs of a worker that has gone be away, each for its grace."""
-        return self._release(list(self._owned.get(owner, ())), now)
+        self._release(list(self._owned.get(owner, ())), now)
 
-    def release(self, owner: int, prefix: str, now: float) -> list[Told]:
+    def release(self, owner: int, prefix: str, now: float) -> None:
         """Let the tabs of one server of a worker be away, see ``ReleasePresence``."""
-        found = [tab for tab in self._owned.get(owner, ()) if _is_of(tab.person.room.key, prefix)]
-        return self._release(found, now)
+        self._release([tab for tab in self._owned.get(owner, ()) if _is_of(tab.person.room.key, prefix)], now)
 
-    def _release(self, tabs: list[_Tab], now: float) -> list[Told]:
-        told: list[Told] = []
+    def _release(self, tabs: list[_Tab], now: float) -> None:
         for tab in tabs:
-            if tab.ends is not None:
-                self._set(tab, None, tab.ends)
-            elif tab.grace > 0:
-                self._set(tab, None, now + tab.grace)
-            else:
-                self._remove(tab, told)
-        return told
+            self._set(tab, None, now + tab.grace if tab.ends is None else tab.ends)
 
-    def expire(self, now: float) -> list[Told]:
-        """Remove the tabs that have been away for too long."""
+    def expire(self, now: float, most: int) -> list[Told]:
+        """Remove tabs that have been away for too long, at most so many of them: the others stay due."""
         told: list[Told] = []
         late = self._late
-        while late and late[0][0] <= now:
+        while late and late[0][0] <= now and most:
             ends, _, tab = heappop(late)
             if tab.ends == ends:
                 self._remove(tab, told)
+                most -= 1
         return told
 
     def members(self, key: str, room: str, limit: int, after: str | None) -> list[tuple[str, str, int, float]]:

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Final
 
-from ..logs import ThrottledLog
 from ..types import HistoryQuery, KeptRoom
 from . import wire, wire_rooms
 from .broker_history import BrokerHistory
@@ -19,15 +17,8 @@ if TYPE_CHECKING:
     from .broker import Broker, _Worker
 
 
-log: Final = logging.getLogger("rtframework.workers")
-
-_full: Final = ThrottledLog(
-    log,
-    logging.WARNING,
-    "the history of rooms is full: that of rooms that were used least recently is forgotten; see history_bytes and "
-    "history_rooms of Workers",
-    period=60.0,
-)
+_AT_ONCE: Final = 500
+"""Tabs that are removed before the broker handles other messages."""
 
 
 class BrokerRooms:
@@ -53,7 +44,8 @@ class BrokerRooms:
 
     def worker_gone(self, slot: int, now: float) -> None:
         """Let the people of a worker that has gone be away."""
-        self._tell(self.presence.worker_gone(slot, now), now)
+        self.presence.worker_gone(slot, now)
+        self._tell((), now)
 
     # --- who is in them -----------------------------------------------------------------------------------------------
 
@@ -73,7 +65,8 @@ class BrokerRooms:
         self._tell(self.presence.update(message), now, source, message.request)
 
     def _release(self, source: _Worker, message: wire_rooms.ReleasePresence, now: float) -> None:
-        self._tell(self.presence.release(source.slot, message.prefix, now), now, source)
+        self.presence.release(source.slot, message.prefix, now)
+        self._tell((), now)
 
     def _list(self, source: _Worker, message: wire_rooms.ListPresence, now: float) -> None:
         it = message
@@ -86,11 +79,7 @@ class BrokerRooms:
         """Put a message in order, and keep it in the history of rooms under its number."""
         key, rooms, message = wire_rooms.read_kept(frame)
         self._broker.publish(source, message, now)
-        history = self.history
-        forgotten = history.forgotten
-        history.keep(self._broker.table.head, key, rooms, message[wire.buckets_of(message)[1] :])
-        if history.forgotten != forgotten:
-            _full()
+        self.history.keep(self._broker.table.head, key, rooms, message[wire.buckets_of(message)[1] :])
 
     def _bound(self, source: _Worker, message: wire_rooms.KeepHistory, now: float) -> None:
         self.history.bound(message.size, message.rooms)
@@ -128,7 +117,7 @@ class BrokerRooms:
     def _expire(self) -> None:
         self._timer = None
         now = time.monotonic()
-        self._tell(self.presence.expire(now), now)
+        self._tell(self.presence.expire(now, _AT_ONCE), now)
         self._broker.flush()
 
 

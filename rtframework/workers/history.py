@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import time
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from ..adapters.memory_history import take_page
 from ..cluster.messages import Broadcast, target_of
 from ..cluster.pubsub_wire import decode
 from ..exceptions import DecodeError
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
     from .adapter import WorkersAdapter
 
 _EVENT: Final = int(PacketType.EVENT)
+_SLACK: Final = 8
+"""Entries that are read beyond those asked for: a socket may have got some live since it is in its room."""
 
 
 class KeptEvent(NamedTuple):
@@ -48,11 +52,35 @@ def read_kept(payload: bytes) -> KeptEvent:
     return KeptEvent(at, message.nsp, target.rooms or (), target.except_, target.compress, None, data.packet.data)
 
 
+class _Found:
+    """A page, and the number of the last message that the broker had put in order when it was read."""
+
+    __slots__ = ("_cuts", "head", "page")
+
+    def __init__(self, head: int, page: HistoryPage) -> None:
+        self.head = head
+        self.page = page
+        self._cuts: dict[tuple[str, ...], HistoryPage] = {}
+        """Parts of the page: sockets that get the same entries get the same object, which is encoded once."""
+
+    def without(self, ids: Collection[str], query: HistoryQuery) -> HistoryPage | None:
+        """Return the part that a query selects, without some entries; ``None`` if others may be missing then."""
+        page = self.page
+        left = [entry for entry in page.entries if entry.id not in ids]
+        cut = take_page(left, query, gap=page.gap)
+        if page.more and len(cut.entries) == len(left) < min(query.limit, len(page.entries)):
+            return None
+        key = tuple(entry.id for entry in cut.entries)
+        if key not in self._cuts:
+            self._cuts[key] = HistoryPage(cut.entries, cut.gap, cut.more or page.more)
+        return self._cuts[key]
+
+
 class _Opening:
     """The moment at which a socket has come into a room. ``ids``: of the entries that it gets live since.
 
     ``sid``: the socket, if it was not in the room before. ``at``: the number of the last message that was in order by
-    then; it is for the page, even if it is handled here later.
+    then; for a socket that was not in the room, it is for the page, even if it is handled here later.
     """
 
     __slots__ = ("at", "ids", "sid")
@@ -73,7 +101,7 @@ class WorkersHistory:
     afterwards, has all that the broker has by then, but for what the socket got live meanwhile.
     """
 
-    __slots__ = ("_adapter", "_joined", "_openings", "is_read")
+    __slots__ = ("_adapter", "_joined", "_openings", "_reading", "is_read")
 
     def __init__(self, adapter: WorkersAdapter) -> None:
         self._adapter = adapter
@@ -83,6 +111,8 @@ class WorkersHistory:
         """The last socket that has joined rooms, those in which it had not been, and the number of the last message."""
         self._openings: dict[str, list[_Opening]] = {}
         """By room: sockets that wait for their page."""
+        self._reading: dict[tuple[KeptRoom, HistoryQuery], asyncio.Future[_Found]] = {}
+        """Pages that are on their way, for sockets that join."""
 
     # --- what the framework asks --------------------------------------------------------------------------------------
 
@@ -117,8 +147,10 @@ class WorkersHistory:
         """Note what is delivered from now on."""
         joined, self._joined = self._joined, None
         self.is_read = True
-        is_new = joined is not None and room in joined[1]
-        opening = _Opening(joined[0], joined[2]) if joined is not None and is_new else _Opening(None, 0)
+        if joined is not None and room in joined[1]:
+            opening = _Opening(joined[0], joined[2])
+        else:
+            opening = _Opening(None, self._adapter._group.table.head)
         self._openings.setdefault(room, []).append(opening)
         return opening
 
@@ -132,11 +164,35 @@ class WorkersHistory:
     async def read(self, room: KeptRoom, query: HistoryQuery, opening: _Opening | None = None) -> HistoryPage:
         """Read a page; with ``opening``, without what was delivered since. Raises
         :class:`~rtframework.ClusterUnavailable`."""
-        answer = await self._ask(room, query, ())
-        if opening is not None and any(id in opening.ids for id, _ in answer.found):
-            # What the broker had by then was delivered here before its answer, or is not delivered any more.
-            upto = self._adapter._offset(answer.head)
-            answer = await self._ask(room, dataclasses.replace(query, upto=upto), opening.ids)
+        if opening is None:
+            return (await self._read(room, query)).page
+        wide = dataclasses.replace(query, limit=query.limit + _SLACK)
+        found = await self._read_once(room, wide)
+        if found.head < opening.at:  # the question was on its way when the socket came
+            found = await self._read(room, wide)
+        # What the broker had by then was delivered here before its answer, or is not delivered any more.
+        page = found.without(opening.ids, query)
+        if page is None:
+            upto = self._adapter._offset(found.head)
+            page = (await self._read(room, dataclasses.replace(query, upto=upto), opening.ids)).page
+        return page
+
+    def _read_once(self, room: KeptRoom, query: HistoryQuery) -> Awaitable[_Found]:
+        """Read a page for a socket that joins, together with others that do so while it is asked for."""
+        key = (room, query)
+        reading = self._reading.get(key)
+        if reading is None:
+            reading = self._reading[key] = asyncio.ensure_future(self._read(room, query))
+            reading.add_done_callback(partial(self._read_done, key))
+        return asyncio.shield(reading)
+
+    def _read_done(self, key: tuple[KeptRoom, HistoryQuery], reading: asyncio.Future[_Found]) -> None:
+        del self._reading[key]
+        if not reading.cancelled():
+            reading.exception()  # nobody may wait any longer
+
+    async def _read(self, room: KeptRoom, query: HistoryQuery, without: Collection[str] = ()) -> _Found:
+        answer = await self._ask(room, query, without)
         entries = []
         for id, payload in answer.found:
             try:
@@ -145,7 +201,7 @@ class WorkersHistory:
                 continue  # nobody has got it
             data = it.data if it.text is None else None
             entries.append(HistoryEntry(id, it.at, text=it.text, data=data, except_=frozenset(it.except_)))
-        return HistoryPage(tuple(entries), answer.gap, answer.more)
+        return _Found(answer.head, HistoryPage(tuple(entries), answer.gap, answer.more))
 
     async def clear(self, room: str) -> None:
         """Forget what was said in a room. Raises :class:`~rtframework.ClusterUnavailable`."""

@@ -48,12 +48,12 @@ def test_a_tab_that_is_away_has_time() -> None:
     assert table.due == 12.0
     assert table.members("/", "r", 10, None) == [("ada", "1", 0, 0.0)]
     assert table.enter(1, entering("a", "ada"), 0.0) == []  # the same socket, at another worker
-    assert table.expire(12.0) == []
+    assert table.expire(12.0, 99) == []
     assert table.away(0, "/", "r", "a", 2.0, 12.0) == []  # not its own any more
     assert table.members("/", "r", 10, None) == [("ada", "1", 1, 0.0)]
     table.away(1, "/", "r", "a", 2.0, 12.0)
-    assert table.expire(13.9) == []
-    assert payloads(table.expire(14.0)) == [b"-ada1"]
+    assert table.expire(13.9, 99) == []
+    assert payloads(table.expire(14.0, 99)) == [b"-ada1"]
     assert table.due is None
     table.enter(1, entering("a", "ada"), 0.0)
     assert payloads(table.away(1, "/", "r", "a", 0.0, 15.0)) == [b"-ada1"]
@@ -87,12 +87,13 @@ def test_the_tabs_of_a_dead_worker_are_away_each_for_its_grace() -> None:
     table.enter(0, entering("d", "dan", grace=9.0), 0.0)
     table.away(0, "/", "r", "d", 1.0, 0.0)
     table.enter(1, entering("e", "eve", grace=5.0), 0.0)
-    assert payloads(table.worker_gone(0, 0.5)) == [b"-bob1"]
-    assert payloads(table.worker_gone(0, 0.6)) == []  # the slot is another worker's
+    table.worker_gone(0, 0.5)
+    assert payloads(table.expire(0.5, 99)) == [b"-bob1"]
+    table.worker_gone(0, 0.6)  # the slot is another worker's
     assert payloads(table.leave(0, "/", "r", "a")) == []
-    assert payloads(table.expire(1.0)) == [b"-dan1"]
+    assert payloads(table.expire(1.0, 99)) == [b"-dan1"]
     assert table.enter(1, entering("c", "cyd"), 1.0) == []
-    assert payloads(table.expire(100.0)) == [b"-ada1"]
+    assert payloads(table.expire(100.0, 99)) == [b"-ada1"]
     assert [user for user, *_ in table.members("/", "r", 10, None)] == ["cyd", "eve"]
 
 
@@ -101,9 +102,22 @@ def test_a_server_that_stops_lets_go_of_its_own_tabs() -> None:
     table = PresenceTable()
     for number, key in enumerate(("/", "/one\0/", "/two\0/", "/one\0/chat")):
         table.enter(0, entering(f"s{number}", f"u{number}", key=key, grace=0.0), 0.0)
-    assert payloads(table.release(0, "/one\0", 0.0)) == [b"-u11", b"-u31"]
-    assert payloads(table.release(0, "", 0.0)) == [b"-u01"]
-    assert payloads(table.worker_gone(0, 0.0)) == [b"-u21"]
+    table.release(0, "/one\0", 0.0)
+    assert payloads(table.expire(0.0, 99)) == [b"-u11", b"-u31"]
+    table.release(0, "", 0.0)
+    assert payloads(table.expire(0.0, 99)) == [b"-u01"]
+    table.worker_gone(0, 0.0)
+    assert payloads(table.expire(0.0, 99)) == [b"-u21"]
+
+
+def test_many_are_removed_in_steps() -> None:
+    """All messages would wait while the people of a large worker that has died are told of."""
+    table = PresenceTable()
+    for number in range(10):
+        table.enter(0, entering(f"s{number}", f"u{number}", grace=1.0), 0.0)
+    table.worker_gone(0, 0.0)
+    assert [len(table.expire(1.0, 4)) for _ in range(4)] == [4, 4, 2, 0]
+    assert table.due is None
 
 
 def test_pages() -> None:
@@ -204,13 +218,14 @@ def test_against_a_model(seed: int) -> None:
                     if its["ends"] is None:
                         its["ends"] = now + its["grace"]
                         expected += [] if its["grace"] else model.remove(of, each)
-            told = table.worker_gone(owner, now)
+            table.worker_gone(owner, now)
+            told = table.expire(now, 99)
         else:
             now += choose.choice([0.5, 1.0])
             for (of, each), its in list(model.tabs.items()):
                 if its["ends"] is not None and its["ends"] <= now:
                     expected += model.remove(of, each)
-            told = table.expire(now)
+            told = table.expire(now, 99)
         if what in ("die", "wait"):
             assert sorted(payloads(told)) == sorted(expected)
         else:
