@@ -13,6 +13,7 @@ from rtframework import (
     ConnectionRefused,
     Disconnected,
     EventError,
+    Limits,
     Packet,
     PacketType,
     RateLimit,
@@ -317,3 +318,32 @@ async def test_nothing_is_left_of_those_who_have_gone() -> None:
         assert not table.unconnected
         assert not table.tasks
         assert io.stats().inbound_bytes == 0
+
+
+async def test_close_codes_say_what_to_do() -> None:
+    """A client would come back at once, again and again, or not at all."""
+    io = Server(rate_limit=RateLimit(events="1/h", on_exceed="close"), limits=Limits(max_outbox=10_000))
+
+    @io.on("connection")
+    async def connection(socket: Socket) -> None:
+        if socket.handshake.query.get("much"):
+            for _ in range(3):
+                await socket.emit("much", "x" * 9_000)
+            await asyncio.sleep(0)
+
+    io.on("a")(lambda socket: None)
+    async with in_memory(io) as server:
+        async with talk(server) as page:
+            await page.emit("a")
+            await page.emit("a")
+            assert await page.close_code() == (4429, "rate limited")
+        async with talk(server, "?much=1", joins=False) as page:
+            assert (await page.close_code())[0] == 4413
+        async with talk(server) as page:
+            io.engine.ban("127.0.0.1", 60)
+            assert await page.close_code() == (1008, "forced server close")
+            io.engine.unban("127.0.0.1")
+        async with talk(server) as page:
+            (socket,) = io.sockets.values()
+            socket._nsp._membership.revoke(socket)
+            assert await page.close_code() == (4401, "token_revoked")

@@ -30,13 +30,8 @@ class TestPresence(PresenceConformance):
         return WorkersBroker()
 
 
-<<<<<<< HEAD
-class TestPresenceWithRecovery(TestPresence):
-    """Three workers that recover each other's clients."""
-=======
 class TestRecoveringPresence(TestPresence):
     """Three workers whose clients are recovered at any of them."""
->>>>>>> wip-broker
 
     recovers = True
 
