@@ -29,7 +29,7 @@ from rtframework import ClusterUnavailable, ConnectionRefused, EventError, Histo
 from rtframework_http_api import HTTPAPI
 from rtframework_jwt import JWTAuth
 
-# A random key signs everybody out when the servers restart; set CHAT_KEY to keep them signed in.
+# A random key signs everybody out when all servers restart; set CHAT_KEY to keep them signed in.
 key = os.environ.get("CHAT_KEY") or secrets.token_urlsafe(32)
 LOBBY = "lobby"  # everyone who is online is in it
 GRACE = float(os.environ.get("CHAT_GRACE", "5"))  # seconds: who is back by then has not left
@@ -105,28 +105,27 @@ async def count(*rooms: str) -> None:
             counts.pop(room, None)
 
 
-async def counting(app: web.Application) -> AsyncIterator[None]:
-    """Learn the key and the rooms from another worker; then count, while the application runs."""
+async def learn(app: web.Application) -> None:
+    """Take over the key and the rooms of the other workers, before this one serves anybody."""
     global key
-    if len(await io.cluster.nodes()) > 1:
-        answers = await io.server_side_emit_with_ack("newcomer")
-        key, rooms = next(iter(answers.values()), (key, []))
-        counts.update(dict.fromkeys(rooms, 0))
+    if "CHAT_KEY" not in os.environ:
+        key = (await io.store.add("$key", key.encode(), 1e7) or key.encode()).decode()
+    for tab in await io.fetch_sockets():
+        counts.update({room[5:]: 0 for room in tab.rooms if room.startswith("room:")})
+
+
+async def counting(app: web.Application) -> AsyncIterator[None]:
+    """While the application runs, notice who has not come back."""
 
     async def watch() -> None:
         while True:
+            await asyncio.sleep(1)
             with suppress(ClusterUnavailable):
                 await count(*counts)
-            await asyncio.sleep(1)
 
     task = asyncio.create_task(watch())
     yield
     task.cancel()
-
-
-@io.on_server_side("newcomer")
-async def newcomer() -> tuple[str, list[str]]:
-    return key, list(counts)
 
 
 # --- talking ----------------------------------------------------------------------------------------------------------
@@ -208,6 +207,7 @@ def make_app() -> web.Application:
         app.add_subapp("/api", HTTPAPI(io, key=secret).app)
     io.attach(app)
     app.cleanup_ctx.append(counting)
+    app.on_startup.append(learn)  # after the server, which has joined the other workers then
     return app
 
 
