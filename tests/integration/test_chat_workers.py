@@ -81,7 +81,8 @@ async def test_it_is_one_chat(js: JSClients) -> None:
             said = await client.emit_with_ack("message", *message)
             assert await client.emit_with_ack("message", *message) == said, "it is posted once"
         texts = [f"from {number}" for number in range(len(NAMES))]
-        assert await until_there(clients[-1], "engines", messages=len(NAMES)) == texts
+        late, _ = await enter(js, url, "Late")
+        assert await until_there(late, "engines", messages=len(NAMES)) == texts
         other = entered[-1][1]["id"]
         await clients[0].emit_with_ack("private", other, "psst", "a private key")
         assert (await clients[-1].wait_for("private"))[0]["text"] == "psst"
