@@ -227,7 +227,9 @@ class StreamsAdapter(ClusterAdapter):
         if not sids:
             return None
         frames = self.frames(text, lambda: packet, offset, target.compress)
-        return self._emitter.send(sids, packet, volatile=target.volatile, compress=target.compress, frames=frames)
+        return self._emitter.send(
+            sids, packet, volatile=target.volatile, compress=target.compress, frames=frames, rooms=target.rooms
+        )
 
     def frames(
         self, text: str | None, packet: Callable[[], Packet], offset: str | None, compress: bool
@@ -249,12 +251,13 @@ class StreamsAdapter(ClusterAdapter):
 
     # --- what is read from the stream ---------------------------------------------------------------------------------
 
-    def take_text(self, id: str, text: str, sids: Collection[str], fields: Fields) -> None:
-        """Deliver an event of another server. ``text``: see ``read_text``."""
+    def take_text(self, id: str, text: str, sids: Collection[str], fields: Fields, room: str) -> None:
+        """Deliver an event of another server to a room. ``text``: see ``read_text``."""
         emitter = self._emitter
         frames = emitter.splice(text, id if self.recovers else None)
         packet = partial(_packet_in, self.nsp, fields)
-        slow = emitter.send(sids, packet, frames=frames) if frames is not None else emitter.send(sids, packet())
+        it: Any = packet if frames is not None else packet()
+        slow = emitter.send(sids, it, frames=frames, rooms=(room,))
         if slow is not None:
             self._spawn(slow)
 
@@ -269,7 +272,8 @@ class StreamsAdapter(ClusterAdapter):
             return False
         flags = opts.flags
         compress = flags.get("compress") is not False
-        self._give(sids, text, partial(_packet_in, self.nsp, fields), id, bool(flags.get("volatile")), compress)
+        packet = partial(_packet_in, self.nsp, fields)
+        self._give(sids, text, packet, id, bool(flags.get("volatile")), compress, opts.rooms or None)
         return True
 
     def take(self, id: str, entry: Entry) -> None:
@@ -289,7 +293,7 @@ class StreamsAdapter(ClusterAdapter):
         sids = self.index.select(target.rooms, target.except_)
         if sids:
             packet = Packet(_EVENT, self.nsp, args)
-            self._give(sids, None, lambda: packet, id, target.volatile, target.compress)
+            self._give(sids, None, lambda: packet, id, target.volatile, target.compress, target.rooms)
 
     def _give(
         self,
@@ -299,11 +303,12 @@ class StreamsAdapter(ClusterAdapter):
         id: str,
         volatile: bool,
         compress: bool,
+        rooms: Collection[str] | None,
     ) -> None:
         """Give an event of the stream to sockets here. ``text``: its arguments as JSON, which are spliced."""
         frames = self.frames(text, packet, id if self.recovers else None, compress)
         it: Any = packet if frames is not None else packet()
-        slow = self._emitter.send(sids, it, volatile=volatile, compress=compress, frames=frames)
+        slow = self._emitter.send(sids, it, volatile=volatile, compress=compress, frames=frames, rooms=rooms)
         if slow is not None:
             self._spawn(slow)
 

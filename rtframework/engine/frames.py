@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 import zlib
 from base64 import b64encode
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, Final, TypeVar
 
 from .transports.rfc6455 import DEFLATE_TAIL, RSV1
@@ -49,12 +49,25 @@ class EncodedFrames:
     ``websocket`` holds their websocket frames, joined; ``size`` is its length in bytes.
     """
 
-    __slots__ = ("_base64", "_deflated", "_forms", "_packets", "_polling", "droppable", "size", "v3", "websocket")
+    __slots__ = (
+        "_base64",
+        "_deflated",
+        "_forms",
+        "_packets",
+        "_polling",
+        "droppable",
+        "rooms",
+        "size",
+        "v3",
+        "websocket",
+    )
 
     _base64: EncodedFrames
     """The form for clients without binary messages; unset until one needs it."""
     _forms: dict[object, Any]
     """The forms of other protocols, by their keys; unset until one needs its form."""
+    rooms: Collection[str]
+    """The rooms to which it was emitted; unset if it was to no rooms."""
     v3: Any
     """The forms for clients of Engine.IO 3; unset until one needs them, see ``v3.frames.forms_of``."""
 

@@ -58,10 +58,11 @@ class NodeDeliveries(Deliveries):
         volatile: bool = False,
         compress: bool = True,
         frames: Frames | None = None,
+        rooms: Collection[str] | None = None,
     ) -> None:
         """Record a packet for each socket."""
         before = len(self.log)
-        super().send(sids, packet, volatile=volatile, compress=compress, frames=frames)
+        super().send(sids, packet, volatile=volatile, compress=compress, frames=frames, rooms=rooms)
         for sid, got in self.log[before:]:
             self.delivered.append(Delivered(sid, list(got.data), offset_of(frames, len(got.data))))
 
@@ -73,10 +74,16 @@ class NodeDeliveries(Deliveries):
         return frames
 
     def ask(
-        self, sids: Collection[str], packet: Packet, *, volatile: bool = False, compress: bool = True
+        self,
+        sids: Collection[str],
+        packet: Packet,
+        *,
+        volatile: bool = False,
+        compress: bool = True,
+        rooms: Collection[str] | None = None,
     ) -> dict[str, asyncio.Future[list[Any]]]:
         """Ask sockets, and let those answer that do."""
-        asked = super().ask(sids, packet, volatile=volatile, compress=compress)
+        asked = super().ask(sids, packet, volatile=volatile, compress=compress, rooms=rooms)
         for sid, future in asked.items():
             answer = self.answers(sid)
             if answer is not None:
