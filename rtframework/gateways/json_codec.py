@@ -100,7 +100,7 @@ class JSONCodec(WebSocketCodec):
         lengths = read.attachments or []
         if len(lengths) > self._max_attachments:
             raise TooManyAttachments(f"more than {self._max_attachments} attachments (Limits.max_attachments)")
-        filled: list[Any] = _fill(read.args, _cut(attachments, lengths), _DEPTH)
+        filled: list[Any] = fill(read.args, cut(attachments, lengths), _DEPTH)
         return filled
 
     # --- out --------------------------------------------------------------------------------------------------------
@@ -139,7 +139,7 @@ class JSONCodec(WebSocketCodec):
             content["nsp"] = packet.nsp
         attachments: list[bytes] = []
         if packet.type in (_EVENT, _ACK):
-            content["args"] = _emptied(content["args"], attachments)
+            content["args"] = emptied(content["args"], attachments)
         if not attachments:
             return _encode(content).decode()
         content["attachments"] = [len(each) for each in attachments]
@@ -177,11 +177,11 @@ def read_content(message: str | bytes) -> dict[str, Any]:
         raise DecodeError("a message is an object")
     lengths = content.pop("attachments", None)
     if lengths is not None:
-        content["args"] = _fill(content.get("args", []), _cut(attachments, lengths), _DEPTH)
+        content["args"] = fill(content.get("args", []), cut(attachments, lengths), _DEPTH)
     return content
 
 
-def _cut(attachments: bytes, lengths: list[int]) -> list[bytes]:
+def cut(attachments: bytes, lengths: list[int]) -> list[bytes]:
     """Cut attachments apart. Raises ``DecodeError``."""
     if min(lengths, default=0) < 0 or sum(lengths) != len(attachments):
         raise DecodeError("illegal attachments")
@@ -221,14 +221,14 @@ def _read(text: str) -> _Message:
         raise DecodeError("invalid message: nested too deeply") from None
 
 
-def _fill(value: Any, parts: list[bytes], depth: int) -> Any:
+def fill(value: Any, parts: list[bytes], depth: int) -> Any:
     """Replace the placeholders in a value, in place."""
     if not depth:
         return value
     if type(value) is list:
         for index, each in enumerate(value):
             if type(each) in (dict, list):
-                value[index] = _fill(each, parts, depth - 1)
+                value[index] = fill(each, parts, depth - 1)
         return value
     if value.get("_placeholder") is True:
         number = value.get("num")
@@ -237,17 +237,17 @@ def _fill(value: Any, parts: list[bytes], depth: int) -> Any:
         return parts[number]
     for key, each in value.items():
         if type(each) in (dict, list):
-            value[key] = _fill(each, parts, depth - 1)
+            value[key] = fill(each, parts, depth - 1)
     return value
 
 
-def _emptied(value: Any, attachments: list[bytes]) -> Any:
+def emptied(value: Any, attachments: list[bytes]) -> Any:
     """Copy a value, with placeholders for its bytes, which are added to the attachments."""
     if isinstance(value, bytes | bytearray | memoryview):
         attachments.append(bytes(value))
         return {"_placeholder": True, "num": len(attachments) - 1}
     if isinstance(value, list | tuple):
-        return [_emptied(each, attachments) for each in value]
+        return [emptied(each, attachments) for each in value]
     if isinstance(value, dict):
-        return {key: _emptied(each, attachments) for key, each in value.items()}
+        return {key: emptied(each, attachments) for key, each in value.items()}
     return value
