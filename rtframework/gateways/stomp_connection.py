@@ -83,9 +83,8 @@ class StompConnection(GatewayConnection):
         self._hears = max(ours, can) / 1000 if can else max(options.ping_interval, options.ping_timeout)
         now = self.loop.time()
         self._beat_due, self._hear_due = now + self._beats, now + self._hears
-        self._heard_bytes, self._missed = self._transport.received, 0
-        if self._pings:
-            self._ping()
+        self._heard_bytes = self._transport.received
+        self._missed = -1 if self._pings else 0  # it has not been pinged yet
         self.deadline = min(self._beat_due, self._hear_due, self._connect_by)
         return ours, ours
 

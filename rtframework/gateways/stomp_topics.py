@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Awaitable, Callable, Sequence
 from inspect import isawaitable
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from ..exceptions import ConfigurationError
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from ..namespaces.socket import Socket
 
 Verdict: TypeAlias = bool | str | None
-TopicRule: TypeAlias = "Callable[[Socket, str], Verdict | Awaitable[Verdict]]"
+TopicRule: TypeAlias = Callable[[Any, str], Verdict | Awaitable[Verdict]]
 """``(socket, topic) -> bool | str | None``, async or not; a string is the room that the topic stands for."""
 Topics: TypeAlias = str | Sequence[str] | TopicRule | None
 
