@@ -255,7 +255,7 @@ class StompClient(GatewayClient):
         event = destination[len(APP) :] if destination.startswith(APP) else ""
         if not event:
             raise StompError("events are sent to /app/<event>")
-        reply_to, correlation = headers.get("reply-to"), headers.get("correlation-id")
+        reply_to, correlation = headers.get("reply-to"), frame.headers.get("correlation-id")
         if reply_to is not None and (not reply_to.startswith(QUEUE) or len(reply_to) > 1_024):
             raise StompError("reply-to is a queue of the client: /user/queue/<name>")
         receipt = frame.headers.get("receipt")
@@ -507,10 +507,10 @@ class StompClient(GatewayClient):
             name = destination[len(QUEUE) :]
             targets = self._subscriptions.queues_of(name)
         for target in targets:
-            head = "MESSAGE\n" + _line("subscription", target.id, self._version)
+            head = f"MESSAGE\nsubscription:{target.raw_id}\n"
             head += _line("destination", destination, self._version) + f"message-id:{self._gateway.next_number()}\n"
             if asked.correlation is not None:
-                head += _line("correlation-id", asked.correlation, self._version)
+                head += f"correlation-id:{asked.correlation}\n"  # as it came
             self.conn.send(own(head + error, piece.body, self._version))
         if asked.receipt is not None:
             self._say(f"RECEIPT\nreceipt-id:{asked.receipt}\n{error}\n\0")

@@ -31,6 +31,7 @@ class Subscription:
         "mode",
         "number",
         "owns_room",
+        "raw_id",
         "room",
         "version",
     )
@@ -38,6 +39,7 @@ class Subscription:
     def __init__(self, id: str, destination: str, mode: str, number: int, version: str, raw: tuple[str, str]) -> None:
         self.id = id
         self.destination = destination
+        self.raw_id = raw[0]
         self.mode = mode
         self.number = number
         """The number of the subscription on its connection, which is in the ``ack`` header of its messages."""
