@@ -202,7 +202,9 @@ def encode_head(command: str, headers: Iterable[tuple[str, str]], version: str |
     """Write a command and headers, without the blank line; ``version``: ``None`` for a frame without escapes."""
     if version is None:
         return "\n".join([command, *(f"{name}:{one_line(value)}" for name, value in headers)]) + "\n"
-    return "\n".join([command, *(f"{name}:{escape(value, version)}" for name, value in headers)]) + "\n"
+    return (
+        "\n".join([command, *(f"{escape(name, version)}:{escape(value, version)}" for name, value in headers)]) + "\n"
+    )
 
 
 def encode_frame(

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple, Self
 
+from aiohttp import ClientWebSocketResponse, WSMsgType, web
+
+from rtframework import Server
+from rtframework.gateways.stomp_topics import Topics
+from rtframework.testing import Clock, TestServer
 from rtframework.testing.conformance.gateway_peer import GatewayPeer, GatewayRefused
 from tests.support.server import reset
 from tests.support.websocket import BINARY, CLOSE, REQUEST, TEXT, Frame, Peer, frame
@@ -100,7 +106,7 @@ class StompPeer(GatewayPeer):
         self._frames: list[Got] = []
 
     @classmethod
-    async def open(cls, url: str, path: str = "/stomp", headers: Mapping[str, str] = {}) -> Self:  # noqa: B006
+    async def open(cls, url: str, path: str = "/stomp", headers: Mapping[str, str] = {}) -> Self:
         """Open a websocket."""
         host, _, port = url.removeprefix("http://").partition(":")
         _, peer = await asyncio.get_running_loop().create_connection(Peer, host, int(port))
@@ -208,3 +214,76 @@ class StompPeer(GatewayPeer):
             self.say("SEND", json.dumps(args), destination=destination, args=len(args), **headers)
         else:
             self.say("SEND", destination=destination, **headers)
+
+
+class StompTalk:
+    """A STOMP client in memory, or over TCP, by aiohttp's websocket."""
+
+    def __init__(self, websocket: ClientWebSocketResponse) -> None:
+        self.websocket = websocket
+        self._frames: list[Got] = []
+
+    async def say(self, command: str, body: str | bytes = "", /, **headers: Any) -> None:
+        """Send a frame."""
+        await self.send(stomp(command, body, **headers))
+
+    async def send(self, data: bytes) -> None:
+        """Send a message."""
+        try:
+            await self.websocket.send_str(data.decode())
+        except UnicodeDecodeError:
+            await self.websocket.send_bytes(data)
+
+    async def hear(self) -> Got:
+        """Receive a frame."""
+        while not self._frames:
+            message = await self.websocket.receive(timeout=60)
+            assert message.type in (WSMsgType.TEXT, WSMsgType.BINARY), message
+            data = message.data.encode() if isinstance(message.data, str) else message.data
+            self._frames = read(data)
+        return self._frames.pop(0)
+
+    async def subscribe(self, destination: str, id: str = "1", **headers: Any) -> None:
+        """Subscribe, and wait for the receipt."""
+        await self.say("SUBSCRIBE", id=id, destination=destination, receipt=id, **headers)
+        got = await self.hear()
+        assert (got.command, got.headers) == ("RECEIPT", {"receipt-id": id}), got
+
+    async def error(self) -> str:
+        """Receive an ERROR frame, and the end behind it. Return its message."""
+        got = await self.hear()
+        assert got.command == "ERROR", got
+        end = await self.websocket.receive(timeout=60)
+        assert end.type is WSMsgType.CLOSE, end
+        self.code = end.data
+        return got.headers["message"]
+
+    code: int | None = None
+    """The close code."""
+
+
+@contextlib.asynccontextmanager
+async def stomp_talk(
+    server: TestServer, *, version: str = "1.2", joins: bool = True, path: str = "/stomp", **headers: Any
+) -> AsyncIterator[StompTalk]:
+    """Open a STOMP connection; it is let in, unless ``joins`` is ``False``."""
+    async with server.http.ws_connect(path, protocols=("v12.stomp", "v11.stomp")) as websocket:
+        talk = StompTalk(websocket)
+        if joins:
+            headers.setdefault("heart_beat", "0,0")
+            await talk.say("CONNECT", accept_version=version, host="x", **headers)
+            got = await talk.hear()
+            assert (got.command, got.headers["version"]) == ("CONNECTED", version), got
+        yield talk
+
+
+@contextlib.asynccontextmanager
+async def stomp_in_memory(
+    io: Server, topics: Topics = None, *, clock: Clock | None = None, **options: Any
+) -> AsyncIterator[TestServer]:
+    """Serve STOMP, and Socket.IO, without a network."""
+    app = web.Application()
+    io.attach_stomp(app, topics=topics, **options)
+    io.attach(app)
+    async with TestServer(app, clock=clock, serializer=io.serializer) as server:
+        yield server
