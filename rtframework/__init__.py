@@ -7,6 +7,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .adapters import BaseAdapter, MemoryAdapter
     from .adapters.cluster_view import Cluster
+    from .adapters.history import History
+    from .adapters.memory_history import MemoryHistory
+    from .adapters.memory_store import MemoryStore
+    from .adapters.presence import Presence
     from .authenticators import StaticTokenAuth, TokenSources
     from .engine.http.readiness import Readiness
     from .exceptions import (
@@ -32,6 +36,7 @@ if TYPE_CHECKING:
     from .handlers.declarations import emits
     from .handlers.dependencies import Depends
     from .handlers.event import Ack, Event
+    from .handlers.idempotent import idempotent
     from .handlers.limited import limited
     from .limits.audit import AuditEntry
     from .limits.rate_limiter import RateLimiter
@@ -39,7 +44,7 @@ if TYPE_CHECKING:
     from .namespaces.namespace import Namespace
     from .namespaces.operators import BroadcastOperator, RemoteSocket
     from .namespaces.socket import Socket
-    from .options import Cookie, Cors, Deflate, Limits, Recovery
+    from .options import Cookie, Cors, Deflate, Idempotency, Limits, Recovery
     from .plugins import load
     from .protocols import CallNext
     from .serializers import JSONSerializer
@@ -53,9 +58,13 @@ if TYPE_CHECKING:
         ClusterNode,
         ClusterUp,
         ConnectionFailure,
+        Device,
         DisconnectReason,
         Handshake,
+        HistoryEntry,
+        HistoryPage,
         Identity,
+        Member,
         Packet,
         PacketType,
         Target,
@@ -87,6 +96,7 @@ __all__ = [
     "DecodeError",
     "Deflate",
     "Depends",
+    "Device",
     "DisconnectReason",
     "Disconnected",
     "EncodeError",
@@ -94,16 +104,24 @@ __all__ = [
     "EventError",
     "FetchTimeout",
     "Handshake",
+    "History",
+    "HistoryEntry",
+    "HistoryPage",
+    "Idempotency",
     "Identity",
     "InvalidPayload",
     "InvalidReturn",
     "JSONSerializer",
     "Limits",
+    "Member",
     "MemoryAdapter",
+    "MemoryHistory",
+    "MemoryStore",
     "Namespace",
     "Packet",
     "PacketType",
     "PluginNotFound",
+    "Presence",
     "RTFrameworkError",
     "Rate",
     "RateLimit",
@@ -123,6 +141,7 @@ __all__ = [
     "WebSocketCodec",
     "Workers",
     "emits",
+    "idempotent",
     "limited",
     "load",
 ]
@@ -154,15 +173,20 @@ _NAMES = {
     "handlers.declarations": ("emits",),
     "handlers.dependencies": ("Depends",),
     "handlers.event": ("Ack", "Event"),
+    "handlers.idempotent": ("idempotent",),
     "handlers.limited": ("limited",),
     "limits.audit": ("AuditEntry",),
     "limits.rate_limiter": ("RateLimiter",),
     "limits.rates": ("Rate", "RateLimit"),
     "adapters.cluster_view": ("Cluster",),
+    "adapters.memory_store": ("MemoryStore",),
+    "adapters.history": ("History",),
+    "adapters.memory_history": ("MemoryHistory",),
+    "adapters.presence": ("Presence",),
     "namespaces.namespace": ("Namespace",),
     "namespaces.operators": ("BroadcastOperator", "RemoteSocket"),
     "namespaces.socket": ("Socket",),
-    "options": ("Cookie", "Cors", "Deflate", "Limits", "Recovery"),
+    "options": ("Cookie", "Cors", "Deflate", "Idempotency", "Limits", "Recovery"),
     "plugins": ("load",),
     "protocols": ("CallNext",),
     "serializers": ("JSONSerializer",),
@@ -176,9 +200,13 @@ _NAMES = {
         "ClusterNode",
         "ClusterUp",
         "ConnectionFailure",
+        "Device",
         "DisconnectReason",
         "Handshake",
+        "HistoryEntry",
+        "HistoryPage",
         "Identity",
+        "Member",
         "Packet",
         "PacketType",
         "Target",

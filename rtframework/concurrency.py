@@ -99,6 +99,22 @@ def go_on(work: Coroutine[Any, Any, T], waits_for: Any) -> Generator[Any, Any, T
             return stop.value  # type: ignore[no-any-return]
 
 
+def start_now(work: Coroutine[Any, Any, None], tasks: TaskSet) -> None:
+    """Run a coroutine until it first waits; a new task, which is kept in ``tasks``, runs the rest.
+
+    Only for coroutines that do not ask which task they are in. What it raises before it waits is raised here.
+    """
+    try:
+        waits_for = work.send(None)
+    except StopIteration:
+        return
+    tasks.spawn(_rest(work, waits_for))
+
+
+async def _rest(work: Coroutine[Any, Any, None], waits_for: Any) -> None:
+    await go_on(work, waits_for)
+
+
 async def run_abreast(works: Sequence[Work], tasks: TaskSet) -> None:
     """Start coroutines in order, without waiting for one before the next; return when all are done.
 

@@ -75,6 +75,16 @@ UNCERTAIN: Final = "uncertain"
 TOO_MUCH: Final = "too_much"
 RECOVERIES: Final = (RECOVERED, NOT_FOUND, ANOTHER_USER, UNCERTAIN, TOO_MUCH)
 
+ANSWERED: Final = "answered"
+WAITED: Final = "waited"
+UNAVAILABLE: Final = "unavailable"
+NOT_SAVED: Final = "not_saved"
+NOT_KEPT: Final = "not_kept"
+FORGOTTEN: Final = "forgotten"
+DISCARDED: Final = "discarded"
+REPEATS: Final = (ANSWERED, WAITED, UNAVAILABLE, NOT_SAVED, NOT_KEPT, FORGOTTEN, DISCARDED)
+"""What became of events that are served once; see :class:`rtframework.Stats`."""
+
 
 class Counters:
     """The counters of one server, starting at zero; :class:`rtframework.Stats` describes each.
@@ -90,6 +100,7 @@ class Counters:
         "limited",
         "opened",
         "recoveries",
+        "repeats",
         "requests_refused",
         "upgrades",
     )
@@ -101,6 +112,7 @@ class Counters:
         self.requests_refused = dict.fromkeys(REQUESTS_REFUSED, 0)
         self.connects = dict.fromkeys(CONNECTS, 0)
         self.recoveries = dict.fromkeys(RECOVERIES, 0)
+        self.repeats = dict.fromkeys(REPEATS, 0)
         self.events_refused = dict.fromkeys(EVENTS_REFUSED, 0)
         self.limited = dict.fromkeys(LIMITED, 0)
         self.dropped = dict.fromkeys(DROPPED, 0)

@@ -8,7 +8,7 @@ import math
 import re
 import warnings
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from os import PathLike
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, get_args
@@ -73,6 +73,12 @@ def _check_seconds(name: str, value: object, most: float = LONGEST_WAIT) -> None
         raise ConfigurationError(f"{name} must be a number of seconds above zero, not {value!r}")
     if value > most:
         raise ConfigurationError(_too_long(name, value, most))
+
+
+def check_memory(name: str, value: object) -> None:
+    """Check a time of up to ten years, or ``None``. Raises :class:`~rtframework.ConfigurationError`."""
+    if value is not None:
+        _check_seconds(name, value, 3650 * _DAY)
 
 
 def whole_number(name: str, value: object, *, least: int) -> int:
@@ -318,6 +324,23 @@ class Cors:
             raise ConfigurationError(f"Cors: max_age is a whole number of seconds, not {self.max_age!r}")
 
 
+def cors_of(cors: Cors | None, allowed_origins: Origins, credentials: bool | None) -> Cors:
+    """Return the option ``cors`` of a server with its short forms in it. Warn if all pages may send cookies."""
+    cors = cors or Cors()
+    if allowed_origins is not None:
+        cors = replace(cors, allowed_origins=allowed_origins)
+    if credentials is not None:
+        cors = replace(cors, credentials=credentials)
+    if cors.credentials and allows_any(cors.allowed_origins):
+        warnings.warn(
+            'cors_allowed_origins="*" lets every page that a user visits connect with the cookies of that user: name '
+            'your pages, as in cors_allowed_origins=["https://app.example"], or, if no cookie lets anybody in, write '
+            "cors_credentials=False",
+            stacklevel=4,
+        )
+    return cors
+
+
 @dataclass(frozen=True, slots=True)
 class Limits:
     """Limits on the resources that one client may use. Ordinary clients do not reach the defaults.
@@ -522,3 +545,29 @@ class Recovery:
     def is_same(self, one: Any, other: Any) -> bool:
         """Tell whether two results of the authenticator are the same user."""
         return bool(self.identity(one) == self.identity(other))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Idempotency:
+    """Settings of handlers that serve an event once: ``Server(idempotency=Idempotency())``.
+
+    Answers are kept in the server's store. Raises :class:`~rtframework.ConfigurationError`.
+
+    Example::
+
+        io = Server(idempotency=Idempotency(seconds=3600))
+    """
+
+    seconds: float = 600.0
+    """Seconds for which an event counts as served, from its answer on, at most 30 days."""
+
+    max_ids: int = 1000
+    """Events of one client, or of one user, that are remembered. Beyond: the oldest are forgotten."""
+
+    max_answer_bytes: int = 16_384
+    """Bytes of an answer that is kept. Beyond: a repeat is answered with the error ``answer_not_kept``."""
+
+    def __post_init__(self) -> None:
+        _check_seconds("seconds", self.seconds, 30 * _DAY)
+        for name in ("max_ids", "max_answer_bytes"):
+            object.__setattr__(self, name, whole_number(name, getattr(self, name), least=1))

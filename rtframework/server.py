@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-import warnings
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from contextvars import ContextVar
 from dataclasses import replace
 from functools import partial
@@ -14,9 +14,11 @@ from typing import TYPE_CHECKING, Any, Final, Literal, Never, TypeVar
 
 from aiohttp import web
 
-from .adapters.checking import check_adapter_factory
+from .adapters.checking import check_extensions
 from .adapters.cluster_view import Cluster
+from .adapters.history import History, histories_of
 from .adapters.memory import MemoryAdapter
+from .adapters.presence import Presence, all_presence
 from .adapters.recovering import default_factory
 from .admin.namespace import AdminNamespace, Mode
 from .engine.api import EngineIO
@@ -32,7 +34,7 @@ from .handlers.event import NEW_NAMESPACE
 from .handlers.mistakes import given_a_function, given_a_name, given_options, unknown_keywords
 from .handlers.registration import Registration
 from .handlers.strict import Auditor
-from .limits.audit import AuditListener
+from .limits.audit import AuditEntry, AuditListener
 from .limits.rates import RateLimit, Rates
 from .namespaces.broadcasting import Broadcasting
 from .namespaces.functions import describe_functions
@@ -45,16 +47,16 @@ from .options import (
     Cors,
     Deflate,
     EngineOptions,
+    Idempotency,
     Limits,
     Origins,
     ProxyHeaders,
     Recovery,
     TrustedProxies,
-    allows_any,
     check_instance,
-    check_object,
     check_timeout,
     cookie_of,
+    cors_of,
     whole_number,
 )
 from .serializers import JSONSerializer
@@ -66,7 +68,7 @@ if TYPE_CHECKING:
     from .namespaces.parent import Factory, ParentNamespace
     from .namespaces.patterns import Predicate
     from .namespaces.socket import Socket
-    from .protocols import AdapterFactory, Authenticator, Observer, Serializer
+    from .protocols import AdapterFactory, Authenticator, KeyValueStore, Observer, Serializer
     from .types import AckResponses
 
 A = TypeVar("A", bound=AuditListener)
@@ -95,6 +97,7 @@ class Server(Registration, Broadcasting, Attaching):
     ``cleanup_empty_child_namespaces``: close a namespace that was made for a client with its last client.
     ``connection_state_recovery``: a client whose connection was lost continues its session, see
     :class:`~rtframework.Recovery`; off by default, as with Node.
+    ``history``: rooms whose events are kept for sockets that join later, see :class:`~rtframework.History`.
     ``ping_interval``, ``ping_timeout``: seconds between heartbeats, and seconds that a client has to answer one.
     ``connect_timeout``: seconds after which a client that joined no namespace is closed.
     ``upgrade_timeout``: seconds that a client has to complete a change to websocket.
@@ -118,8 +121,11 @@ class Server(Registration, Broadcasting, Attaching):
     accept it.
     ``rate_limit``: what clients may do in a time, see :class:`~rtframework.RateLimit`; by default refusals and CONNECTs
     are limited, events are not.
-    ``strict_emits``: for tests: check emitted events against those that :meth:`emits` has declared, and raise
-    ``ContractError`` where one does not fit; off by default, and free then.
+    ``idempotency``: how many events count as served, and for how long, see :class:`~rtframework.Idempotency`.
+    ``last_seen``, ``devices``: seconds for which it is remembered when users and their devices were there last;
+    ``store``: keeps it for all servers, see :class:`~rtframework.protocols.KeyValueStore`.
+    ``strict_emits``: for tests: raise ``ContractError`` for emitted events that do not fit what :meth:`emits` declares.
+    ``presence``: rooms in which everybody is told who is there, see :class:`~rtframework.Presence`; one or several.
 
     Example::
 
@@ -146,6 +152,7 @@ class Server(Registration, Broadcasting, Attaching):
         validate_returns: bool = False,
         cleanup_empty_child_namespaces: bool = False,
         connection_state_recovery: Recovery | None = None,
+        history: History | Sequence[History] | None = None,
         ping_interval: float = 25.0,
         ping_timeout: float = 20.0,
         connect_timeout: float = 45.0,
@@ -169,9 +176,14 @@ class Server(Registration, Broadcasting, Attaching):
         websocket_protocols: Sequence[str] | None = None,
         limits: Limits | None = None,
         rate_limit: RateLimit | None = None,
+        idempotency: Idempotency | None = None,
+        last_seen: float | None = 2_592_000.0,
+        devices: float | None = None,
+        store: KeyValueStore | None = None,
         strict_emits: bool = False,
+        presence: Presence | Sequence[Presence] | None = None,
     ) -> None:
-        _check_objects(auth, serializer, adapter)
+        check_extensions(auth, serializer, adapter, store)
         for name, value, kind, example in (
             ("limits", limits, Limits, "Limits(max_outbox=...)"),
             ("rate_limit", rate_limit, RateLimit, 'RateLimit(events="50/s")'),
@@ -184,18 +196,6 @@ class Server(Registration, Broadcasting, Attaching):
         if max_http_buffer_size is not None:
             size = whole_number("max_http_buffer_size", max_http_buffer_size, least=1)
             limits = replace(limits, max_http_buffer_size=size)
-        cors = cors or Cors()
-        if cors_allowed_origins is not None:
-            cors = replace(cors, allowed_origins=cors_allowed_origins)
-        if cors_credentials is not None:
-            cors = replace(cors, credentials=cors_credentials)
-        if cors.credentials and allows_any(cors.allowed_origins):
-            warnings.warn(
-                'cors_allowed_origins="*" lets every page that a user visits connect with the cookies of that user: '
-                'name your pages, as in cors_allowed_origins=["https://app.example"], or, if no cookie lets anybody '
-                "in, write cors_credentials=False",
-                stacklevel=3,
-            )
         self.options = EngineOptions(
             ping_interval=ping_interval,
             ping_timeout=ping_timeout,
@@ -204,7 +204,7 @@ class Server(Registration, Broadcasting, Attaching):
             transports=(transports,) if isinstance(transports, str) else tuple(transports),
             allow_upgrades=allow_upgrades,
             allow_eio3=allow_eio3,
-            cors=cors,
+            cors=cors_of(cors, cors_allowed_origins, cors_credentials),
             require_origin=require_origin,
             allow_request=allow_request,
             cookie=cookie_of(cookie),
@@ -228,10 +228,16 @@ class Server(Registration, Broadcasting, Attaching):
                 authenticator=auth,
                 adapter_factory=default_factory() if adapter is MemoryAdapter else adapter,
                 recovery=connection_state_recovery,
+                history=histories_of(history),
                 linger=ping_interval + ping_timeout,
                 ordered=ordered,
                 validate_returns=validate_returns,
                 clean_up=cleanup_empty_child_namespaces,
+                idempotency=idempotency,
+                last_seen=last_seen,
+                devices=devices,
+                store=store,
+                presence=all_presence(presence),
             ),
         )
         self._server = Gateway(self._host, serializer=self.serializer, options=self.options)
@@ -298,6 +304,13 @@ class Server(Registration, Broadcasting, Attaching):
                 await socket.join(socket.namespace.params["tenant"])
         """
         return self._host.of(name, factory)
+
+    def visit(self, name: str) -> AbstractAsyncContextManager[Namespace | None]:
+        """Keep a namespace while in the block: a child of a pattern is made if need be, and cleaned up when empty.
+
+        ``None`` if there is none of that name. For namespaces whose clients may be on other servers.
+        """
+        return self._host.visit(name)
 
     def register_namespace(self, namespace: N) -> N:
         """Add a namespace that was written as a class.
@@ -368,7 +381,7 @@ class Server(Registration, Broadcasting, Attaching):
         host, cluster = self._host, None
         if host.settings.backbone is not None:
             cluster = cluster_stats(self.cluster.health, host.cluster, self.cluster.traffic)
-        return take_stats(host.counts, self._server.eio, host.namespaces.values(), cluster)
+        return take_stats(host.count(), self._server.eio, host.namespaces.values(), cluster)
 
     def observe(self, observer: Observer) -> None:
         """Let a plugin see every client that asks for a namespace and every event, in all namespaces, also later ones.
@@ -388,6 +401,10 @@ class Server(Registration, Broadcasting, Attaching):
         """
         self._host.guard.audit.hear(function)
         return function
+
+    def audit(self, entry: AuditEntry) -> None:
+        """Write an entry of the program's own, with no token in it, into the audit log; call it in the event loop."""
+        self._host.guard.audit.add(entry)
 
     @property
     def server(self) -> Server:
@@ -436,7 +453,14 @@ class Server(Registration, Broadcasting, Attaching):
         return self._main._listening
 
     @given_a_name
-    def on(self, event: str | int, *, ordered: bool | None = None, rate: Rates = None) -> Callable[[F], F]:
+    def on(
+        self,
+        event: str | int,
+        *,
+        ordered: bool | None = None,
+        rate: Rates = None,
+        idempotent: bool | str | None = None,
+    ) -> Callable[[F], F]:
         """Register the decorated function for an event of the main namespace; see :meth:`Namespace.on`.
 
         ``"new_namespace"`` is called with ``(namespace)`` whenever a namespace is made, before its first client is
@@ -444,7 +468,7 @@ class Server(Registration, Broadcasting, Attaching):
         """
         if event == NEW_NAMESPACE:
             return self._host.announcements.on
-        return super().on(event, ordered=ordered, rate=rate)
+        return super().on(event, ordered=ordered, rate=rate, idempotent=idempotent)
 
     @given_a_name
     def once(self, event: str | int, *, ordered: bool | None = None) -> Callable[[F], F]:
@@ -570,25 +594,6 @@ class Server(Registration, Broadcasting, Attaching):
             self._host.stop()
             self._serving = self._app = None
             self._attached = False
-
-
-def _check_objects(auth: object, serializer: object, adapter: object) -> None:
-    """Check the extensions that a server is given. Raises ``ConfigurationError``."""
-    if auth is not None:
-        check_object(
-            "auth",
-            auth,
-            ("authenticate",),
-            "auth=StaticTokenAuth({token: user}), or an object of your own with async def authenticate(handshake)",
-        )
-    if isinstance(serializer, str):
-        raise ConfigurationError(
-            f"serializer is an object, not a name: write serializer=load('serializers', {serializer!r})(), with load "
-            "of rtframework.plugins"
-        )
-    if serializer is not None:
-        check_object("serializer", serializer, ("encode", "decoder"), "serializer=JSONSerializer()")
-    check_adapter_factory(adapter)
 
 
 supply(Server, "server", lambda scope: scope.caller.server)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
@@ -95,6 +95,11 @@ class Stats:
     was disconnected; the oldest, with the policy ``drop_oldest``; those for a client that was ``not_admitted`` yet,
     beyond ``max_outbox``; those ``not_encoded`` by the codec of a plain websocket; and those for a connection that has
     ``closed``."""
+    repeats: Mapping[str, int] = field(default_factory=dict)
+    """Events for handlers that are ``idempotent``: repeats that got the first answer (``answered``), some of which
+    ``waited`` for it; events that were left unanswered because the store was ``unavailable``; answers that could not be
+    saved yet (``not_saved``), that were too large (``not_kept``), or that were ``forgotten`` because a client had sent
+    more ids than ``Idempotency.max_ids``; and values of any kind that a full ``MemoryStore`` has ``discarded``."""
     cluster: ClusterStats | None = None
     """The connection to the other servers; ``None`` without an adapter of several servers."""
 
@@ -169,6 +174,7 @@ def take_stats(
         events_refused=_copy(counts.events_refused),
         limited=_copy(counts.limited),
         dropped=_copy(counts.dropped),
+        repeats=_copy(counts.repeats),
         cluster=cluster,
     )
 

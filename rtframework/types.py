@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
@@ -40,6 +41,15 @@ class Packet(msgspec.Struct):
     nsp: str = "/"
     data: Any = None
     id: int | None = None
+
+
+class KeptPacket(Packet):
+    """The packet of an event that is kept in the history of a room; the last of ``data`` is the id of its entry.
+
+    ``at``: the time at which it was emitted, in milliseconds since the epoch.
+    """
+
+    at: int = 0
 
 
 RESERVED_EVENTS: Final = frozenset(
@@ -127,6 +137,23 @@ class Identity:
     name: str = ""
     roles: frozenset[str] = frozenset()
     claims: Mapping[str, Any] = field(default_factory=lambda: _EMPTY)
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """The device of a client, as ``auth.device`` names it: ``socket.device``.
+
+    A client that knows its id can claim to be the device: it is no proof of anything. Let nobody in because of it.
+    """
+
+    id: str
+    is_new: bool
+    """True if the server has not seen it before with this user, or has forgotten it. Without ``Server(devices=...)``,
+    or while the store cannot be reached, true if the client does not say when it was there."""
+    seen: datetime | None = None
+    """Time at which the client says that it was there last, not later than now."""
+    last_seen: datetime | None = None
+    """Time at which the server has seen it last, before this connection; ``None`` if it does not know."""
 
 
 def identity_of(user: Any) -> Any:
@@ -255,6 +282,20 @@ class ClusterTraffic:
 
 
 @dataclass(frozen=True, slots=True)
+class Member:
+    """One user in a room with :class:`~rtframework.Presence`, see ``io.presence``."""
+
+    user: str
+    """The id of the user as text; the socket's id for a socket without a user."""
+    meta: Any = None
+    """What others are shown of the user."""
+    tabs: int = 1
+    """The user's sockets in the room, on all servers; 0 while the last one is lost and may come back."""
+    since: float = 0.0
+    """Time at which the user came, in seconds since the epoch."""
+
+
+@dataclass(frozen=True, slots=True)
 class AckResponses(Mapping[str, Any]):
     """The answers of several sockets, by socket id. ``missing``: the ids of those that left before they answered,
     and the names of servers that left the cluster before their sockets had answered.
@@ -278,3 +319,125 @@ class AckResponses(Mapping[str, Any]):
 
     def __len__(self) -> int:
         return len(self.responses)
+
+
+class HistoryEntry:
+    """One event in the history of a room.
+
+    ``id``: grows from entry to entry of a room; opaque to clients. ``at``: the time at which it was emitted, in
+    milliseconds since the epoch. ``except_``: the rooms whose sockets have not got it. ``text``: event and arguments as
+    a JSON array; ``None`` if there are bytes among them, or if the serializer does not write JSON.
+    """
+
+    __slots__ = ("_data", "at", "except_", "id", "text")
+
+    def __init__(
+        self,
+        id: str,
+        at: int,
+        *,
+        text: str | None = None,
+        data: Sequence[Any] | None = None,
+        except_: frozenset[str] = frozenset(),
+    ) -> None:
+        self.id = id
+        self.at = at
+        self.except_ = except_
+        self.text = text
+        self._data = data
+
+    @property
+    def data(self) -> Sequence[Any]:
+        """The event's name and its arguments."""
+        if self._data is None:
+            self._data = msgspec.json.decode(self.text or "[]")
+        return self._data
+
+    @property
+    def event(self) -> str | int:
+        """The name of the event."""
+        name: str | int = self.data[0]
+        return name
+
+    @property
+    def args(self) -> tuple[Any, ...]:
+        """The arguments, without the entry's id."""
+        return tuple(self.data[1:])
+
+    def dump(self) -> bytes:
+        """Return event and arguments as bytes, for a store: JSON, or MessagePack if there is no JSON of them."""
+        return msgspec.msgpack.encode(self._data) if self.text is None else self.text.encode()
+
+    @classmethod
+    def load(cls, id: str, at: int, body: bytes, except_: frozenset[str] = frozenset()) -> HistoryEntry:
+        """Make an entry of what :meth:`dump` has returned. Raises ``ValueError`` if it is damaged."""
+        if body[:1] == b"[":
+            return cls(id, at, text=body.decode(), except_=except_)
+        return cls(id, at, data=msgspec.msgpack.decode(body), except_=except_)
+
+    def with_id(self, id: str) -> HistoryEntry:
+        """Return the same entry with an id."""
+        return HistoryEntry(id, self.at, text=self.text, data=self._data, except_=self.except_)
+
+    @property
+    def size(self) -> int:
+        """Bytes of event and arguments, about."""
+        return len(self.text) if self.text is not None else weigh(self._data)
+
+    def __repr__(self) -> str:
+        return f"<HistoryEntry {self.id} {self.event!r}>"
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, HistoryEntry):
+            return NotImplemented
+        mine, theirs = (self.id, self.at, self.except_), (other.id, other.at, other.except_)
+        return mine == theirs and list(self.data) == list(other.data)
+
+    __hash__ = None  # type: ignore[assignment]  # its arguments may be changed
+
+
+def weigh(value: Any) -> int:
+    """Return the bytes that a value of JSON's own types and bytes takes, about."""
+    if isinstance(value, str | bytes):
+        return len(value)
+    if isinstance(value, dict):
+        return sum(weigh(key) + weigh(each) for key, each in value.items())
+    return sum(map(weigh, value)) if isinstance(value, list | tuple) else 8
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryPage:
+    """Entries of a room's history, the oldest first.
+
+    ``gap``: entries after the one that was asked for are gone: too old, too many, or the store has begun anew.
+    ``more``: there are further ones, before the first or, if the oldest were asked for, after the last.
+    """
+
+    entries: tuple[HistoryEntry, ...] = ()
+    gap: bool = False
+    more: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class KeptRoom:
+    """A room whose history is kept, and how much of it: ``size`` entries, for ``ttl`` seconds if there is a limit."""
+
+    name: str
+    size: int
+    ttl: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HistoryQuery:
+    """The entries of a room that are asked for: those after one id, before another, at most ``limit`` of them.
+
+    ``oldest``: the first of them, not the last. ``max_bytes``: no more entries once they have so many, but one at
+    least. ``upto``: none after the one with this id; only stores of the framework's own are asked for that.
+    """
+
+    after: str | None = None
+    before: str | None = None
+    upto: str | None = None
+    limit: int = 50
+    max_bytes: int = 262_144
+    oldest: bool = False

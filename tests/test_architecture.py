@@ -76,6 +76,11 @@ MAP: Final = {
     ),
     "__main__": ("cli", ""),
     # plugins: extension points alone
+    "rtframework_http_api": (
+        "exceptions types concurrency logs options packets limits handlers adapters namespaces workers engine "
+        "rtframework",
+        "aiohttp msgspec",
+    ),
     "rtframework_jwt": ("exceptions types concurrency protocols authenticators", "jwt"),
     "rtframework_msgpack": ("exceptions types packets protocols handlers", "msgpack msgspec"),
     "rtframework_opentelemetry": (
@@ -114,6 +119,7 @@ PACKAGES: Final = {
     "rtframework": ROOT,
     **dict.fromkeys(
         (
+            "rtframework_http_api",
             "rtframework_jwt",
             "rtframework_msgpack",
             "rtframework_opentelemetry",

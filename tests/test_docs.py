@@ -45,7 +45,7 @@ async def test_every_python_block_runs(path: Path) -> None:
     process = await start(
         [sys.executable, "-W", "error", "-m", "tests.support.run_page", str(path)],
         cwd=ROOT,
-        env={**os.environ, "ADMIN_PASSWORD": "secret"},
+        env={**os.environ, "ADMIN_PASSWORD": "secret", "API_KEY": "0123456789abcdef" * 2},
         merged=True,
     )
     try:

@@ -663,5 +663,5 @@ def test_an_attribute_that_fails_is_not_explained_away() -> None:
 
 def test_decorators_keep_their_signatures() -> None:
     """An editor would show ``(*args, **kwargs)`` for the most frequent call."""
-    assert list(inspect.signature(Server.on).parameters) == ["self", "event", "ordered", "rate"]
+    assert list(inspect.signature(Server.on).parameters) == ["self", "event", "ordered", "rate", "idempotent"]
     assert list(inspect.signature(Namespace.use).parameters) == ["self", "middleware"]

@@ -17,7 +17,7 @@ from typing import Final
 
 import pytest
 
-from rtframework import Cookie, Cors, Limits, RateLimit, Recovery, Server
+from rtframework import Cookie, Cors, Idempotency, Limits, RateLimit, Recovery, Server
 from tests.support.markdown import Row, read_page
 
 ROOT: Final = Path(__file__).parent.parent
@@ -179,6 +179,7 @@ def test_every_option_of_the_server_is_documented() -> None:
     [
         ("options.md", "Limits", Limits),
         ("options.md", "rate_limit", RateLimit),
+        ("options.md", "idempotency", Idempotency),
         ("options.md", "cookie", Cookie),
         ("options.md", "cors", Cors),
     ],

@@ -35,7 +35,14 @@ EXTRAS: Final = {
 """Packages that need more than the wheel asks for, and the extra that brings it."""
 MIDDLEWARE: Final = ["opentelemetry", "prometheus"]
 """Extras that bring a middleware."""
-PACKAGES: Final = ("rtframework", "rtframework_jwt", "rtframework_msgpack", "rtframework_pytest", *EXTRAS)
+PACKAGES: Final = (
+    "rtframework",
+    "rtframework_http_api",
+    "rtframework_jwt",
+    "rtframework_msgpack",
+    "rtframework_pytest",
+    *EXTRAS,
+)
 FOR_TESTS: Final = "rtframework_pytest"
 """Imports what only those have who test."""
 PROJECT: Final = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]

@@ -220,6 +220,7 @@ def _of_always(stats: Stats) -> list[Metric]:
         _counter("recoveries", "Clients that asked for their session", stats.recoveries, "outcome"),
         _counter("events_refused", "Events answered with an error", stats.events_refused, "code"),
         _counter("limited", "Clients beyond a rate or limit", stats.limited, "limit"),
+        _counter("repeats", "Events that are served once", stats.repeats, "outcome"),
         _counter("packets_dropped", "Packets that were not sent", stats.dropped, "reason"),
     ]
 

@@ -115,7 +115,13 @@ class BlockingLink:
 
     def _log_in(self, address: Address, user: str, password: str, name: str, deadline: float) -> None:
         if password:
-            self.command(deadline, "AUTH", *((user, password) if user else (password,)))
+            try:
+                # As HELLO of the other connections does: a Redis that has no password takes any for its default user.
+                self.command(deadline, "AUTH", user or "default", password)
+            except ReplyError as error:
+                if user or error.code != "ERR":
+                    raise
+                self.command(deadline, "AUTH", password)  # Redis before 6 knows no users
         if address.db:
             self.command(deadline, "SELECT", address.db)
         self.command(deadline, "PING")  # raises LOADING, NOAUTH, NOPERM …

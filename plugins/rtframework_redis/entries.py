@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 from rtframework.cluster.messages import MessageType
-from rtframework.cluster.streams_wire import EVENT_HEAD, EVENT_MIDDLE
+from rtframework.cluster.streams_wire import EVENT_HEAD, EVENT_MIDDLE, fields_of
 
 from .commands import begin, bulk, pack
+from .history_scripts import RoomKey, append_command
 
 _DATA: Final = b"%b$%d\r\n%b\r\n$4\r\ntype\r\n$%d\r\n%d\r\n$4\r\ndata\r\n$%d\r\n%b\r\n$1\r\nm\r\n$%d\r\n%b\r\n"
 _ROOM: Final = b"%b$1\r\nr\r\n$%d\r\n%b\r\n"
@@ -19,9 +21,10 @@ class EntryPacker:
     Packing such a command from its parts costs six times as much.
     """
 
-    __slots__ = ("_start", "_with_data", "_with_room")
+    __slots__ = ("_max_len", "_start", "_stream", "_uid", "_with_data", "_with_room")
 
     def __init__(self, stream: str, max_len: int, uid: bytes) -> None:
+        self._stream, self._max_len, self._uid = stream, max_len, uid
         start = self._start = ("XADD", stream, "MAXLEN", "~", max_len, "*")
         own = (*start, "uid", uid, "nsp")
         self._with_data = begin(len(start) + 10, *own)
@@ -36,6 +39,11 @@ class EntryPacker:
     def of_namespace(self, nsp: bytes) -> EventPacker:
         """Return the packer of a namespace's events."""
         return EventPacker(nsp, self._with_data, self._with_room)
+
+    def pack_kept(self, nsp: bytes, data: bytes, m: bytes, room: bytes | None, rooms: Sequence[RoomKey]) -> bytes:
+        """Return the command for an event that is kept in the history of rooms, too."""
+        fields = fields_of(self._uid, nsp, MessageType.BROADCAST, data, m, room)
+        return pack(tuple(append_command(self._stream, self._max_len, rooms, [*fields, b"h", b"1"])))
 
     def pack_fields(self, fields: list[bytes]) -> bytes:
         """Return the command for any fields."""

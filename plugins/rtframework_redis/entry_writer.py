@@ -14,6 +14,7 @@ from rtframework.exceptions import ClusterUnavailable
 
 from .entries import EntryPacker, EventPacker, marked_again
 from .errors import LinkError, LinkLost, ReplyError
+from .history_scripts import RoomKey
 from .keeper import Keeper, Opened
 from .link import STALE, Link, LinkOptions, OnPush, wall_time
 from .topology import Topology
@@ -125,6 +126,18 @@ class EntryWriter:
         if not self._is_scheduled:
             self._wake()
         return future
+
+    def publish_kept(
+        self, nsp: bytes, data: bytes, rooms: Sequence[RoomKey], own: Any, *, room: bytes | None, emit: Emit | None
+    ) -> Awaitable[str | None]:
+        """Add an event as :meth:`publish` does, and in the same step to the history of rooms."""
+        m = next(self._ids)
+        return self._add(m, self._packer.pack_kept(nsp, data, m, room, rooms), own, emit)
+
+    def flush(self) -> None:
+        """Send now what would be sent in this turn of the event loop, so that a command can come behind it."""
+        if self._is_scheduled:
+            self._flush()
 
     def events_of(self, nsp: bytes) -> EventPacker:
         """Return what packs the events of a namespace."""

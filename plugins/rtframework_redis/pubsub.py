@@ -22,11 +22,14 @@ from .channels import Channels, ChannelSet, CountingChannels
 from .classic_adapter import ClassicAdapter
 from .cluster_channels import ClusterChannels
 from .emitters import Emitters
-from .node_leases import NodeLeases
+from .node_leases import Connection, NodeLeases
+from .presence_carriers import ChannelCarrier
+from .presence_store import RedisPresence
 from .pubsub_adapter import PubSubAdapter, Take
 from .sharded_adapter import ShardedAdapter
 from .starting import starting
 from .topology import ClusterTopology, Source, make_topology
+from .value_store import RedisStore
 
 _MANAGERS: Final = CHANNEL.encode()
 
@@ -84,7 +87,7 @@ class RedisPubSub:
         make_topology(redis)  # a mistake in the address shows here
         self._redis = redis
         self._node = name or f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
-        self._sharded = sharded
+        self.sharded = sharded
         self.subscription_mode: SubscriptionMode = subscription_mode
         self.channel_prefix = channel_prefix
         self.requests_timeout = requests_timeout
@@ -110,6 +113,10 @@ class RedisPubSub:
         self._channels: ChannelSet | None = None
         self._is_up = self._has_server = False
         self._came_up = asyncio.Event()
+        self.store = RedisStore(lambda: self.channels.connection(self._leases_key), self._tag, publish_timeout)
+        """Small values of all servers."""
+        self._presence: RedisPresence | None = None
+        self._carrier: ChannelCarrier | None = None
         self.leases: NodeLeases
 
     def __call__(self, nsp: str, emitter: Emitter) -> PubSubAdapter:
@@ -118,7 +125,7 @@ class RedisPubSub:
             if self._has_server:
                 raise ConfigurationError("this RedisPubSub joins another server already: each server needs its own")
             self._has_server = True
-        return (ShardedAdapter if self._sharded else ClassicAdapter)(self, nsp, emitter)
+        return (ShardedAdapter if self.sharded else ClassicAdapter)(self, nsp, emitter)
 
     def __repr__(self) -> str:
         return f"<RedisPubSub {self._node}>"
@@ -150,6 +157,28 @@ class RedisPubSub:
             raise ClusterUnavailable("the server has not started, and is not connected to Redis")
         return self._channels
 
+    def presence_store(self) -> RedisPresence:
+        """Make the store of presence. Raises ``ConfigurationError`` for sharded channels in a Redis Cluster."""
+        if self.sharded and isinstance(make_topology(self._redis), ClusterTopology):
+            raise ConfigurationError(
+                "presence is told in one step with its change, and sharded channels of a Redis Cluster are at many "
+                "nodes: use RedisStreams, or RedisPubSub without sharded"
+            )
+        command = "SPUBLISH" if self.sharded else "PUBLISH"
+        self._carrier = ChannelCarrier(self, command=command, tag=self._tag, timeout=self._timeout)
+        self._presence = RedisPresence(self._carrier)
+        return self._presence
+
+    @property
+    def presence_channel(self) -> bytes:
+        """The channel that tells this server that everything before has come."""
+        return f"{self.channel_prefix}-presence#{self.uid}#".encode()
+
+    @property
+    def presence_connection(self) -> Connection:
+        """The connection for commands of presence."""
+        return self.channels.connection(self._leases_key)
+
     # --- with the server ----------------------------------------------------------------------------------------------
 
     async def start(self) -> None:
@@ -166,9 +195,12 @@ class RedisPubSub:
             timeout=self._timeout,
             count=self._count,
         )
+        if self._carrier is not None:
+            self._takes[self.presence_channel] = self._carrier.hear
+            channels.subscribe("SSUBSCRIBE" if self.sharded else "SUBSCRIBE", self.presence_channel)
         if self._emitters is not None:
             channels.subscribe("SUBSCRIBE", _MANAGERS)
-            if self._sharded:
+            if self.sharded:
                 channels.subscribe("PSUBSCRIBE", *(each.encode() for each in self._emitters.patterns))
         with starting(lambda: channels.problem) as seconds:
             await channels.start(seconds)
@@ -186,18 +218,19 @@ class RedisPubSub:
         }
         topology = make_topology(self._redis)
         if isinstance(topology, ClusterTopology):
-            if self._sharded:
+            if self.sharded:
                 return ClusterChannels(topology, probe=probe.encode(), **shared)
             more: dict[str, Any] = {"sharded": False, "key": self._leases_key, "probe": probe.encode()}
             return CountingChannels(topology, lambda: make_topology(self._redis), **more, **shared)
         return Channels(
-            lambda: make_topology(self._redis), sharded=self._sharded, key=b"", probe=probe.encode(), **shared
+            lambda: make_topology(self._redis), sharded=self.sharded, key=b"", probe=probe.encode(), **shared
         )
 
     async def stop(self) -> None:
         """Disconnect."""
         channels = self._channels
         if channels is not None:
+            self._takes.pop(self.presence_channel, None)
             await self.leases.close(_STOP)
             self._reconnects += channels.reconnects
             self._channels = None
@@ -228,7 +261,7 @@ class RedisPubSub:
         """
         if self._channels is None:
             return []
-        channel = public_channel if self._sharded else request_channel
+        channel = public_channel if self.sharded else request_channel
         return await self.leases.nodes(channel("/", self.channel_prefix))
 
     async def others(self, adapter: PubSubAdapter, channel: bytes) -> dict[str, str] | int:
@@ -250,7 +283,7 @@ class RedisPubSub:
     @property
     def _tag(self) -> str:
         """What stands between braces in the keys of leases: servers with another wire are another cluster."""
-        return f"{self.channel_prefix}-{'sharded' if self._sharded else 'classic'}"
+        return f"{self.channel_prefix}-{'sharded' if self.sharded else 'classic'}"
 
     @property
     def _leases_key(self) -> bytes:
@@ -269,7 +302,7 @@ class RedisPubSub:
 
     def _hear(self, channel: bytes, payload: bytes, by_pattern: bool) -> None:
         """Handle a message of a room's channel, or of a pattern."""
-        if by_pattern and self._sharded:
+        if by_pattern and self.sharded:
             if self._emitters is not None:
                 self._emitters.hear(channel, payload)
             return
@@ -305,5 +338,7 @@ class RedisPubSub:
             if is_up:
                 self._came_up.set()
                 self.leases.connected()
+                if self._presence is not None:
+                    self._presence.connected()
             for adapter in list(self.adapters.values())[:1]:
                 adapter._emitter.state(is_up)

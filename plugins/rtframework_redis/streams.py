@@ -26,12 +26,15 @@ from .background import Background
 from .emitters import Emitters
 from .link import Link
 from .node_leases import NodeLeases
+from .presence_carriers import StreamCarrier
+from .presence_store import RedisPresence
 from .starting import starting
 from .stream_reader import StreamReader
 from .stream_sessions import Sessions
 from .stream_writer import StreamWriter
 from .streams_adapter import StreamsAdapter
 from .topology import ClusterTopology, Source, make_topology
+from .value_store import RedisStore
 
 log: Final = logging.getLogger("rtframework.cluster")
 
@@ -118,6 +121,9 @@ class RedisStreams:
         self._is_up = self._has_server = False
         self._reader: StreamReader | None = None
         self._writer: StreamWriter | None = None
+        self.store = RedisStore(lambda: self.writer, stream, publish_timeout)
+        """Small values of all servers."""
+        self._presence: RedisPresence | None = None
         self.sessions: Sessions
         self.leases: NodeLeases
 
@@ -177,6 +183,27 @@ class RedisStreams:
     def at(self) -> str:
         """Position of this server in the stream: everything up to it has been delivered here."""
         return BEGINNING if self._reader is None else self._reader.at
+
+    def presence_store(self) -> RedisPresence:
+        """Make the store of presence, which shares the connection."""
+        self._presence = RedisPresence(StreamCarrier(self, max_len=self._max_len, timeout=self._limits.timeout))
+        return self._presence
+
+    @property
+    def is_writing(self) -> bool:
+        """True while messages are sent."""
+        return self._writer is not None and self._writer.is_writing
+
+    @property
+    def position(self) -> str:
+        """Id of the last entry of those that were read together: everything up to it has been delivered here."""
+        return BEGINNING if self._reader is None else self._reader.cursor.position
+
+    async def progress(self) -> None:
+        """Wait until something has been read. Raises :class:`~rtframework.ClusterUnavailable` after the end."""
+        if self._reader is None:
+            raise ClusterUnavailable("the server is stopping")
+        await self._reader.progress()
 
     # --- with the server ----------------------------------------------------------------------------------------------
 
@@ -301,11 +328,12 @@ class RedisStreams:
                     return
             elif not is_for(fields, self._uids, self._rooms):
                 return
-            event = read_event(fields)
+            kept = len(fields) > 10 and fields[-2] == b"h"
+            event = read_event(fields[:-2] if kept else fields)
             if event is not None:
                 adapter = self._named.get(fields[3])
                 is_new = reader.cursor.is_new(fields[9] if len(fields) > 8 else None)
-                if adapter is None or not is_new or adapter.take_event(id, event, fields):
+                if adapter is None or not is_new or adapter.take_event(id, event, fields, kept):
                     return
             entry = read_fields(fields)
             if entry.gap is not None:
@@ -380,6 +408,8 @@ class RedisStreams:
     def _up(self, link: Link) -> None:
         self.sessions.resend()
         self.leases.connected()
+        if self._presence is not None:
+            self._presence.connected()
 
     def _count_sockets(self) -> int:
         return sum(len(adapter.sockets(Target())) for adapter in self._adapters.values())

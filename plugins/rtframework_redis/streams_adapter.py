@@ -38,6 +38,7 @@ from rtframework.types import Packet, PacketType, Target
 from .entries import AROUND, EventPacker
 from .errors import LinkError
 from .own_messages import OwnEvent, OwnOrder
+from .stream_history import StreamHistory
 from .stream_recovery import missed_frames, packet_of, read_since
 from .stream_sessions import Renewal
 
@@ -68,6 +69,7 @@ class StreamsAdapter(ClusterAdapter):
         "_restored",
         "_restoring",
         "_writer",
+        "history_keeper",
         "is_stream_first",
         "name",
         "recovers",
@@ -85,6 +87,7 @@ class StreamsAdapter(ClusterAdapter):
         self._renewal: Renewal | None = None
         self._packer: EventPacker | None = None
         self._writer: StreamWriter | None = None
+        self.history_keeper = StreamHistory(self, backbone)
 
     async def start(self) -> None:
         """Take part in the cluster."""
@@ -261,8 +264,11 @@ class StreamsAdapter(ClusterAdapter):
         if slow is not None:
             self._spawn(slow)
 
-    def take_event(self, id: str, event: Splice, fields: Fields) -> bool:
-        """Deliver an event of another server. Return false if it has to be decoded: then use ``take``."""
+    def take_event(self, id: str, event: Splice, fields: Fields, kept: bool = False) -> bool:
+        """Deliver an event of another server. Return false if it has to be decoded: then use ``take``.
+
+        ``kept``: in the history of a room.
+        """
         opts = event.opts
         sids = self.index.select(opts.rooms or None, opts.except_)
         if not sids:
@@ -272,8 +278,15 @@ class StreamsAdapter(ClusterAdapter):
             return False
         flags = opts.flags
         compress = flags.get("compress") is not False
+<<<<<<< HEAD
         packet = partial(_packet_in, self.nsp, fields)
         self._give(sids, text, packet, id, bool(flags.get("volatile")), compress, opts.rooms or None)
+=======
+        if kept:
+            self._give_kept(sids, text, partial(_packet_in, self.nsp, fields), id, compress)
+            return True
+        self._give(sids, text, partial(_packet_in, self.nsp, fields), id, bool(flags.get("volatile")), compress)
+>>>>>>> wip-gateways
         return True
 
     def take(self, id: str, entry: Entry) -> None:
@@ -281,7 +294,7 @@ class StreamsAdapter(ClusterAdapter):
         message = read_message(entry)
         data = message.data
         if isinstance(data, Broadcast) and not data.requestId:
-            self._deliver_here(data.packet.data, target_of(data.opts), id)
+            self._deliver_here(data.packet.data, target_of(data.opts), id, entry.kept)
         else:
             self.hear(message)
 
@@ -289,11 +302,18 @@ class StreamsAdapter(ClusterAdapter):
         """Deliver an event that is in no stream to sockets of this server; they cannot recover it."""
         self._deliver_here(args, target, self._backbone.at)
 
-    def _deliver_here(self, args: list[Any], target: Target, id: str) -> None:
+    def _deliver_here(self, args: list[Any], target: Target, id: str, kept: bool = False) -> None:
         sids = self.index.select(target.rooms, target.except_)
         if sids:
             packet = Packet(_EVENT, self.nsp, args)
+<<<<<<< HEAD
             self._give(sids, None, lambda: packet, id, target.volatile, target.compress, target.rooms)
+=======
+            if kept:
+                self._give_kept(sids, None, lambda: packet, id, target.compress)
+                return
+            self._give(sids, None, lambda: packet, id, target.volatile, target.compress)
+>>>>>>> wip-gateways
 
     def _give(
         self,
@@ -309,6 +329,13 @@ class StreamsAdapter(ClusterAdapter):
         frames = self.frames(text, packet, id if self.recovers else None, compress)
         it: Any = packet if frames is not None else packet()
         slow = self._emitter.send(sids, it, volatile=volatile, compress=compress, frames=frames, rooms=rooms)
+        if slow is not None:
+            self._spawn(slow)
+
+    def _give_kept(
+        self, sids: Collection[str], text: str | None, packet: Callable[[], Packet], id: str, compress: bool
+    ) -> None:
+        slow = self.history_keeper.give(sids, text, packet, id, compress)
         if slow is not None:
             self._spawn(slow)
 

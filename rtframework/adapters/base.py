@@ -63,6 +63,10 @@ class BaseAdapter(ABC):
         """Count the rooms that have a socket in them."""
         return self.index.room_count
 
+    def member_count(self, room: str) -> int:
+        """Count the sockets in a room."""
+        return len(self.index.members(room))
+
     def sockets(self, target: Target) -> list[str]:
         """Return the ids of this server's sockets that a target selects."""
         return self.index.select(target.rooms, target.except_)

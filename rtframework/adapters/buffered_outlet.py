@@ -1,4 +1,4 @@
-"""A buffer of frames for a client that is not connected to the namespace yet."""
+"""A buffer of frames for a client that cannot get them yet: it is not let in, or something else has to come first."""
 
 from __future__ import annotations
 
@@ -8,19 +8,21 @@ from typing import TYPE_CHECKING
 from ..types import DisconnectReason
 
 if TYPE_CHECKING:
-    from ..protocols import Connection, Frames
+    from ..protocols import Connection, Frames, Outlet
 
 
 class BufferedOutlet:
-    """Holds frames, in order, until the client is connected to the namespace; discarded when the client is refused.
+    """Holds frames, in order, until the client may get them; discarded when the client is refused.
 
-    Volatile frames are dropped. When more than ``limit`` bytes wait, the connection is closed ("slow consumer").
+    ``below``: where they go then, the connection by default; it may be another buffer. Volatile frames are dropped.
+    When more than ``limit`` bytes wait, the connection is closed ("slow consumer").
     """
 
-    __slots__ = ("_connection", "_frames", "_limit", "_size")
+    __slots__ = ("_connection", "_frames", "_limit", "_size", "below")
 
-    def __init__(self, connection: Connection, limit: int) -> None:
+    def __init__(self, connection: Connection, limit: int, below: Outlet | None = None) -> None:
         self._connection = connection
+        self.below: Outlet = connection if below is None else below
         self._frames: list[Frames] = []
         self._limit = limit
         self._size = 0
@@ -40,7 +42,8 @@ class BufferedOutlet:
         self._frames.append(frames)
 
     def open(self) -> None:
-        """Send the frames that are held: the client is connected."""
+        """Send the frames that are held."""
         frames, self._frames = self._frames, []
+        self._size = 0
         for each in frames:
-            self._connection.send(each)
+            self.below.send(each)

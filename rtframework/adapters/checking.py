@@ -1,4 +1,4 @@
-"""Checking that what a factory returns is an adapter, for a plain error where it is made."""
+"""Checking the extensions of a server, and that what a factory returns is an adapter."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from weakref import WeakSet
 
 from .. import protocols
 from ..exceptions import ConfigurationError
-from ..options import check_factory
+from ..options import check_factory, check_object
 
 _ARGUMENTS: Final[dict[str, tuple[str, ...]]] = {
     "fetch_sockets": ("target", "timeout"),
@@ -18,6 +18,27 @@ _ARGUMENTS: Final[dict[str, tuple[str, ...]]] = {
 """The arguments of methods that had fewer before the first release."""
 
 _checked: Final[WeakSet[type]] = WeakSet()
+
+
+def check_extensions(auth: object, serializer: object, adapter: object, store: object = None) -> None:
+    """Check the extensions that a server is given. Raises ``ConfigurationError``."""
+    if auth is not None:
+        check_object(
+            "auth",
+            auth,
+            ("authenticate",),
+            "auth=StaticTokenAuth({token: user}), or an object of your own with async def authenticate(handshake)",
+        )
+    if isinstance(serializer, str):
+        raise ConfigurationError(
+            f"serializer is an object, not a name: write serializer=load('serializers', {serializer!r})(), with load "
+            "of rtframework.plugins"
+        )
+    if serializer is not None:
+        check_object("serializer", serializer, ("encode", "decoder"), "serializer=JSONSerializer()")
+    check_adapter_factory(adapter)
+    if store is not None:
+        check_object("store", store, ("get", "set", "add", "replace", "remove"), "store=MemoryStore()")
 
 
 def check_adapter_factory(adapter: object) -> None:

@@ -1,8 +1,9 @@
 """Entries of the stream, as @socket.io/redis-streams-adapter 0.3.1 and its emitter write them.
 
 An entry has the fields ``uid``, ``nsp``, ``type`` and ``data``: JSON, or base64 of MessagePack if there are bytes. Ours
-have two more, which Node ignores: ``m``, the id of the message, and ``r``, its room if it is exactly one; ``a`` marks
-an entry that is sent again, ``gap`` tells of entries that the stream has lost (see ``cursor``).
+have two more, which Node ignores: ``m``, the id of the message, and ``r``, its room if it is exactly one; ``h`` marks
+an entry that is kept in the history of rooms, ``a`` one that is sent again, ``gap`` tells of entries that were lost;
+see ``cursor``.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ class Entry(msgspec.Struct, gc=False):
     room: bytes | None
     again: bool
     gap: str | None
+    kept: bool = False
 
 
 # --- the stream of a namespace ----------------------------------------------------------------------------------------
@@ -141,7 +143,7 @@ def is_for(fields: Fields, uids: Container[bytes], rooms: Mapping[bytes, Contain
         here = rooms.get(fields[3])
         if here is None:
             return length > 8 and fields[8] == b"gap"
-        if length == 12 and fields[10] == b"r" and fields[5] == b"3":
+        if length >= 12 and fields[10] == b"r" and fields[5] == b"3":
             return fields[11].decode(errors="replace") in here
     return True
 
@@ -176,6 +178,7 @@ def read_fields(fields: Fields) -> Entry:
             found.get(b"r"),
             b"a" in found,
             found[b"gap"].decode() if b"gap" in found else None,
+            b"h" in found,
         )
     except (KeyError, ValueError) as error:
         raise DecodeError(f"invalid entry of the stream: {error!r}") from None

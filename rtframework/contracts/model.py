@@ -51,7 +51,8 @@ class EventContract(Struct, frozen=True):
     """The type of the acknowledgement: ``None`` for an empty one, ``Any`` without an annotation, ``NOTHING`` if none is
     requested. A tuple is several arguments."""
     description: str = ""
-    """The first paragraph of the handler's docstring, or the description of the declaration."""
+    """The first paragraph of the handler's docstring, or the description of the declaration; and, of an event that is
+    served once, which id it has."""
     places: tuple[str, ...] = ()
     """The handlers, or the file and line of the declaration."""
 
@@ -152,9 +153,17 @@ def _received(handlers: Sequence[Any]) -> EventContract:
         handlers[0].name,
         tuple(_arguments([each.parameters for each in signatures])),
         _answer(signatures),
-        next(filter(None, descriptions), ""),
+        " ".join(filter(None, (next(filter(None, descriptions), ""), _served_once(handlers)))),
         tuple(dict.fromkeys(where(each.function) for each in handlers)),
     )
+
+
+def _served_once(handlers: Sequence[Any]) -> str:
+    """Tell clients which id lets them send an event again, if all its handlers serve it once."""
+    ids = dict.fromkeys(None if each.event_id is None else each.event_id.name for each in handlers)
+    if None in ids:
+        return ""
+    return f"Served once for each {' and '.join(f'`{id}`' for id in ids)}, so that it may be sent again."
 
 
 def _arguments(handlers: Sequence[Sequence[Parameter]]) -> Iterable[Argument]:

@@ -80,7 +80,7 @@ class BaseGateway:
         return partial(self.entrance.serve, route)
 
     def add_websocket(self, app: web.Application, path: str, route: Route) -> None:
-        """Add a path whose requests ``route`` answers, as with :meth:`handler`; a websocket costs no task of aiohttp."""
+        """Add a path whose requests ``route`` answers, as by :meth:`handler`; a websocket costs no task of aiohttp."""
         added = app.router.add_route("*", path, self.handler(route))
         add_direct_route(app, path, added, partial(self.entrance.serve_directly, route))
 

@@ -87,7 +87,7 @@ class GatewayWebSocket(WebSocketTransport):
     before a close is served and answered first.
     """
 
-    __slots__ = ("_gateway", "close_code")
+    __slots__ = ("_gateway", "_is_over", "close_code")
 
     connection: GatewayConnection | None
 
@@ -97,6 +97,8 @@ class GatewayWebSocket(WebSocketTransport):
         assert reader is not None
         self._reader = StrictFrameReader(NOBODY, self, reader.limit, reader.inflates)
         self._gateway = gateway
+        self._is_over = False
+        """True if the client has closed, or broken the protocol: nothing that it has sent behind that counts."""
         self.close_code: tuple[int, str] | None = None
         """The code and the reason to close with; if not set, one of ``CLOSE_CODES``."""
 
@@ -124,11 +126,14 @@ class GatewayWebSocket(WebSocketTransport):
 
     def control(self, opcode: int, payload: bytes) -> None:
         """Take a control frame (RFC 6455, 5.5)."""
+        if self._is_over:
+            return
         if opcode == PING:
             transport = self._transport
             if not (self._closing or transport.is_closing()) and transport.get_write_buffer_size() < _MUCH:
                 transport.write(websocket_frame(PONG, payload))
         elif opcode == CLOSE and not self._closing and self.connection is not None:
+            self._is_over = True
             self._ignore_packets()
             self._reader = None
             answer = partial(self._end_with, payload[:2], DisconnectReason.TRANSPORT_CLOSE)
@@ -154,6 +159,9 @@ class GatewayWebSocket(WebSocketTransport):
 
     def _fail(self, code: int) -> None:
         """Fail the connection of a client that broke the protocol, once what came before has been served."""
+        if self._is_over:
+            return
+        self._is_over = True
         connection = self.connection
         if connection is None or connection.inbox is None or self._closing:
             super()._fail(code)

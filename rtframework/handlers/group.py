@@ -7,7 +7,7 @@ import logging
 from collections.abc import Awaitable, Sequence
 from functools import partial
 from inspect import isawaitable
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from ..concurrency import is_cancelled, run_abreast
 from ..exceptions import EventError
@@ -20,8 +20,12 @@ if TYPE_CHECKING:
     from ..types import Packet
     from .event import Acknowledging, Event
     from .handler import Handler
+    from .idempotent import IdempotentHandler
     from .limited import LimitedHandler
     from .returns import CheckedHandler
+
+    ReadyHandler: TypeAlias = Handler | CheckedHandler | LimitedHandler | IdempotentHandler
+    """A handler with all that is in front of it."""
 
 log: Final = logging.getLogger("rtframework.socket")
 
@@ -40,7 +44,7 @@ class HandlerGroup:
 
     is_async: Final = True
 
-    def __init__(self, handlers: Sequence[Handler | CheckedHandler | LimitedHandler], tasks: TaskSet) -> None:
+    def __init__(self, handlers: Sequence[ReadyHandler], tasks: TaskSet) -> None:
         self.handlers = tuple(handlers)
         self.ordered = any(each.ordered for each in handlers)
         self._tasks = tasks
@@ -73,7 +77,7 @@ class HandlerGroup:
 
     async def _one(
         self,
-        handler: Handler | CheckedHandler | LimitedHandler,
+        handler: ReadyHandler,
         socket: Acknowledging,
         args: Sequence[Any],
         packet: Packet | None,

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from ..limits.limit import Limit
     from ..types import Packet
     from .event import Event
+    from .idempotent import EventId
     from .signatures import HandlerFunction, LifecycleSignature, Signature
 
 _EXACT: Final = frozenset({str, int, bool})
@@ -36,6 +37,7 @@ class Handler:
         "_most",
         "_rest",
         "_single",
+        "event_id",
         "function",
         "is_async",
         "limit",
@@ -59,6 +61,8 @@ class Handler:
         self.ordered = ordered
         self.limit: Limit | None = None
         """The limit on how often it runs."""
+        self.event_id: EventId | None = None
+        """The place of the id of an event that is served once."""
         self.signature = signature
         self.is_async = signature.is_async
         self.takes_ack = signature.takes_ack

@@ -29,7 +29,14 @@ class Registration(Advising):
         return self._registry()
 
     @given_a_name
-    def on(self, event: str | int, *, ordered: bool | None = None, rate: Rates = None) -> Callable[[F], F]:
+    def on(
+        self,
+        event: str | int,
+        *,
+        ordered: bool | None = None,
+        rate: Rates = None,
+        idempotent: bool | str | None = None,
+    ) -> Callable[[F], F]:
         """Register the decorated function for an event.
 
         ``"connection"`` (``"connect"``) is called with ``(socket)`` when a client has passed authentication and
@@ -49,6 +56,11 @@ class Registration(Advising):
         is answered with the error ``rate_limited``, and the handler does not run. Where there is no ``on``, write
         ``@limited("10/s")``.
 
+        ``idempotent``: serve an event once, and answer its repeats as the first, for clients with the option
+        ``retries``. The name of the parameter that has the id which a client gives each event, or of a field of it
+        (``"message.id"``); ``True``: the parameter ``event_id`` or ``client_offset``. An event without an id is served
+        each time. Where there is no ``on``, write ``@idempotent("event_id")``.
+
         ``ordered=True``: this event waits until the ordered events before it, of the same socket, are done.
 
         Handlers of a socket (``socket.on``) are called without it: ``(*args)``, and ``(reason)``. They run after those
@@ -64,7 +76,7 @@ class Registration(Advising):
                 async def rename(name: str) -> None:
                     socket.data["name"] = name
         """
-        return partial(self._registry().on, event, ordered=ordered, rate=rate)
+        return partial(self._registry().on, event, ordered=ordered, rate=rate, idempotent=idempotent)
 
     @given_a_name
     def once(self, event: str | int, *, ordered: bool | None = None) -> Callable[[F], F]:

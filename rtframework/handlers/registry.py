@@ -21,14 +21,16 @@ from .dependencies import IN_EVENT, IN_OUTGOING, Place
 from .event import CONNECTION, DISCONNECT, DISCONNECTING, LIFECYCLE, NEW_NAMESPACE
 from .group import HandlerGroup
 from .handler import Handler, LifecycleHandler, SpecialHandler
+from .idempotent import EventId, IdempotentHandler, source_for
 from .limited import LimitedHandler, rates_for
-from .returns import CheckedHandler, checked
+from .returns import checked
 from .signatures import LifecycleSignature, Signature, Signatures
 
 if TYPE_CHECKING:
     from ..limits.rates import Rates
     from ..types import Packet
     from .event import Acknowledging
+    from .group import ReadyHandler
 
 log: Final = logging.getLogger("rtframework.socket")
 
@@ -86,7 +88,7 @@ class HandlerRegistry:
         self.ordered = ordered
         self.validates = validates
         """True if the return values of handlers are validated."""
-        self.handlers: dict[str | int, Handler | CheckedHandler | LimitedHandler | HandlerGroup] = {}
+        self.handlers: dict[str | int, ReadyHandler | HandlerGroup] = {}
         self.catch_all: tuple[Handler, ...] = ()
         self.answering = False
         """True if one of the catch-alls takes ``ack``."""
@@ -122,15 +124,25 @@ class HandlerRegistry:
     # --- events -----------------------------------------------------------------------------------------------------
 
     def on(
-        self, event: str | int, function: F, *, ordered: bool | None = None, once: bool = False, rate: Rates = None
+        self,
+        event: str | int,
+        function: F,
+        *,
+        ordered: bool | None = None,
+        once: bool = False,
+        rate: Rates = None,
+        idempotent: bool | str | None = None,
     ) -> F:
         """Add a handler. Raises :class:`~rtframework.ConfigurationError`."""
         added: Handler | LifecycleHandler
         rates = rates_for(function, rate, of_socket=self._of_socket)
+        source = source_for(function, idempotent)
         if event in LIFECYCLE:
             name = key = LIFECYCLE[event_key(event)]
             if rates:
                 raise ConfigurationError(f"{name!r} has no rate: write Server(rate_limit=RateLimit(connects=...))")
+            if source:
+                raise ConfigurationError(f"{name!r} is no event that a client sends: it cannot be idempotent")
             if name == CONNECTION and self._of_socket:
                 raise ConfigurationError("a socket is connected already when it can be listened to")
             takes_socket = not self._of_socket
@@ -143,6 +155,7 @@ class HandlerRegistry:
             key = event_key(checked_name)
             added = self._handler(checked_name, function, ordered, once)
             added.limit = Limit(rates) if rates else None
+            added.event_id = EventId(added.signature, source) if source else None
         self._set(key, (*self._of(key), added))
         return function
 
@@ -284,27 +297,30 @@ class HandlerRegistry:
         if key in self.lifecycle:
             self.lifecycle[key] = handlers
             return
-        number = number_of(key)
+        as_number = number_of(key)
         if handlers:
-            ready = [self._ready(each) for each in handlers]
+            ready = [self._ready(each, number) for number, each in enumerate(handlers)]
             self._handlers[key] = handlers
             self.handlers[key] = ready[0] if len(ready) == 1 else HandlerGroup(ready, self._tasks)
-            if number is not None:
-                self.handlers[number] = self.handlers[key]
+            if as_number is not None:
+                self.handlers[as_number] = self.handlers[key]
         else:
             self._handlers.pop(key, None)
             self.handlers.pop(key, None)
-            if number is not None:
-                self.handlers.pop(number, None)
+            if as_number is not None:
+                self.handlers.pop(as_number, None)
 
-    def _ready(self, handler: Handler) -> Handler | CheckedHandler | LimitedHandler:
-        """Return a handler with all that is in front of it: the check of its results, and its rate."""
+    def _ready(self, handler: Handler, number: int) -> ReadyHandler:
+        """Return a handler with all that is in front of it: the check of its results, its rate, what was served."""
         ready = checked(handler) if self.validates else handler
+        if handler.event_id is not None:
+            place = f"socket {number}" if self._of_socket else str(number)
+            return IdempotentHandler(ready, handler.event_id, place, handler.limit)
         return ready if handler.limit is None else LimitedHandler(ready, handler.limit)
 
     # --- running ----------------------------------------------------------------------------------------------------
 
-    def together(self, *handlers: Handler | CheckedHandler | LimitedHandler | HandlerGroup) -> HandlerGroup:
+    def together(self, *handlers: ReadyHandler | HandlerGroup) -> HandlerGroup:
         """Make one group of a namespace's handlers and a socket's handlers."""
         return HandlerGroup(
             [one for each in handlers for one in (each.handlers if isinstance(each, HandlerGroup) else (each,))],

@@ -19,7 +19,7 @@ log: Final = logging.getLogger("rtframework.audit")
 
 _failed: Final = ThrottledLog(log, logging.ERROR, "unhandled error in a function of on_audit")
 
-AuditKind: TypeAlias = Literal["login", "refusal", "kick", "limit", "admin", "ban"]
+AuditKind: TypeAlias = Literal["login", "refusal", "kick", "limit", "admin", "ban", "api"]
 
 OF_ADDRESS: Final = Rate(1, burst=10)
 """Lines of one kind for one address."""
@@ -33,7 +33,8 @@ class AuditEntry:
 
     ``kind``: ``"login"``: a client with a user was let into a namespace. ``"refusal"``: one was refused, or a request
     was. ``"kick"``: the server has disconnected one. ``"limit"``: one is beyond a limit. ``"admin"``: a command was
-    given in the Admin UI. ``"ban"``: an address was banned, or a ban was lifted.
+    given in the Admin UI. ``"ban"``: an address was banned, or a ban was lifted. ``"api"``: a call was made over HTTP
+    (``rtframework_http_api``); ``user`` is the name of its key.
     """
 
     kind: AuditKind
@@ -46,7 +47,7 @@ class AuditEntry:
     """The socket's id, which is public."""
     code: str | None = None
     """The reason of a refusal, as the client was told it: a code or a message; of a kick, as the program gave it. The
-    command; the time of a ban."""
+    command, or the call; the time of a ban."""
     limit: str | None = None
     """The limit that was reached, as ``Stats.limited`` names it."""
 
@@ -92,9 +93,11 @@ class Audit:
 
     def write(self, kind: AuditKind, *, address: str | None, user: Any = None, **details: str | None) -> None:
         """Write an entry. ``user``: what the authenticator returned. ``details``: further fields of the entry."""
-        if not self.is_on:
-            return
-        entry = AuditEntry(kind, address, name_of(user), **details)
+        if self.is_on:
+            self.add(AuditEntry(kind, address, name_of(user), **details))
+
+    def add(self, entry: AuditEntry) -> None:
+        """Write an entry that is made already."""
         for listener in self._listeners:
             try:
                 listener(entry)

@@ -20,8 +20,10 @@ from ..handlers.event import CONNECTION, Passage
 from ..logs import ThrottledLog, quote
 from ..protocols import UNKNOWN
 from ..types import DisconnectReason, Packet, PacketType
+from .devices import look_at, read_device
 from .membership import State
 from .own_rooms import EVERY_TOKEN, is_of_another, own_rooms, room_of_token, rooms_of
+from .sightings import key_of_device
 
 if TYPE_CHECKING:
     from ..authenticators import TokenDetails
@@ -98,6 +100,8 @@ class Admission:
                 guard = self._host.guard
                 guard.hit(MAX_CONNECTIONS_PER_USER, address=client.address, user=user, nsp=nsp.name)
                 return self._refuse(client, socket, TOO_MANY, outcomes.LIMITED_CONNECT)
+            if self._host.settings.devices is not None and "device" in handshake.auth:
+                await self._look_at_device(socket, self._host.settings.devices)
             if socket._session is not None:
                 await nsp._membership.farewell(socket.id)
             if nsp._connect_links and not (recovery is not None and self._skips(socket, recovery)):
@@ -135,11 +139,10 @@ class Admission:
         """Tell a client that it is connected, and send what was held for it. Nothing happens in another state."""
         if socket._state is not State.JOINED:
             return
-        nsp, conn, held = self._nsp, socket._client.conn, socket._outlet
-        assert isinstance(held, BufferedOutlet)
+        nsp, conn = self._nsp, socket._client.conn
+        held = nsp._membership.connect_outlet(socket)
         socket._state = State.CONNECTED
         socket._was_accepted = True
-        socket._outlet = nsp._membership.outlets[socket.id] = conn
         if socket._pid is not None:
             nsp._membership.by_pid[socket._pid] = socket
         self._count(outcomes.CONNECTED)
@@ -149,6 +152,8 @@ class Admission:
         held.open()
         if socket._token is not None:
             self._host.renewals.add(socket)
+        if socket._authenticated is not None:
+            nsp._membership.note_user(socket, 1)
         if nsp._watcher is not None:
             nsp._watcher.admitted(socket)
         if socket._authenticated is not None and nsp._guard.audit.is_on:
@@ -197,6 +202,14 @@ class Admission:
             log.debug("a client of %s is not recovered", nsp.name, extra={"nsp": nsp.name})
         return nsp._make_socket(client, client.new_id(nsp.name), handshake, user, secrets.token_urlsafe(15))
 
+    async def _look_at_device(self, socket: Socket, seconds: float) -> None:
+        """Find out whether the server knows the device that a client says it runs on."""
+        device = read_device(socket.handshake.auth)
+        if device is not None:
+            room = next(iter(rooms_of(socket._authenticated, self._nsp.name)), "")
+            key = key_of_device(self._nsp.label, room, device.id)
+            socket._device = await look_at(device, key, self._host.sightings, seconds)
+
     def _skips(self, socket: Socket, recovery: Recovery) -> bool:
         """Tell whether a client is recovered and passes middleware by.
 
@@ -239,9 +252,10 @@ class Admission:
         nsp._membership.sockets[socket.id] = socket
         if not resumed:
             self._hold(socket)
-            return nsp.adapter.add(socket.id, {socket.id, *socket._last_rooms})
-        # It is in them. The adapter says again what there is to wait for.
-        return nsp.adapter.add(socket.id, nsp.adapter.rooms(socket.id))
+            entering = nsp.adapter.add(socket.id, {socket.id, *socket._last_rooms})
+        else:  # it is in them; the adapter says again what there is to wait for
+            entering = nsp.adapter.add(socket.id, nsp.adapter.rooms(socket.id))
+        return entering if nsp._presence is None else nsp._presence.admitted(socket, entering, lists=not resumed)
 
     async def _entered(self, socket: Socket, entering: Awaitable[None] | bool) -> bool:
         """Wait until packets of other servers reach a socket. Return ``False`` when it has left."""

@@ -6,6 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING, Any, Never
 
 from ..adapters.connecting import is_connecting
+from ..adapters.history import DEFAULT, no_history
 from ..exceptions import ClusterUnavailable
 from ..handlers.mistakes import Advising, unknown_keywords
 from .operators import tell_missed
@@ -15,7 +16,8 @@ from .user import UserOperator
 if TYPE_CHECKING:
     from collections.abc import Awaitable
 
-    from ..types import AckResponses
+    from ..types import AckResponses, HistoryPage, Member
+    from .history import NamespaceHistory
     from .operators import BroadcastOperator, RemoteSocket, Rooms
 
 
@@ -52,6 +54,21 @@ class Broadcasting(Advising):
         room = room_of_user(id)
         return UserOperator(str(id), room, self._everybody().to(room))
 
+    async def presence(self, room: str, *, limit: int = 1_000, after: str | None = None) -> list[Member]:
+        """Return who is in a room, on all servers of a cluster, in the order of the users' ids.
+
+        ``limit``: how many at most. ``after``: only users whose id comes behind this one, for the next page. A room
+        that is empty has nobody in it. Raises :class:`~rtframework.ConfigurationError` for a room that no
+        ``Presence`` of the server fits, and :class:`~rtframework.ClusterUnavailable` when the other servers cannot be
+        asked.
+
+        Example::
+
+            for member in await io.presence("chat:1"):
+                print(member.user, member.meta, member.tabs)
+        """
+        return await self._everybody()._audience._members_of(room, limit, after)
+
     async def revoke_tokens(
         self, *, id: str | None = None, user: object = None, issued_before: float | None = None
     ) -> None:
@@ -75,6 +92,30 @@ class Broadcasting(Advising):
             await io.revoke_tokens(id="5f3c")
         """
         await self._everybody()._audience._revoke_tokens(id, user, issued_before)
+
+    async def history(
+        self, room: str, *, before: str | None = None, after: str | None = None, limit: int = DEFAULT
+    ) -> HistoryPage:
+        """Return a page of what was said in a room that has a :class:`~rtframework.History`, the oldest first.
+
+        By default the newest entries; with the id of an entry as ``before``, those before it. ``after``: those that
+        came first after it; ``page.gap`` is true if some of them are gone. ``page.more``: there are further ones.
+        ``limit``: entries, at most ``History.page``.
+
+        Raises :class:`~rtframework.ConfigurationError` for a room without history, and
+        :class:`~rtframework.ClusterUnavailable` if it is not read in time.
+        """
+        return await self._room_history(room).page(room, before, after, limit)
+
+    async def clear_history(self, room: str) -> None:
+        """Forget what was said in a room. Clients are not told; who was away is told of a gap."""
+        await self._room_history(room).clear(room)
+
+    def _room_history(self, room: str) -> NamespaceHistory:
+        history = self._everybody()._audience._history
+        if history is None:
+            raise no_history(room)
+        return history
 
     @property
     def volatile(self) -> BroadcastOperator:
@@ -102,7 +143,7 @@ class Broadcasting(Advising):
         audience = everybody._audience
         packet = audience._packet(event, args)
         delivery: Awaitable[None] | None = None
-        try:
+        try:  # everybody is in no room that has a history
             delivery = audience.adapter.broadcast(packet, everybody._target)
             await delivery
         except ClusterUnavailable as error:

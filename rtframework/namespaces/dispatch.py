@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from functools import partial
 from inspect import isawaitable
 from typing import TYPE_CHECKING, Any, Final
@@ -12,20 +12,24 @@ from typing import TYPE_CHECKING, Any, Final
 from ..concurrency import is_cancelled
 from ..counters import HANDLER
 from ..counters import UNKNOWN as UNKNOWN_EVENT
-from ..exceptions import EncodeError, EventError, InvalidPayload
+from ..exceptions import EncodeError, EventError, InvalidPayload, RateLimited
 from ..handlers.event import DEFERRED, Event
 from ..handlers.group import Explained, HandlerGroup
 from ..handlers.handler import LEFT_TO_CATCH_ALL, UNKNOWN
 from ..logs import ThrottledLog, printable, quote, show_event
 from ..packets import to_ack
 from ..types import DisconnectReason, Packet, PacketType
+from .devices import read_device
 from .membership import State
+from .own_rooms import rooms_of
+from .repeats import tell_of_one_connection
 
 if TYPE_CHECKING:
     from ..handlers.middleware import Link
     from ..handlers.registry import HandlerRegistry
     from ..limits.limit import Limit
     from ..protocols import Client, Outlet
+    from ..types import Handshake
     from .namespace import Namespace
 
 log: Final = logging.getLogger("rtframework.socket")
@@ -57,7 +61,10 @@ class EventDispatch:
     __slots__ = ("_acks", "_client", "_nsp", "_outlet", "_own", "_state", "_turn", "id")
 
     id: str
+    connected: Any
+    handshake: Handshake
     _authenticated: Any
+    _pid: str | None
     _nsp: Namespace
     _client: Client
     _state: State
@@ -203,6 +210,26 @@ class EventDispatch:
             user = self._authenticated
             guard.hit(HANDLER, address=client.address, user=user, nsp=nsp.name, sid=self.id, event=event)
         return wait
+
+    def _serve_once(
+        self, event: str, place: str, id: str, call: Callable[[], Any], refused: Callable[[], RateLimited | None]
+    ) -> Awaitable[Any]:
+        """Serve the event of an id, unless it was served before."""
+        nsp = self._nsp
+        assert nsp._host is not None
+        return nsp._host.repeats.serve(self, self._scope(), (event, nsp.name, place, id), call, refused)
+
+    def _scope(self) -> str:
+        """Return whose ids of events are known: a user's or, without one, those of what survives a reconnect."""
+        user = rooms_of(self._authenticated, self._nsp.name)
+        if user:
+            return next(iter(user))
+        device = read_device(self.handshake.auth)
+        if device is not None:
+            return f"device:{device.id}"
+        if self._pid is None:
+            tell_of_one_connection()
+        return f"socket:{self.id}"
 
     # --- the answer -------------------------------------------------------------------------------------------------
 

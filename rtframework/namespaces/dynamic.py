@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Coroutine, Mapping
+from collections.abc import AsyncIterator, Coroutine, Mapping
+from contextlib import asynccontextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
@@ -138,6 +139,34 @@ class DynamicNamespaces:
             self._idle.pop(name, None)
             child.wait_no_longer()
         return child.namespace
+
+    @asynccontextmanager
+    async def visit(self, name: str) -> AsyncIterator[Namespace | None]:
+        """Keep the child of that name while in the block, made if need be; ``None`` when no pattern matches the name.
+
+        It is one of those that are cleaned up when they are empty, as if a client had asked for it.
+        """
+        child = self._children.get(name) or self._make_for_visit(name)
+        if child is None:
+            yield None
+            return
+        child.hold()
+        self._idle.pop(name, None)
+        try:
+            if child.opening is not None:
+                await asyncio.wait({child.opening})
+            yield child.namespace if self._children.get(name) is child else None
+        finally:
+            child.release()
+
+    def _make_for_visit(self, name: str) -> _Child | None:
+        if not is_namespace(name) or len(name) > self._host.settings.limits.max_namespace_name:
+            return None
+        for parent in self._parents.values():
+            params = parent.rule.match(name) if isinstance(parent.rule, Pattern) else None
+            if params is not None:
+                return self._make(parent, name, params) if self._make_room() else None
+        return None
 
     # --- what a client asks -----------------------------------------------------------------------------------------
 

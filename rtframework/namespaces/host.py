@@ -7,14 +7,17 @@ import difflib
 import logging
 import re
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeGuard, TypeVar
 
 from ..adapters.cluster_events import ClusterEvents
+from ..adapters.memory_history import MemoryHistory
+from ..adapters.memory_store import MemoryStore
 from ..concurrency import TaskSet, is_cancelled
-from ..counters import CONNECT_RATE, INTERNAL_ERROR, INVALID_NAMESPACE, LIMITED_CONNECT, REFUSALS
+from ..counters import CONNECT_RATE, DISCARDED, INTERNAL_ERROR, INVALID_NAMESPACE, LIMITED_CONNECT, REFUSALS
 from ..exceptions import AckTimeout, ClusterUnavailable, ConfigurationError, ConnectionRefused, RateLimited
 from ..handlers.exception_handlers import ExceptionHandlers
 from ..handlers.middleware import observing
@@ -24,6 +27,8 @@ from ..limits.limit import NO_BUCKETS
 from ..limits.rates import RateLimit
 from ..limits.seats import Seats
 from ..logs import Lazy, ThrottledLog, quote
+from ..options import Idempotency, check_instance, check_memory
+from ..protocols import KeepsValues
 from ..types import EVERYBODY, AckResponses, DisconnectReason, Target
 from .admission import code_of, refuse
 from .announcements import Announcements
@@ -33,13 +38,27 @@ from .own_rooms import EVERY_TOKEN, own_rooms
 from .parent import ParentNamespace
 from .patterns import Pattern, Question, is_template
 from .renewals import Renewals
+from .repeats import Repeats
 from .revocations import REVOCATIONS, REVOKED, TOKEN_REVOKED, Revocation, Revocations
+from .server_presence import ServerPresence
+from .sightings import Sightings
 
 if TYPE_CHECKING:
+    from ..adapters.history import History
+    from ..adapters.presence import Presence
     from ..counters import Counters
     from ..handlers.strict import Auditor
     from ..options import Limits, Recovery
-    from ..protocols import AdapterFactory, Authenticator, Backbone, Client, Engine, Observer
+    from ..protocols import (
+        AdapterFactory,
+        Authenticator,
+        Backbone,
+        Client,
+        Engine,
+        HistoryStore,
+        KeyValueStore,
+        Observer,
+    )
     from ..server import Server
     from .announcements import Pending
     from .parent import Factory
@@ -75,11 +94,26 @@ class Settings:
     authenticator: Authenticator | None
     adapter_factory: AdapterFactory
     recovery: Recovery | None
+    history: tuple[History, ...] = ()
     linger: float
     """Seconds that may pass before it is noticed that a client has gone."""
     ordered: bool
     validate_returns: bool
     clean_up: bool
+    idempotency: Idempotency | None = None
+    last_seen: float | None = None
+    """Seconds for which it is remembered when a user was there last; ``None``: it is not."""
+    devices: float | None = None
+    """Seconds for which the devices of users are remembered; ``None``: they are not."""
+    store: KeyValueStore | None = None
+    """Keeps values; ``None``: the backbone does, or the memory of this process."""
+
+    presence: tuple[Presence, ...] = ()
+
+    def __post_init__(self) -> None:
+        check_instance("idempotency", self.idempotency, Idempotency, "Idempotency(seconds=...)")
+        check_memory("last_seen", self.last_seen)
+        check_memory("devices", self.devices)
 
     @property
     def backbone(self) -> Backbone | None:
@@ -110,6 +144,8 @@ class Host:
         self.dynamic = DynamicNamespaces(self, clean_up=settings.clean_up)
         self.announcements = Announcements()
         self.cluster = ClusterEvents(self._why_down)
+        self.memory_history = MemoryHistory() if settings.backbone is None else None
+        """Keeps the history of rooms, unless the adapter or a program's own store does; ``None`` with a backbone."""
         self.started_at: float | None = None
         """Time at which the application that is served had started; ``None`` before, and when it stops."""
         self.started = False
@@ -120,8 +156,14 @@ class Host:
         self.revocations = Revocations()
         """The credentials that are not accepted any more."""
         self.renewals = Renewals(self)
+        self.presence = ServerPresence(self, settings.presence) if settings.presence else None
+        """Who is in rooms; ``None`` if nobody asks."""
         self.has_told_of_skipping = False
         """True once the log says that recovered clients pass middleware by."""
+        self._store: KeyValueStore | None = settings.store
+        self._repeats: Repeats | None = None
+        self.sightings = Sightings(lambda: self.store, self.spawn, self._keep_at_once)
+        """The times at which users and devices were there last."""
         self._observed_connect: Callable[..., Awaitable[str]] | None = None
         self._pending: list[Pending] = []
         self._tasks = TaskSet()
@@ -145,6 +187,16 @@ class Host:
         if namespace is None or namespace.parent is not None:
             namespace = self.dynamic.claim(name) if factory is None else None
         return self.add((factory or Namespace)(name)) if namespace is None else namespace
+
+    @asynccontextmanager
+    async def visit(self, name: str) -> AsyncIterator[Namespace | None]:
+        """Keep the namespace of that name while in the block. See ``Server.visit``."""
+        namespace = self.namespaces.get(name)
+        if namespace is not None and namespace.parent is None:
+            yield namespace
+            return
+        async with self.dynamic.visit(name) as child:
+            yield child
 
     def _parent(self, key: str | re.Pattern[str] | Predicate, factory: Factory | None) -> ParentNamespace:
         parent = self.dynamic.parent(key)
@@ -338,6 +390,37 @@ class Host:
         close = difflib.get_close_matches(nsp, self.namespaces, 1)
         return f"{f'did you mean {close[0]!r}? ' if close else ''}io.of({quote(nsp)}) makes it"
 
+    # --- values that are kept ---------------------------------------------------------------------------------------
+
+    @property
+    def store(self) -> KeyValueStore:
+        """The store of this server, and of those that it is joined to."""
+        if self._store is None:
+            backbone = self.settings.backbone
+            if backbone is not None and isinstance(backbone, KeepsValues):
+                self._store = backbone.store
+            else:
+                self._store = MemoryStore()
+                if backbone is not None:
+                    log.warning("the adapter keeps no values: each server has its own, see Server(store=...)")
+        return self._store
+
+    def _keep_at_once(self, key: str, value: bytes, seconds: float) -> bool:
+        """Keep a value if the store is in memory. Return ``False`` if it is not."""
+        store = self.store
+        if type(store) is not MemoryStore:
+            return False
+        store.table.set(key, value, seconds)
+        return True
+
+    @property
+    def repeats(self) -> Repeats:
+        """The events that are served once."""
+        if self._repeats is None:
+            settings = self.settings.idempotency or Idempotency()
+            self._repeats = Repeats(self.store, settings, self.engine, self.counts, self.spawn)
+        return self._repeats
+
     # --- background work --------------------------------------------------------------------------------------------
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
@@ -354,6 +437,8 @@ class Host:
         backbone = self.settings.backbone
         if backbone is not None:
             await backbone.start()
+        if self.presence is not None:
+            await self.presence.store.start()
         self.started = True
         self._on_breach = on_breach.get()
         self.dynamic.start()
@@ -365,6 +450,8 @@ class Host:
         while self._pending:
             await self._pending[0]()  # one that fails is heard of again at the next start
             del self._pending[0]
+        for store in self._stores():
+            await store.start()
         for namespace in starting:
             await namespace.adapter.start()
         if backbone is not None and self.settings.authenticator is not None:
@@ -390,6 +477,8 @@ class Host:
         for task in late:
             task.cancel()
         self.dynamic.stop()
+        if self.presence is not None:
+            await self.presence.close()
         for namespace in list(self.namespaces.values()):
             try:
                 await namespace.adapter.close()
@@ -397,6 +486,13 @@ class Host:
                 if is_cancelled(error):
                     raise
                 log.exception("an adapter failed to close", extra={"nsp": namespace.name})
+        for store in self._stores():
+            try:
+                await store.close()
+            except (Exception, asyncio.CancelledError) as error:
+                if is_cancelled(error):
+                    raise
+                log.exception("a store of rooms' history failed to close")
         backbone = self.settings.backbone
         if backbone is not None:
             try:
@@ -406,11 +502,20 @@ class Host:
                     raise
                 log.exception("the backbone failed to stop")
 
+    def _stores(self) -> Iterable[HistoryStore]:
+        """Return where the history of rooms is kept, each once."""
+        stores = [each.store for each in self.settings.history]
+        found = [self.memory_history if each is None else each for each in stores]
+        return {id(each): each for each in found if each is not None}.values()
+
     def stop(self) -> None:
         """Forget the children that were made for clients: the application has stopped."""
         for observer in self.observers:
             observer.stop()
         self.renewals.stop()
+        self.sightings.stop()
+        if self._repeats is not None:
+            self._repeats.stop()
         self.dynamic.clear()
         self.cluster.reset()
         self.started = False
@@ -419,6 +524,12 @@ class Host:
     def backbone(self) -> Backbone | None:
         """What joins the server to others, if anything does."""
         return self.settings.backbone
+
+    def count(self) -> Counters:
+        """Return the counters, with what the store has discarded so far."""
+        if isinstance(self._store, MemoryStore):
+            self.counts.repeats[DISCARDED] = self._store.discarded
+        return self.counts
 
     def count_sockets(self) -> int:
         """Count the sockets of all namespaces."""

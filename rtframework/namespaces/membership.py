@@ -6,9 +6,10 @@ import asyncio
 import enum
 import logging
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Final
 
+from ..adapters.buffered_outlet import BufferedOutlet
 from ..adapters.packet_log import RECOVERABLE
 from ..concurrency import is_cancelled
 from ..exceptions import Disconnected, EventError
@@ -17,9 +18,12 @@ from ..logs import ThrottledLog
 from ..protocols import Session
 from ..types import DisconnectReason, Packet, PacketType, Target
 from .kick import coming_back, kicked, read_reason
+from .own_rooms import rooms_of
+from .sightings import key_of_device, key_of_user
 
 if TYPE_CHECKING:
     from ..protocols import Outlet
+    from ..types import Device
     from .namespace import Namespace
     from .socket import Socket
 
@@ -82,6 +86,7 @@ class Membership:
         if not socket.connected:
             return
         socket.accept()
+        self._release_all(socket)
         reason, comes_back = read_reason(reason)
         if self._nsp._guard.audit.is_on:
             socket._audit("kick", reason)
@@ -163,6 +168,7 @@ class Membership:
                 self._persist(socket)
             else:
                 self._forget(socket)
+        of_connection = reason
         if self._told:
             reason = self._told.pop(socket.id, reason)
         socket._left = reason
@@ -175,7 +181,13 @@ class Membership:
         if was_connected and nsp._watcher is not None:
             nsp._watcher.gone(socket, reason)
         self._remove(socket)
+        if nsp._presence is not None:
+            nsp._presence.gone(socket.id, of_connection)
         if was_connected:
+            if socket._authenticated is not None:
+                self.note_user(socket, 0)
+            if socket._device is not None:
+                self._note_device(socket, socket._device)
             self.run_disconnect_handlers(socket, reason)
         for answer in (socket._acks or {}).values():
             if not answer.done():
@@ -194,6 +206,8 @@ class Membership:
         socket._outlet = None
         if joined:
             self._remove(socket)
+            if self._nsp._presence is not None:
+                self._nsp._presence.gone(socket.id, None)
             if not self.sockets:
                 self._nsp._emptied()
         socket._forget_listeners()
@@ -206,6 +220,79 @@ class Membership:
         if socket._pid is not None:
             self.by_pid.pop(socket._pid, None)
         self._nsp.adapter.remove_all(socket.id)
+
+    def note_user(self, socket: Socket, others: int) -> None:
+        """Note that a user is here, with its first socket, or was here until now, with its last one.
+
+        ``others``: the sockets that it has here then.
+        """
+        nsp = self._nsp
+        if nsp._host is None:
+            return
+        settings, sightings = nsp._host.settings, nsp._host.sightings
+        if settings.last_seen is not None:
+            count: Callable[[str], int] | None = getattr(nsp.adapter, "member_count", None)
+            for room in rooms_of(socket._authenticated, nsp.name):
+                # One user may have all sockets: a list of them for each that comes would take too long.
+                here = len(nsp.adapter.sockets(Target(frozenset((room,))))) if count is None else count(room)
+                if here == others:
+                    sightings.note(key_of_user(nsp.label, room), settings.last_seen)
+
+    def _note_device(self, socket: Socket, device: Device) -> None:
+        """Note that a device was here until now."""
+        nsp = self._nsp
+        if nsp._host is not None and nsp._host.settings.devices is not None:
+            room = next(iter(rooms_of(socket._authenticated, nsp.name)), "")
+            nsp._host.sightings.note(key_of_device(nsp.label, room, device.id), nsp._host.settings.devices)
+
+    # --- the way to a client ----------------------------------------------------------------------------------------
+
+    def connect_outlet(self, socket: Socket) -> BufferedOutlet:
+        """Let packets reach a client that is accepted. Return the buffer of those that it has to get first."""
+        held, above = socket._outlet, None
+        assert isinstance(held, BufferedOutlet)
+        while isinstance(held.below, BufferedOutlet):
+            held, above = held.below, held
+        self._set_outlet(socket, above, held.below)
+        return held
+
+    def hold(self, socket: Socket) -> BufferedOutlet | None:
+        """Hold back what is sent to a socket from now on, until :meth:`release`; ``None`` if nothing reaches it now.
+
+        What has to come first is sent to the result's ``below`` meanwhile.
+        """
+        if socket._outlet is None:
+            return None
+        held = BufferedOutlet(socket._client.conn, self._nsp._limits.max_outbox, socket._outlet)
+        self._set_outlet(socket, None, held)
+        return held
+
+    def release(self, socket: Socket, held: BufferedOutlet) -> None:
+        """Send what was held back, unless the client has left."""
+        outlet = socket._outlet
+        above: BufferedOutlet | None = None
+        while outlet is not held:
+            if not isinstance(outlet, BufferedOutlet):
+                return
+            above = outlet
+            outlet = outlet.below
+        self._set_outlet(socket, above, held.below)
+        held.open()
+
+    def _release_all(self, socket: Socket) -> None:
+        """Send all that is held back: the client is about to be disconnected."""
+        while isinstance(socket._outlet, BufferedOutlet) and socket._state is State.CONNECTED:
+            held = socket._outlet
+            while isinstance(held.below, BufferedOutlet):
+                held = held.below
+            self.release(socket, held)
+
+    def _set_outlet(self, socket: Socket, above: BufferedOutlet | None, outlet: Outlet) -> None:
+        """Make an outlet the one below a buffer, or, without one, that of the socket."""
+        if above is None:
+            socket._outlet = self.outlets[socket.id] = outlet
+        else:
+            above.below = outlet
 
     # --- rooms ------------------------------------------------------------------------------------------------------
 

@@ -24,15 +24,17 @@ from ..handlers.registry import HandlerRegistry
 from ..handlers.signatures import Signature
 from ..options import check_timeout
 from ..packets import check_event_name, event_key
-from ..types import EVERYBODY, AckResponses, Packet, PacketType, SocketDetails, Target
+from ..types import EVERYBODY, AckResponses, Member, Packet, PacketType, SocketDetails, Target
 from .admission import Admission
 from .broadcasting import Broadcasting
 from .emitter import NamespaceEmitter
+from .history import NamespaceHistory, make_history
 from .limited_receiver import LimitedReceiver
 from .membership import Membership
 from .operators import BroadcastOperator
 from .outgoing import OutgoingCatchAlls
 from .patterns import NO_PARAMS, is_namespace
+from .sightings import key_of_user
 from .socket import Socket
 
 if TYPE_CHECKING:
@@ -44,6 +46,7 @@ if TYPE_CHECKING:
     from ..server import Server
     from ..types import Handshake
     from .host import Host
+    from .presence import RoomPresence
 
 _EVENT: Final = PacketType.EVENT
 
@@ -101,6 +104,7 @@ class Namespace(Registration, Broadcasting):
         self._authenticator: Authenticator | None = None
         self._auditor: Auditor | None = None
         self._adapter: Adapter | None = None
+        self._history: NamespaceHistory | None = None
         self._membership = Membership(self)
         self._admission = Admission(self)
         self._listening = HandlerRegistry(ordered=ordered, on_outgoing=lambda: self._outgoing.namespace_changed())
@@ -116,6 +120,8 @@ class Namespace(Registration, Broadcasting):
         """True if there are observers in that chain."""
         self._watcher: Watcher | None = None
         """Hears who comes and who leaves; ``None`` unless the Admin UI shows it."""
+        self._presence: RoomPresence | None = None
+        """Who is in its rooms; ``None`` if none of them has presence."""
         self._ack_ids = itertools.count()
         self._everyone = BroadcastOperator(self, EVERYBODY)
         self._collect()
@@ -295,6 +301,21 @@ class Namespace(Registration, Broadcasting):
         if self._host is not None:
             self._host.cluster.loss(self.name, packet, target, error)
 
+    async def _members_of(self, room: str, limit: int, after: str | None) -> list[Member]:
+        """Return who is in a room, see :meth:`presence`."""
+        return await self._presence_in(room).members(room, limit, after)
+
+    def _presence_in(self, room: str) -> RoomPresence:
+        """Return the presence of the namespace. Raises ``ConfigurationError`` if none of its rooms can have any."""
+        if self._presence is None:
+            raise self._without_presence(room)
+        return self._presence
+
+    def _without_presence(self, room: str) -> ConfigurationError:
+        return ConfigurationError(
+            f"the room {room!r} of {self.name} has no presence: write Server(presence=Presence({room!r})), or a pattern"
+        )
+
     def _next_ack_id(self) -> int:
         """Return a number that no packet of this namespace has had."""
         return next(self._ack_ids)
@@ -364,6 +385,9 @@ class Namespace(Registration, Broadcasting):
         self._limits = settings.limits
         self._guard = host.guard
         self._adapter = self._make_adapter(host)
+        if settings.history:
+            self._history = self._make_history(host, self._adapter)
+        self._presence = None if host.presence is None else host.presence.of(self)
         self._listening.settle(settings.ordered, settings.validate_returns)
         if self.parent is None:
             self._exception_handlers.outer = host.exception_handlers
@@ -373,6 +397,8 @@ class Namespace(Registration, Broadcasting):
     def _inherit(self, parent: Namespace) -> None:
         """Become a child: everything that is registered with the parent comes before its own."""
         self.parent = parent
+        if self._host is not None and self._host.presence is not None:
+            self._presence = self._host.presence.of(self)  # by the name of the parent, too
         self._listening.inherit(parent._listening)
         self.declared.inherit(parent.declared)
         self._exception_handlers.outer = parent._exception_handlers
@@ -381,6 +407,8 @@ class Namespace(Registration, Broadcasting):
         self.middlewares[:0] = parent.middlewares
         self.event_middlewares[:0] = parent.event_middlewares
         self._compose()
+        if self._host is not None and self._host.settings.history and self._adapter is not None:
+            self._history = self._make_history(self._host, self._adapter)  # one may be for all children of a parent
 
     def _compose(self) -> None:
         """Make the chains anew, after middleware or an observer of the server was added."""
@@ -437,6 +465,14 @@ class Namespace(Registration, Broadcasting):
             return 0
         return await self.adapter.forget_sessions(lambda session: room in session.rooms)
 
+    def _last_seen(self, room: str) -> Callable[[], Awaitable[float | None]]:
+        """Return what finds the time at which a user was there last. Raises ``ConfigurationError`` if nothing does."""
+        if self._host is None:
+            raise _homeless(self.name)
+        if self._host.settings.last_seen is None:
+            raise ConfigurationError("the server does not remember users: write Server(last_seen=seconds)")
+        return partial(self._host.sightings.find, key_of_user(self.label, room))
+
     # --- inside -----------------------------------------------------------------------------------------------------
 
     def _registry(self) -> HandlerRegistry:
@@ -446,6 +482,10 @@ class Namespace(Registration, Broadcasting):
         adapter = host.settings.adapter_factory(self.name, NamespaceEmitter(self, host.engine))
         check_adapter(adapter)
         return adapter
+
+    def _make_history(self, host: Host, adapter: Adapter) -> NamespaceHistory | None:
+        emitter = NamespaceEmitter(self, host.engine)
+        return make_history(self, host.settings.history, adapter, emitter, host.memory_history)
 
     def _declare(self, declaration: Declaration) -> None:
         self.declared.add(declaration)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-from collections.abc import Awaitable, Collection, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Never, Protocol
 
 from ..adapters.connecting import is_connecting
@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from typing import Self
 
     from ..protocols import Adapter
-    from ..types import Handshake, SocketDetails
+    from ..types import Handshake, Member, SocketDetails
+    from .history import NamespaceHistory
     from .socket import Socket
 
 Rooms = str | Iterable[str]
@@ -36,6 +37,10 @@ class Audience(Protocol):
     def adapter(self) -> Adapter:
         """The adapter, which delivers."""
 
+    @property
+    def _history(self) -> NamespaceHistory | None:
+        """What stands in front of the adapter, if rooms have a history."""
+
     def _packet(self, event: str | int, args: tuple[Any, ...]) -> Packet:
         """Make the packet of an event. Raises ``ConfigurationError`` for a reserved name."""
 
@@ -48,11 +53,17 @@ class Audience(Protocol):
     async def _revoke(self, keys: Collection[str], code: str) -> None:
         """Refuse credentials of users or tokens, by their rooms, that were issued until now; on all servers."""
 
+    async def _members_of(self, room: str, limit: int, after: str | None) -> list[Member]:
+        """Return who is in a room, see :meth:`rtframework.Namespace.presence`."""
+
     async def _revoke_tokens(self, id: str | None, user: object, issued_before: float | None) -> None:
         """Take tokens back, see :meth:`rtframework.Namespace.revoke_tokens`."""
 
     async def _forget_sessions_in(self, room: str) -> int:
         """Forget the sessions that are kept for sockets in a room. Return their number."""
+
+    def _last_seen(self, room: str) -> Callable[[], Awaitable[float | None]]:
+        """Return what finds the time at which a user was there last. Raises ``ConfigurationError`` if nothing does."""
 
 
 class BroadcastOperator(Advising):
@@ -128,7 +139,8 @@ class BroadcastOperator(Advising):
         packet = self._audience._packet(event, args)
         delivery: Awaitable[None] | None = None
         try:
-            delivery = self._audience.adapter.broadcast(packet, self._target)
+            audience = self._audience
+            delivery = (audience._history or audience.adapter).broadcast(packet, self._target)
             await delivery
         except ClusterUnavailable as error:
             self._audience._lost(packet, self._target, error)

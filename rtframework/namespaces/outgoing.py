@@ -24,11 +24,12 @@ _failed: Final = ThrottledLog(log, logging.ERROR, "unhandled error in a catch-al
 class OutgoingCatchAlls:
     """Shows events to the catch-alls of a namespace and of its sockets, before they are sent.
 
-    ``tapped``: the ids of sockets that have catch-alls; ``None`` is among them while the namespace has some itself.
+    ``tapped``: the ids of sockets that have catch-alls, and of followers; ``None`` is among them while the namespace
+    has some itself.
     Nothing is to be shown while it is empty.
     """
 
-    __slots__ = ("_registry", "_sockets", "_spawn", "tapped")
+    __slots__ = ("_registry", "_sockets", "_spawn", "followers", "tapped")
 
     def __init__(
         self,
@@ -37,6 +38,8 @@ class OutgoingCatchAlls:
         spawn: Callable[[Coroutine[Any, Any, None]], asyncio.Task[None] | None],
     ) -> None:
         self.tapped: set[str | None] = set()
+        self.followers: dict[str, Callable[[Packet], None]] = {}
+        """Functions that hear what is sent to a room, by the id under which they are in it."""
         self._registry = registry
         self._sockets = sockets
         self._spawn = spawn
@@ -61,6 +64,9 @@ class OutgoingCatchAlls:
         for sid in list(sids) if of_all else self.tapped.intersection(sids):
             socket = self._sockets.get(sid) if sid is not None else None
             if socket is None:
+                follow = self.followers.get(sid) if sid is not None else None
+                if follow is not None:
+                    follow(packet)
                 continue
             for handler in of_all:
                 self._call(socket, packet, partial(handler.function, socket), handler.is_async)

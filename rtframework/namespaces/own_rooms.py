@@ -36,26 +36,41 @@ def room_of_user(id: object) -> str:
     if isinstance(id, bool) or not isinstance(id, str | int | UUID):
         raise ConfigurationError(f"a user's id is a string, a whole number or a UUID, not {id!r}: write user.id")
     text = str(id)
-    if not _is_text(text):
+    if not is_text(text):
         raise ConfigurationError(f"a user's id is a text that is not empty, not {id!r}")
     return _USER + text
 
 
 def rooms_of(user: Any, nsp: str) -> frozenset[str]:
     """Return the rooms of the socket of a user that an authenticator has returned; none if it has no id."""
-    key = identity_of(user)
-    if isinstance(key, bool) or not isinstance(key, str | int | UUID):
+    text = _text_of(user)
+    if text is None:
         return frozenset()
-    text = str(key)
-    if not _is_text(text):
+    if not is_text(text):
         _no_room(nsp, key=nsp, extra={"nsp": nsp})
         return frozenset()
     return frozenset((_USER + text,))
 
 
+def user_of(rooms: Iterable[str]) -> str | None:
+    """Return the id of a socket's user, as text; ``None`` if it has none. ``rooms``: the socket's."""
+    return next((room.removeprefix(_USER) for room in rooms if room.startswith(_USER)), None)
+
+
+def key_of_user(user: Any) -> str | None:
+    """Return the id of a user that an authenticator has returned, as text; ``None`` if it has none."""
+    text = _text_of(user)
+    return text if text is not None and is_text(text) else None
+
+
+def _text_of(user: Any) -> str | None:
+    key = identity_of(user)
+    return None if isinstance(key, bool) or not isinstance(key, str | int | UUID) else str(key)
+
+
 def room_of_token(id: str | None) -> frozenset[str]:
     """Return the room of the sockets that were let in by a token with this id; none without one."""
-    return frozenset((_TOKEN + id,)) if id is not None and _is_text(id) else frozenset()
+    return frozenset((_TOKEN + id,)) if id is not None and is_text(id) else frozenset()
 
 
 EVERY_TOKEN: Final = "$tokens"
@@ -85,7 +100,8 @@ def check_names(rooms: Iterable[str]) -> None:
             raise EventError("reserved_room", f'rooms that begin with "{RESERVED}" are the server\'s own')
 
 
-def _is_text(text: str) -> bool:
+def is_text(text: str) -> bool:
+    """Tell whether a text is not empty, and can be encoded as UTF-8."""
     try:
         return bool(text.encode())
     except UnicodeEncodeError:

@@ -15,7 +15,7 @@ from ..concurrency import TaskSet, run_abreast
 from ..exceptions import AckTimeout, ClusterUnavailable, ConfigurationError, FetchTimeout
 from ..handlers.declarations import Declaration, declarations_of
 from ..handlers.mistakes import given_a_function
-from ..types import AckResponses, Packet, Target
+from ..types import AckResponses, Member, Packet, Target
 from .namespace import Namespace
 from .patterns import Pattern, Question
 
@@ -117,11 +117,17 @@ class ParentNamespace(Namespace):
             child.declared.expect_to_agree(declaration)
         super()._declare(declaration)
 
+    async def _members_of(self, room: str, limit: int, after: str | None) -> list[Member]:
+        raise ConfigurationError(f"each namespace of {self.name} has rooms of its own: ask one, of children")
+
     def _lost(self, packet: Packet, target: Target, error: Exception) -> None:
         """Do nothing: it is told for each child."""
 
     def _make_adapter(self, host: Host) -> Adapter:
         return _Adapters(host.engine, self._members)
+
+    def _make_history(self, host: Host, adapter: Adapter) -> None:
+        """Make none: each child has its own."""
 
 
 class _Adapters:
@@ -161,7 +167,7 @@ class _Adapters:
 
         async def deliver(child: Namespace) -> None:
             try:
-                await child.adapter.broadcast(_for(child, packet), target)
+                await (child._history or child.adapter).broadcast(_for(child, packet), target)
             except Exception as error:  # noqa: BLE001 - raised when the others have their packet
                 if isinstance(error, ClusterUnavailable):
                     child._lost(packet, target, error)

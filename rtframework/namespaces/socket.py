@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 from collections.abc import Awaitable, Collection
-from typing import TYPE_CHECKING, Any, Final, Literal, Never
+from typing import TYPE_CHECKING, Any, Final, Literal, Never, overload
 
 from ..adapters.connecting import is_connecting
+from ..adapters.history import DEFAULT
 from ..exceptions import AckTimeout, ClusterUnavailable, ConfigurationError, Disconnected, EventError
 from ..handlers.dependencies import supply
 from ..handlers.mistakes import unknown_keywords
@@ -15,6 +16,7 @@ from ..handlers.registration import Registration
 from ..options import check_timeout
 from ..packets import from_ack
 from ..types import Packet, Target
+from .devices import read_device
 from .dispatch import EventDispatch
 from .kick import KICKED, check_reason, credentials_unknown
 from .membership import State
@@ -27,13 +29,14 @@ if TYPE_CHECKING:
     from ..handlers.registry import HandlerRegistry
     from ..protocols import Client, Connection, Session
     from ..server import Server
-    from ..types import Handshake
+    from ..types import Device, Handshake, HistoryPage
     from .namespace import Namespace
 
 _CONNECTING: Final = State.CONNECTING
 _JOINED: Final = State.JOINED
 _CONNECTED: Final = State.CONNECTED
 _DISCONNECTED: Final = State.DISCONNECTED
+_NOTHING: Final[Any] = object()
 
 
 class Socket(EventDispatch, Registration):
@@ -52,6 +55,7 @@ class Socket(EventDispatch, Registration):
     __slots__ = (
         "__weakref__",
         "_authenticated",
+        "_device",
         "_farewell",
         "_last_rooms",
         "_left",
@@ -77,6 +81,8 @@ class Socket(EventDispatch, Registration):
         """The user that the authenticator returned, whatever middleware makes of ``user``."""
         self._token: TokenDetails | None = None
         """What the authenticator has told of its token."""
+        self._device: Device | None = None
+        """The device of the client, with what the server knows of it, if that is remembered."""
         self._pid = pid
         """A secret between this client and the server, by which it is known again; ``None`` without recovery."""
         self._session: Session | None = None
@@ -135,11 +141,32 @@ class Socket(EventDispatch, Registration):
         return self.conn.transport
 
     @property
+    def device(self) -> Device | None:
+        """The device that the client says it runs on, by ``auth.device``; ``None`` if it says nothing that is valid.
+
+        It is no proof of anything: never let somebody in because of it.
+        """
+        return self._device or read_device(self.handshake.auth)
+
+    @property
     def rooms(self) -> frozenset[str]:
         """The rooms it is in, its own id among them; in a "disconnecting" handler, those it has just left."""
         return self._nsp.adapter.rooms(self.id) if self._has_rooms else self._last_rooms
 
-    async def join(self, *rooms: Rooms, socket_ids: bool = False) -> None:
+    @overload
+    async def join(self, *rooms: Rooms, socket_ids: bool = False) -> None: ...
+
+    @overload
+    async def join(
+        self, room: str, /, *, socket_ids: bool = False, history: int, since: str | None = None
+    ) -> HistoryPage: ...
+
+    @overload
+    async def join(self, room: str, /, *, socket_ids: bool = False, since: str | None) -> HistoryPage: ...
+
+    async def join(
+        self, *rooms: Rooms, socket_ids: bool = False, history: int | None = None, since: Any = _NOTHING
+    ) -> HistoryPage | None:
         """Join rooms. A socket that has left joins nothing.
 
         It is in the rooms at once. In a cluster this returns when what other servers emit to them reaches it, too.
@@ -152,11 +179,22 @@ class Socket(EventDispatch, Registration):
         Raises ``EventError`` also for more rooms, or longer names, than ``Limits`` allows, and, except in its
         connection handlers, :class:`~rtframework.ClusterUnavailable` when the other servers will not reach it; it is in
         the rooms all the same.
+
+        ``history``: for one room that has a :class:`~rtframework.History`: send the client so many of the events that
+        were said in it, as the event ``"history"``, before all that is said from now on, and return them. ``since``:
+        those alone that came after the entry with this id, the last one that the client has; ``None``: it has none.
+        Raises :class:`~rtframework.ConfigurationError` for a room without history, and in middleware; when the history
+        cannot be read, ``ClusterUnavailable``, also in connection handlers: the socket is in the room all the same.
         """
         names = room_names(rooms)
         check_names(names)
         if not socket_ids:
             await self._nsp._membership.check_no_ids(names, self.id)
+        if history is not None or since is not _NOTHING:
+            if len(names) != 1:
+                raise ConfigurationError("history is sent for one room at a time: join each by itself")
+            after = None if since is _NOTHING else since
+            return await self._nsp._room_history(names[0]).join(self, names[0], history, after)
         entering = self._enter_rooms(names)
         if entering is not None:
             try:
@@ -164,6 +202,17 @@ class Socket(EventDispatch, Registration):
             except ClusterUnavailable:
                 if not is_connecting():
                     raise
+        return None
+
+    async def history(
+        self, room: str, *, before: str | None = None, after: str | None = None, limit: int = DEFAULT
+    ) -> HistoryPage:
+        """Return a page of what was said in a room that it is in, as :meth:`rtframework.Namespace.history` does.
+
+        What was emitted to all but this socket, or to all but a room that it is in, is left out. Raises
+        :class:`~rtframework.EventError` ("not_in_room") if it is not in the room.
+        """
+        return await self._nsp._room_history(room).page_for(self, room, before, after, limit)
 
     def _enter_rooms(self, names: Collection[str]) -> Awaitable[None] | None:
         """Join rooms; does not wait. Return what the adapter has returned."""
@@ -178,7 +227,9 @@ class Socket(EventDispatch, Registration):
         if not self._has_rooms:  # in middleware: they count from the moment it is in
             self._last_rooms |= frozenset(names)
             return None
-        return self._nsp.adapter.add(self.id, names)
+        nsp = self._nsp
+        entering = nsp.adapter.add(self.id, names)
+        return entering if nsp._presence is None else nsp._presence.entered(self, names, entering)
 
     async def leave(self, *rooms: Rooms) -> None:
         """Leave rooms. Rooms that it is not in are skipped.
@@ -194,10 +245,25 @@ class Socket(EventDispatch, Registration):
     def _leave_rooms(self, names: Collection[str]) -> Awaitable[None] | None:
         """Leave rooms; does not wait. Return what the adapter has returned."""
         if self._has_rooms:
-            return self._nsp.adapter.remove(self.id, names)
+            nsp = self._nsp
+            leaving = nsp.adapter.remove(self.id, names)
+            return leaving if nsp._presence is None else nsp._presence.left(self.id, names, leaving)
         if self._state is _CONNECTING:
             self._last_rooms -= frozenset(names)
         return None
+
+    async def update_presence(self, room: str, meta: Any) -> None:
+        """Replace the ``meta`` of this user in a room; everybody in it gets ``presence_update``.
+
+        ``meta``: plain values without bytes, at most ``Presence.max_meta`` bytes as JSON. It is the user's, in all of
+        its tabs. Raises :class:`~rtframework.EventError` if the socket is not in the room, or the room has no presence;
+        ``EncodeError``, and :class:`~rtframework.ClusterUnavailable` when the other servers are not told.
+
+        Example::
+
+            await socket.update_presence("chat:1", {"name": "Ada", "status": "busy"})
+        """
+        await self._nsp._presence_in(room).update(self, room, meta)
 
     # --- to this client -----------------------------------------------------------------------------------------------
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Never
 
 from ..handlers.mistakes import Advising, unknown_keywords
@@ -83,6 +85,21 @@ class UserOperator(Advising):
         Raises :class:`~rtframework.FetchTimeout` as :meth:`BroadcastOperator.fetch_sockets` does.
         """
         return await self._operator.fetch_sockets()
+
+    async def last_seen(self) -> datetime | None:
+        """Return the time, in UTC, at which the user was there last; now if a socket of the user is selected.
+
+        It is the moment at which the last socket of the user has left a server, or the first has come to one that was
+        killed since. ``None``: never, or too long ago, see ``Server(last_seen=...)``.
+
+        Raises :class:`~rtframework.ConfigurationError` if that is switched off, and as :meth:`fetch_sockets` and the
+        server's store do if the other servers do not answer.
+        """
+        audience = self._operator._audience
+        find = audience._last_seen(self.room)
+        is_here = audience.adapter.sockets(self._operator._target) or await self.fetch_sockets()
+        found = time.time() if is_here else await find()
+        return None if found is None else datetime.fromtimestamp(found, UTC)
 
     async def join(self, *rooms: Rooms) -> None:
         """Make the user's sockets join rooms. Raises as :meth:`BroadcastOperator.sockets_join` does."""

@@ -1,15 +1,18 @@
 """All extension points, as structural protocols: any object with the right methods will do.
 
 Authenticator, Serializer and Adapter are for plugins. What the framework and the engine know of each other is in
-:mod:`rtframework.protocols.seam`; its names are here as well.
+:mod:`rtframework.protocols.seam`, what is kept of rooms in :mod:`rtframework.protocols.stores`; their names are here
+as well.
 """
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias, TypeVar, runtime_checkable
 
+from .history_store import HistoryKeeper as HistoryKeeper
+from .history_store import HistoryStore as HistoryStore
 from .seam import Application as Application
 from .seam import Client as Client
 from .seam import Connection as Connection
@@ -19,6 +22,10 @@ from .seam import Frames as Frames
 from .seam import Meter as Meter
 from .seam import Outlet as Outlet
 from .seam import Receiver as Receiver
+from .stores import KeepsPresence as KeepsPresence
+from .stores import PresenceStore as PresenceStore
+from .stores import PresenceTab as PresenceTab
+from .stores import StoredMember as StoredMember
 
 if TYPE_CHECKING:
     import asyncio
@@ -372,6 +379,42 @@ class Backbone(Protocol):
 
     async def stop(self) -> None:
         """Stop: the server no longer serves an application. Called when all adapters have been closed."""
+
+
+class KeyValueStore(Protocol):
+    """Keeps small values for all servers of a cluster, each for a time: which events were served, say.
+
+    Keys are ASCII text of up to 200 characters, values are bytes. Each method does its work in one step: of two servers
+    that call at once, one is first. If it is unknown whether something was done, because the connection was lost, an
+    implementation finds out or raises. Raises :class:`~rtframework.ClusterUnavailable` when nothing can be done.
+    """
+
+    async def get(self, key: str) -> bytes | None:
+        """Return a value; ``None`` if there is none, or if its time is over."""
+
+    async def set(self, key: str, value: bytes, seconds: float) -> None:
+        """Keep a value for so many seconds, whatever was there before."""
+
+    async def add(self, key: str, value: bytes, seconds: float) -> bytes | None:
+        """Keep a value if there is none, and return ``None``; otherwise return the value that is there.
+
+        A value equal to the one given counts as none: it was added by a call whose reply was lost.
+        """
+
+    async def replace(self, key: str, old: bytes, value: bytes, seconds: float) -> bool:
+        """Keep a value in place of another one. Return ``False``, and do nothing, if that is not there."""
+
+    async def remove(self, key: str, old: bytes | None = None) -> bool:
+        """Remove a value; ``old``: only this one. Return ``False``, and do nothing, if it is not there."""
+
+
+@runtime_checkable
+class KeepsValues(Protocol):
+    """A :class:`Backbone` that keeps values for all servers. Not all do."""
+
+    @property
+    def store(self) -> KeyValueStore:
+        """The store of all servers that are joined."""
 
 
 AdapterFactory: TypeAlias = Callable[[str, Emitter], Adapter]

@@ -21,6 +21,7 @@ from .conformance import (
     AuthenticatorConformance,
     ClusterBroker,
     ClusterConformance,
+    KeyValueStoreConformance,
     SerializerConformance,
     run_suite,
 )
@@ -33,6 +34,7 @@ __all__ = [
     "Clock",
     "ClusterBroker",
     "ClusterConformance",
+    "KeyValueStoreConformance",
     "Received",
     "SerializerConformance",
     "TestClient",

@@ -16,6 +16,7 @@ from .broker_process import join_or_start
 from .group import Group, join
 from .membership import Membership
 from .parent import directory_of, this_parent
+from .store import WorkersStore
 
 if TYPE_CHECKING:
     from ..protocols import Emitter
@@ -73,6 +74,8 @@ class Workers:
         self.renew = 10.0
         """Seconds between two looks at what programs have changed in ``socket.data``."""
         self.gaps = 0
+        self.store = WorkersStore(lambda: self.group, lambda: self.name or "", publish_timeout)
+        """Small values of all workers."""
         self._given = group
         self._group: Group | None = None
         self._has_joined = False

@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
+from ..adapters.memory_store import ValueTable
 from ..logs import ThrottledLog
 from . import wire
 from .broker_log import BrokerLog
@@ -42,6 +43,9 @@ class Broker:
     ``max_behind``: bytes that wait for a worker that does not read; then the others wait for it, and after
     ``patience`` seconds they do no longer: it is told that it has missed messages.
 
+    ``max_values``: values that workers keep here, and ``max_value_bytes`` their bytes, about; beyond, the oldest are
+    discarded.
+
     ``on_join`` and ``on_leave`` are called with a :class:`~rtframework.workers.wire.Member`.
     """
 
@@ -51,6 +55,8 @@ class Broker:
         *,
         max_behind: int = 16 * 1024 * 1024,
         patience: float = 2.0,
+        max_values: int = 200_000,
+        max_value_bytes: int = 64 * 1024 * 1024,
         on_join: Callable[[wire.Member], None] | None = None,
         on_leave: Callable[[wire.Member], None] | None = None,
     ) -> None:
@@ -64,6 +70,7 @@ class Broker:
         self.table: SharedTable
         self.log = BrokerLog()
         self.sessions = SessionStore()
+        self.values = ValueTable(max_values, max_value_bytes)
         self.published = 0
         """Messages that were put in order."""
         self.dropped = 0
@@ -323,6 +330,25 @@ class Broker:
     def _drop(self, source: _Worker, message: wire.DropSessions, now: float) -> None:
         source.out.append(wire.control(wire.Dropped(message.request, self.sessions.drop(message.which))))
 
+    def _get_value(self, source: _Worker, message: wire.GetValue, now: float) -> None:
+        source.out.append(wire.control(wire.Value(message.request, self.values.get(message.key))))
+
+    def _set_value(self, source: _Worker, message: wire.SetValue, now: float) -> None:
+        self.values.set(message.key, message.value, message.seconds)
+        source.out.append(wire.control(wire.Value(message.request)))
+
+    def _add_value(self, source: _Worker, message: wire.AddValue, now: float) -> None:
+        found = self.values.add(message.key, message.value, message.seconds)
+        source.out.append(wire.control(wire.Value(message.request, found)))
+
+    def _replace_value(self, source: _Worker, message: wire.ReplaceValue, now: float) -> None:
+        done = self.values.replace(message.key, message.old, message.value, message.seconds)
+        source.out.append(wire.control(wire.Value(message.request, done=done)))
+
+    def _remove_value(self, source: _Worker, message: wire.RemoveValue, now: float) -> None:
+        done = self.values.remove(message.key, message.old)
+        source.out.append(wire.control(wire.Value(message.request, done=done)))
+
     def _sweep(self) -> None:
         now = time.monotonic()
         self.log.trim(now)
@@ -346,6 +372,11 @@ _HANDLERS: Final[dict[type, Callable[[Broker, Any, Any, float], None]]] = {
     wire.TakeSession: Broker._take,
     wire.ListSessions: Broker._list,
     wire.DropSessions: Broker._drop,
+    wire.GetValue: Broker._get_value,
+    wire.SetValue: Broker._set_value,
+    wire.AddValue: Broker._add_value,
+    wire.ReplaceValue: Broker._replace_value,
+    wire.RemoveValue: Broker._remove_value,
 }
 
 _ALIVE: Final = wire.control(wire.Alive())

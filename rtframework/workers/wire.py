@@ -315,6 +315,57 @@ class Dropped(Control):
     count: int
 
 
+class GetValue(Control):
+    """Ask for a value."""
+
+    request: int
+    key: str
+
+
+class SetValue(Control):
+    """Keep a value for so many seconds."""
+
+    request: int
+    key: str
+    value: bytes
+    seconds: float
+
+
+class AddValue(Control):
+    """Keep a value if there is no other."""
+
+    request: int
+    key: str
+    value: bytes
+    seconds: float
+
+
+class ReplaceValue(Control):
+    """Keep a value in place of another."""
+
+    request: int
+    key: str
+    old: bytes
+    value: bytes
+    seconds: float
+
+
+class RemoveValue(Control):
+    """Remove a value; ``old``: only this one."""
+
+    request: int
+    key: str
+    old: bytes | None
+
+
+class Value(Control):
+    """The answer: the value that is there, ``None`` if there was none; ``done``: the request was fulfilled."""
+
+    request: int
+    value: bytes | None = None
+    done: bool = True
+
+
 class Missed(Control):
     """Messages for this worker since a time (seconds since the epoch) were dropped, because it did not read."""
 
@@ -336,9 +387,25 @@ ToBroker: Final = (
     | TakeSession
     | ListSessions
     | DropSessions
+    | GetValue
+    | SetValue
+    | AddValue
+    | ReplaceValue
+    | RemoveValue
 )
 FromBroker: Final = (
-    Welcome | Joined | Left | Alive | Serves | FoundSession | Packets | TakenSession | Sessions | Dropped | Missed
+    Welcome
+    | Joined
+    | Left
+    | Alive
+    | Serves
+    | FoundSession
+    | Packets
+    | TakenSession
+    | Sessions
+    | Dropped
+    | Value
+    | Missed
 )
 
 _encode: Final = msgspec.msgpack.Encoder().encode

@@ -61,6 +61,21 @@ async def test_what_has_waited_is_sent_in_order_and_once() -> None:
     assert line.sent == packets
 
 
+async def test_one_buffer_may_be_above_another() -> None:
+    """What has to come first, such as a room's history, would come after what was said meanwhile."""
+    line = Line()
+    lower = outlet(line)
+    upper = BufferedOutlet(cast("Connection", line), 100, lower)
+    early, late, first = frames(10), frames(10), frames(10)
+    lower.send(early)
+    upper.send(late)
+    upper.below.send(first)
+    upper.open()
+    assert line.sent == []
+    lower.open()
+    assert line.sent == [early, first, late]
+
+
 async def test_who_is_refused_hears_nothing() -> None:
     """A client without a right to it would get what was emitted to a room."""
     line = Line()

@@ -144,3 +144,26 @@ def test_events_that_are_named_by_integers() -> None:
     assert [(each.name, type(each.name)) for each in (*main.receives, *main.sends)] == [(1, int), (1, int)]
     assert main.receives[0].description == "Say something."
     assert len(main.receives[0].places) == 2
+
+
+def test_an_event_that_may_be_sent_again_says_so() -> None:
+    """Who writes a client would not know that it may be sent again, or which argument has to be the same then."""
+    io = Server()
+
+    @io.on("buy", idempotent="order.id")
+    def buy(socket: Socket, order: dict[str, Any]) -> None:
+        """Place an order."""
+
+    @io.on("pay", idempotent=True)
+    @io.on("ship", idempotent=True)
+    def pay(socket: Socket, event_id: str) -> None: ...
+
+    @io.on("ship")
+    def ship(socket: Socket, event_id: str) -> None: ...
+
+    descriptions = {each.name: each.description for each in namespace_of(io).receives}
+    assert descriptions == {
+        "buy": "Place an order. Served once for each `order.id`, so that it may be sent again.",
+        "pay": "Served once for each `event_id`, so that it may be sent again.",
+        "ship": "",
+    }

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from rtframework import AuditEntry, ConfigurationError, Identity
+from rtframework import AuditEntry, ConfigurationError, Identity, Server
 from rtframework.limits.audit import Audit, name_of
 from tests.support.clients import held_clock
 
@@ -108,3 +108,15 @@ async def test_functions_that_would_have_to_be_awaited_are_mistakes() -> None:
 
     with pytest.raises(ConfigurationError, match="make it a plain function"):
         Audit().hear(ban)
+
+
+async def test_a_program_writes_entries_of_its_own(caplog: pytest.LogCaptureFixture) -> None:
+    """What admins do in a program's own pages would be missing between what they do in the framework's."""
+    caplog.set_level(logging.INFO, "rtframework.audit")
+    io = Server()
+    heard: list[AuditEntry] = []
+    io.on_audit(heard.append)
+    entry = AuditEntry("admin", "192.0.2.1", "ada", code="maintenance on")
+    io.audit(entry)
+    assert heard == [entry]
+    assert "admin address='192.0.2.1' user='ada' code='maintenance on'" in caplog.text

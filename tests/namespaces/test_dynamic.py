@@ -466,3 +466,78 @@ def test_a_parent_has_one_factory() -> None:
         host.of("/{a}", Namespace)
     assert type(host.of("/x", None)) is Own
     assert host.of("/{b}", None) is not parent
+
+
+# --- a visit ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("clean_up", [False, True])
+async def test_a_visit_keeps_a_namespace_as_long_as_it_lasts(clean_up: bool) -> None:
+    """What is emitted to clients of another server would be lost on the way, or leave a namespace for each name."""
+    world = await World(clean_up=clean_up).start()
+    world.opening["/x"] = Gate()
+    visit = world.host.dynamic.visit("/x")
+    entering = asyncio.create_task(visit.__aenter__())
+    await world.opening["/x"].reached()
+    assert not entering.done(), "it is open before it is used"
+    world.opening["/x"].open()
+    child = await entering
+    assert child is world.host.namespaces["/x"]
+    await turn()
+    assert world.log == ["start /x"]
+    await visit.__aexit__(None, None, None)
+    await idle(world.host)
+    assert ("/x" in world.host.namespaces) is not clean_up
+    assert world.log == ["start /x", *(["close /x"] if clean_up else [])]
+
+
+async def test_a_visit_sees_the_clients_that_are_there() -> None:
+    """Those of this server would be in another namespace of the same name, or be closed with the visit."""
+    world = await World(clean_up=True).start()
+    client = FakeClient(world.host)
+    await client.connect("/x")
+    async with world.host.dynamic.visit("/x") as child:
+        assert child is not None
+        assert len(child) == 1
+    await turn()
+    assert world.host.namespaces["/x"] is child
+
+
+async def test_visits_are_bounded() -> None:
+    """A caller that names a million tenants would fill the memory, or close those that have clients."""
+    world = await World(max_dynamic_namespaces=2).start()
+    client = FakeClient(world.host)
+    await client.connect("/kept")
+    for name in ("/1", "/2", "/3"):
+        async with world.host.dynamic.visit(name) as child:
+            assert child is not None
+        await turn()
+    assert set(world.host.namespaces) == {"/", "/kept", "/3"}
+    other = FakeClient(world.host)
+    await other.connect("/other")
+    async with world.host.dynamic.visit("/4") as child:
+        assert child is None, "all have clients"
+
+
+async def test_a_visit_of_what_is_none() -> None:
+    """A misspelt name would be a namespace for good."""
+    world = await World().start()
+    for name in ("x", "/a/b", "/a,b", "/" + "x" * 1000):
+        async with world.host.visit(name) as child:
+            assert child is None
+    assert set(world.host.namespaces) <= {"/"}
+
+
+async def test_a_visit_of_what_cannot_be_opened(caplog: pytest.LogCaptureFixture) -> None:
+    """An emit would go to an adapter that has not started."""
+    world = await World().start()
+    world.host.announcements.on(_later)
+    async with world.host.visit("/x") as child:
+        assert child is None
+    assert "cannot be opened" in caplog.text
+    assert "/x" not in world.host.namespaces
+
+
+async def _later(namespace: Namespace) -> None:
+    await asyncio.sleep(0)
+    raise ZeroDivisionError

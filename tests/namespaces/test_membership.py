@@ -23,6 +23,81 @@ from tests.support.clients import FakeClient, Gate, assert_nothing_left, idle, m
 from tests.support.simulation import SimulatedLoop
 from tests.support.thorough import examples
 
+# --- held back --------------------------------------------------------------------------------------------------------
+
+
+async def test_what_comes_first_is_sent_before_what_was_held_back() -> None:
+    """A client that joins a room would get what is said now before what was said until now."""
+    host = make_host()
+    main = host.of("/", None)
+    ada = FakeClient(host)
+    await ada.connect()
+    socket = ada.socket()
+    held = main._membership.hold(socket)
+    assert held is not None
+    await socket.emit("second")
+    await main.emit("third")
+    assert ada.heard()[1:] == []
+    held.below.send(main._engine.encode(main._packet("first", ())))
+    main._membership.release(socket, held)
+    await socket.emit("fourth")
+    assert ada.heard()[1:] == [("event", name) for name in ("first", "second", "third", "fourth")]
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2), (2, 1, 0), (1, 0, 2), (2, 0, 1)])
+@pytest.mark.parametrize("accepted_after", [0, 1, 3])
+async def test_several_at_once_while_it_connects(order: tuple[int, ...], accepted_after: int) -> None:
+    """A client that joins three rooms in its connection handler would get their packets mixed up, or never."""
+    host = make_host()
+    main = host.of("/", None)
+    membership = main._membership
+
+    @main.on("connection")
+    async def connection(socket: Socket) -> None:
+        await socket.emit("at first")
+        held = []
+        for number in range(3):
+            each = membership.hold(socket)
+            assert each is not None
+            held.append(each)
+            await socket.emit("held by", number)
+        for count, number in enumerate(order):
+            if count == accepted_after:
+                socket.accept()
+            membership.release(socket, held[number])
+        membership.release(socket, held[0])  # again: nothing happens
+
+    ada = FakeClient(host)
+    await ada.connect()
+    await main.emit("at last")
+    events = [line[1:] for line in ada.heard() if line[0] == "event"]
+    assert events == [("at first",), ("held by", 0), ("held by", 1), ("held by", 2), ("at last",)]
+
+
+async def test_who_is_thrown_out_gets_what_was_held_back() -> None:
+    """A client that is thrown out while it joins a room would not be told why."""
+    host = make_host()
+    main = host.of("/", None)
+    ada = FakeClient(host)
+    await ada.connect()
+    socket = ada.socket()
+    held, above = main._membership.hold(socket), main._membership.hold(socket)
+    assert held is not None
+    assert above is not None
+    await socket.emit("news")
+    await socket.disconnect(reason="spam", reconnect=False)
+    told = [
+        ("event", "news"),
+        ("event", "kicked", {"reason": "spam", "reconnect": False}),
+        ("disconnect",),
+    ]
+    assert ada.heard()[1:] == told
+    main._membership.release(socket, held)  # it has left: nothing happens
+    assert main._membership.hold(socket) is None
+    assert ada.heard()[1:] == told
+    assert_nothing_left(host)
+
+
 # --- each way out -----------------------------------------------------------------------------------------------------
 
 

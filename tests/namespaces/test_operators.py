@@ -289,6 +289,7 @@ async def test_an_error_that_comes_while_its_emitter_is_cancelled_is_told(is_can
         __slots__ = ("lost",)
         name = "/"
         adapter: Any = Adapter()
+        _history = None
 
         def __init__(self) -> None:
             self.lost: list[Exception] = []

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from rtframework import ConfigurationError, EventError, Identity
-from rtframework.namespaces.own_rooms import check_names, is_of_another, own_rooms, room_of_user, rooms_of
+from rtframework.namespaces.own_rooms import check_names, is_of_another, own_rooms, room_of_user, rooms_of, user_of
 
 NUMBER = uuid.UUID(int=1)
 
@@ -67,3 +67,10 @@ def test_rooms_of_another_user() -> None:
     assert not is_of_another(["a"], frozenset())
     assert is_of_another(["$user:2"], own)
     assert is_of_another(["$user:1"], frozenset())
+
+
+def test_the_user_of_a_socket_is_read_from_its_rooms() -> None:
+    """Who looks at a socket of another server could not tell whose it is."""
+    assert user_of({"a", "$token:t", "$user:42"}) == "42"
+    assert user_of({"$user:$user:1"}) == "$user:1"
+    assert user_of({"user:42", "a"}) is None

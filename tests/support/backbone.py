@@ -21,6 +21,7 @@ from rtframework import (
     ClusterUnavailable,
     FetchTimeout,
     Handshake,
+    MemoryStore,
     Packet,
     PacketType,
     Target,
@@ -50,6 +51,7 @@ class Broker:
         self.log: dict[str, list[Message]] = {}
         """By namespace: the packets that a client may ask for when it comes back."""
         self.sessions: dict[str, bytes] = {}
+        self.store = MemoryStore()
         self.sent = 0
         """Messages that were handed to servers."""
 
@@ -104,6 +106,7 @@ class FakeBackbone:
     def __init__(self, broker: Broker, node: str) -> None:
         self.broker = broker
         self.node = node
+        self.store = broker.store
         self.adapters: dict[str, FakeAdapter] = {}
         """By namespace: the adapters that have been started."""
         self.inbox: asyncio.Queue[bytes] = asyncio.Queue()

@@ -23,7 +23,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Seque
 from types import SimpleNamespace
 from typing import Any, TypeVar, cast
 
-from rtframework import Handshake, Limits, Packet, PacketType, Recovery
+from rtframework import Handshake, History, Limits, Packet, PacketType, Recovery
 from rtframework.adapters.recovering import in_memory
 from rtframework.counters import Counters
 from rtframework.limits.guard import Guard
@@ -289,6 +289,7 @@ def make_host(
     auth: Authenticator | None = None,
     adapter: AdapterFactory | None = None,
     recovery: Recovery | None = None,
+    history: Sequence[History] = (),
     ordered: bool = False,
     validate_returns: bool = False,
     clean_up: bool = False,
@@ -303,6 +304,7 @@ def make_host(
         authenticator=auth,
         adapter_factory=adapter or in_memory,
         recovery=recovery,
+        history=tuple(history),
         linger=45.0,
         ordered=ordered,
         validate_returns=validate_returns,

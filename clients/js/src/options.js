@@ -1,3 +1,4 @@
+import { thisDevice } from "./device.js";
 import { parseHost } from "./hosts.js";
 
 /** @typedef {import("../types/index.js").ConnectOptions} ConnectOptions */
@@ -10,7 +11,7 @@ import { parseHost } from "./hosts.js";
 export function sortOptions(options) {
   const { hosts, path, retry, recheck, returnAfter, check, ...others } = options;
   const { auth, getToken, onKicked, onSignedOut, runIn, timers, autoConnect, namespace, ...more } = others;
-  const { session, clientUrl, worker, ...stock } = more;
+  const { session, clientUrl, worker, device, ...stock } = more;
   const base = typeof location === "undefined" ? undefined : location.href;
   if (hosts === undefined && base === undefined) throw new TypeError("hosts is missing");
   const urls = (typeof hosts === "string" ? [hosts] : (hosts ?? ["/"])).map((host) => parseHost(host, base).url);
@@ -20,7 +21,7 @@ export function sortOptions(options) {
       stock: /** @type {Record<string, unknown>} */ (stock),
     }),
     page: {
-      credentials: auth === undefined && !getToken ? null : makeCredentials(auth, getToken),
+      credentials: auth === undefined && !getToken && !device ? null : makeCredentials(auth, getToken, device === true),
       renews: getToken !== undefined,
       onKicked,
       onSignedOut,
@@ -32,11 +33,13 @@ export function sortOptions(options) {
 /**
  * @param {ConnectOptions["auth"]} auth
  * @param {ConnectOptions["getToken"]} getToken
+ * @param {boolean} namesDevice
  * @returns {(request: import("../types/index.js").TokenRequest) => Promise<object | null>}
  */
-function makeCredentials(auth, getToken) {
+function makeCredentials(auth, getToken, namesDevice) {
   return async (request) => {
-    const given = (typeof auth === "function" ? await auth() : auth) ?? {};
+    const device = namesDevice ? thisDevice() : undefined;
+    const given = { ...(device && { device }), ...(typeof auth === "function" ? await auth() : auth) };
     if (!getToken) return given;
     const token = await getToken(request);
     if (token === null || token === undefined) return null;

@@ -100,6 +100,11 @@ export interface ConnectOptions extends StockOptions {
    * (`refresh_token`), and when a token was refused.
    */
   getToken?: (request: TokenRequest) => string | object | null | Promise<string | object | null>;
+  /**
+   * Tell the server which device this is, as `auth.device`: an id that is kept in localStorage, and when it was here
+   * last. False.
+   */
+  device?: boolean;
   /** The server throws us out. */
   onKicked?: (kick: Kick) => void;
   /** `signOut()` was called, here or in another tab. */

@@ -29,7 +29,7 @@ _TAKEN: Final = frozenset(
     {
         *("rtframework", "rtframework_jwt", "rtframework_msgpack", "rtframework_opentelemetry"),
         *("rtframework_prometheus", "rtframework_pytest", "python_socketio", "python_engineio", "socketio", "engineio"),
-        *("rtframework_redis", "redis", "hiredis"),
+        *("rtframework_http_api", "rtframework_redis", "redis", "hiredis"),
         *("aiohappyeyeballs", "aiohttp", "aiosignal", "attr", "attrs", "bidict", "frozenlist", "h11", "idna", "jwt"),
         *("msgpack", "msgspec", "multidict", "propcache", "pyjwt", "simple_websocket", "typing_extensions", "uvloop"),
         *("wsproto", "yarl"),

@@ -1,4 +1,4 @@
-"""Conformance suites for serializers, authenticators and adapters: tests that the author of a plugin runs on it.
+"""Conformance suites for serializers, authenticators, adapters and stores: tests for authors of plugins.
 
 Subclass a suite, implement the method that makes the object under test, and run the class with any test runner that
 collects classes with ``test_`` methods (pytest does; for unittest, inherit ``unittest.TestCase`` too), or with
@@ -18,6 +18,7 @@ from .authenticators import AuthenticatorConformance
 from .cluster_broker import ClusterBroker
 from .clusters import ClusterConformance
 from .serializers import SerializerConformance
+from .stores import KeyValueStoreConformance
 from .suites import run_suite
 
 __all__ = [
@@ -25,6 +26,7 @@ __all__ = [
     "AuthenticatorConformance",
     "ClusterBroker",
     "ClusterConformance",
+    "KeyValueStoreConformance",
     "SerializerConformance",
     "run_suite",
 ]

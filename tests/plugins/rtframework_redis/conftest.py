@@ -11,7 +11,7 @@ import signal
 import socket
 import ssl
 import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
@@ -24,7 +24,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from rtframework import JSONSerializer, Recovery, Server
+from rtframework import History, JSONSerializer, Recovery, Server
 from rtframework.protocols import Serializer
 from rtframework_redis import RedisPubSub, RedisStreams
 from tests.support.cluster.clients import LightClient, LightClients, light_clients
@@ -292,7 +292,13 @@ class Cluster:
         return [io for io, _, _ in started], clients
 
     async def server(
-        self, *, recovery: bool = True, url: str | None = None, serializer: Serializer | None = None, **options: Any
+        self,
+        *,
+        recovery: bool = True,
+        url: str | None = None,
+        serializer: Serializer | None = None,
+        history: Sequence[History] = (),
+        **options: Any,
     ) -> tuple[Server, RunningServer, RedisStreams]:
         """Start a server."""
         streams = RedisStreams(url or self._url, **options)
@@ -300,6 +306,7 @@ class Cluster:
             adapter=streams,
             serializer=serializer or JSONSerializer(),
             connection_state_recovery=Recovery(skip_middlewares=True) if recovery else None,
+            history=history,
         )
         return io, await self._run(io), streams
 

@@ -45,6 +45,27 @@ async def test_commands_are_answered(redis_server: Start) -> None:
         link.close()
 
 
+async def test_a_redis_without_a_password_takes_any(redis_server: Start) -> None:
+    """A worker could not log in where the server does, with the same address."""
+    redis = await redis_server()
+    link = await open_link(redis.url.replace("//", "//:secret@"))
+    assert await asyncio.to_thread(link.command, soon(), "PING") == b"PONG"
+    link.close()
+
+
+async def test_redis_before_6_gets_a_password_alone(fake_server: Fake) -> None:
+    """A worker could not log in to a Redis that knows no users."""
+    heard: list[list[bytes]] = []
+
+    def log_in(peer: object, command: list[bytes]) -> bytes:
+        heard.append(command)
+        return b"+OK\r\n" if len(command) == 2 else b"-ERR wrong number of arguments for 'auth' command\r\n"
+
+    redis = await fake_server({b"AUTH": log_in})
+    (await open_link(redis.url.replace("//", "//:secret@"))).close()
+    assert heard[-1] == [b"AUTH", b"secret"]
+
+
 async def test_passwords_are_sent_and_not_told(redis_server: Start) -> None:
     """A worker could not log in; or its password would be in the log."""
     redis = await redis_server("--requirepass", "secret")
