@@ -278,15 +278,11 @@ class StreamsAdapter(ClusterAdapter):
             return False
         flags = opts.flags
         compress = flags.get("compress") is not False
-<<<<<<< HEAD
-        packet = partial(_packet_in, self.nsp, fields)
-        self._give(sids, text, packet, id, bool(flags.get("volatile")), compress, opts.rooms or None)
-=======
+        packet, rooms = partial(_packet_in, self.nsp, fields), opts.rooms or None
         if kept:
-            self._give_kept(sids, text, partial(_packet_in, self.nsp, fields), id, compress)
+            self._give_kept(sids, text, packet, id, compress, rooms)
             return True
-        self._give(sids, text, partial(_packet_in, self.nsp, fields), id, bool(flags.get("volatile")), compress)
->>>>>>> wip-gateways
+        self._give(sids, text, packet, id, bool(flags.get("volatile")), compress, rooms)
         return True
 
     def take(self, id: str, entry: Entry) -> None:
@@ -306,14 +302,10 @@ class StreamsAdapter(ClusterAdapter):
         sids = self.index.select(target.rooms, target.except_)
         if sids:
             packet = Packet(_EVENT, self.nsp, args)
-<<<<<<< HEAD
-            self._give(sids, None, lambda: packet, id, target.volatile, target.compress, target.rooms)
-=======
             if kept:
-                self._give_kept(sids, None, lambda: packet, id, target.compress)
+                self._give_kept(sids, None, lambda: packet, id, target.compress, target.rooms)
                 return
-            self._give(sids, None, lambda: packet, id, target.volatile, target.compress)
->>>>>>> wip-gateways
+            self._give(sids, None, lambda: packet, id, target.volatile, target.compress, target.rooms)
 
     def _give(
         self,
@@ -333,9 +325,15 @@ class StreamsAdapter(ClusterAdapter):
             self._spawn(slow)
 
     def _give_kept(
-        self, sids: Collection[str], text: str | None, packet: Callable[[], Packet], id: str, compress: bool
+        self,
+        sids: Collection[str],
+        text: str | None,
+        packet: Callable[[], Packet],
+        id: str,
+        compress: bool,
+        rooms: Collection[str] | None,
     ) -> None:
-        slow = self.history_keeper.give(sids, text, packet, id, compress)
+        slow = self.history_keeper.give(sids, text, packet, id, compress, rooms)
         if slow is not None:
             self._spawn(slow)
 

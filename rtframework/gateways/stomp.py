@@ -43,7 +43,7 @@ class StompGateway(BaseGateway):
         self.rule = compile_topics(topics)
         self.namespace = namespace
         host: Any = application
-        self._recovers = host.settings.recovery is not None
+        self._recovers = host.settings.recovery is not None or bool(host.settings.history)
         self._last_number = 0
 
     def add_routes(self, app: web.Application, path: str) -> None:
