@@ -10,7 +10,7 @@ import msgspec
 
 from ..exceptions import DecodeError
 from ..serializers import parse_json
-from .json_codec import cut, emptied, fill
+from .attachments import cut, emptied, fill
 from .stomp_frames import StompError
 
 if TYPE_CHECKING:
@@ -20,7 +20,6 @@ JSON: Final = "application/json"
 TEXT: Final = "text/plain;charset=UTF-8"
 BYTES: Final = "application/octet-stream"
 
-_DEPTH: Final = 64
 _COUNT: Final = re.compile(r"[0-9]{1,6}\Z", re.ASCII)
 _LENGTHS: Final = re.compile(r"[0-9]{1,12}(?:,[0-9]{1,12})*\Z", re.ASCII)
 _CHARSETS: Final = {"utf-8": "utf-8", "utf8": "utf-8", "us-ascii": "ascii", "iso-8859-1": "latin-1"}
@@ -153,6 +152,6 @@ def _filled(body: bytes, lengths: str, most: int) -> Any:
         raise StompError("the attachments are longer than the body")
     value = _json(body[:end], "what is in front of the attachments is no JSON")
     try:
-        return fill(value, cut(body[end:], sizes), _DEPTH) if isinstance(value, dict | list) else value
+        return fill(value, cut(body[end:], sizes)) if isinstance(value, dict | list) else value
     except DecodeError as error:
         raise StompError(str(error)) from None

@@ -26,11 +26,11 @@ from .stomp_transactions import Transactions
 from .websocket import INVALID_MESSAGE, NO_NAMESPACE, REFUSED
 
 if TYPE_CHECKING:
-    from ..namespaces.socket import Socket
     from ..protocols import Frames
     from ..types import Handshake
     from .stomp import StompGateway
     from .stomp_connection import StompConnection
+    from .stomp_topics import Member
 
 log: Final = logging.getLogger("rtframework.gateways")
 
@@ -233,10 +233,10 @@ class StompClient(GatewayClient):
         self._say(encode_frame("CONNECTED", headers, version=None))
 
     @property
-    def _socket(self) -> Socket | None:
+    def _socket(self) -> Member | None:
         """The client's socket, while it is in its namespace."""
         receiver: Any = self._receivers.get(self._nsp)
-        found: Socket | None = getattr(receiver, "_socket", receiver)
+        found: Member | None = getattr(receiver, "_socket", receiver)
         return found
 
     # --- SEND -------------------------------------------------------------------------------------------------------
@@ -326,7 +326,7 @@ class StompClient(GatewayClient):
             self._give_receipt(frame)
 
     async def _enter_room(self, subscription: Subscription, topic: str) -> str | None:
-        """Join the room of a topic; what stands against it is returned."""
+        """Join the room of a topic. Return the reason if the client may not, or cannot."""
         socket = self._socket
         if socket is None:
             return "not connected"

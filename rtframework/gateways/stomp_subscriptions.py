@@ -53,7 +53,7 @@ class Subscription:
         if not self.is_for_all_events:
             self.lead += f"destination:{raw[1]}\n"
         self.key = (self.lead, version, 0 if mode == AUTO else number)
-        """The same for subscriptions whose messages are the same."""
+        """Equal for subscriptions whose messages are equal."""
 
     @property
     def queue(self) -> str:

@@ -5,17 +5,29 @@ from __future__ import annotations
 import re
 from collections.abc import Awaitable, Callable, Sequence
 from inspect import isawaitable
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 from ..exceptions import ConfigurationError
-
-if TYPE_CHECKING:
-    from ..namespaces.socket import Socket
 
 Verdict: TypeAlias = bool | str | None
 TopicRule: TypeAlias = Callable[[Any, str], Verdict | Awaitable[Verdict]]
 """``(socket, topic) -> bool | str | None``, async or not; a string is the room that the topic stands for."""
 Topics: TypeAlias = str | Sequence[str] | TopicRule | None
+
+
+class Member(Protocol):
+    """The socket of a client, as far as subscriptions need it."""
+
+    @property
+    def rooms(self) -> frozenset[str]:
+        """The rooms that it is in."""
+
+    async def join(self, *rooms: str) -> None:
+        """Join rooms."""
+
+    async def leave(self, *rooms: str) -> None:
+        """Leave rooms."""
+
 
 _PARAMETER = re.compile(r"\{([A-Za-z_]\w*)\}")
 
@@ -34,13 +46,13 @@ def compile_topics(topics: Topics) -> TopicRule:
         )
     patterns = [_compile(each) for each in topics]
 
-    def matches(socket: Socket, topic: str) -> bool:
+    def matches(socket: Member, topic: str) -> bool:
         return any(each.fullmatch(topic) for each in patterns)
 
     return matches
 
 
-async def room_of(rule: TopicRule, socket: Socket, topic: str) -> str | None:
+async def room_of(rule: TopicRule, socket: Member, topic: str) -> str | None:
     """Return the room that a client may read as a topic; ``None`` if it may not."""
     verdict = rule(socket, topic)
     if isawaitable(verdict):
@@ -50,7 +62,7 @@ async def room_of(rule: TopicRule, socket: Socket, topic: str) -> str | None:
     return verdict if isinstance(verdict, str) and verdict else None
 
 
-def _nothing(socket: Socket, topic: str) -> bool:
+def _nothing(socket: Member, topic: str) -> bool:
     return False
 
 
