@@ -40,6 +40,10 @@ def connect(endpoint: Endpoint) -> AbstractAsyncContextManager[AnyConnection]:
         from .plain_client import connect_plain
 
         return connect_plain(endpoint)
+    if endpoint.protocol == "stomp":
+        from .stomp_client import connect_stomp
+
+        return connect_stomp(endpoint)
     from .client import connect_socketio
 
     return connect_socketio(endpoint)

@@ -12,8 +12,8 @@ from .errors import Exit, Failure
 from .values import parse_object, parse_seconds
 
 Transport = Literal["polling", "websocket"]
-Protocol = Literal["socket.io", "websocket"]
-"""Socket.IO, or the protocol of plain websockets."""
+Protocol = Literal["socket.io", "websocket", "stomp"]
+"""Socket.IO, the protocol of plain websockets, or STOMP."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,8 @@ class Endpoint:
     """Seconds that connecting may take."""
     verbose: bool
     protocol: Protocol = "socket.io"
+    topics: tuple[str, ...] = ()
+    """With STOMP: the rooms to read."""
 
     @property
     def place(self) -> str:
@@ -47,7 +49,7 @@ class Endpoint:
     @property
     def resource(self) -> str:
         """The URL of the requests, without query."""
-        if self.protocol == "websocket":
+        if self.protocol != "socket.io":
             return f"{'wss' if self.is_secure else 'ws'}://{self.place}{self.path}"
         return f"{urlsplit(self.url).scheme}://{self.place}{self.path}/"
 
@@ -70,11 +72,15 @@ class Endpoint:
         except ValueError:
             raise Failure(f"{args.url} is no URL of a server: write http://host:port", Exit.USAGE) from None
         namespace = parts.path.rstrip("/") or "/"
-        if args.ws:
-            for option in ("transport", "msgpack"):
+        protocol: Protocol = "websocket" if args.ws else "stomp" if args.stomp else "socket.io"
+        if protocol != "socket.io":
+            name = "ws" if args.ws else "stomp"
+            for option in ("transport", "msgpack", *(("stomp",) if args.ws else ("namespace",))):
                 if getattr(args, option):
-                    raise Failure(f"--{option} cannot be used with --ws", Exit.USAGE)
-            path, namespace = ("/ws" if namespace == "/" else parts.path), "/"
+                    raise Failure(f"--{option} cannot be used with --{name}", Exit.USAGE)
+            path, namespace = (f"/{name}" if namespace == "/" else parts.path), "/"
+        if getattr(args, "topic", None) and protocol != "stomp":
+            raise Failure("--topic is for --stomp only", Exit.USAGE)
         # The path of the URL is the namespace, as in JavaScript's io(url).
         if args.namespace is not None:
             namespace = args.namespace if args.namespace.startswith("/") else f"/{args.namespace}"
@@ -92,7 +98,8 @@ class Endpoint:
             insecure=args.insecure,
             timeout=args.connect_timeout,
             verbose=args.verbose,
-            protocol="websocket" if args.ws else "socket.io",
+            protocol=protocol,
+            topics=tuple(getattr(args, "topic", None) or ()),
         )
 
 
@@ -106,6 +113,9 @@ def add_endpoint(parser: argparse.ArgumentParser, *, url: Literal["?"] | None = 
     )
     parser.add_argument(
         "--ws", action="store_true", help="by plain websocket; the path of the URL is that of the websockets, or /ws"
+    )
+    parser.add_argument(
+        "--stomp", action="store_true", help="by STOMP; the path of the URL is that of the websockets, or /stomp"
     )
     group = parser.add_argument_group("connecting")
     group.add_argument("-n", "--namespace", metavar="NAME", help='default: the path of the URL, "/" without one')
