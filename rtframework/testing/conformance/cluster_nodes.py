@@ -32,6 +32,8 @@ class Delivered:
     sid: str
     args: list[Any]
     offset: str | None
+    rooms: frozenset[str] | None = field(default=None, compare=False)
+    """The rooms that it was for."""
 
 
 class NodeDeliveries(Deliveries):
@@ -64,7 +66,8 @@ class NodeDeliveries(Deliveries):
         before = len(self.log)
         super().send(sids, packet, volatile=volatile, compress=compress, frames=frames, rooms=rooms)
         for sid, got in self.log[before:]:
-            self.delivered.append(Delivered(sid, list(got.data), offset_of(frames, len(got.data))))
+            offset = offset_of(frames, len(got.data))
+            self.delivered.append(Delivered(sid, list(got.data), offset, None if rooms is None else frozenset(rooms)))
 
     def splice(self, args: str, tail: str | None = None, *, compress: bool = True) -> Frames | None:
         """Make frames of this namespace."""
