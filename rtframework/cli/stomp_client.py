@@ -9,7 +9,6 @@ from collections.abc import AsyncIterator, Sequence
 from typing import Any, Final
 
 import aiohttp
-import msgspec
 
 from ..exceptions import DecodeError
 from ..gateways.attachments import emptied
@@ -118,7 +117,7 @@ class StompConnection:
         headers = [("destination", destination), *more, ("args", str(len(args)))]
         try:
             attachments: list[bytes] = []
-            body = msgspec.json.encode(emptied(list(args), attachments)) if args else b""
+            body = json.dumps(emptied(list(args), attachments), ensure_ascii=False).encode() if args else b""
         except (TypeError, ValueError, RecursionError) as error:
             raise Failure(f"this cannot be sent: {error}", Exit.USAGE) from None
         headers += [("content-type", "application/json")] if args else []

@@ -18,7 +18,7 @@ from ..types import DisconnectReason, Packet, PacketType, identity_of
 from .client import GatewayClient
 from .frames import OwnFrames
 from .stomp_bodies import read_args
-from .stomp_frames import V11, V12, Frame, StompError, StompReader, encode_frame, escape
+from .stomp_frames import V11, V12, Frame, StompError, StompReader, encode_frame, escape, one_line
 from .stomp_messages import REPLY, Piece, own
 from .stomp_subscriptions import APP, AUTO, MODES, QUEUE, TOPIC, Subscription, Subscriptions
 from .stomp_topics import room_of
@@ -212,7 +212,7 @@ class StompClient(GatewayClient):
         """Tell the client why it is not let in, and close."""
         code = NO_NAMESPACE if message == "Invalid namespace" else REFUSED
         body = own(
-            "ERROR\n" + _line("message", message, self._version),
+            f"ERROR\nmessage:{one_line(message)}\n",  # without escapes: the client does not know the version yet
             self._gateway.body([] if data is None else [data]),
             self._version,
         )
