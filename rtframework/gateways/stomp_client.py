@@ -18,7 +18,7 @@ from ..types import DisconnectReason, Packet, PacketType, identity_of
 from .client import GatewayClient
 from .frames import OwnFrames
 from .stomp_bodies import read_args
-from .stomp_frames import V11, V12, Frame, StompError, StompReader, encode_frame, escape, one_line
+from .stomp_frames import V11, V12, Frame, StompError, StompReader, encode_frame, escape, one_line, read_heart_beat
 from .stomp_messages import REPLY, Piece, own
 from .stomp_subscriptions import APP, AUTO, MODES, QUEUE, TOPIC, Subscription, Subscriptions
 from .stomp_topics import room_of
@@ -48,6 +48,8 @@ REPLIES: Final = "reply"
 
 _MAX_ASKED: Final = 10_000
 """Events whose answers are awaited; the oldest is forgotten beyond it."""
+_WEIGHT: Final = 600
+"""Bytes of memory of a frame that waits, besides its own."""
 _OF_PROTOCOL: Final = frozenset({"accept-version", "heart-beat", "host", "content-length", "receipt", "pid", "offset"})
 """Headers of CONNECT that are no credentials."""
 
@@ -122,12 +124,14 @@ class StompClient(GatewayClient):
             frames, mistake = list(error.frames), error
         if mistake is None and len(frames) == 1 and not self._held and not reader.held:  # by far the most frequent
             return self._serve_frame(frames[0])
-        self._waiting_bytes += sum(frame.size for frame in frames)
+        self._waiting_bytes += sum(frame.size + _WEIGHT for frame in frames)
         calls: deque[Callable[[], Coroutine[Any, Any, None] | None]] = deque(
             partial(self._serve_waiting, frame) for frame in frames
         )
         if mistake is not None:
             calls.append(partial(self._refuse, str(mistake)))
+        elif reader.more:
+            calls.append(partial(self.receive, b""))
         self._account()
         return self._serve_next(calls)
 
@@ -146,7 +150,7 @@ class StompClient(GatewayClient):
         return work
 
     def _serve_waiting(self, frame: Frame) -> Coroutine[Any, Any, None] | None:
-        self._waiting_bytes -= frame.size
+        self._waiting_bytes -= frame.size + _WEIGHT
         self._account()
         return self._serve_frame(frame)
 
@@ -196,7 +200,7 @@ class StompClient(GatewayClient):
         if not version:
             self._refuse("the versions of STOMP here are 1.1 and 1.2", frame, ("version", "1.1,1.2"))
             return None
-        self._heart_beat = _heart_beat(headers.get("heart-beat", "0,0"))
+        self._heart_beat = read_heart_beat(headers.get("heart-beat", "0,0"))
         self._version = version
         auth: dict[str, Any] = {name: value for name, value in headers.items() if name not in _OF_PROTOCOL}
         authorization = next((value for name, value in auth.items() if name.lower() == "authorization"), "")
@@ -427,7 +431,7 @@ class StompClient(GatewayClient):
         self._give_receipt(frame)
         work = None
         if frame.command == "COMMIT":
-            self._waiting_bytes += sum(each.size for each in held)
+            self._waiting_bytes += sum(each.size + _WEIGHT for each in held)
             work = self._serve_next(deque(partial(self._serve_committed, each) for each in held))
         self._account()
         return work
@@ -590,11 +594,3 @@ def _number(text: str) -> int:
     if not (text.isascii() and text.isdigit()) or len(text) > 15:
         raise StompError("an id that is none of the server's")
     return int(text)
-
-
-def _heart_beat(value: str) -> tuple[int, int]:
-    """Read the header ``heart-beat``: milliseconds that the client can, and wants to, be heard in."""
-    parts = [each.strip() for each in value.split(",")]
-    if len(parts) != 2 or not all(each.isascii() and each.isdigit() and len(each) < 10 for each in parts):
-        raise StompError("heart-beat is two numbers of milliseconds")
-    return int(parts[0]), int(parts[1])

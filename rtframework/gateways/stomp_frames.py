@@ -15,6 +15,8 @@ MAX_HEADERS: Final = 100
 """Headers of a frame."""
 MAX_LINE: Final = 8_192
 """Bytes of a header, or of a command."""
+MOST_AT_ONCE: Final = 64
+"""Frames that are read in one go: others are served in between."""
 
 _UNESCAPED: Final = frozenset({"CONNECT", "STOMP", "CONNECTED"})
 _WITH_BODY: Final = frozenset({"SEND", "MESSAGE", "ERROR"})
@@ -70,7 +72,7 @@ class StompReader:
     ``limit``: the bytes of a frame.
     """
 
-    __slots__ = ("_buffer", "_end", "_frame", "_looked_at", "limit")
+    __slots__ = ("_buffer", "_end", "_frame", "_looked_at", "limit", "more")
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
@@ -81,6 +83,8 @@ class StompReader:
         """The frame whose body is on its way."""
         self._end: int | None = None
         """The place of its last byte, if that is known."""
+        self.more = False
+        """True if there may be more frames in what has come: ``feed(b"")`` returns them."""
 
     @property
     def held(self) -> int:
@@ -88,7 +92,7 @@ class StompReader:
         return len(self._buffer)
 
     def feed(self, data: str | bytes) -> list[Frame]:
-        """Read what has come, and return the frames that are complete.
+        """Read what has come, and return the frames that are complete, or the first of them.
 
         Raises ``StompError``, which has those that are before the mistake; nothing more may be read then.
         """
@@ -104,8 +108,12 @@ class StompReader:
         buffer = self._buffer
         buffer += data.encode(errors="surrogatepass") if isinstance(data, str) else data
         at = 0  # where the next frame begins
+        self.more = False
         while True:
             if self._frame is None:
+                if len(frames) >= MOST_AT_ONCE:
+                    self.more = True
+                    break
                 at = _after_line_ends(buffer, at)
                 if at == len(buffer):
                     break
@@ -141,7 +149,8 @@ class StompReader:
             self._looked_at = max(0, self._looked_at - at)
             if self._end is not None:
                 self._end -= at
-        self._check_size(len(buffer))
+        if not self.more:
+            self._check_size(len(buffer))
 
     def _read_head(self, at: int) -> tuple[Frame, int] | None:
         """Read a command and headers; ``None`` if they are not complete. Return the place of the body, too."""
@@ -221,6 +230,14 @@ def encode_frame(
 def one_line(text: str) -> str:
     """Replace what would end a header, where nothing can be escaped."""
     return text.replace("\n", " ").replace("\r", " ").replace("\0", " ")
+
+
+def read_heart_beat(value: str) -> tuple[int, int]:
+    """Read the header ``heart-beat``: milliseconds that the client can, and wants to, be heard in. Raises ``StompError``."""
+    parts = [each.strip() for each in value.split(",")]
+    if len(parts) != 2 or not all(each.isascii() and each.isdigit() and len(each) < 10 for each in parts):
+        raise StompError("heart-beat is two numbers of milliseconds")
+    return int(parts[0]), int(parts[1])
 
 
 def _after_line_ends(buffer: bytearray, at: int) -> int:

@@ -447,6 +447,16 @@ async def test_clients_are_bounded() -> None:
         await eventually(lambda: io.stats().inbound_bytes == 0)
 
 
+async def test_many_frames_in_one_message_are_served_in_order(party: Party) -> None:
+    """What a page sends at once would be served in another order, or hold up the others."""
+    frames = [stomp("SEND", str(number), destination="/app/note") for number in range(1_000)]
+    await party.page.websocket.send_bytes(b"".join(frames))
+    await party.page.say("SEND", "1000", destination="/app/note", receipt="r")
+    assert await party.page.hear() == receipt("r")
+    assert party.notes == [[number] for number in range(1_001)]
+    await eventually(lambda: party.io.stats().inbound_bytes == 0)
+
+
 async def test_a_frame_in_pieces_has_no_more_values_than_another() -> None:
     """A client could have the server build a million lists, in messages that look small."""
     io = Server(limits=Limits(max_items=1_000))

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from rtframework.gateways.stomp_frames import (
     MAX_HEADERS,
     MAX_LINE,
+    MOST_AT_ONCE,
     V11,
     V12,
     Frame,
@@ -21,6 +22,7 @@ from rtframework.gateways.stomp_frames import (
     encode_frame,
     escape,
     one_line,
+    read_heart_beat,
 )
 
 texts = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=12)
@@ -182,6 +184,29 @@ def test_small_pieces_cost_no_more_than_large_ones() -> None:
     assert searched < 1_000_000
 
 
+def test_many_frames_are_read_little_by_little() -> None:
+    """A megabyte of small frames would hold up all other clients."""
+    reader = StompReader(1_000)
+    data = b"".join(b"SEND\nn:%d\n\n\0\n" % number for number in range(1_000)) + b"SEND\nn:last\n"
+    frames = reader.feed(data)
+    assert (len(frames), reader.more) == (MOST_AT_ONCE, True)
+    while reader.more:
+        found = reader.feed(b"")
+        assert len(found) <= MOST_AT_ONCE
+        frames += found
+    frames += reader.feed(b"\n\0")
+    assert [frame.headers["n"] for frame in frames] == [*map(str, range(1_000)), "last"]
+
+
 def test_a_frame_shows_what_it_is() -> None:
     """A failed test would say nothing."""
     assert repr(Frame("SEND", {"a": "b"}, b"x")) == "<Frame SEND {'a': 'b'} b'x'>"
+
+
+def test_heart_beats_are_two_numbers() -> None:
+    """A client would be cut off, and not know why."""
+    assert read_heart_beat("0,10000") == (0, 10_000)
+    assert read_heart_beat(" 5 , 7 ") == (5, 7)
+    for wrong in ("", "1", "1,2,3", "-1,0", "1e3,0", "²,0", "1234567890,0"):
+        with pytest.raises(StompError, match="heart-beat"):
+            read_heart_beat(wrong)
