@@ -233,7 +233,7 @@ def one_line(text: str) -> str:
 
 
 def read_heart_beat(value: str) -> tuple[int, int]:
-    """Read the header ``heart-beat``: milliseconds that the client can, and wants to, be heard in. Raises ``StompError``."""
+    """Read the header ``heart-beat``: the milliseconds that a client can send in, and wants. Raises ``StompError``."""
     parts = [each.strip() for each in value.split(",")]
     if len(parts) != 2 or not all(each.isascii() and each.isdigit() and len(each) < 10 for each in parts):
         raise StompError("heart-beat is two numbers of milliseconds")
