@@ -10,6 +10,7 @@ from prometheus_client import CollectorRegistry
 
 from rtframework import Readiness, Recovery, Socket
 from rtframework_prometheus import Metrics
+from tests.support.axis_program import attach_all
 from tests.support.worker_program import make_server
 
 
@@ -26,6 +27,18 @@ def make_app() -> web.Application:
     def pid(socket: Socket) -> int:
         return os.getpid()
 
+    @io.on("ban")
+    def ban(socket: Socket, address: str, seconds: float) -> None:
+        io.engine.ban(address, seconds)
+
+    @io.on("unban")
+    def unban(socket: Socket, address: str) -> bool:
+        return io.engine.unban(address)
+
+    @io.on("bans")
+    def bans(socket: Socket) -> list[str]:
+        return list(io.engine.bans)
+
     @io.on("leave")
     async def leave(socket: Socket) -> None:
         for room in set(socket.rooms) - {socket.id}:
@@ -41,6 +54,7 @@ def make_app() -> web.Application:
 
     app = web.Application()
     io.attach(app)
+    attach_all(app)
     app.router.add_get("/metrics", Metrics(io, CollectorRegistry()).handler)
     app.router.add_get("/ready", Readiness(io).handler)
     return app
