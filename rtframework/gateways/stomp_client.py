@@ -9,7 +9,6 @@ from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
-from ..engine.frames import EncodedFrames
 from ..engine.inbound import LARGE, count_and_estimate
 from ..exceptions import ClusterUnavailable, ConnectionRefused, DecodeError, EventError, RTFrameworkError
 from ..logs import ThrottledLog, printable, quote
@@ -18,8 +17,8 @@ from ..types import DisconnectReason, Packet, PacketType, identity_of
 from .client import GatewayClient
 from .frames import OwnFrames
 from .stomp_bodies import read_args
-from .stomp_frames import V11, V12, Frame, StompError, StompReader, encode_frame, escape, one_line, read_heart_beat
-from .stomp_messages import REPLY, Piece, own
+from .stomp_frames import V11, V12, Frame, StompError, StompReader, encode_frame, header_line, read_heart_beat
+from .stomp_messages import REPLY, Piece, own, own_frame
 from .stomp_subscriptions import APP, AUTO, MODES, QUEUE, TOPIC, Subscription, Subscriptions
 from .stomp_topics import room_of
 from .stomp_transactions import Transactions
@@ -216,7 +215,7 @@ class StompClient(GatewayClient):
         """Tell the client why it is not let in, and close."""
         code = NO_NAMESPACE if message == "Invalid namespace" else REFUSED
         body = own(
-            f"ERROR\nmessage:{one_line(message)}\n",  # without escapes: the client does not know the version yet
+            f"ERROR\nmessage:{oneheader_line(message)}\n",  # without escapes: the client does not know the version yet
             self._gateway.body([] if data is None else [data]),
             self._version,
         )
@@ -304,6 +303,8 @@ class StompClient(GatewayClient):
         raw = frame.headers.get("id", ""), frame.headers.get("destination", "")
         subscription = Subscription(id, destination, mode, self._last_number, self._version, raw)
         if destination.startswith(TOPIC) and len(destination) > len(TOPIC):
+            if not self._admit(frame):
+                return None
             self._changing = True
             return self._subscribe_to_room(subscription, destination[len(TOPIC) :], frame)
         name = destination[len(QUEUE) :] if destination.startswith(QUEUE) else ""
@@ -317,6 +318,14 @@ class StompClient(GatewayClient):
             asked = _Asked(frame.headers.get("receipt"), None, None, subscription)
             return self._serve_event(event, [], self._remember(asked))
         raise StompError("subscriptions are to /topic/<room>, /user/queue/<event> or /app/<event>")
+
+    def _admit(self, frame: Frame) -> bool:
+        """Count a subscription to a room as an event, if those have a rate; refuse it if there were too many."""
+        admit = getattr(self._receivers[self._nsp], "_admit", None)
+        if admit is None or admit(Packet(_EVENT, self._nsp, [frame.command])):
+            return True
+        self._refuse("too many events and subscriptions", frame, reason=DisconnectReason.RATE_LIMITED)
+        return False
 
     async def _subscribe_to_room(self, subscription: Subscription, topic: str, frame: Frame) -> None:
         """Join the room of a topic, if the client may read it."""
@@ -499,7 +508,7 @@ class StompClient(GatewayClient):
         asked = self._asked.pop(piece.id, None) if piece.id is not None else None
         if asked is None:
             return
-        error = _line("error", piece.error, self._version) if piece.error else ""
+        error = header_line("error", piece.error, self._version) if piece.error else ""
         is_empty = piece.body.headers == [("args", "0")]
         if asked.subscription is not None:
             targets = [asked.subscription] if asked.subscription.id in self._subscriptions else []
@@ -512,7 +521,9 @@ class StompClient(GatewayClient):
             targets = self._subscriptions.queues_of(name)
         for target in targets:
             head = f"MESSAGE\nsubscription:{target.raw_id}\n"
-            head += _line("destination", destination, self._version) + f"message-id:{self._gateway.next_number()}\n"
+            head += (
+                header_line("destination", destination, self._version) + f"message-id:{self._gateway.next_number()}\n"
+            )
             if asked.correlation is not None:
                 head += f"correlation-id:{asked.correlation}\n"  # as it came
             self.conn.send(own(head + error, piece.body, self._version))
@@ -545,7 +556,7 @@ class StompClient(GatewayClient):
         if receipt is not None:
             head = head.replace("ERROR\n", f"ERROR\nreceipt-id:{receipt}\n", 1)
         code = (INVALID_MESSAGE, "invalid message") if reason == DisconnectReason.PARSE_ERROR else None
-        self._end(_own_frames(head), code, reason)
+        self._end(own_frame(head), code, reason)
 
     def _end(self, last: OwnFrames, code: tuple[int, str] | None, reason: str) -> None:
         websocket: Any = self.conn.websocket
@@ -554,7 +565,7 @@ class StompClient(GatewayClient):
         self.conn.close_with(reason, last)
 
     def _say(self, message: str | bytes) -> None:
-        self.conn.send(_own_frames(message))
+        self.conn.send(own_frame(message))
 
 
 class _Nothing:
@@ -578,15 +589,6 @@ _HANDLERS: Final[dict[str, Callable[[StompClient, Frame, dict[str, str]], Corout
     "DISCONNECT": StompClient._disconnect_frame,
 }
 _IN_TRANSACTIONS: Final = frozenset({"SEND", "ACK", "NACK"})
-
-
-def _own_frames(message: str | bytes) -> OwnFrames:
-    form = EncodedFrames([message])
-    return OwnFrames(form, form.size)
-
-
-def _line(name: str, value: str, version: str) -> str:
-    return f"{name}:{escape(value, version)}\n"
 
 
 def _number(text: str) -> int:

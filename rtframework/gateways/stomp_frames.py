@@ -207,6 +207,11 @@ def escape(text: str, version: str) -> str:
     return _TO_ESCAPE.sub(_escaped_character, text.replace("\r", " "))
 
 
+def header_line(name: str, value: str, version: str) -> str:
+    """Write a header whose name needs no escapes."""
+    return f"{name}:{escape(value, version)}\n"
+
+
 def encode_head(command: str, headers: Iterable[tuple[str, str]], version: str | None) -> str:
     """Write a command and headers, without the blank line; ``version``: ``None`` for a frame without escapes."""
     if version is None:

@@ -109,6 +109,12 @@ def own(head: str, body: Body, version: str, *, droppable: bool = False, compres
     return (OwnFrames if compress else Uncompressed)(form, form.size, droppable=droppable)
 
 
+def own_frame(message: str | bytes) -> OwnFrames:
+    """Make frames of a frame that is written already."""
+    form = EncodedFrames([message])
+    return OwnFrames(form, form.size)
+
+
 def code_of(args: list[Any]) -> str:
     """Return the code of the error that an answer is; an empty string if it is none."""
     if len(args) != 1 or not isinstance(args[0], dict) or set(args[0]) != {"error"}:

@@ -256,7 +256,7 @@ class WorkersHistory:
 
         frames = adapter.frames(text, packet, id, compress)
         it: Any = kept if frames is not None else kept()
-        return adapter._emitter.send(sids, it, compress=compress, frames=frames)
+        return adapter._emitter.send(sids, it, compress=compress, frames=frames, rooms=rooms)
 
     def _leave_to_pages(self, sids: list[str], id: str, rooms: Collection[str], number: int) -> None:
         """Take those sockets out of a list that have come later, though the event is handled here only now.

@@ -268,6 +268,17 @@ async def test_rates_hold_for_events() -> None:
         assert [each.get("error") for each in got] == [None, None, "rate_limited"]
 
 
+async def test_rates_hold_for_subscriptions() -> None:
+    """A client could ask the program's database as often as it likes."""
+    io = Server(rate_limit=RateLimit(events="2/h"))
+    async with stomp_in_memory(io, "{room}") as server, stomp_talk(server) as page:
+        for number in range(2):
+            await page.subscribe(f"/topic/{number}", str(number))
+        await page.say("SUBSCRIBE", id="2", destination="/topic/2")
+        assert await page.error() == "too many events and subscriptions"
+        assert page.code == 4429
+
+
 # --- answers to the server --------------------------------------------------------------------------------------------
 
 
