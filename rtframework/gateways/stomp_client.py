@@ -215,7 +215,7 @@ class StompClient(GatewayClient):
         """Tell the client why it is not let in, and close."""
         code = NO_NAMESPACE if message == "Invalid namespace" else REFUSED
         body = own(
-            f"ERROR\nmessage:{oneheader_line(message)}\n",  # without escapes: the client does not know the version yet
+            f"ERROR\nmessage:{one_line(message)}\n",  # without escapes: the client does not know the version yet
             self._gateway.body([] if data is None else [data]),
             self._version,
         )
