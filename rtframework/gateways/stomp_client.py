@@ -17,7 +17,7 @@ from ..types import DisconnectReason, Packet, PacketType, identity_of
 from .client import GatewayClient
 from .frames import OwnFrames
 from .stomp_bodies import read_args
-from .stomp_frames import V11, V12, Frame, StompError, StompReader, encode_frame, header_line, read_heart_beat
+from .stomp_frames import V11, V12, Frame, StompError, StompReader, encode_frame, header_line, one_line, read_heart_beat
 from .stomp_messages import REPLY, Piece, own, own_frame
 from .stomp_subscriptions import APP, AUTO, MODES, QUEUE, TOPIC, Subscription, Subscriptions
 from .stomp_topics import room_of
