@@ -16,6 +16,7 @@ from rtframework.gateways.stomp_client import StompClient
 from rtframework.gateways.stomp_connection import StompConnection, StompWebSocket
 from rtframework.gateways.stomp_subscriptions import Subscription, Subscriptions
 from rtframework.testing import TestServer
+from rtframework_msgpack import MsgpackSerializer
 from tests.engine import eventually
 from tests.support.stomp import Got, stomp, stomp_in_memory, stomp_talk
 
@@ -297,3 +298,17 @@ def test_mistakes_are_said_at_once() -> None:
         io.attach_stomp(web.Application(), namespace="chat")
     with pytest.raises(ConfigurationError, match="topic"):
         Server().attach_stomp(web.Application(), topics=1)  # type: ignore[arg-type]
+
+
+async def test_a_server_with_another_serializer_speaks_it_too() -> None:
+    """STOMP clients of a server with MessagePack would get nothing."""
+    io = Server(serializer=MsgpackSerializer())
+    io.on("echo")(lambda socket, *args: args)
+    async with stomp_in_memory(io, "a") as server, stomp_talk(server) as page:
+        await page.subscribe("/topic/a", "1")
+        await page.subscribe("/user/queue/reply", "2")
+        await io.to("a").emit("news", {"picture": b"\x00\xff"}, 1)
+        got = await page.hear()
+        assert (got.headers["attachments"], got.args) == ("2", [{"picture": b"\x00\xff"}, 1])
+        await page.say("SEND", '{"a":[1,"é"]}', destination="/app/echo", content_type="application/json")
+        assert (await page.hear()).json == {"a": [1, "é"]}
