@@ -109,7 +109,7 @@ class StompConnection(GatewayConnection):
             websocket: Any = self.websocket
             if websocket is not None:
                 websocket.heart_beat()
-            self._beat_due = now + self._beats
+            self._beat_due = max(self._beat_due + self._beats, now)
         self.deadline = min(self._beat_due, self._hear_due, self._connect_by)
         if self._end_reason is not None:
             self.deadline = min(self.deadline, self._heartbeat_due)
