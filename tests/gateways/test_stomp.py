@@ -18,7 +18,10 @@ from rtframework.gateways.stomp_subscriptions import Subscription, Subscriptions
 from rtframework.testing import TestServer
 from rtframework_msgpack import MsgpackSerializer
 from tests.engine import eventually
+from tests.support.in_process import NOT_ON_UVLOOP
 from tests.support.stomp import Got, stomp, stomp_in_memory, stomp_talk
+
+pytestmark = NOT_ON_UVLOOP
 
 
 def noting(io: Server) -> list[Any]:

@@ -11,7 +11,10 @@ import pytest
 from rtframework import EventError, Limits, RateLimit, Server, Socket
 from rtframework.testing import Clock
 from tests.engine import eventually
+from tests.support.in_process import NOT_ON_UVLOOP
 from tests.support.stomp import Got, StompTalk, stomp, stomp_in_memory, stomp_talk
+
+pytestmark = NOT_ON_UVLOOP
 
 
 def receipt(id: str) -> Got:

@@ -10,7 +10,10 @@ from aiohttp import WSMsgType
 
 from rtframework import Server
 from rtframework.testing import Clock, TestServer
+from tests.support.in_process import NOT_ON_UVLOOP
 from tests.support.stomp import stomp_in_memory, stomp_talk
+
+pytestmark = NOT_ON_UVLOOP
 
 
 @pytest.fixture
