@@ -118,7 +118,8 @@ def neighbours_of(app: web.Application) -> tuple[Neighbours, list[str]] | None:
 def _servers_of(app: web.Application) -> Iterator[tuple[Joinable, str]]:
     """List the servers of an application, and the paths that are theirs."""
     for route in app.router.routes():
-        server = getattr(route.handler, "__self__", None)
+        owner = getattr(route.handler, "__self__", None)
+        server = getattr(owner, "joinable", owner)  # a gateway's
         if isinstance(server, Joinable) and route.resource is not None and "{" not in route.resource.canonical:
             yield server, route.resource.canonical
 
