@@ -2,7 +2,7 @@
 
 ::
 
-    DESK_CODE=tea python examples/support_desk/server.py    # then open http://127.0.0.1:8091 in two windows
+    DESK_CODE=tea python examples/support_desk/server.py    # then open http://127.0.0.1:8092 in two windows
 """
 
 import hmac
@@ -168,4 +168,4 @@ def make_app() -> web.Application:
 
 
 if __name__ == "__main__":
-    web.run_app(make_app(), host="127.0.0.1", port=int(os.environ.get("PORT", "8091")))
+    web.run_app(make_app(), host="127.0.0.1", port=int(os.environ.get("PORT", "8092")))
