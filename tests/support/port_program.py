@@ -41,6 +41,7 @@ def make_app() -> web.Application:
 
     app = web.Application()
     io.attach(app)
+    io.attach_sockjs(app)
     app.router.add_get("/metrics", Metrics(io, CollectorRegistry()).handler)
     app.router.add_get("/ready", Readiness(io).handler)
     return app
