@@ -10,7 +10,7 @@ from dataclasses import replace
 from functools import partial
 from os import PathLike
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Final, Literal, Never, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
 
 from aiohttp import web
 
@@ -28,10 +28,9 @@ from .engine.handover import join_workers_of
 from .engine.http.mount import check_mount
 from .exceptions import ConfigurationError
 from .gateways.attaching import Attaching
-from .handlers.declarations import NOTHING
 from .handlers.dependencies import supply
 from .handlers.event import NEW_NAMESPACE
-from .handlers.mistakes import given_a_function, given_a_name, given_options, unknown_keywords
+from .handlers.mistakes import given_a_function, given_a_name, given_options
 from .handlers.registration import Registration
 from .handlers.strict import Auditor
 from .limits.audit import AuditEntry, AuditListener
@@ -39,6 +38,7 @@ from .limits.rates import RateLimit, Rates
 from .namespaces.broadcasting import Broadcasting
 from .namespaces.functions import describe_functions
 from .namespaces.host import Host, Settings
+from .namespaces.main import OfMainNamespace
 from .namespaces.namespace import Namespace
 from .namespaces.operators import BroadcastOperator
 from .options import (
@@ -67,9 +67,7 @@ if TYPE_CHECKING:
     from .handlers.registry import HandlerRegistry
     from .namespaces.parent import Factory, ParentNamespace
     from .namespaces.patterns import Predicate
-    from .namespaces.socket import Socket
     from .protocols import AdapterFactory, Authenticator, KeyValueStore, Observer, Serializer
-    from .types import AckResponses
 
 A = TypeVar("A", bound=AuditListener)
 F = TypeVar("F", bound=Callable[..., Any])
@@ -81,7 +79,7 @@ on_start: Final[ContextVar[Callable[[Server], None] | None]] = ContextVar("on_st
 on where the application is made or run, and may not know its servers."""
 
 
-class Server(Registration, Broadcasting, Attaching):
+class Server(OfMainNamespace, Registration, Broadcasting, Attaching):
     """A Socket.IO server.
 
     Its own methods (``on``, ``use``, ``emit``, ``to``, ``sockets`` …) are those of the main namespace, ``"/"``;
@@ -434,6 +432,19 @@ class Server(Registration, Broadcasting, Attaching):
         return self._server.eio.others_serve
 
     @property
+    def store(self) -> KeyValueStore:
+        """Small values that all servers share, each kept for a time; see ``Server(store=...)``.
+
+        ``add`` decides which of several servers is first. Keys that begin with ``$`` are the program's.
+
+        Example::
+
+            if await io.store.add("$cleaning", b"1", seconds=60) is None:
+                ...  # on one server only, once a minute
+        """
+        return self._host.store
+
+    @property
     def namespaces(self) -> Mapping[str, Namespace]:
         """The namespaces by name; a live view."""
         return MappingProxyType(self._host.namespaces)
@@ -488,55 +499,12 @@ class Server(Registration, Broadcasting, Attaching):
         """Return the handlers of an event of the main namespace, or of ``"new_namespace"``."""
         return self._host.announcements.functions if event == NEW_NAMESPACE else super().listeners(event)
 
-    @given_a_name
-    def on_server_side(self, event: str | int) -> Callable[[F], F]:
-        """Register a handler for an event of another server; see :meth:`Namespace.on_server_side`."""
-        return self._main.on_server_side(event)
-
-    def emits(
-        self,
-        event: str | int,
-        /,
-        *arguments: Any,
-        rest: Any = NOTHING,
-        names: Sequence[str] | None = None,
-        returns: Any = NOTHING,
-        description: str = "",
-    ) -> Callable[[F], F]:
-        """Declare an event that is emitted to clients of the main namespace; see :meth:`Namespace.emits`."""
-        return self._main.emits(event, *arguments, rest=rest, names=names, returns=returns, description=description)
-
-    async def server_side_emit(self, event: str | int, *args: Any, **unknown: Never) -> None:
-        """Emit an event to the other servers of the cluster; see :meth:`Namespace.server_side_emit`."""
-        if unknown:
-            raise unknown_keywords("server_side_emit", unknown)
-        await self._main.server_side_emit(event, *args)
-
-    async def server_side_emit_with_ack(self, event: str | int, *args: Any, timeout: float = 5.0) -> AckResponses:
-        """Emit an event to the other servers and collect answers; see :meth:`Namespace.server_side_emit_with_ack`."""
-        return await self._main.server_side_emit_with_ack(event, *args, timeout=timeout)
-
     def exception_handler(self, kind: type[Exception]) -> Callable[[F], F]:
         """Register a function for exceptions of a class, in all namespaces; see :meth:`Namespace.exception_handler`.
 
         The handlers of the namespace are asked first.
         """
         return self._host.exception_handlers.for_kind(kind, self._spoken_of_as)
-
-    @given_a_function
-    def use(self, middleware: M) -> M:
-        """Add connect middleware to the main namespace; see :meth:`Namespace.use`."""
-        return self._main.use(middleware)
-
-    @given_a_function
-    def use_event(self, middleware: M) -> M:
-        """Add event middleware to the main namespace; see :meth:`Namespace.use_event`."""
-        return self._main.use_event(middleware)
-
-    @property
-    def sockets(self) -> Mapping[str, Socket]:
-        """The sockets of the main namespace, by id; a live view."""
-        return self._main.sockets
 
     async def forget_sessions(self, user: Any) -> int:
         """Forget the sessions that are kept for a user's clients, in all namespaces; return their number.

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Protocol
 
 import pytest
 
-from rtframework import Rate
+from rtframework import Rate, logs
+from rtframework.limits import rates
 from rtframework.logs import ThrottledLog
-from tests.support import preload, pytest_workers, thorough
+from tests.support import heap, preload, pytest_workers, thorough
 from tests.support.js import JSClients, NodeProcess, js_clients
 from tests.support.port import Port, shared_port
 from tests.support.pyclient import PyClients, py_clients
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from playwright.async_api import Page
 
     from tests.support.browser import Chromium, Pages
+    from tests.support.typescript import Compiler
 
 if os.environ.get("RTF_TEST_LOOP") == "uvloop":
 
@@ -58,9 +60,21 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 def pytest_collection_finish() -> None:
     """Leave the tests themselves out of garbage collections: they are many objects, and stay to the end."""
-    gc.collect()
-    gc.freeze()
+    heap.leave_out()
     gc.enable()
+
+
+def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> bool | None:
+    """Send less to the process that reports."""
+    return pytest_workers.run(item, nextitem)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> Generator[None, None, None]:
+    """Leave them out again after a module in which a server has taken them in."""
+    yield
+    if nextitem is not None and nextitem.path != item.path and heap.is_taken_in():
+        heap.leave_out()
 
 
 @pytest.hookimpl(wrapper=True)
@@ -168,6 +182,16 @@ async def py(serve: Serve, serve_program: ServeProgram) -> AsyncIterator[PyClien
 
 
 @pytest.fixture(scope="session")
+def tsc() -> Iterator[Compiler]:
+    """TypeScript's compiler: ``assert await tsc.compile(folder) == []``."""
+    from tests.support.typescript import Compiler
+
+    compiler = Compiler()
+    yield compiler
+    compiler.close()
+
+
+@pytest.fixture(scope="session")
 def _chromium() -> Iterator[Chromium]:
     from tests.support.browser import Chromium
 
@@ -208,14 +232,14 @@ def port(_preloaded: None) -> Iterator[Port]:
 def room_for_barriers(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each barrier of a client is a CONNECT that is refused; modules that test refusals override this."""
     rate = Rate(1_000, burst=1_000)
-    monkeypatch.setattr("rtframework.limits.rates.REFUSALS", {"connection": rate, "address": rate})
+    monkeypatch.setattr(rates, "REFUSALS", {"connection": rate, "address": rate})
 
 
 @pytest.fixture(autouse=True)
 def every_notice(monkeypatch: pytest.MonkeyPatch) -> None:
     """What a test looks for in the log is not left out because of the test before it."""
-    monkeypatch.setattr("rtframework.logs.PERIOD", 0.0)
-    monkeypatch.setattr("rtframework.logs._untold", {})
+    monkeypatch.setattr(logs, "PERIOD", 0.0)
+    monkeypatch.setattr(logs, "_untold", {})
 
 
 @pytest.fixture

@@ -92,6 +92,7 @@ MAP: Final = {
         "aiohttp msgspec prometheus_client",
     ),
     "rtframework_pytest": ("protocols testing", "pytest"),
+    "rtframework_sqlite": ("exceptions types", ""),
     "rtframework_redis": (
         "exceptions types concurrency logs packets protocols handlers adapters cluster namespaces serializers",
         "hiredis msgspec redis",
@@ -126,6 +127,7 @@ PACKAGES: Final = {
             "rtframework_prometheus",
             "rtframework_pytest",
             "rtframework_redis",
+            "rtframework_sqlite",
         ),
         ROOT / "plugins",
     ),

@@ -11,7 +11,7 @@ from typing import Any, cast
 
 import pytest
 
-from rtframework.concurrency import TaskSet, go_on, run_abreast, run_until_wait
+from rtframework.concurrency import TaskSet, go_on, run_abreast, run_until_wait, start_now
 from tests.engine import turns_until
 
 
@@ -515,3 +515,23 @@ async def test_all_are_cancelled_but_the_one_that_asks_for_it() -> None:
     assert seen[2:] == ["stopped"]
     assert all(task.cancelled() for task in hanging)
     await tasks.cancel()  # nothing is left
+
+
+async def test_a_coroutine_is_started_at_once() -> None:
+    """What is published would come after what was published later."""
+    log: list[str] = []
+    tasks, gate = TaskSet(), asyncio.Event()
+
+    async def work(name: str, *, waits: bool) -> None:
+        log.append(f"{name} begins")
+        if waits:
+            await gate.wait()
+        log.append(f"{name} ends")
+
+    start_now(work("a", waits=False), tasks)
+    assert (log, len(tasks)) == (["a begins", "a ends"], 0)
+    start_now(work("b", waits=True), tasks)
+    assert log[2:] == ["b begins"]
+    gate.set()
+    assert await tasks.wait(5)
+    assert log[3:] == ["b ends"]

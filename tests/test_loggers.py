@@ -158,6 +158,7 @@ AT_MOST_ONCE: Final = {
     "adapters/partial_views.py": "once",
     "plugins/rtframework_redis/starting.py": "once for each start",
     "adapters/cluster_events.py": "once for each time that the cluster is lost",
+    "namespaces/server_presence.py": "once, when a server is made",
     "namespaces/host.py": "namespaces that the program makes; once, at shutdown",
 }
 """Modules with warnings or errors that no client can repeat at will, and why."""

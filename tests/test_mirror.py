@@ -91,6 +91,7 @@ WITHOUT: Final = {
     "plugins/rtframework_prometheus/__init__": "a name of the package, and a hint: tests/test_wheel.py",
     "plugins/rtframework_prometheus/traffic": "six numbers, which tests/test_protocols.py reads",
     "plugins/rtframework_redis/__init__": "a hint: tests/test_wheel.py",
+    "plugins/rtframework_sqlite/__init__": "a name of the package",
     "protocols/history_store": "what is there fits: mypy, and tests/adapters/test_history_keepers.py",
     "protocols/seam": "what ships has what it asks for: tests/test_protocols.py",
     "testing/__init__": "names of the package",

@@ -378,3 +378,10 @@ async def test_reserved_names_cannot_be_emitted() -> None:
     io = Server()
     with pytest.raises(ConfigurationError, match="reserved"):
         await io.emit("connect")
+
+
+async def test_a_program_keeps_values_of_its_own() -> None:
+    """A program would need a Redis client of its own to decide which of its servers is first."""
+    io = Server()
+    assert await io.store.add("$cleaning", b"1", 60.0) is None
+    assert await io.store.add("$cleaning", b"2", 60.0) == b"1"

@@ -41,6 +41,7 @@ PACKAGES: Final = (
     "rtframework_jwt",
     "rtframework_msgpack",
     "rtframework_pytest",
+    "rtframework_sqlite",
     *EXTRAS,
 )
 FOR_TESTS: Final = "rtframework_pytest"

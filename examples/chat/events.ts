@@ -3,14 +3,10 @@
 
 /** What the server emits in `/`. */
 export interface ServerToClientEvents {
-  /** The first event of all: where the person is. */
-  welcome: (data: Welcome) => void;
-  /** Somebody has entered a room. */
-  joined: (room: string, person: Person) => void;
-  /** How many are in a room now; it is gone when nobody is. */
-  room: (data: RoomInfo) => void;
-  /** Somebody has left a room. */
-  left: (room: string, person: Person) => void;
+  /** Who you are, and how many are in each room. */
+  welcome: (you: Person, rooms: Record<string, number>) => void;
+  /** How many are in a room now; with nobody it is gone. */
+  room: (room: string, people: number) => void;
   /** Somebody has said something in a room. */
   message: (data: Message) => void;
   /** Two people talk, and this is one of them. */
@@ -22,17 +18,15 @@ export interface ServerToClientEvents {
 /** What clients emit in `/`. */
 export interface ClientToServerEvents {
   /** Enter a room, which is made if need be. */
-  join: (data: RoomName, ack: (answer: Joined | EventError) => void) => void;
+  join: (room: string, ack: (answer: string | EventError) => void) => void;
   /** Leave a room. */
-  leave: (...args: [data: RoomName] | [data: RoomName, ack: (error?: EventError) => void]) => void;
-  /** Say something in a room. */
-  message: (data: ToRoom, ack: (answer: Message | EventError) => void) => void;
-  /** Say something to a person. */
-  private: (data: ToPerson, ack: (answer: Message | EventError) => void) => void;
+  leave: (...args: [room: string] | [room: string, ack: (error?: EventError) => void]) => void;
+  /** Say something in a room. Served once for each `key`, so that it may be sent again. */
+  message: (room: string, text: string, key: string, ack: (answer: Message | EventError) => void) => void;
+  /** Say something to a person. Served once for each `key`, so that it may be sent again. */
+  private: (person: string, text: string, key: string, ack: (answer: Message | EventError) => void) => void;
   /** Say that a message is being written, in a room or to a person. */
-  typing: (...args: [data: Typing] | [data: Typing, ack: (error?: EventError) => void]) => void;
-  /** A page that stays open asks for this at half time, so that only who was away for long must sign in again. */
-  renew: (ack: (answer: Session | EventError) => void) => void;
+  typing: (...args: [room: string | null] | [room: string | null, ack: (error?: EventError) => void] | [room: string | null, person: string | null] | [room: string | null, person: string | null, ack: (error?: EventError) => void]) => void;
 }
 
 /** What an acknowledgement gets when the server refuses an event. */
@@ -55,12 +49,6 @@ export function isEventError(answer: unknown): answer is EventError {
   return typeof error?.code === "string" && typeof error.message === "string";
 }
 
-export interface Joined {
-  room: string;
-  people: Person[];
-  messages: Message[];
-}
-
 export interface Message {
   id: string;
   key: string;
@@ -74,48 +62,4 @@ export interface Message {
 export interface Person {
   id: string;
   name: string;
-}
-
-export interface Private {
-  person: Person;
-  messages: Message[];
-}
-
-export interface RoomInfo {
-  name: string;
-  count: number;
-}
-
-export interface RoomName {
-  room: string;
-}
-
-export interface Session {
-  token: string;
-  person: Person;
-  expires_in: number;
-}
-
-export interface ToPerson {
-  person: string;
-  text: string;
-  key: string;
-}
-
-export interface ToRoom {
-  room: string;
-  text: string;
-  key: string;
-}
-
-export interface Typing {
-  room?: string | null;
-  person?: string | null;
-}
-
-export interface Welcome {
-  you: Person;
-  rooms: RoomInfo[];
-  lobby: Joined;
-  private: Private[];
 }

@@ -31,6 +31,7 @@ from rtframework import (
     DisconnectReason,
     Handshake,
     Identity,
+    Presence,
     Server,
     Socket,
 )
@@ -91,6 +92,7 @@ def client_files() -> Path | None:
 
 
 tokens = Tokens()
+ROOM = "everybody"
 # Pages of any host may connect: no cookie lets anybody in, only the token.
 io = Server(
     auth=tokens,
@@ -98,9 +100,9 @@ io = Server(
     cors_credentials=False,
     serve_client=client_files() or False,
     ping_interval=5.0,
+    presence=Presence(ROOM),
 )
 watches: dict[str, asyncio.Task[None]] = {}
-ROOM = "everybody"
 
 
 @io.on("connection")
@@ -111,13 +113,7 @@ async def connection(socket: Socket) -> None:
 
 @io.on("join")
 async def join(socket: Socket) -> None:
-    user = socket.user.id
-    newcomer = user not in people()
-    await socket.join(ROOM)
-    members = [{"user": each, "meta": None, "tabs": count} for each, count in people().items()]
-    await socket.emit("presence", {"room": ROOM, "members": members})
-    if newcomer:
-        await socket.to(ROOM).emit("presence_join", {"room": ROOM, "user": user, "meta": None})
+    await socket.join(ROOM)  # the page is told who is there, and the others of somebody who was not there before
 
 
 @io.on("wave")
@@ -128,17 +124,6 @@ async def wave(socket: Socket) -> None:
 @io.on("disconnect")
 async def disconnect(socket: Socket, reason: str) -> None:
     watches.pop(socket.id).cancel()
-    if socket.user.id not in people():
-        await io.to(ROOM).emit("presence_leave", {"room": ROOM, "user": socket.user.id, "meta": None})
-
-
-def people() -> dict[str, int]:
-    """Return who is in the room, with the number of their connections."""
-    found: dict[str, int] = {}
-    for socket in io.sockets.values():
-        if ROOM in socket.rooms:
-            found[socket.user.id] = found.get(socket.user.id, 0) + 1
-    return found
 
 
 async def keep_token(socket: Socket) -> None:

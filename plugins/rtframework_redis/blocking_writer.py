@@ -17,9 +17,11 @@ from rtframework.exceptions import ClusterUnavailable
 
 from .address import Address
 from .blocking_link import BlockingLink
+from .commands import Argument
 from .entry_writer import GRACE
 from .errors import LinkError, LinkLost, ReplyError
 from .handshake import Former
+from .history_scripts import append_command
 from .keeper import Pauses
 from .link import STALE, wall_time
 from .publication import ChannelMessage, Publication, StreamMessage
@@ -196,7 +198,12 @@ class _Addition:
 
     def __init__(self, message: StreamMessage, stream: str, max_len: int, patience: float) -> None:
         self._m = new_id().encode()
-        self._fields = fields_of(_UID, message.nsp, message.kind, message.data, self._m, message.room)
+        self._fields: list[Argument] = list(
+            fields_of(_UID, message.nsp, message.kind, message.data, self._m, message.room)
+        )
+        self._kept = message.kept
+        if self._kept:
+            self._fields += b"h", b"1"
         self._stream = stream
         self._max_len = max_len
         self._patience = patience
@@ -216,7 +223,10 @@ class _Addition:
         since = last[0][0].decode() if last else BEGINNING
         fields = [*self._fields, b"a", b"1"] if self._is_marked else self._fields
         try:
-            link.command(soon, "XADD", self._stream, "MAXLEN", "~", self._max_len, "*", *fields)
+            if self._kept:
+                link.command(soon, *append_command(self._stream, self._max_len, self._kept, fields))
+            else:
+                link.command(soon, "XADD", self._stream, "MAXLEN", "~", self._max_len, "*", *fields)
         except LinkLost as error:
             if error.written:
                 self._lost = link.former, since

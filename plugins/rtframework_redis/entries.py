@@ -6,13 +6,14 @@ from collections.abc import Sequence
 from typing import Final
 
 from rtframework.cluster.messages import MessageType
-from rtframework.cluster.streams_wire import EVENT_HEAD, EVENT_MIDDLE, fields_of
+from rtframework.cluster.streams_wire import EVENT_HEAD, EVENT_MIDDLE
 
 from .commands import begin, bulk, pack
-from .history_scripts import RoomKey, append_command
+from .history_scripts import APPEND, RoomKey
 
 _DATA: Final = b"%b$%d\r\n%b\r\n$4\r\ntype\r\n$%d\r\n%d\r\n$4\r\ndata\r\n$%d\r\n%b\r\n$1\r\nm\r\n$%d\r\n%b\r\n"
 _ROOM: Final = b"%b$1\r\nr\r\n$%d\r\n%b\r\n"
+_KEPT: Final = b"$1\r\nh\r\n$1\r\n1\r\n"
 
 
 class EntryPacker:
@@ -21,10 +22,14 @@ class EntryPacker:
     Packing such a command from its parts costs six times as much.
     """
 
-    __slots__ = ("_max_len", "_start", "_stream", "_uid", "_with_data", "_with_room")
+    __slots__ = ("_kept", "_max_len", "_own", "_start", "_stream", "_with_data", "_with_room")
 
     def __init__(self, stream: str, max_len: int, uid: bytes) -> None:
-        self._stream, self._max_len, self._uid = stream, max_len, uid
+        self._stream = stream
+        self._max_len = bulk(b"%d" % max_len)
+        self._own = bulk(b"uid") + bulk(uid) + bulk(b"nsp")
+        self._kept: dict[tuple[int, bool], bytes] = {}
+        """The beginnings of commands for events that are kept, by the number of rooms and the lack of a field ``r``."""
         start = self._start = ("XADD", stream, "MAXLEN", "~", max_len, "*")
         own = (*start, "uid", uid, "nsp")
         self._with_data = begin(len(start) + 10, *own)
@@ -41,9 +46,17 @@ class EntryPacker:
         return EventPacker(nsp, self._with_data, self._with_room)
 
     def pack_kept(self, nsp: bytes, data: bytes, m: bytes, room: bytes | None, rooms: Sequence[RoomKey]) -> bytes:
-        """Return the command for an event that is kept in the history of rooms, too."""
-        fields = fields_of(self._uid, nsp, MessageType.BROADCAST, data, m, room)
-        return pack(tuple(append_command(self._stream, self._max_len, rooms, [*fields, b"h", b"1"])))
+        """Return the command for an event that is kept in the history of rooms, too; see ``append_command``."""
+        count = len(rooms)
+        start = self._kept.get((count, room is None))
+        if start is None:
+            length = 4 + count + 1 + 2 * count + (12 if room is None else 14)
+            start = self._kept[count, room is None] = begin(length, "EVAL", APPEND, 1 + count, self._stream)
+        keys = b"".join([bulk(each.key) for each in rooms])
+        bounds = b"".join([bulk(b"%d" % number) for each in rooms for number in (each.size, each.ttl)])
+        own = b"%b%b%b%b%b" % (start, keys, self._max_len, bounds, self._own)
+        command = _DATA % (own, len(nsp), nsp, 1, MessageType.BROADCAST, len(data), data, len(m), m)
+        return (command if room is None else _ROOM % (command, len(room), room)) + _KEPT
 
     def pack_fields(self, fields: list[bytes]) -> bytes:
         """Return the command for any fields."""

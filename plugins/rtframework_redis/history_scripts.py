@@ -20,19 +20,46 @@ from .commands import Argument
 APPEND: Final = b"""\
 local rooms = #KEYS - 1
 local first = 2 + 2 * rooms
+local is_again = ARGV[#ARGV - 1] == 'a'
+local function has(key)
+  if is_again then
+    for _, entry in ipairs(redis.call('XRANGE', key, '-', '+')) do
+      if entry[2][4] == ARGV[first + 9] then
+        return true
+      end
+    end
+  end
+  return false
+end
+for room = 1, rooms do
+  local key, ttl = KEYS[room + 1], tonumber(ARGV[2 * room + 1])
+  local trimmed = redis.pcall('XTRIM', key, 'MAXLEN', ARGV[2 * room])
+  if type(trimmed) == 'table' and trimmed.err then
+    if string.find(trimmed.err, 'WRONGTYPE', 1, true) then
+      redis.call('DEL', key)
+    else
+      return trimmed
+    end
+  end
+  if ttl > 0 then
+    redis.call('PEXPIRE', key, ttl)
+  else
+    redis.call('PERSIST', key)
+  end
+end
 local id = redis.call('XADD', KEYS[1], 'MAXLEN', '~', ARGV[1], '*', unpack(ARGV, first))
 for room = 1, rooms do
   local key, ttl = KEYS[room + 1], tonumber(ARGV[2 * room + 1])
-  local added = redis.pcall('XADD', key, 'MAXLEN', ARGV[2 * room] + 1, id, 'd', ARGV[first + 7])
-  if type(added) == 'table' and added.err then
-    redis.call('DEL', key)
-    redis.call('XADD', key, id, 'd', ARGV[first + 7])
+  if not has(key) then
+    local added = redis.pcall('XADD', key, id, 'd', ARGV[first + 7], 'm', ARGV[first + 9])
+    if type(added) == 'table' and added.err then
+      redis.call('DEL', key)
+      redis.call('XADD', key, id, 'd', ARGV[first + 7], 'm', ARGV[first + 9])
+    end
   end
   if ttl > 0 then
     redis.call('XTRIM', key, 'MINID', string.format('%.0f', string.match(id, '^%d+') - ttl))
     redis.call('PEXPIRE', key, ttl)
-  else
-    redis.call('PERSIST', key)
   end
 end
 return id
@@ -40,8 +67,10 @@ return id
 """Adds an entry to the servers' stream and, with the same id, to those of rooms, in one step.
 
 Keys: the servers' stream, then those of rooms. Arguments: the length of the servers' stream, then size and milliseconds
-of each room, then the fields of the entry, of which the fourth is ``data``. What is appended to the command is one more
-field. A key that is no stream, or has later ids because the servers' stream has begun anew, begins anew, too.
+of each room, then the fields of the entry, of which the fourth is ``data`` and the fifth ``m``. What is appended to the
+command is one more field: if it is ``a``, the entry was sent before, and a room that has it keeps that one. A key
+that is no stream, or has later ids because the servers' stream has begun anew, begins anew, too. What is not allowed
+fails before anything was added.
 """
 
 READ: Final = b"""\

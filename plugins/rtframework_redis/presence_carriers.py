@@ -1,4 +1,4 @@
-"""How changes of presence travel: through the stream, or through channels."""
+"""The ways of presence's changes: through the stream, or through channels."""
 
 from __future__ import annotations
 

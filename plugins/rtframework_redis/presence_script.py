@@ -8,7 +8,7 @@ from typing import Final
 RENEW: Final = 5.0
 """Seconds between two signs of life of a server."""
 
-LEASE: Final = 15.0
+LEASE: Final = 14.0
 """Seconds after the last one when a server counts as dead."""
 
 AT_ONCE: Final = 200
@@ -83,7 +83,10 @@ local function release(uid, renewed, limit)
     local owner, grace, away, user = read(room, sid)
     if owner == uid and away == 0 then away_until(room, sid, owner, grace, away, user, renewed + grace) end
   end
-  if #found < limit then redis.call('ZREM', P .. ':nodes', uid) end
+  if #found < limit then
+    redis.call('ZREM', P .. ':nodes', uid)
+    redis.call('HDEL', P .. ':calls', uid)
+  end
   return #found
 end
 
@@ -95,7 +98,7 @@ end
 
 local function answer(known, position)
   if mode ~= 'XADD' then redis.call(mode, ARGV[4], ARGV[5]) end
-  return {known, position}
+  return {known, position, redis.call('HINCRBY', P .. ':calls', me, 1)}
 end
 
 local room, sid = ARGV[8], ARGV[9]
@@ -150,13 +153,15 @@ if op == 'update' then
 end
 
 if op == 'members' then
-  local r, found = P .. ':r:' .. room, {}
-  for _, user in ipairs(redis.call('ZRANGEBYLEX', P .. ':i:' .. room, ARGV[10], '+', 'LIMIT', 0, ARGV[9])) do
-    local values = redis.call('HMGET', r, 'm' .. user, 'l' .. user, 's' .. user)
-    found[#found + 1] = user
-    found[#found + 1] = values[1]
-    found[#found + 1] = values[2]
-    found[#found + 1] = string.match(values[3] or '0', '^%d+')
+  local ids = redis.call('ZRANGEBYLEX', P .. ':i:' .. room, ARGV[10], '+', 'LIMIT', 0, ARGV[9])
+  local found = {ids}
+  for first = 1, #ids, 500 do
+    local fields = {}
+    for number = first, math.min(first + 499, #ids) do
+      local user, at = ids[number], #fields
+      fields[at + 1], fields[at + 2], fields[at + 3] = 'm' .. user, 'l' .. user, 's' .. user
+    end
+    found[#found + 1] = redis.call('HMGET', P .. ':r:' .. room, unpack(fields))
   end
   return found
 end
@@ -167,8 +172,22 @@ if op == 'stop' then
   return {release(me, now, limit)}
 end
 
+if op == 'mine' then
+  return redis.call('SSCAN', P .. ':n:' .. me, ARGV[9], 'COUNT', limit)
+end
+
 if op == 'sweep' then
+  local mine = redis.call('ZSCORE', P .. ':nodes', me)
   local known = alive()
+  local calls = tonumber(redis.call('HGET', P .. ':calls', me) or 0)
+  if mine and tonumber(mine) < now then
+    -- This server lives, so Redis has stood still, and the others may live as well.
+    for _, uid in ipairs(redis.call('ZRANGEBYSCORE', P .. ':nodes', '-inf', now)) do
+      redis.call('ZADD', P .. ':nodes', string.format('%.0f', now + 2 * renewal), uid)
+    end
+    redis.call('ZADD', P .. ':nodes', string.format('%.0f', now + lease), me)
+    return {known, 0, renewal, calls}
+  end
   redis.call('ZADD', P .. ':nodes', string.format('%.0f', now + lease), me)
   local late = redis.call('ZRANGEBYSCORE', P .. ':away', '-inf', now, 'LIMIT', 0, limit)
   for _, each in ipairs(late) do
@@ -188,7 +207,7 @@ if op == 'sweep' then
     local first = redis.call('ZRANGE', P .. key, 0, 0, 'WITHSCORES')
     if first[2] and tonumber(first[2]) < soonest then soonest = tonumber(first[2]) end
   end
-  return {known, done >= limit and 1 or 0, math.max(0, soonest - now)}
+  return {known, done >= limit and 1 or 0, math.max(0, soonest - now), calls}
 end
 
 return redis.error_reply('ERR unknown operation')

@@ -29,6 +29,12 @@ _refused: Final = ThrottledLog(
 _STOP: Final = 2.0
 """Seconds in which the tabs of a server that stops are given up."""
 
+_AGAIN: Final = 30.0
+"""Seconds after which everything is entered again if Redis has refused a call."""
+
+_PAGE: Final = 1_024
+"""Users that one call reads: a reply is never large."""
+
 _JITTER: Final = 1.0
 """Seconds by which servers look for others' late tabs at different times."""
 
@@ -115,6 +121,10 @@ class RedisPresence:
         self._latest: dict[Any, _Call] = {}
         """By tab: the last call that is not answered."""
         self._numbers = itertools.count(1)
+        self._counted = 0
+        """Calls of this server that Redis has counted, as it has said last; with fewer, it has lost some."""
+        self._again_at: float | None = None
+        """The loop's time when what was refused is tried again."""
         self._timer: asyncio.TimerHandle | None = None
         self._due = 0.0
         self._is_open = self._is_sweeping = False
@@ -150,11 +160,17 @@ class RedisPresence:
 
     async def members(self, nsp: str, room: str, limit: int, after: str | None) -> Sequence[StoredMember]:
         """Return the users in a room, in the order of their ids."""
-        start = "-" if after is None else f"({after}"
-        found = await self._call(_Call("members", (_room(nsp, room), limit, start)))
-        members = []
-        for user, meta, tabs, since in zip(*[iter(found)] * 4, strict=True):
-            members.append(StoredMember(user.decode(), meta.decode(), int(tabs), int(since) / 1000))
+        members: list[StoredMember] = []
+        while len(members) < limit:
+            start = f"({members[-1].user}" if members else "-" if after is None else f"({after}"
+            most = min(_PAGE, limit - len(members))
+            ids, *chunks = await self._call(_Call("members", (_room(nsp, room), most, start)))
+            values = itertools.chain.from_iterable(chunks)
+            for user, (meta, tabs, since) in zip(ids, zip(*[values] * 3, strict=True), strict=True):
+                time = int(since.partition(b" ")[0]) / 1000
+                members.append(StoredMember(user.decode(), meta.decode(), int(tabs), time))
+            if len(ids) < most:
+                break
         return members
 
     # --- with the server ----------------------------------------------------------------------------------------------
@@ -224,7 +240,9 @@ class RedisPresence:
             self._waiting = deque(each for each in waiting if self._is_wanted(each))
 
     def _is_wanted(self, call: _Call) -> bool:
-        return call.future is not None if call.key is None else self._latest.get(call.key) is call
+        if call.key is None:
+            return call.future is not None or call.op == "mine"
+        return self._latest.get(call.key) is call
 
     def _flush(self) -> None:
         waiting = self._waiting
@@ -256,6 +274,8 @@ class RedisPresence:
             _refused(error=error)
             if self._latest.get(call.key) is call:
                 del self._latest[call.key]
+                if self._again_at is None:
+                    self._again_at = asyncio.get_running_loop().time() + _AGAIN
             self._end(call, ClusterUnavailable(f"Redis refuses presence: {error}"))
             self._is_sweeping = self._is_sweeping and call.op != "sweep"
         elif call.op == "update" and not isinstance(error, ReplyError):
@@ -277,10 +297,12 @@ class RedisPresence:
             del self._latest[key]
         if call.op == "sweep":
             self._swept(*result)
+        elif call.op == "mine":
+            self._look(*result)
         elif call.op in ("members", "stop"):
             self._end(call, None, result)
         else:
-            known, position = result
+            known, position, self._counted = result
             if not known and self._is_open:
                 self._enter_all()
             if call.future is not None and not call.future.done():
@@ -325,12 +347,19 @@ class RedisPresence:
                 self._waiting.popleft()
                 self._is_sweeping = False
 
-    def _swept(self, known: int, more: int, soonest: int) -> None:
+    def _swept(self, known: int, more: int, soonest: int, counted: int) -> None:
         self._is_sweeping = False
         if not self._is_open:
             return
+        loop = asyncio.get_running_loop()
         if not known:
             self._enter_all()
+        elif counted < self._counted or (self._again_at is not None and self._again_at <= loop.time()):
+            # A replica that lagged is the master now, an older file was read, or calls were refused.
+            self._again_at = None
+            self._enter_all()
+            self._repeat(_Call("mine", (AT_ONCE, 0)))
+        self._counted = counted
         if more:
             self._sweep()
         else:
@@ -358,10 +387,27 @@ class RedisPresence:
                 continue
             left = 0.0 if own.ends is None else own.ends - now
             call = self._latest[_key(own.tab)] = self._entering(own, left, to_all=True)  # its own list may lack it
-            if not self._carrier.is_ready or self._waiting:
-                self._wait(call)
-            else:
-                self._send(call)
+            self._repeat(call)
+
+    def _look(self, cursor: bytes, refs: Sequence[bytes]) -> None:
+        """Remove tabs that Redis has for this server, and that have left: it has lost that they did."""
+        for each in refs:
+            size, _, rest = each.partition(b":")
+            sid, room = rest[: int(size)].decode(), rest[int(size) :].decode()
+            nsp, _, name = room.partition(",")
+            key = nsp, name, sid
+            if key not in self._own and key not in self._latest:
+                call = self._latest[key] = _Call("leave", (room, sid), key)
+                self._repeat(call)
+        if int(cursor):
+            self._repeat(_Call("mine", (AT_ONCE, cursor)))
+
+    def _repeat(self, call: _Call) -> None:
+        """Send a call that nobody awaits."""
+        if not self._carrier.is_ready or self._waiting:
+            self._wait(call)
+        else:
+            self._send(call)
 
     # --- the calls of the script --------------------------------------------------------------------------------------
 

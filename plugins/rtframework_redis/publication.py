@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final, NamedTuple, Protocol, TypeAlias
 
+from rtframework.adapters.history import History, history_of
 from rtframework.cluster.classic_wire import (
     Request,
     RequestType,
@@ -30,6 +31,8 @@ from rtframework.packets import check_event_name, explain_failure
 from rtframework.serializers import JSONSerializer
 from rtframework.types import Packet, PacketType, Target
 
+from .history_scripts import RoomKey, room_key
+
 _EVENT: Final = int(PacketType.EVENT)
 
 
@@ -40,6 +43,8 @@ class StreamMessage(NamedTuple):
     kind: int
     data: bytes
     room: bytes | None = None
+    kept: tuple[RoomKey, ...] = ()
+    """The rooms in whose history it is kept."""
 
 
 class ChannelMessage(NamedTuple):
@@ -63,6 +68,7 @@ class EventData:
 
     def __init__(self, serializer: JSONSerializer, name: str | int, args: Sequence[Any]) -> None:
         packet = Packet(_EVENT, "/", [check_event_name(name), *args])
+        self.name: str | int = packet.data[0]
         self._serializer = serializer
         try:
             self._frames = serializer.encode(packet)
@@ -103,7 +109,14 @@ class Wire(Protocol):
 
 
 class StreamsWire:
-    """Entries of the stream, for ``RedisStreams`` and ``@socket.io/redis-streams-adapter``."""
+    """Entries of the stream, for ``RedisStreams`` and ``@socket.io/redis-streams-adapter``.
+
+    ``history``: the rooms whose history is kept, as the servers have them. ``stream``: the key of the stream.
+    """
+
+    def __init__(self, history: Sequence[History] = (), stream: str = "socket.io") -> None:
+        self._history = history
+        self._stream = stream
 
     def event(self, nsp: str, target: Target, event: EventData) -> StreamMessage:
         """Encode an event: as JSON, or as MessagePack with bytes."""
@@ -111,7 +124,18 @@ class StreamsWire:
             data = encode_text(event.text, target)
         else:
             data = encode_data(3, Broadcast(EventPacket(_EVENT, event.plain), opts=options_of(target)))
-        return StreamMessage(nsp.encode(), MessageType.BROADCAST, data, room_of(target))
+        kept = self._kept(nsp, target, event.name) if self._history else ()
+        return StreamMessage(nsp.encode(), MessageType.BROADCAST, data, room_of(target), kept)
+
+    def _kept(self, nsp: str, target: Target, event: str | int) -> tuple[RoomKey, ...]:
+        if target.volatile:
+            return ()
+        found = []
+        for room in target.rooms or ():
+            rule = history_of(self._history, nsp, room)
+            if rule is not None and rule.keeps(event):
+                found.append(room_key(self._stream, nsp, rule.of(room)))
+        return tuple(found)
 
     def order(self, nsp: str, kind: MessageType, order: Order) -> StreamMessage:
         """Encode something to be done to sockets."""

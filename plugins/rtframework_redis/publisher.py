@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from types import TracebackType
 from typing import Any, Literal, Never, Self, TypeAlias
 
+from rtframework.adapters.history import History
 from rtframework.exceptions import ClusterUnavailable, ConfigurationError
 from rtframework.handlers.mistakes import unknown_keywords
 from rtframework.namespaces.operators import Rooms
@@ -88,7 +89,7 @@ class Publisher(PublisherOperator):
     ``@socket.io/redis-adapter``, as ``@socket.io/redis-emitter`` does. ``stream``, ``channel_prefix`` and ``max_len``
     are those of the servers. ``publish_timeout``: seconds after which a call raises ``ClusterUnavailable``.
     ``max_message``: bytes that one message may have; more raise ``EncodeError``. ``serializer``: encodes the arguments,
-    as that of a server does.
+    as that of a server does. ``history``: that of the servers, so that events of such rooms are kept.
 
     It connects at the first call, or with ``async with``, which raises ``ClusterUnavailable`` at once if that fails. It
     belongs to the event loop in which it is used. Messages arrive in the order of the calls.
@@ -113,9 +114,11 @@ class Publisher(PublisherOperator):
         publish_timeout: float = 5.0,
         max_message: int = 4_000_000,
         serializer: JSONSerializer | None = None,
+        history: History | Sequence[History] | None = None,
     ) -> None:
         check_options(max_len=max_len, max_message=max_message, publish_timeout=publish_timeout)
-        super().__init__(self._send_message, Encoding.of(adapter, channel_prefix, serializer, max_message))
+        encoding = Encoding.of(adapter, channel_prefix, serializer, max_message, history, stream)
+        super().__init__(self._send_message, encoding)
         make_topology(redis)  # a mistake in the address shows here
         key = stream if adapter == "streams" else ""
         self._redis = redis

@@ -78,7 +78,11 @@ class PublisherLink(EntryWriter):
         self.keeper.start()
         if isinstance(message, StreamMessage):
             try:
-                await self.publish(message.nsp, message.kind, message.data, room=message.room)
+                if message.kept:
+                    rooms = message.kept
+                    await self.publish_kept(message.nsp, message.data, rooms, None, room=message.room, emit=None)
+                else:
+                    await self.publish(message.nsp, message.kind, message.data, room=message.room)
             except ClusterUnavailable as error:
                 raise self._explained(str(error), uncertain=error.uncertain) from error
         else:

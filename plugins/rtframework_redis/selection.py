@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
+from rtframework.adapters.history import History, histories_of
 from rtframework.cluster.messages import DisconnectSockets, MessageType, SocketsRooms, options_of
 from rtframework.exceptions import ConfigurationError, EncodeError
 from rtframework.namespaces.kick import check_reason
@@ -32,11 +34,24 @@ class Encoding:
     max_message: int
 
     @classmethod
-    def of(cls, adapter: str, channel_prefix: str, serializer: JSONSerializer | None, max_message: int) -> Encoding:
+    def of(
+        cls,
+        adapter: str,
+        channel_prefix: str,
+        serializer: JSONSerializer | None,
+        max_message: int,
+        history: History | Sequence[History] | None = None,
+        stream: str = "socket.io",
+    ) -> Encoding:
         """Make it of a publisher's options. Raises ``ConfigurationError``."""
         if adapter not in _ADAPTERS:
             raise ConfigurationError(f'adapter is "streams" or "pubsub", not {adapter!r}')
-        wire: Wire = StreamsWire() if adapter == "streams" else PubSubWire(channel_prefix)
+        rules = histories_of(history)
+        if rules and adapter != "streams":
+            raise ConfigurationError('the history of rooms is kept with adapter="streams" only')
+        if any(rule.store is not None for rule in rules):
+            raise ConfigurationError("a publisher keeps history where the servers' adapter does: leave store= out")
+        wire: Wire = StreamsWire(rules, stream) if adapter == "streams" else PubSubWire(channel_prefix)
         return cls(wire, serializer or JSONSerializer(), max_message)
 
 

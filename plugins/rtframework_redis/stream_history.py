@@ -16,6 +16,7 @@ from rtframework.exceptions import ClusterUnavailable
 from rtframework.types import HistoryPage, HistoryQuery, KeptPacket, KeptRoom, Packet, PacketType, Target
 
 from .history_scripts import key_of, read_command, read_reply, room_key
+from .shared_pages import SharedPages
 
 if TYPE_CHECKING:
     from .streams import RedisStreams
@@ -55,11 +56,12 @@ class StreamHistory:
     stream, in which all servers deliver; and what a server has not read yet when a socket joins is beyond its position.
     """
 
-    __slots__ = ("_adapter", "_backbone")
+    __slots__ = ("_adapter", "_backbone", "_pages")
 
     def __init__(self, adapter: StreamsAdapter, backbone: RedisStreams) -> None:
         self._adapter = adapter
         self._backbone = backbone
+        self._pages = SharedPages(self._read)
 
     # --- what the framework asks --------------------------------------------------------------------------------------
 
@@ -88,7 +90,14 @@ class StreamHistory:
     async def read(self, room: KeptRoom, query: HistoryQuery, opening: str | None = None) -> HistoryPage:
         """Read a page; with ``opening``, up to this position. Raises :class:`~rtframework.ClusterUnavailable`."""
         if opening is not None:
+            if query.after is None and query.limit:
+                page = await self._pages.read(room, query, opening)
+                if page is not None:
+                    return page
             query = dataclasses.replace(query, upto=opening)
+        return await self._read(room, query)
+
+    async def _read(self, room: KeptRoom, query: HistoryQuery) -> HistoryPage:
         command = read_command(self._backbone.stream, self._adapter.nsp, room, query)
         if command is None:
             return HistoryPage(gap=query.after is not None)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Any, Literal, Never, Self, TypeAlias
 
+from rtframework.adapters.history import History
 from rtframework.handlers.mistakes import unknown_keywords
 from rtframework.namespaces.operators import Rooms
 from rtframework.serializers import JSONSerializer
@@ -105,10 +106,12 @@ class SyncPublisher(SyncPublisherOperator):
         publish_timeout: float = 5.0,
         max_message: int = 4_000_000,
         serializer: JSONSerializer | None = None,
+        history: History | Sequence[History] | None = None,
     ) -> None:
         check_options(max_len=max_len, max_message=max_message, publish_timeout=publish_timeout)
         self._writer = BlockingWriter(redis, stream, max_len=max_len, timeout=publish_timeout)
-        super().__init__(self._writer.send, Encoding.of(adapter, channel_prefix, serializer, max_message))
+        encoding = Encoding.of(adapter, channel_prefix, serializer, max_message, history, stream)
+        super().__init__(self._writer.send, encoding)
 
     def of(self, name: str) -> SyncPublisherOperator:
         """Select the sockets of another namespace."""

@@ -107,3 +107,10 @@ def histories_of(given: History | Iterable[History] | None) -> tuple[History, ..
 def no_history(room: str) -> ConfigurationError:
     """Make the error for a room without history."""
     return ConfigurationError(f"the room {room!r} has no history: write Server(history=History(...)) for its name")
+
+
+def history_of(rules: Iterable[History], nsp: str, room: str) -> History | None:
+    """Return the history of a room, the first that fits; ``None`` without one."""
+    if room.startswith("$"):
+        return None
+    return next((rule for rule in rules if rule.nsp in (None, nsp) and rule.fits(room)), None)

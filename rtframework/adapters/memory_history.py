@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import secrets
 import time
 from bisect import bisect_right
@@ -9,8 +10,18 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
+from ..logs import ThrottledLog
 from ..options import whole_number
 from ..types import HistoryEntry, HistoryPage, HistoryQuery, KeptRoom
+
+log: Final = logging.getLogger("rtframework.history")
+
+_forgotten: Final = ThrottledLog(
+    log,
+    logging.WARNING,
+    "the history of a room is forgotten: more than %d rooms or %d bytes are kept in memory",
+    period=60.0,
+)
 
 _OVERHEAD: Final = 300
 """Bytes of an entry besides its event: objects of Python."""
@@ -167,6 +178,7 @@ class MemoryHistory:
             _, shelf = self._shelves.popitem(last=False)
             self.bytes -= shelf.bytes
             self.forgotten += 1
+            _forgotten(self._max_rooms, self._max_bytes, extra={"count": self.forgotten})
         if self.bytes > self._max_bytes:
             (shelf,) = self._shelves.values()
             while len(shelf.entries) > 1 and self.bytes > self._max_bytes:

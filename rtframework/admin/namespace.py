@@ -48,6 +48,8 @@ class AdminNamespace(Namespace):
     overhead: no timer runs, and nothing is registered with other namespaces or the engine.
     """
 
+    _may_keep = False
+
     def __init__(
         self,
         name: str,

@@ -8,22 +8,34 @@ import faulthandler
 import os
 import shutil
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from ..adapters.recovering import instead_of_memory
 from ..engine.handover import join_workers
+from ..exceptions import ClusterUnavailable
 from ..workers.backbone import Workers, use
 from ..workers.group import join
 from ..workers.membership import Membership
 from ..workers.processes import ALIVE, SERVING
+from .errors import Failure
 
 if TYPE_CHECKING:
     from aiohttp import web
 
 _INTERVAL: Final = 0.5
 """Seconds between two signs of life."""
+
+
+@contextlib.contextmanager
+def needs_sockets(folder: str) -> Iterator[None]:
+    """Tell what cannot be made if the disk is full, for example. Raises ``Failure``."""
+    try:
+        yield
+    except OSError as error:
+        what = f"the workers need sockets in {folder}, or another folder that TMPDIR names"
+        raise Failure(f"{what}: {error.strerror or error}") from None
 
 
 class Worker:
@@ -48,8 +60,11 @@ class Worker:
         instead_of_memory.set(Workers)
 
     async def join(self, on_lost: Callable[[], None]) -> None:
-        """Join the group. ``on_lost``: called when the supervisor has gone. Raises ``ClusterUnavailable``."""
-        self._membership = Membership(await join(self._directory, on_lost=on_lost))
+        """Join the group. ``on_lost``: called when the supervisor has gone. Raises ``Failure``."""
+        try:
+            self._membership = Membership(await join(self._directory, on_lost=on_lost))
+        except ClusterUnavailable as error:
+            raise Failure(str(error)) from None
         use(self._membership.group)
 
     def connect(self, app: web.Application) -> None:
@@ -58,7 +73,8 @@ class Worker:
 
     def serve(self, leave: Callable[[], None]) -> None:
         """Take part, and tell so, in the running loop. ``leave``: called when this worker is replaced."""
-        self._membership.serve()
+        with needs_sockets(str(self._directory)):
+            self._membership.serve()
         asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, leave)
         self._write(SERVING)
         self._beat()

@@ -5,11 +5,10 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
-import signal
 import socket
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -20,7 +19,8 @@ from ..workers.substitute import Substitute
 from ..workers.supervisor import Supervisor
 from .addresses import BACKLOG, url_of
 from .reloader import Lifeline, describe_files, say, wait_for_change, watch
-from .signals import on_end
+from .signals import on_end, on_hangup
+from .worker import needs_sockets
 
 MOST: Final = 32
 """Workers that there may be: twice as many have a slot while all are replaced."""
@@ -65,12 +65,14 @@ async def supervise(
     patience = shutdown_timeout + _PATIENCE + (drain if drains_at_end else 0)
     supervisor = Supervisor(len(places), timeout=timeout, patience=patience, drain=drain, waits=bool(folders))
     lifeline = Lifeline()
-    directory = Path(tempfile.mkdtemp(prefix="rtframework-", dir=temporary()))  # for this user alone
+    with needs_sockets(temporary()):
+        directory = Path(tempfile.mkdtemp(prefix="rtframework-", dir=temporary()))  # for this user alone
     broker = Broker(directory)
     try:
-        await broker.start()
-        is_shared = len(places) > 1 and places[0] is places[1]  # one Unix socket: who is there accepts
-        substitute = None if is_shared else Substitute(places, directory, broker.table, BACKLOG)
+        with needs_sockets(temporary()):
+            await broker.start()
+            is_shared = len(places) > 1 and places[0] is places[1]  # one Unix socket: who is there accepts
+            substitute = None if is_shared else Substitute(places, directory, broker.table, BACKLOG)
 
         def changed() -> None:
             if substitute is not None:
@@ -78,8 +80,13 @@ async def supervise(
 
         processes = Processes(supervisor, command, say=say, on_ready=ready, on_change=changed)
         try:
+
+            def at_once() -> None:
+                processes.kill()
+                shutil.rmtree(directory, ignore_errors=True)
+
             with lifeline:
-                return await _run(processes, folders, told)
+                return await _run(processes, folders, told, at_once)
         finally:
             if substitute is not None:
                 substitute.close()
@@ -88,11 +95,11 @@ async def supervise(
         shutil.rmtree(directory, ignore_errors=True)
 
 
-async def _run(processes: Processes, folders: Sequence[Path], told: asyncio.Event) -> int:
-    on_end(processes.end)
+async def _run(processes: Processes, folders: Sequence[Path], told: asyncio.Event, at_once: Callable[[], None]) -> int:
+    on_end(processes.end, at_once)
     if told.is_set():
         return 0
-    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, processes.replace)
+    on_hangup(processes.replace, processes.end)
     watching = asyncio.create_task(_reload(processes, folders)) if folders else None
     try:
         return await processes.run()

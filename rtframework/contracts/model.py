@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 import inspect
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, Union
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, Union
 
 from msgspec import Struct
 
@@ -14,12 +14,14 @@ from ..exceptions import ConfigurationError
 from ..handlers.annotations import where
 from ..handlers.declarations import NOTHING, Declaration
 from ..handlers.validation import check_type
+from ..namespaces.history import HISTORY
 from ..namespaces.namespace import Namespace
 from ..namespaces.parent import ParentNamespace
 from ..namespaces.patterns import RuleKind
 from ..types import Packet, PacketType
 from .docstrings import to_markdown
 from .json_schema import Dates
+from .presence import PRESENCE
 
 if TYPE_CHECKING:
     from ..handlers.signatures import Parameter
@@ -87,12 +89,40 @@ def describe(server: Server) -> Contract:
     :class:`~rtframework.ConfigurationError` if a factory of namespaces fails to make one.
     """
     given = [
-        _describe(each, each.name, "name", ())
+        _describe(each, each.name, "name", (), _has_history(server, each.name))
         for each in server.namespaces.values()
         if each.parent is None and not isinstance(each, AdminNamespace)
     ]
     given.sort(key=lambda each: each.name != "/")
-    return Contract((*given, *map(_describe_parent, server.parents)), _dates(server.serializer))
+    parents = [_describe_parent(each, _has_history(server, each.name)) for each in server.parents]
+    return Contract((*given, *parents), _dates(server.serializer))
+
+
+class HistoryItem(Struct, frozen=True):
+    """One event that was said in a room."""
+
+    id: str
+    event: str | int
+    args: list[Any]
+    at: int
+
+
+class HistoryMessage(Struct, frozen=True):
+    """The argument of the event ``"history"``."""
+
+    room: str
+    entries: list[HistoryItem]
+    gap: bool
+    more: bool
+
+
+_HISTORY: Final = EventContract(
+    HISTORY, (Argument("page", (HistoryMessage,)),), description="What was said in a room that the client has joined."
+)
+
+
+def _has_history(server: Server, nsp: str) -> bool:
+    return any(rule.nsp in (None, nsp) for rule in server._host.settings.history)
 
 
 def _dates(serializer: Serializer) -> Dates:
@@ -104,10 +134,12 @@ def _dates(serializer: Serializer) -> Dates:
     return "string"
 
 
-def _describe_parent(parent: ParentNamespace) -> NamespaceContract:
+def _describe_parent(parent: ParentNamespace, has_history: bool) -> NamespaceContract:
     rule = parent.rule
     name = "/" + "/".join(rule.params) if rule.kind == "template" else "/"
-    return _describe(_child_of(parent, name), rule.label, rule.kind, rule.params)
+    child = _child_of(parent, name)
+    has_presence = parent._presence is not None
+    return _describe(child, rule.label, rule.kind, rule.params, has_history, has_presence=has_presence)
 
 
 def _child_of(parent: ParentNamespace, name: str) -> Namespace:
@@ -127,16 +159,34 @@ def _child_of(parent: ParentNamespace, name: str) -> Namespace:
     return child
 
 
-def _describe(namespace: Namespace, name: str, kind: NamespaceKind, params: tuple[str, ...]) -> NamespaceContract:
+def _describe(
+    namespace: Namespace,
+    name: str,
+    kind: NamespaceKind,
+    params: tuple[str, ...],
+    has_history: bool,
+    *,
+    has_presence: bool = False,
+) -> NamespaceContract:
     own = type(namespace) not in (Namespace, ParentNamespace)
+    present = has_presence or namespace._presence is not None
+    sent = [_sent(declaration) for declaration in _declarations(namespace, present)]
+    if has_history and all(each.name != HISTORY for each in sent):
+        sent.append(_HISTORY)
     return NamespaceContract(
         name,
         kind,
         params,
         tuple(map(_received, namespace._listening.by_event().values())),
-        tuple(_sent(declaration) for declaration in namespace.declared),
+        tuple(sent),
         _first_paragraph(type(namespace)) if own else "",
     )
+
+
+def _declarations(namespace: Namespace, has_presence: bool) -> Iterable[Declaration]:
+    yield from namespace.declared
+    if has_presence:
+        yield from (each for each in PRESENCE if namespace.declared.get(each.event) is None)
 
 
 def _sent(declaration: Declaration) -> EventContract:

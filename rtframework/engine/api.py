@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar, overload
 
@@ -98,8 +97,9 @@ class EngineIO:
         """Ban an address for a time: its connections are closed, and its handshakes refused with 403.
 
         Of IPv6, the whole /64 is banned. 10,000 bans may exist at once; beyond, the oldest ends. They end with the
-        process, and concern this server only. Call it in the event loop; an address that is banned already is banned
-        for the new time. Raises :class:`~rtframework.ConfigurationError` for what is no address.
+        process, and concern this server only; workers of one port tell each other. Call it in the event loop; an
+        address that is banned already is banned for the new time. Raises :class:`~rtframework.ConfigurationError` for
+        what is no address.
 
         Example::
 
@@ -110,19 +110,17 @@ class EngineIO:
                 if entry.kind == "refusal" and entry.address and strikes.take(entry.network):
                     io.engine.ban(entry.address, 600)
         """
-        table = self._server.table
-        key = table.guard.bans.add(address, seconds)
-        if table.guard.audit.is_on:
-            table.guard.audit.write("ban", address=address, code=f"{seconds:g} s")
-        # Not now: one of them may be the client that is about to be refused, and its answer comes first.
-        asyncio.get_running_loop().call_soon(table.close_all_of, key)
+        self._server.banning.ban(address, seconds)
+        audit = self._server.table.guard.audit
+        if audit.is_on:
+            audit.write("ban", address=address, code=f"{seconds:g} s")
 
     def unban(self, address: str) -> bool:
         """Lift the ban of an address. Return ``False`` if there is none."""
-        guard = self._server.table.guard
-        lifted = guard.bans.lift(address)
-        if lifted and guard.audit.is_on:
-            guard.audit.write("ban", address=address, code="lifted")
+        audit = self._server.table.guard.audit
+        lifted = self._server.banning.unban(address)
+        if lifted and audit.is_on:
+            audit.write("ban", address=address, code="lifted")
         return lifted
 
     @property
@@ -148,7 +146,7 @@ class EngineIO:
 
         A session id is a secret, by which anybody can speak for its client: ids have to be unique and impossible to
         guess. They consist of letters, digits, ``-``, ``.``, ``_`` and ``~``. Anything else, and an exception, refuses
-        the client.
+        the client. One of several workers of a port puts a letter in front, which names it.
         """
         return self._server.handshakes.make_id or (lambda request: self._server.generate_id())
 

@@ -13,6 +13,7 @@ from ..exceptions import ConnectionRefused
 from ..logs import ThrottledLog
 from ..types import DisconnectReason
 from .backpressure import room_for
+from .banning import Banning
 from .connection_table import ConnectionTable
 from .entrance import Entrance, preflight
 from .frames import NOOP
@@ -107,6 +108,7 @@ class EngineServer(engineio.AsyncServer, Joinable):  # type: ignore[misc]  # eng
         self.options = options
         self.table = ConnectionTable(options, make_handler, self._closed)
         self.connections = self.table.by_sid
+        self.banning = Banning(self.table)
         self.tasks = self.table.tasks
         self.counts = self.table.counts
         self.watchdog = Watchdog()
@@ -158,9 +160,10 @@ class EngineServer(engineio.AsyncServer, Joinable):  # type: ignore[misc]  # eng
         """True while another worker of the same port takes new clients."""
         return self.neighbours is not None and self.neighbours.others_serve()
 
-    def join(self, neighbours: Neighbours) -> None:
-        """Be one of several workers from now on: session ids name it, and its clients are counted for all."""
+    def join(self, neighbours: Neighbours, path: str) -> None:
+        """Be one of several workers from now on: session ids name it, and all know its number of clients, its bans."""
         self.neighbours = self.table.neighbours = neighbours
+        self.banning.join(neighbours, path)
 
     # --- with the application ---------------------------------------------------------------------------------------
 

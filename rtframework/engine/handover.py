@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from abc import abstractmethod
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 from urllib.parse import unquote
 
@@ -78,6 +78,13 @@ class Neighbours(Protocol):
     def listen(self, serve: Serve) -> int:
         """Have connections of others served by ``serve`` from now on. Return its number: others name it so."""
 
+    def share(self, topic: str, take: Callable[[bytes], None], known: Callable[[], bytes]) -> Callable[[bytes], None]:
+        """Share something small with the other workers. Return a function that tells them what has changed.
+
+        ``take``: called with what others tell, and, soon, with what each of them has known before; ``known``: returns
+        what is known here, for workers that come later. What is told reaches ``take`` of this worker, too.
+        """
+
     def stop(self) -> None:
         """Take no connections of the others any more: this process ends."""
 
@@ -89,15 +96,15 @@ class Joinable:
     """The other workers of its port."""
 
     @abstractmethod
-    def join(self, neighbours: Neighbours) -> None:
-        """Be one of several workers from now on: before the first connection."""
+    def join(self, neighbours: Neighbours, path: str) -> None:
+        """Be one of several workers from now on: before the first connection. ``path``: where it is attached."""
 
 
 def join_workers(app: web.Application, neighbours: Neighbours) -> None:
     """Make all servers of an application workers, those in sub-applications too; before it is served."""
-    for server, _ in _servers_of(app):
+    for server, path in _servers_of(app):
         if server.neighbours is not neighbours:
-            server.join(neighbours)
+            server.join(neighbours, path)
 
 
 def join_workers_of(app: web.Application, backbone: object) -> None:

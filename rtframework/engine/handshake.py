@@ -26,6 +26,7 @@ from .http.codings import choose_coding
 from .http.cookies import Cookies
 from .http.detach import begin_websocket
 from .http.refusals import BAD_METHOD, BAD_REQUEST, FORBIDDEN, UNSUPPORTED_VERSION, error_response
+from .ids import with_slot
 from .transports.deflate import negotiate
 from .transports.rfc6455 import VERSION, accept_of
 from .versions import Version4
@@ -254,10 +255,15 @@ class Handshakes:
 
     async def _new_id(self, make_id: GenerateId, request: web.Request, headers: dict[str, str]) -> str | web.Response:
         """Have the program make a session id, or refuse the client if it fails to."""
+        neighbours = self._table.neighbours
         try:
             sid = await maybe_await(make_id(request))
-            if not isinstance(sid, str) or not _SESSION_ID.fullmatch(sid) or sid in self._table.by_sid:
-                raise ValueError("generate_id has not made a new session id")
+            if not isinstance(sid, str) or not _SESSION_ID.fullmatch(sid):
+                raise ValueError("generate_id has not made a session id")
+            if neighbours is not None:
+                sid = with_slot(neighbours.slot, sid)
+            if sid in self._table.by_sid:
+                raise ValueError("generate_id has made a session id that is in use")
         except Exception as error:  # noqa: BLE001 - logged, and refuses the client
             _no_id(error=error, extra={"address": request.remote})
             return await self._refusals.bad(request, "ID_GENERATION_ERROR", headers, error=error)

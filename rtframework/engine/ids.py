@@ -23,4 +23,9 @@ SLOTS: Final = tuple(LETTERS.find(letter) for letter in range(256))
 
 def new_id_of(slot: int) -> str:
     """Make a session id that names a worker: a letter for its slot, and 114 random bits in 19 more."""
-    return chr(LETTERS[slot]) + new_id()[1:]
+    return with_slot(slot, new_id()[1:])
+
+
+def with_slot(slot: int, id: str) -> str:
+    """Put the letter of a worker's slot in front of an id."""
+    return chr(LETTERS[slot]) + id

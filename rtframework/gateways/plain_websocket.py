@@ -11,7 +11,7 @@ from ..counters import Counters, add
 from ..engine.frames import EncodedFrames
 from ..engine.transports.rfc6455 import NORMAL
 from ..exceptions import ConfigurationError, DecodeError
-from ..logs import ThrottledLog
+from ..logs import ThrottledLog, printable
 from ..packets import check_payload
 from ..types import DisconnectReason, PacketType
 from .base import BaseGateway
@@ -38,6 +38,7 @@ _not_encoded: Final = ThrottledLog(
 _not_decoded: Final = ThrottledLog(
     log, logging.ERROR, "unhandled error in the codec of a plain websocket: it raises DecodeError for a wrong message"
 )
+_invalid: Final = ThrottledLog(log, logging.INFO, "closing a plain websocket that sent an invalid message: %s")
 _DISCONNECT: Final = int(PacketType.DISCONNECT)
 
 
@@ -155,6 +156,7 @@ class PlainClient(GatewayClient):
 
     def misread(self, error: DecodeError) -> None:
         """Tell the client what is wrong with its message, and close."""
+        _invalid(printable(error), extra={"address": self.address, "transport": self.conn.transport})
         self._say(str(error))
         self._close_with(INVALID_MESSAGE, "invalid message", DisconnectReason.PARSE_ERROR)
 

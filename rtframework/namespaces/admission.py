@@ -255,7 +255,7 @@ class Admission:
             entering = nsp.adapter.add(socket.id, {socket.id, *socket._last_rooms})
         else:  # it is in them; the adapter says again what there is to wait for
             entering = nsp.adapter.add(socket.id, nsp.adapter.rooms(socket.id))
-        return entering if nsp._presence is None else nsp._presence.admitted(socket, entering, lists=not resumed)
+        return entering if nsp._presence is None else nsp._presence.admitted(socket, entering)
 
     async def _entered(self, socket: Socket, entering: Awaitable[None] | bool) -> bool:
         """Wait until packets of other servers reach a socket. Return ``False`` when it has left."""

@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from json.decoder import scanstring  # type: ignore[attr-defined]  # it is there, and in no stub
 from typing import TYPE_CHECKING, Any, Final
 
+from ..adapters.connecting import is_connecting
 from ..adapters.history import DEFAULT, no_history
 from ..adapters.history_keepers import MemoryKeeper, StoreKeeper
 from ..adapters.memory_history import MemoryHistory
@@ -64,13 +65,15 @@ class NamespaceHistory:
     It stands in front of the adapter: :meth:`broadcast` keeps what is to be kept, and leaves the rest to it.
     """
 
-    __slots__ = ("_keepers", "_nsp", "_numbers", "_of_room", "_rules")
+    __slots__ = ("_last", "_nsp", "_numbers", "_of_room", "_rules")
 
     def __init__(self, nsp: Namespace, rules: Sequence[tuple[History, HistoryKeeper]]) -> None:
         self._nsp = nsp
         self._rules = rules
         self._of_room: dict[str, tuple[History, HistoryKeeper] | None] = {}
         self._numbers = itertools.count()
+        self._last: tuple[HistoryPage, str, Frames] | None = None
+        """The page that was sent last, and its frames."""
 
     # --- what is emitted ----------------------------------------------------------------------------------------------
 
@@ -109,9 +112,12 @@ class NamespaceHistory:
             entering = socket._enter_rooms((room,))
             opening = keeper.open(room)
             if entering is not None:
-                await entering
-            page = await self._read(rule, keeper, room, query, opening)
-            page = self._for(socket, page)
+                try:
+                    await entering
+                except ClusterUnavailable:
+                    if not is_connecting():
+                        raise
+            page = self._for(socket, await self._read(rule, keeper, room, query, opening))
             self._send(socket, room, page, held.below.send)
             return page
         finally:
@@ -173,8 +179,10 @@ class NamespaceHistory:
         return page if len(entries) == len(page.entries) else HistoryPage(entries, page.gap, page.more)
 
     def _send(self, socket: Socket, room: str, page: HistoryPage, send: Callable[[Frames], None]) -> None:
-        nsp = self._nsp
-        send(frames_of(nsp._engine, nsp.name, room, page))
+        nsp, last = self._nsp, self._last
+        if last is None or last[0] is not page or last[1] != room:  # after a restart many get the same
+            last = self._last = (page, room, frames_of(nsp._engine, nsp.name, room, page))
+        send(last[2])
         if nsp._outgoing.tapped:
             nsp._outgoing.show((socket.id,), packet_of(nsp.name, room, page))
 

@@ -33,6 +33,7 @@ from ..types import EVERYBODY, AckResponses, DisconnectReason, Target
 from .admission import code_of, refuse
 from .announcements import Announcements
 from .dynamic import DynamicNamespaces
+from .kept_revocations import KeptRevocations
 from .namespace import Namespace
 from .own_rooms import EVERY_TOKEN, own_rooms
 from .parent import ParentNamespace
@@ -167,6 +168,8 @@ class Host:
         self._observed_connect: Callable[..., Awaitable[str]] | None = None
         self._pending: list[Pending] = []
         self._tasks = TaskSet()
+        self._learning = TaskSet()
+        """What waits for the store, as long as it takes."""
         self._on_breach: OnBreach | None = None
 
     def bind(self, engine: Engine, counts: Counters, guard: Guard | None = None) -> None:
@@ -331,13 +334,21 @@ class Host:
     async def revoke(self, *revocations: Revocation) -> None:
         """Refuse credentials here and on the other servers; clients that have come by tokens which are taken back go.
 
-        Raises ``ClusterUnavailable`` if the other servers are not told.
+        Raises ``ClusterUnavailable`` if the other servers are not told, or those that start later would not know.
         """
         for each in revocations:
             self.revocations.add(each)
             self._close_revoked(each)
+        steps: list[Awaitable[None]] = []
         if self.settings.backbone is not None:
-            await self.namespaces["/"].adapter.server_side_emit([REVOKED, *(each.to_plain() for each in revocations)])
+            told = [each.to_plain() for each in revocations]
+            steps.append(self.namespaces["/"].adapter.server_side_emit([REVOKED, *told]))
+        kept = self._kept_revocations()
+        if kept is not None:
+            steps.append(kept.add(*revocations))
+        for result in await asyncio.gather(*steps, return_exceptions=True):
+            if isinstance(result, BaseException):
+                raise result
 
     async def forget_revoked(self, revocation: Revocation) -> None:
         """Forget the sessions that are kept for clients whose tokens are taken back."""
@@ -370,6 +381,30 @@ class Host:
                     issued_at = None if token is None else token.issued_at
                     if self.revocations.find((key,), issued_at) is not None:
                         namespace._membership.revoke(socket)
+
+    def _kept_revocations(self) -> KeptRevocations | None:
+        """Return what is written down of them; ``None`` if no store outlives this server."""
+        outlives = self.settings.store is not None or isinstance(self.settings.backbone, KeepsValues)
+        return KeptRevocations(self.store) if outlives else None
+
+    async def _read_revocations(self) -> None:
+        """Refuse what is written down, from now on; if that takes long, from then on."""
+        kept = self._kept_revocations()
+        if kept is None:
+            return
+        try:
+            async with asyncio.timeout(_LEARNING_TIMEOUT):
+                found = await kept.all()
+        except (ClusterUnavailable, TimeoutError):
+            self._learning.spawn(self._wait_for_revocations(kept))
+            return
+        for each in found:
+            self.revocations.add(each)
+
+    async def _wait_for_revocations(self, kept: KeptRevocations) -> None:
+        for each in await kept.wait_for_all():
+            self.revocations.add(each)
+            self._close_revoked(each)
 
     async def _learn_revocations(self) -> None:
         """Ask the other servers for what they were told before this one had started."""
@@ -454,8 +489,10 @@ class Host:
             await store.start()
         for namespace in starting:
             await namespace.adapter.start()
-        if backbone is not None and self.settings.authenticator is not None:
-            self.spawn(self._learn_revocations())
+        if self.settings.authenticator is not None:
+            await self._read_revocations()
+            if backbone is not None:
+                self.spawn(self._learn_revocations())
         self.started_at = time.time()
 
     async def _open(self, namespace: Namespace, pending: list[Pending]) -> None:
@@ -468,6 +505,7 @@ class Host:
 
     async def close(self) -> None:
         """Close all namespaces, once the disconnect handlers have ended or were cancelled."""
+        await self._learning.cancel()
         await self._tasks.wait(_SHUTDOWN_TIMEOUT)
         await self.cluster.close(_SHUTDOWN_TIMEOUT)
         late = list(self._tasks)

@@ -81,6 +81,8 @@ class Namespace(Registration, Broadcasting):
     """
 
     _spoken_of_as = "namespace"
+    _may_keep = True
+    """True if its rooms may have a history."""
     _engine: Engine
     _limits: Limits
     _guard: Guard
@@ -484,6 +486,8 @@ class Namespace(Registration, Broadcasting):
         return adapter
 
     def _make_history(self, host: Host, adapter: Adapter) -> NamespaceHistory | None:
+        if not self._may_keep:
+            return None
         emitter = NamespaceEmitter(self, host.engine)
         return make_history(self, host.settings.history, adapter, emitter, host.memory_history)
 

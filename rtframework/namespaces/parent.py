@@ -39,6 +39,8 @@ class ParentNamespace(Namespace):
     Events that are emitted with it go to the sockets of all children.
     """
 
+    _may_keep = False  # each child has its own history
+
     def __init__(self, rule: Pattern | Question, factory: Factory) -> None:
         self._members: dict[str, Namespace] = {}  # the base class declares what the class emits, with the children
         super().__init__()
@@ -125,9 +127,6 @@ class ParentNamespace(Namespace):
 
     def _make_adapter(self, host: Host) -> Adapter:
         return _Adapters(host.engine, self._members)
-
-    def _make_history(self, host: Host, adapter: Adapter) -> None:
-        """Make none: each child has its own."""
 
 
 class _Adapters:

@@ -9,26 +9,23 @@ from collections.abc import Awaitable, Collection, Coroutine, Iterable, Sequence
 from inspect import isawaitable
 from typing import TYPE_CHECKING, Any, Final
 
-from ..adapters.presence import LARGEST_LIST, LIST, Presence, encode_meta, to_text
+from ..adapters.presence import Presence, encode_meta
 from ..concurrency import maybe_await
 from ..exceptions import ClusterUnavailable, ConfigurationError, EventError
 from ..logs import ThrottledLog
-from ..protocols import PresenceStore, PresenceTab, StoredMember
-from ..types import DisconnectReason, Member, Packet, PacketType
+from ..protocols import PresenceStore, PresenceTab
+from ..types import DisconnectReason, Member
 from .own_rooms import RESERVED, is_text, key_of_user
+from .presence_lists import TIMEOUT, RoomLists
 
 if TYPE_CHECKING:
     from ..adapters.buffered_outlet import BufferedOutlet
-    from ..protocols import Frames
     from .namespace import Namespace
     from .socket import Socket
 
 log: Final = logging.getLogger("rtframework.namespace")
 
 _not_told: Final = ThrottledLog(log, logging.ERROR, "presence: unhandled error while a client of %s joins rooms")
-
-_TIMEOUT: Final = 5.0
-"""Seconds for which what is sent to a socket is held back while its list is read."""
 
 _AT_ONCE: Final = frozenset(
     {
@@ -44,7 +41,7 @@ _AT_ONCE: Final = frozenset(
 class _Tab:
     """A socket in a room. ``key``: what the store calls it."""
 
-    __slots__ = ("is_entered", "key", "meta", "needs_list", "rule")
+    __slots__ = ("is_entered", "is_instant", "key", "meta", "needs_list", "rule")
 
     def __init__(self, key: PresenceTab, rule: Presence) -> None:
         self.key = key
@@ -53,6 +50,8 @@ class _Tab:
         """JSON, if the program has given it before the store knows the tab."""
         self.is_entered = False
         """True once the store has been told."""
+        self.is_instant = False
+        """True if the store did not have to be waited for."""
         self.needs_list = False
         """True if its client could not be told who is there."""
 
@@ -60,30 +59,30 @@ class _Tab:
 class RoomPresence:
     """The presence in the rooms of one namespace, as far as the sockets of this server are concerned."""
 
-    __slots__ = ("_nsp", "_rules", "_store", "_tabs")
+    __slots__ = ("_lists", "_nsp", "_rules", "_store", "_tabs")
 
     def __init__(self, nsp: Namespace, rules: Sequence[Presence], store: PresenceStore) -> None:
         self._nsp = nsp
         self._rules = rules
         self._store = store
+        self._lists = RoomLists(nsp, store)
         self._tabs: dict[str, dict[str, _Tab]] = {}
         """By socket id and room."""
 
     # --- who comes ----------------------------------------------------------------------------------------------------
 
     def entered(
-        self, socket: Socket, rooms: Iterable[str], entering: Awaitable[None] | None = None, *, lists: bool = True
+        self, socket: Socket, rooms: Iterable[str], entering: Awaitable[None] | None = None
     ) -> Awaitable[None] | None:
         """Tell that a socket is in rooms, and its client who is there.
 
-        ``entering``: what the adapter has returned. ``lists``: false for a client that has the lists already. Return
-        what is to be waited for, which also raises what went wrong; the socket is in its rooms all the same.
+        ``entering``: what the adapter has returned. Return what is to be waited for, which also raises what went wrong;
+        the socket is in its rooms all the same.
         """
         tabs = [tab for room in rooms if (tab := self._tab(socket, room)) is not None]
         if not tabs:
             return entering
         steps = [] if entering is None else [entering]
-        found: list[Sequence[StoredMember] | Awaitable[Sequence[StoredMember]]] = []
         failed: Exception | None = None
         for tab in tabs:
             if tab.is_entered:
@@ -99,19 +98,30 @@ class RoomPresence:
             step = self._enter(tab, text)
             if step is not None:
                 steps.append(step)
-        if not steps:
-            found = [self._members(tab) for tab in tabs] if lists else []
-            if not any(isawaitable(each) for each in found):
-                for tab, members in zip(tabs, found, strict=False):
-                    assert isinstance(members, Sequence)
-                    self._send(tab, members, [(socket, None)])
-                return None if failed is None else _raising(failed)
-        held = self._nsp._membership.hold(socket) if lists else None
-        return self._spawn(self._finish(socket, tabs if lists else [], steps, found, held, failed))
+        if not steps and self._list_at_once(socket, tabs):
+            return None if failed is None else _raising(failed)
+        return self._spawn(self._finish(socket, tabs, steps, self._nsp._membership.hold(socket), failed))
 
-    def admitted(self, socket: Socket, entering: Awaitable[None] | None, *, lists: bool) -> Awaitable[None] | None:
-        """Do the same for a client that is let in, whom nothing that goes wrong keeps out."""
-        done = self.entered(socket, self._nsp.adapter.rooms(socket.id), lists=lists)
+    def _list_at_once(self, socket: Socket, tabs: Sequence[_Tab]) -> bool:
+        """Send lists without waiting; return ``False``, and send none, if that is not possible for all."""
+        if not all(tab.is_instant for tab in tabs):
+            return False
+        lists = []
+        for tab in tabs:
+            found = self._lists.at_once(tab.key.room, tab.rule)
+            if found is None:
+                return False
+            lists.append(found)
+        for each in lists:
+            each.send(socket, socket._outlet)
+        return True
+
+    def admitted(self, socket: Socket, entering: Awaitable[None] | None) -> Awaitable[None] | None:
+        """Do the same for a client that is let in, whom nothing that goes wrong keeps out.
+
+        One that is recovered gets lists, too: the last ones may have been lost with its connection.
+        """
+        done = self.entered(socket, self._nsp.adapter.rooms(socket.id))
         return entering if done is None else self._admit(done, entering)
 
     async def _admit(self, done: Awaitable[None], entering: Awaitable[None] | None) -> None:
@@ -150,7 +160,9 @@ class RoomPresence:
 
     def _enter(self, tab: _Tab, meta: str) -> Awaitable[None] | None:
         tab.is_entered = True
-        return self._store.enter(tab.key, meta if tab.meta is None else tab.meta, tab.rule.grace)
+        step = self._store.enter(tab.key, meta if tab.meta is None else tab.meta, tab.rule.grace)
+        tab.is_instant = step is None
+        return step
 
     async def _enter_with(self, tab: _Tab, waiting: Awaitable[Any]) -> None:
         """Enter a tab whose ``meta`` has to be awaited, unless the socket has left meanwhile."""
@@ -172,25 +184,24 @@ class RoomPresence:
         socket: Socket,
         tabs: Sequence[_Tab],
         steps: Sequence[Awaitable[None]],
-        found: Sequence[Sequence[StoredMember] | Awaitable[Sequence[StoredMember]]],
         held: BufferedOutlet | None,
         failed: Exception | None,
     ) -> None:
         """Wait until everybody knows of a socket, then send the lists."""
         unlisted = list(tabs)
         try:
-            async with asyncio.timeout(_TIMEOUT):
+            async with asyncio.timeout(TIMEOUT):
                 for result in await asyncio.gather(*steps, return_exceptions=True):
                     if isinstance(result, Exception) and failed is None:
                         failed = result
                 if not isinstance(failed, ClusterUnavailable):
-                    for number, tab in enumerate(tabs):
-                        members = await maybe_await(found[number] if found else self._members(tab))
+                    for tab in tabs:
+                        found = await self._lists.read(tab.key.room, tab.rule)
                         if self._is_current(tab):
-                            self._send(tab, members, [(socket, held)])
+                            found.send(socket, socket._outlet if held is None else held.below)
                         unlisted.remove(tab)
         except TimeoutError:
-            failed = failed or ClusterUnavailable(f"who is in the room was not read within {_TIMEOUT:g} s", local=True)
+            failed = failed or ClusterUnavailable(f"the others were not told who has joined within {TIMEOUT:g} s")
         except ClusterUnavailable as error:
             failed = failed or error
         finally:
@@ -275,9 +286,10 @@ class RoomPresence:
             if self._is_current(tab) and (socket := sockets.get(tab.key.sid)) is not None
         ]
         try:
-            async with asyncio.timeout(_TIMEOUT):
-                self._send(tabs[0], await maybe_await(self._members(tabs[0])), held)
-        except (ClusterUnavailable, TimeoutError):
+            found = await self._lists.read(tabs[0].key.room, tabs[0].rule)
+            for socket, outlet in held:
+                found.send(socket, socket._outlet if outlet is None else outlet.below)
+        except ClusterUnavailable:
             for tab in tabs:
                 tab.needs_list = True
         else:
@@ -287,31 +299,6 @@ class RoomPresence:
             for socket, outlet in held:
                 if outlet is not None:
                     membership.release(socket, outlet)
-
-    def _members(self, tab: _Tab) -> Sequence[StoredMember] | Awaitable[Sequence[StoredMember]]:
-        return self._store.members(tab.key.nsp, tab.key.room, tab.rule.max_list + 1, None)
-
-    def _send(
-        self, tab: _Tab, members: Sequence[StoredMember], to: Iterable[tuple[Socket, BufferedOutlet | None]]
-    ) -> None:
-        """Send the list of a room, in front of what is held back."""
-        text = _list_text(tab.key.room, members, tab.rule.max_list)
-        nsp = self._nsp
-        frames: Frames | None = nsp._engine.splice(nsp.name, text)
-        packet: Packet | None = None
-        for socket, held in to:
-            outlet = socket._outlet if held is None else held.below
-            if outlet is None:
-                continue
-            is_tapped = bool(nsp._outgoing.tapped)
-            if packet is None and (frames is None or is_tapped):
-                packet = Packet(PacketType.EVENT, nsp.name, json.loads(text))
-            if packet is not None and is_tapped:
-                nsp._outgoing.show((socket.id,), packet)
-            if frames is None:
-                assert packet is not None
-                frames = nsp._engine.encode(packet)
-            outlet.send(frames)
 
     # --- inside -------------------------------------------------------------------------------------------------------
 
@@ -328,19 +315,6 @@ class RoomPresence:
         task = keeper.spawn(work)
         task.add_done_callback(_ignore)
         return task
-
-
-def _list_text(room: str, members: Sequence[StoredMember], most: int) -> str:
-    """Make the arguments of the event that tells a client who is there, as JSON."""
-    parts, size = [], 0
-    for each in members[:most]:
-        part = f'{{"user":{to_text(each.user)},"meta":{each.meta},"tabs":{each.tabs}}}'
-        size += len(part)
-        if size > LARGEST_LIST:
-            break
-        parts.append(part)
-    more = "true" if len(parts) < len(members) else "false"
-    return f'["{LIST}",{{"room":{to_text(room)},"members":[{",".join(parts)}],"more":{more}}}]'
 
 
 def _quiet(told: Awaitable[None]) -> Awaitable[None]:

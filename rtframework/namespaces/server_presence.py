@@ -43,6 +43,7 @@ class ServerPresence:
                 log.warning(
                     "presence tells of the clients of this server alone: %s keeps none for all servers",
                     type(backbone).__name__,
+                    extra={"kind": type(backbone).__name__},
                 )
         host.cluster.hear(self._hear)
 

@@ -1,7 +1,7 @@
 """Tools for tests: a server and clients without a network, a simulated clock, and conformance suites for plugins.
 
 :class:`TestServer` serves :class:`TestClient` in the same process; ``docs/testing.md`` shows how. The suites test
-whether a plugin's serializer, authenticator or adapter does all that its protocol asks for.
+whether a plugin's serializer, authenticator, adapter or store does all that its protocol asks for.
 
 Example::
 
@@ -21,7 +21,9 @@ from .conformance import (
     AuthenticatorConformance,
     ClusterBroker,
     ClusterConformance,
+    HistoryConformance,
     KeyValueStoreConformance,
+    PresenceConformance,
     SerializerConformance,
     run_suite,
 )
@@ -34,7 +36,9 @@ __all__ = [
     "Clock",
     "ClusterBroker",
     "ClusterConformance",
+    "HistoryConformance",
     "KeyValueStoreConformance",
+    "PresenceConformance",
     "Received",
     "SerializerConformance",
     "TestClient",

@@ -28,6 +28,7 @@ from ..cluster.pubsub_wire import encode_ephemeral
 from ..exceptions import ClusterUnavailable, EncodeError
 from ..types import Packet, PacketType, Target
 from . import wire
+from .history import WorkersHistory
 from .own_messages import OwnEvent, OwnOrder
 from .recovery import Returning, missed_frames, shelves_of
 from .sessions import encode_change, encode_session, read_session
@@ -44,7 +45,16 @@ _MESSAGE: Final = bytes([wire.IS_MESSAGE])
 _MOST_BUCKETS: Final = 1024
 """Buckets of one message; one with more goes to all workers."""
 _MOST_CHANGES: Final = 32
-"""Changes of a client's rooms after which its session is written anew."""
+"""Changes of a client's rooms after which its session is written anew; as many as it has rooms, if it has more."""
+
+
+@dataclasses.dataclass(slots=True)
+class _Written:
+    """A session that the broker has. ``changes``: those since it was written; ``is_due``: it is about to be again."""
+
+    pid: str
+    changes: int = 0
+    is_due: bool = False
 
 
 class WorkersAdapter(ClusterAdapter):
@@ -60,6 +70,7 @@ class WorkersAdapter(ClusterAdapter):
         "_restoring",
         "_returning",
         "bucket",
+        "history_keeper",
         "key",
         "recovers",
     )
@@ -77,8 +88,9 @@ class WorkersAdapter(ClusterAdapter):
         self._restoring: set[str] = set()
         self._returning: list[Returning] = []
         """Clients that are on their way in, with the messages that they would miss meanwhile."""
-        self._changes: dict[str, int] = {}
+        self._changes: dict[str, _Written] = {}
         self._renewal: asyncio.Task[None] | None = None
+        self.history_keeper = WorkersHistory(self)
 
     @property
     def _group(self) -> Group:
@@ -138,6 +150,8 @@ class WorkersAdapter(ClusterAdapter):
                     counters[bucket_of(self.key, room)] += 1
             if self.recovers:
                 self._attend(group, sid, rooms)
+            if self.history_keeper.is_read:
+                self.history_keeper.note(sid, rooms)
         index.add(sid, rooms)
         return None
 
@@ -384,7 +398,7 @@ class WorkersAdapter(ClusterAdapter):
             opts: Options = data.opts  # type: ignore[union-attr]
             flags, buckets = self._buckets_of(opts.rooms)
             if kind == MessageType.SOCKETS_JOIN and isinstance(data, SocketsRooms):
-                joined = [bucket_of(self.key, room) for room in data.rooms]
+                joined = list({bucket_of(self.key, room) for room in data.rooms})
                 payload, flags = wire.encode_join(joined, payload[1:]), flags | wire.JOINS
             group.publish(flags, buckets, payload, own)
 
@@ -422,27 +436,24 @@ class WorkersAdapter(ClusterAdapter):
         if group is None or attendance is None:
             return
         value = encode_session(session, attendance, group.name, has_left=False)
-        self._changes[session.sid] = 0
+        self._changes[session.sid] = _Written(session.pid)
         group.link.send(wire.control(wire.KeepSession(session.pid, self.key, session.sid, value, self._lifetime)))
 
     def _change(self, sid: str, joins: bool, rooms: Sequence[str], at: int) -> None:
         """Write down that a client's rooms have changed, if its session is written down."""
-        count = self._changes.get(sid)
-        if count is None or not rooms:
+        written = self._changes.get(sid)
+        if written is None or not rooms or written.is_due:
             return
-        session = self._emitter.session(sid)
-        if session is None:
-            return
-        if count < _MOST_CHANGES:
-            self._changes[sid] = count + 1
-            change = encode_change(joins, rooms, at)
-            self._group.link.send(wire.control(wire.NoteSession(session.pid, change)))
-        else:
+        if written.changes < max(_MOST_CHANGES, len(self._present[sid].since)):
+            written.changes += 1
+            self._group.link.send(wire.control(wire.NoteSession(written.pid, encode_change(joins, rooms, at))))
+        else:  # for all changes of this turn of the event loop: to write it takes as long as it has rooms
+            written.is_due = True
             asyncio.get_running_loop().call_soon(self._keep_again, sid)
 
     def _keep_again(self, sid: str) -> None:
-        session = self._emitter.session(sid)
-        if session is None or self._at_work is None or sid not in self._changes:
+        written, session = self._changes.get(sid), self._emitter.session(sid)
+        if written is None or session is None or self._at_work is None:
             return
         try:
             self.keep_session(session)

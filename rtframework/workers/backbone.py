@@ -10,12 +10,15 @@ from typing import TYPE_CHECKING, Final
 
 from ..adapters.partial_views import warn_while
 from ..exceptions import ClusterUnavailable, ConfigurationError
+from ..options import whole_number
 from ..types import ClusterNode, ClusterTraffic, Health
+from . import wire_rooms
 from .adapter import WorkersAdapter
 from .broker_process import join_or_start
 from .group import Group, join
 from .membership import Membership
 from .parent import directory_of, this_parent
+from .presence import WorkersPresence
 from .store import WorkersStore
 
 if TYPE_CHECKING:
@@ -52,6 +55,8 @@ class Workers:
     ``name``: tells the servers of one process apart; the path under which the server is attached by default.
     ``publish_timeout``: seconds after which ``emit`` raises ``ClusterUnavailable`` if the others cannot be reached.
     ``max_message``: bytes that one message may have.
+    ``history_bytes`` and ``history_rooms``: bounds of the history that the broker keeps for all workers; beyond, the
+    rooms that were used least recently are forgotten.
 
     Example::
 
@@ -64,6 +69,8 @@ class Workers:
         name: str | None = None,
         publish_timeout: float = 5.0,
         max_message: int = 64 * 1024 * 1024,
+        history_bytes: int = 64 * 1024 * 1024,
+        history_rooms: int = 10_000,
         group: Group | None = None,
     ) -> None:
         if not publish_timeout > 0:
@@ -71,6 +78,8 @@ class Workers:
         self.name = name
         self.publish_timeout = publish_timeout
         self.max_message = max_message
+        self.history_bytes = whole_number("history_bytes", history_bytes, least=1)
+        self.history_rooms = whole_number("history_rooms", history_rooms, least=1)
         self.renew = 10.0
         """Seconds between two looks at what programs have changed in ``socket.data``."""
         self.gaps = 0
@@ -96,6 +105,10 @@ class Workers:
     def key_of(self, nsp: str) -> str:
         """Return the key of a namespace in the group."""
         return f"{self.name}\0{nsp}" if self.name else nsp
+
+    def presence_store(self) -> WorkersPresence:
+        """Make the store of who is in the rooms of all workers."""
+        return WorkersPresence(self)
 
     @property
     def group(self) -> Group:
@@ -162,6 +175,7 @@ class Workers:
                     "this process has no other workers: start it with rtframework run --workers, or with gunicorn"
                 )
         self._group = group
+        group.link.send(wire_rooms.frame_of(wire_rooms.KeepHistory(self.history_bytes, self.history_rooms)))
 
     async def stop(self) -> None:
         """Leave the group, if this server has joined it."""

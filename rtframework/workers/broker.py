@@ -14,10 +14,15 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
+import msgspec
+
 from ..adapters.memory_store import ValueTable
+from ..exceptions import ConfigurationError
 from ..logs import ThrottledLog
 from . import wire
 from .broker_log import BrokerLog
+from .broker_rooms import BrokerRooms
+from .parent import make_private
 from .questions import Gathered, Questions
 from .session_store import SessionStore
 from .shared_table import SLOTS, SharedTable, SlotState, make_file
@@ -30,11 +35,22 @@ _behind: Final = ThrottledLog(
 )
 _failed: Final = ThrottledLog(log, logging.ERROR, "unhandled error of a message to the broker")
 
-SOCKET: Final = "broker"
-"""Name of the broker's socket in the directory of a group."""
+_gone: Final = ThrottledLog(
+    log,
+    logging.ERROR,
+    "the directory of the workers was removed: it is made again; have what tidies up temporary files leave folders "
+    "named rtf*, or name another folder in TMPDIR",
+)
+_lost: Final = ThrottledLog(
+    log, logging.ERROR, "the directory of the workers was removed, and cannot be made again: no worker can join"
+)
 
 _SWEEP: Final = 1.0
-"""Seconds between two looks at what is too old."""
+"""Seconds between two looks at what is too old, and whether the directory is still there."""
+_LONGEST_HELLO: Final = 65_536
+"""Bytes that come before a worker is admitted."""
+_PATIENCE: Final = 10.0
+"""Seconds in which a worker has to say who it is."""
 
 
 class Broker:
@@ -70,6 +86,7 @@ class Broker:
         self.table: SharedTable
         self.log = BrokerLog()
         self.sessions = SessionStore()
+        self.rooms = BrokerRooms(self)
         self.values = ValueTable(max_values, max_value_bytes)
         self.published = 0
         """Messages that were put in order."""
@@ -80,9 +97,13 @@ class Broker:
         self._workers: dict[int, _Worker] = {}
         self._connections: set[_Worker] = set()
         self._held: dict[_Worker, None] = {}
+        self._itself = _Worker(self)
+        """The sender of the broker's own messages; it is no member."""
+        self._itself.slot = wire.BROKER
         self._server: asyncio.Server | None = None
         self._sweeper: asyncio.TimerHandle | None = None
         self._emptied: asyncio.Future[None] | None = None
+        self._healing: asyncio.Task[None] | None = None
         self._questions = Questions()
 
     async def start(self) -> None:
@@ -90,11 +111,31 @@ class Broker:
         self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._table_fd = make_file()
         self.table = SharedTable(self._table_fd)
-        path = self.directory / SOCKET
-        path.unlink(missing_ok=True)
-        loop = asyncio.get_running_loop()
-        self._server = await loop.create_unix_server(lambda: _Worker(self), str(path), backlog=128)
-        self._sweeper = loop.call_later(_SWEEP, self._sweep)
+        (self.directory / wire.SOCKET).unlink(missing_ok=True)
+        self._server = await self._listen()
+        self._sweeper = asyncio.get_running_loop().call_later(_SWEEP, self._sweep)
+
+    async def _listen(self) -> asyncio.Server:
+        path = str(self.directory / wire.SOCKET)
+        return await asyncio.get_running_loop().create_unix_server(lambda: _Worker(self), path, backlog=128)
+
+    async def _listen_again(self) -> None:
+        """Make the directory again; the workers' own sockets follow as soon as it is back."""
+        before = self._server
+        if before is None:
+            return
+        before.close()
+        try:
+            make_private(self.directory)
+            server = await self._listen()
+        except (OSError, ConfigurationError) as error:
+            _lost(error=error)
+            return
+        if self._server is not before:  # stopped meanwhile
+            server.close()
+            return
+        self._server = server
+        _gone()
 
     async def stop(self) -> None:
         """End all connections, and remove the socket."""
@@ -104,13 +145,16 @@ class Broker:
         server.close()
         if self._sweeper is not None:
             self._sweeper.cancel()
+        self.rooms.stop()
+        if self._healing is not None:
+            await asyncio.wait((self._healing,))
         for connection in list(self._connections):
             connection.abort()
         if self._connections:
             self._emptied = asyncio.get_running_loop().create_future()
             await self._emptied
         with contextlib.suppress(OSError):
-            (self.directory / SOCKET).unlink()
+            (self.directory / wire.SOCKET).unlink()
         self.table.close()
         os.close(self._table_fd)
 
@@ -187,6 +231,8 @@ class Broker:
         self._questions.gone(worker.member.name)
         for other in self._workers.values():
             other.out.append(wire.control(wire.Left(worker.slot)))
+        if self._server is not None:
+            self.rooms.worker_gone(worker.slot, time.monotonic())
         self.release()
         self.flush()
         if self.on_leave is not None and self._server is not None:
@@ -226,6 +272,18 @@ class Broker:
             if flags & wire.JOINS:
                 worker.expected.update(wire.read_join(payload)[0])
             if worker.is_full:
+                self._held[source] = None
+
+    def tell(self, source: _Worker | None, flags: int, bucket: int, payload: bytes, now: float) -> None:
+        """Put a message of the broker's own in order, for all workers that have a bucket.
+
+        ``source``: the worker that has caused it, which gets the message like the others.
+        """
+        itself = self._itself
+        self.publish(itself, wire.publish(flags, (bucket,), payload)[4:], now)
+        if itself in self._held:
+            del self._held[itself]
+            if source is not None:
                 self._held[source] = None
 
     def forward(self, source: _Worker, frame: bytes) -> None:
@@ -353,8 +411,11 @@ class Broker:
         now = time.monotonic()
         self.log.trim(now)
         self.sessions.trim(now)
-        for worker in self._workers.values():
+        for worker in list(self._connections):
             worker.check(now)
+        is_healing = self._healing is not None and not self._healing.done()
+        if self._server is not None and not is_healing and not (self.directory / wire.SOCKET).exists():
+            self._healing = asyncio.get_running_loop().create_task(self._listen_again())
         self._sweeper = asyncio.get_running_loop().call_later(_SWEEP, self._sweep)
 
 
@@ -402,6 +463,8 @@ class _Worker(asyncio.Protocol):
         self.missed_since: float | None = None
         """Time, in seconds since the epoch, since which messages are dropped for it."""
         self._is_held = False
+        self._begun = 0
+        """Bytes that have come before it was admitted."""
 
     @property
     def is_full(self) -> bool:
@@ -435,17 +498,31 @@ class _Worker(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         broker = self._broker
         now = self.heard = time.monotonic()
+        if self.rooms is None:
+            self._begun += len(data)
+            if self._begun > _LONGEST_HELLO:
+                self._refuse(ValueError("it does not say who it is"))
+                return
         for frame in self._reader.feed(data):
-            kind = frame[0]
+            if self.rooms is None:
+                try:
+                    hello = wire.read_by_broker(frame)
+                except (msgspec.MsgspecError, IndexError) as error:
+                    self._refuse(error)
+                    return
+                if isinstance(hello, wire.Hello):
+                    broker.admit(self, hello)
+                continue
             try:
-                if self.rooms is None:
-                    message = wire.read_by_broker(frame)
-                    if isinstance(message, wire.Hello):
-                        broker.admit(self, message)
-                elif kind == wire.PUBLISH:
+                kind = frame[0]
+                if kind == wire.PUBLISH:
                     broker.publish(self, frame, now)
                 elif kind == wire.DIRECT:
                     broker.forward(self, frame)
+                elif kind == wire.ROOMS:
+                    broker.rooms.handle(self, frame, now)
+                elif kind == wire.KEPT:
+                    broker.rooms.keep(self, frame, now)
                 else:
                     broker.control(self, frame, now)
             except Exception as error:  # noqa: BLE001 - one message must not stop the others
@@ -489,6 +566,12 @@ class _Worker(asyncio.Protocol):
             self._transport.resume_reading()
 
     def check(self, now: float) -> None:
-        """Be heard of: one that is held cannot say that it lives."""
+        """Be heard of: one that is held cannot say that it lives. End the connection of one that says nothing."""
         if self._is_held:
             self.heard = now
+        elif self.rooms is None and self.heard + _PATIENCE < now:
+            self._refuse(TimeoutError("it does not say who it is"))
+
+    def _refuse(self, error: Exception) -> None:
+        _refused(error=error)
+        self.abort()

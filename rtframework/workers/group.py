@@ -10,7 +10,7 @@ import socket
 import time
 from array import array
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
@@ -20,14 +20,17 @@ from ..cluster.pubsub_wire import decode
 from ..concurrency import TaskSet, is_cancelled, maybe_await
 from ..exceptions import ClusterUnavailable, ConfigurationError
 from ..logs import ThrottledLog
-from . import wire
-from .broker import SOCKET
+from . import wire, wire_rooms
+from .history import read_kept
 from .link import Link
 from .questions import Gathered, Questions
 from .shared_table import SharedTable, SlotState
 
 if TYPE_CHECKING:
     from types import TracebackType
+
+    from ..types import KeptRoom
+    from .history import WorkersHistory
 
 log: Final = logging.getLogger("rtframework.workers")
 
@@ -50,7 +53,10 @@ class Own(Protocol):
 
 
 class Hearing(Protocol):
-    """An adapter, as the group sees it."""
+    """An adapter, as the group sees it. ``recovers``: messages are kept for its clients that may come back."""
+
+    recovers: bool
+    history_keeper: WorkersHistory
 
     def take_event(self, number: int, event: Any) -> None:
         """Handle an event of another worker."""
@@ -116,7 +122,7 @@ class Group:
         host, version = socket.gethostname(), VERSION
         self._me = wire.Member(-1, self.name, os.getpid(), host, version, time.time())
         try:
-            welcome, fd = await self.link.open(str(self.directory / SOCKET), wire.Hello(self._me))
+            welcome, fd = await self.link.open(str(self.directory / wire.SOCKET), wire.Hello(self._me))
         except (OSError, TimeoutError) as error:
             raise ClusterUnavailable(f"the broker in {self.directory} cannot be reached: {error}") from error
         self.slot = self._me.slot = welcome.slot
@@ -157,7 +163,9 @@ class Group:
 
     def spawn(self, work: Awaitable[Any]) -> None:
         """Run something in the background, until this worker leaves. Its error is logged."""
-        self._tasks.spawn(_run(work))
+        task = self._tasks.spawn(_run(work))
+        if asyncio.iscoroutine(work):
+            task.add_done_callback(lambda _: work.close())  # one that has not begun when it is cancelled
 
     # --- questions ----------------------------------------------------------------------------------------------------
 
@@ -221,6 +229,15 @@ class Group:
         self.published += 1
         self.link.send(wire.publish(flags, tuple(buckets), payload))
 
+    def publish_kept(
+        self, flags: int, buckets: Iterable[int], key: str, rooms: Sequence[KeptRoom], payload: bytes, own: Own
+    ) -> None:
+        """Publish a message that the history of rooms of a namespace keeps."""
+        self._own.append(own)
+        self.published += 1
+        flags |= wire.READ_BACK
+        self.link.send(wire_rooms.publish_kept(flags, tuple(buckets), key, rooms, payload))
+
     def send_to_all(self, payload: bytes) -> None:
         """Send a message to all other workers."""
         self.publish(wire.TO_ALL, (), payload)
@@ -246,6 +263,9 @@ class Group:
                 self._own.popleft().read(number)
             elif kind == wire.DIRECT:
                 self._take_payload(frame[1], self.at, frame[2:])
+            elif kind == wire.ROOMS:
+                answer = wire_rooms.read_by_worker(frame)
+                self.link.answered(answer.request, answer)
             else:
                 message = wire.read_by_worker(frame)
                 handle = _HANDLERS.get(type(message))
@@ -266,6 +286,11 @@ class Group:
                 adapter.take_event(number, event)
         elif kind == wire.IS_MESSAGE:
             self._take_message(number, payload[1:])
+        elif kind == wire.IS_KEPT:
+            kept = read_kept(payload)
+            adapter = self.adapters.get(kept.key)
+            if adapter is not None:
+                adapter.history_keeper.take(number, kept)
         elif kind == wire.IS_JOIN:
             buckets, start = wire.read_join(payload)
             try:

@@ -187,6 +187,24 @@ class Link(asyncio.Protocol):
         self._requests[number] = answered
         return number
 
+    async def request(self, make: Callable[[int], bytes]) -> Any:
+        """Ask the broker, and return its answer. ``make``: returns the frame, by the number of the request.
+
+        Raises :class:`~rtframework.ClusterUnavailable` when the connection has ended.
+        """
+        self.check()
+        answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+
+        def answered(found: Any) -> None:
+            if not answer.done():
+                answer.set_result(found)
+
+        self.send(make(self.ask(answered)))
+        found = await answer
+        if found is None:
+            raise ClusterUnavailable("the broker of the workers has gone")
+        return found
+
     # --- what arrives -------------------------------------------------------------------------------------------------
 
     def data_received(self, data: bytes) -> None:

@@ -54,6 +54,23 @@ class Membership(Passing):
         if not self._has_left:
             super().count(change)
 
+    def share(self, topic: str, take: Callable[[bytes], None], known: Callable[[], bytes]) -> Callable[[bytes], None]:
+        """Share something small with the other workers, see ``Neighbours``, in the running loop."""
+        group = self.group
+
+        def told(data: bytes) -> bytes:
+            take(data)
+            return b""
+
+        async def ask() -> None:
+            for answer in (await group.gather(f"all {topic}")).answers.values():
+                take(answer)
+
+        group.answer(topic, told)
+        group.answer(f"all {topic}", lambda data: known())
+        group.spawn(ask())
+        return lambda data: group.spawn(group.gather(topic, data))
+
     async def leave(self) -> None:
         """Leave the group."""
         self.stop()

@@ -55,6 +55,25 @@ class OwnEvent(_Own):
             self._finish()
 
 
+class OwnKeptEvent(_Own):
+    """An event of this worker that the history of rooms keeps. ``deliver``: called with its number."""
+
+    __slots__ = ("_deliver", "slow")
+
+    def __init__(self, deliver: Callable[[int], Awaitable[None] | None]) -> None:
+        super().__init__()
+        self._deliver = deliver
+        self.slow: Awaitable[None] | None = None
+        """What the emitter waits for, because of slow clients."""
+
+    def read(self, number: int) -> None:
+        """Send it to the sockets here: it is its turn."""
+        try:
+            self.slow = self._deliver(number)
+        finally:
+            self._finish()
+
+
 class OwnOrder(_Own):
     """Something to be done to the sockets of all workers."""
 

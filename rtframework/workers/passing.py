@@ -67,6 +67,8 @@ _ASK: Final = 100
 """Looks after which a worker that has not taken one is asked if it is still there."""
 _SHARE, _LEAST = 0.02, 8
 """A worker is clearly busier than another if it has more clients by this share, and by this number."""
+_LOOK_AT_SOCKET: Final = 1.0
+"""Seconds between two looks whether the socket of this worker is still in the directory."""
 _MODULUS: Final = 0xFFFF_FFFF
 _MEMORY: Final = 0.05
 """Seconds for which connections that were passed on may not be counted where they went."""
@@ -109,6 +111,8 @@ class Passing:
         self.slot = slot
         """The number of this worker."""
         self._directory = directory
+        self._path = directory / str(slot)
+        self._looking: asyncio.TimerHandle | None = None
         self._table = table
         self._clients = 0
         self._sites: list[Callable[..., None]] = []
@@ -122,22 +126,53 @@ class Passing:
 
     def start(self) -> None:
         """Take connections of others from now on, in the running loop."""
-        path = self._directory / str(self.slot)
-        path.unlink(missing_ok=True)  # of a worker that has died
-        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        self._socket.setblocking(False)
-        self._socket.bind(os.fspath(path))
-        asyncio.get_running_loop().add_reader(self._socket, self._take)
+        self._path.unlink(missing_ok=True)  # of a worker that has died
+        self._listen(self._bind())
+        self._looking = asyncio.get_running_loop().call_later(_LOOK_AT_SOCKET, self._look)
 
-    def stop(self) -> None:
-        """Take nothing any more, and serve what others have sent before."""
+    def _bind(self) -> socket.socket:
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        try:
+            sock.setblocking(False)
+            sock.bind(os.fspath(self._path))
+        except BaseException:
+            sock.close()
+            raise
+        return sock
+
+    def _listen(self, sock: socket.socket) -> None:
+        self._socket = sock
+        asyncio.get_running_loop().add_reader(sock, self._take)
+
+    def _look(self) -> None:
+        """Make the socket again if somebody has removed it, as soon as the broker has made the directory again."""
+        self._looking = asyncio.get_running_loop().call_later(_LOOK_AT_SOCKET, self._look)
+        if self._socket is None or self._path.exists():
+            return
+        try:
+            sock = self._bind()
+        except OSError:  # the next time
+            return
+        self._close_socket()
+        self._listen(sock)
+
+    def _close_socket(self) -> None:
+        """Serve what others have sent, and close the socket: what they send after that, they take back."""
         if self._socket is not None:
-            (self._directory / str(self.slot)).unlink(missing_ok=True)
             asyncio.get_running_loop().remove_reader(self._socket)
             while self._take_one():
                 pass
             self._socket.close()
             self._socket = None
+
+    def stop(self) -> None:
+        """Take nothing any more, and serve what others have sent before."""
+        if self._looking is not None:
+            self._looking.cancel()
+            self._looking = None
+        if self._socket is not None:
+            self._path.unlink(missing_ok=True)
+            self._close_socket()
         for other in self._others.values():
             other.close()
         self._others.clear()
@@ -148,6 +183,10 @@ class Passing:
         """Have connections of others served by ``serve``. Return its number: others name it so."""
         self._sites.append(serve)
         return len(self._sites) - 1
+
+    def share(self, topic: str, take: Callable[[bytes], None], known: Callable[[], bytes]) -> Callable[[bytes], None]:
+        """Share nothing: there is no broker."""
+        return lambda data: None
 
     def is_there(self, slot: int) -> bool:
         """Return whether another worker serves the sessions of a slot."""

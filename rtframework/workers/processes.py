@@ -70,7 +70,7 @@ class Processes:
     async def run(self) -> int:
         """Start the workers, and return the exit code when all is over. Nothing is left when it is cancelled."""
         try:
-            self._do(self._supervisor.begin())
+            self._do(self._supervisor.begin(self._loop.time()))
             return await self._done
         finally:
             if self._timer is not None:
@@ -83,6 +83,11 @@ class Processes:
     def end(self) -> None:
         """End all workers."""
         self._do(self._supervisor.end(self._loop.time()))
+
+    def kill(self) -> None:
+        """Kill all workers, and do nothing else: this process is about to end."""
+        for process in list(self._running.values()):
+            _send(process, signal.SIGKILL)
 
     def replace(self) -> None:
         """Replace all workers, one after another."""
@@ -102,9 +107,11 @@ class Processes:
             elif isinstance(action, Tell):
                 self._tell(action.worker.number, action.order)
             elif isinstance(action, Say):
-                self._say(action.text if action.worker is None else self._with_pid(action.text, action.worker))
+                with contextlib.suppress(OSError):  # nobody reads it: the terminal was closed
+                    self._say(action.text if action.worker is None else self._with_pid(action.text, action.worker))
             elif isinstance(action, Ready):
-                self._on_ready()
+                with contextlib.suppress(OSError):
+                    self._on_ready()
         if self._supervisor.exit_code is not None and not self._done.done():
             self._done.set_result(self._supervisor.exit_code)
         if self._timer is not None:
@@ -151,7 +158,8 @@ class Processes:
             code = await process.wait()
             self._hear(worker, reader)  # what it wrote last
         except OSError as error:  # no memory, or no descriptor
-            self._say(f"a worker cannot be started: {error}")
+            with contextlib.suppress(OSError):
+                self._say(f"a worker cannot be started: {error}")
             self._waiting.pop(worker.number, None)
             code = 1
         finally:

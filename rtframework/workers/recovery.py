@@ -81,6 +81,8 @@ def missed_frames(
 
 
 def _frames(adapter: WorkersAdapter, attendance: Attendance, after: int, number: int, payload: bytes) -> Frames | None:
+    if payload[0] == wire.IS_KEPT:  # its id is the offset
+        payload = payload[wire.KEPT_HEAD :]
     if payload[0] == wire.IS_EVENT:
         event = wire.read_event(payload)
         if event.key != adapter.key or not was_for(attendance, event.rooms or None, event.except_, number, after):

@@ -14,6 +14,9 @@ import msgspec
 
 from ..exceptions import DecodeError
 
+SOCKET: Final = "broker"
+"""Name of the broker's socket in the directory of a group."""
+
 CONTROL: Final = 0
 """One of the structs below, as MessagePack."""
 PUBLISH: Final = 1
@@ -24,6 +27,11 @@ EVENT: Final = 3
 """From the broker: the slot of its worker (1), its number (8), the payload of a publication."""
 OWN: Final = 4
 """From the broker: the number (8) of the next publication of this worker that it wanted to read back."""
+ROOMS: Final = 5
+"""One of the structs of :mod:`rtframework.workers.wire_rooms`, as MessagePack."""
+KEPT: Final = 6
+"""To the broker: as ``PUBLISH``, with the rooms whose history keeps it in front of the payload, see
+:func:`rtframework.workers.wire_rooms.publish_kept`."""
 
 KEEP: Final = 1
 """Keep it for clients that may come back."""
@@ -47,9 +55,12 @@ _EVENT: Final = Struct("<IBBQ")
 _OWN: Final = Struct("<IBQ")
 _CONTROL: Final = Struct("<IB")
 _NUMBER: Final = Struct("<Q")
+_KEPT: Final = Struct("<BQ")
 
 EVENT_HEAD: Final = 10
 """Bytes of an event before its payload."""
+KEPT_HEAD: Final = _KEPT.size
+"""Bytes of the payload ``IS_KEPT`` before the event's own."""
 
 _read_size: Final = _SIZE.unpack_from
 
@@ -434,6 +445,10 @@ IS_ANSWER: Final = 3
 IS_JOIN: Final = 4
 """A message after the number of buckets of its rooms (2 bytes), and these (2 each)."""
 
+IS_KEPT: Final = 5
+"""An event that the history of rooms keeps: the time of its entry (milliseconds since the epoch, 8 bytes), and the
+payload of the event, or of the message that it is."""
+
 VOLATILE: Final = 1
 NOT_COMPRESSED: Final = 2
 
@@ -488,6 +503,16 @@ def read_event(payload: bytes) -> Any:
         return _read_event(payload[1:])
     except msgspec.MsgspecError as error:
         raise DecodeError(f"invalid event of another worker: {error}") from None
+
+
+def encode_kept(at: int, payload: bytes) -> bytes:
+    """Make the payload of an event that is in the history of rooms."""
+    return _KEPT.pack(IS_KEPT, at) + payload
+
+
+def kept_at(payload: bytes) -> int:
+    """Return the time of an event that is in the history of rooms."""
+    return int(_KEPT.unpack_from(payload)[1])
 
 
 def encode_join(buckets: Sequence[int], message: bytes) -> bytes:

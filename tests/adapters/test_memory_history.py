@@ -6,13 +6,24 @@ import asyncio
 from dataclasses import dataclass, field
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rtframework import HistoryEntry, HistoryPage, MemoryHistory
 from rtframework.adapters.memory_history import take_page
+from rtframework.protocols import HistoryStore
+from rtframework.testing import HistoryConformance
 from rtframework.types import HistoryQuery, KeptRoom
 from tests.support.thorough import examples
+
+
+class TestConformance(HistoryConformance):
+    """It is a store as any other."""
+
+    def store(self) -> HistoryStore:
+        """Make one."""
+        return MemoryHistory()
 
 
 class Ticking:
@@ -108,7 +119,7 @@ async def test_cleared_and_closed() -> None:
     assert store.find("/", ROOM, HistoryQuery(after=first)).gap
 
 
-def test_bounds_over_all_rooms() -> None:
+def test_bounds_over_all_rooms(caplog: pytest.LogCaptureFixture) -> None:
     """Clients that name rooms would fill the memory of the server."""
     store = MemoryHistory(max_rooms=2)
     rooms = [KeptRoom(name, 3) for name in "abc"]
@@ -116,6 +127,9 @@ def test_bounds_over_all_rooms() -> None:
     store.find("/", rooms[0], HistoryQuery())  # used: b has waited longer now
     store.add("/", [rooms[2]], entry(3))
     assert (len(store), store.forgotten) == (2, 1)
+    assert [record.getMessage() for record in caplog.records] == [
+        "the history of a room is forgotten: more than 2 rooms or 67108864 bytes are kept in memory"
+    ]
     assert store.find("/", rooms[1], HistoryQuery(after=ids[1])) == HistoryPage(gap=True)
     assert not store.find("/", rooms[0], HistoryQuery(after=ids[0])).gap
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from rtframework import ConfigurationError, Server
+from rtframework import ConfigurationError, History, Server
 from rtframework.testing import Clock, TestServer
 from tests.support.in_process import NOT_ON_UVLOOP
 
@@ -32,6 +32,14 @@ def test_a_door_that_stands_open_by_mistake(given: dict[str, Any]) -> None:
     """A forgotten password would let everybody see and disconnect every client."""
     with pytest.raises(ConfigurationError):
         Server().instrument(**given)
+
+
+def test_it_keeps_no_history() -> None:
+    """What an administrator sees would be kept with what is said in rooms."""
+    io = Server(history=History("a"))
+    io.instrument(auth=False)
+    assert io.of("/admin")._history is None
+    assert io.of("/")._history is not None
 
 
 # --- what it is told --------------------------------------------------------------------------------------------------

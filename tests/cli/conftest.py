@@ -2,27 +2,33 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.conftest import Serve
 from tests.support.contract import PROGRAM
-from tests.support.echo_servers import JSON, MSGPACK, PARSERS, Peer, node_server, our_server
+from tests.support.echo_servers import JSON, MSGPACK, PARSERS, NodeServers, Peer, our_server
+
+
+@pytest.fixture(scope="session")
+def _node_servers() -> Iterator[NodeServers]:
+    servers = NodeServers()
+    yield servers
+    servers.close()
 
 
 @pytest.fixture(params=PARSERS)
-async def peer(request: pytest.FixtureRequest, serve: Serve) -> AsyncIterator[Peer]:
+async def peer(request: pytest.FixtureRequest, serve: Serve) -> Peer:
     """Our server and Node's, with either parser."""
     whose, parser = request.param
-    async with contextlib.AsyncExitStack() as stack:
-        if whose == "ours":
-            url = (await serve(our_server(parser))).url
-        else:
-            url = await stack.enter_async_context(node_server(parser))
-        yield Peer(url, ("--msgpack",) if parser == MSGPACK else ())
+    if whose == "ours":
+        url = (await serve(our_server(parser))).url
+    else:
+        servers: NodeServers = request.getfixturevalue("_node_servers")
+        url = servers.urls[parser]
+    return Peer(url, ("--msgpack",) if parser == MSGPACK else ())
 
 
 @pytest.fixture

@@ -12,7 +12,8 @@ from typing import Final
 
 import pytest
 
-from rtframework.cli.signals import on_end
+from rtframework.cli import signals as module
+from rtframework.cli.signals import on_end, on_hangup
 from tests.support.cli import environment
 
 BOTH: Final = [signal.SIGINT, signal.SIGTERM]
@@ -81,3 +82,30 @@ def test_a_second_ctrl_c_ends_it_at_once(loop: str) -> None:
         assert process.stdout.readline() == "told\n"  # two signals that wait at once are one
         process.send_signal(signal.SIGINT)
         assert process.wait(10) == -signal.SIGINT
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "ignores", "expected"),
+    [
+        (False, False, False, "told"),
+        (True, True, False, "told"),
+        (True, False, False, "closed"),
+        (True, False, True, "told"),
+    ],
+    ids=["service", "kill -HUP", "terminal closed", "nohup"],
+)
+async def test_a_hangup(
+    before: bool, after: bool, ignores: bool, expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A server would go on whose terminal was closed, or end though it was told to go on without one."""
+    has_terminal = iter([before, after])
+    monkeypatch.setattr(module, "_has_terminal", lambda: next(has_terminal))
+    found: asyncio.Queue[str] = asyncio.Queue()
+    was = signal.signal(signal.SIGHUP, signal.SIG_IGN if ignores else signal.SIG_DFL)
+    try:
+        on_hangup(lambda: found.put_nowait("told"), lambda: found.put_nowait("closed"))
+        os.kill(os.getpid(), signal.SIGHUP)
+        assert await asyncio.wait_for(found.get(), 10) == expected
+    finally:
+        asyncio.get_running_loop().remove_signal_handler(signal.SIGHUP)
+        signal.signal(signal.SIGHUP, was)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import shutil
 import signal
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -15,6 +16,7 @@ from aiohttp import web
 from rtframework import Server
 from rtframework.adapters.recovering import instead_of_memory
 from rtframework.cli import worker as module
+from rtframework.cli.errors import Failure
 from rtframework.cli.worker import Worker
 from rtframework.workers.adapter import WorkersAdapter
 from rtframework.workers.broker import Broker
@@ -108,6 +110,16 @@ async def test_it_is_told_when_the_supervisor_has_gone_and_leaves_nothing(house:
     house.worker.drains()  # the table is no longer there for it
     await house.leave()
     assert not house.broker.directory.exists()
+
+
+async def test_what_it_cannot_do_without_is_named(house: House) -> None:
+    """A full disk would show as something else, and a directory that was removed as forty lines of a traceback."""
+    shutil.rmtree(house.broker.directory)
+    with pytest.raises(Failure, match=r"the workers need sockets in .*: No such file or directory"):
+        house.worker.serve(lambda: None)
+    worker = Worker(house.writer, house.broker.directory / "nowhere", 10.0)
+    with pytest.raises(Failure, match=r"the broker in .* cannot be reached: "):
+        await worker.join(lambda: None)
 
 
 async def test_a_program_that_names_no_adapter_is_one_with_the_others(house: House) -> None:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import json
 import os
+import shutil
 import signal
 import socket
+import sys
 import tempfile
 from contextlib import AbstractAsyncContextManager
 from functools import partial
@@ -16,10 +19,11 @@ from pathlib import Path
 import aiohttp
 import pytest
 
+from rtframework.cli.errors import Failure
 from rtframework.cli.workers import count_cores, supervise
 from rtframework.workers.broker import Broker
 from tests.cli.test_reloader import alive, children
-from tests.support.cli import Running, rtframework, running
+from tests.support.cli import COMMAND, Running, environment, rtframework, running
 from tests.support.js import JSClients
 from tests.support.served_program import PROGRAM, get, url_of
 from tests.support.server import HOST
@@ -149,6 +153,125 @@ async def test_a_worker_that_hangs_is_replaced(program: Path) -> None:
         asking.cancel()
         await asyncio.wait((asking,))
         assert int(found[1]) not in await pids_of(url)
+        assert await command.end() == 0
+
+
+SLOW = """
+async def index(request):
+    print("asked", flush=True)
+    await asyncio.sleep(99)
+
+async def told(app):
+    print("told", flush=True)
+
+def make_app():
+    app = web.Application()
+    app.router.add_get("/", index)
+    app.on_shutdown.append(told)
+    io.attach(app)
+    return app
+"""
+
+
+async def test_a_second_ctrl_c_ends_all_at_once(program: Path) -> None:
+    """Workers that nobody sees would hold the port for seconds, and write into the prompt."""
+    program.write_text(OURS + SLOW)
+    with tempfile.TemporaryDirectory(prefix="rtf", dir="/tmp") as folder:
+        args = ("run", "program:make_app()", "--port", "0", "--workers", "2", "--shutdown-timeout", "60")
+        async with running(*args, cwd=program.parent, env={"TMPDIR": folder}) as command:
+            asking = asyncio.create_task(get(await url_of(command)))
+            await command.see("asked")
+            workers = children(command.process.pid)
+            command.process.send_signal(signal.SIGINT)
+            await command.see("told")
+            assert await command.end() == -signal.SIGINT
+            await until(lambda: not [pid for pid in workers if alive(pid)])
+            assert (command.err, list(Path(folder).iterdir())) == ([], [])
+            with pytest.raises(aiohttp.ClientError):
+                await asking
+
+
+IN_A_TERMINAL = """
+import os, pty, sys
+
+pid, terminal = pty.fork()
+if not pid:
+    os.execv(sys.argv[1], sys.argv[1:])
+printed = b""
+while b"Serving" not in printed:
+    printed += os.read(terminal, 1000)
+os.close(terminal)
+print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+"""
+
+
+async def test_the_terminal_is_closed(program: Path) -> None:
+    """A server that nobody sees would go on, and hold the port."""
+    args = ("-c", IN_A_TERMINAL, *COMMAND, "run", "program:make_app()", "--port", "0", "--workers", "2")
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, *args, cwd=program.parent, env=environment(), stdout=asyncio.subprocess.PIPE
+    )
+    try:
+        async with asyncio.timeout(30):
+            out, _ = await process.communicate()
+        assert out.strip() == b"0"
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+
+
+async def test_the_folder_of_the_sockets_is_removed(program: Path, js: JSClients) -> None:
+    """What tidies up temporary files would cut off all that polls, and no worker could be started any more."""
+    with tempfile.TemporaryDirectory(prefix="rtf", dir="/tmp") as folder:
+        args = ("run", "program:make_app()", "--port", "0", "--workers", "2")
+        async with running(*args, cwd=program.parent, env={"TMPDIR": folder}) as command:
+            url = await url_of(command)
+            (directory,) = Path(folder).iterdir()
+            shutil.rmtree(directory)
+            await command.see("the directory of the workers was removed: it is made again", on="err")
+            await until(lambda: {each.name for each in directory.iterdir()} == {"broker", "-1", "0", "1"})
+            for _ in range(4):
+                client = await js.connect(url, transports=["polling"])
+                for _ in range(4):
+                    assert isinstance(await client.emit_with_ack("pid"), int)
+            victim = await client.emit_with_ack("pid")
+            os.kill(victim, signal.SIGKILL)
+            await command.see(f"worker {victim} has ended", on="err")
+            await until(lambda: len(set(children(command.process.pid)) - {victim}) == 2, timeout=20)
+            assert victim not in await pids_of(url)
+            assert await command.end() == 0
+        assert list(Path(folder).iterdir()) == []
+
+
+async def test_a_folder_that_cannot_be_made(program: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A full disk would show as a traceback, or as something else."""
+
+    async def fail(broker: Broker) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(Broker, "start", fail)
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    options = {"timeout": 5.0, "shutdown_timeout": 1.0, "drain": 0.0, "drains_at_end": False}
+    try:
+        with pytest.raises(Failure, match=r"need sockets in .*: No space left on device"):
+            await supervise("nothing", [], [[]], **options)  # type: ignore[arg-type]
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+
+
+async def test_a_new_version_that_never_serves_makes_way_for_the_next(program: Path) -> None:
+    """A program that waits for ever when it starts could not be mended without ending the server."""
+    async with serve(program, "--reload") as command:
+        url = await url_of(command)
+        before = await pids_of(url)
+        program.write_text(OURS + "import time; print('waits', flush=True); time.sleep(999)")
+        await command.see("waits")
+        assert await pids_of(url) == before
+        program.write_text(OURS + "# mended")
+        await command.see("all workers were replaced", on="err")
+        assert not await pids_of(url) & before
         assert await command.end() == 0
 
 

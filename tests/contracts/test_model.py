@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from rtframework import Ack, ConfigurationError, Namespace, Server, Socket
+from rtframework import Ack, ConfigurationError, History, Namespace, Server, Socket
 from rtframework.contracts import describe, typescript
 from rtframework.handlers.declarations import NOTHING
 from rtframework.testing import TestServer
@@ -144,6 +144,40 @@ def test_events_that_are_named_by_integers() -> None:
     assert [(each.name, type(each.name)) for each in (*main.receives, *main.sends)] == [(1, int), (1, int)]
     assert main.receives[0].description == "Say something."
     assert len(main.receives[0].places) == 2
+
+
+def test_rooms_with_history() -> None:
+    """A client's compiler would not know the event that brings what was said."""
+    io = Server(history=[History("chat:{room}"), History("a", nsp="/other")])
+    io.of("/other")
+    io.of("/t/{name}")
+    assert [[each.name for each in nsp.sends] for nsp in describe(io).namespaces] == [["history"]] * 3
+    assert "(page: HistoryMessage) => void" in typescript(describe(io))
+    one = Server(history=History("a", nsp="/other"))
+    assert describe(one).namespaces[0].sends == ()
+    own = Server(history=History("a"))
+    own.emits("history", str)
+    (event,) = describe(own).namespaces[0].sends
+    assert types(event) == [("data", str)]
+
+
+@NOT_ON_UVLOOP
+async def test_strict_mode_and_rooms_with_history() -> None:
+    """A program with declarations could not test its rooms: the ids of entries are in no declaration."""
+    io = Server(history=History("chat:{room}"), strict_emits=True)
+
+    @io.emits("said", str)
+    @io.on("enter")
+    async def enter(socket: Socket) -> None:
+        await io.to("chat:1").emit("said", "before")
+        await socket.join("chat:1", history=5)
+        await io.to("chat:1").emit("said", "live")
+
+    async with TestServer(io) as server:
+        client = await server.connect()
+        await client.emit("enter")
+        assert [each["args"] for each in (await client.receive("history"))["entries"]] == [["before"]]
+        assert (await client.receive("said"))[0] == "live"
 
 
 def test_an_event_that_may_be_sent_again_says_so() -> None:

@@ -12,7 +12,10 @@ from rtframework import ConnectionRefused, Limits, RateLimit, Server, Socket
 from rtframework.testing import TestServer
 from tests.conftest import Serve
 from tests.gateways import application, in_memory, talk
+from tests.support.in_process import NOT_ON_UVLOOP
 from tests.support.server import BY_AIOHTTP
+
+pytestmark = NOT_ON_UVLOOP
 
 
 async def status_of(server: TestServer, headers: Mapping[str, str] | None = None, query: str = "") -> int:

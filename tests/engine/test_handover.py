@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, cast
 
 import pytest
@@ -73,6 +74,10 @@ class Alone:
     """Neighbours that there are none of."""
 
     slot = 5
+
+    def share(self, topic: str, *functions: object) -> Callable[[bytes], None]:
+        """Tell nobody."""
+        return lambda data: None
 
 
 def test_servers_of_sub_applications_join_too() -> None:

@@ -9,6 +9,9 @@ from rtframework import ConfigurationError, Server
 from rtframework.testing import TestServer
 from tests.conftest import Serve
 from tests.gateways import Numbered, application
+from tests.support.in_process import NOT_ON_UVLOOP
+
+pytestmark = NOT_ON_UVLOOP
 
 
 def echoing() -> Server:

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 import aiohttp
 from aiohttp import web
 
-from rtframework import ConnectionRefused, DecodeError, Packet, PacketType, Server, Socket
+from rtframework import ConnectionRefused, DecodeError, Limits, Packet, PacketType, Server, Socket
 from rtframework.engine.frames import EncodedFrames
 from rtframework.gateways.base import BaseGateway
 from rtframework.gateways.client import GatewayClient
+from rtframework.gateways.connection import GatewayConnection
 from rtframework.gateways.packets import Outgoing
 from rtframework.gateways.websocket import GatewayWebSocket, own_message
+from rtframework.protocols import Frames
 from rtframework.types import Handshake
 from tests.conftest import Serve
 from tests.engine import eventually
@@ -129,3 +132,137 @@ async def test_one_emit_reaches_clients_of_all_protocols(serve: Serve, js: JSCli
             assert (await two.receive()).data == 4400
         await eventually(lambda: sorted(gone) == ["parse error", "transport close"])
     assert [each.transport for each in io._server.eio.connections.values()] == ["websocket"]
+
+
+class Stream:
+    """A transport that is no websocket: what is written stays here until somebody takes it."""
+
+    name = "stream"
+    abandoned = False
+    received = 0
+
+    def __init__(self, gateway: BaseGateway) -> None:
+        self.gateway = gateway
+        self.connection: Any = None
+        self.is_open = False
+        self.written: list[str] = []
+        self.ends: list[str] = []
+        self.pings = 0
+
+    def serve(self, connection: Any) -> None:
+        self.connection = connection
+
+    @property
+    def writable(self) -> bool:
+        return self.is_open
+
+    def write(self, frames: list[Frames]) -> bool:
+        if not self.is_open:
+            return False
+        self.written += [self.gateway.form(each) for each in frames]
+        return True
+
+    def buffered(self) -> int:
+        return 0
+
+    def release(self, frames: Frames) -> None:
+        """Do nothing."""
+
+    resume_reading = abort = lambda self: None
+
+    def close(self) -> None:
+        self.ends.append(self.connection.end_reason)
+
+    def ping(self) -> None:
+        self.pings += 1
+
+
+class Posts(Lines):
+    """The same protocol, with a POST for what clients say, and a stream for what they hear."""
+
+    def add_routes(self, app: web.Application, path: str) -> None:
+        self.streams: list[Stream] = []
+        app.router.add_get(path, self.handler(self.answer))
+        app.router.add_post(path, self.handler(self.take))
+
+    def make_client(self, connection: Any, handshake: Handshake) -> GatewayClient:
+        return GatewayClient(
+            connection, handshake, application=self.application, decoder=LinesDecoder(), limits=self.limits
+        )
+
+    async def answer(self, request: web.Request, headers: dict[str, str]) -> Any:
+        refusal = await self.check(request, headers)
+        if refusal is not None:
+            return refusal
+        stream = Stream(self)
+        self.streams.append(stream)
+        connection = self.open(request, stream)
+        connection.answers = False
+        connection.client.join("/")
+        return web.Response(text=connection.sid, headers=headers)
+
+    async def take(self, request: web.Request, headers: dict[str, str]) -> Any:
+        connection = self.entrance.table.find(request.query["sid"])
+        assert isinstance(connection, GatewayConnection)
+        try:
+            body = await self.read_body(request, connection)
+        except TimeoutError:
+            return web.Response(status=408, headers=headers)
+        if body is None:
+            return web.Response(status=413, headers=headers)
+        connection.receive(body.decode())
+        return web.Response(status=204, headers=headers)
+
+    def encode(self, packets: Sequence[Outgoing]) -> Any:
+        return "".join(str(each.text) for each in packets if each.type == PacketType.EVENT)
+
+
+async def test_a_gateway_need_not_be_a_websocket(serve: Serve) -> None:
+    """Server-sent events, and protocols over POST, would need a server of their own."""
+    limits = Limits(max_http_buffer_size=1_000, body_timeout=0.3)
+    io = Server(limits=limits, cors_allowed_origins=["https://app.example"], ping_interval=0.2, ping_timeout=0.1)
+    reasons: list[str] = []
+    io.on("disconnect")(lambda socket, reason: reasons.append(reason))
+
+    @io.on("say")
+    async def say(socket: Socket, text: str) -> None:
+        await io.emit("said", text)
+
+    app = web.Application()
+    posts = Posts(*io._serve_beside(app))
+    posts.attach(app, "/posts")
+    server = await serve(app)
+    url = f"{server.url}/posts"
+    page = {"Origin": "https://app.example"}
+    async with aiohttp.ClientSession() as http:
+        async with http.get(url, headers={"Origin": "https://evil.example"}) as answer:
+            assert answer.status == 403
+        async with http.get(url, headers=page) as answer:
+            assert answer.headers["Access-Control-Allow-Origin"] == "https://app.example"
+            sid = await answer.text()
+        await eventually(lambda: len(io.sockets) == 1)
+        (stream,) = posts.streams
+        async with http.post(f"{url}?sid={sid}", data='["say","hi"]') as answer:
+            assert answer.status == 204
+        async with http.post(f"{url}?sid={sid}", data="x" * 2_000) as answer:
+            assert answer.status == 413
+
+        async def slowly() -> AsyncIterator[bytes]:
+            yield b"x" * 10
+            await asyncio.sleep(20)
+
+        async with http.post(f"{url}?sid={sid}", data=slowly()) as answer:
+            assert answer.status == 408
+        assert stream.written == []
+        stream.is_open = True
+        stream.connection.outbox.flush()
+        assert [each for each in stream.written if each] == ['["said","hi"]']
+        await io.emit("said", "more")
+        await eventually(lambda: stream.written[-1] == '["said","more"]')
+        await eventually(lambda: stream.pings > 2)
+        assert (reasons, io.stats().inbound_bytes) == ([], 0)
+        await io.disconnect_sockets(close=True)
+        await eventually(lambda: bool(reasons))  # the handlers run in the background
+        assert (reasons, stream.ends) == (["server namespace disconnect"], ["server namespace disconnect"])
+        stream.connection.lost("transport close")
+        await eventually(lambda: not io._server.eio.connections)

@@ -11,6 +11,9 @@ from rtframework import ConnectionRefused, DisconnectReason, Handshake, Limits, 
 from rtframework.testing import Clock
 from tests.engine import eventually
 from tests.gateways import Talk, in_memory, talk
+from tests.support.in_process import NOT_ON_UVLOOP
+
+pytestmark = NOT_ON_UVLOOP
 
 
 class Gated:

@@ -20,6 +20,9 @@ from rtframework import (
     WebSocketCodec,
 )
 from tests.gateways import Numbered, application, in_memory
+from tests.support.in_process import NOT_ON_UVLOOP
+
+pytestmark = NOT_ON_UVLOOP
 
 
 class Late(Numbered):

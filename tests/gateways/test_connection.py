@@ -14,6 +14,9 @@ from rtframework.gateways.connection import NEVER, GatewayConnection
 from rtframework.testing import Clock, TestServer
 from tests.engine import eventually
 from tests.gateways import in_memory, talk
+from tests.support.in_process import NOT_ON_UVLOOP
+
+pytestmark = NOT_ON_UVLOOP
 
 
 def only(io: Server) -> GatewayConnection:

@@ -13,6 +13,9 @@ from rtframework import (
     ConnectionRefused,
     Disconnected,
     EventError,
+    Limits,
+    Packet,
+    PacketType,
     RateLimit,
     Recovery,
     Server,
@@ -21,10 +24,14 @@ from rtframework import (
     TokenSources,
 )
 from rtframework.gateways.json_codec import JSONCodec
+from rtframework.gateways.plain_websocket import PlainWebSocketGateway
 from rtframework.protocols import Serializer
 from rtframework_msgpack import MsgpackSerializer
 from tests.engine import eventually
 from tests.gateways import in_memory, talk
+from tests.support.in_process import NOT_ON_UVLOOP
+
+pytestmark = NOT_ON_UVLOOP
 
 
 async def test_one_emit_reaches_both_kinds_of_clients() -> None:
@@ -69,6 +76,20 @@ async def test_one_packet_is_encoded_once_for_all() -> None:
         for page in (one, two, three):
             assert (await page.hear())["args"] == [{"a": [1]}]
     assert made == 1
+
+
+def test_what_other_servers_have_encoded_is_understood() -> None:
+    """What is emitted on another server, or was missed, would be lost for plain websockets."""
+    io = Server()
+    engine = io._server
+    gateway = PlainWebSocketGateway(*io._parts())
+    spliced = engine.splice("/n", '["a","é",{"b":1}]', "offset.1")
+    assert spliced is not None
+    joined = engine.join([spliced, engine.encode(Packet(PacketType.CONNECT, "/n", {"sid": "x"}))])
+    first = '{"type":"event","event":"a","args":["é",{"b":1},"offset.1"],"nsp":"/n"}'
+    assert gateway.form(spliced).packets == [first]
+    assert gateway.form(joined).packets == [first, '{"type":"connected","sid":"x","nsp":"/n"}']
+    assert gateway.form(joined) is gateway.form(joined)
 
 
 async def test_answers_go_both_ways() -> None:
@@ -297,3 +318,32 @@ async def test_nothing_is_left_of_those_who_have_gone() -> None:
         assert not table.unconnected
         assert not table.tasks
         assert io.stats().inbound_bytes == 0
+
+
+async def test_close_codes_say_what_to_do() -> None:
+    """A client would come back at once, again and again, or not at all."""
+    io = Server(rate_limit=RateLimit(events="1/h", on_exceed="close"), limits=Limits(max_outbox=10_000))
+
+    @io.on("connection")
+    async def connection(socket: Socket) -> None:
+        if socket.handshake.query.get("much"):
+            for _ in range(3):
+                await socket.emit("much", "x" * 9_000)
+            await asyncio.sleep(0)
+
+    io.on("a")(lambda socket: None)
+    async with in_memory(io) as server:
+        async with talk(server) as page:
+            await page.emit("a")
+            await page.emit("a")
+            assert await page.close_code() == (4429, "rate limited")
+        async with talk(server, "?much=1", joins=False) as page:
+            assert (await page.close_code())[0] == 4413
+        async with talk(server) as page:
+            io.engine.ban("127.0.0.1", 60)
+            assert await page.close_code() == (1008, "forced server close")
+            io.engine.unban("127.0.0.1")
+        async with talk(server) as page:
+            (socket,) = io.sockets.values()
+            socket._nsp._membership.revoke(socket)
+            assert await page.close_code() == (4401, "token_revoked")

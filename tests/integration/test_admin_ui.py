@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import pytest
@@ -57,7 +56,7 @@ async def page(browser: Pages) -> Page:
     return page
 
 
-async def test_the_ui(serve: Serve, js: JSClients, page: Page, tmp_path: Path) -> None:
+async def test_the_ui(serve: Serve, js: JSClients, page: Page) -> None:
     """The page that people know would not work with this server."""
     io = Server()
     io.instrument(username="ada", password="right", mode="development", server_id="the-server")
@@ -86,7 +85,6 @@ async def test_the_ui(serve: Serve, js: JSClients, page: Page, tmp_path: Path) -
     # the dashboard
     await expect(page.get_by_text("/admin", exact=True)).to_be_visible()
     await one.emit("say", "hello")
-    await page.screenshot(path=tmp_path / "dashboard.png")
 
     # one socket
     await page.goto(server.url + "/ui/#/sockets/")
@@ -103,7 +101,6 @@ async def test_the_ui(serve: Serve, js: JSClients, page: Page, tmp_path: Path) -
     await page.locator("form").filter(has=page.get_by_label("Join a room")).get_by_role("button").last.click()
     await until(lambda: "from-the-ui" in io.sockets[one_id].rooms)
     await expect(page.get_by_role("cell", name="from-the-ui")).to_be_visible()
-    await page.screenshot(path=tmp_path / "socket.png", full_page=True)
 
     # the rooms, and the events
     await page.goto(server.url + "/ui/#/rooms/")
@@ -112,7 +109,6 @@ async def test_the_ui(serve: Serve, js: JSClients, page: Page, tmp_path: Path) -
     await page.goto(server.url + "/ui/#/events/")
     await expect(page.get_by_text("from-the-ui").first).to_be_visible()
     await expect(page.get_by_text("said").first).to_be_visible()
-    await page.screenshot(path=tmp_path / "events.png", full_page=True)
 
     # disconnects it
     await page.goto(server.url + "/ui/#/sockets/")
@@ -130,7 +126,7 @@ async def test_the_ui(serve: Serve, js: JSClients, page: Page, tmp_path: Path) -
     await expect(page.get_by_label("Password")).not_to_be_visible()
 
 
-async def test_the_ui_in_production(serve: Serve, js: JSClients, page: Page, tmp_path: Path) -> None:
+async def test_the_ui_in_production(serve: Serve, js: JSClients, page: Page) -> None:
     """The dashboard would be empty, or show what it should not."""
     io = Server()
     io.instrument(username="ada", password="right")
@@ -146,11 +142,10 @@ async def test_the_ui_in_production(serve: Serve, js: JSClients, page: Page, tmp
     kinds = "document.querySelector('#app').__vue__.$store.state.main.aggregatedEvents.map((event) => event.type)"
     await page.wait_for_function(f"['rawConnection', 'bytesIn', 'bytesOut'].every((kind) => {kinds}.includes(kind))")
     await expect(page.get_by_label("Password")).not_to_be_visible()
-    await page.screenshot(path=tmp_path / "production.png", full_page=True)
 
 
 @needs("redis-server")
-async def test_the_ui_with_two_servers(serve: Serve, js: JSClients, page: Page, tmp_path: Path) -> None:
+async def test_the_ui_with_two_servers(serve: Serve, js: JSClients, page: Page) -> None:
     """The page would show, and reach, only what the server that it is connected to has."""
     async with running_redis() as redis:
         ios = [Server(adapter=RedisStreams(redis.url, name=name)) for name in ("first", "second")]
@@ -166,7 +161,6 @@ async def test_the_ui_with_two_servers(serve: Serve, js: JSClients, page: Page, 
         await page.goto(servers[0].url + "/ui/#/servers/")
         for name in ("the-first", "the-second"):
             await expect(page.get_by_text(name)).to_be_visible()
-        await page.screenshot(path=tmp_path / "servers.png", full_page=True)
         await page.goto(servers[0].url + "/ui/#/sockets/")
         for sid in (one_id, two_id):
             await expect(page.get_by_role("row").filter(has_text=sid)).to_contain_text("WebSocket")
@@ -178,7 +172,6 @@ async def test_the_ui_with_two_servers(serve: Serve, js: JSClients, page: Page, 
         await page.locator("form").filter(has=page.get_by_label("Join a room")).get_by_role("button").last.click()
         await until(lambda: "from-the-ui" in ios[1].sockets[two_id].rooms)
         await expect(page.get_by_role("cell", name="from-the-ui")).to_be_visible()
-        await page.screenshot(path=tmp_path / "socket.png", full_page=True)
         await page.goto(servers[0].url + "/ui/#/sockets/")
         row = page.get_by_role("row").filter(has_text=two_id).filter(has_text="WebSocket")
         await row.get_by_role("button").click()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
 from collections.abc import AsyncIterator
@@ -10,7 +11,7 @@ from typing import Any
 
 import jwt
 import pytest
-from playwright.async_api import WebSocketRoute, expect
+from playwright.async_api import Locator, WebSocket, WebSocketRoute, expect
 
 from tests.conftest import ServeProgram
 from tests.support.browser import Pages
@@ -49,7 +50,7 @@ def token(*, key: str = KEY, lasts: float = 3600, **claims: Any) -> str:
 
 async def keep_token(page: ChatPage, token: str) -> None:
     """Put a session into the browser's storage, as the page itself would."""
-    session = {"token": token, "person": {"id": "1", "name": "Mallory"}, "renewAt": time.time() * 1000 + 1e6}
+    session = {"token": token, "person": {"id": "1", "name": "Mallory"}}
     await page.page.evaluate("session => localStorage.setItem('chat.session', session)", json.dumps(session))
 
 
@@ -205,7 +206,7 @@ async def test_people_come_and_go(serve_program: ServeProgram, browser: Pages) -
 
     notices = ["Grace joined", "Linus joined", "Mary joined"]
     await expect(ada.notices).to_have_text(notices)
-    await ada.page.request.post(f"{server.url}/patience", data="0")
+    await ada.page.request.post(f"{server.url}/lose-patience")
     # Grace's page went first, so her notice would be there before this one.
     await expect(ada.notices).to_have_text([*notices, "Linus left"])
     await expect(ada.people).to_have_text(["ADAdayou", "GRGrace", "MAMary"])
@@ -244,8 +245,9 @@ async def test_the_server_is_killed_and_comes_back(server: SubprocessServer, bro
     await expect(ada.messages.last).to_have_attribute("data-state", "pending")
 
     await server.start()
-    for page in (ada, grace):
+    for page in (ada, grace):  # one may be back 5 s before the other
         await page.see_online()
+    for page in (ada, grace):
         await expect(page.title).to_have_text("# boat")
         await expect(page.people).to_have_count(2)
     await expect(grace.texts).to_have_text(["before", "one", "two"], timeout=RECONNECTED_WITHIN)
@@ -372,3 +374,43 @@ async def test_sessions_that_do_not_do_and_one_that_does(browser: Pages, chat: C
     await page.page.reload()
     await expect(page.name_field).to_be_visible()
     assert await page.page.evaluate("localStorage.length") == 0
+
+
+async def test_a_page_goes_on_with_a_new_token(browser: Pages, chat: Chat) -> None:
+    """A page that stays open would be signed out when its token runs out, in the middle of a sentence."""
+    page = await chat.open()
+    ends = time.time() + 3
+    short = token(exp=ends)
+    await keep_token(page, short)
+    await page.page.reload()
+    await page.see_online()
+    sockets: list[WebSocket] = []
+    page.page.on("websocket", lambda opened: sockets.append(opened))
+    await page.page.wait_for_function("old => JSON.parse(localStorage['chat.session']).token !== old", arg=short)
+    await asyncio.sleep(max(ends - time.time(), 0))  # the first one has run out
+    await page.said("still here")
+    assert not sockets, "it is the same connection"
+
+
+async def test_somebody_is_thrown_out(serve_program: ServeProgram, browser: Pages) -> None:
+    """A person who is thrown out would not learn why, or would be back at once."""
+    key = "the-key-of-those-who-look-after-the-chat"
+    server = await serve_program(SERVER, env={"CHAT_KEY": KEY, "CHAT_API_KEY": key})
+    chat = Chat(server.url, browser)
+    ada, grace = await chat.enter("Ada"), await chat.enter("Grace")
+    (person,) = [row for row in await ada.page.locator('[data-testid="people"] li').all() if await is_of(row, "Grace")]
+    kicked = await ada.page.request.post(
+        f"{server.url}/api/kick",
+        headers={"Authorization": f"Bearer {key}"},
+        data={"user": await person.get_attribute("data-person"), "reason": "no flooding, please"},
+    )
+    assert kicked.ok, await kicked.text()
+    await grace.see_signed_out("You were sent away: no flooding, please")
+    await expect(ada.notices).to_have_text(["Grace joined", "Grace left"])
+    await grace.page.reload()
+    await expect(grace.name_field).to_be_visible()
+
+
+async def is_of(row: Locator, name: str) -> bool:
+    """Tell whether a row of a list is a person's."""
+    return await row.get_attribute("data-name") == name

@@ -33,13 +33,23 @@ async def enter(js: JSClients, url: str, name: str, **options: Any) -> tuple[JSC
     return client, (await client.wait_for("welcome"))[0]
 
 
+async def told_of(client: JSClient, event: str, room: str) -> dict[str, Any]:
+    """Return what a client was told of a room, by the next event of that name."""
+    while True:
+        (told,) = await client.wait_for(event)
+        if told["room"] == f"room:{room}":
+            return dict(told)
+
+
 async def until_there(client: JSClient, room: str, *, people: int = 0, messages: int = 0) -> list[str]:
-    """Wait until a client's worker has heard of so many people and messages of a room. Return the texts."""
+    """Wait until a client that enters a room finds so many people and messages in it. Return the texts."""
     async with asyncio.timeout(15):
         while True:
-            joined = await client.emit_with_ack("join", {"room": room})
-            if len(joined["people"]) >= people and len(joined["messages"]) >= messages:
-                return [each["text"] for each in joined["messages"]]
+            await client.emit_with_ack("join", room)
+            entries = (await told_of(client, "history", room))["entries"]
+            members = (await told_of(client, "presence", room))["members"]
+            if len(members) >= people and len(entries) >= messages:
+                return [each["args"][0]["text"] for each in entries]
             await asyncio.sleep(0.05)
 
 
@@ -64,16 +74,17 @@ async def test_it_is_one_chat(js: JSClients) -> None:
         clients = [client for client, _ in entered]
         await until_there(clients[-1], "lobby", people=len(NAMES))
         for client in clients:
-            await client.emit_with_ack("join", {"room": "engines"})
+            await client.emit_with_ack("join", "engines")
         await until_there(clients[0], "engines", people=len(NAMES))
         for number, client in enumerate(clients):
-            text = {"room": "engines", "text": f"from {number}", "key": f"key of {number}"}
-            said = await client.emit_with_ack("message", text)
-            assert await client.emit_with_ack("message", text) == said, "it is posted once"
+            message = ("engines", f"from {number}", f"key of {number}")
+            said = await client.emit_with_ack("message", *message)
+            assert await client.emit_with_ack("message", *message) == said, "it is posted once"
         texts = [f"from {number}" for number in range(len(NAMES))]
-        assert await until_there(clients[-1], "engines", messages=len(NAMES)) == texts
-        other = entered[-1][1]["you"]["id"]
-        await clients[0].emit_with_ack("private", {"person": other, "text": "psst", "key": "a private key"})
+        late, _ = await enter(js, url, "Late")
+        assert await until_there(late, "engines", messages=len(NAMES)) == texts
+        other = entered[-1][1]["id"]
+        await clients[0].emit_with_ack("private", other, "psst", "a private key")
         assert (await clients[-1].wait_for("private"))[0]["text"] == "psst"
         for worker in children(command.process.pid):  # all that either of them knew
             os.kill(worker, signal.SIGKILL)

@@ -20,8 +20,8 @@ from tests.support.client_page import PACKAGE, has_vue
 from tests.support.markdown import read_page
 from tests.support.preload import ROOT
 from tests.support.react import MODULES
+from tests.support.typescript import Compiler
 
-CHECK: Final = "node_modules/typescript/bin/tsc"
 SETTINGS: Final = {
     "strict": True,
     "noEmit": True,
@@ -151,7 +151,7 @@ def test_the_package_has_the_version_of_the_framework() -> None:
     assert json.loads((PACKAGE / "package.json").read_text())["version"] == project[1]
 
 
-async def test_the_types_of_a_program(folder: Path) -> None:
+async def test_the_types_of_a_program(folder: Path, tsc: Compiler) -> None:
     """A typo in the name of an event or an option would be found by a user instead of the compiler."""
     files = {"program.ts": PROGRAM}
     if has_vue():
@@ -160,17 +160,17 @@ async def test_the_types_of_a_program(folder: Path) -> None:
         (folder / name).write_text(text, encoding="utf-8")
     settings = {"compilerOptions": SETTINGS, "files": list(files)}
     (folder / "tsconfig.json").write_text(json.dumps(settings), encoding="utf-8")
-    await run("node", CHECK, cwd=folder)
+    assert await tsc.compile(folder) == []
 
 
-async def test_the_package_has_the_types_that_it_says(folder: Path) -> None:
+async def test_the_package_has_the_types_that_it_says(folder: Path, tsc: Compiler) -> None:
     """The declarations are written by hand: without a check they would promise what the code does not do."""
     package = shutil.copytree(folder / "node_modules" / "@rtframework" / "client", folder / "checked")
     settings = json.loads((PACKAGE / "tsconfig.json").read_text())
     if not has_vue():
         settings["exclude"] = ["src/react.js", "src/vue.js", "types/react.d.ts", "types/vue.d.ts"]
     (package / "tsconfig.json").write_text(json.dumps(settings), encoding="utf-8")
-    await run("node", str(MODULES / "typescript" / "bin" / "tsc"), "-p", "tsconfig.json", cwd=package)
+    assert await tsc.compile(package) == []
 
 
 async def test_the_page_of_the_readme(serve: Serve, browser: Pages) -> None:

@@ -16,10 +16,12 @@ import pytest
 from aiohttp import web
 from playwright.async_api import Page, Route, expect
 
-from rtframework import ClusterUnavailable, Recovery, Server, Socket
+from rtframework import ClusterUnavailable, Presence, Recovery, Server, Socket
+from rtframework.protocols import PresenceTab
 from rtframework_redis import Publisher, RedisPubSub, RedisStreams
 from tests.support.browser import Pages
 from tests.support.chat import SERVER_DOWN
+from tests.support.clients import FakeClient
 from tests.support.cluster.clients import LightClient, light_clients
 from tests.support.cluster.members import Member, members
 from tests.support.cluster.needs import needs
@@ -354,6 +356,49 @@ async def test_the_rights_of_a_publisher_are_exact(adapter: Literal["streams", "
         assert await redis.command("ACL", "LOG") == []
         allowed, used = commands_of(rules), await commands_used(redis)
     assert allowed - used <= {"xrange", "client|list", "client|kill"}  # for what is in doubt when a connection ends
+
+
+@pytest.mark.parametrize("kind", ["streams", "classic", "sharded"])
+async def test_the_rights_for_presence_are_exact(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An administrator would give more rights than needed, or lists would be wrong on the day that one is missing."""
+    monkeypatch.setattr("rtframework_redis.presence_store.RENEW", 0.05)
+    monkeypatch.setattr("rtframework_redis.presence_store._JITTER", 0.01)
+    base = {"streams": "acl", "classic": "acl-pubsub", "sharded": "acl-pubsub-sharded"}[kind]
+    rules = rules_of("acl-presence")
+    more = [rule for rule in rules if kind == "streams" or rule != "+xadd"]
+    async with running_redis() as redis:
+        await redis.command("ACL", "SETUSER", "chat", *rules_of(base), *more)
+        url = f"redis://{USER}@{HOST}:{redis.port}"
+        adapter = RedisStreams(url) if kind == "streams" else RedisPubSub(url, sharded=kind == "sharded")
+        host = Server(adapter=adapter, presence=Presence("{room}", grace=0.05))._host
+        await host.start()
+        try:
+            store = host.presence.store if host.presence is not None else None
+            assert store is not None
+            one, two = FakeClient(host, "one"), FakeClient(host, "two")
+            for each in (one, two):
+                await each.connect()
+                await each.socket().join("r")
+            await store.enter(PresenceTab("/", "r", "two1", "another"), "null", 0.05)  # type: ignore[misc]
+            await two.socket().update_presence("r", 1)
+            await one.socket().leave("r")
+            two.drop()
+            async with asyncio.timeout(10):
+                while await host.server.presence("r"):  # noqa: ASYNC110 - nobody is left to be told
+                    await asyncio.sleep(0.02)
+            tag = {"streams": "socket.io", "classic": "socket.io-classic", "sharded": "socket.io-sharded"}[kind]
+            await redis.command("HSET", f"sio:presence:{{{tag}}}:calls", adapter.uid, 1)  # as if calls had been lost
+            await redis.command("ZADD", f"sio:presence:{{{tag}}}:nodes", 1, "killed")
+            async with asyncio.timeout(10):
+                while await redis.command("ZSCORE", f"sio:presence:{{{tag}}}:nodes", "killed"):  # noqa: ASYNC110
+                    await asyncio.sleep(0.02)
+            async with asyncio.timeout(10):
+                while not commands_of(more) <= await commands_used(redis):  # noqa: ASYNC110
+                    await asyncio.sleep(0.02)
+        finally:
+            await host.close()
+            host.stop()
+        assert await redis.command("ACL", "LOG") == []
 
 
 # --- memory -----------------------------------------------------------------------------------------------------------

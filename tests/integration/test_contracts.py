@@ -21,6 +21,7 @@ from rtframework_msgpack import MsgpackSerializer
 from tests.conftest import Serve
 from tests.support.contract import JS, TypeScript, make
 from tests.support.markdown import read_page
+from tests.support.typescript import Compiler
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 CHAT: Final = ROOT / "examples" / "chat"
@@ -28,9 +29,9 @@ PAGE: Final = ROOT / "docs" / "contracts.md"
 
 
 @pytest.fixture
-def compiler(tmp_path: Path) -> TypeScript:
+def compiler(tmp_path: Path, tsc: Compiler) -> TypeScript:
     """A folder with the programs of ``tests/js/typed``."""
-    made = TypeScript(tmp_path)
+    made = TypeScript(tmp_path, tsc)
     for program in (JS / "typed").glob("*.ts"):
         made.write(program.name, program.read_text(encoding="utf-8"))
     return made

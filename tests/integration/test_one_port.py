@@ -165,6 +165,52 @@ async def test_a_poll_that_comes_after_the_end(port: Port, query: str) -> None:
         assert found == [(200, "6") if "EIO=4" in query else unknown, unknown]
 
 
+async def test_a_client_that_hangs_up_while_it_is_passed_on(port: Port) -> None:
+    """Each one that closes its page would write a traceback into the log, and anybody could fill it."""
+    host, number = port.url.removeprefix("http://").split(":")
+    async with aiohttp.ClientSession() as http:
+        for letter in "AB" * 20:
+            _, writer = await asyncio.open_connection(host, int(number))
+            target = f"/socket.io/?EIO=4&transport=polling&sid={letter}{'x' * 19}"
+            writer.write(f"GET {target} HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
+            writer.close()
+            await writer.wait_closed()
+            async with http.get(f"{port.url}{target}") as answer:  # by now it has been taken
+                assert answer.status == 400
+    assert not [line for line in port.command.err if "Error" in line]
+
+
+async def handshakes(url: str, address: str) -> set[int]:
+    """The answers to handshakes of an address, which come to both workers."""
+    found = set()
+    for _ in range(16):
+        async with (
+            aiohttp.ClientSession(headers={"X-Forwarded-For": address}) as http,
+            http.get(f"{url}/socket.io/?EIO=4&transport=polling") as answer,
+        ):
+            found.add(answer.status)
+    return found
+
+
+async def test_a_ban_is_one_of_all_workers(port: Port, js: JSClients, room: str) -> None:
+    """Who is thrown out would come back in at once, by chance, at the worker that does not know of it."""
+    a, b = await two(js, port.url, room)
+    address = "203.0.113.7"
+    assert await handshakes(port.url, address) == {200}
+    guest = await js.connect(port.url, auth={"name": "guest"}, extraHeaders={"X-Forwarded-For": address})
+    banned_by, other = (a, b) if await guest.emit_with_ack("pid") == await b.emit_with_ack("pid") else (b, a)
+    await banned_by.emit_with_ack("ban", address, 600)
+    await guest.disconnected()
+    assert await other.emit_with_ack("bans") == await banned_by.emit_with_ack("bans") == [address]
+    assert await handshakes(port.url, address) == {403}
+    assert await handshakes(port.url, "203.0.113.8") == {200}
+    assert await other.emit_with_ack("unban", address) is True
+    async with asyncio.timeout(20):
+        while await banned_by.emit_with_ack("bans"):
+            pass
+    assert await handshakes(port.url, address) == {200}
+
+
 async def metrics(url: str) -> dict[str, float]:
     """One scrape, over a connection of its own."""
     async with aiohttp.ClientSession() as http, http.get(f"{url}/metrics") as response:

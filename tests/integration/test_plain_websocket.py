@@ -8,8 +8,10 @@ from typing import Any
 
 import websocket as websocket_client
 from aiohttp import ClientSession, web
+from prometheus_client import CollectorRegistry
 
 from rtframework import Deflate, Server, Socket, StaticTokenAuth
+from rtframework_prometheus import Metrics
 from tests.conftest import Serve
 from tests.engine import eventually
 from tests.gateways import application
@@ -192,3 +194,23 @@ async def test_one_room_of_all_kinds(serve: Serve, js: JSClients) -> None:
                 await sender.emit("say", f"{number}")
             assert (await plain.receive_json())["args"] == [f"{number}"]
             assert await four.wait_for("said") == await two.wait_for("said") == [f"{number}"]
+
+
+async def test_operators_see_them(serve: Serve) -> None:
+    """An Admin UI, or a dashboard, would show half of the clients, or the wrong transport."""
+    io = Server()
+    io.instrument(auth=False, mode="development")
+    metrics = Metrics(io, CollectorRegistry())
+    server = await serve(application(io))
+    async with ClientSession() as http, http.ws_connect(f"{server.url}/ws") as plain:
+        await plain.receive()
+        async with http.ws_connect(f"{server.url}/ws?nsp=/admin") as admin:  # by plain websocket, too
+            seen = {}
+            while "all_sockets" not in seen or "server_stats" not in seen:
+                content = await admin.receive_json(timeout=10)
+                seen[content.get("event")] = content.get("args")
+            (shown,) = [each for each in seen["all_sockets"][0] if each["nsp"] == "/"]
+            assert shown["transport"] == "plain websocket"
+            assert (seen["server_stats"][0]["clientsCount"], seen["server_stats"][0]["pollingClientsCount"]) == (2, 0)
+            labels = {"transport": "plain websocket"}
+            assert metrics.registry.get_sample_value("rtframework_connections", labels) == 2

@@ -11,8 +11,11 @@ import pytest
 from rtframework import AuditEntry, Recovery, Server, Socket
 from rtframework_jwt import JWTAuth
 from rtframework_jwt import auth as jwt_auth
+from rtframework_redis import RedisStreams
 from tests.conftest import Serve
-from tests.support.js import JSClients
+from tests.support.cluster.needs import needs
+from tests.support.cluster.redis_server import running_redis
+from tests.support.js import ConnectError, JSClients
 from tests.support.pairs import KINDS, Kind, running_pair
 from tests.support.transports import Transport
 from tests.support.until import until
@@ -212,3 +215,25 @@ async def test_the_new_token_counts_on_all_servers(js: JSClients, clock: Clock, 
         (remote,) = await two[0].in_("$token:new").fetch_sockets()
         await remote.disconnect(reason="stolen", reconnect=False)
         assert (await client.wait_for("kicked"))[0] == {"reason": "stolen", "reconnect": False}
+
+
+@needs("redis-server")
+async def test_a_token_stays_taken_back_when_all_servers_have_ended(serve: Serve, js: JSClients) -> None:
+    """Who was thrown out would wait for the next release, and be let in by the token of then."""
+    async with running_redis() as redis:
+
+        def make() -> Server:
+            return Server(auth=JWTAuth(key=KEY, algorithms=["HS256"]), adapter=RedisStreams(redis.url))
+
+        old, good = token(jti="old", lives=3600), token(jti="good", lives=3600)
+        io = make()
+        before = await serve(io)
+        client = await js.connect(before.url, auth={"token": old})
+        await io.revoke_tokens(id="old")
+        await client.disconnected()
+        await before.stop()
+        after = await serve(make())
+        with pytest.raises(ConnectError) as refused:
+            await js.connect(after.url, auth={"token": old})
+        assert refused.value.data == {"code": "token_revoked"}
+        await js.connect(after.url, auth={"token": good})

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from rtframework import (
     BaseAdapter,
@@ -30,6 +32,7 @@ from rtframework.protocols import Emitter
 from rtframework.types import HistoryQuery, KeptRoom
 from tests.support.backbone import Broker, FakeBackbone
 from tests.support.clients import FakeClient, FakeEngine, assert_nothing_left, idle, make_host, turn
+from tests.support.thorough import examples
 
 
 class Store:
@@ -562,3 +565,127 @@ def test_what_is_left_to_the_adapter() -> None:
     assert make_host().of("/", None)._history is None
     assert isinstance(make_host(history=rules(False)).of("/", None), Namespace)
     assert not hasattr(BaseAdapter, "history_keeper")
+
+
+# --- in any order -----------------------------------------------------------------------------------------------------
+
+_ROOMS = ("chat:a", "chat:b")
+_STEPS = st.lists(
+    st.one_of(
+        st.tuples(st.just("emit"), st.sampled_from([["chat:a"], ["chat:b"], ["chat:a", "chat:b"]]), st.integers(0, 5)),
+        st.tuples(st.just("join"), st.integers(0, 2), st.sampled_from(_ROOMS), st.integers(0, 6), st.booleans()),
+        st.tuples(st.just("leave"), st.integers(0, 2), st.sampled_from(_ROOMS)),
+        st.tuples(st.just("let"), st.integers(0, 3)),
+        st.tuples(st.just("turn"), st.integers(1, 3)),
+    ),
+    max_size=60,
+)
+
+
+class GatedStore(Store):
+    """A store each of whose steps waits until the schedule lets it go on."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.waiting: list[asyncio.Future[None]] = []
+
+    async def _gate(self) -> None:
+        self.waiting.append(asyncio.get_running_loop().create_future())
+        await self.waiting[-1]
+
+    def let(self, number: int) -> None:
+        """Let one step go on."""
+        if self.waiting:
+            self.waiting.pop(number % len(self.waiting)).set_result(None)
+
+    async def append(self, nsp: str, rooms: Sequence[KeptRoom], entry: HistoryEntry) -> str:
+        """Add an entry."""
+        await self._gate()
+        id = self.inner.add(nsp, rooms, entry)
+        await self._gate()
+        return id
+
+    async def read(self, nsp: str, room: KeptRoom, query: HistoryQuery) -> HistoryPage:
+        """Return a page."""
+        await self._gate()
+        page = self.inner.find(nsp, room, query)
+        await self._gate()
+        return page
+
+
+def _sessions(client: FakeClient, room: str, ids: Sequence[str], left: Sequence[int]) -> list[tuple[Any, list[str]]]:
+    """Return what a client has got of a room each time that it has joined: the page, and the ids with what followed."""
+    found: list[tuple[Any, list[str]]] = []
+    is_in = False
+    for at, (_, name, *args) in enumerate(client.heard()[1:]):
+        is_in = is_in and at not in left
+        if name == "history" and args[0]["room"] == room:
+            found.append((args[0], [entry["id"] for entry in args[0]["entries"]]))
+            is_in = True
+        elif name != "history" and is_in and args[-1] in ids:
+            found[-1][1].append(args[-1])
+    return found
+
+
+@pytest.mark.parametrize("own", [False, True], ids=["memory", "own store"])
+@settings(max_examples=examples(600), suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(steps=_STEPS)
+def test_in_any_order(own: bool, steps: list[Any]) -> None:
+    """Some order of emits, joins and a slow store would leave a hole, or give an entry twice or too early."""
+    asyncio.run(_run(own, steps))
+
+
+async def _run(own: bool, steps: list[Any]) -> None:
+    store = GatedStore()
+    host = make_host(history=[History("chat:{room}", size=1000, page=1000, store=store if own else None)])
+    main = host.of("/", None)
+    clients = [FakeClient(host, name) for name in ("ada", "bob", "eve")]
+    for client in clients:
+        await client.connect()
+    tasks: list[asyncio.Task[Any]] = []
+    busy: dict[tuple[int, str], asyncio.Task[Any]] = {}
+    left: dict[tuple[int, str], list[int]] = {}
+    since: dict[str, list[str]] = {room: [] for room in _ROOMS}
+    for kind, *rest in steps:
+        if kind == "emit":
+            rooms, number = rest
+            target = clients[number].socket().to(*rooms) if number < 2 else main.to(*rooms)
+            tasks.append(asyncio.ensure_future(target.emit("said", len(tasks))))
+        elif kind == "join":
+            number, room, limit, by_id = rest
+            if (number, room) in busy and not busy[number, room].done():
+                continue
+            known = [args[-1] for _, name, *args in clients[number].heard()[1:] if name == "said"]
+            options: dict[str, Any] = {"since": known[-1]} if by_id and known else {}
+            since[room] += options.values()
+            joining = clients[number].socket().join(room, history=limit, **options)
+            busy[number, room] = asyncio.ensure_future(joining)
+            tasks.append(busy[number, room])
+        elif kind == "leave":
+            number, room = rest
+            if (number, room) not in busy or busy[number, room].done():
+                await clients[number].socket().leave(room)
+                left.setdefault((number, room), []).append(len(clients[number].heard()) - 1)
+        elif kind == "let":
+            store.let(*rest)
+        else:
+            await turn(*rest)
+    while not all(task.done() for task in tasks):
+        store.let(0)
+        await turn(1)
+    await asyncio.gather(*tasks)
+    for room in _ROOMS:
+        entries = store.inner.find("/", KeptRoom(room, 1000), HistoryQuery(limit=1000)).entries
+        if not own:
+            assert host.memory_history is not None
+            entries = host.memory_history.find("/", KeptRoom(room, 1000), HistoryQuery(limit=1000)).entries
+        for number, client in enumerate(clients):
+            mine = [entry.id for entry in entries if client.socket().id not in entry.except_]
+            sessions = _sessions(client, room, mine, left.get((number, room), ()))
+            for which, (page, got) in enumerate(sessions):
+                start = mine.index(got[0]) if got else 0
+                assert got == mine[start : start + len(got)], "a hole, something twice, or another order"
+                if which == len(sessions) - 1 and room in client.socket().rooms:
+                    assert not got or got[-1] == mine[-1], "something is missing at the end"
+                if not page["more"] and not page["gap"] and got and not since[room]:
+                    assert start == 0, "something is missing at the beginning"

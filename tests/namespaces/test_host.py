@@ -8,14 +8,27 @@ from typing import Any
 
 import pytest
 
-from rtframework import AckTimeout, ClusterUnavailable, ConfigurationError, Event, MemoryAdapter, Namespace, Socket
+from rtframework import (
+    AckTimeout,
+    ClusterUnavailable,
+    ConfigurationError,
+    Event,
+    MemoryAdapter,
+    Namespace,
+    Socket,
+    StaticTokenAuth,
+)
+from rtframework.adapters.memory_store import MemoryStore
 from rtframework.handlers.strict import Auditor
+from rtframework.namespaces import host as host_module
+from rtframework.namespaces.kept_revocations import KeptRevocations
 from rtframework.namespaces.parent import ParentNamespace
 from rtframework.protocols import CallNext
 from rtframework.serializers import JSONSerializer
 from rtframework.types import AckResponses, Handshake
 from tests.support.clients import FakeClient, Gate, assert_nothing_left, held_clock, idle, make_host, turn
 from tests.support.in_process import NOT_ON_UVLOOP
+from tests.support.until import until
 
 
 class Noted(MemoryAdapter):
@@ -392,3 +405,38 @@ async def test_a_server_that_starts_asks_the_others(answers: str) -> None:
     host = make_host(adapter=Others)
     await host._learn_revocations()
     assert (host.revocations.find(["$user:ada"], 0) == "kicked") == (answers != "none")
+
+
+async def test_a_server_that_starts_reads_what_is_written_down() -> None:
+    """Who was thrown out would be let in again after a restart of all servers."""
+    store = MemoryStore()
+    first = make_host(auth=StaticTokenAuth({}), store=store)
+    await first.start()
+    await first.revoke(first.revocations.make("$user:ada", "kicked", 4e9))
+    await first.close()
+    second = make_host(auth=StaticTokenAuth({}), store=store)
+    await second.start()
+    assert second.revocations.find(["$user:ada"], 0) == "kicked"
+    await second.close()
+
+
+async def test_a_server_starts_without_its_store(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Redis that is slow would keep all servers from starting; or let in who was thrown out, for ever."""
+    monkeypatch.setattr(host_module, "_LEARNING_TIMEOUT", 0.0)
+    there = asyncio.Event()
+
+    class Slow(MemoryStore):
+        async def get(self, key: str) -> bytes | None:
+            await there.wait()
+            return await super().get(key)
+
+    store = Slow()
+    host = make_host(auth=StaticTokenAuth({}), store=store)
+    there.set()
+    await KeptRevocations(store).add(host.revocations.make("$user:ada", "kicked", 4e9))
+    there.clear()
+    await host.start()
+    assert host.revocations.find(["$user:ada"], 0) is None
+    there.set()
+    await until(lambda: host.revocations.find(["$user:ada"], 0) == "kicked")
+    await host.close()

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
+import logging
+import random
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -15,6 +18,7 @@ from rtframework import (
     EncodeError,
     EventError,
     Handshake,
+    History,
     Identity,
     Member,
     Presence,
@@ -23,7 +27,12 @@ from rtframework import (
     Socket,
 )
 from rtframework.testing import Clock, TestClient, TestServer
+from tests.support.clients import FakeClient, make_host, turn
+from tests.support.in_process import NOT_ON_UVLOOP
+from tests.support.simulation import SimulatedLoop
+from tests.support.thorough import is_thorough
 
+pytestmark = NOT_ON_UVLOOP
 EVENTS = ("presence", "presence_join", "presence_leave", "presence_update")
 
 
@@ -211,8 +220,8 @@ async def test_every_way_into_a_room_counts() -> None:
             await client.lose_connection()
             await client.reconnect()
             assert client.recovered
-            again = [("presence", [("bob", 1), (name, 1)])] if name == "handler" else []
-            assert heard(client) == again, "it has the list, but for who joins once more"
+            again = ("presence", [("bob", 1), (name, 1)])
+            assert heard(client) == [again] * (2 if name == "handler" else 1)
             await client.emit("leave", "chat:1")
             assert heard(bob) == [("presence_leave", name)]
 
@@ -229,7 +238,8 @@ async def test_what_a_recovered_client_has_missed() -> None:
         await bob.disconnect()
         await ada.reconnect()
         assert ada.recovered
-        assert heard(ada) == [("presence_join", "eve"), ("presence_leave", "bob")]
+        missed = [("presence_join", "eve"), ("presence_leave", "bob")]
+        assert heard(ada) == [*missed, ("presence", [("ada", 1), ("eve", 1)])], "the last list may have been lost"
         await server.clock.advance(60)
         assert heard(eve) == [("presence", [("ada", 0), ("bob", 1), ("eve", 1)]), ("presence_leave", "bob")]
 
@@ -390,8 +400,6 @@ async def test_meta_is_changed_for_all_tabs() -> None:
 
 def make_without() -> Socket:
     """Return a socket of a server without presence."""
-    from tests.support.clients import FakeClient, make_host
-
     host = make_host()
     client = FakeClient(host, "ada")
     return host.namespaces["/"]._make_socket(client, "ada", Handshake(), None)
@@ -443,6 +451,30 @@ async def test_namespaces_are_apart() -> None:
             await io.presence("a")
 
 
+async def test_a_namespace_that_ends_while_somebody_may_come_back() -> None:
+    """A grace that is over after its namespace would be an error in the log, or somebody would come twice."""
+    io = make([Presence("r")], cleanup_empty_child_namespaces=True)
+
+    @io.of("/of/{tenant}").on("join")
+    async def join(socket: Socket) -> None:
+        await socket.join("r")
+
+    async with served(io) as server:
+        ada = await server.connect("/of/x", auth={"user": "ada"})
+        await ada.emit("join")
+        await ada.lose_connection()
+        assert "/of/x" not in io.namespaces
+        bob = await server.connect("/of/x", auth={"user": "bob"})
+        await bob.emit("join")
+        assert heard(bob) == [("presence", [("ada", 0), ("bob", 1)])]
+        await bob.lose_connection()
+        await server.clock.advance(60)
+        assert "/of/x" not in io.namespaces
+        eve = await server.connect("/of/x", auth={"user": "eve"})
+        await eve.emit("join")
+        assert heard(eve) == [("presence", [("eve", 1)])]
+
+
 async def test_the_first_rule_that_fits_counts() -> None:
     """A program could not have one room that is different."""
     io = make([Presence("chat:vip", grace=0, meta=lambda socket: "vip"), Presence("chat:{id}")])
@@ -486,3 +518,153 @@ async def test_a_member_is_told_by_its_fields() -> None:
         ada, bob = await io.presence("chat:1")
         assert ada == Member("ada", {"name": "Ada"}, 1, ada.since)
         assert 0 < ada.since <= bob.since
+
+
+async def test_history_and_presence_in_one_room() -> None:
+    """Who joins would get what was said after what is said now, or wait for ever."""
+    io = make(history=History("chat:{id}"))
+
+    @io.on("enter")
+    async def enter(socket: Socket, room: str) -> None:
+        await socket.join(room, history=10)
+
+    async with served(io) as server:
+        ada, bob = await ada_and_bob(server)
+        await ada.emit("say", "chat:1", "one")
+        await ada.emit("leave", "chat:1")
+        await ada.emit("enter", "chat:1")
+        await bob.emit("say", "chat:1", "two")
+        names = [item.event for item in ada.received][-3:]
+        assert names == ["history", "presence", "said"]
+        page = await ada.receive("history")
+        assert [entry["event"] for entry in page["entries"]] == ["said"], "changes of presence are not kept"
+        assert heard(bob) == [("presence_leave", "ada"), ("presence_join", "ada")]
+
+
+# --- anything in any order, against a model ---------------------------------------------------------------------------
+
+ROOMS = ("chat:1", "chat:2")
+
+
+class People:
+    """Clients that come, join, get lost, come back and are thrown out, in simulated time, and who should be there."""
+
+    def __init__(self, seed: int) -> None:
+        self.chosen = random.Random(seed)
+        self.loop = asyncio.get_running_loop()
+        self.host = make_host(auth=Auth(), recovery=Recovery(), presence=(Presence("chat:{id}"),))
+        self.main = self.host.namespaces["/"]
+        self.here: dict[str, FakeClient] = {}
+        """By socket id: the clients that are connected."""
+        self.users: dict[str, str] = {}
+        self.rooms: dict[str, set[str]] = {}
+        self.lost: dict[str, tuple[str, float]] = {}
+        """By socket id: the private ids of those that were lost, and the times when they were."""
+        self.shown: dict[str, set[str]] = {}
+        self.numbers = itertools.count()
+
+    async def connect(self, user: str, pid: str | None = None) -> FakeClient:
+        """Let a client in."""
+        client = FakeClient(self.host, f"c{next(self.numbers)}-")
+        auth = {"user": user} if pid is None else {"user": user, "pid": pid}
+        assert await client.connect(auth=auth) == "connected"
+        sid = client.socket().id
+        self.here[sid], self.users[sid] = client, user
+        self.rooms.setdefault(sid, set())
+        return client
+
+    async def step(self) -> None:
+        """Let one thing happen."""
+        chosen, roll = self.chosen, self.chosen.random()
+        sid = chosen.choice(list(self.here)) if self.here else None
+        room = chosen.choice(ROOMS)
+        if roll < 0.12 or sid is None:
+            await self.connect(chosen.choice("abcde"))
+        elif roll < 0.4:
+            await self.here[sid].socket().join(room)
+            self.rooms[sid].add(room)
+        elif roll < 0.5:
+            await self.here[sid].socket().leave(room)
+            self.rooms[sid].discard(room)
+        elif roll < 0.65:
+            pid = self.here[sid].socket()._pid
+            assert pid is not None
+            self.here.pop(sid).drop()
+            self.lost[sid] = pid, self.loop.time()
+        elif roll < 0.75 and self.lost:
+            sid = chosen.choice(list(self.lost))
+            pid, since = self.lost.pop(sid)
+            client = await self.connect(self.users[sid], pid)
+            if client.socket().id != sid:  # too late, or nobody knows what it has got of what it missed
+                self.lost[sid] = "forgotten", since
+        elif roll < 0.8:
+            self.here.pop(sid).depart()
+            del self.rooms[sid]
+        elif roll < 0.84:
+            socket = self.here.pop(sid).socket()
+            await socket.disconnect(chosen.random() < 0.5, reason="x", reconnect=False)
+            del self.rooms[sid]
+        elif roll < 0.86:
+            await self.main.in_(ROOMS[0]).sockets_join(ROOMS[1])
+            for each in self.here:
+                if ROOMS[0] in self.rooms[each]:
+                    self.rooms[each].add(ROOMS[1])
+        else:
+            await asyncio.sleep(chosen.choice([0.5, 3, 8, 30]))
+        await turn(3)
+        for sid in [sid for sid, (_, since) in self.lost.items() if self.loop.time() - since > 200]:
+            del self.lost[sid], self.rooms[sid]
+
+    def expected(self, room: str) -> dict[str, int]:
+        """Return who should be in a room, with how many tabs."""
+        found: dict[str, int] = {}
+        for sid, rooms in self.rooms.items():
+            is_here = sid in self.here
+            if room in rooms and (is_here or self.loop.time() - self.lost[sid][1] < 10):
+                found[self.users[sid]] = found.get(self.users[sid], 0) + is_here
+        return found
+
+    def watch(self, watcher: FakeClient) -> None:
+        """Take what a client was told that is always there."""
+        for line in watcher.heard():
+            if line[0] != "event":
+                continue
+            name, told = line[1], line[2]
+            people = self.shown.setdefault(told["room"], set())
+            if name == "presence":
+                people.clear()
+                people.update(each["user"] for each in told["members"])
+            elif name == "presence_join":
+                assert told["user"] not in people, "told twice"
+                people.add(told["user"])
+            elif name == "presence_leave":
+                people.remove(told["user"])
+        watcher.line.sent.clear()
+
+
+@pytest.mark.parametrize("seed", range(8 if is_thorough() else 1))
+def test_no_ghost_after_anything(seed: int) -> None:
+    """Somebody would stay in a list for good, or be missing from it."""
+
+    async def go_on() -> None:
+        people = People(seed)
+        watcher = await people.connect("watcher")
+        people.here.pop(watcher.socket().id)
+        people.rooms.pop(watcher.socket().id)
+        await watcher.socket().join(*ROOMS)
+        for _ in range(10_000):
+            await people.step()
+            people.watch(watcher)
+            for room in ROOMS:
+                expected = {**people.expected(room), "watcher": 1}
+                found = await people.main._members_of(room, 99, None)
+                assert {each.user: each.tabs for each in found} == expected
+                assert people.shown[room] == set(expected)
+
+    loop = SimulatedLoop()
+    logging.getLogger("rtframework").setLevel(logging.CRITICAL)
+    try:
+        loop.run_until_complete(go_on())
+    finally:
+        logging.getLogger("rtframework").setLevel(logging.NOTSET)
+        loop.close()

@@ -23,14 +23,23 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Seque
 from types import SimpleNamespace
 from typing import Any, TypeVar, cast
 
-from rtframework import Handshake, History, Limits, Packet, PacketType, Recovery
+from rtframework import Handshake, History, Limits, Packet, PacketType, Presence, Recovery
 from rtframework.adapters.recovering import in_memory
 from rtframework.counters import Counters
 from rtframework.limits.guard import Guard
 from rtframework.limits.rates import RateLimit
 from rtframework.namespaces.host import Host, Settings
 from rtframework.namespaces.socket import Socket
-from rtframework.protocols import AdapterFactory, Authenticator, Connection, Engine, Frames, Outlet, Receiver
+from rtframework.protocols import (
+    AdapterFactory,
+    Authenticator,
+    Connection,
+    Engine,
+    Frames,
+    KeyValueStore,
+    Outlet,
+    Receiver,
+)
 from rtframework.serializers import JSONSerializer
 from rtframework.testing import Clock
 from rtframework.types import DisconnectReason
@@ -290,11 +299,13 @@ def make_host(
     adapter: AdapterFactory | None = None,
     recovery: Recovery | None = None,
     history: Sequence[History] = (),
+    store: KeyValueStore | None = None,
     ordered: bool = False,
     validate_returns: bool = False,
     clean_up: bool = False,
     engine: Engine | None = None,
     rate_limit: RateLimit | None = None,
+    presence: tuple[Presence, ...] = (),
     **limits: Any,
 ) -> Host:
     """Make the namespaces of a server, the main one among them; ``limits`` are those of ``Limits``."""
@@ -305,10 +316,12 @@ def make_host(
         adapter_factory=adapter or in_memory,
         recovery=recovery,
         history=tuple(history),
+        store=store,
         linger=45.0,
         ordered=ordered,
         validate_returns=validate_returns,
         clean_up=clean_up,
+        presence=presence,
     )
     host = Host(cast("Any", SimpleNamespace(dependency_overrides={})), settings)
     counts = Counters()

@@ -18,6 +18,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 from rtframework import EventError, Namespace, Server, Socket, emits
 from rtframework.contracts import EventContract, NamespaceContract, describe
 from rtframework.protocols import Serializer
+from tests.support.typescript import Compiler
 
 JS: Final = Path(__file__).parent.parent / "js"
 
@@ -172,10 +173,11 @@ def problems_of(document: Mapping[str, Any]) -> list[str]:
 
 
 class TypeScript:
-    """A folder with programs in TypeScript that can import ``socket.io-client``."""
+    """A folder with programs in TypeScript that can import ``socket.io-client``. JavaScript needs no compiler."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, compiler: Compiler | None = None) -> None:
         self._folder = folder
+        self._compiler = compiler
         (folder / "node_modules").symlink_to(JS / "node_modules")
         (folder / "package.json").write_text('{"type": "module"}', encoding="utf-8")
 
@@ -184,21 +186,16 @@ class TypeScript:
         (self._folder / name).write_text(text, encoding="utf-8")
 
     async def compile(self, *names: str, types: Sequence[str] = ()) -> list[str]:
-        """What ``tsc --strict`` says against the files; JavaScript is written beside them."""
+        """What ``tsc --strict`` says against the files and what they import; JavaScript is written beside them."""
+        assert self._compiler is not None
         options = {"strict": True, "target": "es2022", "module": "nodenext", "lib": ["es2022", "dom"], "types": types}
-        self.write("tsconfig.json", json.dumps({"compilerOptions": {**options, "skipLibCheck": True}, "files": names}))
-        _, output = await self._node("node_modules/typescript/bin/tsc")
-        return output.splitlines()
+        self.write("tsconfig.json", json.dumps({"compilerOptions": options, "files": names}))
+        return await self._compiler.compile(self._folder)
 
     async def run(self, name: str, *arguments: str) -> str:
         """What a compiled program prints. Raises ``AssertionError`` when it fails."""
-        code, output = await self._node(name, *arguments)
-        assert code == 0, output
-        return output
-
-    async def _node(self, *arguments: str) -> tuple[int | None, str]:
         process = await asyncio.create_subprocess_exec(
-            "node", *arguments, cwd=self._folder, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
+            "node", name, *arguments, cwd=self._folder, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
         )
         try:
             async with asyncio.timeout(45):
@@ -207,7 +204,8 @@ class TypeScript:
             if process.returncode is None:
                 process.kill()
                 await process.wait()
-        return process.returncode, output.decode()
+        assert process.returncode == 0, output.decode()
+        return output.decode()
 
 
 def namespace_of(server: Server, name: str = "/") -> NamespaceContract:

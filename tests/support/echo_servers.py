@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import datetime
+import json
 import shutil
-from collections.abc import AsyncIterator, Mapping
+import subprocess
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -79,27 +79,23 @@ def our_server(parser: str) -> Server:
     return io
 
 
-@contextlib.asynccontextmanager
-async def node_server(parser: str) -> AsyncIterator[str]:
-    """The URL of a stock server in Node."""
-    node = shutil.which("node")
-    assert node is not None, "Node is missing: run `make test` once"
-    process = await asyncio.create_subprocess_exec(
-        node,
-        str(ROOT / "tests/js/server.mjs"),
-        parser,
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-    )
-    assert process.stdout is not None
-    try:
-        async with asyncio.timeout(20):
-            url = (await process.stdout.readline()).decode().strip()
-        assert url, "tests/js/server.mjs does not start: run `make test` once"
-        yield url
-    finally:
-        process.kill()
-        await process.wait()
+class NodeServers:
+    """Stock servers in Node, in one process for many tests."""
+
+    def __init__(self) -> None:
+        node = shutil.which("node")
+        assert node is not None, "Node is missing: run `make test` once"
+        command = [node, str(ROOT / "tests/js/server.mjs")]
+        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        assert line, "tests/js/server.mjs does not start: run `make test` once"
+        self.urls: dict[str, str] = json.loads(line)
+        """By the parser."""
+
+    def close(self) -> None:
+        """End them."""
+        self._process.communicate(timeout=10)
 
 
 @dataclass(frozen=True)

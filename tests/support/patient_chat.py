@@ -1,6 +1,6 @@
 """The chat example as a program that waits for people to come back for as long as a test wants.
 
-``POST /patience``: the seconds after which somebody who has gone is said to have left; an hour to begin with.
+``POST /lose-patience``: those who have gone are said to have left.
 """
 
 from __future__ import annotations
@@ -13,21 +13,32 @@ from typing import Any, Final
 
 from aiohttp import web
 
+from rtframework.protocols import PresenceTab
+
 FOLDER: Final = Path(__file__).parents[2] / "examples" / "chat"
 
 
 def main() -> None:
     """Serve it."""
     sys.path.insert(0, str(FOLDER))
+    os.environ["CHAT_GRACE"] = "3600"
     chat: Any = importlib.import_module("server")
-    chat.GRACE = 3600.0
+    store = chat.io._host.presence.store
 
-    async def set_patience(request: web.Request) -> web.Response:
-        chat.GRACE = float(await request.text())
+    async def lose_patience(request: web.Request) -> web.Response:
+        away = [
+            PresenceTab(nsp, name, sid, user)
+            for (nsp, name), room in store._rooms.items()
+            for user, person in room.people.items()
+            for sid, timer in person.tabs.items()
+            if timer is not None
+        ]
+        for tab in away:
+            store.leave(tab)
         return web.Response()
 
     app = chat.make_app()
-    app.router.add_post("/patience", set_patience)
+    app.router.add_post("/lose-patience", lose_patience)
     web.run_app(app, host="127.0.0.1", port=int(os.environ["PORT"]))
 
 

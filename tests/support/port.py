@@ -17,8 +17,10 @@ T = TypeVar("T")
 TARGET: Final = "tests.support.port_program:make_app()"
 
 
-_BARRIER: Final = re.compile("barrier-of-the-tests|no limit on such lines")
-"""What is logged of the barriers of clients."""
+_EXPECTED: Final = re.compile(
+    "barrier-of-the-tests|no limit on such lines|closing a connection that sent a message of|its address is banned"
+)
+"""What is logged of the barriers of clients, of those that send too much, and of bans."""
 
 
 class Port:
@@ -58,7 +60,7 @@ def shared_port(count: int = 2) -> Iterator[Port]:
             url = loop.run(command.see(r"on (http://\S+)"))[1]
             yield Port(url, command)
             assert loop.run(command.end()) == 0, command.printed
-            wrong = [line for line in command.err if not _BARRIER.search(line)]
+            wrong = [line for line in command.err if not _EXPECTED.search(line)]
             assert wrong == []
         finally:
             loop.run(stack.aclose())

@@ -10,6 +10,7 @@ from prometheus_client import CollectorRegistry
 
 from rtframework import Readiness, Recovery, Socket
 from rtframework_prometheus import Metrics
+from tests.support.axis_program import attach_all
 from tests.support.worker_program import make_server
 
 
@@ -25,6 +26,18 @@ def make_app() -> web.Application:
     @tenants.on("pid")
     def pid(socket: Socket) -> int:
         return os.getpid()
+
+    @io.on("ban")
+    def ban(socket: Socket, address: str, seconds: float) -> None:
+        io.engine.ban(address, seconds)
+
+    @io.on("unban")
+    def unban(socket: Socket, address: str) -> bool:
+        return io.engine.unban(address)
+
+    @io.on("bans")
+    def bans(socket: Socket) -> list[str]:
+        return list(io.engine.bans)
 
     @io.on("leave")
     async def leave(socket: Socket) -> None:
@@ -42,6 +55,7 @@ def make_app() -> web.Application:
     app = web.Application()
     io.attach(app)
     io.attach_sockjs(app)
+    attach_all(app)
     app.router.add_get("/metrics", Metrics(io, CollectorRegistry()).handler)
     app.router.add_get("/ready", Readiness(io).handler)
     return app

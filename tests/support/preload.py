@@ -13,13 +13,10 @@ from __future__ import annotations
 import asyncio
 import atexit
 import contextlib
-import ctypes
 import gc
 import importlib
-import io
 import json
 import os
-import runpy
 import select
 import selectors
 import signal
@@ -27,15 +24,12 @@ import socket
 import subprocess
 import sys
 import tempfile
-import threading
-import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from types import ModuleType
-from typing import IO, Any, Final, NoReturn, Protocol
+from typing import IO, Any, Final, Protocol
 
-from rtframework.workers import processes
+from tests.support.forked_program import become, run
 
 ROOT: Final = Path(__file__).parent.parent.parent
 _PRELOADED: Final = (
@@ -385,169 +379,6 @@ def _ended() -> list[tuple[int, int]]:
     return found
 
 
-def _die_with_parent() -> None:
-    """Be killed when the process that forks ends, which it does with the one that asks; where this is Linux."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(1, int(signal.SIGKILL))  # PR_SET_PDEATHSIG
-
-
-def _become(request: Mapping[str, Any], descriptors: Sequence[int], installed: Sequence[str]) -> None:
-    """Run what is asked for as ``python`` would."""
-    for number, descriptor in enumerate(descriptors):
-        os.dup2(descriptor, number)
-        os.close(descriptor)
-    if request.get("group"):
-        os.setpgid(0, 0)
-        _die_with_parent()
-    os.chdir(request["cwd"])
-    os.environ.clear()
-    os.environ.update(request["env"])
-    arguments = list(request["arguments"])
-    unbuffered = warns = False
-    while arguments[0] in ("-u", "-W"):
-        if arguments.pop(0) == "-u":
-            unbuffered = True
-        else:
-            assert arguments.pop(0) == "error"
-            warns = True
-    encoding, _, errors = os.environ.get("PYTHONIOENCODING", "").partition(":")
-    for number, name in enumerate(("stdin", "stdout", "stderr")):
-        binary = open(number, "wb" if number else "rb", 0 if number and unbuffered else -1, closefd=False)  # noqa: SIM115
-        stream = io.TextIOWrapper(
-            binary,
-            encoding or None,
-            "backslashreplace" if number == 2 else errors or None,
-            line_buffering=number == 2,
-            write_through=unbuffered,
-        )
-        setattr(sys, name, stream)
-        setattr(sys, f"__{name}__", stream)
-    if warns or os.environ.get("PYTHONWARNINGS") == "error":
-        sys.warnoptions[:] = ["error"]
-        warnings.resetwarnings()
-        warnings.simplefilter("error")
-    if arguments[:2] == ["-m", "rtframework"] and "--workers" in arguments:
-        vars(processes)["create_subprocess_exec"] = partial(_fork_worker, installed)
-    _execute(arguments, installed)
-
-
-def _execute(arguments: Sequence[str], installed: Sequence[str]) -> None:
-    named = [str(Path(each).resolve()) for each in os.environ.get("PYTHONPATH", "").split(os.pathsep) if each]
-    is_module = arguments[0] == "-m"
-    sys.argv[:] = arguments[1:] if is_module else arguments
-    sys.path[:] = [os.getcwd() if is_module else str(Path(sys.argv[0]).resolve().parent), *named, *installed]
-    importlib.invalidate_caches()
-    if is_module:
-        runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
-    else:
-        runpy.run_path(sys.argv[0], run_name="__main__")
-
-
-def _run(act: Callable[[], None]) -> NoReturn:
-    """Run what is asked for, and end as an interpreter does, in the order in which it does.
-
-    What was imported before is left to the system: to free it object by object copies all of the memory that the fork
-    shares, which takes four times as long as the fork.
-    """
-    ours = set(sys.modules)
-    try:
-        act()
-    except SystemExit as error:
-        code = _exit_code(error)
-    except BaseException as error:  # noqa: BLE001 - as the interpreter
-        sys.excepthook(type(error), error, error.__traceback__)
-        code = -signal.SIGINT if isinstance(error, KeyboardInterrupt) else 1
-    else:
-        code = 0
-    threading._shutdown()  # type: ignore[attr-defined]
-    atexit._run_exitfuncs()
-    if threading.active_count() == 1:  # a daemon thread may still look at them
-        for name in set(sys.modules) - ours:
-            module = sys.modules.pop(name)
-            if isinstance(module, ModuleType):
-                vars(module).clear()
-        gc.collect()  # what was never closed is heard of now
-    if not _flush():
-        code = 120
-    if code == -signal.SIGINT:
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
-        os.kill(os.getpid(), signal.SIGINT)
-    os._exit(code & 0xFF)
-
-
-class _Worker:
-    """A worker that a supervisor has forked: as much of a process as that one uses."""
-
-    def __init__(self, pid: int) -> None:
-        self.pid = pid
-        self._ended: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-        self._fd = os.pidfd_open(pid)
-        asyncio.get_running_loop().add_reader(self._fd, self._end)
-
-    async def wait(self) -> int:
-        """The exit code."""
-        return await asyncio.shield(self._ended)
-
-    def send_signal(self, number: int) -> None:
-        """Raises ``ProcessLookupError`` when it has ended."""
-        if self._ended.done():
-            raise ProcessLookupError
-        os.kill(self.pid, number)
-
-    def _end(self) -> None:
-        asyncio.get_running_loop().remove_reader(self._fd)
-        os.close(self._fd)
-        self._ended.set_result(os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1]))
-
-
-async def _fork_worker(
-    installed: Sequence[str], *command: str, pass_fds: Sequence[int], start_new_session: bool
-) -> _Worker:
-    """Start a worker without an interpreter of its own, which would do all imports again.
-
-    It runs where it is forked, within a callback of the supervisor's event loop: whatever is on the stack stays there,
-    and no object of the supervisor's is freed, which would close what has its descriptor's number by then.
-    """
-    assert command[0] == sys.executable
-    assert start_new_session
-    _flush()
-    pid = os.fork()
-    if pid:
-        return _Worker(pid)
-    gc.freeze()
-    os.setsid()
-    signal.set_wakeup_fd(-1)
-    for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD):
-        signal.signal(number, signal.SIG_DFL)
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    asyncio._set_running_loop(None)
-    for each in map(int, os.listdir("/proc/self/fd")):
-        if each > 2 and each not in pass_fds:
-            with contextlib.suppress(OSError):  # of the list itself
-                os.close(each)
-    _run(partial(_execute, list(command[1:]), installed))
-
-
-def _exit_code(error: SystemExit) -> int:
-    if error.code is None or isinstance(error.code, int):
-        return error.code or 0
-    print(error.code, file=sys.stderr)
-    return 1
-
-
-def _flush() -> bool:
-    """Write what the streams of the program still hold; tell whether that was possible."""
-    try:
-        if not sys.stdout.closed:
-            sys.stdout.flush()
-    except Exception as error:  # noqa: BLE001 - as the interpreter
-        print(f"Exception ignored in: {sys.stdout!r}\n{type(error).__name__}: {error}", file=sys.stderr)
-        return False
-    if not sys.stderr.closed:
-        sys.stderr.flush()
-    return True
-
-
 def _main() -> None:
     ours = [str(ROOT), str(ROOT / "plugins")]
     # Last, where an editable install has them.
@@ -557,7 +388,7 @@ def _main() -> None:
             importlib.import_module(name)
     asked = _serve(sys.argv[1])
     if asked is not None:
-        _run(partial(_become, *asked, installed))
+        run(partial(become, *asked, installed))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The workers of pytest: which of them compiles a test module, and in which order they run the tests.
+"""The workers of pytest: which of them compiles a test module, in which order they run the tests, what they report.
 
 pytest changes the assertions of a test module before it compiles it, and keeps the bytecode. In a new clone there is
 none, and workers that import the same modules in the same order would each compile all of them. Here each worker
@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Final
 
 import pytest
+from _pytest.runner import runtestprotocol
 
 ROOT: Final = Path(__file__).parent.parent.parent
 
@@ -120,3 +121,20 @@ def deal(items: list[pytest.Item]) -> None:
     if count > 1:
         modules = [item.nodeid.partition("::")[0] for item in items]
         items[:] = [items[index] for index in dealt(modules, count)]
+
+
+# --- reports ----------------------------------------------------------------------------------------------------------
+
+
+def run(item: pytest.Item, nextitem: pytest.Item | None) -> bool | None:
+    """Run a test, and report what came of it; leave it to pytest without several workers.
+
+    By itself, a worker sends when a test begins and ends, and that its fixtures were set up and cleaned up: to send and
+    to read that costs more than most tests. Who asks how long each phase took gets all reports.
+    """
+    if number_of_workers() == 1 or item.config.option.durations is not None or item.config.option.xmlpath:
+        return None
+    for report in runtestprotocol(item, log=False, nextitem=nextitem):
+        if report.when == "call" or not report.passed:
+            item.ihook.pytest_runtest_logreport(report=report)
+    return True

@@ -374,6 +374,64 @@ async def test_a_fork_ends_as_a_new_interpreter_does(program: str, tmp_path: Pat
     assert ends[0] == ends[1]
 
 
+PARENT = """
+import asyncio, os, signal, sys, tempfile
+
+async def start(*command, **how):
+    return await asyncio.create_subprocess_exec(sys.executable, *command, start_new_session=True, **how)
+
+async def main():
+    with tempfile.TemporaryDirectory() as folder:
+        reader, writer = os.pipe()
+        print("half a line", end="")
+        child = await start("-u", "child.py", str(writer), env={**os.environ, "NAME": "Ada"}, pass_fds=(writer,))
+        print(" of", "the child" if child.pid != os.getpid() else "the parent", await child.wait(), child.returncode)
+        os.close(writer)
+        print(os.read(reader, 10) == b"%d" % child.pid, os.path.isdir(folder))
+        for end in (lambda each: each.terminate(), lambda each: each.kill()):
+            child = await start("-m", "sleeper")
+            assert child.returncode is None
+            end(child)
+            print(await child.wait())
+            try:
+                child.send_signal(0)
+            except ProcessLookupError:
+                print("has ended")
+        other = await start("-c", "print('any program')", stdout=asyncio.subprocess.PIPE)
+        print(await other.communicate())
+
+asyncio.run(main())
+"""
+CHILD = """
+import os, sys
+print(os.environ["NAME"], os.getpgid(0) == os.getpid())
+os.write(int(sys.argv[1]), b"%d" % os.getpid())
+raise SystemExit(7)
+"""
+
+
+async def test_children_of_a_fork_are_as_those_of_an_interpreter(tmp_path: Path) -> None:
+    """What is tested of programs that start others would be a start that they do not have."""
+    (tmp_path / "parent.py").write_text(PARENT)
+    (tmp_path / "child.py").write_text(CHILD)
+    (tmp_path / "sleeper.py").write_text("import time\ntime.sleep(60)\n")
+    ends = []
+    for cold in (True, False):
+        command = [sys.executable, "-W", "error", "parent.py"]
+        process = await preload.start(command, env=dict(os.environ), cwd=tmp_path, cold=cold)
+        ends.append((*await process.communicate(), process.returncode))
+    assert ends[0] == ends[1]
+    out, err, code = ends[0]
+    assert (code, err) == (0, b"")
+    assert out.decode().splitlines() == [
+        "half a lineAda True",
+        " of the child 7 7",
+        "True True",
+        *("-15", "has ended", "-9", "has ended"),
+        "(b'any program\\n', None)",
+    ]
+
+
 async def test_connections_share_a_driver_of_playwright() -> None:
     """Each test of a page would start one; and one that has ended would fail every test after it."""
     drivers = Drivers()

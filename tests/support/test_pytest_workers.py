@@ -7,10 +7,12 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
-from tests.support.pytest_workers import ROOT, SLOW, dealt, modules_of, rank, rotated
+from tests.support.pytest_workers import ROOT, SLOW, dealt, modules_of, rank, rotated, run
 
 
 def test_each_worker_begins_elsewhere() -> None:
@@ -68,10 +70,30 @@ BROKEN = {
     "test_skips.py": "import pytest\npytest.skip('not here', allow_module_level=True)\n",
     "test_fine.py": "def test_it(): assert [1] == [1]\n",
 }
+PHASES = """
+import pytest
+
+@pytest.fixture
+def fails_before():
+    raise LookupError("before")
+
+@pytest.fixture
+def fails_after():
+    yield
+    raise LookupError("after")
+
+def test_before(fails_before): ...
+def test_within(): assert "this" == "that"
+def test_after(fails_after): ...
+@pytest.mark.skip
+def test_never(): ...
+@pytest.mark.xfail
+def test_expected(): assert False
+"""
 
 
-def test_a_module_that_fails_is_told(tmp_path: Path) -> None:
-    """A module that cannot be imported would be left out by all workers, and its tests never run."""
+def test_what_fails_is_told(tmp_path: Path) -> None:
+    """A module that cannot be imported, or a test that fails before or after its call, would be heard of by nobody."""
     tests = tmp_path / "tests"
     (tests / "support").mkdir(parents=True)
     for folder in (tests, tests / "support"):
@@ -81,6 +103,7 @@ def test_a_module_that_fails_is_told(tmp_path: Path) -> None:
         "from tests.support import pytest_workers\n"
         "def pytest_configure(config): pytest_workers.import_in_turn(config)\n"
         "def pytest_collection_modifyitems(items): pytest_workers.deal(items)\n"
+        "def pytest_runtest_protocol(item, nextitem): return pytest_workers.run(item, nextitem)\n"
     )
     settings = "[pytest]\nfilterwarnings = error\nasyncio_default_fixture_loop_scope = function\n"
     (tmp_path / "pytest.ini").write_text(settings)
@@ -93,5 +116,19 @@ def test_a_module_that_fails_is_told(tmp_path: Path) -> None:
     assert "ERROR tests/test_raises.py - ZeroDivisionError" in done.stdout
     assert "ERROR tests/test_warns.py - DeprecationWarning: old" in done.stdout
     command += ["--ignore", "tests/test_raises.py", "--ignore", "tests/test_warns.py"]
+    (tests / "test_phases.py").write_text(PHASES)
     done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=50)
-    assert "1 passed, 1 skipped in" in done.stdout, done.stdout
+    assert done.returncode == 1, done.stdout
+    for name, how in (("within", "FAILED"), ("before", "ERROR"), ("after", "ERROR")):
+        assert f"{how} tests/test_phases.py::test_{name} - " in done.stdout
+    assert "1 failed, 2 passed, 2 skipped, 1 xfailed, 2 errors in" in done.stdout, done.stdout
+
+
+@pytest.mark.parametrize("option", ["durations", "xmlpath"])
+def test_who_asks_for_the_phases_is_told_of_them(option: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The time that fixtures take would not be found in what --durations prints."""
+    monkeypatch.setenv("PYTEST_XDIST_WORKER", "gw0")
+    monkeypatch.setenv("PYTEST_XDIST_WORKER_COUNT", "2")
+    item: Any = SimpleNamespace(config=SimpleNamespace(option=SimpleNamespace(durations=None, xmlpath=None)))
+    vars(item.config.option)[option] = "10"
+    assert run(item, None) is None

@@ -24,6 +24,14 @@ async def test_a_process_of_no_group_does_not_start(monkeypatch: pytest.MonkeyPa
     assert await workers.nodes() == []
 
 
+def test_the_bounds_of_the_history_are_checked() -> None:
+    """A mistake would show when the broker has forgotten all."""
+    with pytest.raises(ConfigurationError, match="history_rooms"):
+        Workers(history_rooms=0)
+    with pytest.raises(ConfigurationError, match="history_bytes"):
+        Workers(history_bytes=-1)
+
+
 async def test_the_group_is_that_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """A program that is started as a worker would be alone."""
     async with running_broker() as broker:

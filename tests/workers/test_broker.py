@@ -3,9 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
+import shutil
+import struct
+from pathlib import Path
 
+import pytest
+
+from rtframework.workers import broker as module
 from rtframework.workers import wire
+from rtframework.workers.broker import Broker
 from rtframework.workers.group import join
 from rtframework.workers.shared_table import SlotState
 from tests.support.until import until
@@ -113,3 +121,72 @@ async def test_rubbish_costs_that_message() -> None:
         await until(lambda: two.received == 1)
         await one.leave()
         await two.leave()
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        bytes(4),
+        struct.pack("<IB", 1, wire.CONTROL),
+        struct.pack("<IBB", 2, wire.CONTROL, 0xC1),
+        struct.pack("<I", 0xFFFF_FFFF) + b"x" * 70_000,
+        b"GET / HTTP/1.1\r\n\r\n" * 4_000,
+        bytes(range(7, 250)) * 400,
+    ],
+    ids=["nothing", "no struct", "no MessagePack", "a giant", "HTTP", "made up"],
+)
+async def test_who_does_not_say_who_it_is_is_cut_off(data: bytes) -> None:
+    """What is no worker could take all the memory of the command, and would hold its end up."""
+    async with running_broker() as broker, await join(broker.directory) as worker:
+        reader, writer = await asyncio.open_unix_connection(str(broker.directory / wire.SOCKET))
+        writer.write(data)
+        with contextlib.suppress(ConnectionResetError):
+            assert await asyncio.wait_for(reader.read(), 10) == b""
+        writer.close()
+        await until(lambda: len(broker._connections) == 1)
+        assert worker.up
+
+
+async def test_who_says_nothing_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A connection that nobody uses would keep a broker without a supervisor for ever."""
+    monkeypatch.setattr(module, "_PATIENCE", 0.0)
+    monkeypatch.setattr(module, "_SWEEP", 0.01)
+    async with running_broker() as broker, await join(broker.directory) as worker:
+        reader, writer = await asyncio.open_unix_connection(str(broker.directory / wire.SOCKET))
+        assert await asyncio.wait_for(reader.read(), 10) == b""
+        writer.close()
+        assert worker.up
+
+
+async def test_a_directory_that_is_removed_is_made_again(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What tidies up temporary files would let no worker join any more."""
+    monkeypatch.setattr(module, "_SWEEP", 0.01)
+    async with running_broker() as broker, await join(broker.directory) as one:
+        shutil.rmtree(broker.directory)
+        await until(lambda: (broker.directory / wire.SOCKET).exists())
+        assert broker.directory.stat().st_mode & 0o777 == 0o700
+        async with await join(broker.directory) as two:
+            one.publish(wire.TO_ALL, (), b"\x09")
+            await until(lambda: two.received == 1)
+        assert "was removed: it is made again" in caplog.text
+
+
+async def test_a_directory_that_somebody_else_has_made(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, tmp_path: Path
+) -> None:
+    """Another user could make the directory when it is gone, and be in the group."""
+    monkeypatch.setattr(module, "_SWEEP", 0.01)
+    broker = Broker(tmp_path / "workers")
+    await broker.start()
+    try:
+        shutil.rmtree(broker.directory)
+        broker.directory.mkdir()
+        broker.directory.chmod(0o755)
+        await until(lambda: "cannot be made again" in caplog.text)
+        assert list(broker.directory.iterdir()) == []
+        broker.directory.chmod(0o700)
+        await until(lambda: (broker.directory / wire.SOCKET).exists())
+    finally:
+        await broker.stop()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 
 import pytest
 
@@ -90,3 +91,18 @@ async def test_a_worker_without_a_broker_writes_no_more_into_the_table() -> None
         assert not two.table.has(two.slot, [5, 6])
         await one.leave()
         await two.leave()
+
+
+async def test_work_that_has_not_begun_when_a_worker_leaves() -> None:
+    """The last line of a worker would be a warning of a coroutine that was never awaited."""
+    async with running_broker() as broker:
+        group = await join(broker.directory)
+
+        async def work() -> None:
+            raise AssertionError("it begins")
+
+        waiting = work()
+        group.spawn(waiting)
+        await group._tasks.cancel()
+        assert inspect.getcoroutinestate(waiting) == inspect.CORO_CLOSED
+        await group.leave()

@@ -8,7 +8,7 @@ import tempfile
 import pytest
 
 from rtframework.exceptions import ClusterUnavailable
-from rtframework.workers import wire
+from rtframework.workers import wire, wire_rooms
 from rtframework.workers.group import join
 from tests.support.until import until
 from tests.support.workers import running_broker
@@ -32,6 +32,24 @@ async def test_what_is_sent_in_one_turn_leaves_in_one_piece() -> None:
         await until(lambda: broker.published == 5)
         assert len(written) == 1
         assert group.link.pending == 0
+
+
+async def test_a_request_ends_with_the_connection() -> None:
+    """A client that joins a room would wait for its page as long as it lives."""
+    async with running_broker() as broker:
+        group = await join(broker.directory)
+        answer = await group.link.request(lambda id: wire_rooms.frame_of(wire_rooms.ClearHistory(id, "/", "r")))
+        assert isinstance(answer, wire_rooms.Changed)
+        for connection in broker._connections:
+            connection._transport.pause_reading()
+        asking = asyncio.create_task(group.link.request(lambda id: wire.control(wire.ReadPackets(id, []))))
+        await until(lambda: len(group.link._requests) == 1)
+        await broker.stop()
+        with pytest.raises(ClusterUnavailable):
+            await asking
+        with pytest.raises(ClusterUnavailable):
+            await group.link.request(lambda id: b"")
+        await group.leave()
 
 
 class _Counting:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from rtframework.workers.group import join
 from rtframework.workers.membership import Membership
 from rtframework.workers.shared_table import SlotState
+from tests.support.until import until
 from tests.support.workers import running_broker
 
 
@@ -58,3 +61,20 @@ async def test_without_a_broker_it_changes_no_state() -> None:
         await broker.stop()
         it.stop()
         await it.leave()
+
+
+async def test_what_is_shared_is_known_to_all() -> None:
+    """A ban would hold at one worker; or at none that comes later."""
+    async with running_broker() as broker:
+        members: list[Membership] = []
+        known: list[set[bytes]] = []
+        tell = []
+        for number in range(3):
+            members.append(Membership(await join(broker.directory)))
+            known.append(set())
+            tell.append(members[number].share("bans /", known[number].add, partial(bytes, str(number), "ascii")))
+        await until(lambda: known[2] == {b"0", b"1", b"2"})
+        tell[1](b"new")
+        await until(lambda: all(b"new" in each for each in known))
+        for each in members:
+            await each.leave()

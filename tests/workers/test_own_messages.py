@@ -9,7 +9,7 @@ import pytest
 
 from rtframework.exceptions import ClusterUnavailable
 from rtframework.types import Packet, Target
-from rtframework.workers.own_messages import OwnEvent, OwnOrder
+from rtframework.workers.own_messages import OwnEvent, OwnKeptEvent, OwnOrder
 
 
 class Adapter:
@@ -40,6 +40,23 @@ async def test_an_emit_returns_when_it_is_its_turn() -> None:
     own.read(7)
     await own.done
     assert adapter.sent == [7]
+
+
+async def test_an_emit_that_is_kept_returns_when_it_is_its_turn() -> None:
+    """What a program reads then of the history would lack the event; or a mistake in delivering it would hang it."""
+    sent: list[int] = []
+    own = OwnKeptEvent(sent.append)
+    own.read(7)
+    await own.done
+    assert sent == [7]
+
+    def fail(number: int) -> None:
+        raise RuntimeError(number)
+
+    own = OwnKeptEvent(fail)
+    with pytest.raises(RuntimeError):
+        own.read(8)
+    await own.done
 
 
 async def test_an_emit_whose_broker_has_gone_raises() -> None:

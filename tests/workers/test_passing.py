@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from rtframework.workers import passing as module
 from rtframework.workers.passing import Passing
 from rtframework.workers.shared_table import SharedTable, SlotState, make_file
 from tests.support.until import until
@@ -346,3 +347,31 @@ def test_who_is_there(tmp_path: Path, table: SharedTable) -> None:
     table.set_state(2, SlotState.DRAINING)
     table.set_state(3, SlotState.STARTING)
     assert [slot for slot in range(64) if passing.is_there(slot)] == [1, 2]
+
+
+async def test_a_socket_that_is_removed_is_made_again(
+    tmp_path: Path, table: SharedTable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What tidies up temporary files would cut off the clients that arrive at other workers."""
+    monkeypatch.setattr(module, "_LOOK_AT_SOCKET", 0.01)
+    before = descriptors()
+    group = Group(tmp_path, table)
+    zero, one, two = group.members
+    one.start()
+
+    def send(sender: Passing, data: bytes) -> bool:
+        ours, theirs = socket.socketpair()
+        with ours, theirs:
+            return sender.pass_on(1, theirs.fileno(), data)
+
+    assert send(zero, b"first")
+    (tmp_path / "1").unlink()
+    assert send(zero, b"second"), "it knows the socket without its name"
+    assert not send(two, b"lost")
+    await until(lambda: (tmp_path / "1").exists())
+    assert send(two, b"third")
+    assert send(zero, b"fourth")
+    await until(lambda: len(group.taken[1].found) == 4)
+    assert {data for _, data, _, _ in group.taken[1].found} == {b"first", b"second", b"third", b"fourth"}
+    group.close()
+    assert descriptors() == before

@@ -67,9 +67,12 @@ def test_only_what_was_for_the_client_is_sent_again() -> None:
         (23, b"\x00\xc1 not understood"),
         (24, bytes([wire.IS_MESSAGE]) + encode_ephemeral(Message(3, binary, "w", "/"))),
         (25, event("/", [], [], "all")),
+        (26, wire.encode_kept(7, event("/", ["a"], [], "in the history"))),
+        (27, wire.encode_kept(7, event("/", ["c"], [], "in that of another room"))),
     ]
     missed: Any = missed_frames(adapter(), kept(), 15, found)
-    assert missed == [(16, "one"), (18, "it was there"), (24, ["bytes", b"\x00"]), (25, "all")]
+    expected = [(16, "one"), (18, "it was there"), (24, ["bytes", b"\x00"]), (25, "all"), (26, "in the history")]
+    assert missed == expected
     assert missed_frames(adapter(), kept(), 15, None) is None
 
 

@@ -17,7 +17,7 @@ class Fleet:
         self.ready = 0
         self.started: list[Worker] = []
         self.told: list[tuple[int, Order]] = []
-        self.do(self.supervisor.begin())
+        self.do(self.supervisor.begin(self.now))
 
     def do(self, actions: object) -> None:
         """Write down what is to be done."""
@@ -177,9 +177,9 @@ def test_a_second_new_version_replaces_all_once_more() -> None:
     """Some workers would go on with the version before."""
     fleet = served()
     fleet.do(fleet.supervisor.replace(fleet.now))
+    fleet.serve(3)
     fleet.do(fleet.supervisor.replace(fleet.now))
     assert len(fleet.started) == 3
-    fleet.serve(3)
     fleet.exit(1)
     for number in (4, 5):
         old = fleet.worker(number).replaces
@@ -211,7 +211,42 @@ def test_one_that_takes_long_to_start_does_not_hang() -> None:
     fleet.silent = frozenset({1})
     fleet.wait(1000)
     assert fleet.told == []
+    assert fleet.said == ["worker {pid} does not serve yet, 30 s after its start"]
     assert fleet.supervisor.next_at == math.inf
+
+
+def test_a_new_version_that_never_serves_is_given_up_for_the_next() -> None:
+    """A program that waits for ever when it starts could not be mended: nothing would be started any more."""
+    fleet = served()
+    fleet.do(fleet.supervisor.replace(fleet.now))
+    fleet.wait(100)
+    fleet.do(fleet.supervisor.replace(fleet.now))
+    assert fleet.told == [(3, Order.END)]
+    assert len(fleet.started) == 3, "one after another"
+    fleet.exit(3, -15)
+    assert [(each.number, each.place) for each in fleet.started[3:]] == [(4, 0)]
+    fleet.serve(4)
+    fleet.exit(1)
+    fleet.serve(5)
+    fleet.exit(2)
+    assert fleet.serving == {4: 0, 5: 1}
+    assert fleet.said[-1] == "all workers were replaced"
+
+
+def test_a_successor_that_never_serves_is_given_up_for_a_new_version() -> None:
+    """Its place would stay empty, or have the version before."""
+    fleet = served()
+    fleet.exit(2, -9)
+    fleet.do(fleet.supervisor.replace(fleet.now))
+    assert fleet.told == [(3, Order.END)]
+    assert [(each.number, each.place) for each in fleet.started[2:]] == [(3, 1), (4, 0)]
+    fleet.exit(3, -15)
+    assert [(each.number, each.place) for each in fleet.started[4:]] == [(5, 1)]
+    fleet.serve(5)
+    fleet.serve(4)
+    fleet.exit(1)
+    assert fleet.serving == {4: 0, 5: 1}
+    assert fleet.said[-1] == "all workers were replaced"
 
 
 def test_all_are_told_to_end_at_once() -> None:

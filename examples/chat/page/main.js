@@ -24,7 +24,6 @@ let connection = null;
 let current = null; // the open conversation
 let conversations = new Map(); // id -> Conversation
 let rooms = new Map(); // name -> number of people
-let renewal;
 let lastHint = 0;
 
 const outbox = new Outbox({
@@ -100,15 +99,10 @@ function quietly() {
   quietly.timer = setTimeout(() => $("scroller").removeAttribute("aria-busy"), 500);
 }
 
-function takeRoom({ room: name, people, messages }) {
-  const conversation = room(name);
-  conversation.returning = new Set(conversation.people.keys());
-  setTimeout(() => conversation.returning.clear(), RETURN_WITHIN);
-  conversation.people = new Map(people.map((person) => [person.id, person]));
-  conversation.joined = true;
-  takeHistory(conversation, messages);
-  remember();
-}
+// The rooms that a client is in are named as its conversations are: room:lobby.
+const roomOf = (channel) => room(channel.slice("room:".length));
+const talkOf = (message) => privateWith(message.author.id === me.id ? message.to : message.author);
+const personOf = ({ user, meta }) => ({ id: user, name: meta.name });
 
 const joinedRooms = () =>
   [...conversations.values()].filter((one) => one.kind === "room" && one.joined).map((one) => one.name);
@@ -154,9 +148,7 @@ function read() {
 
 async function join(name) {
   try {
-    const joined = await connection.ask("join", { room: name });
-    takeRoom(joined);
-    open(room(joined.room));
+    open(room(await connection.ask("join", name)));
     return true;
   } catch (error) {
     complain(error);
@@ -167,7 +159,7 @@ async function join(name) {
 async function leave() {
   const conversation = current;
   try {
-    await connection.ask("leave", { room: conversation.name });
+    await connection.ask("leave", conversation.name);
   } catch (error) {
     if (error.code !== "not_in_room") return complain(error);
   }
@@ -191,13 +183,13 @@ function send(text) {
 }
 
 async function deliver({ to, where: { kind, name, person }, message: { key, text } }) {
-  if (kind === "private") return connection.ask("private", { person: person.id, text, key });
+  if (kind === "private") return connection.ask("private", person.id, text, key);
   try {
-    return await connection.ask("message", { room: name, text, key });
+    return await connection.ask("message", name, text, key);
   } catch (error) {
     if (error.code !== "not_in_room" || !talk(to)?.joined) throw error;
-    takeRoom(await connection.ask("join", { room: name }));
-    return connection.ask("message", { room: name, text, key });
+    await connection.ask("join", name);
+    return connection.ask("message", name, text, key);
   }
 }
 
@@ -216,27 +208,26 @@ function hintTyping() {
   const now = Date.now();
   if (now - lastHint < TYPING_EVERY || !$("message-box").value.trim()) return;
   lastHint = now;
-  connection.hint("typing", current.kind === "room" ? { room: current.name } : { person: current.person.id });
+  if (current.kind === "room") connection.hint("typing", current.name);
+  else connection.hint("typing", null, current.person.id);
 }
 
 // --- what the server says -------------------------------------------------------------------------------------------
 
 const events = {
-  async welcome({ you, rooms: list, lobby, private: talks }) {
+  async welcome(you, counts) {
     me = you;
-    rooms = new Map(list.map(({ name, count }) => [name, count]));
+    rooms = new Map(Object.entries(counts));
     const { before } = connection;
     const again = new Set([...before.names, ...joinedRooms()]);
-    again.delete(lobby.room);
-    takeRoom(lobby);
-    for (const { person, messages } of talks) takeHistory(privateWith(person), messages);
+    again.delete("lobby");
     if (!current) open(talk(LOBBY));
     drawAll();
     const mine = connection;
     mine.before = { names: [] };
     for (const name of again) {
       try {
-        takeRoom(await mine.ask("join", { room: name }));
+        await mine.ask("join", name);
       } catch (error) {
         if (!error.code) return; // the connection broke again: the next welcome starts anew
         complain(error);
@@ -247,32 +238,54 @@ const events = {
     if (current.id === LOBBY && talk(before.current)) open(talk(before.current));
     outbox.open();
     drawAll();
-    renewLater();
   },
-  room({ name, count }) {
-    if (count || name === "lobby") rooms.set(name, count);
-    else rooms.delete(name);
-    drawLists();
+  // What was said in a room, or to this person, until now.
+  history({ room: channel, entries }) {
+    const found = new Map();
+    for (const { args } of entries) {
+      const conversation = channel.startsWith("room:") ? roomOf(channel) : talkOf(args[0]);
+      found.set(conversation, [...(found.get(conversation) ?? []), args[0]]);
+    }
+    for (const [conversation, messages] of found) takeHistory(conversation, messages);
+    if (channel.startsWith("room:")) roomOf(channel).loaded = true;
+    drawAll();
   },
-  joined(name, person) {
-    const conversation = room(name);
+  // Who is in a room that was joined; then who comes and who goes.
+  presence({ room: channel, members }) {
+    const conversation = roomOf(channel);
+    conversation.returning = new Set(conversation.people.keys());
+    setTimeout(() => conversation.returning.clear(), RETURN_WITHIN);
+    conversation.people = new Map(members.map((member) => [member.user, personOf(member)]));
+    conversation.joined = true;
+    remember();
+    drawAll();
+  },
+  presence_join({ room: channel, ...member }) {
+    const conversation = roomOf(channel);
+    const person = personOf(member);
     conversation.people.set(person.id, person);
     if (!conversation.returning.delete(person.id)) announce(conversation, `${person.name} joined`);
     drawAll();
   },
-  left(name, person) {
-    const conversation = talk(`room:${name}`);
+  presence_leave({ room: channel, ...member }) {
+    const conversation = talk(channel);
     if (!conversation) return;
+    const person = personOf(member);
     conversation.people.delete(person.id);
     conversation.typist(person);
     announce(conversation, `${person.name} left`);
     drawAll();
   },
+  room(name, count) {
+    if (count || name === "lobby") rooms.set(name, count);
+    else rooms.delete(name);
+    drawLists();
+  },
   message(message) {
     receive(room(message.room), message);
   },
   private(message) {
-    receive(privateWith(message.author.id === me.id ? message.to : message.author), message);
+    receive(talkOf(message), message);
   },
   typing(name, person) {
     const conversation = talk(name ? `room:${name}` : `person:${person.id}`);
@@ -285,23 +298,20 @@ const events = {
     conversation.typing.set(person.id, { name: person.name, timer });
     drawTyping();
   },
+  // The token is about to run out: the connection goes on with a new one.
+  async refresh_token(info, answer) {
+    answer(await session.renew().catch(() => null));
+  },
+  kicked({ reason: why }) {
+    session.forget();
+    signedOut(why ? `You were sent away: ${why}` : "You were sent away.");
+  },
 };
 
 function announce(conversation, text) {
   const follow = conversation === current && atEnd();
   conversation.notice(text);
   if (follow) toEnd();
-}
-
-function renewLater() {
-  clearTimeout(renewal);
-  const wait = Math.max(0, (session.load()?.renewAt ?? 0) - Date.now());
-  renewal = setTimeout(async () => {
-    try {
-      session.keep(await connection.ask("renew"));
-      renewLater();
-    } catch {} // no matter: the next connection asks again
-  }, Math.min(wait, 2 ** 31 - 1));
 }
 
 // --- drawing --------------------------------------------------------------------------------------------------------
@@ -645,7 +655,6 @@ function signedOut(why = "") {
   connection?.close();
   connection = null;
   outbox.close();
-  clearTimeout(renewal);
   current?.list.remove();
   current = null;
   conversations = new Map();

@@ -69,7 +69,7 @@ export class Outbox {
         this.sent(entry, message);
       } catch (error) {
         const later = error.code === "not_here" && Date.now() - this.#opened < PATIENCE;
-        if (later || error.code === "too_fast" || !error.code) {
+        if (later || error.code === "rate_limited" || !error.code) {
           await new Promise((resolve) => setTimeout(resolve, 1000));
         } else {
           this.remove(entry.key);

@@ -10,9 +10,7 @@ export function load() {
   }
 }
 
-// The server's answer says how long the session lasts; half of that is a good time to renew it.
-export function keep({ token, person, expires_in }) {
-  const session = { token, person, renewAt: Date.now() + expires_in * 500 };
+export function keep(session) {
   localStorage.setItem(KEY, JSON.stringify(session));
   return session;
 }
@@ -21,15 +19,20 @@ export function forget() {
   localStorage.removeItem(KEY);
 }
 
-export async function signIn(name) {
-  const response = await fetch("/sign-in", {
-    method: "POST",
-    headers: { "Content-Type": "application/json" },
-    body: JSON.stringify({ name }),
-  });
+async function ask(options) {
+  const response = await fetch("/sign-in", { method: "POST", ...options });
   const answer = await response.json();
   if (!response.ok) throw new Error(answer.message);
   return keep(answer);
+}
+
+export const signIn = (name) =>
+  ask({ headers: { "Content-Type": "application/json" }, body: JSON.stringify({ name }) });
+
+// A new token for the same person, for one that is still good.
+export async function renew() {
+  const { token } = await ask({ headers: { Authorization: `Bearer ${load()?.token}` } });
+  return token;
 }
 
 // Another tab signed out, or signed in as somebody else.

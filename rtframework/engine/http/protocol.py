@@ -305,6 +305,11 @@ class HttpProtocol(web.RequestHandler):
         else:
             self._task_handler = self._loop.create_task(self.start())
 
+    async def start(self) -> None:
+        """Serve what waits, unless the connection has ended before this task has begun."""
+        if self._manager is not None:
+            await super().start()
+
     async def _serve_once(self, send: Send, request: web.Request) -> web.StreamResponse:
         """Serve one request by a handler of its own, those after it as usual."""
         manager = self._manager

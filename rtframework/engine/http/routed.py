@@ -320,7 +320,7 @@ class RoutedServer(HttpServer):
     def slot_of_key(self, key: str) -> int:
         """Return the slot of the worker for a key; ``HERE`` for this worker.
 
-        The key decides, whoever is asked, for as long as the workers stay the same (rendezvous hashing): when one comes
+        The key alone decides, for as long as the workers stay the same (rendezvous hashing): when one comes
         or goes, only those keys move that are, or were, its own.
         """
         neighbours = self.neighbours

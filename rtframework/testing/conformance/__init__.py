@@ -17,6 +17,8 @@ from .adapters import AdapterConformance
 from .authenticators import AuthenticatorConformance
 from .cluster_broker import ClusterBroker
 from .clusters import ClusterConformance
+from .history import HistoryConformance
+from .presence import PresenceConformance
 from .serializers import SerializerConformance
 from .stores import KeyValueStoreConformance
 from .suites import run_suite
@@ -26,7 +28,9 @@ __all__ = [
     "AuthenticatorConformance",
     "ClusterBroker",
     "ClusterConformance",
+    "HistoryConformance",
     "KeyValueStoreConformance",
+    "PresenceConformance",
     "SerializerConformance",
     "run_suite",
 ]

@@ -5,18 +5,20 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, TypeAlias
 from unittest import SkipTest
 
 from ...adapters.presence import Presence
 from ...exceptions import ClusterUnavailable
-from ...server import Server
-from ..server import TestServer
+from ...options import Recovery
 from .suites import check
 
 if TYPE_CHECKING:
+    from ...server import Server
     from ...types import Handshake
     from ..client import TestClient
+    from ..server import TestServer
     from .cluster_broker import ClusterBroker
 
 ROOM = "chat:1"
@@ -44,9 +46,9 @@ class Visitor:
         self.strangers: list[str] = []
         """Users who have said something without being in the list."""
         client.on("presence", self._list)
-        client.on("presence_join", lambda it: self._diff("join", it))
-        client.on("presence_leave", lambda it: self._diff("leave", it))
-        client.on("presence_update", lambda it: self._diff("update", it))
+        client.on("presence_join", lambda it, *offset: self._diff("join", it))
+        client.on("presence_leave", lambda it, *offset: self._diff("leave", it))
+        client.on("presence_update", lambda it, *offset: self._diff("update", it))
         client.on("said", self._hear)
 
     def _list(self, it: dict[str, Any]) -> None:
@@ -62,7 +64,7 @@ class Visitor:
         else:
             people[user] = it["meta"]
 
-    def _hear(self, room: str, user: str) -> None:
+    def _hear(self, room: str, user: str, *offset: str) -> None:
         if user not in self.lists.get(room, {}):
             self.strangers.append(user)
 
@@ -106,13 +108,14 @@ class PresenceConformance:
     Implement ``broker()``, which returns a new :class:`ClusterBroker`; its faults are needed by some tests, which are
     skipped without them. ``servers``: how many its broker can join; 1 for a store of one server. ``patience``: seconds
     that a change may take. ``notice``: seconds in which a server that was killed has to be noticed. ``grace``: seconds
-    that a lost client has to come back, in the tests.
+    that a lost client has to come back, in the tests. ``recovers``: clients can be recovered on another server.
     """
 
     servers: int = 3
     patience: float = 5.0
     notice: float = 21.0
     grace: float = 0.4
+    recovers: bool = False
 
     def broker(self) -> ClusterBroker:
         """Return a new broker, not started."""
@@ -121,7 +124,7 @@ class PresenceConformance:
     # --- one server, or several ---------------------------------------------------------------------------------------
 
     def test_everybody_is_told_who_comes_and_goes(self) -> None:
-        """A list would be short by the people of other servers, or keep those who have gone."""
+        """A list would be short by the people of other servers, or keep people who have gone."""
 
         async def run(broker: ClusterBroker, places: list[Place]) -> None:
             visitors = []
@@ -235,7 +238,7 @@ class PresenceConformance:
             talkers = [await place.visitor(f"talker{number}") for number, place in enumerate((*places, *places))]
 
             async def talk(talker: Visitor) -> None:
-                for _ in range(20):
+                for _ in range(8):
                     await talker.client.emit_with_ack("visit", ROOM, within=self.patience)
 
             await asyncio.gather(*map(talk, talkers))
@@ -244,7 +247,7 @@ class PresenceConformance:
                 check(not watcher.strangers, f"{set(watcher.strangers)} spoke without being there")
                 check(not watcher.doubled, f"told twice: {watcher.doubled}")
                 joins = sum(kind == "join" and user.startswith("talker") for kind, user in watcher.told)
-                check(joins == 20 * len(talkers), f"{joins} joins were told")
+                check(joins == 8 * len(talkers), f"{joins} joins were told")
 
         self._run(self.servers, run)
 
@@ -262,6 +265,65 @@ class PresenceConformance:
             check(watcher.told == expected, f"told {watcher.told}")
 
         self._run(2, run)
+
+    def test_another_server_puts_somebody_into_a_room(self) -> None:
+        """A user who was moved by a program on another server would be in the room, and in no list."""
+
+        async def run(broker: ClusterBroker, places: list[Place]) -> None:
+            watcher = await places[0].visitor("watcher", ROOM)
+            ada = await places[-1].visitor("ada")
+            await self._until(lambda: _has_sockets(places[0], 2), "the servers do not hear each other")
+            await places[0].io.user("ada").join(ROOM)
+            await self._agree([watcher, ada], places)
+            await places[0].io.user("ada").leave(ROOM)
+            await self._agree([watcher], places)
+            await places[0].io.user("ada").join(ROOM)
+            await self._agree([watcher, ada], places)
+            await places[0].io.user("ada").disconnect(reason="spam")
+            await self._agree([watcher], places)
+            expected = [("join", "ada"), ("leave", "ada")] * 2
+            check(watcher.told == expected, f"told {watcher.told}")
+
+        self._run(1, run)
+
+    def test_a_client_that_is_recovered_elsewhere_stays(self) -> None:
+        """A client's old server would take it out of the list, or tell that it has come."""
+
+        async def run(broker: ClusterBroker, places: list[Place]) -> None:
+            watcher, ada = await self._recovered_elsewhere(places)
+            await asyncio.sleep(2 * self.grace)
+            await self._agree([watcher], places, users={"watcher", "ada"})
+            check(watcher.told == [("join", "ada")], f"told {watcher.told}, and it is back")
+            check(await _tabs(places[1], "ada", 1), "it is not one tab")
+            await ada.leave()
+            await self._agree([watcher], places)
+
+        self._run(2, run)
+
+    def test_a_client_that_is_recovered_elsewhere_leaves_at_once(self) -> None:
+        """A client's old server would keep it in the list, because it may come back."""
+
+        async def run(broker: ClusterBroker, places: list[Place]) -> None:
+            watcher, ada = await self._recovered_elsewhere(places)
+            await ada.leave()
+            await self._agree([watcher], places)
+            check(watcher.told == [("join", "ada"), ("leave", "ada")], f"told {watcher.told}")
+
+        self._run(2, run, grace=20 * self.patience)
+
+    async def _recovered_elsewhere(self, places: list[Place]) -> tuple[Visitor, Visitor]:
+        """Return a watcher, and a client that has come from one server to another."""
+        if not self.recovers:
+            raise SkipTest("clients cannot be recovered")
+        watcher = await places[0].visitor("watcher", ROOM)
+        ada = await places[0].visitor("ada", ROOM)
+        await watcher.client.emit("say", ROOM)
+        await self._until(lambda: ada.client._offset is not None, "nothing was said")
+        await ada.client.lose_connection()
+        auth = {"user": "ada", "pid": ada.client._pid, "offset": ada.client._offset}
+        again = Visitor(places[1], await places[1].server.connect(auth=auth, within=self.patience), "ada")
+        check(again.client.id == ada.client.id, "it was not recovered")
+        return watcher, again
 
     # --- faults -------------------------------------------------------------------------------------------------------
 
@@ -298,12 +360,29 @@ class PresenceConformance:
         self._run(2, run, "kill", "revive")
 
     def test_a_broker_that_forgets_everything(self) -> None:
-        """Everybody would be gone from the lists of those who join later."""
+        """All people would be gone from the lists of clients that join later."""
 
         async def run(broker: ClusterBroker, places: list[Place]) -> None:
             await self._through_outage(broker, places, broker.kill, lambda: broker.revive(empty=True))
 
         self._run(2, run, "kill", "revive")
+
+    def test_a_broker_that_goes_back_in_time(self) -> None:
+        """A failover to a replica that lags would leave ghosts, and lose people."""
+
+        async def run(broker: ClusterBroker, places: list[Place]) -> None:
+            stays = [await place.visitor(f"stays{number}", ROOM) for number, place in enumerate(places)]
+            leaves = [await place.visitor(f"leaves{number}", ROOM) for number, place in enumerate(places)]
+            await self._agree([*stays, *leaves], places)
+            await broker.save()
+            for visitor in leaves:
+                await visitor.leave()
+            comes = [await place.visitor(f"comes{number}", ROOM) for number, place in enumerate(places)]
+            await self._agree([*stays, *comes], places)
+            await broker.rewind()
+            await self._agree([*stays, *comes], places, self.notice)
+
+        self._run(2, run, "save", "rewind")
 
     # --- inside -------------------------------------------------------------------------------------------------------
 
@@ -331,9 +410,15 @@ class PresenceConformance:
             await end()
         await self._agree([*stays, *comes], places, self.notice)
 
-    async def _agree(self, visitors: Sequence[Visitor], places: Sequence[Place], timeout: float | None = None) -> None:
-        """Wait until the list of each visitor, and of each server, is that of the visitors."""
-        expected = {each.user for each in visitors}
+    async def _agree(
+        self,
+        visitors: Sequence[Visitor],
+        places: Sequence[Place],
+        timeout: float | None = None,
+        users: set[str] | None = None,
+    ) -> None:
+        """Wait until the list of each visitor, and of each server, is that of the visitors, or of ``users``."""
+        expected = {each.user for each in visitors} if users is None else users
 
         async def agree() -> bool:
             try:
@@ -361,7 +446,7 @@ class PresenceConformance:
         except TimeoutError:
             raise AssertionError(message) from None
 
-    def _run(self, count: int, scenario: Scenario, *needed: str) -> None:
+    def _run(self, count: int, scenario: Scenario, *needed: str, grace: float | None = None) -> None:
         if count > self.servers:
             raise SkipTest(f"it takes {count} servers")
 
@@ -370,7 +455,9 @@ class PresenceConformance:
             broker.can(*needed)
             await broker.start()
             try:
-                async with self._serving(broker, max(count, min(2, self.servers))) as places:
+                async with self._serving(
+                    broker, max(count, min(2, self.servers)), self.grace if grace is None else grace
+                ) as places:
                     await scenario(broker, places)
             finally:
                 await broker.stop()
@@ -378,19 +465,21 @@ class PresenceConformance:
         asyncio.run(run())
 
     @contextlib.asynccontextmanager
-    async def _serving(self, broker: ClusterBroker, count: int) -> AsyncIterator[list[Place]]:
+    async def _serving(self, broker: ClusterBroker, count: int, grace: float) -> AsyncIterator[list[Place]]:
         async with contextlib.AsyncExitStack() as stack:
             places = []
             for name in (f"n{number}" for number in range(count)):
-                io = _program(broker, name, self.grace)
-                server = await stack.enter_async_context(TestServer(io))
+                io = _program(broker, name, grace, Recovery(skip_middlewares=True) if self.recovers else None)
+                server = await stack.enter_async_context(_testing().TestServer(io))
                 places.append(Place(io, server, name, self.patience + self.notice))
             yield places
 
 
-def _program(broker: ClusterBroker, name: str, grace: float) -> Server:
+def _program(broker: ClusterBroker, name: str, grace: float, recovery: Recovery | None) -> Server:
     rules = [Presence("chat:{id}", meta=lambda socket: {"of": socket.user}, grace=grace, max_meta=100_000)]
-    io = Server(auth=_Anybody(), adapter=broker.backbone(name), presence=rules)
+    io: Server = import_module("rtframework").Server(
+        auth=_Anybody(), adapter=broker.backbone(name), presence=rules, connection_state_recovery=recovery
+    )
 
     @io.on("join")
     async def join(socket: Any, room: str) -> None:
@@ -406,6 +495,10 @@ def _program(broker: ClusterBroker, name: str, grace: float) -> Server:
         await io.to(room).emit("said", room, socket.user)
         await socket.leave(room)
 
+    @io.on("say")
+    async def say(socket: Any, room: str) -> None:
+        await io.to(room).emit("said", room, socket.user)
+
     @io.on("meta")
     async def change(socket: Any, room: str, meta: Any) -> None:
         await socket.update_presence(room, meta)
@@ -413,8 +506,17 @@ def _program(broker: ClusterBroker, name: str, grace: float) -> Server:
     return io
 
 
+def _testing() -> Any:
+    """Return the package that has this suite: it is there when a test runs."""
+    return import_module("rtframework.testing")
+
+
 async def _tabs(place: Place, user: str, tabs: int) -> bool:
     return any((each.user, each.tabs) == (user, tabs) for each in await place.io.presence(ROOM))
+
+
+async def _has_sockets(place: Place, count: int) -> bool:
+    return len(await place.io.fetch_sockets()) == count
 
 
 async def _is_empty(place: Place, room: str) -> bool:

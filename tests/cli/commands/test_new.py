@@ -156,7 +156,7 @@ def test_what_it_depends_on_has_bounds(project: Path) -> None:
 
 def test_the_client_is_the_one_of_the_examples() -> None:
     """A browser would refuse a client whose digest is that of another version."""
-    example = (ROOT / "examples/chat/server.py").read_text(encoding="utf-8")
+    example = (ROOT / "examples/chat/web_page.py").read_text(encoding="utf-8")
     page = (TEMPLATE / "src/project_name/page/index.html").read_text(encoding="utf-8")
     (digest,) = re.findall(r"sha384-[\w/+]+", page)
     (version,) = re.findall(r"socket\.io/([\d.]+)/socket", page)

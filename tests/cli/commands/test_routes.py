@@ -199,7 +199,7 @@ async def test_the_chat_example() -> None:
     """The command would be shown in the documentation and fail on our own example."""
     done = await rtframework("routes", "examples/chat/server.py:io", cwd=ROOT)
     assert done.code == 0
-    assert any(line.split() == ["on", "join(data:", "RoomName)", "->", "Joined", place] for line in done.lines
+    assert any(line.split() == ["on", "join(room:", "Name)", "->", "str", place] for line in done.lines
                for place in [line.split()[-1]] if place.startswith("examples/chat/server.py:"))  # fmt: skip
 
 

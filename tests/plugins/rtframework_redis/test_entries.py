@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -9,6 +10,7 @@ from rtframework.cluster.streams_wire import encode_options, encode_text, fields
 from rtframework.types import EVERYBODY, Target
 from rtframework_redis.commands import pack
 from rtframework_redis.entries import AROUND, EntryPacker, marked_again
+from rtframework_redis.history_scripts import RoomKey, append_command
 
 START = ("XADD", "socket.io", "MAXLEN", "~", 10_000, "*")
 PACKER = EntryPacker("socket.io", 10_000, b"0123456789abcdef")
@@ -41,3 +43,15 @@ def test_an_event_is_what_its_fields_are(nsp: str, args: str, target: Target, m:
         name, 3, encode_text(args, target), m, room_of(target)
     )
     assert AROUND + len(args.encode()) + len(opts[0]) == len(encode_text(args, target))
+
+
+@pytest.mark.parametrize("room", [None, b"chat:1"])
+@pytest.mark.parametrize("count", [1, 2, 5])
+def test_events_that_are_kept(room: bytes | None, count: int) -> None:
+    """Redis would refuse what is said in rooms with history, or keep it for the wrong room."""
+    packer = EntryPacker("s", 1000, b"me")
+    rooms = [RoomKey(b"key \xff%d" % number, 10**number, number * 7) for number in range(count)]
+    for _ in range(2):
+        fields = [*fields_of(b"me", b"/n", 3, b'{"a":1}', b"m1", room), b"h", b"1"]
+        wanted = pack(tuple(append_command("s", 1000, rooms, fields)))
+        assert packer.pack_kept(b"/n", b'{"a":1}', b"m1", room, rooms) == wanted

@@ -17,7 +17,6 @@ from rtframework.protocols import PresenceTab
 from rtframework_redis import presence_store as module
 from rtframework_redis.keeper import Keeper
 from rtframework_redis.link import Link
-from rtframework_redis.presence_script import SHA
 from rtframework_redis.presence_store import RedisPresence
 from rtframework_redis.topology import make_topology
 from tests.plugins.rtframework_redis.conftest import RedisServer
@@ -143,7 +142,8 @@ async def test_what_is_published_and_when(redis_server: Start) -> None:
         ]
         assert await one.store.members("/", "r", 10, None) == []
         assert one.link is not None
-        assert await one.link.send("KEYS", "sio:presence*") == [b"sio:presence:{s}:nodes"], "nothing is left"
+        keys = [b"sio:presence:{s}:calls", b"sio:presence:{s}:nodes"]
+        assert sorted(await one.link.send("KEYS", "sio:presence*")) == keys, "nothing is left"
 
 
 async def test_a_tab_belongs_to_the_server_that_entered_it_last(redis_server: Start) -> None:
@@ -267,8 +267,12 @@ async def test_a_redis_that_has_forgotten_everything(redis_server: Start, monkey
         await users_are(two, "r", {"ada", "cleo"})
 
 
-async def test_a_redis_that_refuses(redis_server: Start, caplog: pytest.LogCaptureFixture) -> None:
-    """A program would wait for ever, and nobody would know why."""
+async def test_a_redis_that_refuses(
+    redis_server: Start, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A program would wait for ever, and nobody would know why; or people would be missing for good."""
+    monkeypatch.setattr(module, "RENEW", 0.05)
+    monkeypatch.setattr(module, "_AGAIN", 0.1)
     redis = await redis_server()
     async with stores(redis) as (one,):
         assert one.link is not None
@@ -277,6 +281,8 @@ async def test_a_redis_that_refuses(redis_server: Start, caplog: pytest.LogCaptu
             await one.store.enter(tab("a", "ada"), "null", 10)
         assert "Redis refuses presence" in caplog.text
         assert one.store._latest == {}
+        await one.link.send("DEL", "sio:presence:{s}:r:/,r")
+        await users_are(one, "r", {"ada"})
 
 
 async def test_a_long_list_is_read_in_pages(redis_server: Start) -> None:
@@ -352,6 +358,44 @@ async def test_no_ghost_after_anything(redis_server: Start, monkeypatch: pytest.
         assert {key for key, is_there in state.items() if is_there} == {(e.room, e.user) for _, e in there.values()}
 
 
-def test_the_script_has_its_hash() -> None:
-    """Redis would not know the script that it has loaded."""
-    assert len(SHA) == 40
+async def test_a_redis_that_stands_still(redis_server: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Everybody would leave and come after each pause that is longer than a lease."""
+    monkeypatch.setattr(module, "LEASE", 0.3)
+    monkeypatch.setattr(module, "RENEW", 0.1)
+    monkeypatch.setattr(module, "_JITTER", 0.01)
+    redis = await redis_server()
+    async with stores(redis, 3) as carriers:
+        for each in carriers:
+            await each.store.enter(tab(each.uid, each.uid), "null", 0.05)
+        redis.freeze()
+        await asyncio.sleep(0.6)
+        redis.thaw()
+        users = {each.uid for each in carriers}
+        calls = [len(each.calls) for each in carriers]
+        await until(lambda: all(len(each.calls) > before + 5 for each, before in zip(carriers, calls, strict=True)))
+        await users_are(carriers[0], "r", users)
+        assert {kind for kind, *_ in await published(carriers[0])} == {"join"}
+        await carriers[2].die()
+        await users_are(carriers[0], "r", users - {carriers[2].uid})
+
+
+async def test_a_call_is_done_when_its_change_was_delivered(redis_server: Start) -> None:
+    """What the joiner says next would come before it is in the lists of the same server."""
+    async with stores(await redis_server()) as (one,):
+        delivered: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        asked = []
+
+        def wait(number: int, position: bytes) -> asyncio.Future[None]:
+            asked.append(position)
+            return delivered
+
+        one.delivered = wait  # type: ignore[assignment, method-assign]
+        entering = asyncio.ensure_future(one.store.enter(tab("a", "ada"), "null", 10))
+        again = asyncio.ensure_future(one.store.enter(tab("b", "ada"), "null", 10))
+        await until(lambda: len(asked) == 2)
+        assert asked[0] == asked[1] != b"", "the second tab waits for what the first has published"
+        assert not entering.done()
+        assert not again.done()
+        delivered.set_result(None)
+        await asyncio.gather(entering, again)
+        del one.delivered

@@ -21,8 +21,10 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from rtframework import ClusterUnavailable, Recovery, Target
+from rtframework import ClusterUnavailable, Packet, PacketType, Recovery, Target
+from rtframework.cluster.stream_ids import parse_id
 from rtframework.testing.conformance.cluster_nodes import NSP, ClusterNode, NodeDeliveries, offset_of
+from rtframework.types import KeptPacket, KeptRoom
 from rtframework_redis import RedisStreams
 from tests.support.cluster.simulated_redis import SimulatedRedis, simulated
 from tests.support.simulation import SimulatedLoop
@@ -48,6 +50,8 @@ class Event:
     began: dict[Client, int]
     """For each client that has to get it, how much it had seen before."""
     error: BaseException | None = None
+    is_kept: bool = False
+    """True if it is kept in the history of its rooms."""
     is_done: bool = False
     is_orphan: bool = False
     """True if its server has died: then nobody was told what became of it."""
@@ -129,8 +133,13 @@ class Deliveries(NodeDeliveries):
 
     def send(self, sids: Any, packet: Any, *, frames: Any = None, **_: Any) -> None:
         """Let clients see an event."""
-        data = (packet() if callable(packet) else packet).data
-        offset = offset_of(frames, len(data))
+        it = packet() if callable(packet) else packet
+        data = it.data
+        if isinstance(it, KeptPacket):
+            offset = data[-1]
+            assert offset_of(frames, len(data) - 1) == offset
+        else:
+            offset = offset_of(frames, len(data))
         assert offset is not None
         self.sent.append(data[1])
         for sid in sids:
@@ -243,18 +252,25 @@ class Machine(RuleBasedStateMachine):
         self.run(start())
         self.redis.replicate()
 
-    @rule(node=servers, whom=targets, number=st.integers(1, 8))
-    def emit(self, node: int, whom: Target, number: int) -> None:
-        """Emit."""
+    @rule(node=servers, whom=targets, number=st.integers(1, 8), is_kept=st.booleans())
+    def emit(self, node: int, whom: Target, number: int, is_kept: bool = False) -> None:
+        """Emit, to rooms with a history perhaps."""
         for _ in range(number):
             began = {client: len(client.seen) for client in self.clients if client.selected(whom)}
             event = Event(next(self.numbers), self.nodes[node].host, whom, began)
+            event.is_kept = is_kept and whom.rooms is not None
             self.events.append(event)
             self.begin(self._emit(self.nodes[node], event))
 
     async def _emit(self, node: Server, event: Event) -> None:
         try:
-            await node.emit("n", event.number, target=event.target)
+            if event.is_kept:
+                rooms = [KeptRoom(room, 10_000) for room in sorted(event.target.rooms or ())]
+                packet = Packet(PacketType.EVENT, NSP, ["n", event.number])
+                adapter: Any = node.adapter
+                await adapter.history_keeper.broadcast(packet, event.target, rooms)
+            else:
+                await node.emit("n", event.number, target=event.target)
         except ClusterUnavailable as error:
             event.error = error
         event.is_done = True
@@ -547,7 +563,29 @@ class Machine(RuleBasedStateMachine):
                     seen = client.seen[event.began[client] :]
                     assert event.number in seen or GAP in seen, (event.number, client.name, "is lost")
         self.check_order()
+        self.check_history()
         assert self.is_lossy or not self.gaps, "a gap was told, and nothing was lost"
+
+    def check_history(self) -> None:
+        """Check that rooms have what was emitted to them, once and in the order in which clients have got it."""
+        late = self.sent_again() if self.gaps else set()
+        for room in ROOMS:
+            found = self.redis.history(NSP, room)
+            kept = [json.loads(data)["packet"]["data"][1] for _, data in found]
+            assert len(kept) == len(set(kept)), (room, kept)
+            assert [id for id, _ in found] == sorted((id for id, _ in found), key=parse_id)
+            places = {number: place for place, number in enumerate(kept) if number not in late}
+            for client in self.clients:
+                for segment in segments(client.seen):
+                    common = [places[number] for number in segment if number in places]
+                    assert common == sorted(common), (room, client.name)
+            for event in self.events:
+                if not event.is_kept or room not in (event.target.rooms or ()):
+                    assert event.number not in kept, (event.number, "is in a history and was not to be kept")
+                elif event.error is not None and not getattr(event.error, "uncertain", True):
+                    assert event.number not in kept, (event.number, "is in the history, and nobody has it")
+                elif event.error is None and not event.is_orphan and not self.is_lossy:
+                    assert event.number in kept, (event.number, "is missing in the history")
 
     def is_known(self, event: Event) -> bool:
         """Tell whether a server is left that could know that an event is lost: it has emitted it, or had it."""

@@ -7,14 +7,17 @@ from typing import Any
 
 import pytest
 
-from rtframework import ClusterUnavailable, ConfigurationError, History, HistoryEntry, Server, Socket
+from rtframework import ClusterUnavailable, ConfigurationError, History, HistoryEntry, MemoryHistory, Server, Socket
 from rtframework.protocols import HistoryKeeper
 from rtframework_msgpack import MsgpackSerializer
-from rtframework_redis import RedisPubSub
+from rtframework_redis import Publisher, RedisPubSub, RedisStreams, SyncPublisher
 from rtframework_redis.stream_history import StreamHistory
 from tests.plugins.rtframework_redis.conftest import Cluster, RedisServer
-from tests.support.cluster.clients import LightClient
+from tests.support.cluster.clients import LightClient, light_clients
+from tests.support.cluster.needs import needs
 from tests.support.cluster.proxy import running_network
+from tests.support.cluster.redis_fleets import running_cluster
+from tests.support.server import RunningServer
 from tests.support.until import until
 
 Found = tuple[Cluster, RedisServer]
@@ -268,3 +271,93 @@ def test_pubsub_does_not_keep_it() -> None:
     """Each server would keep what it has emitted itself, and nobody would notice."""
     with pytest.raises(ConfigurationError, match="take RedisStreams"):
         Server(adapter=RedisPubSub("redis://localhost"), history=HISTORY)
+
+
+@RECOVERY
+async def test_programs_that_are_no_servers_keep_it(cluster: Found, recovery: bool) -> None:
+    """What a script says in a room would be missing in its history."""
+    servers, redis = cluster
+    io, running, _ = await servers.server(history=HISTORY, recovery=recovery)
+    doors(io)
+    client = await servers.clients.connect(running.url)
+    await client.emit_with_ack("enter", "chat:1", 10)
+    async with Publisher(redis.url, history=HISTORY) as publisher:
+        await publisher.to("chat:1", "chat:2", "other").emit("said", 1)
+        await publisher.to("chat:1").emit("said", b"2")
+        await publisher.to("chat:1").volatile.emit("said", 3)
+        await publisher.to("$user:1", "chat:1").emit("presence", 3)
+        await publisher.emit("said", 4)
+    with SyncPublisher(redis.url, history=HISTORY[0]) as publishing:
+        await asyncio.to_thread(publishing.to("chat:1").emit, "said", 5)
+    await client.wait_for("said", 5)
+    kept = (await io.history("chat:1")).entries
+    assert [entry.args for entry in kept] == [(1,), (b"2",), (5,)]
+    assert [entry.id for entry in (await io.history("chat:2")).entries] == [kept[0].id]
+    if not recovery:
+        assert [event.offset for event in client.events if event.name == "said" and event.offset] == []
+        found = [event.args for event in client.events if event.name == "said"]
+        assert found == [[1, kept[0].id], [b"2", kept[1].id], [3], [4], [5, kept[2].id]]
+
+
+def test_publishers_without_a_stream() -> None:
+    """A script would keep nothing, and nobody would notice."""
+    for kind in (Publisher, SyncPublisher):
+        with pytest.raises(ConfigurationError, match='adapter="streams" only'):
+            kind("redis://localhost", adapter="pubsub", history=HISTORY)
+        with pytest.raises(ConfigurationError, match="leave store= out"):
+            kind("redis://localhost", history=History("a", store=MemoryHistory()))
+
+
+async def test_the_rights_that_it_needs(cluster: Found) -> None:
+    """An administrator would give too few rights; then an event must have reached nobody, as its emitter is told."""
+    servers, _ = cluster
+    io, running, streams = await servers.server(history=[*HISTORY, History("short", ttl=60)], recovery=False)
+    client = await servers.clients.connect(running.url)
+    doors(io)
+    link = await streams.writer.link()
+    rights = (
+        "~socket.io ~sio:session:* ~sio:n:* ~sio:nodes:* &socket.io#* &socket.io-request#* &socketio "
+        "+xadd +xrange +xrevrange +xread +multi +exec +get +set +rename +del +pexpire +scan +hset +hdel +hget "
+        "+hgetall +mget +eval +publish +subscribe +psubscribe +unsubscribe +pubsub|numsub +info +ping "
+        "+client|setname +client|id +client|list +client|kill +acl"
+    )
+    await link.send("ACL", "SETUSER", "default", "reset", "on", "nopass", *rights.split())
+    for more in ("~sio:h:*", "+xtrim", "+persist"):
+        with pytest.raises(ClusterUnavailable, match=r"can't|permission"):
+            await io.to("chat:1").emit("said", 1)
+        await link.send("ACL", "SETUSER", "default", more)
+    for more in ("+xlen", "+time"):
+        with pytest.raises(ClusterUnavailable, match=r"can't|permission"):
+            await io.history("short")
+        await link.send("ACL", "SETUSER", "default", more)
+    await io.emit("said", 0)
+    await client.wait_for("said")
+    assert said(client) == [0]
+    await client.emit_with_ack("enter", "chat:1", 5)
+    await io.to("chat:1").emit("said", 2)
+    await client.wait_for("said", 2)
+    assert said(client) == [0, 2]
+    assert [entry.args for entry in (await io.history("chat:1")).entries] == [(2,)]
+    await io.clear_history("chat:1")
+
+
+@needs("redis-server", "redis-cli")
+async def test_on_a_redis_cluster() -> None:
+    """The keys of rooms would be on another node than the stream, and Redis would refuse each event."""
+    async with running_cluster() as nodes, light_clients() as clients:
+        url = nodes.url.replace("redis://", "redis+cluster://").removesuffix("/0")
+        io = Server(adapter=RedisStreams(url), history=[*HISTORY, History("short", ttl=60)])
+        doors(io)
+        running = RunningServer(io)
+        await running.start()
+        try:
+            client = await clients.connect(running.url)
+            await io.to("chat:1", "short").emit("said", 1)
+            await client.emit_with_ack("enter", "chat:1", 5)
+            await io.to("chat:1").emit("said", 2)
+            await client.wait_for("said")
+            assert said(client) == [1, 2]
+            assert [entry.args for entry in (await io.history("short")).entries] == [(1,)]
+            await io.clear_history("chat:1")
+        finally:
+            await running.stop()

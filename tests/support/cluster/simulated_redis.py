@@ -21,6 +21,7 @@ from unittest.mock import patch
 import hiredis
 
 from rtframework.cluster.stream_ids import parse_id
+from rtframework_redis.history_scripts import APPEND, key_of
 from rtframework_redis.keeper import Pauses
 from tests.support.simulation import SimulatedLoop
 
@@ -187,7 +188,7 @@ class Connection(asyncio.Transport):
 
     def reply(self, value: Any, name: str = "") -> None:
         """Send a reply or a push."""
-        if self.loses_reply and name in ("XADD", "EXEC"):
+        if self.loses_reply and name in ("XADD", "EVAL", "EXEC"):
             self.loses_reply = False
             self.lose()
         self._back.append(encode(value))
@@ -266,8 +267,9 @@ class SimulatedRedis:
 
     def trim(self, keep: int) -> None:
         """Cut the streams."""
-        for entries in self.data.streams.values():
-            del entries[: max(0, len(entries) - keep)]
+        for name, entries in self.data.streams.items():
+            if not name.startswith(b"sio:h:"):
+                del entries[: max(0, len(entries) - keep)]
 
     def freeze(self) -> None:
         """Execute nothing."""
@@ -356,6 +358,25 @@ class SimulatedRedis:
             del entries[:100]
         self.loop.call_soon(self._serve_blocked, stream)
         return name
+
+    def _eval(self, connection: Connection | None, script: bytes, count: bytes, *rest: bytes) -> Any:
+        """Execute the script that adds to the history of rooms, too."""
+        if script != APPEND:
+            return Failure(b"ERR no such script here")
+        keys, args = rest[: int(count)], rest[int(count) :]
+        fields = args[2 * len(keys) - 1 :]
+        id = self._xadd(connection, keys[0], b"MAXLEN", b"~", args[0], b"*", *fields)
+        for room, size in zip(keys[1:], args[1::2], strict=False):
+            entries = self.data.streams.setdefault(room, [])
+            if fields[-2] != b"a" or all(entry[3] != fields[9] for _, entry in entries):
+                del entries[: max(0, len(entries) - int(size))]
+                entries.append((id, [b"d", fields[7], b"m", fields[9]]))
+        return id
+
+    def history(self, nsp: str, room: str) -> list[tuple[str, bytes]]:
+        """Return the entries of a room's history: ids and data."""
+        key = key_of("socket.io", nsp, room)
+        return [(id.decode(), fields[1]) for id, fields in self.data.streams.get(key, [])]
 
     def add(self, *fields: bytes) -> bytes:
         """Add an entry as another program does."""

@@ -4,15 +4,29 @@ from __future__ import annotations
 
 import asyncio
 import re
-from typing import Any
+from typing import Any, Final
 
 from rtframework_redis.handshake import connect
+from rtframework_redis.history_scripts import RoomKey, append_command
 from rtframework_redis.link import Link
 from rtframework_redis.topology import make_topology
 from tests.support.cluster.needs import needs
 from tests.support.cluster.redis_server import running_redis
 from tests.support.cluster.simulated_redis import SimulatedRedis, simulated
 from tests.support.simulation import SimulatedLoop
+
+_FIELDS: Final = (b"uid", b"u", b"nsp", b"/", b"type", b"3", b"data")
+_ENTRIES: Final = [
+    [*_FIELDS, data, b"m", m, b"h", b"1", *again]
+    for data, m, again in (
+        (b"1", b"m1", ()),
+        (b"2", b"m2", ()),
+        (b"3", b"m3", ()),
+        (b"3", b"m3", (b"a", b"1")),
+        (b"4", b"m4", (b"a", b"1")),
+    )
+]
+"""Entries for the history of rooms; one of them is sent again."""
 
 _ID = re.compile(rb"\d{4,}-\d+")
 
@@ -35,6 +49,8 @@ async def _talk(url: str) -> list[Any]:
             return str(error).partition(" ")[0]
 
     ids = [await send(one, "XADD", "s", "MAXLEN", "~", 1000, "*", "f", str(number)) for number in range(4)]
+    rooms = [RoomKey(b"h", 2, 0), RoomKey(b"i", 9, 0)]
+    kept = [await one.send(*append_command("t", 1000, rooms, fields)) for fields in _ENTRIES]
     for command in (
         ("XRANGE", "s", "-", "+"),
         ("XRANGE", "s", ids[1], ids[1]),
@@ -55,6 +71,8 @@ async def _talk(url: str) -> list[Any]:
         ("PEXPIRE", "k", 60_000),
         ("DEL", "l"),
         ("DEL", "l"),
+        ("XRANGE", "h", "-", "+"),
+        ("XRANGE", "i", "-", "+"),
         ("PING",),
         ("NONSENSE",),
         ("MULTI",),
@@ -81,7 +99,7 @@ async def _talk(url: str) -> list[Any]:
     found.append(await send(other, "CLIENT", "KILL", "ID", one.client_id or 0))
     found.append("lost" if await one.lost else "")
     await other.close()
-    numbers = {id: b"id %d" % number for number, id in enumerate([*ids, last])}
+    numbers = {id: b"id %d" % number for number, id in enumerate([*ids, last, *kept])}
     return [_named(each, numbers) for each in found]
 
 
