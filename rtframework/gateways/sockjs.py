@@ -12,6 +12,7 @@ from email.utils import formatdate
 from functools import partial
 from hashlib import sha256
 from random import SystemRandom
+from sys import getsizeof
 from time import time
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
@@ -240,6 +241,7 @@ class SockJSGateway(BaseGateway):
 
     def _begin(self, connection: Any) -> None:
         connection.interval = self._heartbeat
+        connection.timeout = min(connection.timeout, self._heartbeat)
         connection.beat()
         begin = getattr(connection.client, "begin", None)
         if begin is not None:
@@ -351,13 +353,18 @@ class SockJSGateway(BaseGateway):
             messages = read_messages(body, most=self.limits.max_items)
         except DecodeError as error:
             return _failure(str(error), headers)
-        for number, message in enumerate(messages, 1):
-            if not connection.is_open:
-                break
-            connection.receive(message)
-            if not number % _AT_ONCE:
-                connection.park()
-                await connection.ready_to_read()
+        weight = sum(map(getsizeof, messages))
+        connection.arrive(weight)
+        try:
+            for number, message in enumerate(messages, 1):
+                if not connection.is_open:
+                    break
+                connection.receive(message)
+                if not number % _AT_ONCE:
+                    connection.park()
+                    await connection.ready_to_read()
+        finally:
+            connection.arrive(-weight)
         return web.Response(status=204, headers=headers)
 
     async def _elsewhere(self, request: web.Request, key: str) -> Any:

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from .sockjs import SockJSGateway
 
 _HEARTBEAT: Final = websocket_frame(TEXT, HEARTBEAT.encode()) + websocket_frame(PING, b"")
+_MOST: Final = 10_000
+"""Messages in one of a websocket: stock clients send one."""
 _OPEN: Final = websocket_frame(TEXT, OPEN.encode())
 
 
@@ -56,7 +58,7 @@ class SockJSWebSocket(GatewayWebSocket):
     def _hand_to(self, receiver: PacketReceiver) -> None:
         super()._hand_to(receiver)
         if self._reader is not None and receiver is not NOBODY:
-            self._reader.receiver = _Unwrapping(receiver, self._sockjs.limits.max_items)
+            self._reader.receiver = _Unwrapping(receiver)
 
     def _close_frame(self) -> bytes:
         code, reason = self.close_code or self._code_of_reason()
@@ -69,11 +71,10 @@ class SockJSWebSocket(GatewayWebSocket):
 class _Unwrapping:
     """Hands the messages of a websocket on, each by itself."""
 
-    __slots__ = ("_most", "_receiver")
+    __slots__ = ("_receiver",)
 
-    def __init__(self, receiver: Any, most: int) -> None:
+    def __init__(self, receiver: Any) -> None:
         self._receiver = receiver
-        self._most = most
 
     def receive(self, packet: str | bytes) -> None:
         """Take a message of the websocket."""
@@ -82,7 +83,7 @@ class _Unwrapping:
         try:
             if isinstance(packet, bytes):
                 raise DecodeError("a binary message")
-            messages = read_messages(packet, most=self._most)
+            messages = read_messages(packet, most=_MOST)
         except DecodeError:
             self._receiver.fail_after(DisconnectReason.PARSE_ERROR)
             return

@@ -97,6 +97,34 @@ async def test_the_page_of_an_allowed_origin_uses_each_transport(serve: Serve, b
     await eventually(lambda: not io.sockets)
 
 
+async def test_a_stream_that_has_come_to_its_limit_goes_on_without_a_hole(serve: Serve, browser: Pages) -> None:
+    """Whatever is said while the client comes again would be lost, or come twice."""
+    io = program()
+
+    @io.on("flood")
+    async def flood(socket: Socket) -> None:
+        for number in range(500):
+            await socket.emit("n", number)
+            if not number % 5:
+                await asyncio.sleep(0)
+
+    server = await serve_sockjs(serve, io, response_limit=2_000)
+    page = await browser.open(f"{server.url}/page")
+    count = """([url, transport]) => new Promise((resolve) => {
+        const seen = [];
+        const socket = new SockJS(url, null, { transports: [transport], timeout: 10000 });
+        socket.onopen = () => socket.send(JSON.stringify({ event: "flood" }));
+        socket.onmessage = ({ data }) => {
+            const content = JSON.parse(data);
+            if (content.event === "n") seen.push(content.args[0]);
+            if (seen.length === 500) { resolve(seen); socket.close(); }
+        };
+        socket.onclose = () => resolve(seen);
+    })"""
+    for transport in HTTP:
+        assert await page.evaluate(count, [f"{server.url}/sockjs", transport]) == list(range(500)), transport
+
+
 async def test_a_rule_for_origins_that_is_a_function_lets_its_pages_embed(serve: Serve, browser: Pages) -> None:
     """Programs with such a rule would have no iframe transports."""
     other = await serve_sockjs(serve, program())
