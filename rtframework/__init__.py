@@ -33,6 +33,7 @@ if TYPE_CHECKING:
         SerializationError,
     )
     from .gateways.codec import Reply, WebSocketCodec
+    from .gateways.tickets import Tickets
     from .handlers.declarations import emits
     from .handlers.dependencies import Depends
     from .handlers.event import Ack, Event
@@ -137,6 +138,7 @@ __all__ = [
     "StaticTokenAuth",
     "Stats",
     "Target",
+    "Tickets",
     "TokenSources",
     "WebSocketCodec",
     "Workers",
@@ -169,6 +171,7 @@ _NAMES = {
         "SerializationError",
     ),
     "engine.http.readiness": ("Readiness",),
+    "gateways.tickets": ("Tickets",),
     "gateways.codec": ("Reply", "WebSocketCodec"),
     "handlers.declarations": ("emits",),
     "handlers.dependencies": ("Depends",),

@@ -34,6 +34,8 @@ class TokenDetails:
     token."""
     refresh_grace: float = 15.0
     """Seconds that the client has for its answer at least, also if its token has run out meanwhile."""
+    proof: str | None = None
+    """A secret that lets the client in again when it comes back with it, see :class:`~rtframework.Tickets`."""
     key: str = "token"
     """The key of ``auth`` under which a new token is put that the client sends as a string."""
 

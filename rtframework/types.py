@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -394,6 +395,15 @@ class HistoryEntry:
         return mine == theirs and list(self.data) == list(other.data)
 
     __hash__ = None  # type: ignore[assignment]  # its arguments may be changed
+
+
+_NUMBERED: Final = re.compile(r"(.*?)(?<!\d)(\d{1,20})(?:-(\d{1,20}))?", re.ASCII)
+
+
+def place_of(entry: str) -> tuple[str, int, int] | None:
+    """Return the epoch of the id of an entry, and its numbers, by which ids of one epoch are ordered; or ``None``."""
+    found = _NUMBERED.fullmatch(entry)
+    return None if found is None else (found[1], int(found[2]), int(found[3] or 0))
 
 
 def weigh(value: Any) -> int:

@@ -56,7 +56,7 @@ MAP: Final = {
     "admin": ("exceptions types logs concurrency limits protocols namespaces", "bcrypt"),
     # other protocols to the same namespaces: they are clients of the seam, on connections of the engine
     "gateways": (
-        "exceptions types logs concurrency limits packets protocols options counters serializers engine",
+        "exceptions types logs concurrency limits packets protocols options counters authenticators serializers engine",
         "aiohttp msgspec",
     ),
     # on top

@@ -52,6 +52,7 @@ WHOLE: Final = {
 
 WHOLE_FOLDERS: Final = {
     "cluster/test_stateful": "three servers and a broker with faults, in any order, against a model",
+    "gateways/test_sse_fuzz": "server-sent events against almost valid requests",
     "gateways/test_fuzz": "gateways against almost valid bytes",
     "gateways/test_sockjs_fuzz": "SockJS against almost valid requests",
     "engine/test_budget": "the account of what clients send, in any order, against a model",

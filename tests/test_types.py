@@ -21,6 +21,7 @@ from rtframework.types import (
     PacketType,
     SocketDetails,
     Target,
+    place_of,
 )
 
 SECRET = "a secret of the client"
@@ -142,3 +143,19 @@ def test_answers_of_several_sockets_are_a_mapping() -> None:
     with pytest.raises(KeyError):
         answers["c"]
     assert not AckResponses({})
+
+
+@pytest.mark.parametrize(
+    ("entry", "place"),
+    [
+        ("17", ("", 17, 0)),
+        ("ab.17", ("ab.", 17, 0)),
+        ("170-3", ("", 170, 3)),
+        ("x", None),
+        ("", None),
+        ("1" * 64, None),
+    ],
+)
+def test_ids_of_entries_are_compared_as_numbers(entry: str, place: Any) -> None:
+    """The tenth event would come in front of the ninth."""
+    assert place_of(entry) == place

@@ -123,6 +123,8 @@ class StreamHistory:
             return KeptPacket(_EVENT, adapter.nsp, [*packet().data, id], None, parse_id(id)[0])
 
         frames = adapter.frames(text, packet, id, compress)
+        if frames is not None:
+            frames.entry = id
         it: Any = kept if frames is not None else kept()
         return adapter._emitter.send(sids, it, compress=compress, frames=frames)
 

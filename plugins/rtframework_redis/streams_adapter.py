@@ -240,6 +240,7 @@ class StreamsAdapter(ClusterAdapter):
         if frames is None and offset is not None:
             it = packet()
             frames = self._emitter.encode(Packet(it.type, it.nsp, [*it.data, offset]), compress=compress)
+            frames.offset = offset
         return frames
 
     async def _publish(self, kind: int, data: bytes, own: Any = None) -> str | None:

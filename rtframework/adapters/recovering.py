@@ -94,6 +94,7 @@ class SessionAwareAdapter(MemoryAdapter):
         frames = self._emitter.encode(
             Packet(packet.type, packet.nsp, [*packet.data, offset], None), compress=target.compress
         )
+        frames.offset = offset
         sids = self.index.select(target.rooms, target.except_)
         if not target.volatile and (sids or self._sessions):
             log.append(frames, target.rooms, target.except_, self._clock())

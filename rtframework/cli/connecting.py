@@ -40,6 +40,10 @@ def connect(endpoint: Endpoint) -> AbstractAsyncContextManager[AnyConnection]:
         from .plain_client import connect_plain
 
         return connect_plain(endpoint)
+    if endpoint.protocol == "sse":
+        from .event_source_client import connect_sse
+
+        return connect_sse(endpoint)
     from .client import connect_socketio
 
     return connect_socketio(endpoint)

@@ -12,8 +12,8 @@ from .errors import Exit, Failure
 from .values import parse_object, parse_seconds
 
 Transport = Literal["polling", "websocket"]
-Protocol = Literal["socket.io", "websocket"]
-"""Socket.IO, or the protocol of plain websockets."""
+Protocol = Literal["socket.io", "websocket", "sse"]
+"""Socket.IO, the protocol of plain websockets, or server-sent events."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +49,8 @@ class Endpoint:
         """The URL of the requests, without query."""
         if self.protocol == "websocket":
             return f"{'wss' if self.is_secure else 'ws'}://{self.place}{self.path}"
+        if self.protocol == "sse":
+            return f"{urlsplit(self.url).scheme}://{self.place}{self.path}"
         return f"{urlsplit(self.url).scheme}://{self.place}{self.path}/"
 
     def query_url(self, more: Mapping[str, str]) -> str:
@@ -70,11 +72,14 @@ class Endpoint:
         except ValueError:
             raise Failure(f"{args.url} is no URL of a server: write http://host:port", Exit.USAGE) from None
         namespace = parts.path.rstrip("/") or "/"
-        if args.ws:
-            for option in ("transport", "msgpack"):
+        protocol: Protocol = "websocket" if args.ws else "sse" if args.sse else "socket.io"
+        if args.ws or args.sse:
+            for option in ("transport", "msgpack", *(("ws", "auth") if args.sse else ())):
                 if getattr(args, option):
-                    raise Failure(f"--{option} cannot be used with --ws", Exit.USAGE)
-            path, namespace = ("/ws" if namespace == "/" else parts.path), "/"
+                    name = "sse" if args.sse else "ws"
+                    raise Failure(f"--{option} cannot be used with --{name}", Exit.USAGE)
+            default = "/events" if args.sse else "/ws"
+            path, namespace = (default if namespace == "/" else parts.path), "/"
         # The path of the URL is the namespace, as in JavaScript's io(url).
         if args.namespace is not None:
             namespace = args.namespace if args.namespace.startswith("/") else f"/{args.namespace}"
@@ -92,7 +97,7 @@ class Endpoint:
             insecure=args.insecure,
             timeout=args.connect_timeout,
             verbose=args.verbose,
-            protocol="websocket" if args.ws else "socket.io",
+            protocol=protocol,
         )
 
 
@@ -106,6 +111,11 @@ def add_endpoint(parser: argparse.ArgumentParser, *, url: Literal["?"] | None = 
     )
     parser.add_argument(
         "--ws", action="store_true", help="by plain websocket; the path of the URL is that of the websockets, or /ws"
+    )
+    parser.add_argument(
+        "--sse",
+        action="store_true",
+        help="by server-sent events; the path of the URL is that of the streams, or /events",
     )
     group = parser.add_argument_group("connecting")
     group.add_argument("-n", "--namespace", metavar="NAME", help='default: the path of the URL, "/" without one')

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import logging
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import TYPE_CHECKING, Any, Final
 
 from ..exceptions import DecodeError
@@ -136,6 +136,11 @@ class Client:
         if not auth and nsp == "/":
             return self._handshake
         return dataclasses.replace(self._handshake, nsp=nsp, auth=auth if isinstance(auth, dict) else {})
+
+    @property
+    def prepare(self) -> Callable[[Any], Awaitable[None]] | None:
+        """Called with the socket before its connection handlers: nothing."""
+        return None
 
     def new_id(self, nsp: str) -> str:
         """Make an id for a socket of this client: public, and unique."""

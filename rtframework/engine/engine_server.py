@@ -21,6 +21,7 @@ from .handover import Joinable
 from .handshake import Handshakes, OpenPackets, coding_for, wants_websocket
 from .http.answers import Accepted, Answer, Opening, Payload, Switching, UnsentResponse
 from .http.client_files import ClientFiles
+from .http.codings import is_coded
 from .http.cookies import set_cookie
 from .http.detach import Answered
 from .http.direct import Begun, Poll, Post, add_direct_route
@@ -527,12 +528,6 @@ async def _finish(work: Begun[_Result], request: web.Request) -> web.StreamRespo
 
 async def _return(response: web.StreamResponse, request: web.Request) -> web.StreamResponse:
     return response
-
-
-def is_coded(request: web.Request) -> bool:
-    """Return whether the body is compressed (RFC 9110, 8.4). Reading it would inflate it, a thousandfold if need be."""
-    codings = ",".join(request.headers.getall("Content-Encoding", ())).lower().split(",")
-    return any(coding.strip() not in ("", "identity") for coding in codings)
 
 
 def _do_nothing() -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 from aiohttp import web
 
 from .http.answers import Answer
+from .http.redaction import hide_secrets
 from .metering import WeighedHandler
 
 if TYPE_CHECKING:
@@ -64,6 +65,7 @@ class Entrance:
 
     async def serve(self, route: Route, request: web.Request) -> web.StreamResponse:
         """Serve a request by ``route``, behind all that stands in front of the protocols; with CORS."""
+        hide_secrets(request)
         return await self._pass_front(request, partial(self.route, route))
 
     async def route(self, route: Route, request: web.Request) -> Answer | web.Response:
@@ -88,6 +90,10 @@ class Entrance:
     ) -> web.Response | None:
         """Refuse a request that would open a connection, if it may not: bans, caps, ``allow_request``."""
         return await self._handshakes.check(request, query, headers)
+
+    def describe(self, request: web.Request, query: Mapping[str, str]) -> Handshake:
+        """Describe the client that has sent a request."""
+        return self._handshakes.describe(request, query)
 
     def switch(
         self,

@@ -49,7 +49,23 @@ class EncodedFrames:
     ``websocket`` holds their websocket frames, joined; ``size`` is its length in bytes.
     """
 
-    __slots__ = ("_base64", "_deflated", "_forms", "_packets", "_polling", "droppable", "size", "v3", "websocket")
+    __slots__ = (
+        "_base64",
+        "_deflated",
+        "_entry",
+        "_forms",
+        "_offset",
+        "_packets",
+        "_polling",
+        "droppable",
+        "size",
+        "v3",
+        "websocket",
+    )
+
+    _entry: str | None
+    _offset: str | None
+    """Both are unset where there is none."""
 
     _base64: EncodedFrames
     """The form for clients without binary messages; unset until one needs it."""
@@ -148,6 +164,30 @@ class EncodedFrames:
             self._deflated[key] = frames
         return frames
 
+    @property
+    def offset(self) -> str | None:
+        """The offset that recovery has added behind the arguments of an event."""
+        try:
+            return self._offset
+        except AttributeError:
+            return None
+
+    @offset.setter
+    def offset(self, offset: str | None) -> None:
+        self._offset = offset
+
+    @property
+    def entry(self) -> str | None:
+        """The id of its entry in a history, which stands behind the arguments, and in front of another offset."""
+        try:
+            return self._entry
+        except AttributeError:
+            return None
+
+    @entry.setter
+    def entry(self, entry: str | None) -> None:
+        self._entry = entry
+
     def form(self, key: object, make: Callable[[Sequence[str | bytes]], F]) -> F:
         """Return the packets in the form of another protocol, which is made once for each key and kept.
 
@@ -186,16 +226,16 @@ class PlainFrames(EncodedFrames):
 class JoinedFrames(EncodedFrames):
     """The frames of several packets as one that no client can do without; each is compressed as if it were alone."""
 
-    __slots__ = ("_parts", "compress")
+    __slots__ = ("compress", "parts")
 
     def __init__(self, parts: Sequence[EncodedFrames]) -> None:
         super().__init__([packet for part in parts for packet in part._packets])
-        self._parts = parts
+        self.parts: Final = parts
         self.compress = any(part.compress for part in parts)
 
     def deflated(self, window: int, threshold: int, level: int) -> bytes:
         """The websocket frames of the parts."""
-        return b"".join(part.deflated(window, threshold, level) for part in self._parts)
+        return b"".join(part.deflated(window, threshold, level) for part in self.parts)
 
 
 def _deflated_frame_of(packet: str | bytes, window: int, threshold: int, level: int) -> bytes:

@@ -165,7 +165,10 @@ class Gateway(socketio.AsyncServer):  # type: ignore[misc]  # socketio is not ty
         if tail is not None:
             args = f"{args[:-1]},{encode_basestring_ascii(tail)}]"
         packet = f"42{args}" if nsp == "/" else f"42{nsp},{args}"
-        return (EncodedFrames if compress else PlainFrames).of_text(packet, True)
+        frames = (EncodedFrames if compress else PlainFrames).of_text(packet, True)
+        if tail is not None:
+            frames.offset = tail
+        return frames
 
     def join(self, frames: Sequence[Frames]) -> Frames:
         """Join several packets to one: sent together, and not dropped for a slow client."""

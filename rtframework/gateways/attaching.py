@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from ..engine.gateway import Gateway
     from ..protocols import Application
     from .codec import WebSocketCodec
+    from .readable import Rooms
     from .sockjs import Bind
 
 
@@ -48,6 +49,57 @@ class Attaching:
             io.attach_websocket(app, "/ws")
         """
         PlainWebSocketGateway(*self._serve_beside(app, path), codec=codec, namespace=namespace).attach(app, path)
+
+    def attach_sse(
+        self,
+        app: web.Application,
+        path: str = "/events",
+        *,
+        rooms: Rooms | None = None,
+        namespace: str = "/",
+        heartbeat: float = 15.0,
+        retry: float = 3.0,
+        ack_timeout: float = 30.0,
+        max_rooms: int = 50,
+        padding: int = 0,
+        arrays: bool = False,
+        compress: bool = False,
+    ) -> None:
+        """Serve server-sent events under a path of an application: browsers' ``EventSource``, and ``curl -N``.
+
+        ``rooms``: the rooms that clients may ask for with ``?room=``: their names, or a function ``(socket, asked)``,
+        ``async`` or not, that returns those that the socket may read, or ``True`` for all of ``asked``. By default
+        there are none. ``namespace``: the namespace of clients that ask for none with ``?nsp=``.
+        ``heartbeat``: seconds between comments that keep proxies from closing a silent stream. ``retry``: seconds after
+        which a client comes back whose stream has ended. ``ack_timeout``: seconds that a POST waits for the answer to
+        its event. ``max_rooms``: rooms of one stream. ``padding``: bytes of a comment at the beginning, for proxies
+        that hold back the first few thousand. ``arrays``: the data of an event are the array of its arguments, also of
+        one that has a single argument. ``compress``: compress streams of clients that accept gzip, each event once for
+        all of them.
+
+        It may be called several times, with :meth:`~rtframework.Server.attach` or without. Raises
+        :class:`~rtframework.ConfigurationError` for a path that is taken, for an application that runs already, and
+        for another application than the one that the server is attached to.
+
+        Example::
+
+            io.attach(app)
+            io.attach_sse(app, "/events", rooms=["scores"])
+        """
+        from .sse import SSEGateway  # here: programs without it do not load it
+
+        SSEGateway(
+            *self._serve_beside(app, path),
+            rooms=rooms,
+            namespace=namespace,
+            heartbeat=heartbeat,
+            retry=retry,
+            ack_timeout=ack_timeout,
+            max_rooms=max_rooms,
+            padding=padding,
+            arrays=arrays,
+            compress=compress,
+        ).attach(app, path)
 
     def attach_sockjs(
         self,

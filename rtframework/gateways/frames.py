@@ -14,6 +14,8 @@ class OwnFrames:
     websocket = b""
     polling = ""
     compress = True
+    offset: str | None = None
+    entry: str | None = None
 
     def __init__(self, form: Any, size: int, *, droppable: bool = False) -> None:
         self._form = form

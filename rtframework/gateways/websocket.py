@@ -60,6 +60,8 @@ class Uncompressed:
     polling = ""
     compress = False
     droppable = False
+    offset: str | None = None
+    entry: str | None = None
 
     def __init__(self, frames: EncodedFrames) -> None:
         self.websocket = frames.websocket

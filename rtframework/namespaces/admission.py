@@ -110,6 +110,9 @@ class Admission:
             entering = self._join(socket)
             if not (entering is None or await self._entered(socket, entering)):
                 return self._count(outcomes.GONE)
+            if client.prepare is not None:
+                with connecting(lambda: socket is not None and socket._state is State.JOINED):
+                    await client.prepare(socket)
             if nsp._listening.lifecycle[CONNECTION]:
                 await self._run_connection_handlers(socket)
         except ConnectionRefused as refused:
@@ -134,6 +137,36 @@ class Admission:
             # The handlers have run to their end, so what they set up has to be taken down.
             nsp._membership.run_disconnect_handlers(socket, socket._left)
         return outcomes.CONNECTED if socket._was_accepted else self._count(outcomes.GONE)
+
+    async def vouch_for(self, client: Client, auth: Any) -> Socket:
+        """Decide about a client that only reads what is kept, by authentication and middleware: it does not join.
+
+        Return a socket of it, which is in no room but those of its user. Raises ``ConnectionRefused``, whatever went
+        wrong.
+        """
+        nsp = self._nsp
+        socket: Socket | None = None
+        user: Any = None
+        try:
+            handshake = client.handshake(nsp.name, auth)
+            authenticator = nsp._authenticator
+            user, token = (None, None) if authenticator is None else await self._authenticate(authenticator, handshake)
+            own = self.own_rooms(user, token)
+            socket = nsp._make_socket(client, client.new_id(nsp.name), handshake, user)
+            socket._token = token
+            socket._last_rooms |= own
+            if nsp._connect_links:
+                await self._run_middleware(socket)
+            return socket
+        except (Exception, asyncio.CancelledError) as error:
+            if is_cancelled(error):
+                raise
+            refused = self._refusal_for(error, socket)
+        finally:
+            if socket is not None:
+                socket._forget_listeners()
+        self._host.refused(client, nsp.name, refused, user)
+        raise ConnectionRefused(refused.message, refused.data)
 
     def accept(self, socket: Socket) -> None:
         """Tell a client that it is connected, and send what was held for it. Nothing happens in another state."""
@@ -304,7 +337,9 @@ class Admission:
             return connect
         missed = session.missed
         offset = socket.handshake.auth.get("offset") or ""
-        socket._session = dataclasses.replace(session, missed=(), replayed=offset if missed else None)
+        # A client of another protocol takes each packet as it comes, and knows how far it is.
+        replayed = offset if missed and socket._client.conn.protocol else None
+        socket._session = dataclasses.replace(session, missed=(), replayed=replayed)
         return engine.join([*missed, connect]) if missed else connect
 
     def _refusal_for(self, error: Any, socket: Socket | None) -> ConnectionRefused:

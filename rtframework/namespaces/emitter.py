@@ -14,7 +14,7 @@ from ..adapters.moving import all_moved
 from ..concurrency import is_cancelled
 from ..exceptions import EventError
 from ..logs import ThrottledLog, quote, show_event
-from ..types import DisconnectReason, Packet, SocketDetails
+from ..types import DisconnectReason, KeptPacket, Packet, SocketDetails
 from .membership import State
 from .revocations import REVOCATIONS, REVOKED
 
@@ -76,6 +76,8 @@ class NamespaceEmitter:
         if frames is None:
             it: Any = packet  # a function comes with frames
             frames = self._engine.encode(it) if compress else self._engine.encode(it, compress=False)
+        if self._nsp._history is not None and isinstance(packet, KeptPacket):
+            frames.entry = packet.data[-1]
         if self._tapped:
             self._outgoing.show(sids, packet() if callable(packet) else packet)
         outlets = self._outlets

@@ -15,7 +15,8 @@ from ..adapters.history import DEFAULT, no_history
 from ..adapters.history_keepers import MemoryKeeper, StoreKeeper
 from ..adapters.memory_history import MemoryHistory
 from ..exceptions import ClusterUnavailable, ConfigurationError, EventError
-from ..types import HistoryEntry, HistoryPage, HistoryQuery, KeptPacket, Packet, PacketType, Target
+from ..types import HistoryEntry, HistoryPage, HistoryQuery, KeptPacket, Packet, PacketType, Target, place_of
+from .own_rooms import check_names
 
 if TYPE_CHECKING:
     from ..adapters.history import History
@@ -125,6 +126,89 @@ class NamespaceHistory:
                 keeper.close(room, opening)
             membership.release(socket, held)
 
+    async def join_all(
+        self,
+        socket: Socket,
+        rooms: Sequence[str],
+        deal: Callable[[Callable[[Frames], None], dict[str, HistoryPage]], None],
+        *,
+        after: str | None = None,
+        limit: int | None = None,
+        most: int = 0,
+    ) -> None:
+        """Put a socket into rooms, and have what was said in those that have a history dealt with before all else.
+
+        ``deal`` is called with a function that sends frames to the client, and with a page of each such room: the
+        newest ``limit`` entries, or, without a limit, all of them, of ``most`` bytes about; those after an entry, if
+        one is given. Without a limit, ``gap`` is true if some are missing.
+        """
+        names = list(rooms)
+        check_names(names)
+        membership = self._nsp._membership
+        await membership.check_no_ids(names, socket.id)
+        held = membership.hold(socket)
+        if held is None:
+            return
+        openings: list[tuple[str, Any]] = []
+        try:
+            entering = socket._enter_rooms(names)
+            openings += [(room, self._get(room)[1].open(room)) for room in names if self._find(room) is not None]
+            if entering is not None:
+                try:
+                    await entering
+                except ClusterUnavailable:
+                    if not is_connecting():
+                        raise
+            pages: dict[str, HistoryPage] = {}
+            for room, opening in openings:
+                page = await self._catch_up(room, opening, after, limit, most)
+                pages[room] = self._for(socket, page)
+                most -= sum(entry.size for entry in page.entries)
+            deal(held.below.send, pages)
+        finally:
+            for room, opening in openings:
+                self._get(room)[1].close(room, opening)
+            membership.release(socket, held)
+
+    async def _catch_up(self, room: str, opening: Any, after: str | None, limit: int | None, most: int) -> HistoryPage:
+        """Return the newest entries, or all."""
+        rule, keeper = self._get(room)
+        query = _query(rule, rule.page if limit is None else limit, after=after)
+        page = await self._read(rule, keeper, room, query, opening)
+        if limit is not None:
+            return page
+        if after is not None and page.gap:
+            return await self._newer(room, opening, after, most)
+        entries, gap, more = page.entries, page.gap, page.more
+        while more and entries and most > 0:
+            query = dataclasses.replace(query, before=entries[0].id)
+            page = await self._read(rule, keeper, room, query, opening)
+            entries, gap, more = (*page.entries, *entries), gap or page.gap, page.more and bool(page.entries)
+            most -= sum(entry.size for entry in page.entries)
+        is_cut = more or (after is None and len(entries) >= rule.size)  # nobody knows what the room had before
+        return HistoryPage(entries, gap or is_cut, more)
+
+    async def _newer(self, room: str, opening: Any, after: str, most: int) -> HistoryPage:
+        """Return the entries after one of another room, as far as the ids tell; it has to be known what came before.
+
+        A store knows no more than its rooms: who reads several at once has the last id of one.
+        """
+        rule, keeper = self._get(room)
+        query, bound = _query(rule, rule.page), place_of(after)
+        entries: tuple[HistoryEntry, ...] = ()
+        more = True
+        while more and most > 0:
+            page = await self._read(rule, keeper, room, query, opening)
+            entries, more = (*page.entries, *entries), page.more and bool(page.entries)
+            first = place_of(entries[0].id) if entries else None
+            if bound is None or first is None or first[0] != bound[0]:
+                break
+            if first <= bound:
+                return HistoryPage(tuple(each for each in entries if (place_of(each.id) or bound) > bound))
+            query = dataclasses.replace(query, before=entries[0].id)
+            most -= sum(entry.size for entry in page.entries)
+        return HistoryPage(entries, True, more)
+
     async def page_for(
         self, socket: Socket, room: str, before: str | None, after: str | None, limit: int
     ) -> HistoryPage:
@@ -138,6 +222,18 @@ class NamespaceHistory:
         rule, keeper = self._get(room)
         query = _query(rule, limit, after=after, before=before, oldest=after is not None)
         return await self._read(rule, keeper, room, query, None)
+
+    async def page_after(self, room: str, after: str | None, limit: int) -> HistoryPage:
+        """Return the first entries after one, or the oldest of all that are there."""
+        rule, keeper = self._get(room)
+        query = _query(rule, limit, after=after, oldest=True)
+        page = await self._read(rule, keeper, room, query, None)
+        if after is None or not page.gap:
+            return page
+        newer = await self._newer(room, None, after, rule.size * rule.page_bytes)
+        if newer.gap:
+            return page
+        return HistoryPage(newer.entries[: query.limit], False, len(newer.entries) > query.limit)
 
     async def clear(self, room: str) -> None:
         """Forget what was said in a room."""

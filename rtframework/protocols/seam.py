@@ -34,6 +34,11 @@ class Frames(Protocol):
     def droppable(self) -> bool:
         """True if the packet may be dropped for a slow client: an event that requests no acknowledgement."""
 
+    offset: str | None
+    """The offset that recovery has added behind the arguments of an event."""
+    entry: str | None
+    """The id of its entry in a history, behind the arguments; if the offset is another string, in front of that."""
+
     def deflated(self, window: int, threshold: int, level: int) -> bytes:
         """Return the packet as compressed websocket frames.
 
@@ -107,6 +112,13 @@ class Client(Protocol):
     @property
     def address(self) -> str | None:
         """The client's network address."""
+
+    @property
+    def prepare(self) -> Callable[[Any], Awaitable[None]] | None:
+        """Called with the socket when that has joined a namespace, before its connection handlers; ``None``: nothing.
+
+        What it raises refuses the client.
+        """
 
     @property
     def conn(self) -> Connection:

@@ -29,6 +29,7 @@ from .conformance import (
 )
 from .inbox import Received
 from .server import TestServer
+from .stream import TestStream
 
 __all__ = [
     "AdapterConformance",
@@ -43,5 +44,6 @@ __all__ = [
     "SerializerConformance",
     "TestClient",
     "TestServer",
+    "TestStream",
     "run_suite",
 ]

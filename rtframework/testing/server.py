@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from contextvars import Context, copy_context
 from typing import TYPE_CHECKING, Any, Final, Protocol, Self, TypeAlias
 
-from aiohttp import ClientSession, CookieJar, web
+from aiohttp import ClientSession, ClientTimeout, CookieJar, web
 
 from ..concurrency import maybe_await
 from ..exceptions import ConfigurationError, ConnectionRefused, ContractError
@@ -19,6 +19,7 @@ from .client import PATIENCE, TestClient, open_client
 from .connection import Connection, Route
 from .idle import own_loop, settle, wait
 from .network import MemoryConnector, memory_session
+from .stream import TestStream
 
 if TYPE_CHECKING:
     from ..handlers.dependencies import Provider
@@ -126,6 +127,25 @@ class TestServer:
         if self._session is None:
             self._session = memory_session(self.connector("127.0.0.1"), "http://localhost", CookieJar())
         return self._session
+
+    @asynccontextmanager
+    async def stream(
+        self,
+        path: str,
+        *,
+        last_id: str | None = None,
+        headers: Mapping[str, str] | None = None,
+        timeout: float = 1.0,
+    ) -> AsyncIterator[TestStream]:
+        """Open a stream of server-sent events, as ``EventSource`` does: ``async with server.stream("/events")``.
+
+        ``last_id``: the last id that the client has. ``timeout``: seconds that :meth:`TestStream.receive` waits.
+        """
+        sent = {"Accept": "text/event-stream", **(headers or {})}
+        if last_id:
+            sent["Last-Event-ID"] = last_id
+        async with self.http.get(path, headers=sent, timeout=ClientTimeout(total=None)) as response:
+            yield TestStream(response, timeout)
 
     async def start(self) -> None:
         """Start serving, as ``async with`` does at its beginning."""

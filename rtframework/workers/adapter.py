@@ -46,6 +46,8 @@ _MOST_BUCKETS: Final = 1024
 """Buckets of one message; one with more goes to all workers."""
 _MOST_CHANGES: Final = 32
 """Changes of a client's rooms after which its session is written anew; as many as it has rooms, if it has more."""
+_TRIES: Final = 3
+"""Times that a session is asked for which changes meanwhile."""
 
 
 @dataclasses.dataclass(slots=True)
@@ -297,6 +299,7 @@ class WorkersAdapter(ClusterAdapter):
         if frames is None and offset is not None:
             it = packet()
             frames = self._emitter.encode(Packet(it.type, it.nsp, [*it.data, offset]), compress=compress)
+            frames.offset = offset
         return frames
 
     def _offset(self, number: int) -> str:
@@ -507,7 +510,15 @@ class WorkersAdapter(ClusterAdapter):
             return None
         self._restoring.add(pid)
         try:
-            return await self._restore(group, pid, after, accept)
+            for _ in range(_TRIES):
+                session, version = await self._restore(group, pid, after, accept)
+                if session is not None or not version:
+                    return session
+                found = await self._ask_broker(lambda id: wire.FindSession(id, pid))
+                if found.version in (0, version):
+                    return None
+                # It has changed meanwhile: the worker that had the client has just noticed that it has left.
+            return None
         except ClusterUnavailable:
             return None
         finally:
@@ -515,20 +526,21 @@ class WorkersAdapter(ClusterAdapter):
 
     async def _restore(
         self, group: Group, pid: str, after: int | None, accept: Callable[[Session], bool]
-    ) -> Session | None:
+    ) -> tuple[Session | None, int]:
+        """Take a session. Return it, or ``None`` and the version in which it could not be taken; 0: in none."""
         found = await self._ask_broker(lambda id: wire.FindSession(id, pid))
         if not found.version:
-            return None
+            return None, 0
         kept = read_session(pid, found.version, found.value, found.changes)
         birth = kept.attendance.birth
         start = birth if after is None else max(after, birth)
         shelves = shelves_of(self, kept.attendance, start)
         if shelves is None:
-            return None
+            return None, 0
         packets = await self._ask_broker(lambda id: wire.ReadPackets(id, shelves))
         missed = missed_frames(self, kept, start, packets.found)
         if missed is None or not accept(dataclasses.replace(kept.session, missed=missed)):
-            return None
+            return None, 0
         rooms = [self.bucket, *(bucket_of(self.key, room) for room in kept.session.rooms)]
         for bucket in rooms:  # messages for it are to come here from the moment on at which it is taken
             group.rooms[bucket] += 1
@@ -544,10 +556,10 @@ class WorkersAdapter(ClusterAdapter):
             asyncio.get_running_loop().call_soon(self._release, group, rooms)
         missed = missed_frames(self, kept, start, packets.found)
         if missed is None:
-            return None
+            return None, kept.version
         missed += returning.frames(self, kept, start)
         self._restored[kept.session.sid] = kept.attendance
-        return dataclasses.replace(kept.session, missed=missed)
+        return dataclasses.replace(kept.session, missed=missed), kept.version
 
     def _begin(self, returning: Returning) -> None:
         self._returning.append(returning)

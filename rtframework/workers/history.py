@@ -255,6 +255,8 @@ class WorkersHistory:
             return KeptPacket(_EVENT, adapter.nsp, [*packet().data, id], None, at)
 
         frames = adapter.frames(text, packet, id, compress)
+        if frames is not None:
+            frames.entry = id
         it: Any = kept if frames is not None else kept()
         return adapter._emitter.send(sids, it, compress=compress, frames=frames)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from aiohttp import ClientSession, web
 
-from rtframework import ConfigurationError, Server
+from rtframework import ConfigurationError, Server, Workers
 from rtframework.testing import TestServer
 from tests.conftest import Serve
 from tests.gateways import Numbered, application
@@ -121,3 +121,15 @@ def test_a_class_that_attaches_has_its_parts() -> None:
     with pytest.raises(NotImplementedError):
         Attaching()._parts()
     assert isinstance(Server(), Attaching)
+
+
+async def test_servers_of_streams_alone_have_names_in_a_group_of_workers() -> None:
+    """Rooms of two servers of one application would be the same ones at other workers."""
+    names = []
+    app = web.Application()
+    for path in ("/one", "/two"):
+        backbone = Workers()
+        io = Server(adapter=backbone)
+        io.attach_sse(app, path)
+        names.append(backbone.key_of("/"))
+    assert len(set(names)) == 2

@@ -23,7 +23,9 @@ from mkdocs.utils.yaml import yaml_load
 
 from rtframework import Server, Socket
 from tests.conftest import Serve
+from tests.engine import eventually
 from tests.support.cli import COMMAND, running
+from tests.support.event_source import stream
 from tests.support.front import (
     DEPLOYMENT,
     Front,
@@ -107,6 +109,24 @@ def name(request: pytest.FixtureRequest) -> str:
 def place(url: str) -> str:
     """Host and port of a URL."""
     return url.removeprefix("http://")
+
+
+async def test_streams_are_passed_on_at_once(name: str, serve: Serve) -> None:
+    """A page that listens by EventSource would wait until some kilobytes are there."""
+    io = Server(trusted_proxies="127.0.0.1")
+    app = web.Application()
+    io.attach(app)
+    io.attach_sse(app, "/events", rooms=["a"])
+    server = await serve(app)
+    async with (
+        in_front_of(name, *[place(server.url)] * 2) as front,
+        stream(f"{front.url}/events?room=a", Accept_Encoding="gzip") as events,
+    ):
+        await events.next("connect")
+        for number in range(3):
+            await io.to("a").emit("n", number)
+            assert await events.data("n") == number
+    await eventually(lambda: not io.sockets)
 
 
 async def test_clients_get_through(name: str, transport: Transport, serve: Serve, js: JSClients) -> None:

@@ -128,6 +128,17 @@ async def test_the_page_of_the_plain_chat(serve_program: ServeProgram, browser: 
     await check(page, "inside")
 
 
+async def test_the_page_of_the_live_score(serve_program: ServeProgram, browser: Pages) -> None:
+    """People would not read the score, or not find the buttons."""
+    server = await serve_program(EXAMPLES / "live_score/server.py")
+    page = await browser.open(server.url)
+    await expect(page.get_by_test_id("status")).to_have_text("Online")
+    await check(page, "before the first goal")
+    await page.get_by_test_id("home").click()
+    await expect(page.get_by_test_id("log").get_by_role("listitem")).to_have_count(1)
+    await check(page, "after it")
+
+
 async def test_the_page_of_the_existing_application(serve_program: ServeProgram, browser: Pages) -> None:
     """People would not read what the field is for, or who has ordered."""
     browser.expect_errors(f"{LAST_POLL}|{SERVER_DOWN}|status of 401 .*/api/orders")

@@ -182,6 +182,23 @@ async def test_a_picture_is_seen_by_everybody_in_the_room(pictures: tuple[Proxy,
         await see(wall(page).first)
 
 
+async def test_a_live_score(serve_program: ServeProgram, browser: Pages) -> None:
+    """The example of streams would not show what others see, or be empty for those who come later."""
+    server = await serve_program(EXAMPLES / "live_score" / "server.py")
+    one, two = [await browser.open(server.url) for _ in range(2)]
+    for page in (one, two):
+        await expect(page.get_by_test_id("status")).to_have_attribute("data-state", "online")
+    await one.get_by_test_id("home").click()
+    await expect(two.get_by_test_id("score")).to_have_text("1 : 0")
+    await two.get_by_test_id("away").click()
+    later = await browser.open(server.url)
+    for page in (one, two, later):
+        await expect(page.get_by_test_id("score")).to_have_text("1 : 1")
+        await expect(page.get_by_test_id("log").locator("li")).to_have_text(
+            ["1 : 1 by the guests", "1 : 0 by the home team"]
+        )
+
+
 async def test_a_chat_by_plain_websocket(serve_program: ServeProgram, browser: Pages) -> None:
     """The example of a program's own wire would not work, or its private messages be seen by all."""
     server = await serve_program(EXAMPLES / "plain_websocket" / "server.py")

@@ -76,6 +76,8 @@ class FakeFrames:
         self.size = size
         self.compress = compress
         self.droppable = False
+        self.offset: str | None = None
+        self.entry: str | None = None
         self.websocket = b""
         self.polling = ""
 
@@ -208,6 +210,8 @@ class FakeClient:
     def conn(self) -> Connection:
         """Its connection."""
         return self.line
+
+    prepare = None
 
     @property
     def address(self) -> str | None:

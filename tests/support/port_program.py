@@ -8,7 +8,7 @@ from typing import Any
 from aiohttp import web
 from prometheus_client import CollectorRegistry
 
-from rtframework import Readiness, Recovery, Socket
+from rtframework import History, Readiness, Recovery, Server, Socket
 from rtframework_prometheus import Metrics
 from tests.support.axis_program import attach_all
 from tests.support.worker_program import make_server
@@ -56,6 +56,16 @@ def make_app() -> web.Application:
     io.attach(app)
     io.attach_sockjs(app)
     attach_all(app)
+    io.attach_sse(app, rooms=lambda socket, rooms: True)
+    kept = Server(history=History("kept:{n}", size=10_000))
+    kept.attach_sse(app, "/kept", rooms=lambda socket, rooms: True)
+
+    @kept.on("flood")
+    async def flood(socket: Socket, first: int, count: int) -> int:
+        for number in range(first, first + count):
+            await kept.to(f"kept:{number % 3 % 2}").emit("n", number)
+        return os.getpid()
+
     app.router.add_get("/metrics", Metrics(io, CollectorRegistry()).handler)
     app.router.add_get("/ready", Readiness(io).handler)
     return app

@@ -55,6 +55,7 @@ def serve(argv: Sequence[str]) -> None:
     app = web.Application()
     io.attach(app)
     io.attach_websocket(app, "/ws")
+    io.attach_sse(app, "/events", rooms=["a"], compress=True)
     tune_gc(app)
     loop = None
     if "uvloop" in argv:
@@ -148,6 +149,36 @@ async def visit_plainly(port: int, number: int) -> None:
             reset(writer.transport)
 
 
+async def visit_by_stream(port: int, number: int) -> None:
+    """Open a stream, send an event by POST, and leave, in good order or not; or be refused."""
+    reader, writer = await asyncio.open_connection(HOST, port)
+    try:
+        coding = b"Accept-Encoding: gzip\r\n" if number % 5 == 0 else b""
+        last = b"&lastEventId=~x~~y" if number % 7 == 0 else b""
+        room = b"b" if number % 11 == 0 else b"a"
+        writer.write(b"GET /events?room=" + room + last + _HEAD + coding + b"\r\n")
+        if room == b"b":
+            await _until(reader, b"rooms_not_allowed")
+            return
+        found = b""
+        while b"recovered" not in found:
+            data = await reader.read(65_536)
+            assert data, found
+            found += data
+        if number % 2:
+            session = found.partition(b'"session":"')[2].partition(b'"')[0]
+            posting, post = await asyncio.open_connection(HOST, port)
+            body = b'["echo","a"]'
+            post.write(b"POST /events?sid=" + session + _HEAD + b"Content-Length: %d\r\n\r\n" % len(body) + body)
+            assert await _answer(posting) == b'"a"'
+            post.close()
+    finally:
+        if number % 4:
+            writer.close()
+        else:
+            reset(writer.transport)
+
+
 async def look(port: int) -> tuple[int, int, int]:
     """Ask the server for the bytes that it has in RAM, its blocks of memory, and its clients."""
     async with raw_client(f"http://{HOST}:{port}") as raw:
@@ -190,6 +221,7 @@ def main(argv: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.support.visits")
     parser.add_argument("--visits", type=int, default=100_000)
     parser.add_argument("--plain", action="store_true", help="come by plain websocket")
+    parser.add_argument("--sse", action="store_true", help="come by server-sent events")
     parser.add_argument("--uvloop", action="store_true", help="run the server on uvloop")
     given = parser.parse_args(argv)
     port = free_port()
@@ -206,7 +238,8 @@ def main(argv: Sequence[str]) -> int:
                 else:
                     writer.close()
                     break
-            return await measure(port, given.visits, visit_plainly if given.plain else visit)
+            way: Visit = visit_plainly if given.plain else visit_by_stream if given.sse else visit
+            return await measure(port, given.visits, way)
 
         found = asyncio.run(run())
     finally:

@@ -4,6 +4,7 @@
   rtframework listen http://localhost:8080 message joined --emit join '{"room": "lobby"}'
   rtframework listen wss://example.org/prices --json --count 10 | jq .args
   rtframework listen --ws ws://localhost:8080/ws
+  rtframework listen --sse 'http://localhost:8080/events?room=scores'
 
 Events that request an acknowledgement are answered with --ack only.
 """

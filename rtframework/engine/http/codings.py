@@ -1,10 +1,13 @@
-"""Content codings that a client accepts (RFC 9110, 12.5.3)."""
+"""Content codings that a client accepts, and those of a body (RFC 9110, 12.5.3 and 8.4)."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from aiohttp import web
 
 _QUALITY: Final = re.compile(r"[;\s]q\s*=\s*(0(?:\.\d{0,3})?|1(?:\.0{0,3})?)\s*(?:;|$)")
 
@@ -26,3 +29,9 @@ def choose_coding(accept_encoding: Iterable[str], ours: Sequence[str]) -> str | 
         if weight > most:
             best, most = coding, weight
     return best
+
+
+def is_coded(request: web.Request) -> bool:
+    """Return whether the body is compressed (RFC 9110, 8.4). Reading it would inflate it, a thousandfold if need be."""
+    codings = ",".join(request.headers.getall("Content-Encoding", ())).lower().split(",")
+    return any(coding.strip() not in ("", "identity") for coding in codings)

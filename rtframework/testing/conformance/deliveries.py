@@ -154,6 +154,8 @@ class KeptFrames:
     polling = ""
     size = 0
     droppable = True
+    offset: str | None = None
+    entry: str | None = None
 
     def __init__(self, packet: Packet, compress: bool) -> None:
         self.packet = packet
