@@ -121,6 +121,7 @@ class SockJSGateway(BaseGateway):
 
     def add_routes(self, app: web.Application, path: str) -> None:
         """Add the routes."""
+        app.on_cleanup.append(self._forget_all)
         router = app.router
         router.add_route("*", path, self.serve_greeting)
         router.add_route("*", path + "/", self.serve_greeting)
@@ -150,6 +151,11 @@ class SockJSGateway(BaseGateway):
             self, lambda _: SockJSFrames(carried.packets, self.entrance.table.counts, carried.droppable)
         )
         return form
+
+    async def _forget_all(self, app: web.Application) -> None:
+        """Forget sessions whose end would still be told: nobody comes any more."""
+        for session in list(self.sessions.values()):
+            session.forget()
 
     def _handler(self, route: Route, *methods: str) -> Callable[[web.Request], Any]:
         """Make a handler of a route that answers some methods; OPTIONS is answered for it, and may be cached."""

@@ -9,6 +9,7 @@ from typing import Any
 from aiohttp import web
 
 from rtframework import Limits, Server, Socket
+from rtframework.gateways.sockjs import SockJSGateway
 from rtframework.testing import Clock, TestServer
 from tests.gateways.test_sockjs import Echo, echoing
 
@@ -163,6 +164,19 @@ async def test_the_end_of_the_server_is_told() -> None:
         await server.clock.advance(0.1)
         await io._server.eio.table.shutdown("server shutting down", 1)
         assert await waiting == 'c[1001,"server shutting down"]\n'
+
+
+async def test_nothing_is_left_when_the_server_has_ended() -> None:
+    """A server that is started again would tell new clients of the end of old ones."""
+    io = echoing()
+    app = web.Application()
+    io.attach_sockjs(app, "/echo", codec=Echo())
+    owners = [getattr(route.handler, "__self__", None) for route in app.router.routes()]
+    gateway = next(each for each in owners if isinstance(each, SockJSGateway))
+    async with TestServer(app, clock=Clock()) as server:
+        assert await Polls(server).poll() == "o\n"
+        assert list(gateway.sessions) == ["session1"]
+    assert not gateway.sessions
 
 
 async def test_a_program_sees_the_transport() -> None:
