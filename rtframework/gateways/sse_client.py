@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
@@ -29,6 +30,9 @@ if TYPE_CHECKING:
     from .sse import SSEGateway
 
 log: Final = logging.getLogger("rtframework.gateways")
+
+ROOMS: Final = "sse_rooms"
+"""The key of ``socket.data`` with the rooms that a socket has because it asked for them."""
 
 _EVENT: Final = int(PacketType.EVENT)
 
@@ -57,6 +61,7 @@ class SSEClient(GatewayClient):
         "_begins_with_history",
         "_covered",
         "_entry",
+        "_has_lost_rooms",
         "_ids",
         "_last_id",
         "_nsp",
@@ -83,6 +88,8 @@ class SSEClient(GatewayClient):
         self._covered: Sequence[str] = ()
         """The rooms of which it gets all that it has missed."""
         self._begins_with_history = False
+        self._has_lost_rooms = False
+        """True if it comes back, and may not read all the rooms any more that it had."""
         self.rooms: list[str] = []
         """The rooms that it asked for and is in."""
         self._ids: deque[int] = deque()
@@ -121,9 +128,14 @@ class SSEClient(GatewayClient):
             self._ticket = token.proof
         asked = list(self._asked_rooms)
         self.rooms = await allowed_rooms(self.gateway.rooms, socket, asked)
-        withdrawn = [room for room in asked if room not in self.rooms and room in socket.rooms]
-        if withdrawn:  # its session was in them
+        before = socket.data.get(ROOMS, ())
+        if before or self.rooms:
+            socket.data[ROOMS] = list(self.rooms)
+        withdrawn = [room for room in before if room not in self.rooms and room in socket.rooms]
+        if withdrawn:  # what was said in them meanwhile is not for it either, and cannot be told from the rest
             await socket.leave(*withdrawn)
+            socket._session = dataclasses.replace(socket._session, missed=())
+            self._has_lost_rooms = True
         if not self.rooms:
             return
         history = socket._nsp._history
@@ -199,7 +211,8 @@ class SSEClient(GatewayClient):
             greeting += b"id: %b\n" % id.text
         greeting += b"\n"
         missing = [room for room in self.rooms if room not in self._covered]
-        if last_id is not None and not is_recovered and (missing or not self.rooms):
+        is_whole = is_recovered and not self._has_lost_rooms
+        if last_id is not None and not is_whole and (missing or not self.rooms):
             greeting += event_of(GAP, {"rooms": missing}) + b"\n"
         return greeting, id
 

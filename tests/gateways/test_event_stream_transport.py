@@ -281,15 +281,20 @@ async def test_a_room_that_is_not_allowed_any_more_is_left(serve: Serve) -> None
     """Whoever keeps coming back would read a room for ever."""
     allowed = {"a", "b"}
     io = Server(connection_state_recovery=Recovery())
-    server = await serve_events(serve, io, rooms=lambda socket, names: allowed.intersection(names))
+    server = await serve_events(
+        serve, io, rooms=lambda socket, names: [f"room {name}" for name in names if name in allowed]
+    )
     async with stream(f"{server.url}/events?room=a&room=b") as events:
         last = await events.next("connect")
     await eventually(lambda: not io.sockets)
     allowed.remove("b")
+    await io.to("room b").emit("said", "secret")
     async with stream(f"{server.url}/events?room=a&room=b", last_id=last.id) as events:
         connect = await events.data("connect")
-        assert (connect["rooms"], connect["recovered"]) == (["a"], True)
-        assert io.sockets[connect["sid"]].rooms == {"a", connect["sid"]}
+        assert (connect["rooms"], connect["recovered"]) == (["room a"], True)
+        assert io.sockets[connect["sid"]].rooms == {"room a", connect["sid"]}
+        await io.emit("end")
+        assert [(await events.next()).event for _ in range(2)] == ["gap", "end"]
 
 
 async def test_the_old_stream_ends_when_its_client_is_here_again(serve: Serve) -> None:
