@@ -37,9 +37,10 @@ from .sockjs_frames import (
     is_callback,
     read_messages,
 )
-from .sockjs_receivers import Poll, Stream, StreamAnswer
+from .sockjs_receivers import Poll, Stream
 from .sockjs_session import SockJSSession
 from .sockjs_websocket import SockJSWebSocket
+from .streaming import StreamAnswer
 
 if TYPE_CHECKING:
     from ..engine.entrance import Route

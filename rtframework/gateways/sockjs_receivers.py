@@ -3,28 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import socket
-from email.utils import formatdate
 from typing import TYPE_CHECKING, Final
 
 from aiohttp import HttpVersion11, web
 
-from ..engine.http.answers import Answer, UnsentResponse
-from ..engine.http.detach import Answered, has_hooks, header_line, lines_of, run_hooks, take_over
+from ..engine.http.detach import limit_silence, take_over
+from .event_stream import LAST_CHUNK, chunk
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
     from .sockjs_frames import Framing
     from .sockjs_session import SockJSSession
 
-_LAST_CHUNK: Final = b"0\r\n\r\n"
 _MOST_IN: Final = 65_536
 """Bytes that a client may send behind its request, where nothing is expected."""
 _MUCH: Final = 65_536
 """Bytes in the transport's buffer from which the client counts as one that does not read."""
-_USER_TIMEOUT: Final[int | None] = getattr(socket, "TCP_USER_TIMEOUT", None)
 
 
 class Poll:
@@ -104,11 +97,7 @@ class Stream(asyncio.Protocol):
         self._request = None
         self._transport = transport
         transport.set_write_buffer_limits(high=_MUCH)
-        sock = transport.get_extra_info("socket")
-        if sock is not None and _USER_TIMEOUT is not None and sock.family in (socket.AF_INET, socket.AF_INET6):
-            # Nothing comes back from the client: only the kernel knows that it does not acknowledge what was sent.
-            with contextlib.suppress(OSError):
-                sock.setsockopt(socket.IPPROTO_TCP, _USER_TIMEOUT, round(self._patience * 1000))
+        limit_silence(transport, self._patience)
         self._received = len(rest)
         self._send(self._prelude)
         if self._session is not None:
@@ -193,52 +182,12 @@ class Stream(asyncio.Protocol):
     def _send(self, data: bytes) -> None:
         transport = self._transport
         if transport is not None and data and not transport.is_closing():
-            transport.write(b"%x\r\n%b\r\n" % (len(data), data) if self._is_chunked else data)
+            transport.write(chunk(data) if self._is_chunked else data)
 
     def _finish(self) -> None:
         self._session = None
         transport = self._transport
         if transport is not None and not transport.is_closing():
             if self._is_chunked:
-                transport.write(_LAST_CHUNK)
+                transport.write(LAST_CHUNK)
             transport.close()
-
-
-class StreamAnswer(Answer):
-    """The head of a response that is a stream from then on, with what middleware and listeners have added."""
-
-    __slots__ = ("_begin_stream", "_headers", "_lose", "_request")
-
-    def __init__(self, request: web.Request, stream: Stream, headers: Mapping[str, str]) -> None:
-        self._request = request
-        self._begin_stream: Callable[[web.Request, bytes], None] = stream.begin
-        self._lose: Callable[[], None] = stream.lose
-        self._headers = headers
-
-    async def send(self, request: web.Request) -> web.StreamResponse:
-        """Send it, with the headers that applications on the way add."""
-        return await self._begin(self._make())
-
-    async def send_changed(self, request: web.Request, response: UnsentResponse) -> web.StreamResponse:
-        """Send it, with the headers of the response."""
-        return await self._begin(response)
-
-    async def _begin(self, response: UnsentResponse) -> web.StreamResponse:
-        request = self._request
-        lines = await run_hooks(request, response) if has_hooks(request) else lines_of(response)
-        is_chunked = request.version >= HttpVersion11
-        head = b"HTTP/%b 200 OK\r\n%bDate: %b\r\n%bConnection: close\r\n\r\n" % (
-            b"1.1" if is_chunked else b"1.0",
-            b"".join(map(header_line, lines)),
-            formatdate(usegmt=True).encode(),
-            b"Transfer-Encoding: chunked\r\n" if is_chunked else b"",
-        )
-        try:
-            self._begin_stream(request, head)
-        except ConnectionResetError:
-            self._lose()
-            return web.Response(status=400)  # nobody will read it
-        return Answered(200)
-
-    def _make(self) -> UnsentResponse:
-        return UnsentResponse(status=200, headers=self._headers)
