@@ -265,9 +265,9 @@ class SockJSGateway(BaseGateway):
                 return _failure('"callback" parameter required', headers)
             if not is_callback(callback):
                 return _failure('invalid "callback" parameter', headers)
-            if request.headers.get("Sec-Fetch-Site") in ("cross-site", "same-site"):
-                return web.Response(status=403, headers=headers, text="Not for pages of another origin\n")
             prelude = htmlfile_prelude(callback)
+        if framing.method == "GET" and _is_embedded_elsewhere(request):
+            return web.Response(status=403, headers=headers, text="Not for pages of another origin\n")
         key = request.match_info["session"]
         if len(key) > _LONGEST_ID:
             return web.Response(status=404, headers=headers)
@@ -406,6 +406,11 @@ async def _greet(request: web.Request, headers: dict[str, str]) -> web.Response:
 
 async def _refuse_jsonp(request: web.Request, headers: dict[str, str]) -> web.Response:
     return _closing(web.Response(status=404, headers={**headers, "X-Content-Type-Options": "nosniff"}, text=_JSONP))
+
+
+def _is_embedded_elsewhere(request: web.Request) -> bool:
+    """Tell whether a page of another origin loads this as a script, a picture or a frame, which has no ``Origin``."""
+    return "Origin" not in request.headers and request.headers.get("Sec-Fetch-Site") in ("cross-site", "same-site")
 
 
 def _failure(message: str, headers: Mapping[str, str]) -> web.Response:

@@ -322,8 +322,21 @@ async def test_a_session_by_a_forever_iframe(serve: Serve) -> None:
         await client.post("/0/session1/xhr_send", data='["</script>"]')
         await see(stream, '<script>\np("a[\\"\\u003c/script\\u003e\\"]");\n</script>\r\n')
         stream.close()
-        foreign = await client.ask("GET", "/0/session2/htmlfile?c=x", headers={"Sec-Fetch-Site": "cross-site"})
-        assert foreign.status == 403
+
+
+async def test_what_another_site_embeds_opens_no_session(serve: Serve) -> None:
+    """A picture on any page would have its visitors enter and leave, with their cookies."""
+    io = echoing()
+    async with sockjs(serve, io) as client:
+        for path in ("htmlfile?c=x", "eventsource"):
+            for site in ("cross-site", "same-site"):
+                answer = await client.ask("GET", f"/0/session1/{path}", headers={"Sec-Fetch-Site": site})
+                assert answer.status == 403
+        assert not io._server.eio.connections
+        allowed = {**FOREIGN, "Sec-Fetch-Site": "cross-site"}
+        (await client.stream("GET", "/0/session1/eventsource", "\r\n", headers=allowed)).close()
+        own = {"Sec-Fetch-Site": "same-origin"}
+        (await client.stream("GET", "/0/session2/htmlfile?c=x", headers=own)).close()
 
 
 async def test_a_refused_client_is_told_why(serve: Serve) -> None:

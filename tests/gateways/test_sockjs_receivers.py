@@ -140,3 +140,11 @@ async def test_applications_add_headers_to_streams(serve: Serve) -> None:
             await see(response, 'a["x"]\n')
         async with http.options(f"{server.url}/echo/0/session1/xhr") as asked:
             assert asked.headers["Access-Control-Max-Age"] == "31536000"
+
+
+async def test_a_stream_gets_heartbeats(serve: Serve) -> None:
+    """Proxies would cut off what is silent."""
+    async with sockjs(serve, heartbeat=0.1) as client:
+        stream = await client.stream("POST", "/0/session1/xhr_streaming", PRELUDE, "o\n", "h\n", "h\n")
+        await client.post("/0/session1/xhr_send", data='["go"]')
+        assert (await stream.text()).endswith('c[4410,"server namespace disconnect"]\n')
