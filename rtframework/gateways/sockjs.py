@@ -106,6 +106,7 @@ class SockJSGateway(BaseGateway):
         if client_url is not None and not re.match(r"https?://|/", client_url):
             raise ConfigurationError(f"client_url is a URL, or the path of one, not {client_url!r}")
         self.carried = carried
+        self.connection = carried.connection  # type: ignore[misc]  # the class is that of its clients
         self.joinable = engine.eio
         """The server that has the connections, for workers: see ``rtframework.engine.handover``."""
         self.session_timeout = session_timeout
