@@ -114,8 +114,7 @@ def place(url: str) -> str:
 async def test_streams_are_passed_on_at_once(name: str, serve: Serve) -> None:
     """A page that listens by EventSource would wait until some kilobytes are there."""
     io = Server(trusted_proxies="127.0.0.1")
-    app = web.Application()
-    io.attach(app)
+    app = app_of(io)
     io.attach_sse(app, "/events", rooms=["a"])
     server = await serve(app)
     async with (

@@ -49,6 +49,7 @@ async def _talk(url: str) -> list[Any]:
             return str(error).partition(" ")[0]
 
     ids = [await send(one, "XADD", "s", "MAXLEN", "~", 1000, "*", "f", str(number)) for number in range(4)]
+    await asyncio.sleep(0.002)  # so that the ids of the two streams differ, which begin with the millisecond
     rooms = [RoomKey(b"h", 2, 0), RoomKey(b"i", 9, 0)]
     kept = [await one.send(*append_command("t", 1000, rooms, fields)) for fields in _ENTRIES]
     for command in (
