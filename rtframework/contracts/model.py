@@ -91,7 +91,7 @@ class Contract(Struct, frozen=True):
     dates: Dates = "string"
     """Form in which clients get a ``datetime``: a string, as with JSON, or a JavaScript ``Date``, as with msgpack."""
     endpoints: tuple[EndpointContract, ...] = ()
-    """Where clients of other protocols connect, in the order in which the server was attached."""
+    """The paths of other protocols, in the order in which the server was attached."""
     serves_socketio: bool = True
     """False if the server was attached for other protocols only."""
 

@@ -39,7 +39,7 @@ class BaseGateway:
 
     connection: ClassVar[type[GatewayConnection]] = GatewayConnection
     scheme: ClassVar[Literal["http", "ws"]] = "ws"
-    """How URLs of it begin, without TLS."""
+    """The beginning of its URLs, without TLS."""
     _path: str = ""
     _resource: web.AbstractResource | None = None
     """The first resource that it has added to its application."""
