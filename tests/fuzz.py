@@ -28,6 +28,7 @@ from tests.engine import test_fuzz
 from tests.engine.test_fuzz import VALID, frames_of, mutate, rubbish
 from tests.gateways import application
 from tests.gateways import test_fuzz as of_gateways
+from tests.gateways import test_stomp_fuzz as of_stomp
 from tests.support.both_ways import BothWays, steps_of
 from tests.support.raw import RawWebSocket, raw_client
 from tests.support.server import running_server
@@ -50,6 +51,7 @@ DECODERS: Final[tuple[Callable[[], None], ...]] = (
     lambda: test_fuzz.test_no_body_breaks_the_old_payload_decoders(False),
     lambda: test_fuzz.test_no_body_breaks_the_old_payload_decoders(True),
     of_gateways.test_no_message_breaks_the_json_protocol,
+    of_stomp.test_no_bytes_break_the_reader,
 )
 
 
@@ -71,7 +73,9 @@ def decode(seed: int) -> None:
     constants.SEED, constants.INPUTS = seed, INPUTS
     constants.JSON_INPUTS = constants.PAYLOADS = constants.MESSAGEPACK_INPUTS = INPUTS // 4
     for_gateways: Any = of_gateways
-    for_gateways.SEED, for_gateways.INPUTS = seed, INPUTS
+    for_stomp: Any = of_stomp
+    for each in (for_gateways, for_stomp):
+        each.SEED, each.INPUTS = seed, INPUTS
     for each in DECODERS:
         with contextlib.redirect_stdout(None):
             each()
@@ -117,7 +121,7 @@ async def connect(seed: int) -> None:
 
 
 async def visit_gateways(seed: int) -> None:
-    """Open so many plain websockets and send what nobody should. Raises ``AssertionError``."""
+    """Open so many plain websockets, and STOMP connections, and send what nobody should. Raises ``AssertionError``."""
     complaints = Complaints()
     log = logging.getLogger("rtframework")
     log.addHandler(complaints)
@@ -127,6 +131,9 @@ async def visit_gateways(seed: int) -> None:
     try:
         async with running_server(application(io)) as server:
             await of_gateways.visited(io, server.url, server.port, random.Random(seed), CONNECTIONS)
+        io = Server()
+        async with running_server(of_stomp.application(io)) as server:
+            await of_stomp.visited(io, server.url, server.port, random.Random(seed), CONNECTIONS)
     finally:
         log.removeHandler(complaints)
     assert not complaints.found, complaints.found[0]
@@ -261,7 +268,7 @@ def search(given: argparse.Namespace, first: int, end: float) -> int:
             except Exception:  # noqa: BLE001 - printed, and the search goes on
                 found += 1
                 sys.stdout.write(f"--seed {seed}:\n{traceback.format_exc()}\n")
-    inputs, connections = rounds * INPUTS * len(DECODERS) // 4, 2 * rounds * CONNECTIONS
+    inputs, connections = rounds * INPUTS * len(DECODERS) // 4, 3 * rounds * CONNECTIONS
     sys.stdout.write(f"{inputs} inputs and {connections} connections from --seed {first}: {found} findings\n")
     return 1 if found else 0
 

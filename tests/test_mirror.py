@@ -54,6 +54,7 @@ WHOLE_FOLDERS: Final = {
     "cluster/test_stateful": "three servers and a broker with faults, in any order, against a model",
     "gateways/test_sse_fuzz": "server-sent events against almost valid requests",
     "gateways/test_fuzz": "gateways against almost valid bytes",
+    "gateways/test_stomp_fuzz": "STOMP against almost valid bytes",
     "engine/test_budget": "the account of what clients send, in any order, against a model",
     "engine/test_fuzz": "the engine against almost valid bytes",
     "engine/test_leaks": "what clients that go leave behind",

@@ -50,11 +50,12 @@ def test_all_of_the_server_is_shown(page: Path, folder: Path) -> None:
     assert missing == []
 
 
-async def test_the_tests_of_the_chat_pass() -> None:
-    """The tutorial's last step would fail."""
+@pytest.mark.parametrize(("folder", "tests"), [("first_chat", 4), ("support_desk", 6)])
+async def test_the_tests_of_the_chats_pass(folder: str, tests: int) -> None:
+    """A tutorial's last step would fail."""
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "pytest", "-W", "error", "-p", "no:cacheprovider"),
-        cwd=ROOT / "examples/first_chat",
+        cwd=ROOT / "examples" / folder,
         env={**os.environ, "PYTHONPATH": os.pathsep.join((str(ROOT), str(ROOT / "plugins")))},
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
@@ -62,4 +63,4 @@ async def test_the_tests_of_the_chat_pass() -> None:
     )
     output, _ = await asyncio.wait_for(process.communicate(), 50)
     assert process.returncode == 0, output.decode(errors="replace")
-    assert b"4 passed" in output
+    assert f"{tests} passed" in output.decode(errors="replace")

@@ -13,6 +13,16 @@ export interface ServerToClientEvents {
   private: (data: Message) => void;
   /** Somebody writes; no room: to you. */
   typing: (room: string | null, person: Person) => void;
+  /** Sent to a client that has joined a room. */
+  presence: (list: MemberList) => void;
+  /** A user is in the room now. */
+  presence_join: (member: MemberChange) => void;
+  /** A user is not in the room any more. */
+  presence_leave: (member: MemberChange) => void;
+  /** A user is shown otherwise. */
+  presence_update: (member: MemberChange) => void;
+  /** What was said in a room that the client has joined. */
+  history: (page: HistoryMessage) => void;
 }
 
 /** What clients emit in `/`. */
@@ -47,6 +57,43 @@ export type EventErrorCode =
 export function isEventError(answer: unknown): answer is EventError {
   const error = (answer as Partial<EventError> | null | undefined)?.error;
   return typeof error?.code === "string" && typeof error.message === "string";
+}
+
+/** One event that was said in a room. */
+export interface HistoryItem {
+  id: string;
+  event: string | number;
+  args: unknown[];
+  at: number;
+}
+
+/** The argument of the event `"history"`. */
+export interface HistoryMessage {
+  room: string;
+  entries: HistoryItem[];
+  gap: boolean;
+  more: boolean;
+}
+
+/** A user in a room. `tabs`: its sockets that are connected. */
+export interface Member {
+  user: string;
+  meta: unknown;
+  tabs: number;
+}
+
+/** A user who has come, has gone or is shown otherwise. */
+export interface MemberChange {
+  room: string;
+  user: string;
+  meta: unknown;
+}
+
+/** The users in a room. `more`: true if these are not all. */
+export interface MemberList {
+  room: string;
+  members: Member[];
+  more: boolean;
 }
 
 export interface Message {

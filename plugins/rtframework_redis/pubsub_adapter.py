@@ -182,7 +182,9 @@ class PubSubAdapter(ClusterAdapter):
             return
         frames = self._emitter.splice(text, compress=target.compress)
         it: Any = packet if frames is not None else packet()
-        slow = self._emitter.send(sids, it, volatile=target.volatile, compress=target.compress, frames=frames)
+        slow = self._emitter.send(
+            sids, it, volatile=target.volatile, compress=target.compress, frames=frames, rooms=target.rooms
+        )
         if slow is not None:
             self._spawn(slow)
 

@@ -42,7 +42,7 @@ class OwnKeptEvent(msgspec.Struct, eq=False):
         target = self.target
         sids = self.history.select(target.rooms, target.except_)
         if sids:
-            self.slow = self.history.give(sids, self.text, lambda: self.packet, id, target.compress)
+            self.slow = self.history.give(sids, self.text, lambda: self.packet, id, target.compress, target.rooms)
 
     def lost(self, error: ClusterUnavailable) -> None:
         """Handle that the other servers do not get it, though nobody waits any longer."""
@@ -114,7 +114,13 @@ class StreamHistory:
         return self._adapter.index.select(rooms, except_)
 
     def give(
-        self, sids: Collection[str], text: str | None, packet: Callable[[], Packet], id: str, compress: bool
+        self,
+        sids: Collection[str],
+        text: str | None,
+        packet: Callable[[], Packet],
+        id: str,
+        compress: bool,
+        rooms: Collection[str] | None,
     ) -> Awaitable[None] | None:
         """Send an event to sockets here, with the id of its entry; that is the offset for recovery, too."""
         adapter = self._adapter
@@ -126,7 +132,7 @@ class StreamHistory:
         if frames is not None:
             frames.entry = id
         it: Any = kept if frames is not None else kept()
-        return adapter._emitter.send(sids, it, compress=compress, frames=frames)
+        return adapter._emitter.send(sids, it, compress=compress, frames=frames, rooms=rooms)
 
     def lost(self, packet: Packet, target: Target, error: ClusterUnavailable) -> None:
         """Tell of an event whose emitter waits no longer: nobody gets it."""

@@ -317,13 +317,14 @@ class RedisStreams:
         try:
             if is_of_room(fields):
                 adapter = self._named.get(fields[3])
-                sids = () if adapter is None else adapter.index.members(fields[11].decode(errors="replace"))
+                room = fields[11].decode(errors="replace")
+                sids = () if adapter is None else adapter.index.members(room)
                 if adapter is None or not sids:
                     return
                 text = read_text(fields[7], fields[11])
                 if text is not None:
                     if reader.cursor.is_new(fields[9]):
-                        adapter.take_text(id, text, sids, fields)
+                        adapter.take_text(id, text, sids, fields, room)
                     return
             elif not is_for(fields, self._uids, self._rooms):
                 return

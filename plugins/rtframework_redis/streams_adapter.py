@@ -43,7 +43,7 @@ from .stream_recovery import missed_frames, packet_of, read_since
 from .stream_sessions import Renewal
 
 if TYPE_CHECKING:
-    from rtframework.protocols import Emitter, Frames, Session
+    from rtframework.protocols import Emitter, Session
 
     from .stream_writer import StreamWriter
     from .streams import RedisStreams
@@ -230,18 +230,9 @@ class StreamsAdapter(ClusterAdapter):
         if not sids:
             return None
         frames = self.frames(text, lambda: packet, offset, target.compress)
-        return self._emitter.send(sids, packet, volatile=target.volatile, compress=target.compress, frames=frames)
-
-    def frames(
-        self, text: str | None, packet: Callable[[], Packet], offset: str | None, compress: bool
-    ) -> Frames | None:
-        """Make the frames of an event; ``None``: as the packet is."""
-        frames = self._emitter.splice(text, offset, compress=compress) if text is not None else None
-        if frames is None and offset is not None:
-            it = packet()
-            frames = self._emitter.encode(Packet(it.type, it.nsp, [*it.data, offset]), compress=compress)
-            frames.offset = offset
-        return frames
+        return self._emitter.send(
+            sids, packet, volatile=target.volatile, compress=target.compress, frames=frames, rooms=target.rooms
+        )
 
     async def _publish(self, kind: int, data: bytes, own: Any = None) -> str | None:
         return await self._backbone.writer.publish(self.name, kind, data, own)
@@ -253,12 +244,13 @@ class StreamsAdapter(ClusterAdapter):
 
     # --- what is read from the stream ---------------------------------------------------------------------------------
 
-    def take_text(self, id: str, text: str, sids: Collection[str], fields: Fields) -> None:
-        """Deliver an event of another server. ``text``: see ``read_text``."""
+    def take_text(self, id: str, text: str, sids: Collection[str], fields: Fields, room: str) -> None:
+        """Deliver an event of another server to a room. ``text``: see ``read_text``."""
         emitter = self._emitter
         frames = emitter.splice(text, id if self.recovers else None)
         packet = partial(_packet_in, self.nsp, fields)
-        slow = emitter.send(sids, packet, frames=frames) if frames is not None else emitter.send(sids, packet())
+        it: Any = packet if frames is not None else packet()
+        slow = emitter.send(sids, it, frames=frames, rooms=(room,))
         if slow is not None:
             self._spawn(slow)
 
@@ -276,10 +268,11 @@ class StreamsAdapter(ClusterAdapter):
             return False
         flags = opts.flags
         compress = flags.get("compress") is not False
+        packet, rooms = partial(_packet_in, self.nsp, fields), opts.rooms or None
         if kept:
-            self._give_kept(sids, text, partial(_packet_in, self.nsp, fields), id, compress)
+            self._give_kept(sids, text, packet, id, compress, rooms)
             return True
-        self._give(sids, text, partial(_packet_in, self.nsp, fields), id, bool(flags.get("volatile")), compress)
+        self._give(sids, text, packet, id, bool(flags.get("volatile")), compress, rooms)
         return True
 
     def take(self, id: str, entry: Entry) -> None:
@@ -300,9 +293,9 @@ class StreamsAdapter(ClusterAdapter):
         if sids:
             packet = Packet(_EVENT, self.nsp, args)
             if kept:
-                self._give_kept(sids, None, lambda: packet, id, target.compress)
+                self._give_kept(sids, None, lambda: packet, id, target.compress, target.rooms)
                 return
-            self._give(sids, None, lambda: packet, id, target.volatile, target.compress)
+            self._give(sids, None, lambda: packet, id, target.volatile, target.compress, target.rooms)
 
     def _give(
         self,
@@ -312,18 +305,25 @@ class StreamsAdapter(ClusterAdapter):
         id: str,
         volatile: bool,
         compress: bool,
+        rooms: Collection[str] | None,
     ) -> None:
         """Give an event of the stream to sockets here. ``text``: its arguments as JSON, which are spliced."""
         frames = self.frames(text, packet, id if self.recovers else None, compress)
         it: Any = packet if frames is not None else packet()
-        slow = self._emitter.send(sids, it, volatile=volatile, compress=compress, frames=frames)
+        slow = self._emitter.send(sids, it, volatile=volatile, compress=compress, frames=frames, rooms=rooms)
         if slow is not None:
             self._spawn(slow)
 
     def _give_kept(
-        self, sids: Collection[str], text: str | None, packet: Callable[[], Packet], id: str, compress: bool
+        self,
+        sids: Collection[str],
+        text: str | None,
+        packet: Callable[[], Packet],
+        id: str,
+        compress: bool,
+        rooms: Collection[str] | None,
     ) -> None:
-        slow = self.history_keeper.give(sids, text, packet, id, compress)
+        slow = self.history_keeper.give(sids, text, packet, id, compress, rooms)
         if slow is not None:
             self._spawn(slow)
 

@@ -24,7 +24,7 @@ class MemoryAdapter(BaseAdapter):
     async def broadcast(self, packet: Packet, target: Target) -> None:
         """Deliver a packet to the sockets that a target selects."""
         sids = self.index.select(target.rooms, target.except_)
-        slow = self._emitter.send(sids, packet, volatile=target.volatile, compress=target.compress)
+        slow = self._emitter.send(sids, packet, volatile=target.volatile, compress=target.compress, rooms=target.rooms)
         if slow is not None:
             await slow
 
@@ -32,7 +32,8 @@ class MemoryAdapter(BaseAdapter):
         """Deliver a packet and collect the answers."""
         sids = self.index.select(target.rooms, target.except_)
         collector = AckCollector()
-        collector.ask(self._emitter.ask(sids, packet, volatile=target.volatile, compress=target.compress))
+        asked = self._emitter.ask(sids, packet, volatile=target.volatile, compress=target.compress, rooms=target.rooms)
+        collector.ask(asked)
         return await collector.result(timeout)
 
     async def fetch_sockets(self, target: Target, timeout: float | None) -> list[SocketDetails]:

@@ -99,7 +99,7 @@ class SessionAwareAdapter(MemoryAdapter):
         if not target.volatile and (sids or self._sessions):
             log.append(frames, target.rooms, target.except_, self._clock())
             self._wake()
-        slow = self._emitter.send(sids, packet, volatile=target.volatile, frames=frames)
+        slow = self._emitter.send(sids, packet, volatile=target.volatile, frames=frames, rooms=target.rooms)
         if slow is not None:
             await slow
 

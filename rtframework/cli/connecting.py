@@ -44,6 +44,10 @@ def connect(endpoint: Endpoint) -> AbstractAsyncContextManager[AnyConnection]:
         from .event_source_client import connect_sse
 
         return connect_sse(endpoint)
+    if endpoint.protocol == "stomp":
+        from .stomp_client import connect_stomp
+
+        return connect_stomp(endpoint)
     from .client import connect_socketio
 
     return connect_socketio(endpoint)

@@ -5,15 +5,26 @@ from __future__ import annotations
 import argparse
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Final, Literal
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 from .errors import Exit, Failure
 from .values import parse_object, parse_seconds
 
 Transport = Literal["polling", "websocket"]
-Protocol = Literal["socket.io", "websocket", "sse"]
-"""Socket.IO, the protocol of plain websockets, or server-sent events."""
+Protocol = Literal["socket.io", "websocket", "sse", "stomp"]
+"""Socket.IO, the protocol of plain websockets, server-sent events, or STOMP."""
+
+_DOORS: Final[Mapping[Protocol, tuple[str, str, tuple[str, ...]]]] = {
+    "websocket": ("ws", "/ws", ("stomp", "sse")),
+    "sse": ("sse", "/events", ("ws", "stomp", "auth")),
+    "stomp": ("stomp", "/stomp", ("ws", "sse", "namespace")),
+}
+"""The option for each protocol but Socket.IO, the default path, and the options that it does not go with."""
+
+
+def _protocol_of(args: argparse.Namespace) -> Protocol:
+    return "sse" if args.sse else "websocket" if args.ws else "stomp" if args.stomp else "socket.io"
 
 
 @dataclass(frozen=True)
@@ -33,6 +44,8 @@ class Endpoint:
     """Seconds that connecting may take."""
     verbose: bool
     protocol: Protocol = "socket.io"
+    topics: tuple[str, ...] = ()
+    """With STOMP: the rooms to read."""
 
     @property
     def place(self) -> str:
@@ -47,7 +60,7 @@ class Endpoint:
     @property
     def resource(self) -> str:
         """The URL of the requests, without query."""
-        if self.protocol == "websocket":
+        if self.protocol in ("websocket", "stomp"):
             return f"{'wss' if self.is_secure else 'ws'}://{self.place}{self.path}"
         if self.protocol == "sse":
             return f"{urlsplit(self.url).scheme}://{self.place}{self.path}"
@@ -72,14 +85,15 @@ class Endpoint:
         except ValueError:
             raise Failure(f"{args.url} is no URL of a server: write http://host:port", Exit.USAGE) from None
         namespace = parts.path.rstrip("/") or "/"
-        protocol: Protocol = "websocket" if args.ws else "sse" if args.sse else "socket.io"
-        if args.ws or args.sse:
-            for option in ("transport", "msgpack", *(("ws", "auth") if args.sse else ())):
+        protocol = _protocol_of(args)
+        if protocol != "socket.io":
+            name, default, refused = _DOORS[protocol]
+            for option in ("transport", "msgpack", *refused):
                 if getattr(args, option):
-                    name = "sse" if args.sse else "ws"
                     raise Failure(f"--{option} cannot be used with --{name}", Exit.USAGE)
-            default = "/events" if args.sse else "/ws"
             path, namespace = (default if namespace == "/" else parts.path), "/"
+        if getattr(args, "topic", None) and protocol != "stomp":
+            raise Failure("--topic is for --stomp only", Exit.USAGE)
         # The path of the URL is the namespace, as in JavaScript's io(url).
         if args.namespace is not None:
             namespace = args.namespace if args.namespace.startswith("/") else f"/{args.namespace}"
@@ -98,6 +112,7 @@ class Endpoint:
             timeout=args.connect_timeout,
             verbose=args.verbose,
             protocol=protocol,
+            topics=tuple(getattr(args, "topic", None) or ()),
         )
 
 
@@ -116,6 +131,9 @@ def add_endpoint(parser: argparse.ArgumentParser, *, url: Literal["?"] | None = 
         "--sse",
         action="store_true",
         help="by server-sent events; the path of the URL is that of the streams, or /events",
+    )
+    parser.add_argument(
+        "--stomp", action="store_true", help="by STOMP; the path of the URL is that of the websockets, or /stomp"
     )
     group = parser.add_argument_group("connecting")
     group.add_argument("-n", "--namespace", metavar="NAME", help='default: the path of the URL, "/" without one')

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from abc import abstractmethod
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
@@ -119,7 +119,23 @@ class ClusterAdapter(BaseAdapter):
     def send(self, packet: Packet, target: Target, frames: Frames | None) -> Awaitable[None] | None:
         """Send a packet, or frames in its place, to the sockets of this server."""
         sids = self.index.select(target.rooms, target.except_)
-        return self._emitter.send(sids, packet, volatile=target.volatile, compress=target.compress, frames=frames)
+        return self._emitter.send(
+            sids, packet, volatile=target.volatile, compress=target.compress, frames=frames, rooms=target.rooms
+        )
+
+    def frames(
+        self, text: str | None, packet: Callable[[], Packet], offset: str | None, compress: bool
+    ) -> Frames | None:
+        """Make the frames of an event, with an offset as its last argument if there is one; ``None``: as the packet is.
+
+        ``text``: its arguments as JSON, which are not decoded then.
+        """
+        frames = self._emitter.splice(text, offset, compress=compress) if text is not None else None
+        if frames is None and offset is not None:
+            it = packet()
+            frames = self._emitter.encode(Packet(it.type, it.nsp, [*it.data, offset]), compress=compress)
+            frames.offset = offset
+        return frames
 
     # --- what arrives -------------------------------------------------------------------------------------------------
 
@@ -183,7 +199,7 @@ class ClusterAdapter(BaseAdapter):
 
     def _send_here(self, sids: Sequence[str], args: list[Any], target: Target) -> Awaitable[None] | None:
         packet = Packet(_EVENT, self.nsp, args)
-        return self._emitter.send(sids, packet, volatile=target.volatile, compress=target.compress)
+        return self._emitter.send(sids, packet, volatile=target.volatile, compress=target.compress, rooms=target.rooms)
 
     def move_here(self, target: Target, rooms: Sequence[str], *, join: bool) -> None:
         """Make sockets of this server join or leave rooms, as another program wants."""
@@ -290,7 +306,7 @@ class ClusterAdapter(BaseAdapter):
         self._requests.open(id, collector)
         try:
             sids = self.sockets(target)
-            collector.ask(self._emitter.ask(sids, packet, volatile=target.volatile, compress=target.compress))
+            collector.ask(self._ask_here(sids, packet, target))
             if not target.local:
                 opts = options_of(target, _LONGEST if timeout is None else timeout)
                 opts.flags["x"] = True  # servers of this framework tell of clients that have left
@@ -303,12 +319,15 @@ class ClusterAdapter(BaseAdapter):
         finally:
             self._requests.close(id)
 
+    def _ask_here(self, sids: Sequence[str], packet: Packet, target: Target) -> Mapping[str, asyncio.Future[list[Any]]]:
+        return self._emitter.ask(sids, packet, volatile=target.volatile, compress=target.compress, rooms=target.rooms)
+
     def _ask(self, uid: str, data: Broadcast) -> None:
         """Ask the sockets here for another server."""
         target, id = target_of(data.opts), str(data.requestId)
         packet = Packet(_EVENT, self.nsp, data.packet.data)
         sids = self.sockets(target)
-        asked = self._emitter.ask(sids, packet, volatile=target.volatile, compress=target.compress)
+        asked = self._ask_here(sids, packet, target)
         self._reply(uid, MessageType.BROADCAST_CLIENT_COUNT, ClientCount(id, len(asked)))
         if not asked:
             return

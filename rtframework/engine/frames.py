@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 import zlib
 from base64 import b64encode
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, Final, TypeVar
 
 from .transports.rfc6455 import DEFLATE_TAIL, RSV1
@@ -58,6 +58,7 @@ class EncodedFrames:
         "_packets",
         "_polling",
         "droppable",
+        "rooms",
         "size",
         "v3",
         "websocket",
@@ -71,6 +72,8 @@ class EncodedFrames:
     """The form for clients without binary messages; unset until one needs it."""
     _forms: dict[object, Any]
     """The forms of other protocols, by their keys; unset until one needs its form."""
+    rooms: Collection[str]
+    """The rooms to which it was emitted; unset if it was to no rooms."""
     v3: Any
     """The forms for clients of Engine.IO 3; unset until one needs them, see ``v3.frames.forms_of``."""
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from ..engine.http.mount import check_application
 from ..exceptions import ConfigurationError
 from .plain_websocket import PlainWebSocketGateway
+from .stomp import StompGateway
 
 if TYPE_CHECKING:
     from aiohttp import web
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from ..protocols import Application
     from .codec import WebSocketCodec
     from .readable import Rooms
+    from .stomp_topics import Topics
 
 
 class Attaching:
@@ -99,6 +101,26 @@ class Attaching:
             arrays=arrays,
             compress=compress,
         ).attach(app, path)
+
+    def attach_stomp(
+        self, app: web.Application, path: str = "/stomp", *, topics: Topics = None, namespace: str = "/"
+    ) -> None:
+        """Serve STOMP over websockets under a path of an application: ``@stomp/stompjs``, and clients of Spring.
+
+        ``topics``: the rooms that clients may subscribe to as ``/topic/<room>``, besides those that they are in: a
+        template, ``"news:{id}"``, a list of them, or a function ``(socket, topic) -> bool | str | None``, async or not,
+        whose string is the room that the topic stands for. By default none. ``namespace``: the namespace of its
+        clients.
+
+        It may be called several times, with :meth:`~rtframework.Server.attach` or without. Raises
+        :class:`~rtframework.ConfigurationError` as :meth:`attach_websocket` does, and for ``topics`` of another kind.
+
+        Example::
+
+            io.attach(app)
+            io.attach_stomp(app, "/stomp", topics="news:{id}")
+        """
+        StompGateway(*self._serve_beside(app, path), topics=topics, namespace=namespace).attach(app, path)
 
     # --- what a server has ------------------------------------------------------------------------------------------
 

@@ -16,6 +16,7 @@ from ..exceptions import DecodeError
 from ..packets import TooManyAttachments, check_payload
 from ..serializers import parse_json
 from ..types import Packet, PacketType
+from .attachments import cut, emptied, fill
 from .codec import Reply, WebSocketCodec
 
 if TYPE_CHECKING:
@@ -32,8 +33,6 @@ _DISCONNECT: Final = int(PacketType.DISCONNECT)
 _MAX_ID: Final = 2**53 - 1
 _HEAD: Final = 4
 """Bytes of the length in front of a binary message."""
-_DEPTH: Final = 64
-"""Levels at which placeholders are looked for in a client's message."""
 
 
 class _Message(msgspec.Struct):
@@ -100,7 +99,7 @@ class JSONCodec(WebSocketCodec):
         lengths = read.attachments or []
         if len(lengths) > self._max_attachments:
             raise TooManyAttachments(f"more than {self._max_attachments} attachments (Limits.max_attachments)")
-        filled: list[Any] = _fill(read.args, _cut(attachments, lengths), _DEPTH)
+        filled: list[Any] = fill(read.args, cut(attachments, lengths))
         return filled
 
     # --- out --------------------------------------------------------------------------------------------------------
@@ -139,7 +138,7 @@ class JSONCodec(WebSocketCodec):
             content["nsp"] = packet.nsp
         attachments: list[bytes] = []
         if packet.type in (_EVENT, _ACK):
-            content["args"] = _emptied(content["args"], attachments)
+            content["args"] = emptied(content["args"], attachments)
         if not attachments:
             return _encode(content).decode()
         content["attachments"] = [len(each) for each in attachments]
@@ -177,19 +176,8 @@ def read_content(message: str | bytes) -> dict[str, Any]:
         raise DecodeError("a message is an object")
     lengths = content.pop("attachments", None)
     if lengths is not None:
-        content["args"] = _fill(content.get("args", []), _cut(attachments, lengths), _DEPTH)
+        content["args"] = fill(content.get("args", []), cut(attachments, lengths))
     return content
-
-
-def _cut(attachments: bytes, lengths: list[int]) -> list[bytes]:
-    """Cut attachments apart. Raises ``DecodeError``."""
-    if min(lengths, default=0) < 0 or sum(lengths) != len(attachments):
-        raise DecodeError("illegal attachments")
-    parts, at = [], 0
-    for length in lengths:
-        parts.append(attachments[at : at + length])
-        at += length
-    return parts
 
 
 def _parted(message: bytes) -> tuple[str, bytes]:
@@ -219,35 +207,3 @@ def _read(text: str) -> _Message:
         raise DecodeError(f"invalid message: {error}") from None
     except RecursionError:
         raise DecodeError("invalid message: nested too deeply") from None
-
-
-def _fill(value: Any, parts: list[bytes], depth: int) -> Any:
-    """Replace the placeholders in a value, in place."""
-    if not depth:
-        return value
-    if type(value) is list:
-        for index, each in enumerate(value):
-            if type(each) in (dict, list):
-                value[index] = _fill(each, parts, depth - 1)
-        return value
-    if value.get("_placeholder") is True:
-        number = value.get("num")
-        if type(number) is not int or not 0 <= number < len(parts):
-            raise DecodeError("illegal attachments")
-        return parts[number]
-    for key, each in value.items():
-        if type(each) in (dict, list):
-            value[key] = _fill(each, parts, depth - 1)
-    return value
-
-
-def _emptied(value: Any, attachments: list[bytes]) -> Any:
-    """Copy a value, with placeholders for its bytes, which are added to the attachments."""
-    if isinstance(value, bytes | bytearray | memoryview):
-        attachments.append(bytes(value))
-        return {"_placeholder": True, "num": len(attachments) - 1}
-    if isinstance(value, list | tuple):
-        return [_emptied(each, attachments) for each in value]
-    if isinstance(value, dict):
-        return {key: _emptied(each, attachments) for key, each in value.items()}
-    return value

@@ -71,6 +71,7 @@ class NamespaceEmitter:
         volatile: bool = False,
         compress: bool = True,
         frames: Frames | None = None,
+        rooms: Collection[str] | None = None,
     ) -> Awaitable[None] | None:
         """Encode once and deliver. Encode even when nobody is here, so that a mistake shows at once."""
         if frames is None:
@@ -78,6 +79,9 @@ class NamespaceEmitter:
             frames = self._engine.encode(it) if compress else self._engine.encode(it, compress=False)
         if self._nsp._history is not None and isinstance(packet, KeptPacket):
             frames.entry = packet.data[-1]
+        if rooms is not None:
+            noting: Any = frames
+            noting.rooms = rooms
         if self._tapped:
             self._outgoing.show(sids, packet() if callable(packet) else packet)
         outlets = self._outlets
@@ -100,7 +104,13 @@ class NamespaceEmitter:
         return self._engine.splice(self._nsp.name, args, tail, compress=compress)
 
     def ask(
-        self, sids: Collection[str], packet: Packet, *, volatile: bool = False, compress: bool = True
+        self,
+        sids: Collection[str],
+        packet: Packet,
+        *,
+        volatile: bool = False,
+        compress: bool = True,
+        rooms: Collection[str] | None = None,
     ) -> dict[str, asyncio.Future[list[Any]]]:
         """Send, with an id of this namespace, to sockets that are accepted; return a future answer for each."""
         id = self._nsp._next_ack_id()
@@ -111,7 +121,7 @@ class NamespaceEmitter:
                 answer = asked[socket.id] = socket._expect_ack(id)
                 answer.add_done_callback(partial(_forget_question, socket, id))
             question = Packet(packet.type, packet.nsp, packet.data, id)
-            self.send(list(asked), question, volatile=volatile, compress=compress)
+            self.send(list(asked), question, volatile=volatile, compress=compress, rooms=rooms)
         except BaseException:
             for answer in asked.values():
                 answer.cancel()

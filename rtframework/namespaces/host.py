@@ -35,7 +35,7 @@ from .announcements import Announcements
 from .dynamic import DynamicNamespaces
 from .kept_revocations import KeptRevocations
 from .namespace import Namespace
-from .own_rooms import EVERY_TOKEN, own_rooms
+from .own_rooms import EVERY_TOKEN, own_rooms, user_of
 from .parent import ParentNamespace
 from .patterns import Pattern, Question, is_template
 from .renewals import Renewals
@@ -370,6 +370,7 @@ class Host:
     def _close_revoked(self, revocation: Revocation) -> None:
         """Close the connections of clients that have come by a token which is taken back."""
         if revocation.code != TOKEN_REVOKED:  # the others are thrown out by an order of their own
+            self._turn_away(user_of((revocation.key,)))
             return
         key = revocation.key
         target = EVERYBODY if key == EVERY_TOKEN else Target(frozenset((key,)))
@@ -381,6 +382,12 @@ class Host:
                     issued_at = None if token is None else token.issued_at
                     if self.revocations.find((key,), issued_at) is not None:
                         namespace._membership.revoke(socket)
+
+    def _turn_away(self, user: str | None) -> None:
+        """Let nobody wait for the lost tabs of a user who is thrown out."""
+        for namespace in list(self.namespaces.values()):
+            if user is not None and namespace._presence is not None:
+                namespace._presence.turned_away(user)
 
     def _kept_revocations(self) -> KeptRevocations | None:
         """Return what is written down of them; ``None`` if no store outlives this server."""

@@ -37,6 +37,13 @@ def read_reason(reason: str | None) -> tuple[str | None, bool]:
     return reason.removeprefix(_COMES_BACK) or None, True
 
 
+def check_disconnect(close: object, reason: object) -> None:
+    """Check the arguments of a disconnect. Raises ``ConfigurationError``, also for a reason in place of ``close``."""
+    if isinstance(close, str):
+        raise ConfigurationError(f"close is True or False, not {close!r}: write disconnect(reason={close!r})")
+    check_reason(reason)
+
+
 def check_reason(reason: object) -> None:
     """Check the reason of a disconnect. Raises ``ConfigurationError`` if it is given and no string, or empty."""
     if reason is not None and (not isinstance(reason, str) or not reason):

@@ -42,6 +42,10 @@ class LimitedReceiver:
             return None
         return socket._receive(packet)
 
+    def _admit(self, packet: Packet) -> bool:
+        """Count what is no event of the client, but as much work. Return ``False`` if it is not to be done."""
+        return self._guard.events is None or not self._is_beyond(EVENTS, self._guard.events, packet)
+
     def _disconnected(self, reason: str) -> None:
         """Hand the news of the end on."""
         self._socket._disconnected(reason)

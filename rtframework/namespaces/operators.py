@@ -12,7 +12,7 @@ from ..exceptions import ClusterUnavailable, ConfigurationError, Disconnected, F
 from ..handlers.mistakes import Advising, unknown_keywords
 from ..options import check_timeout
 from ..types import AckResponses, Packet, Target
-from .kick import check_reason, kick
+from .kick import check_disconnect, kick
 from .own_rooms import check_names, keys_of
 
 if TYPE_CHECKING:
@@ -210,7 +210,7 @@ class BroadcastOperator(Advising):
 
         ``reason``: what their disconnect handlers hear in place of "server namespace disconnect"; clients are not told.
         """
-        check_reason(reason)
+        check_disconnect(close, reason)
         await self._audience.adapter.disconnect_sockets(self._target, close, reason)
 
     def _with(self, **changes: Any) -> Self:
@@ -384,7 +384,7 @@ class RemoteSocket(Advising):
         if reconnect is None:
             await self._operator.disconnect_sockets(close=close, reason=reason)
             return
-        check_reason(reason)
+        check_disconnect(close, reason)
         target = Target(frozenset((self.id,)))
         await kick(self._operator._audience, target, close, reason, reconnect, keys_of(self.rooms))
 

@@ -59,7 +59,7 @@ class _Tab:
 class RoomPresence:
     """The presence in the rooms of one namespace, as far as the sockets of this server are concerned."""
 
-    __slots__ = ("_lists", "_nsp", "_rules", "_store", "_tabs")
+    __slots__ = ("_lists", "_lost", "_nsp", "_rules", "_store", "_tabs")
 
     def __init__(self, nsp: Namespace, rules: Sequence[Presence], store: PresenceStore) -> None:
         self._nsp = nsp
@@ -68,6 +68,9 @@ class RoomPresence:
         self._lists = RoomLists(nsp, store)
         self._tabs: dict[str, dict[str, _Tab]] = {}
         """By socket id and room."""
+        self._lost: dict[float, dict[PresenceTab, float]] = {}
+        """By the grace of their rules: tabs whose connection was lost, the first that was lost first, with the time of
+        the event loop until which they may come back."""
 
     # --- who comes ----------------------------------------------------------------------------------------------------
 
@@ -241,6 +244,25 @@ class RoomPresence:
                     _quiet(told)
             else:
                 self._store.away(tab.key, tab.rule.grace)
+                self._note_lost(tab.key, tab.rule.grace)
+
+    def _note_lost(self, key: PresenceTab, grace: float) -> None:
+        now = asyncio.get_running_loop().time()
+        lost = self._lost.setdefault(grace, {})
+        while lost and lost[first := next(iter(lost))] <= now:
+            del lost[first]
+        lost.pop(key, None)  # it is the last one now
+        lost[key] = now + grace
+
+    def turned_away(self, user: str) -> None:
+        """Tell that the tabs of a user whose connections were lost do not come back: the user is thrown out."""
+        for lost in self._lost.values():
+            for key in [key for key in lost if key.user == user]:
+                del lost[key]
+                if key.room not in self._tabs.get(key.sid, ()):  # else it is back
+                    told = self._store.leave(key)
+                    if told is not None:
+                        _quiet(told)
 
     # --- what a program asks ------------------------------------------------------------------------------------------
 

@@ -18,7 +18,7 @@ from ..packets import from_ack
 from ..types import Packet, Target
 from .devices import read_device
 from .dispatch import EventDispatch
-from .kick import KICKED, check_reason, credentials_unknown
+from .kick import KICKED, check_disconnect, credentials_unknown
 from .membership import State
 from .operators import BroadcastOperator, Rooms, SocketOperator, room_names
 from .own_rooms import check_names, keys_of, own_rooms
@@ -362,7 +362,7 @@ class Socket(EventDispatch, Registration):
                 "the client is not in yet and cannot be disconnected: in middleware, refuse it with "
                 "raise ConnectionRefused(message)"
             )
-        check_reason(reason)
+        check_disconnect(close, reason)
         membership = self._nsp._membership
         if reconnect is None:
             membership.disconnect(self, close, reason)

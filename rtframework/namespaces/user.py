@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Never
 
 from ..handlers.mistakes import Advising, unknown_keywords
-from .kick import check_reason, kick
+from .kick import check_disconnect, kick
 
 if TYPE_CHECKING:
     from ..types import AckResponses
@@ -127,7 +127,7 @@ class UserOperator(Advising):
 
             await io.user("42").disconnect(reason="password changed", reconnect=True)
         """
-        check_reason(reason)
+        check_disconnect(close, reason)
         audience = self._operator._audience
         try:
             await kick(audience, self._operator._target, close, reason, reconnect, (self.room,))

@@ -261,11 +261,14 @@ class Emitter(Protocol):
         volatile: bool = False,
         compress: bool = True,
         frames: Frames | None = None,
+        rooms: Collection[str] | None = None,
     ) -> Awaitable[None] | None:
         """Encode a packet once and send it to sockets.
 
         ``frames``: frames of :meth:`encode` or :meth:`splice` to send in its place. The program's catch-alls still get
         the packet; with ``frames`` it may be a function, which is called only if there are any.
+
+        ``rooms``: the rooms of the target, for clients of protocols that tell them; ``None`` for everybody.
 
         Return an awaitable if emitters should wait for slow clients, else ``None``.
         """
@@ -293,12 +296,19 @@ class Emitter(Protocol):
         """
 
     def ask(
-        self, sids: Collection[str], packet: Packet, *, volatile: bool = False, compress: bool = True
+        self,
+        sids: Collection[str],
+        packet: Packet,
+        *,
+        volatile: bool = False,
+        compress: bool = True,
+        rooms: Collection[str] | None = None,
     ) -> Mapping[str, asyncio.Future[list[Any]]]:
         """Send a packet that requests an acknowledgement. Return futures of the clients' answers, by socket id.
 
         Sockets that are not admitted yet are left out. A future has the arguments of the answer, or fails with
-        ``Disconnected`` if its socket leaves; cancel the futures that are no longer needed.
+        ``Disconnected`` if its socket leaves; cancel the futures that are no longer needed. ``rooms``: as for
+        :meth:`send`.
         """
 
     def describe(self, sids: Collection[str]) -> list[SocketDetails]:

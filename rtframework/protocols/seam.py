@@ -12,7 +12,10 @@ F = TypeVar("F")
 
 
 class Frames(Protocol):
-    """A packet encoded for all transports; each form is made at most once. The framework does not look inside."""
+    """A packet encoded for all transports; each form is made at most once. The framework does not look inside.
+
+    It sets ``rooms`` to the names of the rooms that a packet was emitted to, for protocols that tell their clients.
+    """
 
     @property
     def websocket(self) -> bytes:

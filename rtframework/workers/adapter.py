@@ -282,7 +282,9 @@ class WorkersAdapter(ClusterAdapter):
         if not sids:
             return None
         frames = self.frames(text, lambda: packet, offset, target.compress)
-        return self._emitter.send(sids, packet, volatile=target.volatile, compress=target.compress, frames=frames)
+        return self._emitter.send(
+            sids, packet, volatile=target.volatile, compress=target.compress, frames=frames, rooms=target.rooms
+        )
 
     def read_back(self, packet: Packet, text: str | None, target: Target, number: int) -> Awaitable[None] | None:
         """Send an event of this worker to its sockets: it is its turn."""
@@ -290,17 +292,6 @@ class WorkersAdapter(ClusterAdapter):
             for each in self._returning:
                 each.add(number, text, packet, target.rooms, target.except_, target.compress)
         return self.deliver(packet, text, target, self._offset(number))
-
-    def frames(
-        self, text: str | None, packet: Callable[[], Packet], offset: str | None, compress: bool
-    ) -> Frames | None:
-        """Make the frames of an event; ``None``: as the packet is."""
-        frames = self._emitter.splice(text, offset, compress=compress) if text is not None else None
-        if frames is None and offset is not None:
-            it = packet()
-            frames = self._emitter.encode(Packet(it.type, it.nsp, [*it.data, offset]), compress=compress)
-            frames.offset = offset
-        return frames
 
     def _offset(self, number: int) -> str:
         return f"{self._group.epoch}.{number}"
@@ -320,7 +311,7 @@ class WorkersAdapter(ClusterAdapter):
                 each.add(number, text, packet, rooms, except_, compress)
         sids = self.index.select(rooms, except_)
         if sids:
-            self._give(sids, text, packet, number, volatile, compress)
+            self._give(sids, text, packet, number, volatile, compress, rooms)
 
     def take(self, number: int, message: Message) -> None:
         """Handle any other message of another worker."""
@@ -333,7 +324,7 @@ class WorkersAdapter(ClusterAdapter):
                     each.add(number, None, packet, target.rooms, target.except_, target.compress)
             sids = self.index.select(target.rooms, target.except_)
             if sids:
-                self._give(sids, None, lambda: packet, number, target.volatile, target.compress)
+                self._give(sids, None, lambda: packet, number, target.volatile, target.compress, target.rooms)
         else:
             self.hear(message)
 
@@ -345,10 +336,11 @@ class WorkersAdapter(ClusterAdapter):
         number: int,
         volatile: bool,
         compress: bool,
+        rooms: Collection[str] | None,
     ) -> None:
         frames = self.frames(text, packet, self._offset(number) if self.recovers else None, compress)
         it: Any = packet if frames is not None else packet()
-        slow = self._emitter.send(sids, it, volatile=volatile, compress=compress, frames=frames)
+        slow = self._emitter.send(sids, it, volatile=volatile, compress=compress, frames=frames, rooms=rooms)
         if slow is not None:
             self._spawn(slow)
 

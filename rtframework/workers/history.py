@@ -258,7 +258,7 @@ class WorkersHistory:
         if frames is not None:
             frames.entry = id
         it: Any = kept if frames is not None else kept()
-        return adapter._emitter.send(sids, it, compress=compress, frames=frames)
+        return adapter._emitter.send(sids, it, compress=compress, frames=frames, rooms=rooms)
 
     def _leave_to_pages(self, sids: list[str], id: str, rooms: Collection[str], number: int) -> None:
         """Take those sockets out of a list that have come later, though the event is handled here only now.

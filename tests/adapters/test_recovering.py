@@ -43,6 +43,7 @@ class Keeps(Deliveries):
         volatile: bool = False,
         compress: bool = True,
         frames: Frames | None = None,
+        rooms: Collection[str] | None = None,
     ) -> None:
         assert isinstance(packet, Packet)
         data = self.data[id(self.encode(packet) if frames is None else frames)]

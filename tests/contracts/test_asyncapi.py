@@ -84,6 +84,7 @@ def served(*, socketio: bool, url: str) -> list[tuple[str, str, str]]:
     io.attach_websocket(app, "/ws")
     io.attach_websocket(app, "/old", codec=Numbered())
     io.attach_sse(app, "events/")
+    io.attach_stomp(app, "/stomp")
     outer.add_subapp("/live", app)
     document = asyncapi(describe(io), url=url)
     assert problems_of(document) == []
@@ -99,19 +100,26 @@ def test_the_paths_of_other_protocols_are_servers() -> None:
         ("wss", "/live/ws"),
         ("wss", "/live/old"),
         ("https", "/live/events"),
+        ("wss", "/live/stomp"),
     ]
     assert [each[2].partition(":")[0] for each in found] == [
         "Socket.IO, protocol 5, over Engine.IO 4.",
         "Plain websockets, rtframework.v1",
         "Plain websockets, in the form of Numbered.",
         "Server-sent events",
+        "STOMP 1.2 and 1.1",
     ]
 
 
 def test_a_server_without_socket_io_does_not_promise_it() -> None:
     """Clients of Socket.IO would be sent to a path that answers 404."""
     found = served(socketio=False, url="ws://example.org:8080")
-    assert [each[:2] for each in found] == [("ws", "/live/ws"), ("ws", "/live/old"), ("http", "/live/events")]
+    assert [each[:2] for each in found] == [
+        ("ws", "/live/ws"),
+        ("ws", "/live/old"),
+        ("http", "/live/events"),
+        ("ws", "/live/stomp"),
+    ]
 
 
 async def test_what_goes_over_the_wire_satisfies_the_document() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from typing import Any
 
 import pytest
@@ -13,6 +14,8 @@ from rtframework import (
     ConnectionRefused,
     Disconnected,
     EventError,
+    Handshake,
+    Identity,
     Limits,
     Packet,
     PacketType,
@@ -23,6 +26,7 @@ from rtframework import (
     StaticTokenAuth,
     TokenSources,
 )
+from rtframework.authenticators import TokenDetails, tell_of_token
 from rtframework.gateways.json_codec import JSONCodec
 from rtframework.gateways.plain_websocket import PlainWebSocketGateway
 from rtframework.protocols import Serializer
@@ -188,6 +192,43 @@ async def test_a_token_lets_in(way: str) -> None:
                     assert first["type"] == "connected"
                     assert [each.user for each in io.sockets.values()] == [user]
             await eventually(lambda: not io.sockets)
+
+
+class Renewed:
+    """Takes names for tokens, the first one for a moment only."""
+
+    async def authenticate(self, handshake: Handshake) -> Identity:
+        token = handshake.auth["token"]
+        lives = 0.1 if token == "Ada" else 3600
+        tell_of_token(TokenDetails(expires_at=time.time() + lives, refresh_before=30, refresh_grace=30))
+        return Identity("ada", name=token)
+
+
+async def test_a_token_is_renewed() -> None:
+    """Programs that speak no Socket.IO would lose their connection whenever a token runs out."""
+    io = Server(auth=Renewed())
+    async with in_memory(io) as server, talk(server, "?token=Ada") as page:
+        asked = await page.hear()
+        assert (asked["type"], asked["event"]) == ("event", "refresh_token")
+        assert asked["args"][0]["expires_in"] >= 0
+        await page.say(type="ack", id=asked["id"], args=["Ada Lovelace"])
+        await eventually(lambda: [each.user.name for each in io.sockets.values()] == ["Ada Lovelace"])
+        await page.say(type="ping", data=1)
+        assert await page.hear() == {"type": "pong", "data": 1}
+
+
+async def test_who_is_thrown_out_is_told_why() -> None:
+    """A program would come back again and again, and nobody know why it is closed."""
+    io = Server(auth=StaticTokenAuth({"right": Identity("ada")}))
+    async with in_memory(io) as server, talk(server, "?token=right") as page:
+        await io.user("ada").disconnect(reason="spam")
+        assert await page.hear() == {
+            "type": "event",
+            "event": "kicked",
+            "args": [{"reason": "spam", "reconnect": False}],
+        }
+        assert await page.hear() == {"type": "disconnected"}
+        assert (await page.close_code())[0] == 4410
 
 
 async def test_a_namespace_is_chosen_in_the_query() -> None:

@@ -71,6 +71,34 @@ async def test_the_page_of_the_first_chat(serve_program: ServeProgram, browser: 
     await check(page, "offline")
 
 
+async def test_the_page_of_the_support_desk(serve_program: ServeProgram, browser: Pages) -> None:
+    """Staff would not find the button that throws somebody out, or press the one beside another name."""
+    browser.expect_errors(f"{LAST_POLL}|{SERVER_DOWN}|status of 401 .*/token|status of 400 .*sign-in")
+    server = await serve_program(EXAMPLES / "support_desk/server.py", env={"DESK_CODE": "tea"})
+    page, other = await browser.open(server.url), await browser.open(server.url)
+    await expect(page.locator("#name")).to_be_focused()
+    await check(page, "signing in")
+    await page.locator("#name").fill("Ada")
+    await page.locator("#code").fill("coffee")
+    await page.locator("#code").press("Enter")
+    await expect(page.locator("#reason")).to_have_text("This is not the code")
+    await check(page, "a wrong code")
+    await page.locator("#code").fill("tea")
+    await page.locator("#code").press("Enter")
+    await other.locator("#name").fill("Grace")
+    await other.locator("#name").press("Enter")
+    await expect(page.get_by_role("button", name="Throw out Grace")).to_be_visible()
+    await page.locator("#text").fill("Hello")
+    await page.locator("#text").press("Enter")
+    await expect(page.get_by_role("log").get_by_role("listitem")).to_have_count(1)
+    await check(page, "inside")
+    await go_offline(page, "Reconnecting")
+    await page.locator("#text").fill("In a tunnel")
+    await page.locator("#text").press("Enter")
+    await expect(page.locator("#messages li").last).to_have_attribute("data-state", "sending")
+    await check(page, "offline")
+
+
 async def test_the_page_of_the_dashboard(serve_program: ServeProgram, browser: Pages) -> None:
     """People would not see the switch, or watch together with others of whom nobody knows."""
     browser.expect_errors(f"{LAST_POLL}|{SERVER_DOWN}")

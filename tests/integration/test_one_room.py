@@ -18,6 +18,7 @@ from tests.conftest import Serve
 from tests.engine import eventually
 from tests.support.event_source import Stream, stream
 from tests.support.js import JSClient, JSClients
+from tests.support.stomp import StompPeer
 from tests.support.transports import TRANSPORTS
 
 ROOM: Final = "lobby"
@@ -80,6 +81,30 @@ class Plain:
         return heard
 
 
+class Stomp:
+    """A client of STOMP that has subscribed to the room."""
+
+    def __init__(self, peer: StompPeer) -> None:
+        self._peer = peer
+
+    async def enter(self) -> None:
+        """Subscribe."""
+        self._peer.say("SUBSCRIBE", id="room", destination=f"/topic/{ROOM}", receipt="room")
+        assert (await self._peer.next()).headers["receipt-id"] == "room"
+
+    async def say(self, message: Any) -> None:
+        await self._peer.emit("say", message)
+
+    async def hear_all(self) -> list[Any]:
+        heard: list[Any] = []
+        async with asyncio.timeout(20):
+            while True:
+                event, args = await self._peer.receive()
+                if event == "end":
+                    return heard
+                heard.append(args[0])
+
+
 class Asking:
     """A client without a connection, that asks what was said, a few messages at a time."""
 
@@ -127,6 +152,7 @@ def make(serializer: Serializer | None, said: list[Any]) -> tuple[Server, web.Ap
     io.attach(app)
     io.attach_websocket(app, "/ws")
     io.attach_sse(app, "/events", rooms=[ROOM])
+    io.attach_stomp(app, "/stomp", topics=[ROOM])
     return io, app
 
 
@@ -140,10 +166,14 @@ async def members(
         found[f"Socket.IO 4, {transport}"] = SocketIO(await js.connect(url, via=transport, **options))
         if old:
             found[f"Socket.IO 2, {transport}"] = SocketIO(await js.connect(url, via=transport, v2=True))
+    peer = await StompPeer.connect(url, "", {})
+    stomp = Stomp(peer)
+    await stomp.enter()
     async with stream(f"{url}/events") as events, ClientSession() as http, http.ws_connect(f"{url}/ws") as websocket:
         await events.next("connect")
         assert (await websocket.receive_json(timeout=20))["type"] == "connected"
-        yield {**found, "EventSource": EventSource(events), "plain websocket": Plain(websocket)}
+        yield {**found, "EventSource": EventSource(events), "plain websocket": Plain(websocket), "STOMP": stomp}
+    peer.drop()
 
 
 @pytest.mark.parametrize("serializer", ["json", "msgpack"])

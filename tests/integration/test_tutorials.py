@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import re
 import sys
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Final
 
@@ -15,9 +17,11 @@ from playwright.async_api import Page, Route, expect
 from tests.conftest import ServeProgram
 from tests.support.browser import Pages
 from tests.support.chat import LAST_POLL, SERVER_DOWN
+from tests.support.cli import running
 from tests.support.cluster.needs import needs
 from tests.support.cluster.redis_server import running_redis
 from tests.support.markdown import read_page
+from tests.support.served_program import url_of
 from tests.support.tutorials import title_of
 
 ROOT: Final = Path(__file__).resolve().parents[2]
@@ -145,6 +149,95 @@ async def test_the_first_chat(serve_program: ServeProgram, browser: Pages) -> No
     await grace.locator("#room").press("Enter")
     await expect(grace.locator("#status")).to_contain_text("Not in no spaces")
     assert await grace.evaluate("document.documentElement.scrollWidth") <= 390
+
+
+# --- the support desk -------------------------------------------------------------------------------------------------
+
+DESK: Final = {"DESK_CODE": "tea", "DESK_KEY": "k" * 40, **PYTHONPATH}
+DESK_KINDS: Final = ["one process", "workers", pytest.param("servers", marks=needs("redis-server"))]
+
+
+@pytest.fixture(params=DESK_KINDS)
+async def desk(request: pytest.FixtureRequest, serve_program: ServeProgram) -> AsyncIterator[list[str]]:
+    """The addresses of a desk: of one process, of two workers, of two servers."""
+    program = EXAMPLES / "support_desk/server.py"
+    async with contextlib.AsyncExitStack() as stack:
+        if request.param == "workers":
+            command = ("run", f"{program}:make_app()", "--port", "0", "--workers", "2")
+            yield [await url_of(await stack.enter_async_context(running(*command, env=DESK)))] * 2
+        elif request.param == "servers":
+            redis = await stack.enter_async_context(running_redis())
+            yield [(await serve_program(program, env={"REDIS": redis.url, **DESK})).url for _ in range(2)]
+        else:
+            yield [(await serve_program(program, env=DESK)).url] * 2
+
+
+async def come_to_the_desk(browser: Pages, url: str, name: str, code: str = "") -> Page:
+    """Sign in, in a browser of one's own."""
+    page = await browser.open(url)
+    await page.locator("#name").fill(name)
+    await page.locator("#code").fill(code)
+    await page.locator("#sign-in button").click()
+    await expect(page.locator("#people")).to_contain_text(name)
+    return page
+
+
+async def test_the_support_desk(desk: list[str], browser: Pages) -> None:
+    """Who has followed the second tutorial would say things twice or never, or stay in when thrown out."""
+    browser.expect_errors(f"{LAST_POLL}|{SERVER_DOWN}|status of 401 .*/token")
+    ada = await come_to_the_desk(browser, desk[0], "Ada", "tea")
+    eve = await come_to_the_desk(browser, desk[1], "Eve")
+    await expect(ada.locator("#people li")).to_contain_text(["Ada", "Eve"])
+    for number in range(35):
+        await say(ada, f"Line <b>{number}</b>")
+    await expect(eve.locator("#messages span").last).to_have_text("Line <b>34</b>")
+    await expect(ada.locator("#messages [data-state]")).to_have_count(0)
+
+    bob = await come_to_the_desk(browser, desk[1], "Bob")
+    await expect(bob.locator("#messages li")).to_have_count(30)
+    await bob.locator("#older").click()
+    lines = [f"Line <b>{number}</b>" for number in range(35)]
+    await expect(bob.locator("#messages span")).to_have_text(lines)
+    await expect(bob.locator("#older")).to_be_hidden()
+
+    await eve.evaluate("window.dispatchEvent(new Event('offline'))")  # the client closes its connection
+    await expect(eve.locator("#status")).to_have_text("Reconnecting …")
+    await say(eve, "In a tunnel")
+    await say(ada, "Meanwhile")
+    await expect(eve.locator("#status")).to_have_text("Online")
+    await expect(eve.locator("#messages [data-state]")).to_have_count(0)
+    for page in (ada, bob, eve):
+        await expect(page.locator("#messages span")).to_have_count(37)
+        await expect(page.locator("#messages span", has_text="In a tunnel")).to_have_count(1)
+        await expect(page.locator("#people li")).to_have_count(3)
+
+    await expect(eve.locator("#people button")).to_have_count(0)
+    ada.once("dialog", lambda dialog: dialog.accept("no spam, please"))
+    await ada.get_by_role("button", name="Throw out Eve").click()
+    await expect(eve.locator("#reason")).to_have_text("You were thrown out: no spam, please")
+    await expect(ada.locator("#people li")).to_have_count(2)
+    await eve.reload()
+    await expect(eve.locator("#reason")).not_to_be_empty()  # the session is no good any more
+    await eve.locator("#name").fill("Eve")
+    await eve.locator("#sign-in button").click()
+    await expect(eve.locator("#messages span").last).to_be_visible()
+    await expect(ada.locator("#people li")).to_have_count(3)
+
+
+async def test_the_desk_renews_its_tokens(serve_program: ServeProgram, browser: Pages) -> None:
+    """People would lose their connection every five minutes."""
+    browser.expect_errors(f"{LAST_POLL}|{SERVER_DOWN}|status of 401 .*/token")
+    server = await serve_program(EXAMPLES / "support_desk/server.py", env={**DESK, "DESK_LIFE": "6"})
+    page = await browser.open(server.url)
+    await page.locator("#name").fill("Ada")
+    async with page.expect_response("**/token"):  # the first one, to connect
+        await page.locator("#sign-in button").click()
+    await expect(page.locator("#status")).to_have_text("Online")
+    for _ in range(3):  # nine seconds, more than the life of a token
+        await page.wait_for_event("response", lambda response: response.url.endswith("/token"))
+    await expect(page.locator("#status")).to_have_text("Online")
+    await say(page, "Still here")
+    await expect(page.locator("#messages [data-state]")).to_have_count(0)
 
 
 # --- the dashboard ----------------------------------------------------------------------------------------------------

@@ -78,6 +78,20 @@ async def test_a_packet_is_encoded_once() -> None:
         world.emitter.send([], event("e", object()))
 
 
+async def test_frames_know_their_rooms() -> None:
+    """A protocol whose messages name a room could not say where one comes from."""
+    world = await World().fill()
+    sids = list(world.main.sockets)
+    for rooms in (None, frozenset("ab")):
+        world.emitter.send(sids, event("hello"), rooms=rooms)
+        (sent,) = {id(client.line.sent[-1]): client.line.sent[-1] for client in (world.ada, world.bob)}.values()
+        assert getattr(sent, "rooms", None) == rooms
+    asked = world.emitter.ask(sids, event("sure?"), rooms=("a",))
+    assert getattr(world.ada.line.sent[-1], "rooms", None) == ("a",)
+    for each in asked.values():
+        each.cancel()
+
+
 async def test_frames_of_the_adapter_s_own() -> None:
     """A client would be sent the packet without what the adapter has added to it."""
     world = await World().fill()

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from rtframework import ClusterUnavailable, ConfigurationError, MemoryAdapter, Namespace, Packet, Target
-from rtframework.namespaces.kick import check_reason, coming_back, kick, kicked, read_reason
+from rtframework.namespaces.kick import check_disconnect, check_reason, coming_back, kick, kicked, read_reason
 from tests.support.clients import FakeClient, make_host
 
 
@@ -23,6 +23,13 @@ def test_what_is_no_reason(reason: Any) -> None:
     """A reason that a client has given would be taken for an order between servers."""
     with pytest.raises(ConfigurationError):
         check_reason(reason)
+
+
+def test_a_reason_in_the_place_of_close() -> None:
+    """All namespaces of a client would be closed, and nobody hear of the reason."""
+    with pytest.raises(ConfigurationError, match=r"write disconnect\(reason='spam'\)"):
+        check_disconnect("spam", None)
+    check_disconnect(True, None)
 
 
 def test_what_a_client_is_told() -> None:

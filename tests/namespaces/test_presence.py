@@ -189,6 +189,54 @@ async def test_who_is_sent_away_leaves_at_once(way: str) -> None:
         assert heard(bob) == [("presence_leave", "ada")]
 
 
+async def test_a_lost_tab_of_somebody_who_is_thrown_out_is_not_waited_for() -> None:
+    """Somebody who was thrown out would stay in the list because of a tunnel just before."""
+    io = make()
+    async with served(io) as server:
+        ada, bob = await ada_and_bob(server)
+        tab, eve = [await server.connect(auth={"user": name}) for name in ("ada", "eve")]
+        for each in (tab, eve):
+            await each.emit("join", "chat:1")
+        heard(bob)
+        await ada.lose_connection()
+        await eve.lose_connection()
+        await server.clock.advance(1)
+        await io.user("ada").disconnect(reconnect=True)
+        await server.settle()
+        assert heard(bob) == [("presence_leave", "ada")], "eve may come back"
+        await server.clock.advance(10)
+        assert heard(bob) == [("presence_leave", "eve")]
+
+
+async def test_a_lost_tab_that_is_back_is_not_lost() -> None:
+    """Who was in a tunnel, and comes again after being thrown out, would vanish from the list."""
+    io = make(connection_state_recovery=Recovery(skip_middlewares=True))
+    async with served(io) as server:
+        ada, bob = await ada_and_bob(server)
+        await ada.lose_connection()
+        await ada.reconnect()
+        assert ada.recovered
+        host = io._host
+        host.take_over([host.revocations.make("$user:ada", "kicked").to_plain()])  # another server throws her out
+        await server.settle()
+        assert heard(bob) == []
+        assert [(each.user, each.tabs) for each in await io.presence("chat:1")] == [("ada", 1), ("bob", 1)]
+
+
+async def test_lost_tabs_are_not_remembered_for_good() -> None:
+    """A server on which people come and go would fill its memory."""
+    io = make()
+    async with served(io) as server:
+        for _ in range(20):
+            client = await server.connect(auth={"user": "ada"})
+            await client.emit("join", "chat:1")
+            await client.lose_connection()
+            await server.clock.advance(11)
+        presence = io._host.namespaces["/"]._presence
+        assert presence is not None
+        assert sum(map(len, presence._lost.values())) == 1
+
+
 async def test_every_way_into_a_room_counts() -> None:
     """Who was put into a room by the server would hear of others, and nobody of them."""
     io = make(connection_state_recovery=Recovery())

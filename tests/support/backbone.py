@@ -311,7 +311,9 @@ class FakeAdapter(BaseAdapter):
         """Publish a packet, and return when it has been delivered here."""
         text = self.emitter.text(packet)  # raises before anybody has it
         if target.local:
-            slow = self.emitter.send(self.sockets(target), packet, volatile=target.volatile, compress=target.compress)
+            slow = self.emitter.send(
+                self.sockets(target), packet, volatile=target.volatile, compress=target.compress, rooms=target.rooms
+            )
             if slow is not None:
                 await slow
             return
@@ -341,8 +343,10 @@ class FakeAdapter(BaseAdapter):
         make = partial(_packet, self.nsp, args, message["ack"])
         frames = None if message["ack"] is not None else self._frames(message)
         if frames is None:
-            return self.emitter.send(sids, make(), volatile=target.volatile, compress=target.compress)
-        return self.emitter.send(sids, make, volatile=target.volatile, frames=frames)
+            return self.emitter.send(
+                sids, make(), volatile=target.volatile, compress=target.compress, rooms=target.rooms
+            )
+        return self.emitter.send(sids, make, volatile=target.volatile, frames=frames, rooms=target.rooms)
 
     def _frames(self, message: Message) -> Frames | None:
         """Make the frames of a packet; ``None``: as it is."""
@@ -362,7 +366,9 @@ class FakeAdapter(BaseAdapter):
         self._collectors[id] = collector
         try:
             collector.ask(
-                self.emitter.ask(self.sockets(target), packet, volatile=target.volatile, compress=target.compress)
+                self.emitter.ask(
+                    self.sockets(target), packet, volatile=target.volatile, compress=target.compress, rooms=target.rooms
+                )
             )
             for name in others:  # also to those that are not subscribed: each has to report
                 message = self._message("ask", target, request=id, args=self._args(packet, text))
@@ -374,7 +380,7 @@ class FakeAdapter(BaseAdapter):
 
     def _ask(self, message: Message) -> None:
         target = _target(message["wanted"])
-        asked = self.emitter.ask(self.sockets(target), _packet(self.nsp, message["args"], None))
+        asked = self.emitter.ask(self.sockets(target), _packet(self.nsp, message["args"], None), rooms=target.rooms)
         self._backbone.reply(message, count=len(asked))
         for sid, future in asked.items():
             future.add_done_callback(partial(self._answered, message, sid))

@@ -11,6 +11,7 @@ from tests.support.markdown import Block
 ROOT: Final = Path(__file__).resolve().parents[2]
 TUTORIALS: Final = {
     ROOT / "docs/tutorials/chat.md": ROOT / "examples/first_chat",
+    ROOT / "docs/tutorials/support-desk.md": ROOT / "examples/support_desk",
     ROOT / "docs/tutorials/dashboard.md": ROOT / "examples/dashboard",
     ROOT / "docs/tutorials/drawing.md": ROOT / "examples/drawing",
 }

@@ -88,7 +88,19 @@ def _check(args: argparse.Namespace, url: str | None, words: list[str]) -> None:
 
 
 _OF_REDIS: Final = ("to", "except", "adapter", "stream", "channel-prefix")
-_OF_SERVERS: Final = ("ack", "json", "auth", "header", "query", "transport", "msgpack", "insecure", "verbose", "ws")
+_OF_SERVERS: Final = (
+    "ack",
+    "json",
+    "auth",
+    "header",
+    "query",
+    "transport",
+    "msgpack",
+    "insecure",
+    "verbose",
+    "ws",
+    "stomp",
+)
 
 
 def _publish(args: argparse.Namespace, event: str | int, values: list[Any]) -> None:

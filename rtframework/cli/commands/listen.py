@@ -5,6 +5,7 @@
   rtframework listen wss://example.org/prices --json --count 10 | jq .args
   rtframework listen --ws ws://localhost:8080/ws
   rtframework listen --sse 'http://localhost:8080/events?room=scores'
+  rtframework listen --stomp ws://localhost:8080/stomp --topic news:1
 
 Events that request an acknowledgement are answered with --ack only.
 """
@@ -32,6 +33,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the command."""
     add_endpoint(parser)
     parser.add_argument("events", metavar="EVENT", nargs="*", default=[], help="show these only; default: all")
+    parser.add_argument(
+        "--topic", metavar="ROOM", action="append", default=[], help="with --stomp: read this room; may be repeated"
+    )
     parser.add_argument(
         "--json", action="store_true", help='print {"event": ..., "args": [...]}, bytes as {"$base64": ...}'
     )

@@ -71,6 +71,7 @@ class ClientEmitter:
         volatile: bool = False,
         compress: bool = True,
         frames: Frames | None = None,
+        rooms: Collection[str] | None = None,
     ) -> Awaitable[None] | None:
         """Encode once and deliver. Encode even when nobody is here, so that a mistake shows at once."""
         server = self._manager.server
@@ -103,7 +104,13 @@ class ClientEmitter:
         return frames
 
     def ask(
-        self, sids: Collection[str], packet: Packet, *, volatile: bool = False, compress: bool = True
+        self,
+        sids: Collection[str],
+        packet: Packet,
+        *,
+        volatile: bool = False,
+        compress: bool = True,
+        rooms: Collection[str] | None = None,
     ) -> dict[str, asyncio.Future[list[Any]]]:
         """Send, with one id for all, to clients that were let in; return a future answer for each."""
         manager = self._manager

@@ -252,6 +252,8 @@ class AdapterConformance:
                     check(delivered == packet and delivered.data == data, f"{packet!r} arrived as {delivered!r}")
                 wanted = {"volatile": target.volatile, "compress": target.compress}
                 check(sent.flags == wanted, f"{target!r} was sent with {sent.flags}")
+                said = None if sent.rooms is None else frozenset(sent.rooms)
+                check(said == target.rooms, f"{target!r} was sent as for {sent.rooms}: pass rooms=target.rooms")
 
         self._run(run)
 
@@ -399,6 +401,7 @@ class AdapterConformance:
                 check(sorted(sid for sid, _ in sent.taken()) == ["a", "b"], f"{target!r} asked {sent.last!r}")
                 check(all(packet.data == ["q", 1] for _, packet in sent.last), "the question was changed")
                 check(sent.flags == {"volatile": False, "compress": False}, f"asked with {sent.flags}")
+                check(set(sent.rooms or ()) == {"x"}, f"asked as for {sent.rooms}: pass rooms=target.rooms")
                 sent.asked["a"].set_result([{"yes": 1}, 2])
                 sent.asked["b"].set_exception(Disconnected())
                 answers = await asking

@@ -32,6 +32,8 @@ class Delivered:
     sid: str
     args: list[Any]
     offset: str | None
+    rooms: frozenset[str] | None = field(default=None, compare=False)
+    """The rooms that it was for."""
 
 
 class NodeDeliveries(Deliveries):
@@ -58,12 +60,14 @@ class NodeDeliveries(Deliveries):
         volatile: bool = False,
         compress: bool = True,
         frames: Frames | None = None,
+        rooms: Collection[str] | None = None,
     ) -> None:
         """Record a packet for each socket."""
         before = len(self.log)
-        super().send(sids, packet, volatile=volatile, compress=compress, frames=frames)
+        super().send(sids, packet, volatile=volatile, compress=compress, frames=frames, rooms=rooms)
         for sid, got in self.log[before:]:
-            self.delivered.append(Delivered(sid, list(got.data), offset_of(frames, len(got.data))))
+            offset = offset_of(frames, len(got.data))
+            self.delivered.append(Delivered(sid, list(got.data), offset, None if rooms is None else frozenset(rooms)))
 
     def splice(self, args: str, tail: str | None = None, *, compress: bool = True) -> Frames | None:
         """Make frames of this namespace."""
@@ -73,10 +77,16 @@ class NodeDeliveries(Deliveries):
         return frames
 
     def ask(
-        self, sids: Collection[str], packet: Packet, *, volatile: bool = False, compress: bool = True
+        self,
+        sids: Collection[str],
+        packet: Packet,
+        *,
+        volatile: bool = False,
+        compress: bool = True,
+        rooms: Collection[str] | None = None,
     ) -> dict[str, asyncio.Future[list[Any]]]:
         """Ask sockets, and let those answer that do."""
-        asked = super().ask(sids, packet, volatile=volatile, compress=compress)
+        asked = super().ask(sids, packet, volatile=volatile, compress=compress, rooms=rooms)
         for sid, future in asked.items():
             answer = self.answers(sid)
             if answer is not None:

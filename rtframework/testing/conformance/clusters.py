@@ -71,10 +71,14 @@ class ClusterConformance(ClusterFaults, ClusterRecovery):
                 await nodes[0].emit("n", "n0", number, target=target)
             await self._met(nodes)
             for number, (target, expected) in enumerate(cases):
-                got = sorted(
-                    sid for sid, node in homes.items() for each in node.heard.of(sid) if each.args[2] == number
-                )
-                check(got == sorted(expected), f"{target!r} reached {got}")
+                found = {
+                    sid: each for sid, node in homes.items() for each in node.heard.of(sid) if each.args[2] == number
+                }
+                check(sorted(found) == sorted(expected), f"{target!r} reached {sorted(found)}")
+                for each in found.values():
+                    check(
+                        each.rooms == target.rooms, f"{target!r} was sent as for {each.rooms}: pass rooms=target.rooms"
+                    )
 
         self._run_nodes(3, run)
 

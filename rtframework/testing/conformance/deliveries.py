@@ -31,6 +31,7 @@ class Deliveries:
         self.log: list[tuple[str, Packet]] = []
         self.last: list[tuple[str, Packet]] = []
         self.flags: dict[str, bool] = {}
+        self.rooms: Collection[str] | None = None
         self.asked: dict[str, asyncio.Future[list[Any]]] = {}
         self.disconnected: list[tuple[str, bool, str | None]] = []
         self.served: list[Sequence[Any]] = []
@@ -48,8 +49,10 @@ class Deliveries:
         volatile: bool = False,
         compress: bool = True,
         frames: Frames | None = None,
+        rooms: Collection[str] | None = None,
     ) -> None:
         self.flags = {"volatile": volatile, "compress": compress if frames is None else frames.compress}
+        self.rooms = rooms
         if self.error is not None:
             raise self.error
         if callable(packet):
@@ -83,10 +86,16 @@ class Deliveries:
         return KeptFrames(Packet(PacketType.EVENT, "/n", [*json.loads(args), *more]), compress)
 
     def ask(
-        self, sids: Collection[str], packet: Packet, *, volatile: bool = False, compress: bool = True
+        self,
+        sids: Collection[str],
+        packet: Packet,
+        *,
+        volatile: bool = False,
+        compress: bool = True,
+        rooms: Collection[str] | None = None,
     ) -> dict[str, asyncio.Future[list[Any]]]:
         self.asked = {sid: asyncio.get_running_loop().create_future() for sid in sids}
-        self.send(sids, packet, volatile=volatile, compress=compress)
+        self.send(sids, packet, volatile=volatile, compress=compress, rooms=rooms)
         return self.asked
 
     def describe(self, sids: Collection[str]) -> list[SocketDetails]:

@@ -33,6 +33,12 @@ class ForgetsExcept(_Broken):
         self._emitter.send(sids, packet, volatile=target.volatile, compress=target.compress)
 
 
+class ForgetsRooms(_Broken):
+    async def broadcast(self, packet: Packet, target: Target) -> None:
+        sids = self.sockets(target)
+        self._emitter.send(sids, packet, volatile=target.volatile, compress=target.compress)
+
+
 class ForgetsVolatile(_Broken):
     async def broadcast(self, packet: Packet, target: Target) -> None:
         self._emitter.send(self.sockets(target), packet)
@@ -188,6 +194,7 @@ class AnnouncesTwice(_Broken):
 BROKEN: dict[Callable[..., MemoryAdapter], str] = {
     ReachesAllByNothing: "test_targets_select_whom_they_name",
     ForgetsExcept: "test_broadcasts_are_delivered_once_and_as_they_are",
+    ForgetsRooms: "test_broadcasts_are_delivered_once_and_as_they_are",
     ForgetsVolatile: "test_broadcasts_are_delivered_once_and_as_they_are",
     ForgetsCompress: "test_broadcasts_are_delivered_once_and_as_they_are",
     SendsTwice: "test_broadcasts_are_delivered_once_and_as_they_are",

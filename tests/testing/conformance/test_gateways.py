@@ -14,6 +14,7 @@ from rtframework.gateways.json_codec import JSONCodec
 from rtframework.testing.conformance.gateway_peer import GatewayPeer
 from rtframework.testing.conformance.gateways import GatewayConformance
 from tests.support.gateways import PlainPeer
+from tests.support.stomp import StompPeer
 
 
 class TestPlainWebSocket(GatewayConformance):
@@ -26,6 +27,18 @@ class TestPlainWebSocket(GatewayConformance):
 
     async def connect(self, url: str, *, token: str, headers: Mapping[str, str]) -> GatewayPeer:
         return await PlainPeer.connect(url, f"/ws?token={token}", headers)
+
+
+class TestStomp(GatewayConformance):
+    """STOMP."""
+
+    transport = "stomp"
+
+    def attach(self, io: Server, app: web.Application) -> None:
+        io.attach_stomp(app, "/stomp")
+
+    async def connect(self, url: str, *, token: str, headers: Mapping[str, str]) -> GatewayPeer:
+        return await StompPeer.connect(url, token, headers)
 
 
 def broken(codec: JSONCodec) -> type[GatewayConformance]:
