@@ -55,6 +55,7 @@ WHOLE_FOLDERS: Final = {
     "gateways/test_sse_fuzz": "server-sent events against almost valid requests",
     "gateways/test_fuzz": "gateways against almost valid bytes",
     "gateways/test_stomp_fuzz": "STOMP against almost valid bytes",
+    "gateways/test_sockjs_fuzz": "SockJS against almost valid requests",
     "engine/test_budget": "the account of what clients send, in any order, against a model",
     "engine/test_fuzz": "the engine against almost valid bytes",
     "engine/test_leaks": "what clients that go leave behind",

@@ -81,6 +81,10 @@ class Entrance:
             return preflight(self._origins, request, headers)
         return await route(request, headers)
 
+    def accepts_origin(self, origin: str, host: str) -> bool:
+        """Tell whether pages of an origin may connect."""
+        return self._origins.accepts(origin, host)
+
     async def check(
         self, request: web.Request, query: Mapping[str, str], headers: dict[str, str]
     ) -> web.Response | None:

@@ -10,6 +10,7 @@ import re
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
+from urllib.parse import unquote
 
 from .ids import SLOTS
 
@@ -20,6 +21,10 @@ if TYPE_CHECKING:
 
 HERE: Final = -1
 """The worker that is asked, or any, in the place of a slot."""
+
+
+KEYED: Final = (b"xhr", b"xhr_send", b"xhr_streaming", b"eventsource", b"htmlfile")
+"""Ends of URLs of sessions whose ids their clients have chosen: SockJS's, ``<path>/<server>/<session>/xhr``."""
 
 
 class Peer(NamedTuple):
@@ -137,6 +142,13 @@ class RequestLines:
         """Matches requests to the servers that have a session id; the group is its first letter."""
         self.handshake: Final = re.compile(rb"%b[^ ]* HTTP/1" % url).match
         """Matches requests to the servers whose line is whole: those without a session id are handshakes."""
+        of_session = rb"%b (?:https?://[^/ ]*)?(?:%b)/[^/.? ]+/([^/.? ]+)/(?:%b)[? ]"
+        self._keyed: Final = re.compile(of_session % (methods, b"|".join(prefixes), b"|".join(KEYED))).match
+
+    def key_of(self, data: bytes) -> str | None:
+        """Return the id in a request for a session whose id its client has chosen; ``None`` if it is none."""
+        found = self._keyed(data)
+        return None if found is None else unquote(found[1].decode(errors="surrogateescape"), errors="surrogateescape")
 
     def slot_of(self, target: str) -> int:
         """Return the slot that the URL of a request names; ``HERE``: it has no session id."""

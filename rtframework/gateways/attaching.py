@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from ..protocols import Application
     from .codec import WebSocketCodec
     from .readable import Rooms
+    from .sockjs import Bind
     from .stomp_topics import Topics
 
 
@@ -121,6 +122,57 @@ class Attaching:
             io.attach_stomp(app, "/stomp", topics="news:{id}")
         """
         StompGateway(*self._serve_beside(app, path), topics=topics, namespace=namespace).attach(app, path)
+
+    def attach_sockjs(
+        self,
+        app: web.Application,
+        path: str = "/sockjs",
+        *,
+        codec: WebSocketCodec | None = None,
+        namespace: str = "/",
+        heartbeat: float = 25.0,
+        session_timeout: float = 5.0,
+        response_limit: int = 131_072,
+        websocket: bool = True,
+        cookie_needed: bool = False,
+        client_url: str | None = None,
+        bind: Bind | None = None,
+    ) -> None:
+        """Serve SockJS under a path of an application: stock ``sockjs-client``, whatever its browser or proxy can.
+
+        ``codec``, ``namespace``: what it carries, as for :meth:`attach_websocket`; ``<path>/websocket`` is that,
+        without SockJS's frames. ``heartbeat``: seconds between the frames that keep proxies from closing a silent
+        connection. ``session_timeout``: seconds for which a session stays without a request that receives.
+        ``response_limit``: bytes after which a streaming response ends and the client comes again.
+        ``websocket``: ``False`` to have websockets refused. ``cookie_needed``: set the cookie ``JSESSIONID``, by which
+        load balancers find the server of a session. ``client_url``: the URL of the script of ``sockjs-client``, of the
+        version that pages have; with it the page is served that iframe transports need. ``bind``: a function of a
+        request (``aiohttp.web.Request``); it returns what all requests of one session must have in common, beside
+        their query and ``Authorization``: a session cookie, say.
+
+        It may be called several times, with :meth:`~rtframework.Server.attach` or without. Raises
+        :class:`~rtframework.ConfigurationError` for a path that is taken, for an application that runs already, and
+        for another application than the one that the server is attached to.
+
+        Example::
+
+            io.attach(app)
+            io.attach_sockjs(app, "/sockjs")
+        """
+        from .sockjs import SockJSGateway  # here: programs without it do not load it
+
+        parts = self._serve_beside(app, path)
+        SockJSGateway(
+            *parts,
+            carried=PlainWebSocketGateway(*parts, codec=codec, namespace=namespace),
+            heartbeat=heartbeat,
+            session_timeout=session_timeout,
+            response_limit=response_limit,
+            websocket=websocket,
+            cookie_needed=cookie_needed,
+            client_url=client_url,
+            bind=bind,
+        ).attach(app, path)
 
     # --- what a server has ------------------------------------------------------------------------------------------
 

@@ -51,6 +51,11 @@ class GatewayConnection(Connection):
         self.answers = True
         """True if the client has to send something after a ping; ``False`` for one that cannot."""
 
+    @property
+    def carrier(self) -> Any:
+        """The transport."""
+        return self._transport
+
     def take(self, packet: str | bytes | Call) -> Coroutine[Any, Any, None] | None:
         """Serve a message, or a call. Return what it sets off, if anything is left to do."""
         if self._state != OPEN:

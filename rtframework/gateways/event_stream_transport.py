@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
-import socket
-from email.utils import formatdate
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from aiohttp import HttpVersion11, web
 
 from ..counters import Counters, add
 from ..engine.frames import JoinedFrames
-from ..engine.http.answers import Answer, UnsentResponse
-from ..engine.http.detach import Answered, has_hooks, header_line, lines_of, run_hooks, take_over
+from ..engine.http.detach import limit_silence, take_over
 from ..logs import ThrottledLog
 from ..types import DisconnectReason, PacketType
 from .event_stream import CONTENT_TYPE, GAP, HEARTBEAT, LAST_CHUNK, LEFT, EventForm, EventId, chunk, event_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from ..options import EngineOptions
     from ..protocols import Frames
@@ -36,7 +32,6 @@ _MUCH: Final = 65_536
 """Bytes in the transport's buffer from which the client counts as one that does not read."""
 _MOST_IN: Final = 65_536
 """Bytes that a client may send behind its request, where nothing is expected."""
-_USER_TIMEOUT: Final[int | None] = getattr(socket, "TCP_USER_TIMEOUT", None)
 
 _EVENT: Final = int(PacketType.EVENT)
 _ACK: Final = int(PacketType.ACK)
@@ -120,11 +115,7 @@ class EventStream(asyncio.Protocol):
         self._transport = transport
         if self._holds:
             transport.set_write_buffer_limits(high=self._high)
-        sock = transport.get_extra_info("socket")
-        if sock is not None and _USER_TIMEOUT is not None and sock.family in (socket.AF_INET, socket.AF_INET6):
-            # Nothing comes back from the client: only the kernel knows that it does not acknowledge what was sent.
-            with contextlib.suppress(OSError):
-                sock.setsockopt(socket.IPPROTO_TCP, _USER_TIMEOUT, round(self._patience * 1000))
+        limit_silence(transport, self._patience)
         self.received += len(rest)
         self._send(self._first)
         is_closing, self._closing = self._closing, False
@@ -149,16 +140,16 @@ class EventStream(asyncio.Protocol):
 
     def eof_received(self) -> None:
         """Take it for the end: no client of HTTP goes on half-open."""
-        self._lose()
+        self.lose()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Let go of everything: TCP has ended."""
-        self._lose()
+        self.lose()
         connection, self.connection = self.connection, None
         if connection is not None:
             connection.without_transport()
 
-    def _lose(self) -> None:
+    def lose(self) -> None:
         if self.connection is not None:
             self.connection.lost(DisconnectReason.TRANSPORT_CLOSE)
 
@@ -318,46 +309,6 @@ class EventStream(asyncio.Protocol):
             self._transport.abort()
         else:
             self._decide(False)
-
-
-class StreamAnswer(Answer):
-    """The head of a response that is a stream from then on, with what middleware and listeners have added."""
-
-    __slots__ = ("_headers", "_request", "_stream")
-
-    def __init__(self, request: web.Request, stream: EventStream, headers: Mapping[str, str]) -> None:
-        self._request = request
-        self._stream = stream
-        self._headers = headers
-
-    async def send(self, request: web.Request) -> web.StreamResponse:
-        """Send it, with the headers that applications on the way add."""
-        return await self._begin(self._make())
-
-    async def send_changed(self, request: web.Request, response: UnsentResponse) -> web.StreamResponse:
-        """Send it, with the headers of the response."""
-        return await self._begin(response)
-
-    async def _begin(self, response: UnsentResponse) -> web.StreamResponse:
-        request = self._request
-        lines = await run_hooks(request, response) if has_hooks(request) else lines_of(response)
-        version = b"1.1" if request.version >= HttpVersion11 else b"1.0"
-        coding = b"Transfer-Encoding: chunked\r\n" if version == b"1.1" else b""
-        head = b"HTTP/%b 200 OK\r\n%bDate: %b\r\n%bConnection: close\r\n\r\n" % (
-            version,
-            b"".join(map(header_line, lines)),
-            formatdate(usegmt=True).encode(),
-            coding,
-        )
-        try:
-            self._stream.begin(request, head)
-        except ConnectionResetError:
-            self._stream._lose()
-            return web.Response(status=400)  # nobody will read it
-        return Answered(200)
-
-    def _make(self) -> UnsentResponse:
-        return UnsentResponse(status=200, headers={**self._headers, **stream_headers()})
 
 
 def stream_headers() -> dict[str, str]:

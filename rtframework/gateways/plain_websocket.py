@@ -201,9 +201,9 @@ class PlainClient(GatewayClient):
             self.conn.send(own_message(told))
 
     def _close_with(self, code: int, text: str, reason: str) -> None:
-        websocket: Any = self.conn.websocket
-        if websocket is not None:
-            websocket.close_code = code, text
+        carrier = self.conn.carrier
+        if hasattr(carrier, "close_code"):
+            carrier.close_code = code, text
         self.conn.close(reason)
 
 

@@ -20,10 +20,11 @@ from ..types import DisconnectReason
 from .base import BaseGateway
 from .event_stream import CONTENT_TYPE, LEFT, EventForm, EventId
 from .event_stream_gzip import CODING, GzipEventStream
-from .event_stream_transport import EventStream, Refused, StreamAnswer, stream_headers
+from .event_stream_transport import EventStream, Refused, stream_headers
 from .readable import Rooms
 from .short_polling import poll, respond
 from .sse_client import SSEClient, error_answer
+from .streaming import StreamAnswer
 
 if TYPE_CHECKING:
     from ..engine.gateway import Gateway
@@ -180,7 +181,7 @@ class SSEGateway(BaseGateway):
             more = {"Vary": "Accept-Encoding"} if self._compress else {}
             if coding is not None:
                 more["Content-Encoding"] = coding
-            return StreamAnswer(request, stream, {**headers, **more})
+            return StreamAnswer(request, stream, {**headers, **more, **stream_headers()})
         connection.lost(DisconnectReason.FORCED_SERVER_CLOSE)
         connection.without_transport()
         if isinstance(decision, Refused):

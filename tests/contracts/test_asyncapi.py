@@ -85,6 +85,7 @@ def served(*, socketio: bool, url: str) -> list[tuple[str, str, str]]:
     io.attach_websocket(app, "/old", codec=Numbered())
     io.attach_sse(app, "events/")
     io.attach_stomp(app, "/stomp")
+    io.attach_sockjs(app, "/sockjs")
     outer.add_subapp("/live", app)
     document = asyncapi(describe(io), url=url)
     assert problems_of(document) == []
@@ -101,6 +102,7 @@ def test_the_paths_of_other_protocols_are_servers() -> None:
         ("wss", "/live/old"),
         ("https", "/live/events"),
         ("wss", "/live/stomp"),
+        ("https", "/live/sockjs"),
     ]
     assert [each[2].partition(":")[0] for each in found] == [
         "Socket.IO, protocol 5, over Engine.IO 4.",
@@ -108,6 +110,7 @@ def test_the_paths_of_other_protocols_are_servers() -> None:
         "Plain websockets, in the form of Numbered.",
         "Server-sent events",
         "STOMP 1.2 and 1.1",
+        "SockJS 1.x, which carries",
     ]
 
 
@@ -119,6 +122,7 @@ def test_a_server_without_socket_io_does_not_promise_it() -> None:
         ("ws", "/live/old"),
         ("http", "/live/events"),
         ("ws", "/live/stomp"),
+        ("http", "/live/sockjs"),
     ]
 
 

@@ -55,6 +55,27 @@ def test_what_is_no_such_request(line: bytes) -> None:
     assert LINES.session(line) is None
 
 
+@pytest.mark.parametrize(
+    ("line", "key"),
+    [
+        (b"POST /chat/live/000/abc/xhr HTTP/1.1\r\n", "abc"),
+        (b"POST /socket.io/x/a%20b/xhr_send?t=1 HTTP/1.1\r\n", "a b"),
+        (b"GET http://host:1/chat/live/1/abc/eventsource HTTP/1.1", "abc"),
+        (b"GET /chat/live/1/abc/htmlfile?c=x", "abc"),
+        (b"POST /chat/live/1/abc/xhr_streaming ", "abc"),
+        (b"GET /chat/live/1/abc/websocket HTTP/1.1", None),  # a session by itself
+        (b"OPTIONS /chat/live/1/abc/xhr HTTP/1.1", None),
+        (b"POST /chat/live/1/a.c/xhr HTTP/1.1", None),
+        (b"POST /chat/live/1/abc/xhr", None),  # there may be more of it
+        (b"POST /other/1/abc/xhr HTTP/1.1", None),
+        (b"POST /chat/live/xhr HTTP/1.1", None),
+    ],
+)
+def test_the_session_that_a_client_has_named(line: bytes, key: str | None) -> None:
+    """Each request of it would have to be parsed, and forwarded, by another worker than its own."""
+    assert LINES.key_of(line) == key
+
+
 def test_the_root_of_an_application_may_be_the_path() -> None:
     """A server at "/" would not find its sessions."""
     assert RequestLines(["/"]).slot_of("/?EIO=4&sid=B") == 1

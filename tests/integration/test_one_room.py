@@ -13,10 +13,12 @@ from aiohttp import ClientSession, ClientWebSocketResponse, web
 
 from rtframework import History, Server, Socket
 from rtframework.protocols import Serializer
+from rtframework.testing.conformance.gateway_peer import GatewayPeer
 from rtframework_msgpack import MsgpackSerializer
 from tests.conftest import Serve
 from tests.engine import eventually
 from tests.support.event_source import Stream, stream
+from tests.support.gateways import SockJSPeer, SockJSStreamPeer
 from tests.support.js import JSClient, JSClients
 from tests.support.stomp import StompPeer
 from tests.support.transports import TRANSPORTS
@@ -81,16 +83,11 @@ class Plain:
         return heard
 
 
-class Stomp:
-    """A client of STOMP that has subscribed to the room."""
+class ByHand:
+    """A client of another gateway, that speaks its protocol by hand."""
 
-    def __init__(self, peer: StompPeer) -> None:
+    def __init__(self, peer: GatewayPeer) -> None:
         self._peer = peer
-
-    async def enter(self) -> None:
-        """Subscribe."""
-        self._peer.say("SUBSCRIBE", id="room", destination=f"/topic/{ROOM}", receipt="room")
-        assert (await self._peer.next()).headers["receipt-id"] == "room"
 
     async def say(self, message: Any) -> None:
         await self._peer.emit("say", message)
@@ -103,6 +100,18 @@ class Stomp:
                 if event == "end":
                     return heard
                 heard.append(args[0])
+
+
+async def peers(url: str) -> dict[str, GatewayPeer]:
+    """Connect to the gateways of which there is no stock client here."""
+    stomp = await StompPeer.connect(url, "", {})
+    stomp.say("SUBSCRIBE", id="room", destination=f"/topic/{ROOM}", receipt="room")
+    assert (await stomp.next()).headers["receipt-id"] == "room"
+    return {
+        "STOMP": stomp,
+        "SockJS, websocket": await SockJSPeer.connect(url, "/sockjs/000/one/websocket", {}),
+        "SockJS, xhr-streaming": await SockJSStreamPeer.connect(url, "/sockjs/000/two?", {}),
+    }
 
 
 class Asking:
@@ -153,6 +162,7 @@ def make(serializer: Serializer | None, said: list[Any]) -> tuple[Server, web.Ap
     io.attach_websocket(app, "/ws")
     io.attach_sse(app, "/events", rooms=[ROOM])
     io.attach_stomp(app, "/stomp", topics=[ROOM])
+    io.attach_sockjs(app, "/sockjs")
     return io, app
 
 
@@ -166,14 +176,14 @@ async def members(
         found[f"Socket.IO 4, {transport}"] = SocketIO(await js.connect(url, via=transport, **options))
         if old:
             found[f"Socket.IO 2, {transport}"] = SocketIO(await js.connect(url, via=transport, v2=True))
-    peer = await StompPeer.connect(url, "", {})
-    stomp = Stomp(peer)
-    await stomp.enter()
+    others = await peers(url)
+    found |= {name: ByHand(peer) for name, peer in others.items()}
     async with stream(f"{url}/events") as events, ClientSession() as http, http.ws_connect(f"{url}/ws") as websocket:
         await events.next("connect")
         assert (await websocket.receive_json(timeout=20))["type"] == "connected"
-        yield {**found, "EventSource": EventSource(events), "plain websocket": Plain(websocket), "STOMP": stomp}
-    peer.drop()
+        yield {**found, "EventSource": EventSource(events), "plain websocket": Plain(websocket)}
+    for peer in others.values():
+        peer.drop()
 
 
 @pytest.mark.parametrize("serializer", ["json", "msgpack"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
@@ -107,3 +108,146 @@ class PlainPeer(GatewayPeer):
 
         content["args"] = fill(content["args"])
         return content
+
+
+class SockJSPeer(PlainPeer):
+    """A websocket of SockJS that carries ``rtframework.v1``."""
+
+    def __init__(self, peer: Peer) -> None:
+        super().__init__(peer)
+        self._messages: deque[str] = deque()
+
+    async def send_raw(self, message: str | bytes) -> None:
+        if isinstance(message, bytes):
+            await super().send_raw(message)
+        else:
+            self.peer.send(frame(TEXT, json.dumps([message]).encode()))
+
+    @staticmethod
+    def garbage() -> Sequence[str | bytes]:
+        return ("", "{", "[]", '{"type":"shout"}', '{"event":"disconnect"}', b"", b"\xff", b'["a"]', "[" * 5_000)
+
+    def _say(self, **content: Any) -> None:
+        self.peer.send(frame(TEXT, json.dumps([json.dumps(content)]).encode()))
+
+    async def _read(self) -> Any:
+        """Read a message, which a frame may have brought with others."""
+        while not self._messages:
+            found = await self.peer.next_message()
+            if found is None or isinstance(found, Frame):
+                if found is not None and not self.peer.transport.is_closing():
+                    self.peer.send(frame(CLOSE, found.payload[:2]))
+                raise EOFError
+            assert isinstance(found, str)
+            if found[0] == "a":
+                self._messages.extend(json.loads(found[1:]))
+        return json.loads(self._messages.popleft())
+
+
+class SockJSStreamPeer(PlainPeer):
+    """A stream of SockJS that carries ``rtframework.v1``, with a POST for each message."""
+
+    def __init__(self, url: str, path: str, headers: Mapping[str, str]) -> None:
+        self._id = 0
+        host, _, port = url.removeprefix("http://").partition(":")
+        self._where = host, int(port)
+        self._path, _, self._query = path.partition("?")
+        self._head = "".join(f"{name}: {value}\r\n" for name, value in {"Host": f"{host}:{port}", **headers}.items())
+        self._messages: deque[str] = deque()
+        self._stream: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
+        self._posts: asyncio.Queue[bytes | None] = asyncio.Queue()
+        self._posting: asyncio.Task[None] | None = None
+
+    @classmethod
+    async def connect(cls, url: str, path: str, headers: Mapping[str, str]) -> Self:
+        """Open a stream, and wait until it is let in."""
+        self = cls(url, path, headers)
+        status = await self._open()
+        if status != 200:
+            self.drop()
+            raise GatewayRefused(f"status {status}")
+        try:
+            answer = await self._read()
+        except EOFError:
+            raise GatewayRefused("it has ended") from None
+        if answer["type"] != "connected":
+            await self.closed()
+            raise GatewayRefused(answer["message"])
+        self._posting = asyncio.create_task(self._post_all())
+        return self
+
+    async def _open(self) -> int:
+        reader, writer = await asyncio.open_connection(*self._where)
+        self._stream = reader, writer
+        first = f"POST {self._path}/xhr_streaming?{self._query} HTTP/1.1\r\nContent-Length: 0\r\n"
+        writer.write(f"{first}{self._head}\r\n".encode())
+        head = await reader.readuntil(b"\r\n\r\n")
+        return int(head.split()[1])
+
+    async def _post_all(self) -> None:
+        """Send bodies, one after another."""
+        reader, writer = await asyncio.open_connection(*self._where)
+        try:
+            while (body := await self._posts.get()) is not None:
+                first = f"POST {self._path}/xhr_send?{self._query} HTTP/1.1\r\nContent-Length: {len(body)}\r\n"
+                writer.write(f"{first}{self._head}\r\n".encode() + body)
+                head = await reader.readuntil(b"\r\n\r\n")
+                if b" 204 " not in head:
+                    return
+        except (OSError, asyncio.IncompleteReadError):
+            pass
+        finally:
+            writer.close()
+
+    async def send_raw(self, message: str | bytes) -> None:
+        self._posts.put_nowait(message if isinstance(message, bytes) else json.dumps([message]).encode())
+
+    def _say(self, **content: Any) -> None:
+        self._posts.put_nowait(json.dumps([json.dumps(content)]).encode())
+
+    async def leave(self) -> None:
+        self.drop()
+
+    def drop(self) -> None:
+        self._end_posts()
+        if self._stream is not None:
+            reset(self._stream[1].transport)
+
+    def stop_reading(self) -> None:
+        assert self._stream is not None
+        transport: Any = self._stream[1].transport
+        transport.pause_reading()
+
+    async def closed(self) -> None:
+        """Wait for the end."""
+        try:
+            while True:
+                await self._read()
+        except EOFError:
+            pass
+        finally:
+            self._end_posts()
+            assert self._stream is not None
+            self._stream[1].close()
+
+    def _end_posts(self) -> None:
+        if self._posting is not None:
+            self._posting.cancel()
+
+    async def _read(self) -> Any:
+        assert self._stream is not None
+        reader = self._stream[0]
+        async with asyncio.timeout(60):
+            while not self._messages:
+                try:
+                    size = int(await reader.readuntil(b"\r\n"), 16)
+                    chunk = (await reader.readexactly(size + 2))[:-3].decode()
+                except (OSError, asyncio.IncompleteReadError):
+                    raise EOFError from None
+                if not size:
+                    raise EOFError
+                if chunk[0] == "a":
+                    self._messages.extend(json.loads(chunk[1:]))
+                elif chunk[0] == "c" and "2010" not in chunk:
+                    raise EOFError
+        return json.loads(self._messages.popleft())

@@ -54,6 +54,7 @@ def make_app() -> web.Application:
 
     app = web.Application()
     io.attach(app)
+    io.attach_sockjs(app)
     attach_all(app)
     io.attach_sse(app, rooms=lambda socket, rooms: True)
     kept = Server(history=History("kept:{n}", size=10_000))

@@ -9,6 +9,8 @@ it (tests/test_seams.py).
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import socket
 import time
 from email.utils import formatdate
 from typing import TYPE_CHECKING, Final, cast
@@ -94,6 +96,8 @@ def write(request: web.Request, head: bytes, headers: Mapping[str, str], body: b
 _WRITTEN: Final = Answered(200)
 """For requests that are served directly, whose response nobody sees."""
 
+_USER_TIMEOUT: Final[int | None] = getattr(socket, "TCP_USER_TIMEOUT", None)
+
 _dated = (0, b"")
 
 
@@ -128,6 +132,17 @@ def take_over(request: web.Request, protocol: asyncio.Protocol, answer: bytes) -
     handler.force_close()
     asyncio.get_running_loop().call_soon(handler.connection_lost, None)
     return rest.data
+
+
+def limit_silence(transport: asyncio.BaseTransport, seconds: float) -> None:
+    """Have the kernel give a client up that has not acknowledged for so long what was sent (``TCP_USER_TIMEOUT``).
+
+    Nothing comes back from the client of a stream: nobody else can tell.
+    """
+    sock = transport.get_extra_info("socket")
+    if sock is not None and _USER_TIMEOUT is not None and sock.family in (socket.AF_INET, socket.AF_INET6):
+        with contextlib.suppress(OSError):
+            sock.setsockopt(socket.IPPROTO_TCP, _USER_TIMEOUT, round(seconds * 1000))
 
 
 _SWITCHED: Final = Answered(101)

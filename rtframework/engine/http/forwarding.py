@@ -10,7 +10,7 @@ import asyncio
 import socket
 from typing import TYPE_CHECKING, Final, cast
 
-from aiohttp import HttpVersion11, web
+from aiohttp import ClientConnectionResetError, HttpVersion11, web
 from multidict import CIMultiDict
 
 from ..handover import Neighbours, Peer
@@ -120,6 +120,8 @@ async def _respond(request: web.BaseRequest, reader: StreamReader, writer: Strea
         await (_copy_chunks if is_chunked else _copy)(reader, response)
     except (asyncio.IncompleteReadError, asyncio.LimitOverrunError, ValueError):
         raise ConnectionResetError("the worker has gone") from None
+    except ClientConnectionResetError:  # the client has gone
+        return response
     await response.write_eof()
     return response
 

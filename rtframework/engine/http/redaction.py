@@ -10,6 +10,9 @@ if TYPE_CHECKING:
 
 _SECRETS: Final = re.compile(r"([?&](?:ticket|token|access_token|sid|pid|lastEventId)=)[^&#]+", re.IGNORECASE)
 
+_SESSION: Final = re.compile(r"(/[^/?]+/)[^/?]+(?=/(?:xhr|xhr_send|xhr_streaming|eventsource|htmlfile)(?:\?|$))")
+"""The session of a request of SockJS: it is enough to receive."""
+
 
 def hide_secrets(request: web.Request) -> None:
     """Have the path of a request, as logs show it, end without tickets, tokens and session ids.
@@ -17,6 +20,7 @@ def hide_secrets(request: web.Request) -> None:
     ``request.query`` and ``request.raw_path`` stay as they are.
     """
     shown = request.path_qs
-    if "?" in shown:
+    hidden = _SESSION.sub(r"\1***", _SECRETS.sub(r"\1***", shown) if "?" in shown else shown)
+    if hidden != shown:
         cache: dict[str, Any] = request._cache
-        cache["path_qs"] = _SECRETS.sub(r"\1***", shown)
+        cache["path_qs"] = hidden

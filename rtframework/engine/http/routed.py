@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import re
+from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, Final
 
 from aiohttp import web
@@ -25,6 +26,24 @@ if TYPE_CHECKING:
 _END: Final = b"\r\n\r\n"
 _BEGINNING: Final = re.compile(rb"[A-Z]{1,20}(?:\Z| [!-~]*(?:\Z| (?:[!-~]*)\r?(?:\Z|\n)))")
 """The beginning of a request."""
+
+
+async def forward_by_key(request: web.Request, key: str) -> web.StreamResponse | None:
+    """Have the worker serve a request to which its key belongs. ``None``: that is this one, or there is only one.
+
+    It is for requests whose connection could not be passed on: see ``RoutedServer.slot_of_key``.
+    """
+    protocol = request.protocol
+    server: Any = protocol._manager
+    if not isinstance(server, RoutedServer) or not isinstance(protocol, RoutedProtocol) or protocol._is_forwarded:
+        return None
+    slot = server.slot_of_key(key)
+    if slot == HERE:
+        return None
+    response = await forward(request, slot, server.neighbours, server.site)
+    if response is not None:
+        protocol.is_logged_elsewhere = True
+    return response
 
 
 _serve_unparsed: Final = HttpProtocol._serve_unparsed
@@ -141,6 +160,10 @@ class RoutedProtocol(HttpProtocol):
             served = _serve_unparsed(self, data)
             self._end_settled()
             return served
+        key = server.key_of(data)
+        if key is not None:
+            slot = server.slot_of_key(key)
+            return slot != HERE and self._may_leave(slot) and self._leave(slot, data, True)
         if server.begins(data) is None:
             return False
         found = server.session(data)
@@ -228,6 +251,7 @@ class RoutedServer(HttpServer):
         self._lines = RequestLines(paths)
         self.begins, self.session, self.handshake = self._lines.begins, self._lines.session, self._lines.handshake
         """Match requests to the servers, see ``RequestLines``."""
+        self.key_of = self._lines.key_of
         self.letter = LETTERS[self.slot : self.slot + 1]
         """The first letter of the session ids of this worker."""
         self._own_letter = self.letter.decode()
@@ -292,6 +316,20 @@ class RoutedServer(HttpServer):
             await self._loop.connect_accepted_socket(lambda: protocol, sock)
         except OSError:  # the client has gone
             sock.close()
+
+    def slot_of_key(self, key: str) -> int:
+        """Return the slot of the worker for a key; ``HERE`` for this worker.
+
+        The key alone decides, for as long as the workers stay the same (rendezvous hashing): when one comes
+        or goes, only those keys move that are, or were, its own.
+        """
+        neighbours = self.neighbours
+        there = [slot for slot in range(len(LETTERS)) if slot == self.slot or neighbours.is_there(slot)]
+        if len(there) == 1:
+            return HERE
+        name = key.encode(errors="surrogatepass")
+        slot = max(there, key=lambda each: blake2b(name, digest_size=8, salt=each.to_bytes(2)).digest())
+        return HERE if slot == self.slot else slot
 
     def foreign_slot(self, target: str) -> int:
         """Return the slot of the other worker that a URL is for; ``HERE`` if there is none."""

@@ -8,6 +8,7 @@ import datetime
 import gc
 import ipaddress
 import logging
+import socket
 import ssl
 import time
 import weakref
@@ -21,6 +22,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from rtframework import Server, Socket
+from rtframework.engine.http.detach import limit_silence
 from tests.conftest import Serve
 from tests.engine import Witness, eventually, join_websocket, raw_client
 from tests.support.server import HOST
@@ -277,3 +279,16 @@ async def test_context_variables_of_the_handshake_are_there_in_handlers(serve: S
             answers.append(await websocket.receive_str())
             await websocket.close()
     assert answers == [f'431[["{name}","{name}"]]' for name in ("request 1", "request 2", "none", "request 3")]
+
+
+@pytest.mark.skipif(not hasattr(socket, "TCP_USER_TIMEOUT"), reason="the system has no such option")
+async def test_the_kernel_gives_up_who_acknowledges_nothing() -> None:
+    """A phone in a tunnel would keep its connection for a quarter of an hour."""
+    server = await asyncio.start_server(lambda reader, writer: writer.close(), "127.0.0.1", 0)
+    async with server:
+        _, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
+        limit_silence(writer.transport, 45)
+        sock = writer.get_extra_info("socket")
+        assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 45_000
+        writer.close()
+        await writer.wait_closed()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 from collections.abc import AsyncIterator
 from typing import Any
@@ -13,6 +14,7 @@ from aiohttp import web
 from rtframework import Server
 from tests.engine import Wire, wire
 from tests.support.passing_workers import WorkersHere, workers_here
+from tests.support.until import until
 
 
 def program(slot: int) -> web.Application:
@@ -24,6 +26,15 @@ def program(slot: int) -> web.Application:
         await response.prepare(request)
         for number in range(50):
             await response.write(b"%d," % number * 1_000)
+        return response
+
+    async def endless(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse()
+        await response.prepare(request)
+        with contextlib.suppress(ConnectionResetError):
+            while True:
+                await response.write(b"x" * 1_000)
+                await asyncio.sleep(0)
         return response
 
     async def echo(request: web.Request) -> web.Response:
@@ -39,6 +50,7 @@ def program(slot: int) -> web.Application:
         return response
 
     app.router.add_get("/socket.io/stream", stream)
+    app.router.add_get("/socket.io/endless", endless)
     app.router.add_post("/socket.io/echo", echo)
     app.router.add_get("/socket.io/die", die)
     Server().attach(app)
@@ -99,6 +111,19 @@ async def test_a_streamed_response_comes_whole(workers: WorkersHere, tcp: Wire) 
         everything = await tcp.reader.read()
     assert everything.lower().count(b"x-slot: 1") == 2
     assert everything.count(b"49," * 100) >= 2
+
+
+async def test_a_client_that_hangs_up_amid_a_response_is_no_error(
+    workers: WorkersHere, tcp: Wire, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Each page that is left would write a traceback into the log."""
+    await tcp.send("GET /socket.io/endless?sid=B HTTP/1.1")
+    await go_on(workers, tcp)
+    async with asyncio.timeout(10):
+        await tcp.reader.readexactly(10_000)
+    tcp.reset()
+    await until(lambda: workers.connections_of(0) == 0)
+    assert "Error handling request" not in caplog.text
 
 
 async def test_a_client_waits_to_be_asked_for_its_body(workers: WorkersHere, tcp: Wire) -> None:

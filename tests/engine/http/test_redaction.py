@@ -17,6 +17,11 @@ from rtframework.engine.http.redaction import hide_secrets
         ("/events?room=a&ticket=x&ticket=y&b=1", "/events?room=a&ticket=***&ticket=***&b=1"),
         ("/events?%74icket=x&SID=y", "/events?ticket=***&SID=***"),
         ("/events?myticket=x", "/events?myticket=x"),
+        ("/sockjs/000/abc/xhr", "/sockjs/000/***/xhr"),
+        ("/sockjs/000/abc/xhr_send?token=x&t=1", "/sockjs/000/***/xhr_send?token=***&t=1"),
+        ("/sockjs/000/abc/htmlfile?c=x", "/sockjs/000/***/htmlfile?c=x"),
+        ("/sockjs/000/abc/websocket", "/sockjs/000/abc/websocket"),
+        ("/sockjs/info?t=1", "/sockjs/info?t=1"),
         ("/ws?token=a%26b&c=d", "/ws?token=***&c=d"),
     ],
 )

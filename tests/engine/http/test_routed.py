@@ -12,6 +12,7 @@ import pytest
 from aiohttp import web
 
 from rtframework import Limits, Server
+from rtframework.engine.handover import HERE
 from rtframework.engine.http import direct
 from rtframework.engine.http.protocol import HttpProtocol
 from rtframework.engine.http.routed import RoutedProtocol
@@ -29,6 +30,7 @@ def program(slot: int, **options: Any) -> web.Application:
     app = web.Application()
     io = Server(limits=Limits(head_timeout=0.2), **options)
     io.attach(app)
+    io.attach_sockjs(app)
 
     async def page(request: web.Request) -> web.Response:
         return web.json_response([slot, len(await request.read())])
@@ -180,3 +182,58 @@ async def test_a_worker_that_is_alone_serves_what_others_had(workers: WorkersHer
         await tcp.send(post(sid), "Content-Length: 2", body=b"40")
         status, body = await tcp.response()
         assert (status, json.loads(body)["message"]) == (400, "Session ID unknown")
+
+
+def key_of(workers: WorkersHere, slot: int) -> str:
+    """Find the id of a session that belongs to a worker."""
+    server: Any = workers.runners[1 - slot].server
+    return next(key for key in map(str, range(1_000)) if server.slot_of_key(key) == slot)
+
+
+async def test_a_connection_moves_to_the_worker_of_a_session_that_its_client_has_named(workers: WorkersHere) -> None:
+    """Each worker would open a session of its own for the same client."""
+    key = key_of(workers, 1)
+    async with wire(workers.url_of(0)) as tcp, wire(workers.url_of(1)) as other:
+        await tcp.send(f"POST /sockjs/0/{key}/xhr HTTP/1.1", "Content-Length: 0")
+        assert await tcp.response() == (200, b"o\n")
+        assert (workers.connections_of(0), workers.connections_of(1)) == (0, 2)
+        await other.send(f"POST /sockjs/0/{key}/xhr HTTP/1.1", "Content-Length: 0")
+        assert b"connected" in (await other.response())[1]
+        own = key_of(workers, 0)
+        await tcp.send(f"POST /sockjs/0/{own}/xhr HTTP/1.1", "Content-Length: 0")
+        assert await tcp.response() == (200, b"o\n")
+        assert (workers.connections_of(0), workers.connections_of(1)) == (1, 1)
+        assert [len(engine_of(runner.app[IO]).connections) for runner in workers.runners] == [1, 1]
+
+
+async def test_a_request_behind_another_is_forwarded_to_the_worker_of_its_session(workers: WorkersHere) -> None:
+    """Behind a request that waits, and behind TLS, a connection cannot move."""
+    key = key_of(workers, 1)
+    async with wire(workers.url_of(0)) as tcp:
+        request = f"POST /sockjs/0/{key}/xhr HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n"
+        page = "GET /page HTTP/1.1\r\nHost: x\r\n\r\n"
+        await tcp.more((page + request + page).encode())
+        assert await tcp.response() == (200, b"[0, 0]")
+        assert await tcp.response() == (200, b"o\n")
+        assert (await tcp.response())[0] == 200
+        assert [len(engine_of(runner.app[IO]).connections) for runner in workers.runners] == [0, 1]
+
+
+async def test_only_the_sessions_of_a_worker_that_has_gone_move(workers: WorkersHere) -> None:
+    """With each worker that is started or ends, all sessions over HTTP would be lost."""
+    server: Any = workers.runners[0].server
+    keys = [f"key-{number}" for number in range(200)]
+
+    def homes() -> list[int]:
+        return [server.slot_of_key(key) for key in keys]
+
+    before = homes()
+    assert 40 < before.count(1) < 160
+    workers.table.set_state(7, SlotState.SERVING)
+    more = homes()
+    assert all(new in (old, 7) for old, new in zip(before, more, strict=True))
+    assert 20 < more.count(7) < 120
+    workers.table.set_state(7, SlotState.EMPTY)
+    assert homes() == before
+    workers.table.set_state(1, SlotState.EMPTY)
+    assert set(homes()) == {HERE}

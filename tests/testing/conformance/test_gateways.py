@@ -10,10 +10,11 @@ import pytest
 from aiohttp import web
 
 from rtframework import Packet, Reply, Server
+from rtframework.engine.ids import new_id
 from rtframework.gateways.json_codec import JSONCodec
 from rtframework.testing.conformance.gateway_peer import GatewayPeer
 from rtframework.testing.conformance.gateways import GatewayConformance
-from tests.support.gateways import PlainPeer
+from tests.support.gateways import PlainPeer, SockJSPeer, SockJSStreamPeer
 from tests.support.stomp import StompPeer
 
 
@@ -39,6 +40,32 @@ class TestStomp(GatewayConformance):
 
     async def connect(self, url: str, *, token: str, headers: Mapping[str, str]) -> GatewayPeer:
         return await StompPeer.connect(url, token, headers)
+
+
+class TestSockJSWebSocket(TestPlainWebSocket):
+    """SockJS by websocket."""
+
+    transport = "sockjs websocket"
+    carries_bytes = False
+
+    def attach(self, io: Server, app: web.Application) -> None:
+        io.attach_sockjs(app)
+
+    async def connect(self, url: str, *, token: str, headers: Mapping[str, str]) -> GatewayPeer:
+        return await SockJSPeer.connect(url, f"/sockjs/000/any/websocket?token={token}", headers)
+
+
+class TestSockJSStream(TestSockJSWebSocket):
+    """SockJS by a stream."""
+
+    transport = "sockjs xhr_streaming"
+
+    def attach(self, io: Server, app: web.Application) -> None:
+        io.attach_sockjs(app, response_limit=2**30)
+
+    async def connect(self, url: str, *, token: str, headers: Mapping[str, str]) -> GatewayPeer:
+        session = new_id()
+        return await SockJSStreamPeer.connect(url, f"/sockjs/000/{session}?token={token}", headers)
 
 
 def broken(codec: JSONCodec) -> type[GatewayConformance]:
