@@ -151,6 +151,7 @@ async def chat() -> AsyncIterator[tuple[ModuleType, TestServer]]:
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(CHAT)
         patch.setitem(sys.modules, "chat_server", module)
         spec.loader.exec_module(module)
         module.io.check_emits()
@@ -167,18 +168,19 @@ async def test_the_chat_emits_what_it_declares(chat: tuple[ModuleType, TestServe
             session = await response.json()
         return session["person"], await server.connect(auth={"token": session["token"]})
 
-    ada, at_ada = await sign_in("Ada")
+    _, at_ada = await sign_in("Ada")
     bob, at_bob = await sign_in("Bob")
-    assert (await at_bob.receive("welcome"))["you"] == bob
-    assert await at_ada.receive("joined") == ("lobby", bob)
+    assert (await at_bob.receive("welcome"))[0] == bob
+    assert await at_ada.receive("presence_join") == {"room": "room:lobby", "user": bob["id"], "meta": {"name": "Bob"}}
     for client in (at_ada, at_bob):
-        await client.emit_with_ack("join", {"room": "tea"})
-    await at_ada.emit_with_ack("message", {"room": "tea", "text": "hi", "key": "12345678"})
-    await at_ada.emit_with_ack("private", {"person": bob["id"], "text": "psst", "key": "12345679"})
-    for target in ({"room": "tea"}, {"person": bob["id"]}):
-        await at_ada.emit("typing", target)
-    await at_ada.emit("leave", {"room": "tea"})
+        await client.emit_with_ack("join", "tea")
+    await at_ada.emit_with_ack("message", "tea", "hi", "12345678")
+    await at_ada.emit_with_ack("private", bob["id"], "psst", "12345679")
+    for target in (("tea",), (None, bob["id"])):
+        await at_ada.emit_with_ack("typing", *target)
+    await at_ada.emit_with_ack("leave", "tea")
     received = {each.event for client in (at_ada, at_bob) for each in client.received}
-    assert received == {each.event for each in module.io.of("/").declared}
+    of_rooms = {"history", "presence", "presence_join", "presence_leave"}
+    assert received == {each.event for each in module.io.of("/").declared} | of_rooms
     with pytest.raises(ContractError):
-        await module.io.emit("joined", "tea", ada["name"])
+        await module.io.emit("room", "tea", "many")
