@@ -13,7 +13,7 @@ from .peers import HERE
 
 RESULTS: Final = HERE / "results"
 ROOT: Final = HERE.parent
-PAGES: Final = (ROOT / "README.md", ROOT / "docs/performance.md")
+PAGES: Final = (ROOT / "README.md", ROOT / "docs/performance.md", ROOT / "docs/choosing-a-door.md")
 _BLOCK: Final = re.compile(r"(<!-- bench: (?P<name>[\w-]+) -->\n).*?(<!-- /bench -->)", re.DOTALL)
 
 
@@ -30,7 +30,8 @@ def update_pages() -> None:
 
 
 def _blocks() -> dict[str, str]:
-    table, latency, curves = (_read(RESULTS / name) for name in ("table.json", "latency.json", "curves.json"))
+    names = ("table.json", "latency.json", "curves.json", "doors.json")
+    table, latency, curves, doors = (_read(RESULTS / name) for name in names)
     return {
         "table": report.markdown(report.table(table)),
         "spreads": report.markdown(report.spreads(table)),
@@ -42,6 +43,8 @@ def _blocks() -> dict[str, str]:
         "latency-conditions": _paragraph(report.conditions(latency)),
         "curves-conditions": _paragraph(report.conditions(curves)),
         **{key: report.markdown(lines) for key, lines in report.curve_tables(curves).items()},
+        **{f"doors-{rate}": report.markdown(lines) for rate, lines in report.door_tables(doors).items()},
+        "doors-conditions": _paragraph(report.door_conditions(doors)),
     }
 
 

@@ -157,3 +157,39 @@ def conditions(results: Json) -> list[str]:
         lines.append(f"{PEERS[name].title} has logged {count:,} errors meanwhile.")
     lines += [f"{PEERS[name].title}: {versions_in_words(results['versions'][name])}." for name in peers_of(results)]
     return lines
+
+
+DOOR_COLUMNS: Mapping[str, str] = {
+    "p50": "latency, median (ms)",
+    "p99": "latency, p99 (ms)",
+    "requests": "requests per message",
+    "bytes": "bytes per message",
+    "cpu_us": "server CPU (µs)",
+    "connections": "connections",
+}
+
+
+def door_tables(results: Json) -> dict[str, list[list[str]]]:
+    """For each rate, in messages a second: heading, and a row for each kind of clients."""
+    return {
+        rate: [
+            ["", *DOOR_COLUMNS.values()],
+            *([kind, *(_of_door(found[name]) for name in DOOR_COLUMNS)] for kind, found in kinds.items()),
+        ]
+        for rate, kinds in results["rates"].items()
+    }
+
+
+def _of_door(values: Sequence[float]) -> str:
+    value = median(values)
+    return f"{value:.0f}" if value in (0, 1) else short(value)
+
+
+def door_conditions(results: Json) -> list[str]:
+    """Where and how the kinds of clients were measured."""
+    rounds = "One run" if results["count"] == 1 else f"Medians of {results['count']} runs"
+    return [
+        f"{rounds} with {results['clients']} clients of each kind.",
+        *conditions(results),
+        f"Python {results['machine']['python']} with uvloop.",
+    ]

@@ -15,7 +15,19 @@ from xml.etree import ElementTree
 
 import pytest
 
-from benchmarks import chart, cluster, cluster_servers, flames, observing, publish, redis_link, report, slow_consumer
+from benchmarks import (
+    chart,
+    cluster,
+    cluster_servers,
+    doors,
+    flames,
+    observing,
+    publish,
+    redis_link,
+    report,
+    slow_consumer,
+)
+from benchmarks.door_clients import KINDS
 from benchmarks.install import Missing, build_load
 from benchmarks.peers import HERE, OURS, PEERS, SERVERS
 from benchmarks.rows import CURVES, ROWS
@@ -200,8 +212,22 @@ def test_every_row_and_curve_names_a_scenario() -> None:
 def test_the_docs_quote_what_was_measured(page: Path) -> None:
     """Figures in the docs that nobody measured."""
     text = page.read_text(encoding="utf-8")
-    assert "<!-- bench: table -->" in text
+    assert "<!-- bench: " in text
     assert publish.fill(text) == text
+
+
+async def test_each_way_to_a_room_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever doubts the figures of the protocols needs a program that runs, and whose clients get everything."""
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join((str(ROOT), str(ROOT / "plugins"))))
+    monkeypatch.setattr(doors, "RATES", (40,))
+    kinds = [kind for kind in KINDS if kind != "short polling, every 5 s"]
+    found = (await doors.measure_all(kinds, 1, 3, 0.1, None))["40"]
+    assert list(found) == kinds
+    for kind, figures in found.items():  # it has failed already if a client has missed a message
+        assert list(figures) == list(report.DOOR_COLUMNS), kind
+        assert (figures["connections"], figures["p50"] > [0]) == ([1], True), kind
+    tables = report.door_tables({"rates": {"40": found}})
+    assert [line[0] for line in tables["40"]] == ["", *kinds]
 
 
 async def test_what_observing_costs_is_as_the_docs_say_it_is_measured(

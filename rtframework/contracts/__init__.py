@@ -13,12 +13,13 @@ Example::
 """
 
 from .asyncapi import asyncapi
-from .model import Argument, Contract, EventContract, NamespaceContract, describe
+from .model import Argument, Contract, EndpointContract, EventContract, NamespaceContract, describe
 from .typescript import typescript
 
 __all__ = [
     "Argument",
     "Contract",
+    "EndpointContract",
     "EventContract",
     "NamespaceContract",
     "asyncapi",

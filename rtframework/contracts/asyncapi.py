@@ -6,7 +6,7 @@ https://www.asyncapi.com/docs/reference/specification/v3.0.0
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
@@ -21,7 +21,9 @@ if TYPE_CHECKING:
     from .model import Argument, Contract, EventContract, NamespaceContract
 
 _ERROR: Final = "EventError"
-_PROTOCOLS: Final = {"http": "ws", "https": "wss", "ws": "ws", "wss": "wss"}
+_OPEN: Final = {"http": "http", "ws": "ws"}
+_SECURE: Final = {"http": "https", "ws": "wss"}
+_SCHEMES: Final = {"http": _OPEN, "ws": _OPEN, "https": _SECURE, "wss": _SECURE}
 _DEFAULT_PATH: Final = "/socket.io/"
 
 _ERROR_SCHEMA: Final[Schema] = {
@@ -57,8 +59,8 @@ def asyncapi(
 ) -> dict[str, Any]:
     """Return a contract as an AsyncAPI 3.0 document, a dict of JSON types; equal contracts give equal documents.
 
-    ``title``, ``version`` and ``description`` describe your API. ``url``: the URL of the server, with the path if it is
-    not ``/socket.io/``.
+    ``title``, ``version`` and ``description`` describe your API. ``url``: the URL of the server, with the path of
+    Socket.IO if that is not ``/socket.io/``; then the document names the paths of other protocols, too.
 
     A channel is a namespace, with the namespace's name as its address. The action "receive" is an event that clients
     emit, "send" one that the server emits. A message has the event's name; its payload is the array of the event's
@@ -86,7 +88,7 @@ def asyncapi(
         "asyncapi": "3.0.0",
         "info": info if description is None else {**info, "description": description},
         "defaultContentType": "application/json",
-        **({} if url is None else {"servers": {"server": _server(url)}}),
+        **({} if url is None else {"servers": _servers(contract, url)}),
         "channels": channels,
         "operations": operations,
         "components": {"schemas": dict(sorted(components.items()))},
@@ -208,17 +210,28 @@ def _address(namespace: NamespaceContract) -> str | None:
     return None
 
 
-def _server(url: str) -> Mapping[str, Any]:
+def _servers(contract: Contract, url: str) -> dict[str, Any]:
     parts = urlsplit(url)
-    if parts.scheme not in _PROTOCOLS or not parts.netloc:
+    if parts.scheme not in _SCHEMES or not parts.netloc:
         raise ConfigurationError(f"a server's URL is like https://example.org or ws://127.0.0.1:8080, not {url!r}")
-    path = parts.path if parts.path not in ("", "/") else _DEFAULT_PATH
-    return {
-        "host": parts.netloc,
-        "pathname": path,
-        "protocol": _PROTOCOLS[parts.scheme],
-        "description": "Socket.IO, protocol 5, over Engine.IO 4.",
-    }
+    schemes = _SCHEMES[parts.scheme]
+    servers: dict[str, Any] = {}
+    if contract.serves_socketio:
+        servers["server"] = {
+            "host": parts.netloc,
+            "pathname": parts.path if parts.path not in ("", "/") else _DEFAULT_PATH,
+            "protocol": schemes["ws"],
+            "description": "Socket.IO, protocol 5, over Engine.IO 4.",
+        }
+    keys = set(servers)
+    for each in contract.endpoints:
+        servers[_key(each.path, keys)] = {
+            "host": parts.netloc,
+            "pathname": each.path,
+            "protocol": schemes[each.scheme],
+            **({"description": each.description} if each.description else {}),
+        }
+    return servers
 
 
 def _key(name: str, taken: set[str]) -> str:

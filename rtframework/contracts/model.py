@@ -74,12 +74,26 @@ class NamespaceContract(Struct, frozen=True):
     description: str = ""
 
 
+class EndpointContract(Struct, frozen=True):
+    """A path at which clients of another protocol than Socket.IO connect."""
+
+    path: str
+    """As it is in the application, from its root."""
+    scheme: Literal["http", "ws"]
+    description: str = ""
+    """What is spoken there, in a sentence."""
+
+
 class Contract(Struct, frozen=True):
     """All namespaces of a server, the main one first."""
 
     namespaces: tuple[NamespaceContract, ...]
     dates: Dates = "string"
     """Form in which clients get a ``datetime``: a string, as with JSON, or a JavaScript ``Date``, as with msgpack."""
+    endpoints: tuple[EndpointContract, ...] = ()
+    """The paths of other protocols, in the order in which the server was attached."""
+    serves_socketio: bool = True
+    """False if the server was attached for other protocols only."""
 
 
 def describe(server: Server) -> Contract:
@@ -95,7 +109,9 @@ def describe(server: Server) -> Contract:
     ]
     given.sort(key=lambda each: each.name != "/")
     parents = [_describe_parent(each, _has_history(server, each.name)) for each in server.parents]
-    return Contract((*given, *parents), _dates(server.serializer))
+    gateways = server._server.gateways
+    endpoints = (EndpointContract(each.path, each.scheme, each.description) for each in gateways)
+    return Contract((*given, *parents), _dates(server.serializer), tuple(endpoints), server._attached or not gateways)
 
 
 class HistoryItem(Struct, frozen=True):

@@ -59,6 +59,8 @@ class Gateway(socketio.AsyncServer):  # type: ignore[misc]  # socketio is not ty
         namespaces: Sequence[str] | str | None = None,
         packet_class: Any = "default",
     ) -> None:
+        self.gateways: list[Any] = []
+        """What is attached for other protocols, each a ``rtframework.gateways.base.BaseGateway``."""
         self._application = application
         self._serializer = serializer
         self._engine_options = options

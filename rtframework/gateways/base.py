@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
 
 from ..engine.http.detach import begin_websocket
 from ..engine.http.direct import add_direct_route
@@ -37,9 +38,16 @@ class BaseGateway:
     """
 
     connection: ClassVar[type[GatewayConnection]] = GatewayConnection
+    scheme: ClassVar[Literal["http", "ws"]] = "ws"
+    """The beginning of its URLs, without TLS."""
+    _path: str = ""
+    _resource: web.AbstractResource | None = None
+    """The first resource that it has added to its application."""
+    _own_path: str = ""
 
     def __init__(self, application: Application, engine: Gateway) -> None:
         self.application = application
+        self.engine = engine
         self.entrance = engine.eio.entrance
         self.options = self.entrance.options
         self.limits = self.options.limits
@@ -49,7 +57,23 @@ class BaseGateway:
     def attach(self, app: web.Application, path: str) -> None:
         """Serve under a path of an application. Raises ``ConfigurationError`` if it is taken."""
         check_mount(app, path)
-        self.add_routes(app, "/" + path.strip("/"))
+        self._path = "/" + path.strip("/")
+        known = len(app.router.resources())
+        self.add_routes(app, self._path)
+        self._resource = next(itertools.islice(app.router.resources(), known, None), None)
+        self._own_path = "" if self._resource is None else self._resource.canonical
+        self.engine.gateways.append(self)
+
+    @property
+    def path(self) -> str:
+        """The path under which it is attached, from the root, also of a sub-application."""
+        prefix = "" if self._resource is None else self._resource.canonical.removesuffix(self._own_path)
+        return prefix + self._path
+
+    @property
+    def description(self) -> str:
+        """What it speaks, in a sentence, for contracts; empty if nothing is to be said."""
+        return ""
 
     # --- for gateways to override -----------------------------------------------------------------------------------
 

@@ -59,6 +59,13 @@ class PlainWebSocketGateway(BaseGateway):
         self.namespace = namespace
         self.counts: Counters = self.entrance.table.counts
 
+    @property
+    def description(self) -> str:
+        """What it speaks."""
+        if isinstance(self.codec, JSONCodec):
+            return "Plain websockets, rtframework.v1: {event, args}; an acknowledgement is {type: ack, args, id}."
+        return f"Plain websockets, in the form of {type(self.codec).__name__}."
+
     def add_routes(self, app: web.Application, path: str) -> None:
         """Add the route."""
         self.add_websocket(app, path, self.answer)

@@ -82,6 +82,8 @@ class SockJSGateway(BaseGateway):
     ``EncodedFrames``, and it serves the raw websocket.
     """
 
+    scheme = "http"
+
     def __init__(
         self,
         application: Application,
@@ -120,6 +122,11 @@ class SockJSGateway(BaseGateway):
         self._bind = bind
 
     # --- a gateway ----------------------------------------------------------------------------------------------------
+
+    @property
+    def description(self) -> str:
+        """What it speaks."""
+        return f"SockJS 1.x, which carries: {self.carried.description}"
 
     def add_routes(self, app: web.Application, path: str) -> None:
         """Add the routes."""

@@ -63,6 +63,8 @@ _REFUSED_TYPE: Final = re.compile(r";\s*q\s*=\s*0(?:\.0*)?\s*(?:;|$)", re.IGNORE
 class SSEGateway(BaseGateway):
     """Serves server-sent events; see :meth:`rtframework.Server.attach_sse` for the options."""
 
+    scheme = "http"
+
     def __init__(
         self,
         application: Application,
@@ -99,6 +101,12 @@ class SSEGateway(BaseGateway):
         if padding:
             self._first += b":%b\n" % (b" " * padding)
         self._numbers = itertools.count(1)
+
+    @property
+    def description(self) -> str:
+        """What it speaks."""
+        data = "the array of its arguments" if self.arrays else "its argument, or the array of several"
+        return f"Server-sent events: the data of an event are {data}. Clients emit by POST, {{event, args}}."
 
     def add_routes(self, app: web.Application, path: str) -> None:
         """Add the route."""

@@ -46,6 +46,11 @@ class StompGateway(BaseGateway):
         self._recovers = host.settings.recovery is not None or bool(host.settings.history)
         self._last_number = 0
 
+    @property
+    def description(self) -> str:
+        """What it speaks."""
+        return "STOMP 1.2 and 1.1: clients emit by SEND to /app/<event>; MESSAGE has the name in the header event."
+
     def add_routes(self, app: web.Application, path: str) -> None:
         """Add the route."""
         self.add_websocket(app, path, self.answer)

@@ -8,11 +8,13 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
+from aiohttp import web
 from jsonschema import Draft7Validator
 
 from rtframework import ConfigurationError, Server, Socket
 from rtframework.contracts import asyncapi, describe, typescript
 from rtframework.testing import TestServer
+from tests.gateways import Numbered
 from tests.support.contract import make, problems_of
 
 
@@ -72,6 +74,56 @@ def test_a_url_that_is_none_is_refused(url: str) -> None:
     """The document would send its readers nowhere."""
     with pytest.raises(ConfigurationError, match="a server's URL is like"):
         asyncapi(describe(Server()), url=url)
+
+
+def served(*, socketio: bool, url: str) -> list[tuple[str, str, str]]:
+    """Attach a server for other protocols, to a sub-application. Return protocol, path and description."""
+    io, app, outer = Server(), web.Application(), web.Application()
+    if socketio:
+        io.attach(app)
+    io.attach_websocket(app, "/ws")
+    io.attach_websocket(app, "/old", codec=Numbered())
+    io.attach_sse(app, "events/")
+    io.attach_stomp(app, "/stomp")
+    io.attach_sockjs(app, "/sockjs")
+    outer.add_subapp("/live", app)
+    document = asyncapi(describe(io), url=url)
+    assert problems_of(document) == []
+    assert {each["host"] for each in document["servers"].values()} == {"example.org:8080"}
+    return [(each["protocol"], each["pathname"], each["description"]) for each in document["servers"].values()]
+
+
+def test_the_paths_of_other_protocols_are_servers() -> None:
+    """Whoever writes a plain websocket or an EventSource would not find where it connects, and what is spoken."""
+    found = served(socketio=True, url="https://example.org:8080/live/socket.io/")
+    assert [each[:2] for each in found] == [
+        ("wss", "/live/socket.io/"),
+        ("wss", "/live/ws"),
+        ("wss", "/live/old"),
+        ("https", "/live/events"),
+        ("wss", "/live/stomp"),
+        ("https", "/live/sockjs"),
+    ]
+    assert [each[2].partition(":")[0] for each in found] == [
+        "Socket.IO, protocol 5, over Engine.IO 4.",
+        "Plain websockets, rtframework.v1",
+        "Plain websockets, in the form of Numbered.",
+        "Server-sent events",
+        "STOMP 1.2 and 1.1",
+        "SockJS 1.x, which carries",
+    ]
+
+
+def test_a_server_without_socket_io_does_not_promise_it() -> None:
+    """Clients of Socket.IO would be sent to a path that answers 404."""
+    found = served(socketio=False, url="ws://example.org:8080")
+    assert [each[:2] for each in found] == [
+        ("ws", "/live/ws"),
+        ("ws", "/live/old"),
+        ("http", "/live/events"),
+        ("ws", "/live/stomp"),
+        ("http", "/live/sockjs"),
+    ]
 
 
 async def test_what_goes_over_the_wire_satisfies_the_document() -> None:

@@ -12,6 +12,15 @@ from tests.support.cli import rtframework
 from tests.support.contract import problems_of
 from tests.support.preload import ROOT
 
+ATTACHED: Final = """
+from aiohttp import web
+
+def attached_io() -> Server:
+    app = web.Application()
+    io.attach(app)
+    io.attach_websocket(app, "/ws")
+    return io
+"""
 CHAT: Final = ROOT / "examples" / "chat"
 
 
@@ -27,6 +36,18 @@ async def test_a_document_is_printed_with_what_was_said_of_it(program: Path) -> 
     assert problems_of(document) == []
     assert document["info"] == {"title": "Talk", "version": "3", "description": "Say."}
     assert document["servers"]["server"]["host"] == "example.org"
+
+
+async def test_the_paths_of_a_server_that_a_function_attaches(program: Path) -> None:
+    """Most programs attach their server in a function: its plain websockets would be in no document."""
+    with (program / "server.py").open("a", encoding="utf-8") as file:
+        file.write(ATTACHED)
+    done = await rtframework(
+        *("asyncapi", "server:attached_io", "--factory", "--url", "https://example.org"), cwd=program
+    )
+    assert done.code == 0, done.err
+    servers = json.loads(done.out)["servers"]
+    assert [each["pathname"] for each in servers.values()] == ["/socket.io/", "/ws"]
 
 
 @pytest.mark.parametrize(
