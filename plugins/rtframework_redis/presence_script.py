@@ -48,12 +48,13 @@ end
 local function read(room, sid)
   local found = redis.call('HGET', P .. ':r:' .. room, 't' .. sid)
   if not found then return nil end
-  local owner, grace, away, user = string.match(found, '^(%S+) (%d+) (%d+) (.*)$')
-  return owner, tonumber(grace), tonumber(away), user
+  local owner, grace, away, came, user = string.match(found, '^(%S+) (%d+) (%d+) (%d+) (.*)$')
+  return owner, tonumber(grace), tonumber(away), user, tonumber(came)
 end
 
-local function write(room, sid, owner, grace, away, user)
-  redis.call('HSET', P .. ':r:' .. room, 't' .. sid, string.format('%s %.0f %.0f ', owner, grace, away) .. user)
+local function write(room, sid, owner, grace, away, user, came)
+  local value = string.format('%s %.0f %.0f %.0f ', owner, grace, away, came) .. user
+  redis.call('HSET', P .. ':r:' .. room, 't' .. sid, value)
 end
 
 local function drop(room, sid, owner, away, user)
@@ -69,10 +70,10 @@ local function drop(room, sid, owner, away, user)
   end
 end
 
-local function away_until(room, sid, owner, grace, away, user, deadline)
+local function away_until(room, sid, owner, grace, away, user, came, deadline)
   if deadline <= now then return drop(room, sid, owner, away, user) end
   if away == 0 then redis.call('HINCRBY', P .. ':r:' .. room, 'l' .. user, -1) end
-  write(room, sid, owner, grace, deadline, user)
+  write(room, sid, owner, grace, deadline, user, came)
   redis.call('ZADD', P .. ':away', string.format('%.0f', deadline), ref(room, sid))
 end
 
@@ -80,8 +81,8 @@ local function release(uid, renewed, limit)
   local found = redis.call('SPOP', P .. ':n:' .. uid, limit)
   for _, each in ipairs(found) do
     local room, sid = parse(each)
-    local owner, grace, away, user = read(room, sid)
-    if owner == uid and away == 0 then away_until(room, sid, owner, grace, away, user, renewed + grace) end
+    local owner, grace, away, user, came = read(room, sid)
+    if owner == uid and away == 0 then away_until(room, sid, owner, grace, away, user, came, renewed + grace) end
   end
   if #found < limit then
     redis.call('ZREM', P .. ':nodes', uid)
@@ -98,14 +99,18 @@ end
 
 local function answer(known, position)
   if mode ~= 'XADD' then redis.call(mode, ARGV[4], ARGV[5]) end
-  return {known, position, redis.call('HINCRBY', P .. ':calls', me, 1)}
+  return {known, position, redis.call('HINCRBY', P .. ':calls', me, 1), now}
 end
 
 local room, sid = ARGV[8], ARGV[9]
 
 if op == 'enter' then
   local user, grace, r = ARGV[10], tonumber(ARGV[11]), P .. ':r:' .. room
-  local owner, _, away, known = read(room, sid)
+  local owner, _, away, known, since = read(room, sid)
+  local came = tonumber(ARGV[16])
+  if owner and owner ~= me and came and came <= since then
+    return answer(alive(), last) -- This server was away, and the client has gone on to another one since.
+  end
   if owner and known ~= user then
     drop(room, sid, owner, away, known)
     owner = nil
@@ -125,19 +130,19 @@ if op == 'enter' then
     redis.call('HINCRBY', r, 'l' .. user, 1)
   end
   if owner and owner ~= me then redis.call('SREM', P .. ':n:' .. owner, ref(room, sid)) end
-  write(room, sid, me, grace, 0, user)
+  write(room, sid, me, grace, 0, user, came or now)
   redis.call('SADD', P .. ':n:' .. me, ref(room, sid))
-  if left > 0 then away_until(room, sid, me, grace, 0, user, now + left) end
+  if left > 0 then away_until(room, sid, me, grace, 0, user, came or now, now + left) end
   return answer(alive(), string.match(redis.call('HGET', r, 's' .. user), ' (.*)$'))
 end
 
 if op == 'leave' or op == 'away' then
-  local owner, grace, away, user = read(room, sid)
+  local owner, grace, away, user, came = read(room, sid)
   if owner == me then
     if op == 'leave' then
       drop(room, sid, owner, away, user)
     else
-      away_until(room, sid, owner, grace, away, user, now + tonumber(ARGV[10]))
+      away_until(room, sid, owner, grace, away, user, came, now + tonumber(ARGV[10]))
     end
   end
   return answer(1, last)

@@ -81,15 +81,19 @@ class Carrier(Protocol):
 
 
 class _Own:
-    """A tab of this server. ``ends``: the loop's time when it is not away any more, if it is."""
+    """A tab of this server. ``ends``: the loop's time when it is not away any more, if it is.
 
-    __slots__ = ("ends", "grace", "meta", "tab")
+    ``came``: the time of Redis at which it was entered, in milliseconds, once Redis has told it.
+    """
+
+    __slots__ = ("came", "ends", "grace", "meta", "tab")
 
     def __init__(self, tab: PresenceTab, meta: str, grace: float) -> None:
         self.tab = tab
         self.meta = meta
         self.grace = grace
         self.ends: float | None = None
+        self.came: int | None = None
 
 
 class _Call:
@@ -295,6 +299,9 @@ class RedisPresence:
         key = call.key
         if key is not None and self._latest.get(key) is call:
             del self._latest[key]
+            own = self._own.get(key)
+            if call.op == "enter" and own is not None and own.came is None:
+                own.came = result[3]
         if call.op == "sweep":
             self._swept(*result)
         elif call.op == "mine":
@@ -302,7 +309,7 @@ class RedisPresence:
         elif call.op in ("members", "stop"):
             self._end(call, None, result)
         else:
-            known, position, self._counted = result
+            known, position, self._counted, _ = result
             if not known and self._is_open:
                 self._enter_all()
             if call.future is not None and not call.future.done():
@@ -414,7 +421,8 @@ class RedisPresence:
     def _entering(self, own: _Own, left: float = 0.0, *, to_all: bool = False) -> _Call:
         """Make the call that enters a tab.
 
-        ``left``: seconds that it is away, if it is; then only if nobody has it. ``to_all``: tell it, too.
+        ``left``: seconds that it is away, if it is; then only if nobody has it. ``to_all``: tell it, too. What Redis
+        has had before is left to a server that has entered it since.
         """
         tab, meta = own.tab, own.meta
         args = (
@@ -422,6 +430,7 @@ class RedisPresence:
             self._message(tab.nsp, tab.room, JOIN, tab.user, meta, None if to_all else tab.sid),
             self._message(tab.nsp, tab.room, LEAVE, tab.user, meta),
             _ms(left),
+            "" if own.came is None else own.came,
         )
         return _Call("enter", args, _key(tab))
 

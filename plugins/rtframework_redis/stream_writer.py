@@ -83,8 +83,11 @@ class StreamWriter(EntryWriter, Commander):
         self.subscriptions.close()
         await super().close()
 
-    def tell_gap(self, notice: str) -> None:
-        """Add a notice of a gap: servers that have not noticed it hear of it. It waits as long as it takes."""
+    def tell_gap(self, notice: str) -> asyncio.Future[str | None]:
+        """Add a notice of a gap: servers that have not noticed it hear of it. It waits as long as it takes.
+
+        The result is done when the notice was read back: who reads on from there has read it.
+        """
         m = next(self._ids)
         fields = fields_of(self._uid, b"/", MessageType.HEARTBEAT, None, m)
         command = self._packer.pack_fields([*fields, b"gap", notice.encode()])
@@ -93,6 +96,7 @@ class StreamWriter(EntryWriter, Commander):
         message.future.add_done_callback(ignore)
         self._arm()
         self._wake()
+        return message.future
 
     # --- the connection -----------------------------------------------------------------------------------------------
 

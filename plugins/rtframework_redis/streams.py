@@ -106,7 +106,7 @@ class RedisStreams:
         """Gaps that were found so far."""
         self.published = 0
         """Messages that were sent to the other servers, but for those that the present writer has added."""
-        self._received = self._reconnects = 0
+        self._received = self._reconnects = self._untold = 0
         self._session_prefix = session_prefix
         self._max_len = max_len
         self._read_count = read_count
@@ -298,6 +298,14 @@ class RedisStreams:
             return False
         return True
 
+    @property
+    def knows_more(self) -> bool:
+        """True while the others do not know of a gap that this server has found.
+
+        Their clients have offsets behind it then, and have not been told that something is missing.
+        """
+        return self._untold > 0
+
     # --- what arrives -------------------------------------------------------------------------------------------------
 
     def _take(self, id: str, fields: Fields) -> None:
@@ -378,8 +386,12 @@ class RedisStreams:
             if first is not None:
                 writer.pending.cover(first)
         else:
-            writer.tell_gap(reader.cursor.notice)
+            self._untold += 1
+            writer.tell_gap(reader.cursor.notice).add_done_callback(self._has_told)
         self._tell_gap(reader.missing_after)
+
+    def _has_told(self, told: asyncio.Future[str | None]) -> None:
+        self._untold -= 1
 
     def _hear_gap(self, notice: str) -> None:
         try:

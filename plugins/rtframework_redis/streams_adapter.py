@@ -478,7 +478,7 @@ class StreamsAdapter(ClusterAdapter):
         entries = await read_since(await backbone.writer.link(), backbone.stream, start, lambda: backbone.at)
         missed = None if entries is None else missed_frames(self, kept, entries)
         backbone.sessions.use(pid)
-        if missed is None:
+        if missed is None or backbone.knows_more:
             return None
         restored: dict[str | None, str] = {None: start}
         restored.update({room: kept.since.get(room, start) for room in kept.session.rooms})

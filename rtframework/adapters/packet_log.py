@@ -237,6 +237,9 @@ class PacketLog:
         for room in (None,) if record.rooms is None else record.rooms:
             shelf = self._shelves.get(room)
             if shelf is not None and shelf.drop_first(record):
+                if not record.except_:  # who has missed one of those before has missed this one, too
+                    self._cuts -= len(shelf.cuts)
+                    shelf.cuts.clear()
                 self._cuts += record.except_ not in shelf.cuts
                 shelf.cuts[record.except_] = record.position
         if self._cuts > self._max_packets:

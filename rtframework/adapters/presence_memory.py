@@ -16,13 +16,14 @@ Publish: TypeAlias = Callable[[str, str, str, str, str, str | None], None]
 
 
 class _Person:
-    """A user in a room. ``tabs``: the socket ids, with the timer of each that is away."""
+    """A user in a room. ``tabs``: the socket ids, with the timer of each that is away. ``here``: those that are not."""
 
-    __slots__ = ("meta", "since", "tabs")
+    __slots__ = ("here", "meta", "since", "tabs")
 
     def __init__(self, meta: str, since: float) -> None:
         self.meta = meta
         self.since = since
+        self.here = 0
         self.tabs: dict[str, asyncio.TimerHandle | None] = {}
 
 
@@ -61,9 +62,11 @@ class MemoryPresence:
         if person is None:
             person = room.people[tab.user] = _Person(meta, self._now())
             insort(room.ids, tab.user)
-        timer = person.tabs.get(tab.sid)
-        if timer is not None:
+        if tab.sid not in person.tabs:
+            person.here += 1
+        elif (timer := person.tabs[tab.sid]) is not None:
             timer.cancel()
+            person.here += 1
         person.tabs[tab.sid] = None
         room.users[tab.sid] = tab.user
         if is_first:
@@ -86,11 +89,13 @@ class MemoryPresence:
         user = None if room is None else room.users.get(tab.sid)
         if room is None or user is None:
             return
-        tabs = room.people[user].tabs
-        timer = tabs[tab.sid]
-        if timer is not None:
+        person = room.people[user]
+        timer = person.tabs[tab.sid]
+        if timer is None:
+            person.here -= 1
+        else:
             timer.cancel()
-        tabs[tab.sid] = asyncio.get_running_loop().call_later(seconds, self.leave, tab)
+        person.tabs[tab.sid] = asyncio.get_running_loop().call_later(seconds, self.leave, tab)
 
     def update(self, nsp: str, room: str, user: str, meta: str) -> None:
         """Replace the ``meta`` of a user."""
@@ -109,8 +114,7 @@ class MemoryPresence:
         members = []
         for user in found.ids[start : start + limit]:
             person = found.people[user]
-            tabs = sum(timer is None for timer in person.tabs.values())
-            members.append(StoredMember(user, person.meta, tabs, person.since))
+            members.append(StoredMember(user, person.meta, person.here, person.since))
         return members
 
     async def start(self) -> None:
@@ -129,7 +133,9 @@ class MemoryPresence:
         user = room.users.pop(tab.sid)
         person = room.people[user]
         timer = person.tabs.pop(tab.sid)
-        if timer is not None:
+        if timer is None:
+            person.here -= 1
+        else:
             timer.cancel()
         if not person.tabs:
             del room.people[user]

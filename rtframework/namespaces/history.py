@@ -119,6 +119,8 @@ class NamespaceHistory:
                     if not is_connecting():
                         raise
             page = self._for(socket, await self._read(rule, keeper, room, query, opening))
+            if socket._left is not None or room not in socket.rooms:  # the connection may be another socket's by now
+                return HistoryPage()
             self._send(socket, room, page, held.below.send)
             return page
         finally:

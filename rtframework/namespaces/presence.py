@@ -303,14 +303,15 @@ class RoomPresence:
     async def _list_to_all(self, tabs: Sequence[_Tab]) -> None:
         sockets, membership = self._nsp._membership.sockets, self._nsp._membership
         held = [
-            (socket, membership.hold(socket))
+            (tab, socket, membership.hold(socket))
             for tab in tabs
             if self._is_current(tab) and (socket := sockets.get(tab.key.sid)) is not None
         ]
         try:
             found = await self._lists.read(tabs[0].key.room, tabs[0].rule)
-            for socket, outlet in held:
-                found.send(socket, socket._outlet if outlet is None else outlet.below)
+            for tab, socket, outlet in held:
+                if self._is_current(tab):
+                    found.send(socket, socket._outlet if outlet is None else outlet.below)
         except ClusterUnavailable:
             for tab in tabs:
                 tab.needs_list = True
@@ -318,7 +319,7 @@ class RoomPresence:
             for tab in tabs:
                 tab.needs_list = False
         finally:
-            for socket, outlet in held:
+            for _, socket, outlet in held:
                 if outlet is not None:
                     membership.release(socket, outlet)
 

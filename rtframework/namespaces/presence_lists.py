@@ -9,7 +9,6 @@ from json.encoder import encode_basestring
 from typing import TYPE_CHECKING, Final
 
 from ..adapters.presence import LARGEST_LIST, LIST, Presence
-from ..concurrency import maybe_await
 from ..exceptions import ClusterUnavailable
 from ..types import Packet, PacketType
 
@@ -20,6 +19,9 @@ if TYPE_CHECKING:
 
 TIMEOUT: Final = 5.0
 """Seconds for which a list is awaited."""
+
+LONG: Final = 0.0005
+"""Seconds of work for a list after which the room's next one is made as much later."""
 
 AT_ONCE: Final = 32
 """Users of a list that is made for one client alone, if the store need not be waited for."""
@@ -97,20 +99,27 @@ class RoomLists:
 
     async def _read(self, room: str, rule: Presence, readings: _Readings) -> None:
         future: asyncio.Future[MemberList] | None = None
+        now, spent = asyncio.get_running_loop().time, 0.0
         try:
             await asyncio.sleep(0)  # others who join in this turn of the event loop get the same
             while readings.next is not None:
                 future, readings.next = readings.next, None
                 try:
-                    async with asyncio.timeout(TIMEOUT):
-                        members = await maybe_await(self._store.members(self._nsp.name, room, rule.max_list + 1, None))
+                    began = now()
+                    members = self._store.members(self._nsp.name, room, rule.max_list + 1, None)
+                    if not isinstance(members, Sequence):
+                        async with asyncio.timeout(TIMEOUT):
+                            members = await members
+                        began = now()
                     future.set_result(self._make(room, rule, members))
+                    spent = now() - began
                 except TimeoutError:
                     future.set_exception(_late())
                 except ClusterUnavailable as error:
                     future.set_exception(error)
                 future.exception()  # nobody may wait for it any more
-                await asyncio.sleep(0)
+                # When hundreds join one after another, those that come while this waits share the next list.
+                await asyncio.sleep(spent if spent > LONG else 0)
         finally:
             del self._readings[room]
             for each in (future, readings.next):

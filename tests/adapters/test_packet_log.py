@@ -126,6 +126,23 @@ def test_a_bound_cuts_everybody_in_the_end() -> None:
     assert book.missed(grace, position) == ""
 
 
+def test_packets_to_all_but_one_leave_nothing_behind() -> None:
+    """Each client that had ever joined a room with presence would slow down those that come back to it."""
+    book = Book(max_packets=100)
+    ada = book.arrive("ada", "x")
+    for number in range(50):
+        book.emit("j", "x", but=f"s{number}")
+    position = book.emit("l", "x")
+    for _ in range(99):
+        book.emit("m", "x")
+    assert len(book.log._shelves["x"].cuts) == book.log._cuts == 50
+    assert book.missed(ada, position) == "m" * 99
+    book.emit("m", "x")
+    assert len(book.log._shelves["x"].cuts) == book.log._cuts == 1
+    assert book.missed(ada, position) == "m" * 100
+    assert book.missed(ada, position - 1) is None
+
+
 def test_a_client_that_comes_and_goes_all_the_time_is_bounded() -> None:
     """A client could make the server remember a million rooms by joining and leaving them."""
     book = Book()

@@ -224,6 +224,23 @@ class SlowStore:
         return await self.inner.read(nsp, room, query)
 
 
+async def test_a_page_is_not_for_the_next_connection(serve: Serve, js: JSClients) -> None:
+    """A page that has gone and come back would show a room that it has not entered, and wait for news in vain."""
+    store = SlowStore()
+    io = chat(history=History("chat:{room}", store=store))
+    io.of("/base")
+    base = await js.connect((await serve(io)).url + "/base")
+    client = await base.of("/")
+    await client.emit("say", "before")
+    await client.emit("enter")
+    await store.reading.wait()
+    await client.disconnect()
+    await client.open()
+    await client.reconnected()
+    store.gate.set()
+    await client.expect_nothing("history")
+
+
 async def test_more_is_said_than_may_wait(serve: Serve, js: JSClients, transport: Transport) -> None:
     """While a slow store reads one page, a busy room would fill the server's memory; or a client would have a hole."""
     store = SlowStore()

@@ -258,6 +258,43 @@ async def test_it_leaves_while_the_page_is_read() -> None:
     assert_nothing_left(host)
 
 
+async def test_its_client_is_another_socket_when_the_page_is_read() -> None:
+    """A client that has left a namespace and come back would get the page of a room that it has not joined."""
+    (history,) = rules(True)
+    store: Any = history.store
+    host = make_host(history=[history])
+    await host.of("/", None).to("chat:1").emit("said", 1)
+    ada = FakeClient(host)
+    await ada.connect()
+    store.gate = asyncio.Event()
+    joining = asyncio.ensure_future(ada.socket().join("chat:1", history=10))
+    await turn()
+    host.of("/", None)._membership.disconnect(ada.socket(), close=False)
+    await ada.connect()
+    store.gate.set()
+    assert await joining == HistoryPage()
+    assert not any("history" in heard for heard in ada.heard("/"))
+
+
+async def test_it_leaves_the_room_while_the_page_is_read() -> None:
+    """Who is taken out of a room at that moment would get what was said in it."""
+    (history,) = rules(True)
+    store: Any = history.store
+    host = make_host(history=[history])
+    main = host.of("/", None)
+    await main.to("chat:1").emit("said", 1)
+    ada = FakeClient(host)
+    await ada.connect()
+    store.gate = asyncio.Event()
+    joining = asyncio.ensure_future(ada.socket().join("chat:1", history=10))
+    await turn()
+    await main.sockets_leave("chat:1")
+    await ada.socket().emit("said", 2)
+    store.gate.set()
+    assert await joining == HistoryPage()
+    assert events(ada) == [2]
+
+
 @STORES
 async def test_what_is_not_kept(own: bool) -> None:
     """Typing hints would be shown to clients that join a day later."""

@@ -11,10 +11,11 @@ import pytest
 
 from rtframework import ClusterUnavailable, Presence
 from rtframework.adapters.presence import LARGEST_LIST
+from rtframework.adapters.presence_memory import MemoryPresence
 from rtframework.namespaces.presence_lists import AT_ONCE, list_text
 from rtframework.protocols import StoredMember
 from tests.namespaces.test_server_presence import Keeping, Store, lists
-from tests.support.clients import FakeClient, idle, make_host
+from tests.support.clients import FakeClient, idle, make_host, turn
 from tests.support.until import until
 
 
@@ -122,3 +123,44 @@ async def test_long_lists_in_memory_are_shared_too(count: int) -> None:
         await each.socket().join("r")
     assert len(lists(clients[-1])[0]) == count
     assert seen.count("presence") == count, "catch-alls see what is sent"
+
+
+class Slow(MemoryPresence):
+    """A store in memory with so many users that making a list of them takes a second."""
+
+    def __init__(self) -> None:
+        super().__init__(lambda *args: None)
+        self.time = 0.0
+        self.reads = 0
+
+    def members(self, nsp: str, room: str, limit: int, after: str | None) -> Sequence[StoredMember]:
+        """Return them, a second later."""
+        if limit > AT_ONCE + 1:
+            self.reads += 1
+            self.time += 1
+        return [*super().members(nsp, room, limit, after), *members(AT_ONCE + 1)]
+
+
+async def test_who_joins_one_after_another_shares_the_next_list(monkeypatch: pytest.MonkeyPatch) -> None:
+    """When hundreds come back after a restart, their server would do nothing but make lists."""
+    backbone: Any = Keeping()
+    backbone.store = store = Slow()
+    host = make_host(adapter=backbone, presence=(Presence("r"),))
+    clients = [FakeClient(host, f"c{number}") for number in range(4)]
+    for each in clients:
+        await each.connect()
+    monkeypatch.setattr(asyncio.get_running_loop(), "time", lambda: store.time)
+    await clients[0].socket().join("r")
+    joining = []
+    for each in clients[1:]:
+        joining.append(asyncio.ensure_future(each.socket().join("r")))
+        await turn(10)
+    assert store.reads == 1
+    store.time += 1
+    await asyncio.gather(*joining)
+    assert store.reads == 2
+    store.time += 1
+    await turn()
+    monkeypatch.undo()
+    await idle(host)
+    assert all(len(lists(each)) == 1 for each in clients)

@@ -93,7 +93,7 @@ class Keeping(Backbone):
 
 def lists(client: FakeClient) -> list[list[str]]:
     """Return the lists that a client was told."""
-    return [[each["user"] for each in line[2]["members"]] for line in client.heard() if line[1] == "presence"]
+    return [[each["user"] for each in line[2]["members"]] for line in client.heard() if line[1:2] == ("presence",)]
 
 
 async def test_the_store_of_the_backbone_is_started_and_stopped_in_order() -> None:
@@ -207,3 +207,18 @@ async def test_a_list_comes_before_what_is_said_meanwhile() -> None:
     await idle(host)
     with pytest.raises(EventError):
         await leaving.update_presence("r", 1)
+
+
+async def test_who_leaves_while_a_list_is_read_again_gets_none() -> None:
+    """A client that has come back by the same connection would get the list of a room that it has not joined."""
+    backbone = Keeping()
+    host = make_host(adapter=backbone, presence=RULES)
+    ada = FakeClient(host, "ada")
+    await ada.connect()
+    await ada.socket().join("r")
+    host.cluster.gap("/", 0.0)
+    await turn()
+    host.namespaces["/"]._membership.disconnect(ada.socket(), close=False)
+    await ada.connect()
+    await turn(10)
+    assert lists(ada) == [["ada1"]]

@@ -267,6 +267,24 @@ async def test_a_redis_that_has_forgotten_everything(redis_server: Start, monkey
         await users_are(two, "r", {"ada", "cleo"})
 
 
+async def test_a_server_that_stood_still_takes_back_nobody(redis_server: Start) -> None:
+    """Who had gone on elsewhere meanwhile would leave all lists when the first server notices, though being there."""
+    async with stores(await redis_server(), 2) as (one, two):
+        await one.store.enter(tab("a", "ada"), "null", 10)
+        await one.store.enter(tab("b", "bob"), "null", 10)
+        await two.store.enter(tab("a", "ada"), "null", 10)  # recovered there
+        assert two.link is not None
+        await two.link.send("ZREM", "sio:presence:{s}:nodes", one.uid)  # it counts as dead
+        one.store.connected()
+        await until(lambda: one.calls.count("enter") == 4)
+        await one.store.enter(tab("c", "cleo"), "null", 10)
+        one.store.away(tab("a", "ada"), 0)  # it hears who has gone on
+        await one.store.leave(tab("c", "cleo"))
+        assert [each.user for each in await two.store.members("/", "r", 9, None)] == ["ada", "bob"]
+        await two.store.leave(tab("a", "ada"))
+        assert [each.user for each in await two.store.members("/", "r", 9, None)] == ["bob"]
+
+
 async def test_a_redis_that_refuses(
     redis_server: Start, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:

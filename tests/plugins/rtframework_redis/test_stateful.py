@@ -647,3 +647,26 @@ TestMachine.settings = settings(
     suppress_health_check=list(HealthCheck),
 )
 TestMachine = pytest.mark.timeout(900)(TestMachine)  # what it finds, it makes small
+
+
+@pytest.mark.parametrize("node", range(NODES))
+def test_a_client_that_moves_before_a_gap_is_told_starts_anew(node: int) -> None:
+    """An event that a failover has lost would be missing at a client that has just gone to the server which knows."""
+    state = Machine()
+    state.start(entries=0)
+    state.trim_behind(node=0, number=0, seconds=0.001)
+    state.lose_reply(node=0)
+    state.trim_behind(node=1, number=0, seconds=0.001)
+    state.restart(empty=False, seconds=1.5)
+    state.freeze(seconds=0.02)
+    state.trim_behind(node=0, number=0, seconds=0.2)
+    state.crash(node=2)
+    state.fail_over()
+    state.cut_while_emitting(node=0, number=0, seconds=4.0)
+    state.flood(node=0, number=1, pause=0.0, seconds=0.2)
+    state.freeze(seconds=0.001)
+    state.freeze(seconds=4.0)
+    state.fail_over_while_emitting(node=0, number=1, seconds=0.0015)  # the first server has read what is lost
+    state.crash(node=2)
+    state.move(client=2, node=node, number=1)
+    state.teardown()
