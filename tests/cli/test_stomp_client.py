@@ -47,15 +47,7 @@ async def server(serve: Serve) -> RunningServer:
         await socket.emit("bye")
         await socket.disconnect()
 
-    async def other(request: web.Request) -> web.WebSocketResponse:
-        websocket = web.WebSocketResponse()
-        await websocket.prepare(request)
-        await websocket.send_str("hello, I am something else\n\n")
-        await websocket.receive()
-        return websocket
-
     app = web.Application()
-    app.router.add_get("/other", other)
     io.attach_stomp(app, "/stomp", topics="news:{id}")
     return await serve(app)
 
@@ -101,36 +93,6 @@ async def test_the_end_is_told(server: RunningServer) -> None:
     done = await rtframework("listen", "--stomp", server.url, "--topic", "secret")
     assert done.code == 5
     assert "may not subscribe to /topic/secret" in done.complaint
-
-
-@pytest.mark.parametrize(
-    ("path", "code", "complaint"),
-    [
-        ("/other", 3, "does not speak STOMP: "),
-        ("/nowhere", 3, "opens no websocket (HTTP 404): see the path of the URL"),
-    ],
-)
-async def test_what_is_something_else(server: RunningServer, path: str, code: int, complaint: str) -> None:
-    """A wrong URL would look like a server that is down."""
-    done = await rtframework("emit", "--stomp", f"{server.url}{path}", "who")
-    assert done.code == code, done.err
-    assert complaint in done.complaint
-
-
-async def test_who_is_refused_by_http(serve: Serve) -> None:
-    """A refusal would look like a server that is down."""
-    io = Server(allow_request=lambda request: False)
-    app = web.Application()
-    io.attach_stomp(app, "/stomp")
-    server = await serve(app)
-    done = await rtframework("listen", "--stomp", server.url)
-    assert (done.code, "refused by ws://" in done.complaint, "HTTP 403" in done.complaint) == (1, True, True)
-
-
-async def test_nobody_answers() -> None:
-    """A server that is down would be a traceback."""
-    done = await rtframework("emit", "--stomp", "ws://127.0.0.1:9", "who")
-    assert (done.code, "nobody answers at 127.0.0.1:9" in done.complaint) == (3, True)
 
 
 async def test_what_does_not_belong_together(server: RunningServer) -> None:
