@@ -9,10 +9,10 @@ PY := .venv/bin/python
 # The tests start hundreds of programs, and pytest changes every assertion of the tests: what is compiled is kept, also
 # where the environment says otherwise.
 WITH_BYTECODE := PYTHONDONTWRITEBYTECODE=
-# For two cores: while some workers wait for a timeout or a browser, two compute. The fourth costs 8 s of CPU, for it
-# collects the tests once more and starts a Chromium and a Node of its own; but with three, a quarter of the time of two
-# cores was left, and beside other processes four workers get more of them.
-WORKERS := --numprocesses 4 --dist worksteal
+# For two cores: while some workers wait for a timeout, a browser or a broker, two compute. Each costs 8 s of CPU, for it
+# collects the tests once more and starts a Chromium and a Node of its own; but with four, a tenth of the time of two cores
+# was left (364 s; six take 315).
+WORKERS := --numprocesses 6 --dist worksteal
 
 .PHONY: demo test docs faults bench clean
 
