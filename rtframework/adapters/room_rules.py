@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import TypeAlias
 
 from ..exceptions import ConfigurationError
+from .templates import compile_template
 
 RoomRule: TypeAlias = "str | re.Pattern[str] | Callable[[str], bool]"
 """The rooms that a setting is for.
@@ -25,7 +26,10 @@ def compile_rule(rule: RoomRule, option: str) -> Callable[[str], bool]:
             raise ConfigurationError(f"{option}: the name of a room is not empty")
         if "{" not in rule and "}" not in rule:
             return rule.__eq__
-        expression = compile_template(rule, option)
+        try:
+            expression = compile_template(rule, ".+", re.DOTALL)
+        except ConfigurationError as error:
+            raise ConfigurationError(f"{option}: {error}") from error
     elif isinstance(rule, re.Pattern):
         if not isinstance(rule.pattern, str):
             raise ConfigurationError(f"{option}: the name of a room is a string: {rule!r} matches bytes")
@@ -34,42 +38,6 @@ def compile_rule(rule: RoomRule, option: str) -> Callable[[str], bool]:
         return _function(rule, option)
     match = expression.fullmatch
     return lambda room: match(room) is not None
-
-
-def compile_template(template: str, option: str) -> re.Pattern[str]:
-    r"""Compile a template, ``"chat:{room}"`` or ``"order:{id:\d+}"``, to an expression."""
-    expression, position = "", 0
-    while position < len(template):
-        brace = template[position]
-        if brace == "}":
-            raise ConfigurationError(f"{option}: {template!r}: a brace is closed that was not opened")
-        if brace != "{":
-            expression += re.escape(brace)
-            position += 1
-            continue
-        end = _end_of_parameter(template, position, option)
-        name, colon, own = template[position + 1 : end].partition(":")
-        if not name.isidentifier() or (colon and not own):
-            raise ConfigurationError(f"{option}: {template!r}: a parameter is {{name}} or {{name:expression}}")
-        expression += f"(?P<{name}>{own or '.+'})"
-        position = end + 1
-    try:
-        return re.compile(expression, re.DOTALL)
-    except re.error as error:
-        raise ConfigurationError(f"{option}: {template!r}: {error}") from error
-
-
-def _end_of_parameter(template: str, start: int, option: str) -> int:
-    """Find the brace that closes the one at ``start``; an expression may have pairs of braces in it."""
-    depth = 0
-    for position in range(start, len(template)):
-        if template[position] == "{":
-            depth += 1
-        elif template[position] == "}":
-            depth -= 1
-            if not depth:
-                return position
-    raise ConfigurationError(f"{option}: {template!r}: a brace is opened and not closed")
 
 
 def _function(rule: Callable[[str], bool], option: str) -> Callable[[str], bool]:

@@ -9,6 +9,7 @@ from inspect import isawaitable
 from types import MappingProxyType
 from typing import Any, Final, Literal, TypeAlias
 
+from ..adapters import templates
 from ..exceptions import ConfigurationError
 
 RuleKind: TypeAlias = Literal["template", "expression", "function"]
@@ -43,42 +44,15 @@ def compile_template(template: str) -> re.Pattern[str]:
     """
     if not template.startswith("/"):
         raise ConfigurationError(f'a namespace starts with "/", not as {template!r} does')
-    expression = ""
-    position = 0
-    while position < len(template):
-        if template[position] == "{":
-            end = _end_of_parameter(template, position)
-            name, colon, own = template[position + 1 : end].partition(":")
-            if not name.isidentifier() or (colon and not own):
-                raise ConfigurationError(f"{template!r}: a parameter is {{name}} or {{name:expression}}")
-            expression += f"(?P<{name}>{own or _PARAMETER})"
-            position = end + 1
-        elif template[position] == "}":
-            raise ConfigurationError(f"{template!r}: a brace is closed that was not opened")
-        elif template[position] == ",":
+    for name, value in templates.split_template(template):
+        if not name and "," in value:
             raise ConfigurationError(f"{template!r}: the name of a namespace has no comma")
-        else:
-            expression += re.escape(template[position])
-            position += 1
-    try:
-        return re.compile(expression)
-    except re.error as error:
-        raise ConfigurationError(f"{template!r}: {error}") from error
+    return templates.compile_template(template, _PARAMETER)
 
 
 def without_expressions(template: str) -> str:
     r"""Return a template without the expressions in it: ``"/room/{id}"`` for ``"/room/{id:\d+}"``."""
-    plain = ""
-    position = 0
-    while position < len(template):
-        if template[position] != "{":
-            plain += template[position]
-            position += 1
-            continue
-        end = _end_of_parameter(template, position)
-        plain += f"{template[position:end].partition(':')[0]}}}"
-        position = end + 1
-    return plain
+    return "".join(f"{{{name}}}" if name else text for name, text in templates.split_template(template))
 
 
 class Pattern:
@@ -136,16 +110,3 @@ class Question:
         """Ask whether this client may have a namespace of this name. Raises what the function raises."""
         answer = self._predicate(name, auth)
         return bool(await answer if isawaitable(answer) else answer)
-
-
-def _end_of_parameter(template: str, start: int) -> int:
-    """Find the brace that closes the one at ``start``; an expression may have pairs of braces in it."""
-    depth = 0
-    for position in range(start, len(template)):
-        if template[position] == "{":
-            depth += 1
-        elif template[position] == "}":
-            depth -= 1
-            if not depth:
-                return position
-    raise ConfigurationError(f"{template!r}: a brace is opened and not closed")
