@@ -6,6 +6,7 @@ The choices are made by a generator with a fixed seed, as in ``tests/gateways/te
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import random
 from typing import Final
@@ -13,7 +14,7 @@ from typing import Final
 import pytest
 from aiohttp import web
 
-from rtframework import DecodeError
+from rtframework import DecodeError, Limits
 from rtframework.counters import Counters
 from rtframework.gateways.sockjs_frames import FRAMINGS, SockJSFrames, read_messages
 from tests.conftest import Serve
@@ -74,9 +75,10 @@ def _read(body: str | bytes) -> list[str] | None:
 async def test_no_request_breaks_the_server(serve: Serve, caplog: pytest.LogCaptureFixture) -> None:
     """One client could take the server away from all others."""
     rng = random.Random(SEED)
-    io = echoing()
+    io = echoing(limits=Limits(body_timeout=1.0))
     app = web.Application()
-    io.attach_sockjs(app, "/echo", client_url="/sockjs.js", session_timeout=0.2)
+    # A request that meets a session which is still open is answered by a heartbeat; one whose body ends too early, late.
+    io.attach_sockjs(app, "/echo", client_url="/sockjs.js", session_timeout=0.2, heartbeat=1.0)
     server = await serve(app)
     for number in range(max(60, INPUTS // 200)):
         path = rng.choice(PATHS)
@@ -87,11 +89,11 @@ async def test_no_request_breaks_the_server(serve: Serve, caplog: pytest.LogCapt
         method = rng.choice(("POST", "POST", "GET", "OPTIONS", "PUT"))
         head = f"{method} {path} HTTP/1.{rng.choice('1110')}\r\nHost: x\r\nContent-Length: {max(0, length)}\r\n\r\n"
         reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
-        writer.write(head.encode() + body)
-        if number % 3 == 0:
-            async with asyncio.timeout(20):
-                await reader.read(1)
-        writer.close()
+        with contextlib.closing(writer):
+            writer.write(head.encode() + body)
+            if number % 3 == 0:
+                async with asyncio.timeout(20):
+                    await reader.read(1)
     await eventually(lambda: not io._server.eio.connections)
     assert "Error handling request" not in caplog.text
 
