@@ -77,7 +77,7 @@ async def test_no_request_breaks_the_server(serve: Serve, caplog: pytest.LogCapt
     rng = random.Random(SEED)
     io = echoing(limits=Limits(body_timeout=1.0))
     app = web.Application()
-    # A request that meets a session which is still open is answered by a heartbeat; one whose body ends too early, late.
+    # A request to a session that is still open is answered by a heartbeat, one whose body ends too early is given up.
     io.attach_sockjs(app, "/echo", client_url="/sockjs.js", session_timeout=0.2, heartbeat=1.0)
     server = await serve(app)
     for number in range(max(60, INPUTS // 200)):
