@@ -36,15 +36,21 @@ class _Anybody:
 class Visitor:
     """A client, and who is in each room as it was told. ``doubled``: what it was told, though it was so already."""
 
+    client: TestClient
+
     def __init__(self, place: Place, client: TestClient, user: str) -> None:
         self.place = place
-        self.client = client
         self.user = user
+        self.rooms: set[str] = set()
         self.lists: dict[str, dict[str, Any]] = {}
         self.told: list[tuple[str, str]] = []
         self.doubled: list[tuple[str, str]] = []
         self.strangers: list[str] = []
         """Users who have said something without being in the list."""
+        self._use(client)
+
+    def _use(self, client: TestClient) -> None:
+        self.client = client
         client.on("presence", self._list)
         client.on("presence_join", lambda it, *offset: self._diff("join", it))
         client.on("presence_leave", lambda it, *offset: self._diff("leave", it))
@@ -70,11 +76,21 @@ class Visitor:
 
     async def join(self, room: str = ROOM) -> None:
         """Join a room; return when the server has answered."""
+        self.rooms.add(room)
         await self.client.emit_with_ack("join", room, within=self.place.patience)
 
     async def leave(self, room: str = ROOM) -> None:
         """Leave a room."""
+        self.rooms.discard(room)
         await self.client.emit_with_ack("leave", room, within=self.place.patience)
+
+    async def come_back(self) -> None:
+        """Connect anew, as the stock client does, if the server has closed the connection; join the rooms again."""
+        if self.client.connected:
+            return
+        self._use(await self.place.connect(self.user))
+        for room in self.rooms:
+            await self.client.emit("join", room)
 
 
 class Place:
@@ -86,10 +102,13 @@ class Place:
         self.name = name
         self.patience = patience
 
+    async def connect(self, user: str) -> TestClient:
+        """Connect a client."""
+        return await self.server.connect(auth={"user": user}, within=self.patience)
+
     async def visitor(self, user: str, *rooms: str) -> Visitor:
         """Connect a client, which joins rooms."""
-        client = await self.server.connect(auth={"user": user}, within=self.patience)
-        visitor = Visitor(self, client, user)
+        visitor = Visitor(self, await self.connect(user), user)
         for room in rooms:
             await visitor.join(room)
         return visitor
@@ -400,6 +419,7 @@ class PresenceConformance:
         await begin()
         comes = [await place.visitor(f"comes{number}") for number, place in enumerate(places)]
         for visitor in comes:
+            visitor.rooms.add(ROOM)
             await visitor.client.emit("join", ROOM)
         for visitor in leaves:
             await visitor.client.emit("leave", ROOM)
@@ -417,10 +437,15 @@ class PresenceConformance:
         timeout: float | None = None,
         users: set[str] | None = None,
     ) -> None:
-        """Wait until the list of each visitor, and of each server, is that of the visitors, or of ``users``."""
+        """Wait until the list of each visitor, and of each server, is that of the visitors, or of ``users``.
+
+        Visitors come back meanwhile: who can be recovered is cut off by a server that may have missed something.
+        """
         expected = {each.user for each in visitors} if users is None else users
 
         async def agree() -> bool:
+            for visitor in visitors:
+                await visitor.come_back()
             try:
                 found = [set(await place.users()) for place in places]
             except ClusterUnavailable:
