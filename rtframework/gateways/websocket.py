@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from .base import BaseGateway
     from .connection import GatewayConnection
 
-_MUCH: Final = 65_536
+MUCH: Final = 65_536
 """Bytes in the transport's buffer from which the client counts as one that does not read: it gets no more pongs."""
 
 _LONGEST_REASON: Final = 123
@@ -132,7 +132,7 @@ class GatewayWebSocket(WebSocketTransport):
             return
         if opcode == PING:
             transport = self._transport
-            if not (self._closing or transport.is_closing()) and transport.get_write_buffer_size() < _MUCH:
+            if not (self._closing or transport.is_closing()) and transport.get_write_buffer_size() < MUCH:
                 transport.write(websocket_frame(PONG, payload))
         elif opcode == CLOSE and not self._closing and self.connection is not None:
             self._is_over = True
