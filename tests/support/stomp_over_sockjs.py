@@ -16,7 +16,7 @@ from tests.support.websocket import BINARY, TEXT, Peer, frame
 class StompSockJSPeer(StompPeer):
     """A websocket of SockJS that carries STOMP."""
 
-    path = "/stomp/000/any/websocket"
+    path = "/spring/000/any/websocket"
 
     def __init__(self, peer: Peer) -> None:
         super().__init__(peer)
@@ -53,7 +53,7 @@ class StompSockJSStreamPeer(StompPeer):
     @classmethod
     async def open(cls, url: str, path: str = "", headers: Mapping[str, str] = {}) -> Self:
         """Open a stream."""
-        return cls(await SockJSStreamPeer.open(url, path or f"/stomp/000/{new_id()}", headers))
+        return cls(await SockJSStreamPeer.open(url, path or f"/spring/000/{new_id()}", headers))
 
     def send(self, data: bytes) -> None:
         self.stream.post(data.decode(errors="replace"))

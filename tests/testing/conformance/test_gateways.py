@@ -76,7 +76,7 @@ class TestStompOverSockJSWebSocket(TestStomp):
     carries_bytes = False
 
     def attach(self, io: Server, app: web.Application) -> None:
-        io.attach_sockjs(app, "/stomp", carries="stomp")
+        io.attach_sockjs(app, "/spring", carries="stomp")
 
     async def connect(self, url: str, *, token: str, headers: Mapping[str, str]) -> GatewayPeer:
         return await StompSockJSPeer.connect(url, token, headers)
@@ -88,7 +88,7 @@ class TestStompOverSockJSStream(TestStompOverSockJSWebSocket):
     transport = "sockjs xhr_streaming"
 
     def attach(self, io: Server, app: web.Application) -> None:
-        io.attach_sockjs(app, "/stomp", carries="stomp", response_limit=2**30)
+        io.attach_sockjs(app, "/spring", carries="stomp", response_limit=2**30)
 
     async def connect(self, url: str, *, token: str, headers: Mapping[str, str]) -> GatewayPeer:
         return await StompSockJSStreamPeer.connect(url, token, headers)
