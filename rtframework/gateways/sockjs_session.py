@@ -254,7 +254,6 @@ class SockJSSession:
 
     def forget(self) -> None:
         """Let the id be of another session, if it comes again."""
-        sessions: dict[str, Any] = self._gateway.sessions
         self._stop_timer()
-        if sessions.get(self._key) is self:
-            del sessions[self._key]
+        if self._gateway.sessions.get(self._key) is self:
+            self._gateway.forget(self._key)

@@ -46,8 +46,8 @@ class StompWebSocket(GatewayWebSocket):
 class StompConnection(GatewayConnection):
     """A connection whose packets its client hands out to subscriptions.
 
-    Once it is in, its heart-beats are STOMP's. A client that promises none is pinged by its transport; if it cannot
-    answer, because it has a session of SockJS over HTTP, the session says when it has gone.
+    Once it is in, its heart-beats are STOMP's. A client that promises none is pinged by its transport, unless it has a
+    session of SockJS over HTTP: that knows by itself when it has gone.
     """
 
     __slots__ = ("_beat_due", "_beats", "_hear_due", "_heard_bytes", "_hears", "_missed", "_pings", "_wanted")
@@ -90,7 +90,10 @@ class StompConnection(GatewayConnection):
         ours = int(self.interval * 1000)
         self._wanted = wants > 0
         self._pings = not can
-        self._beats = max(ours, wants) / 1000 if wants or can else NEVER
+        if self.answers:
+            self._beats = max(ours, wants) / 1000 if wants or can else NEVER
+        else:  # over HTTP, where proxies close what is silent for longer
+            self._beats = self.interval
         self._hears = max(ours, can) / 1000 if can else max(self.interval, self.timeout)
         now = self.loop.time()
         self._beat_due, self._hear_due = now + self._beats, now + self._hears
@@ -113,7 +116,7 @@ class StompConnection(GatewayConnection):
             if self._missed >= (_PINGS if self._pings else _PATIENCE):
                 self.abort(DisconnectReason.PING_TIMEOUT)
                 return
-            if self._pings:
+            if self._pings and self.answers:
                 self._ping()
             self._hear_due = now + self._hears
         if self._beat_due <= now:
