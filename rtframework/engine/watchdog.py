@@ -98,10 +98,11 @@ class _Thread(threading.Thread):
         self.end()
 
     def end(self) -> None:
-        """Let the thread end, soon."""
+        """Let the thread end, soon; called by the loop's thread, and by this one itself when it ends."""
         self._ended.set()
-        if _threads.get(self._loop) is self:
-            del _threads[self._loop]
+        with _ending:
+            if _threads.get(self._loop) is self:
+                del _threads[self._loop]
 
     def _look(self, before: float, worked: float) -> None:
         """Look at the loop once, or again and again while it is blocked.
@@ -210,6 +211,7 @@ class _Seen:
 
 
 _threads: Final[dict[asyncio.AbstractEventLoop, _Thread]] = {}
+_ending: Final = threading.Lock()
 
 
 def _inside(frame: FrameType | None, outside: frozenset[CodeType]) -> Iterator[FrameType]:

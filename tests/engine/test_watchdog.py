@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from rtframework.engine import watchdog as module
 from rtframework.engine.watchdog import _LOOKS, Watchdog
 from tests.support.until import until
 
@@ -164,6 +165,29 @@ def test_a_loop_that_was_closed_ends_the_thread() -> None:
     loop.close()
     thread.join(timeout=5)
     assert not thread.is_alive()
+
+
+async def test_the_last_server_stops_while_the_thread_ends(watchdog: Watchdog, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server would fail as it stops, because its thread ends in the same moment."""
+    ended = threading.Event()
+    own = threading.get_ident()
+
+    class Threads(dict[Any, Any]):
+        """Lets the other thread go first between looking and deleting, if nothing keeps it from that."""
+
+        def get(self, key: Any, default: Any = None) -> Any:
+            found = super().get(key, default)
+            if threading.get_ident() == own:
+                ended.wait(0.2)
+            return found
+
+        def __delitem__(self, key: Any) -> None:
+            super().__delitem__(key)
+            ended.set()
+
+    monkeypatch.setattr(module, "_threads", Threads(module._threads))
+    watchdog.stop()
+    assert asyncio.get_running_loop() not in module._threads
 
 
 def test_a_loop_that_does_not_run_is_not_blocked(

@@ -301,6 +301,7 @@ async def test_beside_a_server_of_node(serve: Serve, js: JSClients, recovery: bo
         theirs = await fleet.connect(fleet.a, rooms=[ROOM])
         await io.to(ROOM).emit("said", "kept")
         await io.to(ROOM, "other").emit("said", b"kept, too")
+        await theirs.wait_for("said", 2)  # a server of Node tells its own clients at once
         await fleet.a.emit("said", "by Node", rooms=[ROOM])
         await theirs.wait_for("said", 3)
         assert [args[0] for args in theirs.received("said")] == ["kept", b"kept, too", "by Node"]

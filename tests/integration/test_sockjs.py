@@ -242,16 +242,17 @@ async def test_the_requests_of_a_session_come_to_any_worker(port: Port) -> None:
             assert response.status in (200, 204), (path, response.status)
             return await response.text()
 
-    pids = set()
-    for number in range(12):
-        session = f"workers-{number}"
+    pids: set[Any] = set()
+    sessions = 0
+    while sessions < 12 or len(pids) < 2:  # the kernel spreads connections by chance
+        sessions += 1
+        session = f"workers-{sessions}"
         assert await ask(f"{session}/xhr") == "o\n"
         got: list[Any] = []
         await ask(f"{session}/xhr_send", json.dumps([json.dumps({"event": "pid", "id": 1})]))
         while not got or got[-1]["type"] != "ack":
             got += map(json.loads, json.loads((await ask(f"{session}/xhr"))[1:]))
         pids.add(got[-1]["args"][0])
-    assert len(pids) == 2
     async with (
         asyncio.timeout(60),
         aiohttp.ClientSession() as http,

@@ -182,6 +182,7 @@ async def test_messages_that_wait_can_be_sent_elsewhere(redis_server: Redis) -> 
     redis = await redis_server()
     async with publisher(redis.url) as found, listener(redis.url) as heard:
         await found.publish(b"news", b"0")
+        await until(lambda: heard == [0])
         await redis.kill()
         await until(lambda: not found.is_up)
         moved, stays = [asyncio.ensure_future(found.publish(each, b"1")) for each in (b"moved", b"stays")]
