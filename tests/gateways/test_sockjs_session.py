@@ -290,7 +290,7 @@ async def test_a_heart_beat_that_is_due_between_two_polls_comes_with_the_next() 
 
 
 async def test_a_stomp_client_that_is_no_longer_there_is_given_up() -> None:
-    """Pages whose script has died would stay in their rooms, for the browser still reads for them."""
+    """Pages that were closed would stay in their rooms until three heart-beats are missing."""
     io = echoing()
     gone = reasons(io)
     async with stomp_polls(io, "10000,10000") as client:
