@@ -124,6 +124,7 @@ async def run_in_node(*arguments: str) -> Any:
     finally:
         with contextlib.suppress(ProcessLookupError):
             process.kill()
+        await process.wait()
     return json.loads(output)
 
 
