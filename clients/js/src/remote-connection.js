@@ -8,6 +8,9 @@ import { watchWaking } from "./waking.js";
 /** @typedef {import("../types/index.js").Place} Place */
 /** @typedef {{ post(message: object): void, end(): void }} Link */
 
+/** Milliseconds that the successor of a worker has to say hello; what is tried next has twice as long. */
+const HELLO = 1_000;
+
 /**
  * @typedef {object} PageSide
  * @property {"worker" | "shared-worker"} runIn
@@ -31,6 +34,8 @@ export class RemoteConnection {
   #link = null;
   /** @type {object[] | null} what a worker was told that has not answered yet: the next one is told, too */
   #log = [];
+  /** @type {number | undefined} the timer of a worker that has not said hello yet */
+  #greeting;
   /** @type {string | undefined} */
   #lock;
   #release = () => {};
@@ -108,7 +113,7 @@ export class RemoteConnection {
   /** @param {object} message */
   #post(message) {
     this.#log?.push(message);
-    this.#link?.post(message);
+    if (this.#greeting === undefined) this.#link?.post(message);
   }
 
   async #begin() {
@@ -134,10 +139,35 @@ export class RemoteConnection {
     if (this.#workerLock !== lock || this.#closed) return;
     for (const socket of this.#sockets.values()) socket.lost();
     this.#log = [this.#opening()];
-    this.#places.unshift(this.#page.runIn);
     this.#link = null;
     for (const socket of this.#sockets.values()) if (socket.active) socket.attach();
-    this.#next();
+    this.#greet(HELLO);
+  }
+
+  /**
+   * Start a worker in the place of one that has died. For a moment the browser still gives the dead one to who asks for
+   * it: so nothing is told to a worker that has not said hello.
+   *
+   * @param {number} patience milliseconds until another one is started
+   */
+  #greet(patience) {
+    this.#link?.end();
+    try {
+      this.#link = this.#start(this.#page.runIn);
+    } catch {
+      return this.#next();
+    }
+    this.#greeting = timersOf().set(() => {
+      if (!this.#closed) this.#greet(2 * patience);
+    }, patience);
+    this.#link.post({ type: "hello" });
+  }
+
+  /** Tell a worker everything that the one before it was told, or should have been. */
+  #tell() {
+    if (this.#greeting !== undefined) timersOf().clear(this.#greeting);
+    this.#greeting = undefined;
+    for (const message of this.#log ?? []) this.#link?.post(message);
   }
 
   /** Hold a lock while this page lives: whoever waits for it learns that the page has gone, even if it crashed. */
@@ -164,7 +194,7 @@ export class RemoteConnection {
     } catch {
       return this.#next(); // there is no such worker, or a policy of the page forbids it
     }
-    for (const message of this.#log ?? []) this.#link.post(message);
+    this.#tell();
   }
 
   /**
@@ -206,6 +236,8 @@ export class RemoteConnection {
   /** @param {any} message */
   #receive(message) {
     switch (message.type) {
+      case "hello":
+        return this.#greeting === undefined ? undefined : this.#tell();
       case "ready":
         this.#log = null;
         if (message.lock && globalThis.navigator?.locks) void this.#watchWorker(message.lock);

@@ -77,6 +77,7 @@ export class TabServer {
    */
   #receive(Manager, tab, message) {
     tab.missed = 0;
+    if (message.type === "hello") return tab.post({ type: "hello" });
     const connection = message.type === "open" ? this.#open(Manager, tab, message) : this.#connection;
     if (!connection || !this.#tabs.includes(tab)) return;
     switch (message.type) {

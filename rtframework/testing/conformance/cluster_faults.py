@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from functools import partial
 from typing import TYPE_CHECKING
 from unittest import SkipTest
 
@@ -115,7 +116,8 @@ class ClusterFaults(ClusterSuite):
             told = [state for each in nodes for state in each.heard.states]
             check(False in told, "no server was told that the broker is away")
             for node in nodes:  # which may hear all before it knows that it does
-                await self._until(lambda up=node.backbone.health: up.up, f"{node.name} takes the broker for away")  # type: ignore[misc]
+                is_up = partial(_is_up, node)
+                await self._until(is_up, f"{node.name} takes the broker for away")
 
         self._run_nodes(2, run, "kill", "revive")
 
@@ -301,3 +303,7 @@ class ClusterFaults(ClusterSuite):
 
 async def _nothing(seconds: float) -> None:
     pass
+
+
+def _is_up(node: ClusterNode) -> bool:
+    return node.backbone.health.up
