@@ -22,9 +22,9 @@ _UNESCAPED: Final = frozenset({"CONNECT", "STOMP", "CONNECTED"})
 _WITH_BODY: Final = frozenset({"SEND", "MESSAGE", "ERROR"})
 _BLANK_LINE: Final = re.compile(rb"\n\r?\n")
 _BEGINNING: Final = re.compile(rb"[A-Za-z\r]")
-_BYTES: Final = re.compile(rb"[0-9]{1,3},[0-9]{1,3},")
-"""What ``sockjs-client`` makes of bytes."""
-_OF_BYTES: Final = "digits in place of a frame: SockJS carries text, so send no binaryBody"
+_BYTES: Final = re.compile(rb"\[object [A-Z]|[0-9]{1,3},[0-9]{1,3},")
+"""What ``sockjs-client`` makes of an ``ArrayBuffer``, and of a ``Uint8Array``."""
+_OF_BYTES: Final = "no frame, but what SockJS makes of bytes: it carries text, so send no binaryBody"
 _ESCAPE: Final = re.compile(r"\\(.?)", re.DOTALL)
 _TO_ESCAPE: Final = re.compile(r"[\\:\n\r]")
 _PLAIN: Final = {"\\n": "\n", "\\c": ":", "\\\\": "\\", "\\r": "\r"}

@@ -119,6 +119,7 @@ def test_escapes_are_those_of_the_version() -> None:
         (b"\0", "command"),
         (b"\xff", "command"),
         (b"83,69,78,68,10", "no binaryBody"),
+        (b"[object ArrayBuffer]", "no binaryBody"),
         (b"SE ND\n\n\0", "command"),
         ("ſend\n\n\0".encode(), "command"),
         (b"SEND\nx:\xff\n\n\0", "UTF-8"),

@@ -24,7 +24,7 @@ from mkdocs.utils.yaml import yaml_load
 from rtframework import Server, Socket
 from tests.conftest import Serve
 from tests.engine import eventually
-from tests.integration.test_stomp import OVER_SOCKJS, run_in_node, serving
+from tests.integration.test_stomp import GONE, OVER_SOCKJS, run_in_node, serving
 from tests.support.cli import COMMAND, running
 from tests.support.event_source import stream
 from tests.support.front import (
@@ -138,7 +138,7 @@ async def test_sockjs_gets_through(name: str, serve: Serve) -> None:
     async with in_front_of(name, place(server.url)) as front:
         for transport in ("websocket", "xhr-streaming", "eventsource", "xhr-polling"):
             assert await run_in_node(f"{front.url}/spring", "1.2", transport) == OVER_SOCKJS, transport
-        await eventually(lambda: reasons == ["client namespace disconnect"] * 8)
+        await eventually(lambda: reasons == GONE * 4)
 
 
 async def test_clients_get_through(name: str, transport: Transport, serve: Serve, js: JSClients) -> None:

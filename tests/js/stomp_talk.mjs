@@ -130,6 +130,14 @@ export async function talk({ Client, Versions, SockJS, transport }, url, version
   seen.large = JSON.parse((await answers.next()).body);
   await large.deactivate();
 
+  if (SockJS) {
+    const [wrong] = await connect({ token: "right" });
+    const told = new Promise((resolve) => (wrong.onStompError = resolve));
+    const ended = new Promise((resolve) => (wrong.ended = resolve));
+    wrong.publish({ destination: "/app/reverse", binaryBody: new Uint8Array([1, 0, 255]) });
+    seen.bytes = [(await told).headers.message, (await ended).code];
+  }
+
   const closed = new Promise((resolve) => (client.ended = resolve));
   let goodbye;
   client.onDisconnect = (frame) => (goodbye = frame.headers["receipt-id"] !== undefined);
