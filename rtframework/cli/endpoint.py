@@ -17,14 +17,20 @@ Protocol = Literal["socket.io", "websocket", "sse", "stomp"]
 
 _DOORS: Final[Mapping[Protocol, tuple[str, str, tuple[str, ...]]]] = {
     "websocket": ("ws", "/ws", ("stomp", "sse")),
-    "sse": ("sse", "/events", ("ws", "stomp", "auth")),
+    "sse": ("sse", "/events", ("ws", "stomp", "sockjs", "auth")),
     "stomp": ("stomp", "/stomp", ("ws", "sse", "namespace")),
 }
 """The option for each protocol but Socket.IO, the default path, and the options that it does not go with."""
+_SOCKJS: Final = "/sockjs"
+"""The default path of SockJS, which carries plain messages or STOMP."""
 
 
 def _protocol_of(args: argparse.Namespace) -> Protocol:
-    return "sse" if args.sse else "websocket" if args.ws else "stomp" if args.stomp else "socket.io"
+    if args.sse:
+        return "sse"
+    if args.stomp and not args.ws:
+        return "stomp"
+    return "websocket" if args.ws or args.sockjs else "socket.io"
 
 
 @dataclass(frozen=True)
@@ -46,6 +52,8 @@ class Endpoint:
     protocol: Protocol = "socket.io"
     topics: tuple[str, ...] = ()
     """With STOMP: the rooms to read."""
+    sockjs: bool = False
+    """True if SockJS carries it."""
 
     @property
     def place(self) -> str:
@@ -60,17 +68,17 @@ class Endpoint:
     @property
     def resource(self) -> str:
         """The URL of the requests, without query."""
-        if self.protocol in ("websocket", "stomp"):
+        if self.protocol in ("websocket", "stomp") and not self.sockjs:
             return f"{'wss' if self.is_secure else 'ws'}://{self.place}{self.path}"
-        if self.protocol == "sse":
+        if self.protocol != "socket.io":
             return f"{urlsplit(self.url).scheme}://{self.place}{self.path}"
         return f"{urlsplit(self.url).scheme}://{self.place}{self.path}/"
 
-    def query_url(self, more: Mapping[str, str]) -> str:
-        """Return the URL with its path and its query, and more in the query."""
+    def query_url(self, more: Mapping[str, str], behind: str = "") -> str:
+        """Return the URL with its path, what is ``behind`` that, and its query, with ``more`` in it."""
         parts = urlsplit(self.url)
         query = "&".join(each for each in (parts.query, urlencode(more)) if each)
-        return urlunsplit((parts.scheme, parts.netloc, self.path, query, ""))
+        return urlunsplit((parts.scheme, parts.netloc, self.path + behind, query, ""))
 
     @classmethod
     def of(cls, args: argparse.Namespace) -> Endpoint:
@@ -88,6 +96,10 @@ class Endpoint:
         protocol = _protocol_of(args)
         if protocol != "socket.io":
             name, default, refused = _DOORS[protocol]
+            if args.sockjs and protocol == "websocket":
+                name, default, refused = "sockjs", _SOCKJS, ("ws",)
+            elif args.sockjs and protocol == "stomp":
+                default = _SOCKJS
             for option in ("transport", "msgpack", *refused):
                 if getattr(args, option):
                     raise Failure(f"--{option} cannot be used with --{name}", Exit.USAGE)
@@ -112,6 +124,7 @@ class Endpoint:
             timeout=args.connect_timeout,
             verbose=args.verbose,
             protocol=protocol,
+            sockjs=args.sockjs,
             topics=tuple(getattr(args, "topic", None) or ()),
         )
 
@@ -134,6 +147,11 @@ def add_endpoint(parser: argparse.ArgumentParser, *, url: Literal["?"] | None = 
     )
     parser.add_argument(
         "--stomp", action="store_true", help="by STOMP; the path of the URL is that of the websockets, or /stomp"
+    )
+    parser.add_argument(
+        "--sockjs",
+        action="store_true",
+        help="over SockJS, plain messages or, with --stomp, STOMP; the path of the URL is that of SockJS, or /sockjs",
     )
     group = parser.add_argument_group("connecting")
     group.add_argument("-n", "--namespace", metavar="NAME", help='default: the path of the URL, "/" without one')

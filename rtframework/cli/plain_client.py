@@ -8,8 +8,6 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any, Final
 
-import aiohttp
-
 from ..exceptions import DecodeError
 from ..gateways.json_codec import SUBPROTOCOL, JSONCodec, read_content
 from ..types import Packet, PacketType
@@ -18,7 +16,7 @@ from .endpoint import Endpoint
 from .errors import Exit, Failure
 from .received import Received
 from .values import show_text
-from .websocket_client import WebSocketConnection, connect_websocket
+from .websocket_client import AnyWebSocket, WebSocketConnection, connect_websocket
 
 
 class PlainConnection(WebSocketConnection[dict[str, Any], int]):
@@ -26,7 +24,7 @@ class PlainConnection(WebSocketConnection[dict[str, Any], int]):
 
     transport: Final = "plain websocket"
 
-    def __init__(self, endpoint: Endpoint, websocket: aiohttp.ClientWebSocketResponse) -> None:
+    def __init__(self, endpoint: Endpoint, websocket: AnyWebSocket) -> None:
         super().__init__(endpoint, websocket)
         self._codec = JSONCodec()
 

@@ -8,8 +8,6 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any, Final
 
-import aiohttp
-
 from ..exceptions import DecodeError
 from ..gateways.attachments import emptied
 from ..gateways.stomp_bodies import read_args
@@ -19,7 +17,7 @@ from .endpoint import Endpoint
 from .errors import Exit, Failure
 from .received import Received
 from .values import show_text
-from .websocket_client import WebSocketConnection, connect_websocket
+from .websocket_client import AnyWebSocket, WebSocketConnection, connect_websocket
 
 _SUBPROTOCOL: Final = "v12.stomp"
 _MUCH: Final = 2**31
@@ -32,7 +30,7 @@ class StompConnection(WebSocketConnection[Frame, str]):
 
     transport: Final = "stomp"
 
-    def __init__(self, endpoint: Endpoint, websocket: aiohttp.ClientWebSocketResponse) -> None:
+    def __init__(self, endpoint: Endpoint, websocket: AnyWebSocket) -> None:
         super().__init__(endpoint, websocket)
         self._reader = StompReader(_MUCH)
         self._frames: list[Frame] = []

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Callable, Mapping
-from typing import Any, Final, Generic, TypeVar
+from typing import Any, Final, Generic, Protocol, TypeVar
 
 import aiohttp
 
@@ -14,6 +14,7 @@ from .client import explain
 from .endpoint import Endpoint
 from .errors import Exit, Failure
 from .received import Received
+from .sockjs_websocket import SockJSWebSocket, session_path
 from .values import show_text
 
 K = TypeVar("K")
@@ -25,13 +26,33 @@ _GOODBYE: Final = 1.0
 _REFUSALS: Final = (401, 403)
 
 
+class AnyWebSocket(Protocol):
+    """A websocket: aiohttp's, or one of SockJS."""
+
+    @property
+    def close_code(self) -> int | None:
+        """The code with which it was closed."""
+
+    async def send_str(self, message: str, /) -> None:
+        """Send text."""
+
+    async def send_bytes(self, message: bytes, /) -> None:
+        """Send bytes."""
+
+    async def receive(self) -> aiohttp.WSMessage:
+        """Receive a message, or the end."""
+
+    async def close(self) -> object:
+        """Close it."""
+
+
 class WebSocketConnection(ABC, Generic[M, K]):
     """A client of one server. A subclass makes messages of what comes, and takes events and answers out of them.
 
     ``M``: a message of the protocol; ``K``: what an event and its answer have in common.
     """
 
-    def __init__(self, endpoint: Endpoint, websocket: aiohttp.ClientWebSocketResponse) -> None:
+    def __init__(self, endpoint: Endpoint, websocket: AnyWebSocket) -> None:
         self.endpoint = endpoint
         self.id = ""
         self._websocket = websocket
@@ -146,7 +167,7 @@ class WebSocketConnection(ABC, Generic[M, K]):
 @contextlib.asynccontextmanager
 async def connect_websocket(
     endpoint: Endpoint,
-    make: Callable[[Endpoint, aiohttp.ClientWebSocketResponse], C],
+    make: Callable[[Endpoint, AnyWebSocket], C],
     subprotocol: str,
     query: Mapping[str, str],
 ) -> AsyncIterator[C]:
@@ -170,10 +191,12 @@ async def connect_websocket(
 
 async def _open(
     endpoint: Endpoint, session: aiohttp.ClientSession, subprotocol: str, query: Mapping[str, str]
-) -> aiohttp.ClientWebSocketResponse:
-    url = endpoint.query_url(query)
+) -> AnyWebSocket:
+    url = endpoint.query_url(query, session_path() if endpoint.sockjs else "")
+    protocols = () if endpoint.sockjs else (subprotocol,)
     try:
-        return await session.ws_connect(url, protocols=(subprotocol,), max_msg_size=0, ssl=not endpoint.insecure)
+        websocket = await session.ws_connect(url, protocols=protocols, max_msg_size=0, ssl=not endpoint.insecure)
+        return SockJSWebSocket(websocket, endpoint.resource) if endpoint.sockjs else websocket
     except aiohttp.WSServerHandshakeError as error:
         if error.status in _REFUSALS:
             raise Failure(f"refused by {endpoint.resource} (HTTP {error.status})", Exit.FAILED) from None

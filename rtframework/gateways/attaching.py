@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from ..engine.http.mount import check_application
 from ..exceptions import ConfigurationError
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from ..engine.gateway import Gateway
     from ..protocols import Application
+    from .base import BaseGateway
     from .codec import WebSocketCodec
     from .readable import Rooms
     from .sockjs import Bind
@@ -128,7 +129,9 @@ class Attaching:
         app: web.Application,
         path: str = "/sockjs",
         *,
+        carries: Literal["websocket", "stomp"] = "websocket",
         codec: WebSocketCodec | None = None,
+        topics: Topics = None,
         namespace: str = "/",
         heartbeat: float = 25.0,
         session_timeout: float = 5.0,
@@ -140,15 +143,16 @@ class Attaching:
     ) -> None:
         """Serve SockJS under a path of an application: stock ``sockjs-client``, whatever its browser or proxy can.
 
-        ``codec``, ``namespace``: what it carries, as for :meth:`attach_websocket`; ``<path>/websocket`` is that,
-        without SockJS's frames. ``heartbeat``: seconds between the frames that keep proxies from closing a silent
-        connection. ``session_timeout``: seconds for which a session stays without a request that receives.
-        ``response_limit``: bytes after which a streaming response ends and the client comes again.
-        ``websocket``: ``False`` to have websockets refused. ``cookie_needed``: set the cookie ``JSESSIONID``, by which
-        load balancers find the server of a session. ``client_url``: the URL of the script of ``sockjs-client``, of the
-        version that pages have; with it the page is served that iframe transports need. ``bind``: a function of a
-        request (``aiohttp.web.Request``); it returns what all requests of one session must have in common, beside
-        their query and ``Authorization``: a session cookie, say.
+        ``carries``: what its messages are: those of a plain websocket, in the form of ``codec``, as for
+        :meth:`attach_websocket`, or ``"stomp"``, with ``topics``, as for :meth:`attach_stomp`; ``<path>/websocket`` is
+        that, without SockJS's frames. ``namespace``: the namespace of its clients. ``heartbeat``: seconds between the
+        frames that keep proxies from closing a silent connection. ``session_timeout``: seconds for which a session
+        stays without a request that receives. ``response_limit``: bytes after which a streaming response ends and the
+        client comes again. ``websocket``: ``False`` to have websockets refused. ``cookie_needed``: set the cookie
+        ``JSESSIONID``, by which load balancers find the server of a session. ``client_url``: the URL of the script of
+        ``sockjs-client``, of the version that pages have; with it the page is served that iframe transports need.
+        ``bind``: a function of a request (``aiohttp.web.Request``); it returns what all requests of one session must
+        have in common, beside their query and ``Authorization``: a session cookie, say.
 
         It may be called several times, with :meth:`~rtframework.Server.attach` or without. Raises
         :class:`~rtframework.ConfigurationError` for a path that is taken, for an application that runs already, and
@@ -158,13 +162,20 @@ class Attaching:
 
             io.attach(app)
             io.attach_sockjs(app, "/sockjs")
+            io.attach_sockjs(app, "/stomp", carries="stomp", topics="news:{id}")
         """
         from .sockjs import SockJSGateway  # here: programs without it do not load it
 
+        _check_carried(carries, codec, topics)
         parts = self._serve_beside(app, path)
+        carried: BaseGateway
+        if carries == "stomp":
+            carried = StompGateway(*parts, topics=topics, namespace=namespace)
+        else:
+            carried = PlainWebSocketGateway(*parts, codec=codec, namespace=namespace)
         SockJSGateway(
             *parts,
-            carried=PlainWebSocketGateway(*parts, codec=codec, namespace=namespace),
+            carried=carried,
             heartbeat=heartbeat,
             session_timeout=session_timeout,
             response_limit=response_limit,
@@ -225,3 +236,17 @@ class Attaching:
             engine.eio.run_with(app)
             app.on_shutdown.append(self._stop)
             app.cleanup_ctx.append(self._until_cleaned_up)
+
+
+def _check_carried(carries: object, codec: object, topics: object) -> None:
+    """Raise ``ConfigurationError`` for options of :meth:`Attaching.attach_sockjs` that do not belong together."""
+    if carries not in ("websocket", "stomp"):
+        raise ConfigurationError(f'carries is "websocket" or "stomp", not {carries!r}')
+    if carries == "stomp" and codec is not None:
+        raise ConfigurationError(
+            'a codec is for plain messages, and STOMP has a form of its own: leave out codec, or carries="stomp"'
+        )
+    if carries == "websocket" and topics is not None:
+        raise ConfigurationError(
+            'topics are those of STOMP: attach_sockjs(app, path, carries="stomp", topics=…), or leave out topics'
+        )

@@ -1,11 +1,12 @@
 """SockJS: what stock ``sockjs-client`` speaks, by websocket, streams and polls (sockjs-protocol 0.3.3).
 
-It carries what a plain websocket carries. JSONP is not served: see docs/sockjs.md.
+It carries what another gateway speaks: plain messages, or STOMP. JSONP is not served: see docs/sockjs.md.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import re
 from collections.abc import Callable, Mapping, Sequence
 from email.utils import formatdate
@@ -20,8 +21,10 @@ from urllib.parse import urlsplit
 import msgspec
 from aiohttp import hdrs, web
 
+from ..counters import add
 from ..engine.http.routed import forward_by_key
 from ..exceptions import ConfigurationError, DecodeError
+from ..logs import ThrottledLog
 from ..options import check_timeout
 from ..types import DisconnectReason
 from .base import BaseGateway
@@ -51,6 +54,16 @@ if TYPE_CHECKING:
     from .client import GatewayClient
     from .packets import Outgoing
 
+log: Final = logging.getLogger("rtframework.gateways")
+
+_not_here: Final = ThrottledLog(
+    log,
+    logging.WARNING,
+    "refused messages for a session of SockJS that is not here: unless this process has just been started, requests of "
+    "one session come to several; make the balancer sticky, by the cookie of cookie_needed=True if it needs one",
+    period=60.0,
+)
+
 Bind = Callable[[web.Request], object]
 """Returns what all requests of one session have to have in common, beside their query."""
 
@@ -67,6 +80,8 @@ _TWELVE_DAYS: Final = 1_036_800
 _IN_HTML: Final = str.maketrans({"&": "&amp;", '"': "&quot;", "<": "&lt;", ">": "&gt;"})
 _AT_ONCE: Final = 256
 """Messages of a body that wait to be served at once."""
+_MOST_ENDED: Final = 10_000
+"""Sessions that have ended whose ids are known still."""
 _JSONP: Final = "JSONP is not served: other sites could read it, see docs/sockjs.md\n"
 
 _OF_ONE_REQUEST: Final = frozenset({"t", "c", "callback"})
@@ -114,6 +129,8 @@ class SockJSGateway(BaseGateway):
         self.session_timeout = session_timeout
         self.sessions: dict[str, SockJSSession] = {}
         """Sessions over HTTP, by the ids that their clients have chosen."""
+        self._ended: dict[str, None] = {}
+        """The ids of sessions that have ended here lately, the oldest first."""
         self._heartbeat = heartbeat
         self._limit = response_limit
         self._websocket = websocket
@@ -336,6 +353,8 @@ class SockJSGateway(BaseGateway):
             return elsewhere
         headers = {**self._headers_of(request, headers, None), hdrs.CONTENT_TYPE: "text/plain; charset=UTF-8"}
         session = self.sessions.get(key)
+        if session is None:
+            self._tell_of_unknown(request, key)
         connection = None if session is None else session.connection
         if session is None or connection is None or session.mark != self._mark(request) or not connection.is_open:
             return web.Response(status=404, headers=headers)
@@ -351,6 +370,20 @@ class SockJSGateway(BaseGateway):
             return _closing(web.Response(status=408, headers=headers))
         finally:
             session.is_sending = False
+
+    def forget(self, key: str) -> None:
+        """Forget a session, but not that it was here."""
+        del self.sessions[key]
+        self._ended.pop(key, None)
+        self._ended[key] = None
+        if len(self._ended) > _MOST_ENDED:
+            del self._ended[next(iter(self._ended))]
+
+    def _tell_of_unknown(self, request: web.Request, key: str) -> None:
+        """Count a request for a session that is not here, and log it if that was never here."""
+        add(self.entrance.table.counts.requests_refused, "session_id_unknown")
+        if key not in self._ended:
+            _not_here(extra={"address": request.remote})
 
     async def _hand_over(
         self, request: web.Request, session: SockJSSession, connection: Any, headers: dict[str, str]

@@ -68,6 +68,10 @@ def messages_frame(messages: str) -> str:
     return f"a[{messages}]"
 
 
+STOMP_HEART_BEAT: Final = messages_frame(quote("\n"))
+"""The frame with a heart-beat of STOMP, a line end (STOMP 1.2, "Heart-beating")."""
+
+
 def close_frame(code: int, reason: str) -> str:
     """Make the frame that ends a session."""
     return f"c[{code},{quote(reason)}]"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from ..engine.transports.rfc6455 import NORMAL
 from ..types import DisconnectReason
-from .sockjs_frames import HEARTBEAT, OPEN, close_frame, messages_frame
+from .sockjs_frames import HEARTBEAT, OPEN, STOMP_HEART_BEAT, close_frame, messages_frame
 from .websocket import CLOSE_CODES, TIMED_OUT
 
 if TYPE_CHECKING:
@@ -70,6 +70,8 @@ class SockJSSession:
         self._key = key
         self._receiver: Receiver | None = None
         self._has_opened = False
+        self._owes_beat = False
+        """True if a heart-beat of STOMP is due to the next request that receives."""
         self._holds = gateway.limits.slow_consumer == "drop_oldest"
         self._timer: asyncio.TimerHandle | None = None
 
@@ -113,6 +115,8 @@ class SockJSSession:
         connection.outbox.flush()
         if not connection.is_open and not len(connection.outbox):
             connection.lost(connection.end_reason or DisconnectReason.FORCED_CLOSE)
+        elif self._owes_beat and self._receiver is receiver:
+            self.heart_beat(True)
 
     def cut(self, receiver: Receiver) -> None:
         """Hear that the client of a request has hung up: what was on its way to it is lost, and so is the session."""
@@ -168,6 +172,16 @@ class SockJSSession:
         if receiver is not None and receiver.has_begun and self._has_opened and not receiver.buffered():
             self._write(receiver, HEARTBEAT)
 
+    def heart_beat(self, wanted: bool) -> None:
+        """Send a heart-beat of STOMP, in the next request if none receives; if it is not wanted, that of SockJS."""
+        receiver = self._receiver
+        if not wanted:
+            self.ping()
+        elif receiver is None or not receiver.has_begun or not self._has_opened:
+            self._owes_beat = True
+        elif not receiver.buffered():
+            self._write(receiver, STOMP_HEART_BEAT)
+
     def resume_reading(self) -> None:
         """Do nothing: bodies are read when there is room for them."""
 
@@ -205,6 +219,7 @@ class SockJSSession:
 
     def _write(self, receiver: Receiver, frame: str) -> bool:
         """Write a frame. ``False`` if the request takes no more."""
+        self._owes_beat = False
         if receiver.write(frame):
             return True
         self.done(receiver)
@@ -239,7 +254,6 @@ class SockJSSession:
 
     def forget(self) -> None:
         """Let the id be of another session, if it comes again."""
-        sessions: dict[str, Any] = self._gateway.sessions
         self._stop_timer()
-        if sessions.get(self._key) is self:
-            del sessions[self._key]
+        if self._gateway.sessions.get(self._key) is self:
+            self._gateway.forget(self._key)

@@ -10,8 +10,8 @@ from ..engine.transports.rfc6455 import PING, TEXT
 from ..engine.transports.websocket import WebSocketTransport
 from ..exceptions import DecodeError
 from ..types import DisconnectReason
-from .sockjs_frames import HEARTBEAT, OPEN, close_frame, read_messages
-from .websocket import INVALID_MESSAGE, GatewayWebSocket, Uncompressed
+from .sockjs_frames import HEARTBEAT, OPEN, STOMP_HEART_BEAT, close_frame, read_messages
+from .websocket import INVALID_MESSAGE, MUCH, GatewayWebSocket, Uncompressed
 
 if TYPE_CHECKING:
     import asyncio
@@ -20,7 +20,9 @@ if TYPE_CHECKING:
     from ..protocols import Frames
     from .sockjs import SockJSGateway
 
-_HEARTBEAT: Final = websocket_frame(TEXT, HEARTBEAT.encode()) + websocket_frame(PING, b"")
+_HEARTBEAT: Final = websocket_frame(TEXT, HEARTBEAT.encode())
+_PING: Final = _HEARTBEAT + websocket_frame(PING, b"")
+_STOMP_HEART_BEAT: Final = websocket_frame(TEXT, STOMP_HEART_BEAT.encode())
 _MOST: Final = 10_000
 """Messages in one of a websocket: stock clients send one."""
 _OPEN: Final = websocket_frame(TEXT, OPEN.encode())
@@ -45,7 +47,13 @@ class SockJSWebSocket(GatewayWebSocket):
     def ping(self) -> None:
         """Send the heartbeat of SockJS, and the ping of websockets, which browsers answer."""
         if not (self._closing or self._transport.is_closing()):
-            self._transport.write(_HEARTBEAT)
+            self._transport.write(_PING)
+
+    def heart_beat(self, wanted: bool) -> None:
+        """Send a heart-beat of STOMP; if it is not wanted, that of SockJS, without asking for an answer."""
+        transport = self._transport
+        if not (self._closing or transport.is_closing()) and transport.get_write_buffer_size() < MUCH:
+            transport.write(_STOMP_HEART_BEAT if wanted else _HEARTBEAT)
 
     def write(self, frames: list[Frames]) -> bool:
         """Write frames in one piece, or as many as the transport takes."""

@@ -559,9 +559,9 @@ class StompClient(GatewayClient):
         self._end(own_frame(head), code, reason)
 
     def _end(self, last: OwnFrames, code: tuple[int, str] | None, reason: str) -> None:
-        websocket: Any = self.conn.websocket
-        if websocket is not None and code is not None:
-            websocket.close_code = code
+        carrier = self.conn.carrier
+        if code is not None and hasattr(carrier, "close_code"):
+            carrier.close_code = code
         self.conn.close_with(reason, last)
 
     def _say(self, message: str | bytes) -> None:

@@ -1,8 +1,11 @@
-"""The connection of a STOMP client, and its websocket: heart-beats both ways, messages by subscription."""
+"""The connection of a STOMP client, and its websocket: heart-beats both ways, messages by subscription.
+
+SockJS may carry it, too: a transport has ``heart_beat``, see :class:`StompTransport`.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from ..engine.connection import OPEN
 from ..engine.frames import websocket_frame
@@ -10,7 +13,7 @@ from ..engine.transports.rfc6455 import TEXT
 from ..types import DisconnectReason
 from .connection import NEVER, GatewayConnection
 from .frames import OwnFrames
-from .websocket import GatewayWebSocket
+from .websocket import MUCH, GatewayWebSocket
 
 if TYPE_CHECKING:
     from ..protocols import Frames
@@ -19,8 +22,13 @@ _PATIENCE: Final = 3
 """Heart-beats in a row that a client may miss; Spring's number."""
 _PINGS: Final = 2
 """Pings in a row that a client without heart-beats may leave unanswered."""
-_MUCH: Final = 65_536
-"""Bytes in the transport's buffer from which a heart-beat tells the client nothing: it has enough to read."""
+
+
+class StompTransport(Protocol):
+    """What a transport has that carries STOMP, besides what all of a gateway's have."""
+
+    def heart_beat(self, wanted: bool) -> None:
+        """Send a line end, or, if the client wants none, what keeps proxies from closing a silent connection."""
 
 
 class StompWebSocket(GatewayWebSocket):
@@ -28,25 +36,28 @@ class StompWebSocket(GatewayWebSocket):
 
     name = "stomp"
 
-    def heart_beat(self) -> None:
-        """Send a line end (STOMP 1.2, "Heart-beating")."""
+    def heart_beat(self, wanted: bool) -> None:
+        """Send a line end, if it is wanted (STOMP 1.2, "Heart-beating")."""
         transport = self._transport
-        if not (self._closing or transport.is_closing()) and transport.get_write_buffer_size() < _MUCH:
+        if wanted and not (self._closing or transport.is_closing()) and transport.get_write_buffer_size() < MUCH:
             transport.write(websocket_frame(TEXT, b"\n"))
 
 
 class StompConnection(GatewayConnection):
     """A connection whose packets its client hands out to subscriptions.
 
-    Once it is in, its heart-beats are STOMP's. A client that promises none is pinged by websocket.
+    Once it is in, its heart-beats are STOMP's. A client that promises none is pinged by its transport, unless it has a
+    session of SockJS over HTTP: that knows by itself when it has gone.
     """
 
-    __slots__ = ("_beat_due", "_beats", "_hear_due", "_heard_bytes", "_hears", "_missed", "_pings")
+    __slots__ = ("_beat_due", "_beats", "_hear_due", "_heard_bytes", "_hears", "_missed", "_pings", "_wanted")
 
     def __init__(self, sid: str, **engine: Any) -> None:
         super().__init__(sid, **engine)
         self._beats = NEVER
         """Seconds between two of our heart-beats."""
+        self._wanted = False
+        """True if the client wants heart-beats."""
         self._hears = 0.0
         """Seconds in which something has to come; 0 until the client is in."""
         self._pings = False
@@ -75,12 +86,15 @@ class StompConnection(GatewayConnection):
 
     def begin_heart_beats(self, theirs: tuple[int, int]) -> tuple[int, int]:
         """Agree to heart-beats, in milliseconds: what the client can send, and what it wants. Return ours."""
-        options = self._options
         can, wants = theirs
-        ours = int(options.ping_interval * 1000)
-        self._beats = max(ours, wants) / 1000 if wants else NEVER
+        ours = int(self.interval * 1000)
+        self._wanted = wants > 0
         self._pings = not can
-        self._hears = max(ours, can) / 1000 if can else max(options.ping_interval, options.ping_timeout)
+        if self.answers:
+            self._beats = max(ours, wants) / 1000 if wants or can else NEVER
+        else:  # over HTTP, where proxies close what is silent for longer
+            self._beats = self.interval
+        self._hears = max(ours, can) / 1000 if can else max(self.interval, self.timeout)
         now = self.loop.time()
         self._beat_due, self._hear_due = now + self._beats, now + self._hears
         self._heard_bytes = self._transport.received
@@ -97,18 +111,17 @@ class StompConnection(GatewayConnection):
             received = self._transport.received
             if received != self._heard_bytes or self.blocked or self.inbox is not None:
                 self._heard_bytes, self._missed = received, 0
-            else:
+            elif self.answers or not self._pings:
                 self._missed += 1
             if self._missed >= (_PINGS if self._pings else _PATIENCE):
                 self.abort(DisconnectReason.PING_TIMEOUT)
                 return
-            if self._pings:
+            if self._pings and self.answers:
                 self._ping()
             self._hear_due = now + self._hears
         if self._beat_due <= now:
-            websocket: Any = self.websocket
-            if websocket is not None:
-                websocket.heart_beat()
+            transport: StompTransport = self.carrier
+            transport.heart_beat(self._wanted)
             self._beat_due = max(self._beat_due + self._beats, now)
         self.deadline = min(self._beat_due, self._hear_due, self._connect_by)
         if self._end_reason is not None:

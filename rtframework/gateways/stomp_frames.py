@@ -21,6 +21,10 @@ MOST_AT_ONCE: Final = 64
 _UNESCAPED: Final = frozenset({"CONNECT", "STOMP", "CONNECTED"})
 _WITH_BODY: Final = frozenset({"SEND", "MESSAGE", "ERROR"})
 _BLANK_LINE: Final = re.compile(rb"\n\r?\n")
+_BEGINNING: Final = re.compile(rb"[A-Za-z\r]")
+_BYTES: Final = re.compile(rb"\[object [A-Z]|[0-9]{1,3},[0-9]{1,3},")
+"""What ``sockjs-client`` makes of an ``ArrayBuffer``, and of a ``Uint8Array``."""
+_OF_BYTES: Final = "no frame, but what SockJS makes of bytes: it carries text, so send no binaryBody"
 _ESCAPE: Final = re.compile(r"\\(.?)", re.DOTALL)
 _TO_ESCAPE: Final = re.compile(r"[\\:\n\r]")
 _PLAIN: Final = {"\\n": "\n", "\\c": ":", "\\\\": "\\", "\\r": "\r"}
@@ -158,6 +162,8 @@ class StompReader:
         found = _BLANK_LINE.search(buffer, max(at, self._looked_at - 2))
         end = len(buffer) if found is None else found.start()
         if found is None:
+            if not self._looked_at and _BEGINNING.match(buffer, at) is None:
+                raise StompError(_OF_BYTES if _BYTES.match(buffer, at) else "no command of STOMP")
             if buffer.find(0, max(at, self._looked_at)) >= 0:
                 raise StompError("no blank line behind the headers")
             if end - at > MAX_LINE and buffer.rfind(b"\n", at) < end - MAX_LINE - 1:

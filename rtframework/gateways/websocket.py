@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from .base import BaseGateway
     from .connection import GatewayConnection
 
-_MUCH: Final = 65_536
+MUCH: Final = 65_536
 """Bytes in the transport's buffer from which the client counts as one that does not read: it gets no more pongs."""
 
 _LONGEST_REASON: Final = 123
@@ -89,7 +89,7 @@ class GatewayWebSocket(WebSocketTransport):
     before a close is served and answered first.
     """
 
-    __slots__ = ("_gateway", "_is_over", "close_code")
+    __slots__ = ("_gateway", "_has_left", "_is_over", "close_code")
 
     connection: GatewayConnection | None
 
@@ -101,6 +101,8 @@ class GatewayWebSocket(WebSocketTransport):
         self._gateway = gateway
         self._is_over = False
         """True if the client has closed, or broken the protocol: nothing that it has sent behind that counts."""
+        self._has_left = False
+        """True if the client has sent its close frame."""
         self.close_code: tuple[int, str] | None = None
         """The code and the reason to close with; if not set, one of ``CLOSE_CODES``."""
 
@@ -108,6 +110,12 @@ class GatewayWebSocket(WebSocketTransport):
         """Ping the client (RFC 6455, 5.5.2)."""
         if not (self._closing or self._transport.is_closing()):
             self._transport.write(websocket_frame(PING, b""))
+
+    def close(self) -> None:
+        """Begin the closing handshake, or end it, if the client has begun it while what it had sent before waited."""
+        super().close()
+        if self._has_left:
+            self._leave()
 
     def write(self, frames: list[Frames]) -> bool:
         """Write frames in one piece, or as many as the transport takes."""
@@ -132,10 +140,10 @@ class GatewayWebSocket(WebSocketTransport):
             return
         if opcode == PING:
             transport = self._transport
-            if not (self._closing or transport.is_closing()) and transport.get_write_buffer_size() < _MUCH:
+            if not (self._closing or transport.is_closing()) and transport.get_write_buffer_size() < MUCH:
                 transport.write(websocket_frame(PONG, payload))
         elif opcode == CLOSE and not self._closing and self.connection is not None:
-            self._is_over = True
+            self._is_over = self._has_left = True
             self._ignore_packets()
             self._reader = None
             answer = partial(self._end_with, payload[:2], DisconnectReason.TRANSPORT_CLOSE)

@@ -86,6 +86,7 @@ def served(*, socketio: bool, url: str) -> list[tuple[str, str, str]]:
     io.attach_sse(app, "events/")
     io.attach_stomp(app, "/stomp")
     io.attach_sockjs(app, "/sockjs")
+    io.attach_sockjs(app, "/spring", carries="stomp")
     outer.add_subapp("/live", app)
     document = asyncapi(describe(io), url=url)
     assert problems_of(document) == []
@@ -103,6 +104,7 @@ def test_the_paths_of_other_protocols_are_servers() -> None:
         ("https", "/live/events"),
         ("wss", "/live/stomp"),
         ("https", "/live/sockjs"),
+        ("https", "/live/spring"),
     ]
     assert [each[2].partition(":")[0] for each in found] == [
         "Socket.IO, protocol 5, over Engine.IO 4.",
@@ -111,7 +113,9 @@ def test_the_paths_of_other_protocols_are_servers() -> None:
         "Server-sent events",
         "STOMP 1.2 and 1.1",
         "SockJS 1.x, which carries",
+        "SockJS 1.x, which carries",
     ]
+    assert "STOMP 1.2 and 1.1: clients emit by SEND" in found[-1][2]
 
 
 def test_a_server_without_socket_io_does_not_promise_it() -> None:
@@ -123,6 +127,7 @@ def test_a_server_without_socket_io_does_not_promise_it() -> None:
         ("http", "/live/events"),
         ("ws", "/live/stomp"),
         ("http", "/live/sockjs"),
+        ("http", "/live/spring"),
     ]
 
 

@@ -421,6 +421,10 @@ async def test_only_one_request_of_a_session_sends(serve: Serve) -> None:
         ({"client_url": "sockjs.js"}, "client_url"),
         ({"namespace": "chat"}, "namespace"),
         ({"codec": object()}, "codec"),
+        ({"carries": "mqtt"}, 'carries is "websocket" or "stomp"'),
+        ({"carries": "stomp", "codec": Echo()}, "leave out codec"),
+        ({"carries": "stomp", "topics": 1}, "topics is a template"),
+        ({"topics": "news"}, 'carries="stomp", topics='),
     ],
 )
 async def test_wrong_options_are_told_at_once(options: dict[str, Any], message: str) -> None:

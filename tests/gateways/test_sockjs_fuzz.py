@@ -11,6 +11,7 @@ import json
 import random
 from typing import Final
 
+import aiohttp
 import pytest
 from aiohttp import web
 
@@ -21,6 +22,7 @@ from tests.conftest import Serve
 from tests.engine import eventually
 from tests.engine.test_fuzz import INPUTS, SEED, Stopwatch, mutate, rubbish
 from tests.gateways.test_sockjs import echoing
+from tests.gateways.test_stomp_fuzz import VALID, data_of
 from tests.support.simulation import client_frame
 from tests.support.websocket import REQUEST
 
@@ -117,6 +119,38 @@ async def test_no_websocket_breaks_the_server(serve: Serve) -> None:
             assert await reader.readexactly(3) == b"\x81\x01o"
         writer.close()
     await eventually(lambda: not io._server.eio.connections)
+
+
+@pytest.mark.parametrize("by", ["websocket", "xhr"])
+async def test_no_stomp_breaks_the_server(serve: Serve, by: str) -> None:
+    """A client of STOMP over SockJS with a bug, or an attacker, would stay for ever, or leave bytes behind."""
+    rng = random.Random(SEED)
+    io = echoing()
+    app = web.Application()
+    io.attach_sockjs(app, "/echo", carries="stomp", session_timeout=0.2)
+    server = await serve(app)
+
+    async def post(http: aiohttp.ClientSession, session: int, end: str, body: bytes = b"") -> int:
+        async with http.post(f"{server.url}/echo/0/session{session}/{end}", data=body) as response:
+            return response.status
+
+    async with asyncio.timeout(60), aiohttp.ClientSession() as http:
+        for number in range(max(40, INPUTS // 400)):
+            pieces = [data_of(rng).decode(errors="replace") for _ in range(4)]
+            bodies = [json.dumps(part).encode() for part in ([VALID[0]], pieces[:3], pieces[3:])]
+            if by == "xhr":
+                assert await post(http, number, "xhr") == 200
+                for body in bodies:
+                    assert await post(http, number, "xhr_send", body) in (204, 404)
+                assert await post(http, number, "xhr") == 200
+                continue
+            reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+            writer.write("\r\n".join(["GET /echo/0/any/websocket HTTP/1.1", *REQUEST, "", ""]).encode())
+            writer.write(b"".join(client_frame(1, body) for body in bodies) + client_frame(8, b"\x03\xe8"))
+            await reader.read()
+            writer.close()
+    await eventually(lambda: not io._server.eio.connections)
+    assert io.stats().inbound_bytes == 0
 
 
 _NO_BLANKS: Final = dict.fromkeys(range(33)) | {127: None}

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import json
 from collections.abc import AsyncIterator
 from typing import Any
 
+import pytest
 from aiohttp import web
 
 from rtframework import Limits, Server, Socket
+from rtframework.gateways import sockjs
 from rtframework.gateways.sockjs import SockJSGateway
 from rtframework.testing import Clock, TestServer
 from tests.gateways.test_sockjs import Echo, echoing
+from tests.support.in_process import NOT_ON_UVLOOP
+from tests.support.stomp import Got, read, stomp
+
+pytestmark = NOT_ON_UVLOOP
 
 
 class Polls:
@@ -192,3 +200,188 @@ async def test_a_program_sees_the_transport() -> None:
         await client.send('["x"]')
         await client.server.clock.advance(0.1)
         assert seen == ["sockjs xhr"]
+
+
+async def test_a_session_of_another_process_is_told_in_the_log(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Behind a balancer that is not sticky, pages would lose their sessions, and nobody would know why."""
+    monkeypatch.setattr(sockjs._not_here, "_lines", {})  # of other tests
+    io, other = echoing(), echoing()
+    async with polls(io) as client:
+        app = web.Application()
+        other.attach_sockjs(app, "/echo", codec=Echo())
+        async with TestServer(app) as server:
+            for _ in range(3):
+                assert await Polls(server).send('["x"]') == 404
+            assert other._server.eio.counts.requests_refused["session_id_unknown"] == 3
+        assert await client.send('["x"]') == 204
+    first, last = (each for each in caplog.records if "session of SockJS that is not here" in each.getMessage())
+    assert (first.levelname, first.getMessage()) == ("WARNING", sockjs._not_here._text)
+    assert last.getMessage().endswith("(2 more since the last such line)")  # when the server has ended
+
+
+async def test_a_session_that_has_ended_is_no_other_process_s(caplog: pytest.LogCaptureFixture) -> None:
+    """Each page that has slept would send its operator to look for a fault in the balancer."""
+    async with polls(echoing()) as client:
+        await client.server.clock.advance(5.5)
+        assert await client.send('["x"]') == 404
+    assert "that is not here" not in caplog.text
+
+
+# --- STOMP ----------------------------------------------------------------------------------------------------------
+
+
+class StompPolls(Polls):
+    """Polls whose messages are STOMP."""
+
+    async def say(self, *frames: bytes) -> None:
+        """Send frames, each a message, in one body."""
+        assert await self.send(json.dumps([each.decode() for each in frames])) == 204
+
+    async def hear(self) -> list[Got]:
+        """Poll for frames."""
+        got = await self.poll()
+        assert got[0] == "a", got
+        return [frame for message in json.loads(got[1:]) for frame in read(message.encode())]
+
+    def waiting(self) -> asyncio.Task[str]:
+        """Begin to poll."""
+        return asyncio.ensure_future(self.poll())
+
+
+@contextlib.asynccontextmanager
+async def stomp_polls(io: Server, heart_beat: str = "0,0", **options: Any) -> AsyncIterator[StompPolls]:
+    """Serve STOMP over SockJS, with a clock that stands still; one client is in."""
+    options.setdefault("heartbeat", 10)
+    async with polls(io, codec=None, carries="stomp", **options) as opened:
+        client = StompPolls(opened.server)
+        await client.say(stomp("CONNECT", accept_version="1.2", heart_beat=heart_beat))
+        (connected,) = await client.hear()
+        assert (connected.command, connected.headers["heart-beat"]) == ("CONNECTED", "10000,10000")
+        yield client
+
+
+@pytest.mark.parametrize(
+    ("heart_beat", "expected"),
+    [("0,0", "h\n"), ("10000,0", "h\n"), ("10000,10000", 'a["\\n"]\n'), ("0,100000", 'a["\\n"]\n')],
+)
+async def test_heart_beats_of_stomp_take_the_place_of_sockjs_s(heart_beat: str, expected: str) -> None:
+    """A client would take a server that has nothing to say for dead, or a proxy would cut it off."""
+    io = echoing()
+    async with stomp_polls(io, heart_beat) as client:
+        for _ in range(5):
+            waiting = client.waiting()
+            await client.server.clock.advance(10.5)
+            assert await waiting == expected
+        assert len(io.sockets) == 1
+
+
+async def test_a_heart_beat_that_is_due_between_two_polls_comes_with_the_next() -> None:
+    """A client that has just been on its way would miss it, and take the server for dead at the next one."""
+    async with stomp_polls(echoing(), "10000,10000", session_timeout=30) as client:
+        await client.server.clock.advance(10.5)
+        assert await client.poll() == 'a["\\n"]\n'
+        waiting = client.waiting()
+        await client.server.clock.advance(1)
+        assert not waiting.done()
+        await client.say(stomp("SUBSCRIBE", id="1", destination="/user/queue/*", receipt="r"))
+        assert "RECEIPT" in await waiting
+
+
+async def test_a_stomp_client_that_is_no_longer_there_is_given_up() -> None:
+    """Pages that were closed would stay in their rooms until three heart-beats are missing."""
+    io = echoing()
+    gone = reasons(io)
+    async with stomp_polls(io, "10000,10000") as client:
+        waiting = [client.waiting()]
+        for _ in range(6):
+            await client.server.clock.advance(10)
+            if waiting[-1].done():
+                waiting.append(client.waiting())
+        assert not gone  # it comes, and so it lives
+        for each in waiting:
+            each.cancel()
+        await asyncio.gather(*waiting, return_exceptions=True)
+        await client.server.clock.advance(10)
+        assert gone == ["transport close"]
+
+
+async def test_a_stream_of_a_stomp_client_is_kept_by_its_heart_beats() -> None:
+    """A client without heart-beats would be cut off, or one that has promised them stay for ever."""
+    for heart_beat, ends in (("0,0", []), ("10000,10000", ["ping timeout"])):
+        io = echoing()
+        gone = reasons(io)
+        app = web.Application()
+        io.attach_sockjs(app, "/echo", carries="stomp", heartbeat=10)
+        async with TestServer(app, clock=Clock()) as server:
+            client = StompPolls(server)
+            async with server.http.post("/echo/000/session1/xhr_streaming") as stream:
+                assert (await stream.content.readline()).startswith(b"hhhh")
+                assert await stream.content.readline() == b"o\n"
+                await client.say(stomp("CONNECT", accept_version="1.2", heart_beat=heart_beat))
+                assert b"CONNECTED" in await stream.content.readline()
+                for _ in range(12):
+                    await server.clock.advance(10)
+                    await client.say(b"\n")
+                assert not gone
+                for _ in range(12):
+                    await server.clock.advance(10)
+                assert gone == ends, heart_beat
+
+
+async def test_a_wrong_frame_gets_an_error_and_the_close_code() -> None:
+    """The author of a client would not know what is wrong."""
+    async with stomp_polls(echoing()) as client:
+        await client.say(stomp("SEND", "x", destination="/nowhere", receipt="1"))
+        (error,) = await client.hear()
+        assert (error.command, error.headers["receipt-id"]) == ("ERROR", "1")
+        assert error.headers["message"] == "events are sent to /app/<event>"
+        assert await client.poll() == 'c[4400,"invalid message"]\n'
+
+
+async def test_a_goodbye_is_answered_before_the_end() -> None:
+    """stompjs would take the end for a failure, and connect again."""
+    io = echoing()
+    gone = reasons(io)
+    async with stomp_polls(io) as client:
+        await client.say(stomp("DISCONNECT", receipt="bye"))
+        assert await client.hear() == [Got("RECEIPT", {"receipt-id": "bye"}, b"")]
+        assert await client.poll() == 'c[1000,"client namespace disconnect"]\n'
+        assert gone == ["client namespace disconnect"]
+
+
+async def test_frames_come_in_any_number_of_messages() -> None:
+    """``splitLargeFrames`` of stompjs, and what piles up behind a slow POST, would break the connection."""
+    io = echoing()
+    heard: list[Any] = []
+    io.on("count")(lambda socket, text: heard.append(text))
+    async with stomp_polls(io) as client:
+        text = {"content_type": "text/plain"}
+        frames = [stomp("SEND", f"{number}", destination="/app/count", **text) for number in range(300)]
+        await client.say(*frames)
+        large = stomp("SEND", "é" * 30_000, destination="/app/count", receipt="all", **text).decode()
+        pieces = [large[at : at + 1_000].encode() for at in range(0, len(large), 1_000)]
+        await client.say(*pieces[:20])
+        await client.say(*pieces[20:])
+        assert await client.hear() == [Got("RECEIPT", {"receipt-id": "all"}, b"")]
+        assert heard == [*map(str, range(300)), "é" * 30_000]
+
+
+async def test_sockjs_has_no_bytes_for_stomp(caplog: pytest.LogCaptureFixture) -> None:
+    """An event would be missing without a word, or take others with it."""
+    io = echoing()
+    heard: list[Any] = []
+    io.on("keep")(lambda socket, data: heard.append(data))
+    async with stomp_polls(io) as client:
+        await client.say(stomp("SUBSCRIBE", id="1", destination="/user/queue/*"))
+        octets = {"content_type": "application/octet-stream"}
+        await client.say(stomp("SEND", "as bytes", destination="/app/keep", receipt="kept", **octets))
+        assert [each.command for each in await client.hear()] == ["RECEIPT"]
+        assert heard == [b"as bytes"]
+        for value in (b"\xff", {"deep": b"down"}, "text"):
+            await io.emit("n", value)
+        (got,) = await client.hear()
+        assert got.args == ["text"]
+        assert io._server.eio.counts.dropped["not_encoded"] == 2
+    assert "dropped a binary message for clients of SockJS" in caplog.text

@@ -14,6 +14,8 @@ from rtframework.testing import Clock, TestServer
 from tests.conftest import Serve
 from tests.engine import eventually
 from tests.gateways.test_sockjs import echoing, sockjs
+from tests.support.in_process import NOT_ON_UVLOOP
+from tests.support.stomp import stomp
 
 
 async def hear(websocket: aiohttp.ClientWebSocketResponse) -> Any:
@@ -67,6 +69,7 @@ async def test_a_raw_websocket_has_no_frames_of_sockjs(serve: Serve) -> None:
         assert await hear(websocket) == "Hello world!\uffff"
 
 
+@NOT_ON_UVLOOP
 async def test_heartbeats_are_frames_and_pings() -> None:
     """Proxies would cut off what is silent, and a client that is not there would stay."""
     io = echoing()
@@ -85,6 +88,60 @@ async def test_heartbeats_are_frames_and_pings() -> None:
         assert (await websocket.receive()).type is aiohttp.WSMsgType.PING
         await server.clock.advance(21)
         assert gone == ["ping timeout"]
+
+
+@NOT_ON_UVLOOP
+@pytest.mark.parametrize(
+    ("heart_beat", "sent"),
+    [
+        ("0,10000", ['a["\\n"]', "h"]),  # it is pinged, too
+        ("10000,10000", ['a["\\n"]']),
+        ("10000,0", ["h"]),
+        ("0,0", ["h"]),
+    ],
+)
+async def test_heart_beats_of_stomp(heart_beat: str, sent: list[str]) -> None:
+    """A client would take the server for dead, a proxy would cut it off, or one that has gone would stay."""
+    io = Server()
+    gone: list[str] = []
+    io.on("disconnect")(lambda socket, reason: gone.append(reason))
+    app = web.Application()
+    io.attach_sockjs(app, "/echo", carries="stomp", heartbeat=10)
+    async with (
+        TestServer(app, clock=Clock()) as server,
+        server.http.ws_connect("/echo/0/session1/websocket", autoping=False) as websocket,
+    ):
+        assert await hear(websocket) == "o"
+        await websocket.send_json([stomp("CONNECT", accept_version="1.2", heart_beat=heart_beat).decode()])
+        assert "heart-beat:10000,10000" in await hear(websocket)
+        heard: list[str] = []
+        for _ in range(2):
+            await server.clock.advance(10.5)
+            while len(heard) < len(sent):
+                message = await websocket.receive()
+                heard += [message.data] if message.type is aiohttp.WSMsgType.TEXT else []
+            assert sorted(heard) == sorted(sent)
+            heard = []
+            await websocket.send_json(["\n"])
+            await server.settle()
+        await server.clock.advance(45)
+        assert gone == ["ping timeout"]
+
+
+@NOT_ON_UVLOOP
+async def test_a_raw_websocket_speaks_stomp() -> None:
+    """Clients that need no SockJS, those of Spring among them, would have to be given another path."""
+    io = Server()
+    app = web.Application()
+    io.attach_sockjs(app, "/spring", carries="stomp")
+    async with (
+        TestServer(app) as server,
+        server.http.ws_connect("/spring/websocket", protocols=["v12.stomp"]) as websocket,
+    ):
+        assert websocket.protocol == "v12.stomp"
+        await websocket.send_bytes(stomp("CONNECT", accept_version="1.2"))
+        assert (await hear(websocket)).startswith("CONNECTED\n")
+        assert {socket.conn.transport for socket in io.sockets.values()} == {"stomp"}
 
 
 async def test_compression_is_agreed_to(serve: Serve) -> None:

@@ -12,7 +12,17 @@ from typing import Any
 
 import pytest
 
-from rtframework import Deflate, DisconnectReason, Limits, Packet, PacketType, Server, Socket, WebSocketCodec
+from rtframework import (
+    DecodeError,
+    Deflate,
+    DisconnectReason,
+    Limits,
+    Packet,
+    PacketType,
+    Server,
+    Socket,
+    WebSocketCodec,
+)
 from rtframework.gateways.websocket import CLOSE_CODES, Uncompressed, own_message
 from tests.conftest import Serve
 from tests.engine import eventually
@@ -37,6 +47,8 @@ class Echo(WebSocketCodec):
     """Messages as they are."""
 
     def decode(self, message: str | bytes) -> Packet:
+        if message == "wrong":
+            raise DecodeError("wrong")
         return Packet(PacketType.EVENT, data=["echo", message])
 
     def encode(self, packet: Packet) -> str | bytes | None:
@@ -116,6 +128,18 @@ async def test_what_comes_before_a_close_is_answered(serve: Serve) -> None:
         end = await one.peer.end(answer=False)
         assert (end.code, end.messages) == (3000, ["one"])
         await one.assert_gone("transport close")
+
+
+async def test_a_close_behind_what_is_wrong_ends_the_server_s_own(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The connection of a client that has said all that it has to say would stay until the server loses patience."""
+    monkeypatch.setattr("rtframework.engine.transports.websocket._CLOSE_TIMEOUT", 3_600.0)
+    async with party(serve, limits=Limits(max_pending_events=1)) as one:
+        one.peer.send(frame(TEXT, b"slowly") + frame(TEXT, b"wrong") + frame(CLOSE, (1000).to_bytes(2, "big")))
+        end = await one.peer.end(answer=False)
+        assert (end.code, end.messages) == (4400, ["slowly"])
+        await one.assert_gone("parse error")
 
 
 @pytest.mark.parametrize(

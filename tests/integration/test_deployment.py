@@ -24,6 +24,7 @@ from mkdocs.utils.yaml import yaml_load
 from rtframework import Server, Socket
 from tests.conftest import Serve
 from tests.engine import eventually
+from tests.integration.test_stomp import GONE, OVER_SOCKJS, run_in_node, serving
 from tests.support.cli import COMMAND, running
 from tests.support.event_source import stream
 from tests.support.front import (
@@ -126,6 +127,18 @@ async def test_streams_are_passed_on_at_once(name: str, serve: Serve) -> None:
             await io.to("a").emit("n", number)
             assert await events.data("n") == number
     await eventually(lambda: not io.sockets)
+
+
+async def test_sockjs_gets_through(name: str, serve: Serve) -> None:
+    """Pages with ``sockjs-client`` would fall back from one transport to the next, and wait in each."""
+    io, reasons = serving(trusted_proxies=HERE)
+    app = app_of(io)
+    io.attach_sockjs(app, "/spring", carries="stomp", topics="news:{id}")
+    server = await serve(app)
+    async with in_front_of(name, place(server.url)) as front:
+        for transport in ("websocket", "xhr-streaming", "eventsource", "xhr-polling"):
+            assert await run_in_node(f"{front.url}/spring", "1.2", transport) == OVER_SOCKJS, transport
+        await eventually(lambda: reasons == GONE * 4)
 
 
 async def test_clients_get_through(name: str, transport: Transport, serve: Serve, js: JSClients) -> None:

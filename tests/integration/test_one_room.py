@@ -21,6 +21,7 @@ from tests.support.event_source import Stream, stream
 from tests.support.gateways import SockJSPeer, SockJSStreamPeer
 from tests.support.js import JSClient, JSClients
 from tests.support.stomp import StompPeer
+from tests.support.stomp_over_sockjs import StompSockJSPeer, StompSockJSStreamPeer
 from tests.support.transports import TRANSPORTS
 
 ROOM: Final = "lobby"
@@ -104,11 +105,16 @@ class ByHand:
 
 async def peers(url: str) -> dict[str, GatewayPeer]:
     """Connect to the gateways of which there is no stock client here."""
-    stomp = await StompPeer.connect(url, "", {})
-    stomp.say("SUBSCRIBE", id="room", destination=f"/topic/{ROOM}", receipt="room")
-    assert (await stomp.next()).headers["receipt-id"] == "room"
+    stomps: dict[str, StompPeer] = {
+        "STOMP": await StompPeer.connect(url, "", {}),
+        "STOMP over SockJS, websocket": await StompSockJSPeer.connect(url, "", {}),
+        "STOMP over SockJS, xhr-streaming": await StompSockJSStreamPeer.connect(url, "", {}),
+    }
+    for stomp in stomps.values():
+        stomp.say("SUBSCRIBE", id="room", destination=f"/topic/{ROOM}", receipt="room")
+        assert (await stomp.next()).headers["receipt-id"] == "room"
     return {
-        "STOMP": stomp,
+        **stomps,
         "SockJS, websocket": await SockJSPeer.connect(url, "/sockjs/000/one/websocket", {}),
         "SockJS, xhr-streaming": await SockJSStreamPeer.connect(url, "/sockjs/000/two?", {}),
     }
@@ -163,6 +169,7 @@ def make(serializer: Serializer | None, said: list[Any]) -> tuple[Server, web.Ap
     io.attach_sse(app, "/events", rooms=[ROOM])
     io.attach_stomp(app, "/stomp", topics=[ROOM])
     io.attach_sockjs(app, "/sockjs")
+    io.attach_sockjs(app, "/spring", carries="stomp", topics=[ROOM])
     return io, app
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 from typing import Any, Final
 
@@ -41,6 +42,14 @@ SEEN: Final[dict[str, Any]] = {
 }
 
 
+OVER_SOCKJS: Final = SEEN | {
+    "reply": ["c:1", "text/plain;charset=UTF-8", "\u2028\0a"],
+    "bytes": ["no frame, but what SockJS makes of bytes: it carries text, so send no binaryBody", 4400],
+}
+GONE: Final = ["client namespace disconnect", "parse error", "client namespace disconnect"]
+"""The reasons for which its clients go."""
+
+
 def serving(**options: Any) -> tuple[Server, list[str]]:
     """Make a server for the talk of ``stomp_talk.mjs``, and the reasons for which its clients have gone."""
 
@@ -75,6 +84,7 @@ def application(io: Server) -> web.Application:
     """Make an application with STOMP and Socket.IO."""
     app = web.Application()
     io.attach_stomp(app, "/stomp", topics="news:{id}")
+    io.attach_sockjs(app, "/spring", carries="stomp", topics="news:{id}")
     io.attach(app)
     return app
 
@@ -85,45 +95,49 @@ async def test_stompjs_in_node(serve: Serve, version: str) -> None:
     """Services that speak STOMP would have to be rewritten."""
     io, reasons = serving()
     server = await serve(application(io))
-    process = await asyncio.create_subprocess_exec(
-        *("node", "stomp.mjs", server.url.replace("http", "ws") + "/stomp", version),
-        cwd=JS_FOLDER,
-        stdout=asyncio.subprocess.PIPE,
-    )
-    async with asyncio.timeout(60):
-        output, _ = await process.communicate()
+    output = await run_in_node(server.url.replace("http", "ws") + "/stomp", version)
     expected = SEEN | {"connected": [version, *SEEN["connected"][1:]]}
     if version == "1.1":  # stompjs leaves the escapes of 1.1 as they are
         expected |= {"reply": ["c:1", *SEEN["reply"][1:]]}
-    assert json.loads(output) == expected
+    assert output == expected
     await eventually(lambda: reasons == ["client namespace disconnect"] * 2)
     await eventually(lambda: not io._server.eio.connections)
+
+
+@needs_stompjs
+@pytest.mark.parametrize("transport", ["websocket", "xhr-streaming", "eventsource", "xhr-polling"])
+async def test_stompjs_over_sockjs_in_node(serve: Serve, transport: str) -> None:
+    """Programs that were written for Spring's SockJS would have to be rewritten."""
+    io, reasons = serving()
+    transports: list[str] = []
+    io.on("connection")(lambda socket: transports.append(socket.conn.transport))
+    server = await serve(application(io))
+    assert await run_in_node(server.url + "/spring", "1.2", transport) == OVER_SOCKJS
+    await eventually(lambda: reasons == GONE)
+    assert set(transports) == {"sockjs " + transport.replace("xhr-polling", "xhr").replace("-", "_")}
+    await eventually(lambda: not io._server.eio.connections)
+
+
+async def run_in_node(*arguments: str) -> Any:
+    """Run ``stomp.mjs``. Return what it has seen."""
+    process = await asyncio.create_subprocess_exec(
+        "node", "stomp.mjs", *arguments, cwd=JS_FOLDER, stdout=asyncio.subprocess.PIPE
+    )
+    try:
+        async with asyncio.timeout(60):
+            output, _ = await process.communicate()
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            process.kill()
+        await process.wait()
+    return json.loads(output)
 
 
 @needs_stompjs
 async def test_stompjs_in_a_browser(serve: Serve, browser: Pages) -> None:
     """Pages written for Spring could not use the server."""
     io, reasons = serving(per_message_deflate=Deflate(threshold=0))
-    app = application(io)
-    script = STOMPJS / "bundles" / "stomp.umd.js"
-    talk = JS_FOLDER / "stomp_talk.mjs"
-
-    async def page_of(request: web.Request) -> web.Response:
-        return web.Response(
-            text="<!doctype html><title>A page</title><link rel=icon href='data:'><script src=/stomp.js></script>",
-            content_type="text/html",
-        )
-
-    def file_of(path: Any) -> Any:
-        async def answer(request: web.Request) -> web.Response:
-            return web.Response(text=path.read_text(), content_type="text/javascript")
-
-        return answer
-
-    app.router.add_get("/", page_of)
-    app.router.add_get("/stomp.js", file_of(script))
-    app.router.add_get("/talk.mjs", file_of(talk))
-    server = await serve(app)
+    server = await serve(with_page(application(io)))
     page = await browser.open(server.url)
     seen = await page.evaluate(
         """async () => {
@@ -133,6 +147,55 @@ async def test_stompjs_in_a_browser(serve: Serve, browser: Pages) -> None:
     )
     assert seen == SEEN
     await eventually(lambda: reasons == ["client namespace disconnect"] * 2)
+
+
+@needs_stompjs
+async def test_stompjs_over_sockjs_in_a_browser(serve: Serve, browser: Pages) -> None:
+    """Pages of Spring's, old ones with ``Stomp.over`` as well, could not use the server."""
+    io, reasons = serving()
+    server = await serve(with_page(application(io)))
+    page = await browser.open(server.url)
+    for transport in ("websocket", "xhr-streaming"):
+        seen = await page.evaluate(
+            """async (transport) => {
+                const { talk } = await import("/talk.mjs");
+                return talk({ ...StompJs, SockJS, transport }, "/spring", "1.2");
+            }""",
+            transport,
+        )
+        assert seen == OVER_SOCKJS, transport
+    await eventually(lambda: reasons == GONE * 2)
+    old = """() => new Promise((resolve, reject) => {
+        const client = StompJs.Stomp.over(new SockJS("/spring"));
+        client.debug = () => {};
+        client.connect({ token: "right" }, () => {
+            client.subscribe("/topic/news:1", ({ body }) => client.disconnect(() => resolve(body)));
+            client.send("/app/say", {}, JSON.stringify("as in 2013"));
+        }, reject);
+    })"""
+    assert await page.evaluate(old) == "as in 2013"
+    await eventually(lambda: not io._server.eio.connections)
+
+
+def with_page(app: web.Application) -> web.Application:
+    """Add a page with the stock libraries, and the talk."""
+
+    async def page_of(request: web.Request) -> web.Response:
+        head = "<!doctype html><title>A page</title><link rel=icon href='data:'>"
+        scripts = "<script src=/stomp.js></script><script src=/sockjs.js></script>"
+        return web.Response(text=head + scripts, content_type="text/html")
+
+    def file_of(path: Any) -> Any:
+        async def answer(request: web.Request) -> web.Response:
+            return web.Response(text=path.read_text(), content_type="text/javascript")
+
+        return answer
+
+    app.router.add_get("/", page_of)
+    app.router.add_get("/stomp.js", file_of(STOMPJS / "bundles" / "stomp.umd.js"))
+    app.router.add_get("/sockjs.js", file_of(JS_FOLDER / "node_modules" / "sockjs-client" / "dist" / "sockjs.min.js"))
+    app.router.add_get("/talk.mjs", file_of(JS_FOLDER / "stomp_talk.mjs"))
+    return app
 
 
 async def test_one_room_of_all_kinds(serve: Serve, js: JSClients) -> None:

@@ -1,13 +1,18 @@
 // What a client of @stomp/stompjs does in the tests: stomp.mjs runs it in Node, tests/integration/test_stomp.py in a page.
 
-export async function talk({ Client, Versions }, brokerURL, version) {
+// With SockJS, url is that of SockJS, which carries no bytes.
+
+export async function talk({ Client, Versions, SockJS, transport }, url, version) {
   const seen = {};
   const versions = new Versions([version]);
+  const way = SockJS
+    ? { webSocketFactory: () => new SockJS(url, null, { transports: [transport] }) }
+    : { brokerURL: url };
 
   function connect(connectHeaders, more = {}) {
     return new Promise((resolve, reject) => {
       const client = new Client({
-        brokerURL,
+        ...way,
         connectHeaders,
         stompVersions: versions,
         reconnectDelay: 0,
@@ -79,11 +84,12 @@ export async function talk({ Client, Versions }, brokerURL, version) {
 
   client.publish({
     destination: "/app/reverse",
-    binaryBody: new Uint8Array([1, 0, 255]),
-    headers: { "content-type": "application/octet-stream", "correlation-id": "c:1" },
+    ...(SockJS ? { body: "a\0\u2028" } : { binaryBody: new Uint8Array([1, 0, 255]) }),
+    headers: { "content-type": SockJS ? "text/plain" : "application/octet-stream", "correlation-id": "c:1" },
   });
   const reply = await replies.next();
-  seen.reply = [reply.headers["correlation-id"], reply.headers["content-type"], [...reply.binaryBody]];
+  const answer = SockJS ? reply.body : [...reply.binaryBody];
+  seen.reply = [reply.headers["correlation-id"], reply.headers["content-type"], answer];
 
   client.publish({ destination: "/app/fail", headers: { "correlation-id": "c2" } });
   const failed = await replies.next();
@@ -123,6 +129,14 @@ export async function talk({ Client, Versions }, brokerURL, version) {
   large.publish({ destination: "/app/count", body: "é".repeat(50_000), headers: { "content-type": "text/plain" } });
   seen.large = JSON.parse((await answers.next()).body);
   await large.deactivate();
+
+  if (SockJS) {
+    const [wrong] = await connect({ token: "right" });
+    const told = new Promise((resolve) => (wrong.onStompError = resolve));
+    const ended = new Promise((resolve) => (wrong.ended = resolve));
+    wrong.publish({ destination: "/app/reverse", binaryBody: new Uint8Array([1, 0, 255]) });
+    seen.bytes = [(await told).headers.message, (await ended).code];
+  }
 
   const closed = new Promise((resolve) => (client.ended = resolve));
   let goodbye;

@@ -161,11 +161,7 @@ class SockJSStreamPeer(PlainPeer):
     @classmethod
     async def connect(cls, url: str, path: str, headers: Mapping[str, str]) -> Self:
         """Open a stream, and wait until it is let in."""
-        self = cls(url, path, headers)
-        status = await self._open()
-        if status != 200:
-            self.drop()
-            raise GatewayRefused(f"status {status}")
+        self = await cls.open(url, path, headers)
         try:
             answer = await self._read()
         except EOFError:
@@ -173,6 +169,16 @@ class SockJSStreamPeer(PlainPeer):
         if answer["type"] != "connected":
             await self.closed()
             raise GatewayRefused(answer["message"])
+        return self
+
+    @classmethod
+    async def open(cls, url: str, path: str, headers: Mapping[str, str]) -> Self:
+        """Open a stream."""
+        self = cls(url, path, headers)
+        status = await self._open()
+        if status != 200:
+            self.drop()
+            raise GatewayRefused(f"status {status}")
         self._posting = asyncio.create_task(self._post_all())
         return self
 
@@ -200,10 +206,17 @@ class SockJSStreamPeer(PlainPeer):
             writer.close()
 
     async def send_raw(self, message: str | bytes) -> None:
-        self._posts.put_nowait(message if isinstance(message, bytes) else json.dumps([message]).encode())
+        if isinstance(message, bytes):
+            self._posts.put_nowait(message)
+        else:
+            self.post(message)
+
+    def post(self, *messages: str) -> None:
+        """Send messages, in one POST."""
+        self._posts.put_nowait(json.dumps(messages).encode())
 
     def _say(self, **content: Any) -> None:
-        self._posts.put_nowait(json.dumps([json.dumps(content)]).encode())
+        self.post(json.dumps(content))
 
     async def leave(self) -> None:
         self.drop()
@@ -222,7 +235,7 @@ class SockJSStreamPeer(PlainPeer):
         """Wait for the end."""
         try:
             while True:
-                await self._read()
+                await self.next_text()
         except EOFError:
             pass
         finally:
@@ -235,6 +248,10 @@ class SockJSStreamPeer(PlainPeer):
             self._posting.cancel()
 
     async def _read(self) -> Any:
+        return json.loads(await self.next_text())
+
+    async def next_text(self) -> str:
+        """Receive a message. Raises ``EOFError`` after the end."""
         assert self._stream is not None
         reader = self._stream[0]
         async with asyncio.timeout(60):
@@ -250,4 +267,4 @@ class SockJSStreamPeer(PlainPeer):
                     self._messages.extend(json.loads(chunk[1:]))
                 elif chunk[0] == "c" and "2010" not in chunk:
                     raise EOFError
-        return json.loads(self._messages.popleft())
+        return self._messages.popleft()

@@ -123,6 +123,11 @@ class StompPeer(GatewayPeer):
     async def connect(cls, url: str, token: str, headers: Mapping[str, str]) -> Self:
         """Connect, and subscribe to all events for this client."""
         self = await cls.open(url, headers=headers)
+        await self.enter(token)
+        return self
+
+    async def enter(self, token: str) -> None:
+        """Connect, and subscribe to all events for this client, once the transport is there."""
         self.say("CONNECT", accept_version="1.2", host="x", heart_beat="0,0", token=token)
         answer = await self.next()
         if answer.command != "CONNECTED":
@@ -130,7 +135,6 @@ class StompPeer(GatewayPeer):
             raise GatewayRefused(answer.headers["message"])
         self.say("SUBSCRIBE", id="all", destination="/user/queue/*", ack="client-individual", receipt="in")
         assert await self.next() == Got("RECEIPT", {"receipt-id": "in"}, b"")
-        return self
 
     def say(self, command: str, body: str | bytes = "", /, **headers: Any) -> None:
         """Send a frame."""
@@ -148,14 +152,18 @@ class StompPeer(GatewayPeer):
     async def next(self) -> Got:
         """Receive a frame. Raises ``EOFError`` after the end."""
         while not self._frames:
-            found = await self.peer.next_message()
-            if found is None or isinstance(found, Frame):
-                if found is not None and not self.peer.transport.is_closing():
-                    self.peer.send(frame(CLOSE, found.payload[:2]))
-                self.code = None if found is None else int.from_bytes(found.payload[:2], "big")
-                raise EOFError
-            self._frames += read(found.encode() if isinstance(found, str) else found)
+            self._frames += read(await self.next_data())
         return self._frames.pop(0)
+
+    async def next_data(self) -> bytes:
+        """Receive a message. Raises ``EOFError`` after the end."""
+        found = await self.peer.next_message()
+        if found is None or isinstance(found, Frame):
+            if found is not None and not self.peer.transport.is_closing():
+                self.peer.send(frame(CLOSE, found.payload[:2]))
+            self.code = None if found is None else int.from_bytes(found.payload[:2], "big")
+            raise EOFError
+        return found.encode() if isinstance(found, str) else found
 
     code: int | None = None
     """The close code."""

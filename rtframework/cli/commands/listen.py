@@ -6,6 +6,7 @@
   rtframework listen --ws ws://localhost:8080/ws
   rtframework listen --sse 'http://localhost:8080/events?room=scores'
   rtframework listen --stomp ws://localhost:8080/stomp --topic news:1
+  rtframework listen --sockjs http://localhost:8080/sockjs
 
 Events that request an acknowledgement are answered with --ack only.
 """
@@ -88,7 +89,7 @@ class _Listener:
                 self._attempt = 0
                 _say(
                     f"connected to {self._endpoint.resource}, namespace {self._endpoint.namespace}, "
-                    f"by {connection.transport}, id {connection.id}"
+                    f"by {connection.transport}{' over SockJS' if self._endpoint.sockjs else ''}, id {connection.id}"
                 )
                 for event, values in self._emits:
                     await connection.emit(event, values)

@@ -16,6 +16,7 @@ from rtframework.testing.conformance.gateway_peer import GatewayPeer
 from rtframework.testing.conformance.gateways import GatewayConformance
 from tests.support.gateways import PlainPeer, SockJSPeer, SockJSStreamPeer
 from tests.support.stomp import StompPeer
+from tests.support.stomp_over_sockjs import StompSockJSPeer, StompSockJSStreamPeer
 
 
 class TestPlainWebSocket(GatewayConformance):
@@ -66,6 +67,31 @@ class TestSockJSStream(TestSockJSWebSocket):
     async def connect(self, url: str, *, token: str, headers: Mapping[str, str]) -> GatewayPeer:
         session = new_id()
         return await SockJSStreamPeer.connect(url, f"/sockjs/000/{session}?token={token}", headers)
+
+
+class TestStompOverSockJSWebSocket(TestStomp):
+    """STOMP over SockJS, by websocket."""
+
+    transport = "sockjs websocket"
+    carries_bytes = False
+
+    def attach(self, io: Server, app: web.Application) -> None:
+        io.attach_sockjs(app, "/spring", carries="stomp")
+
+    async def connect(self, url: str, *, token: str, headers: Mapping[str, str]) -> GatewayPeer:
+        return await StompSockJSPeer.connect(url, token, headers)
+
+
+class TestStompOverSockJSStream(TestStompOverSockJSWebSocket):
+    """STOMP over SockJS, by a stream."""
+
+    transport = "sockjs xhr_streaming"
+
+    def attach(self, io: Server, app: web.Application) -> None:
+        io.attach_sockjs(app, "/spring", carries="stomp", response_limit=2**30)
+
+    async def connect(self, url: str, *, token: str, headers: Mapping[str, str]) -> GatewayPeer:
+        return await StompSockJSStreamPeer.connect(url, token, headers)
 
 
 def broken(codec: JSONCodec) -> type[GatewayConformance]:
