@@ -412,9 +412,10 @@ class Connection(Inbox):
         self.say_too_long()
         self.fail(DisconnectReason.TRANSPORT_ERROR)
 
-    def say_too_long(self) -> None:
-        """Write to the log that a message is too long, with the limit's name."""
-        limit = self.message_limit
+    def say_too_long(self, limit: int | None = None) -> None:
+        """Write to the log that a message is too long, with the name of the limit that it was measured by."""
+        if limit is None:
+            limit = self.message_limit
         name = "max_http_buffer_size" if limit == self._options.limits.max_http_buffer_size else "max_connect_size"
         _too_long(limit, name, extra={"limit": limit, **self._where()})
 

@@ -165,8 +165,8 @@ class Carried(Protocol):
     def fail_of_size(self) -> None:
         """Fail, because a message is too long."""
 
-    def say_too_long(self) -> None:
-        """Write to the log that a message is too long."""
+    def say_too_long(self, limit: int | None = None) -> None:
+        """Write to the log that a message is too long. ``limit``: what it was measured by, if not by today's."""
 
     def uses(self, transport: object) -> bool:
         """Return whether this is the transport in use."""

@@ -185,6 +185,16 @@ async def test_requests_that_may_not_connect_are_refused() -> None:
             await server.http.ws_connect("/stomp", headers={"Origin": "https://evil.example"})
 
 
+async def test_a_long_frame_right_behind_connect(caplog: pytest.LogCaptureFixture) -> None:
+    """The log would name a limit that the message does not exceed."""
+    async with stomp_in_memory(Server()) as server, server.http.ws_connect("/stomp") as websocket:
+        connect, long = "CONNECT\naccept-version:1.2\n\n\0", "SEND\ndestination:/app/x\n\n" + "x" * 20_000 + "\0"
+        await asyncio.gather(websocket.send_str(connect), websocket.send_str(long))
+        assert (await websocket.receive_str()).startswith("CONNECTED")
+        assert (await websocket.receive()).data == 1009
+    assert "more than 16384 bytes (Limits.max_connect_size)" in caplog.text
+
+
 async def test_what_a_server_does_to_clients_it_does_to_these() -> None:
     """Moderators could not throw out half of the clients."""
     io = Server()

@@ -129,6 +129,8 @@ class WebSocketTransport(asyncio.Protocol):
         try:
             more = reader.feed(data)
         except FrameError as error:
+            if error.code == TOO_BIG and self.connection is not None:
+                self.connection.say_too_long(reader.limit)
             self._fail(error.code)
             return
         if self._ping is not None:
@@ -328,8 +330,6 @@ class WebSocketTransport(asyncio.Protocol):
         """Fail the connection of a client that broke the protocol (RFC 6455, 7.1.7)."""
         transport = self._transport
         self._count(0)
-        if code == TOO_BIG and self.connection is not None:
-            self.connection.say_too_long()
         if not self._closing:
             self._closing = True
             transport.write(websocket_frame(CLOSE, code.to_bytes(2, "big")))

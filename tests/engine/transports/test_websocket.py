@@ -193,6 +193,18 @@ async def test_bad_frames_end_the_connection(serve: Serve, data: bytes, code: in
     assert witness.notes == []
 
 
+async def test_a_long_message_right_behind_connect(serve: Serve, caplog: pytest.LogCaptureFixture) -> None:
+    """The log would name a limit that the message does not exceed."""
+    server = await serve(Witness().io)
+    async with wire(server.url) as http:
+        await http.send(OPEN, *SHAKE)
+        assert (await http.response())[0] == 101
+        await http.more(masked(1, b"40") + masked(1, b'42["note","%b"]' % (b"x" * 17_000)))
+        async with asyncio.timeout(3):
+            assert (1009).to_bytes(2, "big") in await http.reader.read()
+    assert "more than 16384 bytes (Limits.max_connect_size)" in caplog.text
+
+
 async def test_a_client_that_closes_is_gone_at_once(party: Party) -> None:
     """People who close the page would be shown as being online until a ping times out."""
     started = time.monotonic()
