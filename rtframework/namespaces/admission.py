@@ -165,8 +165,11 @@ class Admission:
         finally:
             if socket is not None:
                 socket._forget_listeners()
-        self._host.refused(client, nsp.name, refused, user)
-        raise ConnectionRefused(refused.message, refused.data)
+        try:
+            self._host.refused(client, nsp.name, refused, user)
+            raise ConnectionRefused(refused.message, refused.data)
+        finally:
+            del refused  # whose traceback has this frame: nothing is to wait for the garbage collector
 
     def accept(self, socket: Socket) -> None:
         """Tell a client that it is connected, and send what was held for it. Nothing happens in another state."""

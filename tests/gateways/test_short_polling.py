@@ -7,7 +7,16 @@ from typing import Any
 import aiohttp
 import pytest
 
-from rtframework import ClusterUnavailable, ConnectionRefused, EventError, History, Server, Socket, StaticTokenAuth, Tickets
+from rtframework import (
+    ClusterUnavailable,
+    ConnectionRefused,
+    EventError,
+    History,
+    Server,
+    Socket,
+    StaticTokenAuth,
+    Tickets,
+)
 from rtframework.adapters.memory_history import MemoryHistory
 from tests.conftest import Serve
 from tests.gateways.test_sse import serve_events, status_of

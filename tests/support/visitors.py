@@ -29,6 +29,7 @@ _UPGRADE: Final = (
 )
 _ECHO: Final = b'{"event":"echo","args":["a"],"id":1}'
 _ECHOED: Final = b'"type":"ack","args":["a"]'
+_REPLIES: Final = b"SUBSCRIBE\nid:2\ndestination:/user/queue/reply\n\n\0"
 _IN_SOCKJS: Final = b'["{\\"event\\":\\"echo\\",\\"args\\":[\\"a\\"],\\"id\\":1}"]'
 _ECHOED_IN_SOCKJS: Final = b'\\"args\\":[\\"a\\"]'
 
@@ -43,8 +44,11 @@ class Doorman:
         return {"user": "x" * 100}
 
 
-def house(**options: Any) -> tuple[Server, web.Application]:
-    """Make a server, and an application in which it is attached for every protocol."""
+def house(*, session_timeout: float = 5.0, **options: Any) -> tuple[Server, web.Application]:
+    """Make a server, and an application in which it is attached for every protocol.
+
+    ``session_timeout``: that of SockJS.
+    """
     io = Server(auth=Doorman(), rate_limit=RateLimit(refusals=None), history=History("p", size=10), **options)
 
     @io.on("echo")
@@ -64,7 +68,7 @@ def house(**options: Any) -> tuple[Server, web.Application]:
     io.attach_websocket(app, "/ws")
     io.attach_sse(app, "/events", rooms=["a", "p"], compress=True)
     io.attach_stomp(app, "/stomp", topics=["a"])
-    io.attach_sockjs(app, "/sockjs", session_timeout=0.5)
+    io.attach_sockjs(app, "/sockjs", session_timeout=session_timeout)
     app.on_startup.append(say)
     return io, app
 
@@ -252,7 +256,7 @@ async def visit_stomp(port: int, number: int) -> None:
     async with connected(port, number) as wire:
         wire.upgrade(b"/stomp", b"Sec-WebSocket-Protocol: v12.stomp\r\n")
         wire.text(b"CONNECT\naccept-version:1.2\nheart-beat:1000,1000\n\n\0")
-        wire.text(b"SUBSCRIBE\nid:1\ndestination:/topic/a\n\n\0", b"SUBSCRIBE\nid:2\ndestination:/user/queue/reply\n\n\0")
+        wire.text(b"SUBSCRIBE\nid:1\ndestination:/topic/a\n\n\0", _REPLIES)
         wire.text(b'SEND\ndestination:/app/echo\nreceipt:r\ncorrelation-id:c\n\n"a"\0')
         await wire.until(b"receipt-id:r")
         if number % 5 == 0:
@@ -298,7 +302,7 @@ async def visit_sockjs(port: int, number: int) -> None:
             other.post(session + b"xhr_send" + query, _IN_SOCKJS)
             assert b" 204 " in (await other.reader.readuntil(b"\r\n\r\n"))
             found = b""
-            while b'"args' not in found and b'args\\' not in found:
+            while b'"args' not in found and b"args\\" not in found:
                 if kind == b"xhr":
                     wire.post(session + kind, b"")
                     found += (await wire.answer())[1]
@@ -370,7 +374,7 @@ async def visit_abandoned(port: int, number: int) -> None:
         elif way == 16:
             wire.upgrade(b"/sockjs/0/a%d/websocket" % number)
             wire.text(b"no array")
-            await wire.end()
+            await wire.until(b"\x11\x30")  # the code 4400
         elif way == 17:
             wire.upgrade(_PATH + b"websocket")
             wire.text(b'40{"token":"wrong"}')

@@ -49,6 +49,7 @@ def serve(argv: Sequence[str]) -> None:
     """Be the server: answer events, and questions about memory."""
     logging.getLogger("rtframework").setLevel(logging.CRITICAL)
     io, app = house(ping_interval=4, ping_timeout=4, connect_timeout=4)
+    adapter: Any = io.of("/").adapter
 
     def sessions() -> int:
         owners = {getattr(route.handler, "__self__", None) for route in app.router.routes()}
@@ -67,7 +68,7 @@ def serve(argv: Sequence[str]) -> None:
             "sockets": len(io.sockets),
             "connections": len(engine.connections),
             "sessions": sessions(),
-            "rooms": len(io.of("/").adapter.index.all_rooms()),
+            "rooms": len(adapter.index.all_rooms()),
             "tasks": len(asyncio.all_tasks()),
             "timers": sum(not each.cancelled() for each in timers),
         }
