@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from aiohttp import HttpVersion11, web
 
 from ..counters import Counters, add
+from ..engine.closed_transport import release
 from ..engine.frames import JoinedFrames
 from ..engine.http.detach import limit_silence, take_over
 from ..logs import ThrottledLog
@@ -148,6 +149,7 @@ class EventStream(asyncio.Protocol):
         connection, self.connection = self.connection, None
         if connection is not None:
             connection.without_transport()
+        release(self._transport)
 
     def lose(self) -> None:
         if self.connection is not None:

@@ -38,8 +38,8 @@ class Reader:
         self._handshake = handshake
 
     def handshake(self, nsp: str, auth: Any) -> Handshake:
-        """Describe the client."""
-        return dataclasses.replace(self._handshake, nsp=nsp)
+        """Describe the client and its credentials."""
+        return dataclasses.replace(self._handshake, nsp=nsp, auth=auth)
 
     def new_id(self, nsp: str) -> str:
         """Make an id for a socket that exists for one request."""
@@ -91,7 +91,8 @@ async def poll(
     namespace = application.namespaces.get(nsp)
     if namespace is None:
         raise ConnectionRefused("Invalid namespace")
-    socket = await namespace._admission.vouch_for(Reader(handshake), {})
+    token = handshake.query.get("token")
+    socket = await namespace._admission.vouch_for(Reader(handshake), {"token": token} if token else {})
     try:
         names = await allowed_rooms(rooms, socket, asked)
     except (ConnectionRefused, ClusterUnavailable):

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from aiohttp import HttpVersion11, web
 
+from ..engine.closed_transport import release
 from ..engine.http.detach import limit_silence, take_over
 from .event_stream import LAST_CHUNK, chunk
 
@@ -121,6 +122,7 @@ class Stream(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Let go of everything: TCP has ended."""
         self.lose()
+        release(self._transport)
 
     def lose(self) -> None:
         """Tell the session that the client has gone."""

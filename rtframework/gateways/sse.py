@@ -176,6 +176,7 @@ class SSEGateway(BaseGateway):
             decision = await stream.decision
         except asyncio.CancelledError:
             connection.lost(DisconnectReason.TRANSPORT_CLOSE)
+            connection.without_transport()
             raise
         if decision is True:
             more = {"Vary": "Accept-Encoding"} if self._compress else {}

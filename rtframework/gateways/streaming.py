@@ -20,8 +20,8 @@ class Stream(Protocol):
     def begin(self, request: web.Request, head: bytes) -> None:
         """Answer the request. Raises ``ConnectionResetError`` when the client has gone."""
 
-    def lose(self) -> None:
-        """Hear that the client has gone."""
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Hear that the client has gone, and let go of everything."""
 
 
 class StreamAnswer(Answer):
@@ -42,7 +42,21 @@ class StreamAnswer(Answer):
         """Send it, with the headers of the response."""
         return await self._begin(response)
 
+    def lose(self) -> None:
+        """End the stream, which will not begin."""
+        self._stream.connection_lost(None)
+
     async def _begin(self, response: UnsentResponse) -> web.StreamResponse:
+        try:
+            return await self._send_head(response)
+        except ConnectionResetError:
+            self.lose()
+            return web.Response(status=400)  # nobody will read it
+        except BaseException:
+            self.lose()
+            raise
+
+    async def _send_head(self, response: UnsentResponse) -> web.StreamResponse:
         request = self._request
         lines = await run_hooks(request, response) if has_hooks(request) else lines_of(response)
         is_chunked = request.version >= HttpVersion11
@@ -52,11 +66,7 @@ class StreamAnswer(Answer):
             formatdate(usegmt=True).encode(),
             b"Transfer-Encoding: chunked\r\n" if is_chunked else b"",
         )
-        try:
-            self._stream.begin(request, head)
-        except ConnectionResetError:
-            self._stream.lose()
-            return web.Response(status=400)  # nobody will read it
+        self._stream.begin(request, head)
         return Answered(200)
 
     def _make(self) -> UnsentResponse:

@@ -67,6 +67,11 @@ _HANDLER_WARNING: Final = 10.0
 """Seconds after which a connection handler that keeps a client out is worth a warning."""
 
 
+def _is_out(socket: Socket) -> bool:
+    """Tell whether a client still waits to be let in."""
+    return socket._state is State.JOINED
+
+
 class Admission:
     """Lets clients into one namespace: authentication, recovery, middleware, connection handlers, in this order.
 
@@ -111,7 +116,7 @@ class Admission:
             if not (entering is None or await self._entered(socket, entering)):
                 return self._count(outcomes.GONE)
             if client.prepare is not None:
-                with connecting(lambda: socket is not None and socket._state is State.JOINED):
+                with connecting(socket, _is_out):
                     await client.prepare(socket)
             if nsp._listening.lifecycle[CONNECTION]:
                 await self._run_connection_handlers(socket)
@@ -165,8 +170,11 @@ class Admission:
         finally:
             if socket is not None:
                 socket._forget_listeners()
-        self._host.refused(client, nsp.name, refused, user)
-        raise ConnectionRefused(refused.message, refused.data)
+        try:
+            self._host.refused(client, nsp.name, refused, user)
+            raise ConnectionRefused(refused.message, refused.data)
+        finally:
+            del refused  # whose traceback has this frame: nothing is to wait for the garbage collector
 
     def accept(self, socket: Socket) -> None:
         """Tell a client that it is connected, and send what was held for it. Nothing happens in another state."""
@@ -310,7 +318,7 @@ class Admission:
     async def _run_connection_handlers(self, socket: Socket) -> None:
         warning = asyncio.get_running_loop().call_later(_HANDLER_WARNING, self._warn, socket)
         try:
-            with connecting(lambda: socket._state is State.JOINED):
+            with connecting(socket, _is_out):
                 for handler in self._nsp._listening.take(CONNECTION):
                     await handler(socket)
         finally:

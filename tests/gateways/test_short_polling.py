@@ -7,7 +7,16 @@ from typing import Any
 import aiohttp
 import pytest
 
-from rtframework import ClusterUnavailable, ConnectionRefused, EventError, History, Server, Socket, Tickets
+from rtframework import (
+    ClusterUnavailable,
+    ConnectionRefused,
+    EventError,
+    History,
+    Server,
+    Socket,
+    StaticTokenAuth,
+    Tickets,
+)
 from rtframework.adapters.memory_history import MemoryHistory
 from tests.conftest import Serve
 from tests.gateways.test_sse import serve_events, status_of
@@ -175,6 +184,14 @@ async def test_what_was_not_for_a_room_is_not_in_it(serve: Serve) -> None:
     assert len(page["events"]) == 1
     _, page, _ = await poll(f"{server.url}/events/poll?room=chat:1&room=chat:2")
     assert page["events"] == []
+
+
+async def test_a_token_in_the_query_lets_a_script_in(serve: Serve) -> None:
+    """A script with a good token would be refused, and one with a revoked token read as nobody in particular."""
+    io = server_with_history(auth=StaticTokenAuth({"right": "ada"}))
+    server = await serve_events(serve, io, rooms=["chat:1"])
+    url = f"{server.url}/events/poll?room=chat:1"
+    assert [(await poll(url + token))[0] for token in ("&token=right", "&token=wrong", "")] == [200, 401, 401]
 
 
 async def test_a_ticket_lasts_for_the_next_request(serve: Serve) -> None:

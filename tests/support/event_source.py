@@ -27,6 +27,7 @@ class Stream:
         """True when the response has come to its end."""
         self._http = http
         self._taken = 0
+        self._is_over = False
         self._news = asyncio.Condition()
         self._task = asyncio.create_task(self._read())
 
@@ -46,6 +47,7 @@ class Stream:
         except aiohttp.ClientError:
             pass
         finally:
+            self._is_over = True
             await asyncio.shield(self._tell())
 
     async def _tell(self) -> None:
@@ -61,7 +63,7 @@ class Stream:
                     self._taken += 1
                     if not names or event.event in names:
                         return event
-                assert not self._task.done(), f"the stream has ended after {self.text!r}"
+                assert not self._is_over, f"the stream has ended after {self.text!r}"
                 await self._news.wait()
 
     async def data(self, *names: str) -> Any:
@@ -72,7 +74,7 @@ class Stream:
         """Wait until this text has come."""
         async with asyncio.timeout(DEFAULT_TIMEOUT), self._news:
             while text not in self.text:
-                assert not self._task.done(), f"the stream has ended after {self.text!r}"
+                assert not self._is_over, f"the stream has ended after {self.text!r}"
                 await self._news.wait()
 
     async def end(self) -> None:

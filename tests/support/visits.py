@@ -1,8 +1,9 @@
-"""Clients that come, send two events and leave, again and again, and the memory of their server meanwhile.
+"""Clients that come, do a little and leave, again and again, and what their server has of them afterwards.
 
-``python -m tests.support.visits --visits 100000`` prints what the process of a server with ``tune_gc`` has in RAM, and
-how many blocks of memory Python has, after each tenth. A third of the visits is by polling, with bodies in segments of
-their own, a third by websocket, and a third by polling with an upgrade. With ``--plain``, all are by plain websocket.
+``python -m tests.support.visits --door plain --visits 100000`` prints what the process of a server with ``tune_gc`` has
+in RAM, and how many blocks of memory Python has, after each tenth. At the end it waits until all tables are empty, and
+looks for objects that are garbage, or still there. The doors, and what their visits do, are in
+``tests.support.visitors``.
 """
 
 from __future__ import annotations
@@ -10,52 +11,82 @@ from __future__ import annotations
 import argparse
 import asyncio
 import gc
+import json
+import logging
 import os
 import sys
-from asyncio import StreamReader, StreamWriter
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from aiohttp import web
 
-from rtframework import Server, Socket
 from rtframework.engine import tune_gc
-from tests.support.raw import raw_client
-from tests.support.server import HOST, reset
-from tests.support.simulation import client_frame
-
-Visit = Callable[[int, int], Awaitable[None]]
-"""One visit to a port; visits are numbered."""
+from rtframework.engine.collector import collector
+from rtframework.gateways.sockjs import SockJSGateway
+from tests.support.server import HOST
+from tests.support.visitors import VISITS, Visit, Wire, house, visit_socketio
 
 _AT_ONCE: Final = 20
 _PARTS: Final = 10
-_PATH: Final = b"/socket.io/?EIO=4&transport="
-_HEAD: Final = b" HTTP/1.1\r\nHost: a\r\nOrigin: http://a\r\n"
-_UPGRADE: Final = (
-    b"Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
-    b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
-)
+_PATIENCE: Final = 60
+"""Seconds in which all tables have to be empty."""
+
+Look = dict[str, Any]
+
+
+def our_objects() -> Counter[str]:
+    """Count the objects of our classes, of aiohttp's server, and of asyncio, that Python's collector knows."""
+    return Counter(
+        f"{kind.__module__}.{kind.__qualname__}"
+        for kind in map(type, gc.get_objects())
+        if str(kind.__module__).startswith(("rtframework", "aiohttp.web", "aiohttp.streams", "asyncio", "_asyncio"))
+    )
 
 
 def serve(argv: Sequence[str]) -> None:
-    """Be the server: print the port, and answer events."""
-    io = Server()
+    """Be the server: answer events, and questions about memory."""
+    logging.getLogger("rtframework").setLevel(logging.CRITICAL)
+    io, app = house(ping_interval=4, ping_timeout=4, connect_timeout=4)
+    adapter: Any = io.of("/").adapter
 
-    @io.on("echo")
-    async def echo(socket: Socket, value: str) -> str:
-        return value
+    def sessions() -> int:
+        owners = {getattr(route.handler, "__self__", None) for route in app.router.routes()}
+        return sum(len(each.sessions) for each in owners if isinstance(each, SockJSGateway))
 
-    @io.on("memory")
-    async def memory(socket: Socket) -> list[int]:
+    async def memory(request: web.Request) -> web.Response:
         gc.collect()
         pages = int(Path("/proc/self/statm").read_text().split()[1])
-        return [pages * os.sysconf("SC_PAGE_SIZE"), sys.getallocatedblocks(), len(io.sockets)]
+        timers = getattr(asyncio.get_running_loop(), "_scheduled", ())
+        engine = io._server.eio
+        looked: Look = {
+            "bytes": pages * os.sysconf("SC_PAGE_SIZE"),
+            "blocks": sys.getallocatedblocks(),
+            "frozen": gc.get_freeze_count(),
+            "descriptors": len(os.listdir("/proc/self/fd")),
+            "sockets": len(io.sockets),
+            "connections": len(engine.connections),
+            "sessions": sessions(),
+            "rooms": len(adapter.index.all_rooms()),
+            "tasks": len(asyncio.all_tasks()),
+            "timers": sum(not each.cancelled() for each in timers),
+        }
+        return web.json_response(looked)
 
-    app = web.Application()
-    io.attach(app)
-    io.attach_websocket(app, "/ws")
-    io.attach_sse(app, "/events", rooms=["a"], compress=True)
+    async def garbage(request: web.Request) -> web.Response:
+        gc.disable()
+        gc.unfreeze()
+        before = our_objects()
+        gc.collect()
+        gc.unfreeze()  # which a collection has frozen
+        after = our_objects()
+        collector.look_through()
+        gc.enable()
+        return web.json_response({"garbage": before - after, "there": after})
+
+    app.router.add_get("/memory", memory)
+    app.router.add_get("/garbage", garbage)
     tune_gc(app)
     loop = None
     if "uvloop" in argv:
@@ -65,135 +96,28 @@ def serve(argv: Sequence[str]) -> None:
     web.run_app(app, host=HOST, port=int(argv[0]), access_log=None, print=None, loop=loop)
 
 
-async def _answer(reader: StreamReader) -> bytes:
-    head = await reader.readuntil(b"\r\n\r\n")
-    length = int(head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0] or b"0")
-    return await reader.readexactly(length)
+async def ask(port: int, path: bytes) -> Look:
+    """Ask the server something."""
+    wire = Wire(*await asyncio.open_connection(HOST, port))
+    wire.get(path, b"Connection: close\r\n")
+    found: Look = json.loads((await wire.answer())[1])
+    wire.writer.close()
+    return found
 
 
-async def _until(reader: StreamReader, expected: bytes) -> None:
-    found = b""
-    while expected not in found:
-        data = await reader.read(65_536)
-        assert data, found
-        found += data
+async def settled(port: int) -> Look:
+    """Ask about memory once nobody is there any more."""
+    for _ in range(_PATIENCE):
+        looked = await ask(port, b"/memory")
+        if not (looked["sockets"] or looked["connections"] or looked["sessions"]):
+            break
+        await asyncio.sleep(1)
+    return looked
 
 
-async def visit(port: int, number: int) -> None:
-    """Come, send two events, and leave, in good order or not."""
-    sid = b""
-    opened: list[tuple[StreamReader, StreamWriter]] = []
-
-    async def connect() -> tuple[StreamReader, StreamWriter]:
-        opened.append(await asyncio.open_connection(HOST, port))
-        return opened[-1]
-
-    try:
-        if number % 3:
-            reader, writer = await connect()
-            writer.write(b"GET " + _PATH + b"polling" + _HEAD + b"\r\n")
-            sid = b"&sid=" + (await _answer(reader)).split(b'"')[3]
-
-            async def post(body: bytes) -> None:
-                head = b"POST " + _PATH + b"polling" + sid + _HEAD + b"Content-Length: %d\r\n\r\n" % len(body)
-                writer.write(head)
-                await asyncio.sleep(0)
-                writer.write(body)
-                assert await _answer(reader) == b"ok"
-
-            await post(b"40")
-            if number % 3 == 1:
-                await post(b'420["echo","a"]\x1e421["echo","b"]')
-                found = b""
-                while b'431["b"]' not in found:
-                    writer.write(b"GET " + _PATH + b"polling" + sid + _HEAD + b"\r\n")
-                    found += await _answer(reader)
-                await post(b"1")
-                return
-        reader, writer = await connect()
-        writer.write(b"GET " + _PATH + b"websocket" + sid + _HEAD + _UPGRADE)
-        first = [b"2probe", b"5"] if sid else [b"40"]
-        writer.write(client_frame(1, first[0]))
-        await _until(reader, b"3probe" if sid else b'40{"sid"')
-        writer.write(b"".join(client_frame(1, each) for each in (*first[1:], b'420["echo","a"]', b'421["echo","b"]')))
-        await _until(reader, b'431["b"]')
-        if number % 2:
-            writer.write(client_frame(8, b"\x03\xe8"))
-            await reader.read()
-    finally:
-        for _, writer in opened:
-            if number % 4:
-                writer.close()
-            else:
-                reset(writer.transport)
-
-
-async def visit_plainly(port: int, number: int) -> None:
-    """Come by plain websocket, send two events, and leave, in good order or not."""
-    reader, writer = await asyncio.open_connection(HOST, port)
-    try:
-        writer.write(b"GET /ws" + _HEAD + _UPGRADE)
-        events = (b'{"event":"echo","args":["a"],"id":0}', b'{"event":"echo","args":["b"],"id":1}')
-        writer.write(b"".join(client_frame(1, each) for each in events))
-        await _until(reader, b'{"type":"ack","args":["b"],"id":1}')
-        if number % 2:
-            writer.write(client_frame(8, b"\x03\xe8"))
-            await reader.read()
-        elif number % 3 == 0:
-            writer.write(client_frame(1, b"no message"))
-            await _until(reader, b"invalid message")
-    finally:
-        if number % 4:
-            writer.close()
-        else:
-            reset(writer.transport)
-
-
-async def visit_by_stream(port: int, number: int) -> None:
-    """Open a stream, send an event by POST, and leave, in good order or not; or be refused."""
-    reader, writer = await asyncio.open_connection(HOST, port)
-    try:
-        coding = b"Accept-Encoding: gzip\r\n" if number % 5 == 0 else b""
-        last = b"&lastEventId=~x~~y" if number % 7 == 0 else b""
-        room = b"b" if number % 11 == 0 else b"a"
-        writer.write(b"GET /events?room=" + room + last + _HEAD + coding + b"\r\n")
-        if room == b"b":
-            await _until(reader, b"rooms_not_allowed")
-            return
-        found = b""
-        while b"recovered" not in found:
-            data = await reader.read(65_536)
-            assert data, found
-            found += data
-        if number % 2:
-            session = found.partition(b'"session":"')[2].partition(b'"')[0]
-            posting, post = await asyncio.open_connection(HOST, port)
-            body = b'["echo","a"]'
-            post.write(b"POST /events?sid=" + session + _HEAD + b"Content-Length: %d\r\n\r\n" % len(body) + body)
-            assert await _answer(posting) == b'"a"'
-            post.close()
-    finally:
-        if number % 4:
-            writer.close()
-        else:
-            reset(writer.transport)
-
-
-async def look(port: int) -> tuple[int, int, int]:
-    """Ask the server for the bytes that it has in RAM, its blocks of memory, and its clients."""
-    async with raw_client(f"http://{HOST}:{port}") as raw:
-        await raw.handshake()
-        await raw.post("40")
-        await raw.receive()
-        await raw.post('427["memory"]')
-        resident, blocks, clients = str(await raw.receive()).removeprefix("437[[").rstrip("]").split(",")
-        await raw.post("1")
-    return int(resident), int(blocks), int(clients)
-
-
-async def measure(port: int, visits: int, visit: Visit = visit) -> list[tuple[int, int, int]]:
-    """Make so many visits. Return RAM, blocks and clients before, and after each tenth of them."""
-    found = [await look(port)]
+async def measure(port: int, visits: int, visit: Visit = visit_socketio) -> list[Look]:
+    """Make so many visits. Return what the server has before, and after each tenth of them."""
+    found = [await ask(port, b"/memory")]
     for part in range(_PARTS):
         numbers = iter(range(part * visits // _PARTS, (part + 1) * visits // _PARTS))
 
@@ -202,11 +126,16 @@ async def measure(port: int, visits: int, visit: Visit = visit) -> list[tuple[in
                 await visit(port, number)
 
         await asyncio.gather(*(some() for _ in range(_AT_ONCE)))
-        found.append(await look(port))
-        resident, blocks, clients = found[-1]
-        sys.stdout.write(f"{resident / 2**20:.1f} MB, {blocks:,} blocks, {clients} clients\n")
+        found.append(await settled(port))
+        sys.stdout.write(_line(found[-1]))
         sys.stdout.flush()
     return found
+
+
+def _line(looked: Look) -> str:
+    """Write one look as a line."""
+    rest = ", ".join(f"{number:,} {name}" for name, number in looked.items() if name != "bytes")
+    return f"{looked['bytes'] / 2**20:.1f} MB, {rest}\n"
 
 
 def main(argv: Sequence[str]) -> int:
@@ -220,8 +149,7 @@ def main(argv: Sequence[str]) -> int:
 
     parser = argparse.ArgumentParser(prog="python -m tests.support.visits")
     parser.add_argument("--visits", type=int, default=100_000)
-    parser.add_argument("--plain", action="store_true", help="come by plain websocket")
-    parser.add_argument("--sse", action="store_true", help="come by server-sent events")
+    parser.add_argument("--door", choices=VISITS, default="socketio", help="how they come")
     parser.add_argument("--uvloop", action="store_true", help="run the server on uvloop")
     given = parser.parse_args(argv)
     port = free_port()
@@ -229,7 +157,7 @@ def main(argv: Sequence[str]) -> int:
     server = subprocess.Popen(command)
     try:
 
-        async def run() -> list[tuple[int, int, int]]:
+        async def run() -> tuple[list[Look], Look]:
             for _ in range(100):
                 try:
                     _, writer = await asyncio.open_connection(HOST, port)
@@ -238,16 +166,20 @@ def main(argv: Sequence[str]) -> int:
                 else:
                     writer.close()
                     break
-            way: Visit = visit_plainly if given.plain else visit_by_stream if given.sse else visit
-            return await measure(port, given.visits, way)
+            found = await measure(port, given.visits, VISITS[given.door])
+            return found, await ask(port, b"/garbage")
 
-        found = asyncio.run(run())
+        found, left = asyncio.run(run())
     finally:
         server.kill()
         server.wait()
-    (early, early_blocks, _), (late, late_blocks, _) = found[3], found[-1]
+    early, late = found[3], found[-1]
+    for name, counts in left.items():
+        most = sorted(counts.items(), key=lambda each: -each[1])[:12]
+        sys.stdout.write(f"{name}: {', '.join(f'{count:,} {kind}' for kind, count in most) or 'nothing'}\n")
     sys.stdout.write(
-        f"grown by {(late - early) / 2**20:.1f} MB and {late_blocks - early_blocks:,} blocks since the third\n"
+        f"{given.door}: grown by {(late['bytes'] - early['bytes']) / 2**20:.1f} MB and "
+        f"{late['blocks'] - early['blocks']:,} blocks since the third\n"
     )
     return 0
 

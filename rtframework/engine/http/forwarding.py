@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final, cast
 from aiohttp import ClientConnectionResetError, HttpVersion11, web
 from multidict import CIMultiDict
 
+from ..closed_transport import release
 from ..handover import Neighbours, Peer
 from .detach import Answered, take_over
 
@@ -198,6 +199,7 @@ class _Relay(asyncio.Protocol):
         self._may_write.set()
 
     def connection_lost(self, exc: Exception | None) -> None:
+        release(self._client)
         self._client = None
         self._may_write.set()
         self._writer.close()

@@ -15,6 +15,7 @@ from aiohttp.tcp_helpers import tcp_keepalive
 from aiohttp.web_log import AccessLogger
 
 from ...logs import ThrottledLog
+from ..closed_transport import release
 from .canonical import LARGEST, MOST_HEADERS, read
 from .detach import Answered
 from .direct import Poll, Post
@@ -355,7 +356,9 @@ class HttpProtocol(web.RequestHandler):
         """Clean up."""
         if self.head_timer is not None:
             self._stop_timer()
+        transport = self.transport
         super().connection_lost(exc)
+        release(transport)
         poll, self.poll = self.poll or self.post, None
         self.post = None
         if poll is not None:

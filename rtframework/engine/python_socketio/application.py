@@ -219,6 +219,7 @@ class Member:
     """One client in one namespace: what the engine calls a receiver."""
 
     __slots__ = (
+        "__weakref__",
         "_admitted",
         "_auth",
         "_client",
@@ -284,7 +285,7 @@ class Member:
         """Run the connect handler. Return what the client is to be told if it is refused."""
         server = self._server
         try:
-            with connecting(lambda: not self._settled):
+            with connecting(self, lambda client: not client._settled):
                 answer = await server._trigger_event("connect", self.nsp, self.sid, self._socket.environ, auth or None)
         except RefusedByProgram as refused:
             return dict(refused.error_args)

@@ -8,6 +8,7 @@ import socket
 from typing import TYPE_CHECKING, Final
 
 from ...types import DisconnectReason
+from ..closed_transport import release
 from ..frames import EncodedFrames, websocket_frame
 from ..inbound import LARGE
 from .nothing import NOBODY
@@ -200,6 +201,7 @@ class WebSocketTransport(asyncio.Protocol):
         connection, self.connection = self.connection, None
         if connection is not None:
             connection.without_transport()
+        release(self._transport)
 
     def pause_writing(self) -> None:
         """Hear that the kernel does not take what is written."""
