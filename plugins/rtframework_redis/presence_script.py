@@ -94,6 +94,8 @@ end
 local function alive()
   if redis.call('ZSCORE', P .. ':nodes', me) then return 1 end
   redis.call('ZADD', P .. ':nodes', string.format('%.0f', now + lease), me)
+  -- Each life of a server counts its calls from further down: whose last life has ended sees it by any answer.
+  redis.call('HSET', P .. ':calls', me, string.format('%.0f', -now))
   return 0
 end
 

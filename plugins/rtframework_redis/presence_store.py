@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
+import math
 import random
 from collections import deque
 from collections.abc import Awaitable, Sequence
@@ -125,8 +126,9 @@ class RedisPresence:
         self._latest: dict[Any, _Call] = {}
         """By tab: the last call that is not answered."""
         self._numbers = itertools.count(1)
-        self._counted = 0
-        """Calls of this server that Redis has counted, as it has said last; with fewer, it has lost some."""
+        self._counted = -math.inf
+        """Calls of this server that Redis has counted, as it has said last; with fewer, it has lost some, or has taken
+        this server for dead: the answer that said so may be lost."""
         self._again_at: float | None = None
         """The loop's time when what was refused is tried again."""
         self._timer: asyncio.TimerHandle | None = None
@@ -309,9 +311,8 @@ class RedisPresence:
         elif call.op in ("members", "stop"):
             self._end(call, None, result)
         else:
-            known, position, self._counted, _ = result
-            if not known and self._is_open:
-                self._enter_all()
+            known, position, counted, _ = result
+            self._check(known, counted, counted <= self._counted)
             if call.future is not None and not call.future.done():
                 delivered = self._carrier.delivered(call.number, position)
                 if delivered is None:
@@ -359,18 +360,24 @@ class RedisPresence:
         if not self._is_open:
             return
         loop = asyncio.get_running_loop()
-        if not known:
-            self._enter_all()
-        elif counted < self._counted or (self._again_at is not None and self._again_at <= loop.time()):
-            # A replica that lagged is the master now, an older file was read, or calls were refused.
-            self._again_at = None
-            self._enter_all()
-            self._repeat(_Call("mine", (AT_ONCE, 0)))
-        self._counted = counted
+        is_due = self._again_at is not None and self._again_at <= loop.time()
+        self._check(known, counted, is_due or counted < self._counted)
         if more:
             self._sweep()
         else:
             self._wake(min(RENEW, soonest / 1000 + random.uniform(0.001, _JITTER)))
+
+    def _check(self, known: int, counted: int, has_lost: bool) -> None:
+        """Enter everything again if Redis has forgotten this server, or has lost some of its calls.
+
+        It has lost some if a replica that lagged is the master now, an older file was read, or calls were refused.
+        """
+        self._counted = counted
+        if self._is_open and (has_lost or not known):
+            self._again_at = None
+            self._enter_all()
+            if known:
+                self._repeat(_Call("mine", (AT_ONCE, 0)))
 
     def _wake(self, seconds: float) -> None:
         """Sweep in so many seconds, or sooner."""

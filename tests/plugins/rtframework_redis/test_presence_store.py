@@ -15,6 +15,7 @@ import pytest
 from rtframework import ClusterUnavailable
 from rtframework.protocols import PresenceTab
 from rtframework_redis import presence_store as module
+from rtframework_redis.errors import LinkLost
 from rtframework_redis.keeper import Keeper
 from rtframework_redis.link import Link
 from rtframework_redis.presence_store import RedisPresence
@@ -283,6 +284,51 @@ async def test_a_server_that_stood_still_takes_back_nobody(redis_server: Start) 
         assert [each.user for each in await two.store.members("/", "r", 9, None)] == ["ada", "bob"]
         await two.store.leave(tab("a", "ada"))
         assert [each.user for each in await two.store.members("/", "r", 9, None)] == ["bob"]
+
+
+async def test_a_server_that_was_taken_for_dead_and_is_not_told(
+    redis_server: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """People would be missing from all lists for good, if the one answer that says so is lost."""
+    monkeypatch.setattr(module, "_JITTER", 0.01)
+    async with stores(await redis_server(), 2) as (one, two):
+        await one.store.enter(tab("a", "ada"), "null", 0)
+        assert two.link is not None
+        await two.link.send("ZADD", "sio:presence:{s}:nodes", 1, one.uid)
+        two.store._sweep()
+        await users_are(two, "r", set())
+        send = one.send
+
+        def lose(*args: Any) -> asyncio.Future[Any]:
+            """Send, and never get the answer."""
+            monkeypatch.setattr(one, "send", send)
+            sent = send(*args)
+            assert sent is not None
+            lost: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+            sent.add_done_callback(lambda _: lost.set_exception(LinkLost("cut")))
+            return lost
+
+        monkeypatch.setattr(one, "send", lose)
+        bob = one.store.enter(tab("b", "bob"), "null", 10)
+        await until(lambda: bool(one.store._waiting))
+        one.store._flush()
+        await bob
+        await users_are(two, "r", {"ada", "bob"})
+
+
+async def test_a_replica_that_lagged_and_a_call_before_the_next_sign_of_life(redis_server: Start) -> None:
+    """Somebody would be missing after a failover, because a call that comes first hides that others are lost."""
+    async with stores(await redis_server(), 2) as (one, two):
+        await one.store.enter(tab("a", "ada"), "null", 10)
+        assert two.link is not None
+        before = await two.link.send("DUMP", "sio:presence:{s}:calls")
+        await one.store.enter(tab("b", "bob"), "null", 10)
+        await two.link.send("RESTORE", "sio:presence:{s}:calls", 0, before, "REPLACE")
+        for field in ("tb", "nbob", "lbob", "mbob", "dbob", "sbob"):
+            await two.link.send("HDEL", "sio:presence:{s}:r:/,r", field)
+        await two.link.send("ZREM", "sio:presence:{s}:i:/,r", "bob")
+        await one.store.enter(tab("c", "cleo"), "null", 10)
+        await users_are(two, "r", {"ada", "bob", "cleo"})
 
 
 async def test_a_redis_that_refuses(
