@@ -7,7 +7,7 @@ from contextlib import AbstractAsyncContextManager
 from typing import Any, Protocol
 
 from .endpoint import Endpoint
-from .received import Received
+from .received import Place, Received
 
 
 class AnyConnection(Protocol):
@@ -34,8 +34,11 @@ class AnyConnection(Protocol):
         """Wait for the next event."""
 
 
-def connect(endpoint: Endpoint) -> AbstractAsyncContextManager[AnyConnection]:
-    """Connect to a server, and disconnect at the end. Raises ``Failure``."""
+def connect(endpoint: Endpoint, place: Place | None = None) -> AbstractAsyncContextManager[AnyConnection]:
+    """Connect to a server, and disconnect at the end. Raises ``Failure``.
+
+    ``place``: where to go on, and where it is noted how far we have come; for server-sent events only.
+    """
     if endpoint.protocol == "websocket":
         from .plain_client import connect_plain
 
@@ -43,7 +46,7 @@ def connect(endpoint: Endpoint) -> AbstractAsyncContextManager[AnyConnection]:
     if endpoint.protocol == "sse":
         from .event_source_client import connect_sse
 
-        return connect_sse(endpoint)
+        return connect_sse(endpoint, place)
     if endpoint.protocol == "stomp":
         from .stomp_client import connect_stomp
 

@@ -14,7 +14,7 @@ from ..gateways.event_stream import CONTENT_TYPE, EventStreamReader, ServerSentE
 from .client import explain, refusal
 from .endpoint import Endpoint
 from .errors import Exit, Failure
-from .received import Received
+from .received import Place, Received
 from .values import show_text
 
 _OF_THE_SERVER: Final = frozenset({"connect", "disconnect"})
@@ -27,7 +27,12 @@ class EventSourceConnection:
     transport: Final = "server-sent events"
 
     def __init__(
-        self, endpoint: Endpoint, session: aiohttp.ClientSession, response: aiohttp.ClientResponse, url: str
+        self,
+        endpoint: Endpoint,
+        session: aiohttp.ClientSession,
+        response: aiohttp.ClientResponse,
+        url: str,
+        place: Place,
     ) -> None:
         self.id = ""
         self.endpoint = endpoint
@@ -35,7 +40,8 @@ class EventSourceConnection:
         self._response = response
         self._url = url
         self._secret = ""
-        self._reader = EventStreamReader()
+        self._place = place
+        self._reader = EventStreamReader(place.last_id)
         self._events: list[ServerSentEvent] = []
 
     async def open(self) -> None:
@@ -88,7 +94,11 @@ class EventSourceConnection:
             if not data:
                 raise Failure("the stream has ended", Exit.LOST)
             self._events += self._reader.feed(data.decode(errors="replace"))
-        return self._events.pop(0)
+            if self._reader.retry is not None:
+                self._place.retry = self._reader.retry
+        event = self._events.pop(0)
+        self._place.last_id = event.id
+        return event
 
 
 def _json_of(text: str) -> Any:
@@ -100,19 +110,24 @@ def _json_of(text: str) -> Any:
 
 
 @contextlib.asynccontextmanager
-async def connect_sse(endpoint: Endpoint) -> AsyncIterator[EventSourceConnection]:
-    """Open a stream, and close it at the end. Raises ``Failure``."""
+async def connect_sse(endpoint: Endpoint, place: Place | None = None) -> AsyncIterator[EventSourceConnection]:
+    """Open a stream, and close it at the end. Raises ``Failure``.
+
+    ``place``: where the stream goes on, as with ``EventSource``; it is kept up to date.
+    """
+    place = Place() if place is None else place
+    headers = {"Accept": f"{CONTENT_TYPE}, */*;q=0.1"}
+    if place.last_id:
+        headers["Last-Event-ID"] = place.last_id
     query = {} if endpoint.namespace == "/" else {"nsp": endpoint.namespace}
     url = endpoint.query_url(query)
     timeout = aiohttp.ClientTimeout(total=None, sock_connect=endpoint.timeout)
     async with aiohttp.ClientSession(headers=endpoint.headers, timeout=timeout) as session:
         try:
             async with asyncio.timeout(endpoint.timeout) as timer:
-                async with session.get(
-                    url, headers={"Accept": f"{CONTENT_TYPE}, */*;q=0.1"}, ssl=not endpoint.insecure
-                ) as response:
+                async with session.get(url, headers=headers, ssl=not endpoint.insecure) as response:
                     await _check(endpoint, response)
-                    connection = EventSourceConnection(endpoint, session, response, url.partition("?")[0])
+                    connection = EventSourceConnection(endpoint, session, response, url.partition("?")[0], place)
                     await connection.open()
                     timer.reschedule(None)
                     yield connection
@@ -128,6 +143,8 @@ async def _check(endpoint: Endpoint, response: aiohttp.ClientResponse) -> None:
     """Raise ``Failure`` for a response that is no stream."""
     if response.status == 200 and response.content_type == CONTENT_TYPE:
         return
+    if response.status == 204:
+        raise Failure(f"{endpoint.resource} says that there is nothing to come back for (HTTP 204)", Exit.FAILED)
     if response.content_type == "application/json":
         told = _json_of(await response.text())
         if isinstance(told, dict) and isinstance(told.get("message"), str):

@@ -70,6 +70,7 @@ class EventForm:
 
     __slots__ = (
         "as_array",
+        "asks",
         "blocks",
         "chunk",
         "entry",
@@ -89,6 +90,8 @@ class EventForm:
         """The lines, compressed."""
         self.outgoing = outgoing
         self.is_settled = False
+        self.asks: int | None = None
+        """The id with which the event asks for an acknowledgement."""
         self.entry = self.offset = self.lines = self.text = self.chunk = b""
 
     def settle(self, frames: Frames | None) -> bool:
@@ -97,6 +100,7 @@ class EventForm:
         outgoing = self.outgoing
         if outgoing.type != _EVENT:
             return True
+        self.asks = outgoing.id
         entry, offset = (None, None) if frames is None else (frames.entry, frames.offset)
         added = (entry is not None) + (offset is not None and offset != entry)
         parts = outgoing.name_and_args()
@@ -184,17 +188,20 @@ class ServerSentEvent(NamedTuple):
 
 
 class EventStreamReader:
-    """Reads a stream as ``EventSource`` does (HTML Standard, 9.2.6 "Interpreting an event stream")."""
+    """Reads a stream as ``EventSource`` does (HTML Standard, 9.2.6 "Interpreting an event stream").
 
-    def __init__(self) -> None:
-        self.last_id = ""
+    ``last_id``: the id with which the client has come back.
+    """
+
+    def __init__(self, last_id: str = "") -> None:
+        self.last_id = last_id
         self.retry: float | None = None
         """Seconds to wait before coming back, if the server has said so."""
         self.comments = 0
         """Comments that have come."""
         self._rest = ""
         self._begun = False
-        self._id = ""
+        self._id = last_id
         self._event = ""
         self._data: list[str] = []
 

@@ -52,7 +52,7 @@ class EventStream(asyncio.Protocol):
 
     Until then frames wait, so that a refused client gets a status. ``form`` gives the form of frames; ``greet`` gives
     the first event of a client for the payload of its CONNECT, and its id; ``answered`` gets the form of
-    an acknowledgement. ``first`` is what the stream begins with.
+    an acknowledgement, ``asked`` the id of an event that asks for one. ``first`` is what the stream begins with.
     """
 
     name: Final = "sse"
@@ -64,6 +64,7 @@ class EventStream(asyncio.Protocol):
         form: Callable[[Frames], EventForm],
         greet: Callable[[dict[str, Any]], tuple[bytes, EventId]],
         answered: Callable[[int, EventForm], None],
+        asked: Callable[[int], None],
         options: EngineOptions,
         counts: Counters,
         first: bytes,
@@ -78,6 +79,7 @@ class EventStream(asyncio.Protocol):
         self._form = form
         self._greet = greet
         self._answered = answered
+        self._asked = asked
         self._counts = counts
         self._first = first
         self._prefix = self._entry = self._offset = b""
@@ -218,6 +220,8 @@ class EventStream(asyncio.Protocol):
             if isinstance(frames, JoinedFrames):
                 return self._written_joined(frames.parts)
             self._settle(form, frames)
+        if form.asks is not None:
+            self._asked(form.asks)
         if self._prefix and (form.offset or form.entry):
             self._entry = form.entry or self._entry
             self._offset = form.offset or self._offset

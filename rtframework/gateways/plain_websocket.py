@@ -18,7 +18,7 @@ from .base import BaseGateway
 from .client import GatewayClient
 from .codec import Reply, WebSocketCodec
 from .json_codec import JSONCodec
-from .websocket import INVALID_MESSAGE, NO_NAMESPACE, REFUSED, GatewayWebSocket, own_message
+from .websocket import INVALID_MESSAGE, GatewayWebSocket, own_message, refusal_code
 
 if TYPE_CHECKING:
     from aiohttp import web
@@ -177,8 +177,7 @@ class PlainClient(GatewayClient):
     def refused(self, nsp: str, message: str, data: Any) -> None:
         """Close, if the client is nowhere else."""
         if not self._receivers:
-            code = NO_NAMESPACE if message == "Invalid namespace" else REFUSED
-            self._close_with(code, message, DisconnectReason.FORCED_SERVER_CLOSE)
+            self._close_with(refusal_code(message, data), message, DisconnectReason.FORCED_SERVER_CLOSE)
 
     def leave(self, nsp: str) -> None:
         """End this namespace; with the last one, the connection ends, too."""

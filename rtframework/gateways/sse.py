@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
+import math
 import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
@@ -196,6 +197,7 @@ class SSEGateway(BaseGateway):
             form=self.form,
             greet=lambda data: clients[0].greet(data),
             answered=lambda id, form: clients[0].answered(id, form),
+            asked=lambda id: clients[0].asked(id),
             options=self.options,
             counts=self.entrance.table.counts,
             first=self._first,
@@ -303,10 +305,12 @@ def _accepts_streams(request: web.Request) -> bool:
 
 def _refusal(refused: Refused, headers: dict[str, str]) -> web.Response:
     """Make the answer to a client that a namespace does not let in: the payload of CONNECT_ERROR."""
-    code = refused.data.get("code") if isinstance(refused.data, dict) else None
     status = 404 if refused.message == "Invalid namespace" else 403
-    if isinstance(code, str):
+    if isinstance(refused.data, dict) and isinstance(code := refused.data.get("code"), str):
         status = 401 if code in _UNAUTHORIZED else _STATUS_OF.get(code, status)
+        after = refused.data.get("retry_after")
+        if status in _TEMPORARY and isinstance(after, int | float):
+            headers = {**headers, "Retry-After": str(math.ceil(after))}
     content = {"message": refused.message}
     try:
         body = msgspec.json.encode(content if refused.data is None else {**content, "data": refused.data})

@@ -35,6 +35,8 @@ ROOMS: Final = "sse_rooms"
 """The key of ``socket.data`` with the rooms that a socket has because it asked for them."""
 
 _EVENT: Final = int(PacketType.EVENT)
+_ACK: Final = int(PacketType.ACK)
+_CANNOT_ANSWER: Final = "a stream of server-sent events cannot answer"
 
 
 class Answer(msgspec.Struct):
@@ -215,6 +217,11 @@ class SSEClient(GatewayClient):
         if last_id is not None and not is_whole and (missing or not self.rooms):
             greeting += event_of(GAP, {"rooms": missing}) + b"\n"
         return greeting, id
+
+    def asked(self, id: int) -> None:
+        """Answer an event that asks for an acknowledgement: the client itself has no way to."""
+        packet = Packet(_ACK, self._nsp, [EventError("cannot_answer", _CANNOT_ANSWER).to_payload()], id)
+        self.conn.receive(partial(self.serve, packet))
 
     # --- what it sends ------------------------------------------------------------------------------------------------
 

@@ -22,7 +22,7 @@ from .stomp_messages import REPLY, Piece, own, own_frame
 from .stomp_subscriptions import APP, AUTO, MODES, QUEUE, TOPIC, Subscription, Subscriptions
 from .stomp_topics import room_of
 from .stomp_transactions import Transactions
-from .websocket import INVALID_MESSAGE, NO_NAMESPACE, REFUSED
+from .websocket import INVALID_MESSAGE, refusal_code
 
 if TYPE_CHECKING:
     from ..protocols import Frames
@@ -213,13 +213,12 @@ class StompClient(GatewayClient):
 
     def refused(self, nsp: str, message: str, data: Any) -> None:
         """Tell the client why it is not let in, and close."""
-        code = NO_NAMESPACE if message == "Invalid namespace" else REFUSED
         body = own(
             f"ERROR\nmessage:{one_line(message)}\n",  # without escapes: the client does not know the version yet
             self._gateway.body([] if data is None else [data]),
             self._version,
         )
-        self._end(body, (code, message), DisconnectReason.FORCED_SERVER_CLOSE)
+        self._end(body, (refusal_code(message, data), message), DisconnectReason.FORCED_SERVER_CLOSE)
 
     def _say_connected(self, data: dict[str, Any]) -> None:
         self._reader.limit = self._limits.max_http_buffer_size

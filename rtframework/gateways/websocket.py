@@ -37,6 +37,9 @@ DISCONNECTED: Final = 4410
 SLOW: Final = 4413
 RATE_LIMITED: Final = 4429
 
+_TEMPORARY: Final = ("rate_limited", "too_many_connections")
+"""Codes of refusals that pass by themselves; the status of a stream is 429 for them."""
+
 CLOSE_CODES: Final = {
     DisconnectReason.SERVER_SHUTTING_DOWN: GOING_AWAY,
     DisconnectReason.SERVER_NAMESPACE_DISCONNECT: DISCONNECTED,
@@ -50,6 +53,14 @@ CLOSE_CODES: Final = {
     DisconnectReason.MISSED_PACKETS: GOING_AWAY,
 }
 """The close codes of reasons for which the server closes a websocket; others have 1000."""
+
+
+def refusal_code(message: str, data: Any) -> int:
+    """Return the close code for a client that a namespace does not let in: the payload of CONNECT_ERROR."""
+    if message == "Invalid namespace":
+        return NO_NAMESPACE
+    code = data.get("code") if isinstance(data, dict) else None
+    return RATE_LIMITED if code in _TEMPORARY else REFUSED
 
 
 class Uncompressed:
@@ -89,7 +100,7 @@ class GatewayWebSocket(WebSocketTransport):
     before a close is served and answered first.
     """
 
-    __slots__ = ("_gateway", "_has_left", "_is_over", "close_code")
+    __slots__ = ("_gateway", "_has_said_close", "_is_over", "close_code")
 
     connection: GatewayConnection | None
 
@@ -101,8 +112,8 @@ class GatewayWebSocket(WebSocketTransport):
         self._gateway = gateway
         self._is_over = False
         """True if the client has closed, or broken the protocol: nothing that it has sent behind that counts."""
-        self._has_left = False
-        """True if the client has sent its close frame."""
+        self._has_said_close = False
+        """True if a close frame of the client has come."""
         self.close_code: tuple[int, str] | None = None
         """The code and the reason to close with; if not set, one of ``CLOSE_CODES``."""
 
@@ -110,12 +121,6 @@ class GatewayWebSocket(WebSocketTransport):
         """Ping the client (RFC 6455, 5.5.2)."""
         if not (self._closing or self._transport.is_closing()):
             self._transport.write(websocket_frame(PING, b""))
-
-    def close(self) -> None:
-        """Begin the closing handshake, or end it, if the client has begun it while what it had sent before waited."""
-        super().close()
-        if self._has_left:
-            self._leave()
 
     def write(self, frames: list[Frames]) -> bool:
         """Write frames in one piece, or as many as the transport takes."""
@@ -134,6 +139,17 @@ class GatewayWebSocket(WebSocketTransport):
         del frames[: len(frames) - len(written)]
         return done
 
+    def close(self) -> None:
+        """Begin the closing handshake, or end it if the client has closed, or broken the protocol, meanwhile."""
+        was_closing = self._closing
+        super().close()
+        if was_closing or not self._is_over:
+            return
+        if self._has_said_close or not self._transport.can_write_eof():
+            self._leave()
+        else:  # it is not read any more, so its answer would be awaited in vain
+            self._transport.write_eof()
+
     def control(self, opcode: int, payload: bytes) -> None:
         """Take a control frame (RFC 6455, 5.5)."""
         if self._is_over:
@@ -143,7 +159,7 @@ class GatewayWebSocket(WebSocketTransport):
             if not (self._closing or transport.is_closing()) and transport.get_write_buffer_size() < MUCH:
                 transport.write(websocket_frame(PONG, payload))
         elif opcode == CLOSE and not self._closing and self.connection is not None:
-            self._is_over = self._has_left = True
+            self._is_over = self._has_said_close = True
             self._ignore_packets()
             self._reader = None
             answer = partial(self._end_with, payload[:2], DisconnectReason.TRANSPORT_CLOSE)

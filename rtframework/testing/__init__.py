@@ -29,7 +29,9 @@ from .conformance import (
 )
 from .inbox import Received
 from .server import TestServer
+from .stomp import StompMessage, TestStompClient
 from .stream import TestStream
+from .websocket import TestWebSocket
 
 __all__ = [
     "AdapterConformance",
@@ -42,8 +44,11 @@ __all__ = [
     "PresenceConformance",
     "Received",
     "SerializerConformance",
+    "StompMessage",
     "TestClient",
     "TestServer",
+    "TestStompClient",
     "TestStream",
+    "TestWebSocket",
     "run_suite",
 ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from contextvars import Context, copy_context
 from typing import TYPE_CHECKING, Any, Final, Protocol, Self, TypeAlias
@@ -19,7 +19,9 @@ from .client import PATIENCE, TestClient, open_client
 from .connection import Connection, Route
 from .idle import own_loop, settle, wait
 from .network import MemoryConnector, memory_session
+from .stomp import SUBPROTOCOL, TestStompClient
 from .stream import TestStream
+from .websocket import TestWebSocket, WebSocketClient
 
 if TYPE_CHECKING:
     from ..handlers.dependencies import Provider
@@ -99,6 +101,7 @@ class TestServer:
         self._was_strict = False
         self._breaches: list[ContractError] = []
         self._connections: list[Connection] = []
+        self._websockets: list[WebSocketClient] = []
         self._runner: web.AppRunner | None = None
         self._session: ClientSession | None = None
 
@@ -145,7 +148,52 @@ class TestServer:
         if last_id:
             sent["Last-Event-ID"] = last_id
         async with self.http.get(path, headers=sent, timeout=ClientTimeout(total=None)) as response:
-            yield TestStream(response, timeout)
+            yield TestStream(response, timeout, self.http)
+
+    async def connect_websocket(
+        self,
+        path: str = "/ws",
+        *,
+        query: Mapping[str, str] | None = None,
+        headers: Mapping[str, str] | None = None,
+        protocols: Sequence[str] = (),
+        address: str = "127.0.0.1",
+        within: float = PATIENCE,
+    ) -> TestWebSocket:
+        """Open a plain websocket, as a page does with ``new WebSocket(url, protocols)``.
+
+        Raises ``ConnectionRefused``, ``"HTTP 403"`` with the data ``{"status": 403}`` or the like, if it is not opened.
+        What a namespace says is a message, and a code: see :meth:`TestWebSocket.receive_close`.
+        """
+        opened = await TestWebSocket.open(
+            self, path, query=query, headers=headers, protocols=protocols, address=address, within=within
+        )
+        self._websockets.append(opened)
+        return opened
+
+    async def connect_stomp(
+        self,
+        path: str = "/stomp",
+        *,
+        auth: Mapping[str, Any] | None = None,
+        query: Mapping[str, str] | None = None,
+        headers: Mapping[str, str] | None = None,
+        heart_beat: tuple[int, int] = (0, 0),
+        address: str = "127.0.0.1",
+        within: float = PATIENCE,
+    ) -> TestStompClient:
+        """Connect a STOMP client; ``auth`` are headers of its CONNECT frame, ``headers`` those of the request.
+
+        ``heart_beat``: milliseconds, as in STOMP: those after which the client can send, which it then does, and those
+        after which it wants to hear something. Raises ``ConnectionRefused`` with what the ERROR frame says, or the
+        status of HTTP.
+        """
+        opened = await TestStompClient.open(
+            self, path, query=query, headers=headers, protocols=[SUBPROTOCOL], address=address, within=within
+        )
+        self._websockets.append(opened)
+        await opened.begin(auth, heart_beat, within)
+        return opened
 
     async def start(self) -> None:
         """Start serving, as ``async with`` does at its beginning."""
@@ -182,6 +230,8 @@ class TestServer:
             return
         for connection in self._connections:  # otherwise the server would wait for them for seconds of real time
             connection.engine.be_missed()
+        for each in self._websockets:
+            each.be_missed()
         await settle()
         try:
             with self._hearing_of_breaches():
@@ -195,6 +245,9 @@ class TestServer:
             connections, self._connections = self._connections, []
             for connection in connections:
                 await connection.engine.dispose()
+            websockets, self._websockets = self._websockets, []
+            for each in websockets:
+                await each.dispose()
             if self._session is not None:
                 await self._session.close()
                 self._session = None

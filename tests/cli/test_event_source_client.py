@@ -9,7 +9,7 @@ from aiohttp import web
 
 from rtframework import ConnectionRefused, Server, Socket
 from tests.conftest import Serve
-from tests.support.cli import rtframework
+from tests.support.cli import rtframework, running
 from tests.support.server import RunningServer
 
 
@@ -96,3 +96,47 @@ async def test_options_that_do_not_fit(server: RunningServer) -> None:
     for option in (("--ws",), ("--msgpack",), ("--auth", "{}"), ("--transport", "polling")):
         done = await rtframework("listen", "--sse", server.url, *option)
         assert f"{option[0]} cannot be used with --sse" in done.err, done
+
+
+async def test_a_stream_goes_on_where_it_was(serve: Serve) -> None:
+    """Whoever leaves it running over a restart would miss what was said meanwhile, without a word."""
+    said = [
+        'retry: 100\nevent: connect\ndata: {"sid": "1"}\nid: a\n\nevent: n\ndata: 1\nid: b\n\n',
+        "retry: 100\n: 429 Too Many Requests\n\n",
+        'retry: 100\nevent: connect\ndata: {"sid": "1"}\n\nevent: gap\ndata: {"rooms": ["x"]}\n\nevent: n\ndata: 2\n\n',
+    ]
+    asked: list[str | None] = []
+
+    async def events(request: web.Request) -> web.Response:
+        asked.append(request.headers.get("Last-Event-ID"))
+        if len(asked) > len(said):
+            return web.Response(status=204)
+        return web.Response(text=said[len(asked) - 1], content_type="text/event-stream")
+
+    app = web.Application()
+    app.router.add_get("/events", events)
+    server = await serve(app)
+    done = await rtframework("listen", "--sse", server.url, "n", "--reconnect")
+    assert done.out.splitlines() == ["n 1", "n 2"], done
+    assert asked == [None, "b", "b", "b"]
+    assert 'events are missing: gap {"rooms": ["x"]}' in done.err
+    assert "trying again in 0.1 s" in done.err
+    assert "nothing to come back for" in done.err
+    assert done.code == 1
+
+
+async def test_a_server_that_is_restarted(serve: Serve) -> None:
+    """Whoever watches would not know that the server has forgotten what was said meanwhile."""
+
+    def application() -> web.Application:
+        app = web.Application()
+        Server().attach_sse(app, rooms=["scores"], retry=0.1)
+        return app
+
+    server = await serve(application)
+    async with running("listen", "--sse", f"{server.url}/events?room=scores", "--reconnect") as listening:
+        await listening.see("connected to", on="err")
+        await server.kill()
+        await listening.see("trying again in 0.1 s", on="err")
+        await server.start()
+        await listening.see(r'gap \{"rooms": \["scores"\]\}')

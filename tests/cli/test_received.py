@@ -6,7 +6,7 @@ import dataclasses
 
 import pytest
 
-from rtframework.cli.received import Received
+from rtframework.cli.received import Place, Received
 
 
 def test_an_event_is_what_it_was() -> None:
@@ -15,3 +15,8 @@ def test_an_event_is_what_it_was() -> None:
     assert received == Received("a", [1], None)
     with pytest.raises(dataclasses.FrozenInstanceError):
         received.event = "b"  # type: ignore[misc]
+
+
+def test_a_place_is_the_beginning_at_first() -> None:
+    """A first connection would ask for what it has missed."""
+    assert Place() == Place(last_id="", retry=None)

@@ -388,3 +388,15 @@ async def test_close_codes_say_what_to_do() -> None:
             (socket,) = io.sockets.values()
             socket._nsp._membership.revoke(socket)
             assert await page.close_code() == (4401, "token_revoked")
+
+
+async def test_a_client_that_connects_too_often_comes_later() -> None:
+    """It would ask its user for another password, or never come back."""
+    io = Server(rate_limit=RateLimit(connects={"address": "1/h"}))
+    async with in_memory(io) as server:
+        async with talk(server):
+            pass
+        async with talk(server, joins=False) as page:
+            refused = await page.hear()
+            assert (refused["type"], refused["data"]["code"]) == ("refused", "rate_limited")
+            assert (await page.close_code())[0] == 4429

@@ -20,6 +20,7 @@ from rtframework import (
     Limits,
     Packet,
     PacketType,
+    RateLimit,
     Server,
     Socket,
     WebSocketCodec,
@@ -337,6 +338,18 @@ async def test_what_another_site_embeds_opens_no_session(serve: Serve) -> None:
         (await client.stream("GET", "/0/session1/eventsource", "\r\n", headers=allowed)).close()
         own = {"Sec-Fetch-Site": "same-origin"}
         (await client.stream("GET", "/0/session2/htmlfile?c=x", headers=own)).close()
+
+
+async def test_a_client_that_connects_too_often_comes_later(serve: Serve) -> None:
+    """It would ask its user for another password, or never come back."""
+    io = Server(rate_limit=RateLimit(connects={"address": "1/h"}))
+    async with sockjs(serve, io) as client:
+        (await client.stream("POST", "/0/session1/xhr_streaming", "h" * 2048 + "\n", "o\n")).close()
+        assert await client.post("/0/session2/xhr") == "o\n"
+        said = await client.post("/0/session2/xhr")
+        if said.startswith("a"):  # the message that says why
+            said = await client.post("/0/session2/xhr")
+        assert said.startswith('c[4429,"too many, try again in 3')
 
 
 async def test_a_refused_client_is_told_why(serve: Serve) -> None:

@@ -202,6 +202,35 @@ async def test_a_refusal_has_a_status(serve: Serve, code: str, status: int) -> N
             assert events.status == status
 
 
+async def test_a_refusal_for_a_time_says_when_to_come_back(serve: Serve) -> None:
+    """Clients that were refused by a rate would come back too early, and be refused again."""
+    io = Server()
+
+    @io.use
+    async def refuse(socket: Socket, call_next: Any) -> None:
+        raise ConnectionRefused("no", {"code": "rate_limited", "retry_after": 6.5})
+
+    server = await serve_events(serve, io)
+    async with aiohttp.ClientSession() as http, http.get(f"{server.url}/events") as response:
+        assert (response.status, response.headers["Retry-After"]) == (429, "7")
+    async with stream(f"{server.url}/events") as events:
+        await events.until("retry: 7000\n: 429 Too Many Requests\n\n")
+
+
+async def test_a_question_is_answered_at_once(serve: Serve) -> None:
+    """A program would wait for the answer of a client that has no way to give one, and for ever without a timeout."""
+    io = Server()
+    server = await serve_events(serve, io, rooms=["a"])
+    async with stream(f"{server.url}/events?room=a") as events:
+        sid = (await events.data("connect"))["sid"]
+        answer = await io.sockets[sid].emit_with_ack("vote", 1)
+        assert answer["error"]["code"] == "cannot_answer"
+        assert await events.data("vote") == 1
+        answers = await io.to("a").timeout(3600).emit_with_ack("vote", 2)
+        assert [each["error"]["code"] for each in answers.values()] == ["cannot_answer"]
+        assert await events.data("vote") == 2
+
+
 async def test_a_refusal_whose_data_cannot_be_sent(serve: Serve) -> None:
     """A mistake in the data of a refusal would be a 500 without a word."""
     io = Server()

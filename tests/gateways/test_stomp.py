@@ -10,7 +10,16 @@ from typing import Any
 import pytest
 from aiohttp import WSMsgType, WSServerHandshakeError, web
 
-from rtframework import ConfigurationError, ConnectionRefused, Limits, Recovery, Server, Socket, StaticTokenAuth
+from rtframework import (
+    ConfigurationError,
+    ConnectionRefused,
+    Limits,
+    RateLimit,
+    Recovery,
+    Server,
+    Socket,
+    StaticTokenAuth,
+)
 from rtframework.engine.outbox import Outbox
 from rtframework.gateways.stomp_client import StompClient
 from rtframework.gateways.stomp_connection import StompConnection, StompWebSocket
@@ -100,6 +109,20 @@ async def test_who_is_refused_is_told_why() -> None:
                 got = await page.hear()
                 assert (got.command, got.headers["message"], got.json["code"]) == ("ERROR", message, code)
                 assert (await page.websocket.receive()).data == 4401
+
+
+async def test_a_client_that_connects_too_often_comes_later() -> None:
+    """It would ask its user for another password, or never come back."""
+    io = Server(rate_limit=RateLimit(connects={"address": "1/h"}))
+    async with stomp_in_memory(io) as server:
+        await server.connect_stomp()
+        page = await server.connect_websocket("/stomp", protocols=["v12.stomp"])
+        await page.send("CONNECT\naccept-version:1.2\nhost:x\n\n\0")
+        assert await page.receive_close() == 4429
+        assert page.received[0].startswith("ERROR\nmessage:too many, try again in 3")
+        with pytest.raises(ConnectionRefused, match="too many, try again in") as refused:
+            await server.connect_stomp()
+        assert refused.value.data["code"] == "rate_limited"
 
 
 async def test_a_namespace_that_is_not_there_is_told() -> None:

@@ -23,7 +23,7 @@ from rtframework import (
     Socket,
     WebSocketCodec,
 )
-from rtframework.gateways.websocket import CLOSE_CODES, Uncompressed, own_message
+from rtframework.gateways.websocket import CLOSE_CODES, Uncompressed, own_message, refusal_code
 from tests.conftest import Serve
 from tests.engine import eventually
 from tests.gateways import application
@@ -285,6 +285,41 @@ async def test_what_the_server_says_at_the_end_fits(serve: Serve) -> None:
         found = await peer.next_frame()
         assert found is not None
         assert found.payload == (4401).to_bytes(2, "big") + ("é" * 61).encode()
+
+
+@pytest.mark.parametrize("last", [frame(CLOSE, b"\x03\xe8"), frame(TEXT, b"x", rsv=RSV2)], ids=["close", "mistake"])
+async def test_a_wrong_message_and_the_end_behind_it(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch, last: bytes
+) -> None:
+    """The connection would stay open until a timeout: the answer to the close frame has come before it was sent."""
+    monkeypatch.setattr("rtframework.engine.transports.websocket._CLOSE_TIMEOUT", 3600.0)
+    io = Server()
+    server = await serve(application(io))
+    async with tcp(server.url) as peer:
+        await peer.open(path="/ws")
+        await eventually(lambda: len(io.sockets) == 1)
+        peer.send(frame(TEXT, b"no JSON") + last)
+        end = await peer.end()
+        assert end.code == 4400
+        assert json.loads(str(end.messages[-1]))["type"] == "error"
+    await eventually(lambda: not io._server.eio.table.leaving)
+
+
+@pytest.mark.parametrize(
+    ("message", "data", "code"),
+    [
+        ("Invalid namespace", None, 4404),
+        ("no", None, 4401),
+        ("no", "rate_limited", 4401),
+        ("no", {"code": "expired"}, 4401),
+        ("no", {"code": ["rate_limited"]}, 4401),
+        ("no", {"code": "rate_limited"}, 4429),
+        ("no", {"code": "too_many_connections"}, 4429),
+    ],
+)
+def test_a_refusal_has_a_code(message: str, data: Any, code: int) -> None:
+    """A client that only came too often would ask its user for another password."""
+    assert refusal_code(message, data) == code
 
 
 def test_every_reason_has_a_code() -> None:

@@ -177,7 +177,12 @@ def make(serializer: Serializer | None, said: list[Any]) -> tuple[Server, web.Ap
 async def members(
     url: str, js: JSClients, options: Mapping[str, Any], *, old: bool
 ) -> AsyncIterator[dict[str, Member]]:
-    """Come into the room: a member of each kind, by its name."""
+    """Come into the room: a member of each kind, by its name.
+
+    ``old``: clients of Socket.IO 2, too. They are left out with MessagePack: the parser that is installed, version 3 of
+    ``socket.io-msgpack-parser``, is that of Socket.IO 3 and 4. Its packets are those of protocol 5, and its ``encode``
+    returns them, where Socket.IO 2 waits for a callback.
+    """
     found: dict[str, Member] = {}
     for transport in TRANSPORTS:
         found[f"Socket.IO 4, {transport}"] = SocketIO(await js.connect(url, via=transport, **options))

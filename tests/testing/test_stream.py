@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from aiohttp import web
 
-from rtframework import Recovery, Server
-from rtframework.testing import TestServer
+from rtframework import Recovery, Server, Socket
+from rtframework.testing import Clock, TestServer
 from tests.support.in_process import NOT_ON_UVLOOP
 
 pytestmark = NOT_ON_UVLOOP
@@ -59,3 +59,30 @@ async def test_a_refusal_has_a_status() -> None:
     _, app = serving()
     async with TestServer(app) as server, server.stream("/events?room=secret") as stream:
         assert stream.status == 403
+
+
+async def test_events_are_sent_by_post() -> None:
+    """What a page sends beside its stream could not be tested."""
+    io, app = serving()
+
+    @io.on("double")
+    def double(socket: Socket, number: int) -> int:
+        return number * 2
+
+    async with TestServer(app) as server:
+        async with server.stream("/events") as stream:
+            assert await stream.post("double", 21) == 42
+            assert (await stream.post("nothing"))["error"]["code"] == "unknown_event"
+            assert (await stream.receive())["recovered"] is False
+        async with server.stream("/events?room=secret") as stream:
+            with pytest.raises(AssertionError, match="no 'connect'"):
+                await stream.post("double", 1)
+
+
+async def test_a_clock_that_stands_still() -> None:
+    """A test with a clock would hang when an event is missing."""
+    _, app = serving()
+    async with TestServer(app, clock=Clock()) as server, server.stream("/events", timeout=0.05) as stream:
+        await stream.receive("connect")
+        with pytest.raises(AssertionError, match=r"within 0\.05 s"):
+            await stream.receive("goal")

@@ -23,11 +23,13 @@ from ...packets import event_key, number_of
 from ..connecting import AnyConnection, connect
 from ..endpoint import Endpoint, add_endpoint
 from ..errors import Exit, Failure
-from ..received import Received
+from ..received import Place, Received
 from ..values import parse_event, parse_seconds, parse_value, show
 
 _DELAYS: Final = (1.0, 2.0, 5.0)
 """Seconds before each attempt to connect again."""
+_GAP: Final = "gap"
+"""The event of a stream of server-sent events that tells of events that were missed."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -71,6 +73,7 @@ class _Listener:
         self._answer: list[Any] | None = None if args.ack is None else [parse_value(args.ack)]
         self._reconnect: bool = args.reconnect
         self._attempt = 0
+        self._place = Place()
 
     async def run(self) -> int:
         try:
@@ -85,7 +88,7 @@ class _Listener:
     async def _listen(self) -> bool:
         """Print the events of one connection. Return ``False`` to connect again."""
         try:
-            async with connect(self._endpoint) as connection:
+            async with connect(self._endpoint, self._place) as connection:
                 self._attempt = 0
                 _say(
                     f"connected to {self._endpoint.resource}, namespace {self._endpoint.namespace}, "
@@ -99,16 +102,25 @@ class _Listener:
         except Failure as failure:
             if not self._reconnect or failure.code not in (Exit.LOST, Exit.UNREACHABLE):
                 raise
-            delay = _DELAYS[min(self._attempt, len(_DELAYS) - 1)] * random.uniform(0.8, 1.2)
+            delay = self._delay()
             self._attempt += 1
             _say(f"{failure}; trying again in {delay:.1f} s")
             await asyncio.sleep(delay)
             return False
 
+    def _delay(self) -> float:
+        """Return the seconds until the next attempt: not less than the server has asked for."""
+        delay = _DELAYS[min(self._attempt, len(_DELAYS) - 1)]
+        if self._place.retry is None:
+            return delay * random.uniform(0.8, 1.2)
+        return (max(self._place.retry, delay) if self._attempt else self._place.retry) * random.uniform(1, 1.2)
+
     async def _take(self, connection: AnyConnection, received: Received) -> None:
         if received.id is not None and self._answer is not None:
             await connection.answer(received, self._answer)
         if self._events and event_key(received.event) not in self._events:
+            if received.event == _GAP and self._endpoint.protocol == "sse":
+                _say(f"events are missing: {self._line(received)}")
             return
         print(self._line(received), flush=True)
         if self._count is not None:
