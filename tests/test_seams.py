@@ -20,8 +20,10 @@ from aiohttp.http_parser import HttpRequestParser
 from aiohttp.web_protocol import RequestHandler
 
 import rtframework.engine
+from rtframework.engine import closed_transport
 from rtframework.engine.transports.rfc6455 import unmask, xor_mask
 from rtframework.testing.network import MemoryConnector
+from tests.support.server import HOST
 
 SEAMS: Final = {
     "socketio.async_server.AsyncServer.__init__": (
@@ -217,6 +219,20 @@ def test_the_parser_says_that_it_holds_something_back() -> None:
     """A piece of a request would be taken for the beginning of the next: see ``HttpProtocol._ends_request``."""
     assert {"_buffer_paused", "_reading_paused", "_upgraded"} <= set(BaseProtocol.__slots__)
     assert {"_request_count", "_request_in_progress", "_waiter", "_task_handler"} <= set(RequestHandler.__slots__)
+
+
+async def test_a_transport_keeps_a_method_of_itself() -> None:
+    """A closed connection would wait for the garbage collector again: see ``engine/closed_transport.py``."""
+    loop = asyncio.get_running_loop()
+    server = await loop.create_server(asyncio.Protocol, HOST, 0)
+    transport, _ = await loop.create_connection(asyncio.Protocol, *server.sockets[0].getsockname())
+    if isinstance(transport, closed_transport._SelectorSocketTransport):  # not on uvloop
+        assert callable(vars(transport)["_read_ready_cb"])
+    else:
+        assert "uvloop" in type(transport).__module__
+    transport.close()
+    server.close()
+    await server.wait_closed()
 
 
 @pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
