@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from ..engine.connection import OPEN
 from ..engine.frames import websocket_frame
-from ..engine.transports.rfc6455 import TEXT
+from ..engine.transports.rfc6455 import PING, TEXT
 from ..types import DisconnectReason
 from .connection import NEVER, GatewayConnection
 from .frames import OwnFrames
@@ -37,10 +37,10 @@ class StompWebSocket(GatewayWebSocket):
     name = "stomp"
 
     def heart_beat(self, wanted: bool) -> None:
-        """Send a line end, if it is wanted (STOMP 1.2, "Heart-beating")."""
+        """Send a line end (STOMP 1.2, "Heart-beating"), or a ping: pages do not notice it."""
         transport = self._transport
-        if wanted and not (self._closing or transport.is_closing()) and transport.get_write_buffer_size() < MUCH:
-            transport.write(websocket_frame(TEXT, b"\n"))
+        if not (self._closing or transport.is_closing()) and transport.get_write_buffer_size() < MUCH:
+            transport.write(websocket_frame(TEXT, b"\n") if wanted else websocket_frame(PING, b""))
 
 
 class StompConnection(GatewayConnection):

@@ -61,6 +61,18 @@ async def test_a_client_that_promised_heart_beats_is_closed_without_them(quiet: 
         assert reasons == ["ping timeout"]
 
 
+async def test_a_client_that_wants_no_heart_beats_is_not_silent_for_proxies(quiet: Quiet) -> None:
+    """nginx would cut off, after a minute, a client that is only told what happens."""
+    _, server, reasons = quiet
+    async with server.http.ws_connect("/stomp", autoping=False) as websocket:
+        await websocket.send_str("CONNECT\naccept-version:1.2\nheart-beat:20000,0\n\n\0")
+        assert (await websocket.receive_str()).startswith("CONNECTED")
+        for _ in range(3):
+            await server.clock.advance(11)
+            assert (await websocket.receive()).type is WSMsgType.PING
+        assert reasons == []
+
+
 async def test_a_client_without_heart_beats_is_pinged(quiet: Quiet) -> None:
     """A client of an old library would stay for ever once it has gone."""
     io, server, reasons = quiet
