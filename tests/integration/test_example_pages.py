@@ -156,6 +156,18 @@ async def test_the_page_of_the_plain_chat(serve_program: ServeProgram, browser: 
     await check(page, "inside")
 
 
+async def test_the_page_of_the_one_room(serve_program: ServeProgram, browser: Pages) -> None:
+    """People would not know which field is whose, or not read who has said something."""
+    server = await serve_program(EXAMPLES / "one_room/server.py")
+    page = await browser.open(server.url)
+    for name in ("socketio", "sse", "websocket", "stomp", "sockjs"):
+        await expect(page.get_by_test_id(name)).to_have_attribute("data-state", "online")
+    await page.get_by_label("Text, by SockJS").fill("Hello")
+    await page.get_by_label("Say, by SockJS").click()
+    await expect(page.get_by_test_id("sse").get_by_role("listitem")).to_have_count(1)
+    await check(page, "after the first word")
+
+
 async def test_the_page_of_the_live_score(serve_program: ServeProgram, browser: Pages) -> None:
     """People would not read the score, or not find the buttons."""
     server = await serve_program(EXAMPLES / "live_score/server.py")

@@ -15,7 +15,7 @@ from playwright.async_api import FilePayload, Locator, Page, expect
 
 from tests.conftest import ServeProgram
 from tests.support.browser import Pages
-from tests.support.chat import LAST_POLL, REFUSED_UPGRADE
+from tests.support.chat import LAST_POLL, RECONNECTED_WITHIN, REFUSED_UPGRADE, SERVER_DOWN
 from tests.support.proxy import Proxy, running_proxy
 from tests.support.transports import POLLING, WEBSOCKET, Transport
 from tests.support.until import until
@@ -197,6 +197,35 @@ async def test_a_live_score(serve_program: ServeProgram, browser: Pages) -> None
         await expect(page.get_by_test_id("log").locator("li")).to_have_text(
             ["1 : 1 by the guests", "1 : 0 by the home team"]
         )
+
+
+async def test_one_room_by_five_protocols(serve_program: ServeProgram, browser: Pages) -> None:
+    """The example would not show what it says: that clients of all protocols are in the same rooms."""
+    browser.expect_errors(SERVER_DOWN)
+    server = await serve_program(EXAMPLES / "one_room" / "server.py")
+    page = await browser.open(server.url)
+    doors = {"socketio": "websocket", "sse": "sse", "websocket": "plain websocket", "stomp": "stomp"}
+    doors["sockjs"] = "sockjs websocket"
+    panes = [page.get_by_test_id(name) for name in doors]
+
+    async def all_say(said: list[str]) -> None:
+        for pane in panes:
+            await expect(pane).to_have_attribute("data-state", "online", timeout=RECONNECTED_WITHIN)
+        for pane, by in zip(panes, doors.values(), strict=True):
+            await pane.get_by_test_id("text").fill("Hello")
+            await pane.get_by_test_id("say").click()
+            said.insert(0, f"Hello{by}")
+            for each in panes:
+                await expect(each.get_by_test_id("log").locator("li")).to_have_text(said)
+
+    said: list[str] = []
+    await expect(panes[0]).to_have_attribute("data-state", "online")
+    await all_say(said)
+    await server.stop()
+    for pane in panes:
+        await expect(pane).to_have_attribute("data-state", "offline")
+    await server.start()
+    await all_say(said)
 
 
 async def test_a_chat_by_plain_websocket(serve_program: ServeProgram, browser: Pages) -> None:
