@@ -476,7 +476,8 @@ async def test_python_s_synchronous_client(transport: str, serve: Serve) -> None
     if transport == "websocket":
         pytest.importorskip("websocket")  # websocket-client, without which it stays with polling
     ended: list[str] = []
-    server = await serve(serving(ended))
+    # By polling it ends without a word if its last POST has no answer yet: then a ping finds out that it has gone.
+    server = await serve(serving(ended, ping_timeout=3.0))
 
     def talk() -> None:
         client = socketio.SimpleClient(reconnection=False)
