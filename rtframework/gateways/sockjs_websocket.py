@@ -11,7 +11,7 @@ from ..engine.transports.websocket import WebSocketTransport
 from ..exceptions import DecodeError
 from ..types import DisconnectReason
 from .sockjs_frames import HEARTBEAT, OPEN, STOMP_HEART_BEAT, close_frame, read_messages
-from .websocket import INVALID_MESSAGE, MUCH, GatewayWebSocket, Uncompressed
+from .websocket import INVALID_MESSAGE, GatewayWebSocket, Uncompressed
 
 if TYPE_CHECKING:
     import asyncio
@@ -51,9 +51,7 @@ class SockJSWebSocket(GatewayWebSocket):
 
     def heart_beat(self, wanted: bool) -> None:
         """Send a heart-beat of STOMP; if it is not wanted, that of SockJS, without asking for an answer."""
-        transport = self._transport
-        if not (self._closing or transport.is_closing()) and transport.get_write_buffer_size() < MUCH:
-            transport.write(_STOMP_HEART_BEAT if wanted else _HEARTBEAT)
+        self.write_beside(_STOMP_HEART_BEAT if wanted else _HEARTBEAT)
 
     def write(self, frames: list[Frames]) -> bool:
         """Write frames in one piece, or as many as the transport takes."""

@@ -13,7 +13,7 @@ from ..engine.transports.rfc6455 import PING, TEXT
 from ..types import DisconnectReason
 from .connection import NEVER, GatewayConnection
 from .frames import OwnFrames
-from .websocket import MUCH, GatewayWebSocket
+from .websocket import GatewayWebSocket
 
 if TYPE_CHECKING:
     from ..protocols import Frames
@@ -38,9 +38,7 @@ class StompWebSocket(GatewayWebSocket):
 
     def heart_beat(self, wanted: bool) -> None:
         """Send a line end (STOMP 1.2, "Heart-beating"), or a ping: pages do not notice it."""
-        transport = self._transport
-        if not (self._closing or transport.is_closing()) and transport.get_write_buffer_size() < MUCH:
-            transport.write(websocket_frame(TEXT, b"\n") if wanted else websocket_frame(PING, b""))
+        self.write_beside(websocket_frame(TEXT, b"\n") if wanted else websocket_frame(PING, b""))
 
 
 class StompConnection(GatewayConnection):

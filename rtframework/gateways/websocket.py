@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from .base import BaseGateway
     from .connection import GatewayConnection
 
-MUCH: Final = 65_536
-"""Bytes in the transport's buffer from which the client counts as one that does not read: it gets no more pongs."""
+_MUCH: Final = 65_536
+"""Bytes in the transport's buffer from which the client counts as one that does not read."""
 
 _LONGEST_REASON: Final = 123
 """Bytes of the text in a close frame."""
@@ -122,6 +122,12 @@ class GatewayWebSocket(WebSocketTransport):
         if not (self._closing or self._transport.is_closing()):
             self._transport.write(websocket_frame(PING, b""))
 
+    def write_beside(self, frame: bytes) -> None:
+        """Write a pong or a heart-beat, unless the client does not read: it has enough to read then."""
+        transport = self._transport
+        if not (self._closing or transport.is_closing()) and transport.get_write_buffer_size() < _MUCH:
+            transport.write(frame)
+
     def write(self, frames: list[Frames]) -> bool:
         """Write frames in one piece, or as many as the transport takes."""
         gateway = self._gateway
@@ -155,9 +161,7 @@ class GatewayWebSocket(WebSocketTransport):
         if self._is_over:
             return
         if opcode == PING:
-            transport = self._transport
-            if not (self._closing or transport.is_closing()) and transport.get_write_buffer_size() < MUCH:
-                transport.write(websocket_frame(PONG, payload))
+            self.write_beside(websocket_frame(PONG, payload))
         elif opcode == CLOSE and not self._closing and self.connection is not None:
             self._is_over = self._has_said_close = True
             self._ignore_packets()
